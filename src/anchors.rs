@@ -1,0 +1,295 @@
+//! Roots in, [`TrustAnchors`] out: the roots, and where each came from.
+//!
+//! Whether pins are skipped depends on the origin of the anchor that ends the validated chain
+//! ([RFC 7469 section 2.6]), so the origin is stated when the root is handed in, not guessed later.
+//!
+//! [RFC 7469 section 2.6]: https://www.rfc-editor.org/rfc/rfc7469#section-2.6
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::sync::OnceLock;
+
+use rustls::RootCertStore;
+use rustls_pki_types::{CertificateDer, TrustAnchor};
+
+use crate::fingerprint::SpkiFingerprint;
+
+/// Where a trust anchor came from, in order of preference: where paths to several anchors are
+/// valid and equal in the eyes of the pins, the one to a built-in anchor is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum AnchorOrigin {
+    /// Shipped with the application: Mozilla's roots, or the application's own CA. Pins are
+    /// enforced, and noted.
+    BuiltIn,
+    /// From the platform's store or a variable such as `SSL_CERT_FILE`, and in no list of known
+    /// roots. Pins are enforced, since nobody said that the user added it; nothing is noted.
+    Unknown,
+    /// Added by the user or the administrator of the device, by the application's explicit word.
+    /// Pins are skipped unless a policy enforces them; nothing is noted.
+    UserAdded,
+}
+
+impl fmt::Display for AnchorOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BuiltIn => "built-in",
+            Self::Unknown => "unknown",
+            Self::UserAdded => "user-added",
+        })
+    }
+}
+
+/// The roots that chains are validated against, each with its [`AnchorOrigin`].
+///
+/// An anchor with the same subject and key as a built-in one counts as built-in, however often it
+/// is handed in.
+///
+/// ```
+/// use pinhold::{AnchorOrigin, TrustAnchors};
+///
+/// # fn certificates_the_user_imported() -> Vec<rustls::pki_types::CertificateDer<'static>> { Vec::new() }
+/// # #[cfg(feature = "webpki-roots")] {
+/// let anchors = TrustAnchors::webpki_roots()
+///     .with_user_added(certificates_the_user_imported())?;
+/// assert!(anchors.iter().all(|(origin, _)| origin == AnchorOrigin::BuiltIn));
+/// # }
+/// # Ok::<(), pinhold::AnchorError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct TrustAnchors {
+    /// Contiguous, as webpki wants them, and in its search order: built-in ones first.
+    anchors: Vec<TrustAnchor<'static>>,
+    /// One for each of `anchors`.
+    facts: Vec<AnchorFacts>,
+}
+
+#[derive(Clone)]
+struct AnchorFacts {
+    origin: AnchorOrigin,
+    fingerprint: OnceLock<SpkiFingerprint>,
+}
+
+impl TrustAnchors {
+    /// No anchors at all: a chain can't be valid before some are added.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Mozilla's roots as the crate `webpki-roots` ships them, as built-in anchors.
+    #[cfg(feature = "webpki-roots")]
+    #[must_use]
+    pub fn webpki_roots() -> Self {
+        let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
+        Self::new().with_anchors(AnchorOrigin::BuiltIn, roots)
+    }
+
+    /// Adds certificates shipped with the application, such as its own CA.
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorError`] names the first certificate that can't be read.
+    pub fn with_built_in<'a>(
+        self,
+        certificates: impl IntoIterator<Item = CertificateDer<'a>>,
+    ) -> Result<Self, AnchorError> {
+        self.with_certificates(AnchorOrigin::BuiltIn, certificates)
+    }
+
+    /// Adds certificates of which nobody knows who added them.
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorError`] names the first certificate that can't be read.
+    pub fn with_unknown<'a>(
+        self,
+        certificates: impl IntoIterator<Item = CertificateDer<'a>>,
+    ) -> Result<Self, AnchorError> {
+        self.with_certificates(AnchorOrigin::Unknown, certificates)
+    }
+
+    /// Adds certificates that the user or the administrator of the device added: chains to them
+    /// skip pins, unless a policy says [`EnforcePins`](crate::UserAddedRoots::EnforcePins).
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorError`] names the first certificate that can't be read.
+    pub fn with_user_added<'a>(
+        self,
+        certificates: impl IntoIterator<Item = CertificateDer<'a>>,
+    ) -> Result<Self, AnchorError> {
+        self.with_certificates(AnchorOrigin::UserAdded, certificates)
+    }
+
+    /// Adds anchors that are already parsed.
+    #[must_use]
+    pub fn with_anchors(
+        mut self,
+        origin: AnchorOrigin,
+        anchors: impl IntoIterator<Item = TrustAnchor<'static>>,
+    ) -> Self {
+        let old = self.facts.drain(..).map(|facts| facts.origin);
+        let mut all = old
+            .zip(self.anchors.drain(..))
+            .chain(anchors.into_iter().map(|anchor| (origin, anchor)))
+            .collect::<Vec<_>>();
+
+        // The same subject and key in two sets has the better origin in both. Both stay if they
+        // differ in name constraints.
+        let mut best = HashMap::new();
+        for (origin, anchor) in &all {
+            let key = (
+                anchor.subject.clone(),
+                anchor.subject_public_key_info.clone(),
+            );
+            let known = best.entry(key).or_insert(*origin);
+            *known = (*known).min(*origin);
+        }
+        for (origin, anchor) in &mut all {
+            let key = (
+                anchor.subject.clone(),
+                anchor.subject_public_key_info.clone(),
+            );
+            *origin = best.get(&key).copied().unwrap_or(*origin);
+        }
+        all.sort_by_key(|(origin, _)| *origin);
+        for (origin, anchor) in all {
+            if !self.anchors.contains(&anchor) {
+                self.anchors.push(anchor);
+                self.facts.push(AnchorFacts {
+                    origin,
+                    fingerprint: OnceLock::new(),
+                });
+            }
+        }
+        self
+    }
+
+    /// Each anchor with its origin; built-in ones first.
+    pub fn iter(&self) -> impl Iterator<Item = (AnchorOrigin, &TrustAnchor<'static>)> {
+        self.facts
+            .iter()
+            .map(|facts| facts.origin)
+            .zip(&self.anchors)
+    }
+
+    fn with_certificates<'a>(
+        mut self,
+        origin: AnchorOrigin,
+        certificates: impl IntoIterator<Item = CertificateDer<'a>>,
+    ) -> Result<Self, AnchorError> {
+        for (index, certificate) in certificates.into_iter().enumerate() {
+            let mut parsed = RootCertStore::empty();
+            parsed
+                .add(certificate.into_owned())
+                .map_err(|reason| AnchorError { index, reason })?;
+            self = self.with_anchors(origin, parsed.roots);
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn as_slice(&self) -> &[TrustAnchor<'static>] {
+        &self.anchors
+    }
+
+    /// Origin and fingerprint of the anchor at `position`; hashed once, when first asked for.
+    pub(crate) fn facts(&self, position: usize) -> Option<(AnchorOrigin, SpkiFingerprint)> {
+        let (anchor, facts) = (self.anchors.get(position)?, self.facts.get(position)?);
+        let fingerprint = facts
+            .fingerprint
+            .get_or_init(|| SpkiFingerprint::of_anchor(anchor));
+        Some((facts.origin, *fingerprint))
+    }
+}
+
+impl fmt::Debug for TrustAnchors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |origin| {
+            self.facts
+                .iter()
+                .filter(|facts| facts.origin == origin)
+                .count()
+        };
+        f.debug_struct("TrustAnchors")
+            .field("built_in", &count(AnchorOrigin::BuiltIn))
+            .field("unknown", &count(AnchorOrigin::Unknown))
+            .field("user_added", &count(AnchorOrigin::UserAdded))
+            .finish()
+    }
+}
+
+/// A certificate that can't be a trust anchor.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct AnchorError {
+    /// Its position among the certificates handed in, from 0.
+    pub index: usize,
+    /// What is wrong with it.
+    pub reason: rustls::Error,
+}
+
+impl fmt::Display for AnchorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "certificate {} can't be a trust anchor, expected DER X.509: {}",
+            self.index, self.reason
+        )
+    }
+}
+
+impl Error for AnchorError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls_pki_types::Der;
+
+    use super::*;
+
+    fn anchor(subject: &'static [u8], constraints: Option<&'static [u8]>) -> TrustAnchor<'static> {
+        TrustAnchor {
+            subject: Der::from_slice(subject),
+            subject_public_key_info: Der::from_slice(b"key"),
+            name_constraints: constraints.map(Der::from_slice),
+        }
+    }
+
+    fn origins(anchors: &TrustAnchors) -> Vec<AnchorOrigin> {
+        anchors.iter().map(|(origin, _)| origin).collect()
+    }
+
+    #[test]
+    fn built_in_anchors_come_first() {
+        use AnchorOrigin::*;
+        let anchors = TrustAnchors::new()
+            .with_anchors(UserAdded, [anchor(b"a", None)])
+            .with_anchors(Unknown, [anchor(b"b", None)])
+            .with_anchors(BuiltIn, [anchor(b"c", None)]);
+        assert_eq!(origins(&anchors), [BuiltIn, Unknown, UserAdded]);
+        assert_eq!(anchors.as_slice()[0], anchor(b"c", None));
+    }
+
+    #[test]
+    fn the_same_subject_and_key_counts_as_built_in() {
+        use AnchorOrigin::*;
+        let twice = TrustAnchors::new()
+            .with_anchors(UserAdded, [anchor(b"a", None)])
+            .with_anchors(BuiltIn, [anchor(b"a", None)]);
+        assert_eq!(origins(&twice), [BuiltIn]);
+        let constrained = twice.with_anchors(UserAdded, [anchor(b"a", Some(b"constraints"))]);
+        assert_eq!(origins(&constrained), [BuiltIn, BuiltIn]);
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_read_is_named() {
+        let bad = CertificateDer::from_slice(b"no certificate");
+        let error = TrustAnchors::new().with_user_added([bad]).unwrap_err();
+        assert_eq!(error.index, 0);
+    }
+}

@@ -1,0 +1,483 @@
+//! The served chain in, a [`ValidatedChain`] out.
+//!
+//! Paths are built by webpki, and the pins are tried on each complete candidate, so that another
+//! valid path, through a cross-sign or to another anchor, is found before a server is refused.
+//! The verdict is taken from what was recorded on the way, never from webpki's returned error.
+//! What was served but is not on the path counts for nothing.
+
+use std::cell::RefCell;
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use rustls::DistinguishedName;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls_pki_types::{
+    CertificateDer, CertificateRevocationListDer, Der, ServerName, SubjectPublicKeyInfoDer,
+    UnixTime,
+};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
+    RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
+};
+use x509_cert::der::Decode;
+use x509_cert::name::Name;
+
+use crate::anchors::{AnchorOrigin, TrustAnchors};
+use crate::fingerprint::SpkiFingerprint;
+use crate::host::Host;
+use crate::policy::{AppliedPolicy, Standing, UserAddedRoots};
+
+/// The path that was proved from a server's certificate to a trust anchor, for one name.
+///
+/// There is no way to make one but a validation that succeeded. Cheap to clone.
+#[derive(Clone)]
+pub struct ValidatedChain(Arc<Facts>);
+
+struct Facts {
+    name: ServerName<'static>,
+    host: Option<Host>,
+    served: Vec<CertificateDer<'static>>,
+    /// Positions in `served`, leaf first. The anchor is not among them.
+    path: Vec<usize>,
+    /// Leaf first; the anchor's last.
+    fingerprints: Vec<SpkiFingerprint>,
+    anchor_subject: Der<'static>,
+    anchor_origin: AnchorOrigin,
+}
+
+impl ValidatedChain {
+    /// The name that the leaf was verified for.
+    #[must_use]
+    pub fn server_name(&self) -> &ServerName<'static> {
+        &self.0.name
+    }
+
+    /// The name as a host; `None` for an IP address, which is never pinned.
+    #[must_use]
+    pub fn host(&self) -> Option<&Host> {
+        self.0.host.as_ref()
+    }
+
+    /// The fingerprints of leaf, intermediates and anchor, in this order: at least two.
+    #[must_use]
+    pub fn fingerprints(&self) -> &[SpkiFingerprint] {
+        &self.0.fingerprints
+    }
+
+    /// The certificates of the path, leaf first. An anchor is known by subject and key only, so
+    /// its certificate is not among them.
+    pub fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        let served = &self.0.served;
+        self.0
+            .path
+            .iter()
+            .filter_map(|position| served.get(*position))
+    }
+
+    /// All certificates as the server sent them, leaf first, on the path or not.
+    #[must_use]
+    pub fn served(&self) -> &[CertificateDer<'static>] {
+        &self.0.served
+    }
+
+    /// Where the anchor came from.
+    #[must_use]
+    pub fn anchor_origin(&self) -> AnchorOrigin {
+        self.0.anchor_origin
+    }
+
+    /// Each key of the path with its role and its owner's name, leaf first.
+    pub fn keys(&self) -> impl Iterator<Item = ChainKey> {
+        let mut subjects = self.certificates().map(subject_of);
+        let last = self.0.fingerprints.len().saturating_sub(1);
+        self.0
+            .fingerprints
+            .iter()
+            .enumerate()
+            .map(move |(position, fingerprint)| {
+                let role = match position {
+                    position if position == last => KeyRole::Anchor,
+                    0 => KeyRole::Leaf,
+                    _ => KeyRole::Intermediate,
+                };
+                let subject = match role {
+                    KeyRole::Anchor => name_text(&self.0.anchor_subject),
+                    _ => subjects.next().unwrap_or_default(),
+                };
+                ChainKey {
+                    fingerprint: *fingerprint,
+                    role,
+                    subject,
+                }
+            })
+    }
+}
+
+impl fmt::Debug for ValidatedChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ValidatedChain")
+            .field("server_name", &self.0.name)
+            .field("fingerprints", &self.0.fingerprints)
+            .field("anchor_origin", &self.0.anchor_origin)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One key of a [`ValidatedChain`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChainKey {
+    /// The key's fingerprint.
+    pub fingerprint: SpkiFingerprint,
+    /// Its place in the chain.
+    pub role: KeyRole,
+    /// Its owner's distinguished name as RFC 4514 writes it, control characters escaped.
+    pub subject: String,
+}
+
+/// The place of a key in a validated chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyRole {
+    /// The server's own key.
+    Leaf,
+    /// The key of a CA between leaf and anchor.
+    Intermediate,
+    /// The key of the trust anchor.
+    Anchor,
+}
+
+impl fmt::Display for KeyRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Anchor => "anchor",
+            Self::Intermediate => "intermediate",
+            Self::Leaf => "leaf",
+        })
+    }
+}
+
+/// The policies that apply to one host at one moment: at most one static and one noted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AppliedPolicies {
+    /// What the application set.
+    pub of_application: Option<AppliedPolicy>,
+    /// What the server asked for.
+    pub noted: Option<AppliedPolicy>,
+}
+
+impl AppliedPolicies {
+    /// Whether no policy applies.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.of_application.is_none() && self.noted.is_none()
+    }
+
+    /// The policies, the application's first.
+    pub fn iter(&self) -> impl Iterator<Item = &AppliedPolicy> {
+        self.of_application.iter().chain(&self.noted)
+    }
+
+    /// Judges each policy alone (D-05): refuse if any refuses, else skipped if any was skipped,
+    /// else pass. Report-only policies never sway it.
+    pub(crate) fn judge(&self, keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Judgement<'_> {
+        let mut judgement = Judgement::default();
+        for policy in self.iter() {
+            let skips = origin == AnchorOrigin::UserAdded
+                && policy.user_added_roots == UserAddedRoots::SkipPins;
+            let matches = policy.pins.matches(keys);
+            match policy.standing {
+                // Expired with "refuse" is not a pin validation that a user-added root could skip.
+                Standing::Expired => judgement.refused_by.get_or_insert(policy),
+                _ if matches => {
+                    judgement.passed = true;
+                    continue;
+                }
+                Standing::Enforced if skips => {
+                    judgement.skipped = true;
+                    continue;
+                }
+                Standing::ReportOnly if skips => continue,
+                Standing::Enforced => judgement.refused_by.get_or_insert(policy),
+                Standing::ReportOnly => judgement.would_be_refused_by.get_or_insert(policy),
+            };
+        }
+        judgement
+    }
+}
+
+/// What the policies of a host say of one path.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Judgement<'p> {
+    pub(crate) refused_by: Option<&'p AppliedPolicy>,
+    /// An enforced policy would have failed, but for the user-added root.
+    pub(crate) skipped: bool,
+    /// At least one policy found its pin.
+    pub(crate) passed: bool,
+    pub(crate) would_be_refused_by: Option<&'p AppliedPolicy>,
+}
+
+impl Judgement<'_> {
+    /// The path with the least rank is taken: one that passes, else a skipped one, else a refused
+    /// one; of equals the better origin; of equals the one that fails no report-only policy.
+    fn rank(&self, origin: AnchorOrigin) -> (bool, bool, AnchorOrigin, bool) {
+        let would_fail = self.would_be_refused_by.is_some();
+        (self.refused_by.is_some(), self.skipped, origin, would_fail)
+    }
+}
+
+/// A path that webpki proved, and what the policies say of it.
+pub(crate) struct ValidPath<'p> {
+    pub(crate) judgement: Judgement<'p>,
+    path: Vec<usize>,
+    /// Empty while no policy asked for them.
+    fingerprints: Vec<SpkiFingerprint>,
+    anchor: usize,
+}
+
+/// No path is valid, or the leaf is not for this name.
+pub(crate) struct NoValidPath;
+
+/// What a server presented, and for which name.
+#[derive(Clone, Copy)]
+pub(crate) struct Presented<'a> {
+    pub(crate) leaf: &'a CertificateDer<'a>,
+    pub(crate) intermediates: &'a [CertificateDer<'a>],
+    pub(crate) name: &'a ServerName<'a>,
+}
+
+/// Builds paths as `WebPkiServerVerifier` does, to the same anchors, with the same options.
+pub(crate) struct PathBuilder {
+    pub(crate) anchors: TrustAnchors,
+    pub(crate) algorithms: WebPkiSupportedAlgorithms,
+    pub(crate) revocation: Revocation,
+}
+
+impl PathBuilder {
+    pub(crate) fn validate<'p>(
+        &self,
+        presented: Presented<'_>,
+        policies: &'p AppliedPolicies,
+        now: UnixTime,
+    ) -> Result<ValidPath<'p>, NoValidPath> {
+        let leaf = EndEntityCert::try_from(presented.leaf).map_err(|_| NoValidPath)?;
+        let crls = self.revocation.crls.iter().collect::<Vec<_>>();
+        let best = RefCell::new(None::<ValidPath<'p>>);
+        let judge = |candidate: &VerifiedPath<'_>| {
+            let Some(found) = self.judge(candidate, presented, policies) else {
+                return Err(webpki::Error::UnknownIssuer);
+            };
+            let origin = self.origin(&found);
+            let rank = found.judgement.rank(origin);
+            let settled = rank == (false, false, AnchorOrigin::BuiltIn, false);
+            let mut best = best.borrow_mut();
+            // Of equally refused paths the last one is kept: RFC 7469 section 3 wants it reported.
+            let better = best.as_ref().is_none_or(|best| {
+                let known = best.judgement.rank(self.origin(best));
+                rank < known || (rank == known && found.judgement.refused_by.is_some())
+            });
+            if better {
+                *best = Some(found);
+            }
+            // An error makes webpki go on to other paths. The least specific one hides no other.
+            if settled {
+                Ok(())
+            } else {
+                Err(webpki::Error::UnknownIssuer)
+            }
+        };
+        // The result says no more than the record; a path once recorded is valid even if the
+        // search for a better one ran out of budget.
+        let _ = leaf.verify_for_usage(
+            self.algorithms.all,
+            self.anchors.as_slice(),
+            presented.intermediates,
+            now,
+            KeyUsage::server_auth(),
+            self.revocation.options(&crls),
+            Some(&judge),
+        );
+        let best = best.into_inner().ok_or(NoValidPath)?;
+        match leaf.verify_is_valid_for_subject_name(presented.name) {
+            Ok(()) => Ok(best),
+            Err(_) => Err(NoValidPath),
+        }
+    }
+
+    /// Judges one candidate. `None` only if webpki named a certificate that it was not given.
+    fn judge<'p>(
+        &self,
+        candidate: &VerifiedPath<'_>,
+        presented: Presented<'_>,
+        policies: &'p AppliedPolicies,
+    ) -> Option<ValidPath<'p>> {
+        let anchors = self.anchors.as_slice();
+        let mut found = ValidPath {
+            judgement: Judgement::default(),
+            path: vec![0],
+            fingerprints: Vec::new(),
+            anchor: anchors
+                .iter()
+                .position(|anchor| std::ptr::eq(anchor, candidate.anchor()))?,
+        };
+        for certificate in candidate.intermediate_certificates() {
+            let der = certificate.der();
+            let position = presented
+                .intermediates
+                .iter()
+                .position(|served| *served == der)?;
+            found.path.push(position + 1);
+        }
+        // The host was looked up first: without pins nothing is hashed.
+        if !policies.is_empty() {
+            let leaf = candidate.end_entity().subject_public_key_info();
+            found
+                .fingerprints
+                .push(SpkiFingerprint::of_parsed_key(&leaf));
+            for certificate in candidate.intermediate_certificates() {
+                let key = certificate.subject_public_key_info();
+                found
+                    .fingerprints
+                    .push(SpkiFingerprint::of_parsed_key(&key));
+            }
+            let (origin, fingerprint) = self.anchors.facts(found.anchor)?;
+            found.fingerprints.push(fingerprint);
+            found.judgement = policies.judge(&found.fingerprints, origin);
+        }
+        Some(found)
+    }
+
+    fn origin(&self, path: &ValidPath<'_>) -> AnchorOrigin {
+        // A position that is not there can't be; the origin that grants nothing, if it were.
+        self.anchors
+            .facts(path.anchor)
+            .map_or(AnchorOrigin::Unknown, |(origin, _)| origin)
+    }
+
+    /// The path as a value of its own, with what was served beside it.
+    pub(crate) fn chain(
+        &self,
+        path: &ValidPath<'_>,
+        presented: Presented<'_>,
+        host: Option<Host>,
+    ) -> Option<ValidatedChain> {
+        let served = std::iter::once(presented.leaf)
+            .chain(presented.intermediates)
+            .map(|certificate| certificate.clone().into_owned())
+            .collect::<Vec<_>>();
+        let (anchor_origin, anchor_fingerprint) = self.anchors.facts(path.anchor)?;
+        let mut fingerprints = path.fingerprints.clone();
+        if fingerprints.is_empty() {
+            for position in &path.path {
+                fingerprints.push(SpkiFingerprint::of_parsed_key(&key_of(
+                    served.get(*position)?,
+                )?));
+            }
+            fingerprints.push(anchor_fingerprint);
+        }
+        Some(ValidatedChain(Arc::new(Facts {
+            name: presented.name.to_owned(),
+            host,
+            served,
+            path: path.path.clone(),
+            fingerprints,
+            anchor_subject: self.anchors.as_slice().get(path.anchor)?.subject.clone(),
+            anchor_origin,
+        })))
+    }
+}
+
+/// Certificate revocation lists, and how they are used.
+#[derive(Debug)]
+pub(crate) struct Revocation {
+    crls: Vec<CertRevocationList<'static>>,
+    depth: RevocationCheckDepth,
+    unknown_status: UnknownStatusPolicy,
+    expiration: ExpirationPolicy,
+}
+
+impl Revocation {
+    /// The same choices as rustls's builder offers. A list that can't be read gives `None`; the
+    /// error is rustls's to name.
+    pub(crate) fn new(
+        crls: &[CertificateRevocationListDer<'_>],
+        only_end_entity: bool,
+        allow_unknown: bool,
+        enforce_expiration: bool,
+    ) -> Option<Self> {
+        let crls = crls
+            .iter()
+            .map(|crl| {
+                OwnedCertRevocationList::from_der(crl)
+                    .map(CertRevocationList::from)
+                    .ok()
+            })
+            .collect::<Option<Vec<_>>>()?;
+        Some(Self {
+            crls,
+            depth: match only_end_entity {
+                true => RevocationCheckDepth::EndEntity,
+                false => RevocationCheckDepth::Chain,
+            },
+            unknown_status: match allow_unknown {
+                true => UnknownStatusPolicy::Allow,
+                false => UnknownStatusPolicy::Deny,
+            },
+            expiration: match enforce_expiration {
+                true => ExpirationPolicy::Enforce,
+                false => ExpirationPolicy::Ignore,
+            },
+        })
+    }
+
+    /// `None` without lists: then nothing is checked, as in rustls.
+    fn options<'a>(
+        &self,
+        crls: &'a [&'a CertRevocationList<'a>],
+    ) -> Option<webpki::RevocationOptions<'a>> {
+        let builder = RevocationOptionsBuilder::new(crls).ok()?;
+        Some(
+            builder
+                .with_depth(self.depth)
+                .with_status_policy(self.unknown_status)
+                .with_expiration_policy(self.expiration)
+                .build(),
+        )
+    }
+}
+
+fn key_of(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    let parsed = EndEntityCert::try_from(certificate).ok()?;
+    Some(parsed.subject_public_key_info())
+}
+
+/// The owner of a certificate, for people to read; empty if it can't be read.
+fn subject_of(certificate: &CertificateDer<'_>) -> String {
+    match EndEntityCert::try_from(certificate) {
+        Ok(parsed) => name_text(parsed.subject()),
+        Err(_) => String::new(),
+    }
+}
+
+/// Prints the contents of a distinguished name. The text comes from a certificate: what could
+/// steer a terminal is escaped.
+fn name_text(contents: &[u8]) -> String {
+    let mut text = String::new();
+    if let Ok(name) = Name::from_der(DistinguishedName::in_sequence(contents).as_ref()) {
+        // Printing may fail half-way on odd values; what was printed until then is kept.
+        let _ = write!(text, "{name}");
+    }
+    text.chars()
+        .map(|char| match is_unprintable(char) {
+            true => char.escape_unicode().to_string(),
+            false => char.to_string(),
+        })
+        .collect()
+}
+
+/// Control characters, and those that turn the direction of text.
+fn is_unprintable(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

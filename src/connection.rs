@@ -1,0 +1,97 @@
+//! What is known of one TLS connection: [`VerifiedConnection`].
+//!
+//! The verifier is shared by all connections, so a connection learns its validated chain through
+//! a slot that is open around its handshake only.
+
+use std::cell::RefCell;
+
+use rustls_pki_types::UnixTime;
+
+use crate::anchors::AnchorOrigin;
+use crate::chain::ValidatedChain;
+use crate::host::Host;
+use crate::pinning::Decision;
+
+/// A TLS connection that [`PinningConnector`](crate::PinningConnector) made: found in the
+/// extensions of every response that came over it.
+///
+/// ```
+/// use pinhold::{AnchorOrigin, VerifiedConnection};
+///
+/// fn was_inspected<B>(response: &http::Response<B>) -> bool {
+///     let connection = response.extensions().get::<VerifiedConnection>();
+///     connection.is_some_and(|known| known.anchor_origin() == AnchorOrigin::UserAdded)
+/// }
+/// # assert!(!was_inspected(&http::Response::new(())));
+/// ```
+#[derive(Clone, Debug)]
+pub struct VerifiedConnection {
+    chain: ValidatedChain,
+    decision: Decision,
+    at: UnixTime,
+}
+
+impl VerifiedConnection {
+    #[cfg(feature = "hyper")]
+    pub(crate) fn new(chain: ValidatedChain, decision: Decision, at: UnixTime) -> Self {
+        Self {
+            chain,
+            decision,
+            at,
+        }
+    }
+
+    /// The chain that was validated in the handshake.
+    #[must_use]
+    pub fn chain(&self) -> &ValidatedChain {
+        &self.chain
+    }
+
+    /// What the pins said of it, [`Refuse`](Decision::Refuse) excepted.
+    #[must_use]
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// Where the trust anchor came from.
+    #[must_use]
+    pub fn anchor_origin(&self) -> AnchorOrigin {
+        self.chain.anchor_origin()
+    }
+
+    /// The host that the connection was verified for; `None` for an IP address.
+    #[must_use]
+    pub fn host(&self) -> Option<&Host> {
+        self.chain.host()
+    }
+
+    /// When the pins were checked.
+    #[must_use]
+    pub fn at(&self) -> UnixTime {
+        self.at
+    }
+}
+
+#[cfg(feature = "hyper")]
+tokio::task_local! {
+    static SLOT: RefCell<Option<ValidatedChain>>;
+}
+
+/// Runs a handshake and returns, besides its outcome, the chain that our verifier validated in it:
+/// `None` if it was not asked, as in a resumed session or under a foreign verifier.
+#[cfg(feature = "hyper")]
+pub(crate) async fn observe<F: Future>(handshake: F) -> (F::Output, Option<ValidatedChain>) {
+    let observed = async {
+        let outcome = handshake.await;
+        (outcome, SLOT.with(RefCell::take))
+    };
+    SLOT.scope(RefCell::new(None), observed).await
+}
+
+/// Hands the validated chain to whoever observes this handshake, if anybody does.
+pub(crate) fn record(chain: impl FnOnce() -> Option<ValidatedChain>) {
+    #[cfg(feature = "hyper")]
+    let _ = SLOT.try_with(|slot| *slot.borrow_mut() = chain());
+    #[cfg(not(feature = "hyper"))]
+    let _ = chain;
+}

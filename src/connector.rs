@@ -1,0 +1,553 @@
+//! A URI in, a connection whose pins hold out: [`PinningConnector`] for hyper-util's clients.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Uri;
+use http::uri::Scheme;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls_pki_types::{ServerName, UnixTime};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower_service::Service;
+
+use crate::anchors::TrustAnchors;
+use crate::connection::{self, VerifiedConnection};
+use crate::host::{Host, HostError};
+use crate::pinning::{BuildError, Decision, Pinning};
+use crate::policy::Standing;
+use crate::verifier::PinningVerifier;
+use crate::violation::PinViolation;
+
+/// What becomes of `http://` to a host whose pins are enforced: they can't be checked there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PlainHttp {
+    /// The connection is made, without any protection.
+    Allow,
+    /// The connection is refused with [`ConnectError::PlainHttp`].
+    #[default]
+    Refuse,
+}
+
+/// Makes TLS connections over any inner connector and enforces the pins in the handshake.
+///
+/// The inner connector may be TCP, a CONNECT tunnel or SOCKS: the TLS name is that of the URI.
+/// Every response that comes over a TLS connection of this connector has a [`VerifiedConnection`]
+/// in its extensions.
+///
+/// ```
+/// use hyper_util::client::legacy::Client;
+/// use hyper_util::rt::TokioExecutor;
+/// use pinhold::{Pinning, PinningConnector, TrustAnchors};
+///
+/// # #[cfg(all(feature = "webpki-roots", feature = "aws-lc-rs", not(feature = "ring")))] {
+/// let pinning = Pinning::builder().build()?;
+/// let connector = PinningConnector::builder(pinning)
+///     .with_webpki_roots()
+///     .https_only()
+///     .enable_http1()
+///     .enable_http2()
+///     .build()?;
+/// let client = Client::builder(TokioExecutor::new()).build::<_, String>(connector);
+/// # drop(client);
+/// # }
+/// # Ok::<(), pinhold::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct PinningConnector<H> {
+    inner: H,
+    pinning: Pinning,
+    tls: TlsConnector,
+    schemes: Schemes,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Schemes {
+    HttpsOnly,
+    HttpsOrHttp(PlainHttp),
+}
+
+impl PinningConnector<HttpConnector> {
+    /// Starts with `https_or_http`, [`PlainHttp::Refuse`], and all HTTP versions.
+    pub fn builder(pinning: Pinning) -> PinningConnectorBuilder {
+        PinningConnectorBuilder {
+            pinning,
+            anchors: TrustAnchors::new(),
+            provider: None,
+            config: None,
+            schemes: Schemes::HttpsOrHttp(PlainHttp::Refuse),
+            alpn: Vec::new(),
+        }
+    }
+}
+
+impl<H> PinningConnector<H> {
+    /// Whether, and how, a URI may be connected to: `None` for plain HTTP.
+    fn admit(&self, uri: &Uri) -> Result<Option<ServerName<'static>>, ConnectError> {
+        let host = uri.host().unwrap_or_default();
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => match ServerName::try_from(bare) {
+                Ok(name) => Ok(Some(name.to_owned())),
+                Err(_) => Err(ConnectError::Host(HostError::Invalid {
+                    name: host.to_owned(),
+                })),
+            },
+            Some(scheme) if *scheme == Scheme::HTTP => {
+                self.admit_plain(host)?;
+                Ok(None)
+            }
+            _ => Err(ConnectError::Scheme { uri: uri.clone() }),
+        }
+    }
+
+    fn admit_plain(&self, host: &str) -> Result<(), ConnectError> {
+        let Schemes::HttpsOrHttp(plain) = self.schemes else {
+            return Err(ConnectError::HttpsOnly {
+                host: host.to_owned(),
+            });
+        };
+        let host = match Host::parse(host) {
+            Ok(host) => host,
+            Err(HostError::IpAddress { .. }) => return Ok(()),
+            Err(error) => return Err(ConnectError::Host(error)),
+        };
+        let policies = self.pinning.query(&host, self.now()?);
+        let enforced = policies
+            .iter()
+            .any(|policy| policy.standing != Standing::ReportOnly);
+        match plain {
+            PlainHttp::Refuse if enforced => Err(ConnectError::PlainHttp { host }),
+            PlainHttp::Refuse | PlainHttp::Allow => Ok(()),
+        }
+    }
+
+    fn now(&self) -> Result<UnixTime, ConnectError> {
+        let now = self.pinning.clock().current_time();
+        now.ok_or(ConnectError::Tls(rustls::Error::FailedToGetCurrentTime))
+    }
+
+    async fn secure<T>(
+        self,
+        name: ServerName<'static>,
+        transport: T,
+    ) -> Result<PinnedStream<T>, ConnectError>
+    where
+        T: Read + Write + Unpin,
+    {
+        let handshake = self.tls.connect(name, TokioIo::new(transport));
+        let (stream, chain) = connection::observe(handshake).await;
+        let stream = stream.map_err(ConnectError::from_handshake)?;
+        // Also if the configuration has a verifier that is not ours.
+        let chain = chain.ok_or(ConnectError::NotVerified)?;
+        // Judged again: pins may have changed while the handshake was under way.
+        let now = self.now()?;
+        let decision = match chain.host() {
+            Some(host) => self.pinning.check(host, &chain, now),
+            None => Decision::NotPinned,
+        };
+        match &decision {
+            Decision::Refuse(violation) => return Err(ConnectError::Pins(violation.clone())),
+            Decision::ReportOnly(_violation) => {
+                event!(WARN, violation = %_violation, "pins would have refused");
+            }
+            Decision::Skipped => {
+                event!(WARN, host = ?chain.host(), "pins skipped for a user-added root");
+            }
+            Decision::NotPinned | Decision::Pass => {}
+        }
+        Ok(PinnedStream {
+            stream: Stream::Tls(Box::new(TokioIo::new(stream))),
+            verified: Some(VerifiedConnection::new(chain, decision, now)),
+        })
+    }
+}
+
+impl<H> Service<Uri> for PinningConnector<H>
+where
+    H: Service<Uri, Error: Into<BoxError>, Future: Send + 'static>,
+    H: Clone + Send + 'static,
+    H::Response: Read + Write + Connection + Unpin + Send + 'static,
+{
+    type Response = PinnedStream<H::Response>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner
+            .poll_ready(cx)
+            .map_err(|error| ConnectError::Transport(error.into()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let name = match self.admit(&uri) {
+            Ok(name) => name,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
+        let connecting = self.inner.call(uri);
+        let this = PinningConnector {
+            inner: (),
+            pinning: self.pinning.clone(),
+            tls: self.tls.clone(),
+            schemes: self.schemes,
+        };
+        Box::pin(async move {
+            let transport = connecting
+                .await
+                .map_err(|error| ConnectError::Transport(error.into()))?;
+            match name {
+                Some(name) => this.secure(name, transport).await,
+                None => Ok(PinnedStream {
+                    stream: Stream::Plain(transport),
+                    verified: None,
+                }),
+            }
+        })
+    }
+}
+
+impl<H: fmt::Debug> fmt::Debug for PinningConnector<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinningConnector")
+            .field("inner", &self.inner)
+            .field("pinning", &self.pinning)
+            .field("schemes", &self.schemes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`PinningConnector`]; the words are those of `hyper_rustls::HttpsConnectorBuilder`.
+///
+/// There is no way to override the server name: two names would then have to satisfy their pins.
+#[must_use]
+#[derive(Debug)]
+pub struct PinningConnectorBuilder {
+    pinning: Pinning,
+    anchors: TrustAnchors,
+    provider: Option<Arc<CryptoProvider>>,
+    config: Option<Box<ClientConfig>>,
+    schemes: Schemes,
+    alpn: Vec<Vec<u8>>,
+}
+
+impl PinningConnectorBuilder {
+    /// Validates chains to Mozilla's roots.
+    #[cfg(feature = "webpki-roots")]
+    pub fn with_webpki_roots(self) -> Self {
+        self.with_anchors(TrustAnchors::webpki_roots())
+    }
+
+    /// Validates chains to these anchors.
+    pub fn with_anchors(mut self, anchors: TrustAnchors) -> Self {
+        self.anchors = anchors;
+        self
+    }
+
+    /// Uses this crypto provider; see
+    /// [`PinningVerifierBuilder::with_provider`](crate::PinningVerifierBuilder::with_provider).
+    pub fn with_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
+        self.provider = Some(provider);
+        self
+    }
+
+    /// Uses a configuration made by [`Pinning::client_config`] or
+    /// [`PinningVerifierBuilder`](crate::PinningVerifierBuilder) and then changed, say for a
+    /// client certificate. Anchors and provider are those of the configuration. Its ALPN protocols
+    /// are replaced, and session resumption is switched off; with a verifier that is not ours every
+    /// connection fails with [`ConnectError::NotVerified`].
+    pub fn with_tls_config(mut self, config: ClientConfig) -> Self {
+        self.config = Some(Box::new(config));
+        self
+    }
+
+    /// Refuses every `http://` URI.
+    pub fn https_only(mut self) -> Self {
+        self.schemes = Schemes::HttpsOnly;
+        self
+    }
+
+    /// Lets `http://` pass, but not to known pinned hosts.
+    pub fn https_or_http(self) -> Self {
+        self.plain_http(PlainHttp::Refuse)
+    }
+
+    /// Lets `http://` pass, and says what becomes of it for known pinned hosts.
+    pub fn plain_http(mut self, plain: PlainHttp) -> Self {
+        self.schemes = Schemes::HttpsOrHttp(plain);
+        self
+    }
+
+    /// Offers HTTP/1.1. Without a word about versions, 2 and 1.1 are offered.
+    pub fn enable_http1(mut self) -> Self {
+        self.alpn.push(b"http/1.1".to_vec());
+        self
+    }
+
+    /// Offers HTTP/2, before HTTP/1.1.
+    pub fn enable_http2(mut self) -> Self {
+        self.alpn.insert(0, b"h2".to_vec());
+        self
+    }
+
+    /// Offers HTTP/2 and HTTP/1.1.
+    pub fn enable_all_versions(self) -> Self {
+        self.enable_http1().enable_http2()
+    }
+
+    /// A connector over TCP, with `TCP_NODELAY`: without it, a server that sends no session tickets
+    /// costs each new connection 40 ms of waiting for a delayed acknowledgement.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::EarlyData`], and those of
+    /// [`PinningVerifierBuilder::client_config`](crate::PinningVerifierBuilder::client_config).
+    pub fn build(self) -> Result<PinningConnector<HttpConnector>, BuildError> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        self.wrap_connector(http)
+    }
+
+    /// A connector over another one, which must let `https://` URIs pass and should set
+    /// `TCP_NODELAY` (see [`build`](Self::build)).
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    pub fn wrap_connector<H>(self, inner: H) -> Result<PinningConnector<H>, BuildError> {
+        let mut config = match self.config {
+            Some(config) => *config,
+            None => {
+                let mut verifier = PinningVerifier::builder(self.pinning.clone(), self.anchors);
+                if let Some(provider) = self.provider {
+                    verifier = verifier.with_provider(provider);
+                }
+                verifier.client_config()?
+            }
+        };
+        if config.enable_early_data {
+            return Err(BuildError::EarlyData);
+        }
+        config.resumption = Resumption::disabled();
+        config.alpn_protocols = match self.alpn.is_empty() {
+            true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            false => self.alpn,
+        };
+        Ok(PinningConnector {
+            inner,
+            pinning: self.pinning,
+            tls: TlsConnector::from(Arc::new(config)),
+            schemes: self.schemes,
+        })
+    }
+}
+
+/// A connection of [`PinningConnector`]: TLS, or plain where that was allowed.
+pub struct PinnedStream<T> {
+    stream: Stream<T>,
+    verified: Option<VerifiedConnection>,
+}
+
+enum Stream<T> {
+    Plain(T),
+    Tls(Box<TokioIo<TlsStream<TokioIo<T>>>>),
+}
+
+impl<T> PinnedStream<T> {
+    /// What is known of the TLS connection; `None` for a plain one.
+    #[must_use]
+    pub fn verified(&self) -> Option<&VerifiedConnection> {
+        self.verified.as_ref()
+    }
+}
+
+impl<T: Connection + Read + Write + Unpin> Connection for PinnedStream<T> {
+    fn connected(&self) -> Connected {
+        let (connected, h2) = match &self.stream {
+            Stream::Plain(transport) => (transport.connected(), false),
+            Stream::Tls(stream) => {
+                let (transport, session) = stream.inner().get_ref();
+                let h2 = session.alpn_protocol() == Some(b"h2");
+                (transport.inner().connected(), h2)
+            }
+        };
+        let connected = if h2 {
+            connected.negotiated_h2()
+        } else {
+            connected
+        };
+        match &self.verified {
+            Some(verified) => connected.extra(verified.clone()),
+            None => connected,
+        }
+    }
+}
+
+impl<T: Read + Write + Unpin> Read for PinnedStream<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(transport) => Pin::new(transport).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl<T: Read + Write + Unpin> Write for PinnedStream<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Plain(transport) => Pin::new(transport).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(transport) => Pin::new(transport).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(transport) => Pin::new(transport).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(transport) => transport.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Plain(transport) => Pin::new(transport).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+}
+
+impl<T> fmt::Debug for PinnedStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinnedStream")
+            .field("verified", &self.verified)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why [`PinningConnector`] made no connection. `source()` leads on to the cause.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The URI's host is neither a DNS name nor an IP address.
+    Host(HostError),
+    /// An `http://` URI, while the connector is `https_only`.
+    HttpsOnly {
+        /// The URI's host.
+        host: String,
+    },
+    /// The TLS stream failed otherwise.
+    Io(io::Error),
+    /// The handshake was done without our verifier: the TLS configuration has another one.
+    NotVerified,
+    /// The validated chain holds no pinned key.
+    Pins(PinViolation),
+    /// Plain `http://` to a known pinned host.
+    PlainHttp {
+        /// The pinned host.
+        host: Host,
+    },
+    /// A URI that is neither `https` nor `http`.
+    Scheme {
+        /// The URI.
+        uri: Uri,
+    },
+    /// The TLS handshake failed, say for an invalid certificate.
+    Tls(rustls::Error),
+    /// The inner connector failed.
+    Transport(BoxError),
+}
+
+impl ConnectError {
+    fn from_handshake(error: io::Error) -> Self {
+        if let Some(violation) = PinViolation::find(&error) {
+            return Self::Pins(violation);
+        }
+        match error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        {
+            Some(tls) => Self::Tls(tls.clone()),
+            None => Self::Io(error),
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(error) => error.fmt(f),
+            Self::HttpsOnly { host } => write!(f, "http to {host:?}, expected https"),
+            Self::Io(error) => write!(f, "TLS handshake: {error}"),
+            Self::NotVerified => f.write_str(
+                "the TLS configuration has a foreign verifier, expected one from \
+                 `Pinning::client_config`",
+            ),
+            Self::Pins(violation) => violation.fmt(f),
+            Self::PlainHttp { host } => write!(
+                f,
+                "http to the known pinned host {host}, where pins can't be checked; expected https \
+                 (or `PlainHttp::Allow`)"
+            ),
+            Self::Scheme { uri } => write!(f, "can't connect to {uri}, expected an https URI"),
+            Self::Tls(error) => write!(f, "TLS handshake: {error}"),
+            Self::Transport(error) => write!(f, "connection: {error}"),
+        }
+    }
+}
+
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Host(error) => Some(error),
+            Self::Io(error) => Some(error),
+            Self::Pins(violation) => Some(violation),
+            Self::Tls(error) => Some(error),
+            Self::Transport(error) => Some(&**error),
+            Self::HttpsOnly { .. }
+            | Self::NotVerified
+            | Self::PlainHttp { .. }
+            | Self::Scheme { .. } => None,
+        }
+    }
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;

@@ -1,0 +1,129 @@
+//! Public key pinning for rustls and hyper: a client refuses a server whose *validated* chain
+//! holds none of the keys pinned to its name.
+//!
+//! Chains are validated as WebPKI does; pins come from the application (static) and from the
+//! server (`Public-Key-Pins`, [RFC 7469]), and are tried on every valid path.
+//!
+//! ```
+//! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+//! use pinhold::{NotePinsLayer, PinPolicy, Pinning, PinningConnector, TrustAnchors};
+//! use tower_layer::Layer;
+//!
+//! # #[cfg(all(feature = "webpki-roots", feature = "aws-lc-rs", not(feature = "ring")))] {
+//! let policy = PinPolicy::new([
+//!     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+//!     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=", // backup
+//! ])?;
+//! let pinning = Pinning::builder()
+//!     .static_pins("api.example.com", policy.include_subdomains())
+//!     .build()?;
+//! let connector = PinningConnector::builder(pinning.clone())
+//!     .with_anchors(TrustAnchors::webpki_roots())
+//!     .https_only()
+//!     .build()?;
+//! let client = Client::builder(TokioExecutor::new()).build::<_, String>(connector);
+//! let client = NotePinsLayer::new(pinning).layer(client); // learns Public-Key-Pins
+//! # drop(client);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Two ways through the code
+//!
+//! ```text
+//!  learning                                     enforcing
+//!  response header bytes                        served chain (DER, untrusted)
+//!    | PinHeader::parse                           | webpki proves paths, pins are tried on each
+//!    v                                            v
+//!  PinHeader -- host, now --+             +---- ValidatedChain
+//!                           v             v
+//!                         Pinning::note / Pinning::check
+//!                           |             |
+//!                           v             v
+//!               KnownPinnedHost       Decision -- Refuse --> PinViolation --> rustls::Error
+//!                           |
+//!                           v
+//!                        PinStore
+//! ```
+//!
+//! # Warning: pinning can lock your users out
+//!
+//! A pinned application can't reach its server once the server's keys or CAs are replaced by ones
+//! that no pin names. Three remedies: always pin a **backup key** that is kept offline; begin with
+//! [`Enforcement::ReportOnly`]; and let static policies end ([`PinPolicy::expires`]), noted ones
+//! with a short `max-age`. Do not pin hosts that you don't operate without their consent.
+//!
+//! # What is not done
+//!
+//! - Pins of IP addresses: a pin belongs to a name.
+//! - `Public-Key-Pins-Report-Only` and reports: the header is parsed, not evaluated yet.
+//! - Noted pins live in memory and end with the process.
+//! - Session resumption is off in every configuration handed out, since rustls asks no verifier
+//!   about a resumed session. A connection that is already open when pins change stays open.
+//! - Certificate Transparency, OCSP, and fetching intermediates.
+//!
+//! # Features
+//!
+//! | feature | default | what it brings |
+//! |---|---|---|
+//! | `aws-lc-rs` | yes | the crypto provider where the caller and the process chose none |
+//! | `hyper` | yes | [`PinningConnector`] and [`NotePinsLayer`] |
+//! | `webpki-roots` | yes | Mozilla's roots, [`TrustAnchors::webpki_roots`] |
+//! | `ring` | | `ring` instead of `aws-lc-rs` (enable one, or choose by `with_provider`) |
+//! | `idn` | | hosts outside ASCII, turned into A-labels |
+//! | `tracing` | | events for skips, would-be refusals and received headers |
+//! | `cli` | | the command-line tool `pinhold` |
+//!
+//! [RFC 7469]: https://www.rfc-editor.org/rfc/rfc7469
+
+#![cfg_attr(pinhold_docsrs, feature(doc_cfg))]
+
+/// A `tracing` event with the feature `tracing`, nothing without.
+#[cfg(feature = "hyper")]
+macro_rules! event {
+    ($level:ident, $($fields:tt)+) => {{
+        #[cfg(feature = "tracing")]
+        tracing::event!(target: "pinhold", tracing::Level::$level, $($fields)+);
+    }};
+}
+
+mod anchors;
+mod chain;
+mod connection;
+#[cfg(feature = "hyper")]
+mod connector;
+mod fingerprint;
+mod header;
+mod host;
+#[cfg(feature = "hyper")]
+mod layer;
+mod noting;
+mod pinning;
+mod policy;
+mod report_uri;
+mod store;
+mod verifier;
+mod violation;
+
+pub use crate::anchors::{AnchorError, AnchorOrigin, TrustAnchors};
+pub use crate::chain::{AppliedPolicies, ChainKey, KeyRole, ValidatedChain};
+pub use crate::connection::VerifiedConnection;
+#[cfg(feature = "hyper")]
+pub use crate::connector::{
+    ConnectError, PinnedStream, PinningConnector, PinningConnectorBuilder, PlainHttp,
+};
+pub use crate::fingerprint::{ParseFingerprintError, SpkiFingerprint};
+pub use crate::header::{HeaderError, HeaderSyntax, PinHeader};
+pub use crate::host::{Host, HostError};
+#[cfg(feature = "hyper")]
+pub use crate::layer::{NotePins, NotePinsLayer, ResponseFuture};
+pub use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
+pub use crate::pinning::{BuildError, Decision, Pinning, PinningBuilder};
+pub use crate::policy::{
+    AfterExpiry, AppliedPolicy, Enforcement, HostMatch, KnownPinnedHost, PinPolicy, PinSet,
+    PinSource, PolicyError, Standing, UserAddedRoots,
+};
+pub use crate::report_uri::{ReportUri, ReportUriError};
+pub use crate::store::PinStore;
+pub use crate::verifier::{PinningVerifier, PinningVerifierBuilder};
+pub use crate::violation::PinViolation;

@@ -1,0 +1,503 @@
+//! The engine: which policies apply to a host, what they say of a validated chain
+//! ([`Pinning::check`]), and what a header changes ([`Pinning::note`]).
+//!
+//! Both verbs take the time as an argument and touch neither network nor disk.
+
+use std::collections::{HashMap, HashSet};
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rustls::client::VerifierBuilderError;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls_pki_types::UnixTime;
+
+use crate::anchors::AnchorOrigin;
+use crate::chain::{AppliedPolicies, Judgement, ValidatedChain};
+use crate::header::{HeaderSyntax, PinHeader};
+use crate::host::{Host, HostError};
+use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
+use crate::policy::{AppliedPolicy, HostMatch, KnownPinnedHost, PinPolicy, PinSet, UserAddedRoots};
+use crate::store::{Inserted, PinStore};
+use crate::violation::PinViolation;
+
+/// All pins of an application, static and noted. A cheap handle: clones share everything.
+///
+/// ```
+/// use pinhold::{Host, Pinning, PinPolicy};
+/// use rustls::pki_types::UnixTime;
+///
+/// let policy = PinPolicy::new([
+///     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+///     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
+/// ])?;
+/// let pinning = Pinning::builder()
+///     .static_pins("example.com", policy.include_subdomains())
+///     .build()?;
+/// let applied = pinning.query(&Host::parse("www.example.com")?, UnixTime::now());
+/// assert_eq!(applied.of_application.unwrap().noted_hostname.as_str(), "example.com");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Pinning(Arc<Shared>);
+
+struct Shared {
+    statics: HashMap<Host, StaticEntry>,
+    disabled: RwLock<Disabled>,
+    store: PinStore,
+    note_only: Option<HashSet<Host>>,
+    syntax: HeaderSyntax,
+    user_added_roots: UserAddedRoots,
+    clock: Arc<dyn TimeProvider>,
+}
+
+enum StaticEntry {
+    Exempt,
+    Policy(Box<PinPolicy>),
+}
+
+#[derive(Default)]
+struct Disabled {
+    all: bool,
+    hosts: HashSet<Host>,
+}
+
+impl Pinning {
+    /// Starts without pins, with a store in memory.
+    pub fn builder() -> PinningBuilder {
+        PinningBuilder {
+            statics: Vec::new(),
+            store: PinStore::in_memory(),
+            note_only: None,
+            syntax: HeaderSyntax::default(),
+            user_added_roots: UserAddedRoots::default(),
+            clock: Arc::new(DefaultTimeProvider),
+            error: None,
+        }
+    }
+
+    /// The policies that apply to `host` at `now`.
+    #[must_use]
+    pub fn query(&self, host: &Host, now: UnixTime) -> AppliedPolicies {
+        let roots = self.0.user_added_roots;
+        let noted = self.0.store.query(host, now);
+        AppliedPolicies {
+            of_application: self.static_policy(host, now),
+            noted: noted.map(|(matched, entry)| entry.apply(matched, roots)),
+        }
+    }
+
+    /// Judges a validated chain for a host. Changes nothing, tells nobody.
+    #[must_use]
+    pub fn check(&self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Decision {
+        let policies = self.query(host, now);
+        let judgement = policies.judge(chain.fingerprints(), chain.anchor_origin());
+        let violation =
+            |policy: &AppliedPolicy| PinViolation::new(host.clone(), policy, chain.clone(), now);
+        match judgement {
+            Judgement {
+                refused_by: Some(policy),
+                ..
+            } => Decision::Refuse(violation(policy)),
+            Judgement { skipped: true, .. } => Decision::Skipped,
+            Judgement {
+                would_be_refused_by: Some(policy),
+                ..
+            } => Decision::ReportOnly(violation(policy)),
+            Judgement { passed: true, .. } => Decision::Pass,
+            // Only report-only policies, and a user-added root: they were not asked.
+            _ if !policies.is_empty() => Decision::Skipped,
+            _ => Decision::NotPinned,
+        }
+    }
+
+    /// Notes what `host` asks for in a `Public-Key-Pins` header, received at `now` over a
+    /// connection with this validated chain (RFC 7469 sections 2.3 and 2.5).
+    ///
+    /// The chain is judged anew, against the pins and the time of noting.
+    ///
+    /// # Errors
+    ///
+    /// None: a header that may not be noted is [`Noted::Ignored`], and the store stays as it was.
+    pub fn note(
+        &self,
+        host: &Host,
+        header: &PinHeader,
+        chain: &ValidatedChain,
+        now: UnixTime,
+    ) -> Noted {
+        match self.try_note(host, header, chain, now) {
+            Ok(noted) => noted,
+            Err(reason) => Noted::Ignored(reason),
+        }
+    }
+
+    fn try_note(
+        &self,
+        host: &Host,
+        header: &PinHeader,
+        chain: &ValidatedChain,
+        now: UnixTime,
+    ) -> Result<Noted, IgnoreReason> {
+        // D-14: a header speaks for the name that was verified, and for no other.
+        if chain.host() != Some(host) {
+            return Err(IgnoreReason::OtherHost);
+        }
+        // D-18
+        if host.is_single_label() {
+            return Err(IgnoreReason::SingleLabel);
+        }
+        if self
+            .0
+            .note_only
+            .as_ref()
+            .is_some_and(|hosts| !hosts.contains(host))
+        {
+            return Err(IgnoreReason::NotAllowed);
+        }
+        // D-04: a local proxy must neither pin a host nor unpin it.
+        if chain.anchor_origin() != AnchorOrigin::BuiltIn {
+            return Err(IgnoreReason::AnchorNotBuiltIn(chain.anchor_origin()));
+        }
+        // 7469-2.5-b(1)
+        match self.check(host, chain, now) {
+            Decision::NotPinned | Decision::Pass | Decision::ReportOnly(_) => {}
+            Decision::Refuse(_) | Decision::Skipped => return Err(IgnoreReason::PinsFailed),
+        }
+        match HeaderEffect::of(header, Some(chain.fingerprints())) {
+            HeaderEffect::Add => self.add(host, header, now),
+            HeaderEffect::Evaluate => Err(IgnoreReason::ReportOnly),
+            HeaderEffect::Ignore(reason) => Err(reason),
+            HeaderEffect::Remove(reason) => self.remove(host, reason, now),
+        }
+    }
+
+    fn add(&self, host: &Host, header: &PinHeader, now: UnixTime) -> Result<Noted, IgnoreReason> {
+        let pins = PinSet::new(header.pins().iter().copied()).map_err(|_| IgnoreReason::NoPins)?;
+        let max_age = self.0.store.cap(header.max_age().unwrap_or_default());
+        let expires_at = now.as_secs().saturating_add(max_age.as_secs());
+        let entry = KnownPinnedHost {
+            host: host.clone(),
+            pins,
+            includes_subdomains: header.includes_subdomains(),
+            report_uri: header.report_uri().cloned(),
+            noted_at: now,
+            expires_at: UnixTime::since_unix_epoch(std::time::Duration::from_secs(expires_at)),
+        };
+        match self.0.store.insert(entry) {
+            Inserted::Added => Ok(Noted::Added),
+            Inserted::Replaced => Ok(Noted::Refreshed),
+            Inserted::DomainFull => Err(IgnoreReason::DomainFull),
+            Inserted::StoreFull => Err(IgnoreReason::StoreFull),
+        }
+    }
+
+    fn remove(
+        &self,
+        host: &Host,
+        reason: RemovalReason,
+        now: UnixTime,
+    ) -> Result<Noted, IgnoreReason> {
+        // An expired entry was not validated against, so nothing proved that the host may remove
+        // it; it stays, inert (D-02, D-20). 7469-2.3.3-i: a superdomain's entry stays, too.
+        match self.0.store.query(host, now) {
+            Some((HostMatch::Congruent, _)) => {
+                self.0.store.forget(host);
+                Ok(Noted::Removed(reason))
+            }
+            _ => Err(IgnoreReason::NotKnown),
+        }
+    }
+
+    /// The noted pins.
+    #[must_use]
+    pub fn store(&self) -> &PinStore {
+        &self.0.store
+    }
+
+    /// Removes what was noted for this very name.
+    pub fn forget(&self, host: &Host) -> Option<Arc<KnownPinnedHost>> {
+        self.0.store.forget(host)
+    }
+
+    /// Stops applying static pins to `host` and to all names below it that have no static policy
+    /// of their own (RFC 7469 section 2.7: users may override pins that came with the
+    /// application). Takes effect with the next handshake.
+    pub fn disable_static(&self, host: &Host) {
+        self.0.disabled.write().hosts.insert(host.clone());
+    }
+
+    /// Stops applying static pins altogether, until [`restore_static`](Self::restore_static).
+    pub fn disable_all_static(&self) {
+        self.0.disabled.write().all = true;
+    }
+
+    /// Applies all static pins again.
+    pub fn restore_static(&self) {
+        *self.0.disabled.write() = Disabled::default();
+    }
+
+    /// How literally headers are read.
+    #[must_use]
+    pub fn header_syntax(&self) -> HeaderSyntax {
+        self.0.syntax
+    }
+
+    /// The clock of the edges: verifier, connector and layer.
+    pub(crate) fn clock(&self) -> &Arc<dyn TimeProvider> {
+        &self.0.clock
+    }
+
+    fn static_policy(&self, host: &Host, now: UnixTime) -> Option<AppliedPolicy> {
+        if self.0.statics.is_empty() {
+            return None;
+        }
+        let disabled = self.0.disabled.read();
+        if disabled.all {
+            return None;
+        }
+        let mut matched = HostMatch::Congruent;
+        for name in host.and_superdomains() {
+            if disabled.hosts.contains(name) {
+                return None;
+            }
+            match self.0.statics.get_key_value(name) {
+                Some((_, StaticEntry::Exempt)) => return None,
+                Some((noted_hostname, StaticEntry::Policy(policy))) => {
+                    let roots = self.0.user_added_roots;
+                    let applied = policy.apply(noted_hostname, matched, roots, now);
+                    if applied.is_some() {
+                        return applied;
+                    }
+                }
+                None => {}
+            }
+            matched = HostMatch::Superdomain;
+        }
+        None
+    }
+}
+
+impl fmt::Debug for Pinning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pinning")
+            .field("static_hosts", &self.0.statics.len())
+            .field("store", &self.0.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Collects what makes a [`Pinning`]. What is wrong is said by [`build`](Self::build).
+#[must_use]
+pub struct PinningBuilder {
+    statics: Vec<(Host, PinPolicy)>,
+    store: PinStore,
+    note_only: Option<HashSet<Host>>,
+    syntax: HeaderSyntax,
+    user_added_roots: UserAddedRoots,
+    clock: Arc<dyn TimeProvider>,
+    error: Option<BuildError>,
+}
+
+impl PinningBuilder {
+    /// Pins `host` by the application's word. Each host has one policy.
+    pub fn static_pins<H>(mut self, host: H, policy: PinPolicy) -> Self
+    where
+        H: TryInto<Host, Error: Into<HostError>>,
+    {
+        match host.try_into() {
+            Ok(host) => self.statics.push((host, policy)),
+            Err(error) => self.fail(BuildError::Host(error.into())),
+        }
+        self
+    }
+
+    /// Where noted pins are kept. Unless said, a new store in memory.
+    pub fn store(mut self, store: PinStore) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// Lets only these very hosts pin by header. Recommended where the hosts are known: then no
+    /// other server can make this application refuse connections or remember a visit.
+    pub fn note_only<H>(mut self, hosts: impl IntoIterator<Item = H>) -> Self
+    where
+        H: TryInto<Host, Error: Into<HostError>>,
+    {
+        let mut allowed = self.note_only.take().unwrap_or_default();
+        for host in hosts {
+            match host.try_into() {
+                Ok(host) => drop(allowed.insert(host)),
+                Err(error) => self.fail(BuildError::Host(error.into())),
+            }
+        }
+        self.note_only = Some(allowed);
+        self
+    }
+
+    /// How literally headers are read. Unless said, as RFC 7469 has it.
+    pub fn header_syntax(mut self, syntax: HeaderSyntax) -> Self {
+        self.syntax = syntax;
+        self
+    }
+
+    /// What chains to user-added roots mean for noted pins, and for static ones whose policy does
+    /// not say. Unless said, pins are skipped.
+    pub fn user_added_roots(mut self, choice: UserAddedRoots) -> Self {
+        self.user_added_roots = choice;
+        self
+    }
+
+    /// The clock of verifier, connector and layer. Unless said, the system's.
+    pub fn time_provider(mut self, clock: Arc<dyn TimeProvider>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Puts it all together.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Host`], [`BuildError::DuplicateHost`] and [`BuildError::Exemption`]: the
+    /// first thing that was wrong.
+    pub fn build(self) -> Result<Pinning, BuildError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let mut statics = HashMap::new();
+        let mut exemptions = Vec::new();
+        for (host, policy) in self.statics {
+            for exempt in policy.exemptions() {
+                let covered = policy.covers_subdomains() && exempt.is_subdomain_of(&host);
+                exemptions.push((host.clone(), exempt.clone(), covered));
+            }
+            let entry = StaticEntry::Policy(Box::new(policy));
+            if statics.insert(host.clone(), entry).is_some() {
+                return Err(BuildError::DuplicateHost { host });
+            }
+        }
+        for (host, exempt, covered) in exemptions {
+            let pinned = matches!(statics.get(&exempt), Some(StaticEntry::Policy(_)));
+            if pinned || !covered {
+                return Err(BuildError::Exemption { host, exempt });
+            }
+            statics.insert(exempt, StaticEntry::Exempt);
+        }
+        Ok(Pinning(Arc::new(Shared {
+            statics,
+            disabled: RwLock::default(),
+            store: self.store,
+            note_only: self.note_only,
+            syntax: self.syntax,
+            user_added_roots: self.user_added_roots,
+            clock: self.clock,
+        })))
+    }
+
+    /// The first error is the one that is told.
+    fn fail(&mut self, error: BuildError) {
+        self.error.get_or_insert(error);
+    }
+}
+
+impl fmt::Debug for PinningBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinningBuilder")
+            .field("statics", &self.statics)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the pins say of a validated chain.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Decision {
+    /// No policy applies.
+    NotPinned,
+    /// Every enforced policy found its pin.
+    Pass,
+    /// An enforced policy found none: the connection must end.
+    Refuse(PinViolation),
+    /// Only a report-only policy found none: the connection goes on.
+    ReportOnly(PinViolation),
+    /// The chain ends in a user-added root, and the policy skips its pins there.
+    Skipped,
+}
+
+/// Why a [`Pinning`], or what is built from it, can't be built.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Two static policies for one host.
+    DuplicateHost {
+        /// The host.
+        host: Host,
+    },
+    /// The TLS configuration asks for early data, which would leave before any pin is checked.
+    EarlyData,
+    /// An exemption from a policy that does not cover the name, or of a name that is itself pinned.
+    Exemption {
+        /// The host of the policy.
+        host: Host,
+        /// The name that was to be exempt.
+        exempt: Host,
+    },
+    /// A name that is no host.
+    Host(HostError),
+    /// No crypto provider: none handed in, none installed, none enabled by a feature.
+    NoCryptoProvider,
+    /// No trust anchor: every chain would be refused.
+    NoTrustAnchors,
+    /// A certificate revocation list that can't be read.
+    RevocationList(VerifierBuilderError),
+    /// rustls refused the configuration.
+    Tls(rustls::Error),
+    /// The features `aws-lc-rs` and `ring` are both enabled, and nobody chose.
+    UndecidedCryptoProvider,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DuplicateHost { host } => {
+                write!(
+                    f,
+                    "{host} has two static policies, expected one with all its pins"
+                )
+            }
+            Self::EarlyData => f.write_str(
+                "the TLS configuration enables early data, which is sent before pins are checked",
+            ),
+            Self::Exemption { host, exempt } => write!(
+                f,
+                "{exempt} can't be exempt from the policy of {host}, expected a subdomain that it \
+                 covers and that has no policy of its own"
+            ),
+            Self::Host(error) => error.fmt(f),
+            Self::NoCryptoProvider => f.write_str(
+                "no crypto provider, expected one handed in (`with_provider`), installed as the \
+                 process default, or enabled by the feature `aws-lc-rs` or `ring`",
+            ),
+            Self::NoTrustAnchors => f.write_str("no trust anchor, expected at least one"),
+            Self::RevocationList(error) => write!(f, "revocation list: {error}"),
+            Self::Tls(error) => write!(f, "TLS configuration: {error}"),
+            Self::UndecidedCryptoProvider => f.write_str(
+                "two crypto providers are enabled, expected one handed in (`with_provider`) or \
+                 installed as the process default",
+            ),
+        }
+    }
+}
+
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Host(error) => Some(error),
+            Self::RevocationList(error) => Some(error),
+            Self::Tls(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The text of a `report-uri` in, a [`ReportUri`] out.
+
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use fluent_uri::Uri;
+
+/// Where a pin violation may be reported: an absolute URI (RFC 3986 section 4.3), at most 2 KB,
+/// without a fragment. Any scheme is kept; only `http` and `https` can be reported to ([RFC 7469
+/// section 2.1.4]).
+///
+/// ```
+/// use pinhold::ReportUri;
+///
+/// let uri = ReportUri::parse("https://reports.example/pins?app=7#part")?;
+/// assert_eq!(uri.as_str(), "https://reports.example/pins?app=7");
+/// assert!(ReportUri::parse("/pins").is_err());
+/// # Ok::<(), pinhold::ReportUriError>(())
+/// ```
+///
+/// [RFC 7469 section 2.1.4]: https://www.rfc-editor.org/rfc/rfc7469#section-2.1.4
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ReportUri(Arc<str>);
+
+impl ReportUri {
+    /// Parses an absolute URI; a fragment is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportUriError`] if the text is no absolute URI or longer than 2048 bytes.
+    pub fn parse(text: &str) -> Result<Self, ReportUriError> {
+        let error = || ReportUriError {
+            text: text.chars().take(80).collect(),
+        };
+        if text.len() > MAX_LENGTH {
+            return Err(error());
+        }
+        let uri = Uri::parse(text).map_err(|_| error())?;
+        // `https:pins` and `https:///pins` are URIs, but name no one to report to.
+        let scheme = uri.scheme().as_str();
+        let web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+        let named = uri
+            .authority()
+            .is_some_and(|authority| !authority.host().is_empty());
+        if web && !named {
+            return Err(error());
+        }
+        Ok(Self(uri.strip_fragment().as_str().into()))
+    }
+
+    /// The URI as it was given, without its fragment.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ReportUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ReportUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for ReportUri {
+    type Err = ReportUriError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+/// A text that is no absolute URI. Holds its first 80 characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReportUriError {
+    /// The first 80 characters of what was given.
+    pub text: String,
+}
+
+impl fmt::Display for ReportUriError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "report-uri {:?} is not an absolute URI of at most 2 KB",
+            self.text
+        )
+    }
+}
+
+impl Error for ReportUriError {}
+
+/// What common servers accept as a request line, and a bound on what a server can make us keep.
+const MAX_LENGTH: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absolute_uris_only() {
+        for (text, expected) in [
+            ("https://example.com/r", Some("https://example.com/r")),
+            (
+                "http://[2001:db8::1]:80/?a#b",
+                Some("http://[2001:db8::1]:80/?a"),
+            ),
+            ("ftp://example.com/r", Some("ftp://example.com/r")),
+            ("mailto:pins@example.com", Some("mailto:pins@example.com")),
+            (
+                "https://me:pw@example.com/",
+                Some("https://me:pw@example.com/"),
+            ),
+            ("", None),
+            ("/r", None),
+            ("//example.com/r", None),
+            ("example.com", None),
+            ("https:r", None),
+            ("https:///r", None),
+            ("https://exa mple.com/", None),
+            ("https://example.com/%zz", None),
+            ("https://ex\u{e4}mple.com/", None),
+        ] {
+            let parsed = ReportUri::parse(text).ok();
+            assert_eq!(parsed.as_ref().map(ReportUri::as_str), expected, "{text}");
+        }
+        let long = format!("https://example.com/{}", "a".repeat(MAX_LENGTH));
+        assert!(ReportUri::parse(&long).is_err());
+    }
+}

@@ -1,0 +1,339 @@
+//! The door to rustls: [`PinningVerifier`], a `ServerCertVerifier`, and the `ClientConfig` that we
+//! hand out.
+//!
+//! The verifier validates as `WebPkiServerVerifier` does, to the letter: where no path is valid,
+//! rustls's own verifier is asked for the error, and all that is not about the chain is delegated
+//! to it. It only reads state, as it runs before the server has proved that it has the key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::{
+    ClientConfig, DEFAULT_VERSIONS, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion,
+};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
+
+use crate::anchors::TrustAnchors;
+use crate::chain::{AppliedPolicies, PathBuilder, Presented, Revocation};
+use crate::connection;
+use crate::host::Host;
+use crate::pinning::{BuildError, Pinning};
+use crate::violation::PinViolation;
+
+impl Pinning {
+    /// A TLS configuration that validates chains to `anchors` and enforces the pins, for any stack
+    /// that takes one. ALPN offers HTTP/2 and HTTP/1.1; session resumption is off, since rustls
+    /// asks no verifier about a resumed session.
+    ///
+    /// # Errors
+    ///
+    /// As [`PinningVerifierBuilder::client_config`].
+    ///
+    /// ```
+    /// use pinhold::{Pinning, TrustAnchors};
+    ///
+    /// # #[cfg(all(feature = "webpki-roots", feature = "aws-lc-rs", not(feature = "ring")))] {
+    /// let pinning = Pinning::builder().build()?;
+    /// let config = pinning.client_config(TrustAnchors::webpki_roots())?;
+    /// assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
+    /// # }
+    /// # Ok::<(), pinhold::BuildError>(())
+    /// ```
+    pub fn client_config(&self, anchors: TrustAnchors) -> Result<ClientConfig, BuildError> {
+        PinningVerifier::builder(self.clone(), anchors).client_config()
+    }
+}
+
+/// Validates a server's chain as `WebPkiServerVerifier` does, and then enforces the pins.
+///
+/// A refusal is `rustls::Error::InvalidCertificate(CertificateError::Other(…))` around a
+/// [`PinViolation`]; [`PinViolation::find`] finds it. The server sees a `certificate_unknown`
+/// alert. Any other error is the one that `WebPkiServerVerifier` gives for the same chain.
+pub struct PinningVerifier {
+    pinning: Pinning,
+    paths: PathBuilder,
+    webpki: Arc<WebPkiServerVerifier>,
+}
+
+impl PinningVerifier {
+    /// Starts with the default crypto provider and without revocation lists.
+    pub fn builder(pinning: Pinning, anchors: TrustAnchors) -> PinningVerifierBuilder {
+        PinningVerifierBuilder {
+            pinning,
+            anchors,
+            provider: None,
+            versions: DEFAULT_VERSIONS,
+            crls: Vec::new(),
+            only_end_entity: false,
+            allow_unknown_status: false,
+            enforce_expiration: false,
+        }
+    }
+}
+
+impl ServerCertVerifier for PinningVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let presented = Presented {
+            leaf: end_entity,
+            intermediates,
+            name: server_name,
+        };
+        let host = match server_name {
+            ServerName::DnsName(name) => Some(Host::from(name)),
+            _ => None,
+        };
+        let policies = match &host {
+            Some(host) => self.pinning.query(host, now),
+            None => AppliedPolicies::default(),
+        };
+        let Ok(path) = self.paths.validate(presented, &policies, now) else {
+            // Never a pin violation: rustls says what is wrong with the chain or the name.
+            self.webpki.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            )?;
+            return Err(Error::General(
+                "pinhold found no path where rustls did".into(),
+            ));
+        };
+        if let (Some(policy), Some(host)) = (path.judgement.refused_by, &host) {
+            let chain = self.paths.chain(&path, presented, Some(host.clone()));
+            return Err(match chain {
+                Some(chain) => PinViolation::new(host.clone(), policy, chain, now).into_rustls(),
+                None => Error::General("pinhold lost the path that it refuses".into()),
+            });
+        }
+        connection::record(|| self.paths.chain(&path, presented, host.clone()));
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.webpki.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.webpki.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.webpki.supported_verify_schemes()
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        self.webpki.requires_raw_public_keys()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        self.webpki.root_hint_subjects()
+    }
+}
+
+impl fmt::Debug for PinningVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinningVerifier")
+            .field("pinning", &self.pinning)
+            .field("anchors", &self.paths.anchors)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Chooses how chains are validated; the words for revocation are those of rustls's own builder.
+///
+/// ```
+/// use pinhold::{BuildError, Pinning, PinningVerifier, TrustAnchors};
+///
+/// let pinning = Pinning::builder().build()?;
+/// let built = PinningVerifier::builder(pinning, TrustAnchors::new()).client_config();
+/// assert!(built.is_err());
+/// # Ok::<(), BuildError>(())
+/// ```
+#[must_use]
+#[derive(Debug)]
+pub struct PinningVerifierBuilder {
+    pinning: Pinning,
+    anchors: TrustAnchors,
+    provider: Option<Arc<CryptoProvider>>,
+    versions: &'static [&'static SupportedProtocolVersion],
+    crls: Vec<CertificateRevocationListDer<'static>>,
+    only_end_entity: bool,
+    allow_unknown_status: bool,
+    enforce_expiration: bool,
+}
+
+impl PinningVerifierBuilder {
+    /// Uses this crypto provider. Unless said: the process default, else the one that the feature
+    /// `aws-lc-rs` or `ring` enables. The process default is never set.
+    pub fn with_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
+        self.provider = Some(provider);
+        self
+    }
+
+    /// Offers these TLS versions. Unless said, 1.2 and 1.3.
+    pub fn with_protocol_versions(
+        mut self,
+        versions: &'static [&'static SupportedProtocolVersion],
+    ) -> Self {
+        self.versions = versions;
+        self
+    }
+
+    /// Checks the whole chain against these revocation lists; a certificate of unknown status is
+    /// refused. More calls add more lists.
+    pub fn with_crls(
+        mut self,
+        crls: impl IntoIterator<Item = CertificateRevocationListDer<'static>>,
+    ) -> Self {
+        self.crls.extend(crls);
+        self
+    }
+
+    /// Checks the revocation of the leaf only.
+    pub fn only_check_end_entity_revocation(mut self) -> Self {
+        self.only_end_entity = true;
+        self
+    }
+
+    /// Accepts certificates on whose status the lists say nothing.
+    pub fn allow_unknown_revocation_status(mut self) -> Self {
+        self.allow_unknown_status = true;
+        self
+    }
+
+    /// Refuses when a list is past its `nextUpdate`.
+    pub fn enforce_revocation_expiration(mut self) -> Self {
+        self.enforce_expiration = true;
+        self
+    }
+
+    /// The configuration for connections to pinned hosts; see [`Pinning::client_config`].
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::NoTrustAnchors`], [`BuildError::NoCryptoProvider`],
+    /// [`BuildError::UndecidedCryptoProvider`], [`BuildError::RevocationList`], and
+    /// [`BuildError::Tls`] for TLS versions that the provider lacks.
+    pub fn client_config(self) -> Result<ClientConfig, BuildError> {
+        let provider = provider(self.provider.clone())?;
+        let (clock, versions) = (Arc::clone(self.pinning.clock()), self.versions);
+        let verifier = self.with_provider(Arc::clone(&provider)).build()?;
+        let mut config = ClientConfig::builder_with_details(provider, clock)
+            .with_protocol_versions(versions)
+            .map_err(BuildError::Tls)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // rustls asks no verifier about a resumed session: a pin learnt since would not be seen.
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    /// The verifier alone, for a configuration made elsewhere. Nothing then keeps a resumed
+    /// session from bypassing pins that came after it: set `Resumption::disabled()` and leave
+    /// early data off in that configuration, or use [`client_config`](Self::client_config).
+    ///
+    /// # Errors
+    ///
+    /// As [`client_config`](Self::client_config).
+    pub fn verifier_without_session_gate(self) -> Result<PinningVerifier, BuildError> {
+        let provider = provider(self.provider.clone())?;
+        self.with_provider(provider).build()
+    }
+
+    /// With the provider chosen.
+    fn build(self) -> Result<PinningVerifier, BuildError> {
+        let provider = self.provider.ok_or(BuildError::NoCryptoProvider)?;
+        let roots = self.anchors.as_slice().to_vec();
+        if roots.is_empty() {
+            return Err(BuildError::NoTrustAnchors);
+        }
+        let revocation = Revocation::new(
+            &self.crls,
+            self.only_end_entity,
+            self.allow_unknown_status,
+            self.enforce_expiration,
+        );
+        let algorithms = provider.signature_verification_algorithms;
+        let mut webpki = WebPkiServerVerifier::builder_with_provider(
+            Arc::new(RootCertStore { roots }),
+            provider,
+        )
+        .with_crls(self.crls);
+        if self.only_end_entity {
+            webpki = webpki.only_check_end_entity_revocation();
+        }
+        if self.allow_unknown_status {
+            webpki = webpki.allow_unknown_revocation_status();
+        }
+        if self.enforce_expiration {
+            webpki = webpki.enforce_revocation_expiration();
+        }
+        let webpki = webpki.build().map_err(BuildError::RevocationList)?;
+        Ok(PinningVerifier {
+            pinning: self.pinning,
+            paths: PathBuilder {
+                anchors: self.anchors,
+                algorithms,
+                revocation: revocation.ok_or(BuildError::RevocationList(
+                    rustls::client::VerifierBuilderError::InvalidCrl(
+                        rustls::CertRevocationListError::ParseError,
+                    ),
+                ))?,
+            },
+            webpki,
+        })
+    }
+}
+
+/// The caller's provider, else the process default, else the only one that a feature enables.
+/// Never rustls's own fall-back, which panics where it can't decide and installs what it chose.
+fn provider(chosen: Option<Arc<CryptoProvider>>) -> Result<Arc<CryptoProvider>, BuildError> {
+    match chosen.or_else(|| CryptoProvider::get_default().cloned()) {
+        Some(provider) => Ok(provider),
+        None => enabled_provider().map(Arc::new),
+    }
+}
+
+#[cfg(all(feature = "aws-lc-rs", not(feature = "ring")))]
+fn enabled_provider() -> Result<CryptoProvider, BuildError> {
+    Ok(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+fn enabled_provider() -> Result<CryptoProvider, BuildError> {
+    Ok(rustls::crypto::ring::default_provider())
+}
+
+#[cfg(all(feature = "ring", feature = "aws-lc-rs"))]
+fn enabled_provider() -> Result<CryptoProvider, BuildError> {
+    Err(BuildError::UndecidedCryptoProvider)
+}
+
+#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+fn enabled_provider() -> Result<CryptoProvider, BuildError> {
+    Err(BuildError::NoCryptoProvider)
+}

@@ -1,0 +1,225 @@
+//! A failed judgement in, a [`PinViolation`] out: all facts of a refusal, for a program, for a
+//! person, and for a report.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{CertificateError, OtherError};
+use rustls_pki_types::UnixTime;
+use spki::der::DateTime;
+
+use crate::anchors::AnchorOrigin;
+use crate::chain::ValidatedChain;
+use crate::fingerprint::SpkiFingerprint;
+use crate::host::Host;
+use crate::policy::{AppliedPolicy, PinSource, Standing};
+
+/// A server whose chain is valid, but holds none of the keys pinned to its name.
+///
+/// What browsers call `ERR_SSL_PINNED_KEY_NOT_IN_CERT_CHAIN` (Chrome) and
+/// `MOZILLA_PKIX_ERROR_KEY_PINNING_FAILURE` (Firefox). An invalid chain is never a pin violation.
+/// Printed, it says what was expected and what was seen, where the pins came from and what to do.
+/// Cheap to clone.
+///
+/// ```
+/// use pinhold::PinViolation;
+///
+/// let error = std::io::Error::other("connection reset");
+/// assert!(PinViolation::find(&error).is_none());
+/// ```
+#[derive(Clone)]
+pub struct PinViolation(Arc<Facts>);
+
+struct Facts {
+    host: Host,
+    policy: AppliedPolicy,
+    chain: ValidatedChain,
+    at: UnixTime,
+}
+
+impl PinViolation {
+    pub(crate) fn new(
+        host: Host,
+        policy: &AppliedPolicy,
+        chain: ValidatedChain,
+        at: UnixTime,
+    ) -> Self {
+        Self(Arc::new(Facts {
+            host,
+            policy: policy.clone(),
+            chain,
+            at,
+        }))
+    }
+
+    /// Finds the violation in an error of hyper, hyper-util, tokio-rustls or rustls, however often
+    /// it was wrapped.
+    #[must_use]
+    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(violation) = error.downcast_ref::<Self>() {
+                return Some(violation.clone());
+            }
+            // `rustls::Error` has no `source`.
+            if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(
+                inner,
+            )))) = error.downcast_ref()
+            {
+                return Self::find(&**inner);
+            }
+            // `io::Error::source` passes over the very error that it wraps.
+            if let Some(inner) = error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref)
+                && let Some(violation) = Self::find(inner)
+            {
+                return Some(violation);
+            }
+            next = error.source();
+        }
+        None
+    }
+
+    /// The host asked for.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.0.host
+    }
+
+    /// The policy that failed: its pins, the name it is kept under, its source and expiry.
+    #[must_use]
+    pub fn policy(&self) -> &AppliedPolicy {
+        &self.0.policy
+    }
+
+    /// The chain that was valid: of several, the last one tried.
+    #[must_use]
+    pub fn chain(&self) -> &ValidatedChain {
+        &self.0.chain
+    }
+
+    /// When it was judged.
+    #[must_use]
+    pub fn at(&self) -> UnixTime {
+        self.0.at
+    }
+
+    pub(crate) fn into_rustls(self) -> rustls::Error {
+        CertificateError::Other(OtherError(Arc::new(self))).into()
+    }
+
+    /// A certificate that was served beside the path and carries a pinned key: it proves nothing,
+    /// but tells what happened.
+    fn pinned_bystander(&self) -> Option<SpkiFingerprint> {
+        self.0
+            .chain
+            .served()
+            .iter()
+            .filter_map(|certificate| SpkiFingerprint::of_certificate(certificate).ok())
+            .find(|key| self.0.policy.pins.contains(key))
+    }
+
+    fn advice(&self) -> &'static str {
+        if self.0.policy.standing == Standing::Expired {
+            return "the pins have expired and the policy then refuses: update the application.";
+        }
+        match (self.0.chain.anchor_origin(), self.0.policy.source) {
+            (AnchorOrigin::UserAdded, _) => {
+                "a proxy or scanner on this device or network reads the traffic, and the policy \
+                 enforces its pins on user-added roots: connect without it, or let the policy \
+                 skip pins there (`UserAddedRoots::SkipPins`)."
+            }
+            (AnchorOrigin::Unknown, _) => {
+                "the root is of unknown origin. If the user or administrator added it, hand it in \
+                 by `TrustAnchors::with_user_added`; else somebody may be reading the traffic."
+            }
+            (AnchorOrigin::BuiltIn, PinSource::Static) => {
+                "either the server now uses a key or CA that the application was not told of (add \
+                 its pin to the static policy and ship it), or the certificate was issued to \
+                 somebody else. Ask the server's operator which, by another channel."
+            }
+            (AnchorOrigin::BuiltIn, PinSource::Noted) => {
+                "either the server changed to keys that it had not announced, or the certificate \
+                 was issued to somebody else. Ask the server's operator which, by another channel; \
+                 only if the change is genuine, forget the noted host (`PinStore::forget`)."
+            }
+        }
+    }
+}
+
+impl fmt::Display for PinViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Facts {
+            host,
+            policy,
+            chain,
+            ..
+        } = &*self.0;
+        let source = match policy.source {
+            PinSource::Noted => "noted from its Public-Key-Pins header",
+            PinSource::Static => "set by the application",
+        };
+        match policy.standing {
+            Standing::Expired => writeln!(f, "the pins of {host} have expired")?,
+            _ => writeln!(f, "no key in the validated chain of {host} is pinned")?,
+        }
+        let origin = match chain.anchor_origin() {
+            AnchorOrigin::BuiltIn => "a built-in root",
+            AnchorOrigin::Unknown => "a root of unknown origin",
+            AnchorOrigin::UserAdded => "a user-added root",
+        };
+        writeln!(f, "  seen, in a valid chain to {origin}:")?;
+        for key in chain.keys() {
+            let (fingerprint, role, subject) = (key.fingerprint, key.role, key.subject);
+            writeln!(f, "    {fingerprint} {role:<12} {subject}")?;
+        }
+        write!(
+            f,
+            "  expected one of, {source} for {}",
+            policy.noted_hostname
+        )?;
+        if policy.includes_subdomains {
+            f.write_str(" and its subdomains")?;
+        }
+        if let Some(expiry) = policy.expires_at {
+            write!(f, ", until {}", rfc3339(expiry))?;
+        }
+        writeln!(f, ":")?;
+        for pin in policy.pins.iter() {
+            writeln!(f, "    {pin}")?;
+        }
+        if let Some(key) = self.pinned_bystander() {
+            writeln!(
+                f,
+                "  the server also sent a certificate with the pinned key {key}, but it is no part \
+                 of the chain and proves nothing"
+            )?;
+        }
+        write!(f, "  what to do: {}", self.advice())
+    }
+}
+
+impl fmt::Debug for PinViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinViolation")
+            .field("host", &self.0.host)
+            .field("policy", &self.0.policy)
+            .field("chain", &self.0.chain)
+            .field("at", &self.0.at)
+            .finish()
+    }
+}
+
+impl Error for PinViolation {}
+
+/// `2014-05-01T12:40:50Z`; what lies beyond the year 9999 is said in words.
+fn rfc3339(time: UnixTime) -> String {
+    match DateTime::from_unix_duration(Duration::from_secs(time.as_secs())) {
+        Ok(time) => time.to_string(),
+        Err(_) => "the end of time".to_owned(),
+    }
+}

@@ -1,0 +1,84 @@
+//! What the tests share: certificates, servers, clients, a clock.
+#![allow(
+    dead_code,
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "each test file uses a part; none is an interface"
+)]
+
+pub mod pki;
+pub mod server;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use pinhold::{PinPolicy, SpkiFingerprint};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
+
+/// 14 November 2023, some time within the validity of every certificate of `pki`.
+pub const NOW: u64 = 1_700_000_000;
+
+pub const DAY: u64 = 24 * 60 * 60;
+
+pub fn at(seconds: u64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+}
+
+pub fn now() -> UnixTime {
+    at(NOW)
+}
+
+/// A clock that the test sets; begins at [`NOW`].
+#[derive(Debug)]
+pub struct Clock(AtomicU64);
+
+impl Clock {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(NOW)))
+    }
+
+    pub fn set(&self, seconds: u64) {
+        self.0.store(seconds, Ordering::SeqCst);
+    }
+}
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(at(self.0.load(Ordering::SeqCst)))
+    }
+}
+
+/// Every crypto provider that this build has.
+pub fn providers() -> Vec<Arc<CryptoProvider>> {
+    vec![
+        #[cfg(feature = "aws-lc-rs")]
+        Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+        #[cfg(feature = "ring")]
+        Arc::new(rustls::crypto::ring::default_provider()),
+    ]
+}
+
+/// The first of them, where the provider makes no difference.
+pub fn provider() -> Arc<CryptoProvider> {
+    providers().remove(0)
+}
+
+/// A pin of a key that nobody has.
+pub fn foreign_pin() -> SpkiFingerprint {
+    SpkiFingerprint::from_digest([0xab; 32])
+}
+
+/// A policy of this pin and a foreign backup.
+pub fn pinned_to(pin: SpkiFingerprint) -> PinPolicy {
+    PinPolicy::new([pin, SpkiFingerprint::from_digest([0xba; 32])]).unwrap()
+}
+
+/// A valid header value: this live pin and a foreign backup.
+pub fn header_value(pin: SpkiFingerprint, rest: &str) -> String {
+    let (live, backup) = (pin.to_base64(), foreign_pin().to_base64());
+    format!("pin-sha256=\"{live}\"; pin-sha256=\"{backup}\"; {rest}")
+}

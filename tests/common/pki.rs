@@ -1,0 +1,149 @@
+//! Certificates made on the spot: P-256, valid from 1975 to 4096 unless said.
+
+use pinhold::SpkiFingerprint;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SigningKey,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+
+use super::now;
+
+/// A certificate authority with its own certificate, and the certificates between it and its root.
+pub struct Ca {
+    pub name: String,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    /// This CA's certificate and those above it, as a server would send them: without the root.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
+impl Ca {
+    pub fn root(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        Self {
+            name: name.to_owned(),
+            issuer: CertifiedIssuer::self_signed(ca_params(name), key).unwrap(),
+            chain: Vec::new(),
+        }
+    }
+
+    /// A CA below this one.
+    pub fn intermediate(&self, name: &str) -> Self {
+        self.intermediate_from(ca_params(name), name)
+    }
+
+    pub fn intermediate_from(&self, params: CertificateParams, name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let issuer = CertifiedIssuer::signed_by(params, key, &self.issuer).unwrap();
+        let own = issuer.der().clone().into_owned();
+        let chain = std::iter::once(own).chain(self.chain.clone()).collect();
+        Self {
+            name: name.to_owned(),
+            issuer,
+            chain,
+        }
+    }
+
+    /// A second certificate for `other`'s name and key, issued by this CA.
+    pub fn cross_sign(&self, other: &Self) -> CertificateDer<'static> {
+        let params = ca_params(&other.name);
+        let certificate = params.signed_by(other.issuer.key(), &self.issuer).unwrap();
+        certificate.der().clone()
+    }
+
+    /// A server certificate for these names.
+    pub fn leaf(&self, names: &[&str]) -> Leaf {
+        self.leaf_from(leaf_params(names))
+    }
+
+    pub fn leaf_from(&self, params: CertificateParams) -> Leaf {
+        self.leaf_with_key(params, KeyPair::generate().unwrap())
+    }
+
+    pub fn leaf_with_key(&self, params: CertificateParams, key: KeyPair) -> Leaf {
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let own = certificate.der().clone();
+        Leaf {
+            key: key.serialize_der(),
+            chain: std::iter::once(own).chain(self.chain.clone()).collect(),
+        }
+    }
+
+    /// The CA's own certificate.
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        self.issuer.der().clone().into_owned()
+    }
+
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    pub fn pin(&self) -> SpkiFingerprint {
+        SpkiFingerprint::of_certificate(&self.certificate()).unwrap()
+    }
+
+    pub fn signing_key(&self) -> &impl SigningKey {
+        self.issuer.key()
+    }
+
+    pub fn issuer(&self) -> &CertifiedIssuer<'static, KeyPair> {
+        &self.issuer
+    }
+}
+
+/// A server certificate with its key and the chain that a server sends.
+pub struct Leaf {
+    key: Vec<u8>,
+    /// Leaf first, without the root.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
+impl Leaf {
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        self.chain[0].clone()
+    }
+
+    pub fn pin(&self) -> SpkiFingerprint {
+        SpkiFingerprint::of_certificate(&self.certificate()).unwrap()
+    }
+
+    pub fn key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key.clone()).into()
+    }
+
+    /// The same key behind another chain.
+    pub fn serving(&self, chain: Vec<CertificateDer<'static>>) -> Self {
+        Self {
+            key: self.key.clone(),
+            chain,
+        }
+    }
+
+    /// The same chain with more certificates behind it.
+    pub fn appending(&self, more: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
+        self.serving(self.chain.iter().cloned().chain(more).collect())
+    }
+}
+
+pub fn ca_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+}
+
+pub fn leaf_params(names: &[&str]) -> CertificateParams {
+    let names = names
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect::<Vec<_>>();
+    let mut params = CertificateParams::new(names.clone()).unwrap();
+    if let Some(name) = names.into_iter().next() {
+        params.distinguished_name.push(DnType::CommonName, name);
+    }
+    params
+}
+
+/// The moment of the tests, so that a PKI and a verifier agree on it.
+pub fn moment() -> UnixTime {
+    now()
+}

@@ -1,0 +1,249 @@
+//! Loopback HTTPS servers and the hyper client that talks to them.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use pinhold::{NotePins, NotePinsLayer, Pinning, PinningConnector, PinningVerifier, TrustAnchors};
+use rustls::crypto::CryptoProvider;
+use rustls::{ServerConfig, SupportedProtocolVersion};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tower::Service;
+use tower_layer::Layer;
+
+use super::pki::Leaf;
+use super::provider;
+
+pub type Request = http::Request<Incoming>;
+pub type Response = http::Response<BoxBody<Bytes, io::Error>>;
+type Handler = Arc<dyn Fn(&Request) -> Response + Send + Sync>;
+
+/// A server on a loopback port of its own; ends when dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    /// Requests that got as far as the handler.
+    pub requests: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Serves HTTP/1.1 and HTTP/2 over TLS 1.2 and 1.3; every answer has these fields.
+    pub async fn start(leaf: &Leaf, fields: &[(&'static str, &str)]) -> Self {
+        let config = server_config(leaf, provider(), rustls::ALL_VERSIONS);
+        Self::with_config(config, answer(fields)).await
+    }
+
+    pub async fn with_config(
+        config: ServerConfig,
+        handler: impl Fn(&Request) -> Response + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(Some(TlsAcceptor::from(Arc::new(config))), Arc::new(handler)).await
+    }
+
+    /// Without TLS.
+    pub async fn plain(handler: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
+        Self::listen(None, Arc::new(handler)).await
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>, handler: Handler) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&requests);
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                socket.set_nodelay(true).unwrap();
+                let (tls, handler, counter) = (tls.clone(), handler.clone(), counter.clone());
+                connections.spawn(async move {
+                    let service = service_fn(move |request: Request| {
+                        counter.fetch_add(1, Ordering::SeqCst);
+                        let response = handler(&request);
+                        async move { Ok::<_, io::Error>(response) }
+                    });
+                    let http = auto::Builder::new(TokioExecutor::new());
+                    // A client that refuses the certificate ends the connection: no test failure.
+                    let _ = match tls {
+                        None => http.serve_connection(TokioIo::new(socket), service).await,
+                        Some(tls) => match tls.accept(socket).await {
+                            Ok(stream) => {
+                                http.serve_connection(TokioIo::new(stream), service).await
+                            }
+                            Err(_) => Ok(()),
+                        },
+                    };
+                });
+            }
+        });
+        Self {
+            address,
+            requests,
+            task,
+        }
+    }
+
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Answers 200 with these header fields and a body of two letters.
+pub fn answer(
+    fields: &[(&'static str, &str)],
+) -> impl Fn(&Request) -> Response + Send + Sync + 'static {
+    let fields = fields
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()))
+        .collect::<Vec<_>>();
+    move |_| {
+        let mut response = http::Response::builder();
+        for (name, value) in &fields {
+            response = response.header(*name, value);
+        }
+        response.body(full("ok")).unwrap()
+    }
+}
+
+pub fn full(text: &'static str) -> BoxBody<Bytes, io::Error> {
+    let body = Full::new(Bytes::from(text));
+    body.map_err(|never| match never {}).boxed()
+}
+
+pub fn server_config(
+    leaf: &Leaf,
+    provider: Arc<CryptoProvider>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ServerConfig {
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(leaf.chain.clone(), leaf.key())
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config
+}
+
+/// Where each host's name leads, in place of the DNS. Shared, so that a test can move a host.
+#[derive(Clone, Default)]
+pub struct Names(Arc<Mutex<HashMap<String, SocketAddr>>>);
+
+impl Names {
+    pub fn new<'a>(names: impl IntoIterator<Item = (&'a str, &'a Server)>) -> Self {
+        let this = Self::default();
+        for (name, server) in names {
+            this.point(name, server);
+        }
+        this
+    }
+
+    pub fn point(&self, name: &str, server: &Server) {
+        self.0
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), server.address);
+    }
+}
+
+/// An inner connector: TCP to where [`Names`] says.
+#[derive(Clone)]
+pub struct Loopback {
+    names: Names,
+    http: HttpConnector,
+}
+
+impl Loopback {
+    pub fn new(names: &Names) -> Self {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        Self {
+            names: names.clone(),
+            http,
+        }
+    }
+}
+
+impl Service<http::Uri> for Loopback {
+    type Response = <HttpConnector as Service<http::Uri>>::Response;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: http::Uri) -> Self::Future {
+        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        let address = self.names.0.lock().unwrap().get(host).copied();
+        let mut http = self.http.clone();
+        Box::pin(async move {
+            let address = address.ok_or("a host that the test did not name")?;
+            let uri = format!("http://{address}/").parse::<http::Uri>()?;
+            Ok(http.call(uri).await?)
+        })
+    }
+}
+
+pub type HyperClient = Client<PinningConnector<Loopback>, Empty<Bytes>>;
+
+/// The client as the README builds it, with names in place of the DNS.
+pub fn client(pinning: &Pinning, anchors: TrustAnchors, names: &Names) -> NotePins<HyperClient> {
+    client_with(pinning, anchors, names, provider(), rustls::ALL_VERSIONS)
+}
+
+pub fn client_with(
+    pinning: &Pinning,
+    anchors: TrustAnchors,
+    names: &Names,
+    provider: Arc<CryptoProvider>,
+    versions: &'static [&'static SupportedProtocolVersion],
+) -> NotePins<HyperClient> {
+    let config = PinningVerifier::builder(pinning.clone(), anchors)
+        .with_provider(provider)
+        .with_protocol_versions(versions)
+        .client_config()
+        .unwrap();
+    let connector = PinningConnector::builder(pinning.clone())
+        .with_tls_config(config)
+        .enable_http1()
+        .enable_http2()
+        .wrap_connector(Loopback::new(names))
+        .unwrap();
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    NotePinsLayer::new(pinning.clone()).layer(client)
+}
+
+/// One GET; the body is read to its end.
+pub async fn get(
+    client: &mut NotePins<HyperClient>,
+    uri: &str,
+) -> Result<http::Response<Bytes>, hyper_util::client::legacy::Error> {
+    let request = http::Request::get(uri).body(Empty::new()).unwrap();
+    let (parts, body) = client.call(request).await?.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Ok(http::Response::from_parts(parts, body))
+}
