@@ -1,5 +1,10 @@
 //! What the tests share: certificates, servers, clients, a clock.
 #![allow(
+    clippy::exhaustive_structs,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
     dead_code,
     missing_docs,
     missing_debug_implementations,
