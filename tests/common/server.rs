@@ -21,6 +21,7 @@ use hyper_util::server::conn::auto;
 use pinhold::{NotePins, NotePinsLayer, Pinning, PinningConnector, PinningVerifier, TrustAnchors};
 use rustls::crypto::CryptoProvider;
 use rustls::{ServerConfig, SupportedProtocolVersion};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
@@ -53,6 +54,35 @@ impl Server {
         handler: impl Fn(&Request) -> Response + Send + Sync + 'static,
     ) -> Self {
         Self::listen(Some(TlsAcceptor::from(Arc::new(config))), Arc::new(handler)).await
+    }
+
+    /// Answers every connection with these bytes once a request's header section has come.
+    pub async fn raw(config: ServerConfig, bytes: Vec<u8>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tls = TlsAcceptor::from(Arc::new(config));
+        let task = tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let Ok(mut stream) = tls.accept(socket).await else {
+                    continue;
+                };
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    match stream.read_u8().await {
+                        Ok(byte) => request.push(byte),
+                        Err(_) => break,
+                    }
+                }
+                let _ = stream.write_all(&bytes).await;
+                let _ = stream.flush().await;
+            }
+        });
+        Self {
+            address,
+            requests: Arc::default(),
+            task,
+        }
     }
 
     /// Without TLS.
