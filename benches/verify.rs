@@ -40,7 +40,7 @@ fn main() {
         .intermediate("CA")
         .leaf(&["example.com"]);
     for provider in providers() {
-        let name = match format!("{:?}", provider.random).contains("Ring") {
+        let name = match format!("{:?}", provider.secure_random).contains("Ring") {
             true => "ring",
             false => "aws-lc-rs",
         };

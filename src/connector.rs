@@ -373,6 +373,15 @@ impl<T> PinnedStream<T> {
     pub fn verified(&self) -> Option<&VerifiedConnection> {
         self.verified.as_ref()
     }
+
+    /// What the inner connector made, say to ask for the peer's address.
+    #[must_use]
+    pub fn transport(&self) -> &T {
+        match &self.stream {
+            Stream::Plain(transport) => transport,
+            Stream::Tls(stream) => stream.inner().get_ref().0.inner(),
+        }
+    }
 }
 
 impl<T: Connection + Read + Write + Unpin> Connection for PinnedStream<T> {

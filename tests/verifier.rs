@@ -101,16 +101,16 @@ fn garbage_gets_the_same_errors() {
     for provider in providers() {
         let theirs = webpki(&[&root], provider);
         let ours = verifier(static_pins(pinned_to(leaf.pin())), trusting(&[&root]));
-        let chains: [&[_]; 5] = [
-            &[cut.clone()],
-            &[empty.clone()],
-            &[root.certificate()],
-            &[good.clone(), cut.clone(), empty.clone()],
-            &[good.clone()],
+        let chains = [
+            vec![cut.clone()],
+            vec![empty.clone()],
+            vec![root.certificate()],
+            vec![good.clone(), cut.clone(), empty.clone()],
+            vec![good.clone()],
         ];
         for served in chains {
             // Printed, since rustls's `OtherError` equals nothing, not even itself.
-            let verdicts = [verify(&ours, served), verify(&*theirs, served)];
+            let verdicts = [verify(&ours, &served), verify(&*theirs, &served)];
             assert_eq!(format!("{:?}", verdicts[0]), format!("{:?}", verdicts[1]));
         }
     }

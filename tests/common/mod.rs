@@ -13,6 +13,7 @@
 )]
 
 pub mod pki;
+#[cfg(feature = "hyper")]
 pub mod server;
 
 use std::sync::Arc;

@@ -1,0 +1,157 @@
+//! Static policies by name: what covers what, what is exempt, what is refused when it is built.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::{foreign_pin, now, pinned_to};
+use pinhold::{
+    BuildError, Host, HostError, HostMatch, ParseFingerprintError, PinPolicy, PinSet, Pinning,
+    PolicyError, SpkiFingerprint,
+};
+
+fn policy() -> PinPolicy {
+    pinned_to(foreign_pin())
+}
+
+/// The name whose policy applies to `host`, and how.
+fn applied(pinning: &Pinning, host: &str) -> Option<(String, HostMatch)> {
+    let policies = pinning.query(&Host::parse(host).unwrap(), now());
+    let policy = policies.of_application?;
+    Some((policy.noted_hostname.to_string(), policy.matched))
+}
+
+#[test]
+fn the_nearest_policy_that_covers_a_name_applies() {
+    let pinning = Pinning::builder()
+        .static_pins("Example.com.", policy().include_subdomains())
+        .static_pins("b.example.com", policy())
+        .static_pins("localhost", policy())
+        .build()
+        .unwrap();
+    let congruent = |name: &str| Some((name.to_owned(), HostMatch::Congruent));
+    let superdomain = |name: &str| Some((name.to_owned(), HostMatch::Superdomain));
+    assert_eq!(applied(&pinning, "example.com"), congruent("example.com"));
+    assert_eq!(
+        applied(&pinning, "b.example.com"),
+        congruent("b.example.com")
+    );
+    assert_eq!(
+        applied(&pinning, "a.example.com"),
+        superdomain("example.com")
+    );
+    assert_eq!(
+        applied(&pinning, "a.b.example.com"),
+        superdomain("example.com")
+    );
+    assert_eq!(applied(&pinning, "localhost"), congruent("localhost"));
+    assert_eq!(applied(&pinning, "notexample.com"), None);
+    assert_eq!(applied(&pinning, "com"), None);
+}
+
+#[test]
+fn an_exemption_covers_its_name_and_all_below_until_a_policy_wins_again() {
+    let exempting = policy()
+        .include_subdomains()
+        .exempt("dev.example.com")
+        .unwrap();
+    let pinning = Pinning::builder()
+        .static_pins("example.com", exempting)
+        .static_pins("safe.dev.example.com", policy())
+        .build()
+        .unwrap();
+    assert!(applied(&pinning, "www.example.com").is_some());
+    assert_eq!(applied(&pinning, "dev.example.com"), None);
+    assert_eq!(applied(&pinning, "a.b.dev.example.com"), None);
+    assert!(applied(&pinning, "safe.dev.example.com").is_some());
+    assert_eq!(applied(&pinning, "www.safe.dev.example.com"), None);
+}
+
+#[test]
+fn static_pins_can_be_disabled_by_host_and_altogether() {
+    // 7469-2.7-b
+    let pinning = Pinning::builder()
+        .static_pins("example.com", policy().include_subdomains())
+        .static_pins("api.example.com", policy())
+        .build()
+        .unwrap();
+    let other_handle = pinning.clone();
+    other_handle.disable_static(&Host::parse("example.com").unwrap());
+    assert_eq!(applied(&pinning, "example.com"), None);
+    assert_eq!(applied(&pinning, "www.example.com"), None);
+    assert!(
+        applied(&pinning, "api.example.com").is_some(),
+        "a policy of its own"
+    );
+    pinning.disable_all_static();
+    assert_eq!(applied(&pinning, "api.example.com"), None);
+    pinning.restore_static();
+    assert!(applied(&pinning, "example.com").is_some());
+}
+
+#[test]
+fn what_is_no_policy_says_why() {
+    let pin = "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=";
+    let same = "0b9fa5a59eed715c26c1020c711b4f6ec42d58b0015e14337a39dad301c5afc3";
+    assert_eq!(PinPolicy::new([pin]), Err(PolicyError::NoBackup));
+    assert_eq!(
+        PinPolicy::new([pin, same]),
+        Err(PolicyError::NoBackup),
+        "one key, two spellings"
+    );
+    assert!(PinPolicy::without_backup([pin]).is_ok());
+    assert_eq!(PinPolicy::new(Vec::<&str>::new()), Err(PolicyError::NoPins));
+    assert_eq!(
+        PinPolicy::without_backup(Vec::<&str>::new()),
+        Err(PolicyError::NoPins)
+    );
+    assert_eq!(PinSet::new([]), Err(PolicyError::NoPins));
+    let bad = PolicyError::Pin(ParseFingerprintError::Base64);
+    assert_eq!(PinPolicy::new([pin, "sha256/?"]), Err(bad));
+    let exempt = policy().exempt("https://dev.example.com");
+    assert!(matches!(
+        exempt,
+        Err(PolicyError::Exemption(HostError::Url { .. }))
+    ));
+    let pins = [foreign_pin(), SpkiFingerprint::from_digest([1; 32])];
+    assert_eq!(PinPolicy::new(pins).unwrap().pins().len(), 2);
+}
+
+#[test]
+fn what_cannot_be_built_says_why() {
+    let build = |host: &str, policy: PinPolicy| {
+        let builder = Pinning::builder().static_pins("pinned.example.com", self::policy());
+        builder.static_pins(host, policy).build().unwrap_err()
+    };
+    let duplicate = build("PINNED.example.com.", policy());
+    assert!(matches!(duplicate, BuildError::DuplicateHost { .. }));
+    for (host, is_expected) in [
+        (
+            "https://example.com/",
+            (|e| matches!(e, HostError::Url { .. })) as fn(&_) -> bool,
+        ),
+        ("example.com:443", |e| matches!(e, HostError::Port { .. })),
+        ("192.0.2.1", |e| matches!(e, HostError::IpAddress { .. })),
+        ("*.example.com", |e| matches!(e, HostError::Invalid { .. })),
+        ("", |e| matches!(e, HostError::Invalid { .. })),
+    ] {
+        match build(host, policy()) {
+            BuildError::Host(error) => assert!(is_expected(&error), "{error:?}"),
+            error => panic!("{error:?}"),
+        }
+    }
+    let subdomains = || policy().include_subdomains();
+    for exempting in [
+        policy().exempt("dev.example.com").unwrap(),
+        subdomains().exempt("example.com").unwrap(),
+        subdomains().exempt("dev.example.net").unwrap(),
+        subdomains().exempt("pinned.example.com").unwrap(),
+    ] {
+        let error = build("example.com", exempting);
+        assert!(matches!(error, BuildError::Exemption { .. }), "{error:?}");
+    }
+    let note_only = Pinning::builder().note_only(["example.com", "/"]).build();
+    assert!(matches!(
+        note_only,
+        Err(BuildError::Host(HostError::Url { .. }))
+    ));
+}
