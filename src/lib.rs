@@ -127,3 +127,7 @@ pub use crate::report_uri::{ReportUri, ReportUriError};
 pub use crate::store::PinStore;
 pub use crate::verifier::{PinningVerifier, PinningVerifierBuilder};
 pub use crate::violation::PinViolation;
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../DESIGN.md")]
+pub mod design {}

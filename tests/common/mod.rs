@@ -12,9 +12,12 @@
     reason = "each test file uses a part; none is an interface"
 )]
 
+pub mod header;
 pub mod pki;
 #[cfg(feature = "hyper")]
 pub mod server;
+#[cfg(feature = "hyper")]
+pub mod validated;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
