@@ -3,14 +3,12 @@
 //! The verifier is shared by all connections, so a connection learns its validated chain through
 //! a slot that is open around its handshake only.
 
-use std::cell::RefCell;
-
-use rustls_pki_types::UnixTime;
-
-use crate::anchors::AnchorOrigin;
 use crate::chain::ValidatedChain;
-use crate::host::Host;
-use crate::pinning::Decision;
+#[cfg(feature = "hyper")]
+use {
+    crate::anchors::AnchorOrigin, crate::host::Host, crate::pinning::Decision,
+    rustls_pki_types::UnixTime, std::cell::RefCell,
+};
 
 /// A TLS connection that [`PinningConnector`](crate::PinningConnector) made: found in the
 /// extensions of every response that came over it.
@@ -24,6 +22,7 @@ use crate::pinning::Decision;
 /// }
 /// # assert!(!was_inspected(&http::Response::new(())));
 /// ```
+#[cfg(feature = "hyper")]
 #[derive(Clone, Debug)]
 pub struct VerifiedConnection {
     chain: ValidatedChain,
@@ -31,8 +30,8 @@ pub struct VerifiedConnection {
     at: UnixTime,
 }
 
+#[cfg(feature = "hyper")]
 impl VerifiedConnection {
-    #[cfg(feature = "hyper")]
     pub(crate) fn new(chain: ValidatedChain, decision: Decision, at: UnixTime) -> Self {
         Self {
             chain,

@@ -160,15 +160,8 @@ impl<H> PinningConnector<H> {
             Some(host) => self.pinning.check(host, &chain, now),
             None => Decision::NotPinned,
         };
-        match &decision {
-            Decision::Refuse(violation) => return Err(ConnectError::Pins(violation.clone())),
-            Decision::ReportOnly(_violation) => {
-                event!(WARN, violation = %_violation, "pins would have refused");
-            }
-            Decision::Skipped => {
-                event!(WARN, host = ?chain.host(), "pins skipped for a user-added root");
-            }
-            Decision::NotPinned | Decision::Pass => {}
+        if let Decision::Refuse(violation) = decision {
+            return Err(ConnectError::Pins(violation));
         }
         Ok(PinnedStream {
             stream: Stream::Tls(Box::new(TokioIo::new(stream))),

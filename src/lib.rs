@@ -71,7 +71,7 @@
 //! | `webpki-roots` | yes | Mozilla's roots, [`TrustAnchors::webpki_roots`] |
 //! | `ring` | | `ring` instead of `aws-lc-rs` (enable one, or choose by `with_provider`) |
 //! | `idn` | | hosts outside ASCII, turned into A-labels |
-//! | `tracing` | | events for skips, would-be refusals and received headers |
+//! | `tracing` | | events (target `pinhold`) for refusals, skips and received headers |
 //! | `cli` | | the command-line tool `pinhold` |
 //!
 //! [RFC 7469]: https://www.rfc-editor.org/rfc/rfc7469
@@ -79,7 +79,6 @@
 #![cfg_attr(pinhold_docsrs, feature(doc_cfg))]
 
 /// A `tracing` event with the feature `tracing`, nothing without.
-#[cfg(feature = "hyper")]
 macro_rules! event {
     ($level:ident, $($fields:tt)+) => {{
         #[cfg(feature = "tracing")]
@@ -107,6 +106,7 @@ mod violation;
 
 pub use crate::anchors::{AnchorError, AnchorOrigin, TrustAnchors};
 pub use crate::chain::{AppliedPolicies, ChainKey, KeyRole, ValidatedChain};
+#[cfg(feature = "hyper")]
 pub use crate::connection::VerifiedConnection;
 #[cfg(feature = "hyper")]
 pub use crate::connector::{

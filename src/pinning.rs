@@ -115,11 +115,8 @@ impl Pinning {
     /// Notes what `host` asks for in a `Public-Key-Pins` header, received at `now` over a
     /// connection with this validated chain (RFC 7469 sections 2.3 and 2.5).
     ///
-    /// The chain is judged anew, against the pins and the time of noting.
-    ///
-    /// # Errors
-    ///
-    /// None: a header that may not be noted is [`Noted::Ignored`], and the store stays as it was.
+    /// The chain is judged anew, against the pins and the time of noting. A header that may not be
+    /// noted is [`Noted::Ignored`] with a reason, and the store stays as it was.
     pub fn note(
         &self,
         host: &Host,

@@ -111,11 +111,18 @@ impl ServerCertVerifier for PinningVerifier {
             ));
         };
         if let (Some(policy), Some(host)) = (path.judgement.refused_by, &host) {
+            event!(WARN, %host, noted_hostname = %policy.noted_hostname, "pins refused a chain");
             let chain = self.paths.chain(&path, presented, Some(host.clone()));
             return Err(match chain {
                 Some(chain) => PinViolation::new(host.clone(), policy, chain, now).into_rustls(),
                 None => Error::General("pinhold lost the path that it refuses".into()),
             });
+        }
+        if path.judgement.skipped {
+            event!(WARN, ?host, "pins skipped for a user-added root");
+        }
+        if path.judgement.would_be_refused_by.is_some() {
+            event!(WARN, ?host, "report-only pins would have refused a chain");
         }
         connection::record(|| self.paths.chain(&path, presented, host.clone()));
         Ok(ServerCertVerified::assertion())

@@ -1,0 +1,503 @@
+//! RFC 7469 sections 2.3 and 2.5: which headers change the store on which connections, and how.
+#![cfg(feature = "hyper")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::header::{directive, parse, parse_report_only, pin};
+use common::pki::{Ca, Leaf};
+use common::validated::{trusting, verified_chain};
+use common::{NOW, at, header_value};
+use pinhold::{
+    AnchorOrigin, Decision, Host, IgnoreReason, KnownPinnedHost, Noted, PinPolicy, PinSource,
+    Pinning, RemovalReason, TrustAnchors, ValidatedChain,
+};
+
+/// `example.com` behind a root and an intermediate.
+struct Scene {
+    root: Ca,
+    ca: Ca,
+    leaf: Leaf,
+    host: Host,
+    chain: ValidatedChain,
+    pinning: Pinning,
+}
+
+async fn scene() -> Scene {
+    let root = Ca::root("Root");
+    let ca = root.intermediate("CA");
+    let leaf = ca.leaf(&["example.com"]);
+    Scene {
+        chain: verified_chain(&leaf, "example.com", &trusting(&[&root])).await,
+        pinning: Pinning::builder().build().unwrap(),
+        host: host("example.com"),
+        root,
+        ca,
+        leaf,
+    }
+}
+
+impl Scene {
+    fn note(&self, value: &str, seconds: u64) -> Noted {
+        self.note_over(&self.chain, value, seconds)
+    }
+
+    fn note_over(&self, chain: &ValidatedChain, value: &str, seconds: u64) -> Noted {
+        let header = parse(value).unwrap();
+        self.pinning.note(&self.host, &header, chain, at(seconds))
+    }
+
+    /// A header with a live pin and a backup.
+    fn value(&self, rest: &str) -> String {
+        header_value(self.leaf.pin(), rest)
+    }
+
+    fn entry(&self) -> Arc<KnownPinnedHost> {
+        let list = self.pinning.store().list();
+        assert_eq!(list.len(), 1);
+        list[0].clone()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pinning.store().list().is_empty()
+    }
+
+    /// Another valid chain for the same host that shares the root only.
+    async fn other_chain(&self) -> (Leaf, ValidatedChain) {
+        let leaf = self.root.leaf(&["example.com"]);
+        let chain = verified_chain(&leaf, "example.com", &trusting(&[&self.root])).await;
+        (leaf, chain)
+    }
+}
+
+fn host(name: &str) -> Host {
+    Host::parse(name).unwrap()
+}
+
+#[tokio::test]
+async fn a_valid_header_makes_a_host_known_with_all_its_metadata() {
+    // 7469-1-b, 7469-2.1-j, 7469-2.3.1-a, 7469-2.3.3-f, 7469-2.5-b
+    let scene = scene().await;
+    let value = scene.value("max-age=100; includeSubDomains; report-uri=\"https://r.example/\"");
+    assert_eq!(scene.note(&value, NOW), Noted::Added);
+    let entry = scene.entry();
+    assert_eq!(entry.host, scene.host);
+    assert_eq!(entry.pins.len(), 2);
+    assert!(entry.pins.contains(&scene.leaf.pin()));
+    assert!(entry.pins.contains(&common::foreign_pin()));
+    assert!(entry.includes_subdomains);
+    assert_eq!(
+        entry.report_uri.as_ref().unwrap().as_str(),
+        "https://r.example/"
+    );
+    assert_eq!((entry.noted_at, entry.expires_at), (at(NOW), at(NOW + 100)));
+    // Known, and so validated against.
+    let decision = scene.pinning.check(&scene.host, &scene.chain, at(NOW));
+    assert!(matches!(decision, Decision::Pass));
+}
+
+#[tokio::test]
+async fn each_header_replaces_the_metadata_as_a_whole() {
+    // 7469-2.3.1-b, 7469-2.5-d
+    let scene = scene().await;
+    let report = "; report-uri=\"https://r.example/\"";
+    let (live, ca, backup) = (scene.leaf.pin(), scene.ca.pin(), common::foreign_pin());
+    let steps = [
+        (
+            scene.value("max-age=100"),
+            vec![live, backup],
+            100,
+            false,
+            false,
+        ),
+        (
+            scene.value("max-age=50"),
+            vec![live, backup],
+            50,
+            false,
+            false,
+        ),
+        (
+            scene.value("max-age=50; includeSubDomains"),
+            vec![live, backup],
+            50,
+            true,
+            false,
+        ),
+        (
+            scene.value("max-age=50"),
+            vec![live, backup],
+            50,
+            false,
+            false,
+        ),
+        (
+            scene.value(&format!("max-age=50{report}")),
+            vec![live, backup],
+            50,
+            false,
+            true,
+        ),
+        (
+            scene.value("max-age=50"),
+            vec![live, backup],
+            50,
+            false,
+            false,
+        ),
+        // No pin of the old header stays; order and repetition mean nothing.
+        (
+            format!(
+                "{0}; {1}; {0}; max-age=50",
+                directive(pin(7)),
+                directive(ca)
+            ),
+            vec![ca, pin(7)],
+            50,
+            false,
+            false,
+        ),
+        (
+            format!("{}; max-age=50; {}", directive(ca), directive(pin(8))),
+            vec![ca, pin(8)],
+            50,
+            false,
+            false,
+        ),
+    ];
+    for (step, (value, mut pins, lifetime, subdomains, reports)) in steps.into_iter().enumerate() {
+        let expected = if step == 0 {
+            Noted::Added
+        } else {
+            Noted::Refreshed
+        };
+        assert_eq!(scene.note(&value, NOW), expected, "{value}");
+        let entry = scene.entry();
+        pins.sort_unstable();
+        assert_eq!(
+            entry.pins.iter().copied().collect::<Vec<_>>(),
+            pins,
+            "{value}"
+        );
+        assert_eq!(entry.expires_at, at(NOW + lifetime), "{value}");
+        assert_eq!(entry.includes_subdomains, subdomains, "{value}");
+        assert_eq!(entry.report_uri.is_some(), reports, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn max_age_counts_from_the_latest_observation() {
+    // 7469-2.1.2-a, 7469-2.3.1-c, 7469-2.3.3-a
+    let scene = scene().await;
+    for (seen_at, max_age, expires_at) in [
+        (NOW, 100, NOW + 100),
+        (NOW + 50, 100, NOW + 150),
+        (NOW + 60, 10, NOW + 70),
+        // Seen again in the very second of its expiry: refreshed, not added.
+        (NOW + 70, 30, NOW + 100),
+    ] {
+        scene.note(&scene.value(&format!("max-age={max_age}")), seen_at);
+        let entry = scene.entry();
+        assert_eq!(entry.noted_at, at(seen_at));
+        assert_eq!(entry.expires_at, at(expires_at));
+        assert!(!entry.is_expired(at(expires_at)));
+        assert!(entry.is_expired(at(expires_at + 1)));
+    }
+    let again = scene.note(&scene.value("max-age=10"), NOW + 101);
+    assert_eq!(
+        again,
+        Noted::Added,
+        "it had expired, so the host was not known"
+    );
+}
+
+#[tokio::test]
+async fn max_age_is_capped() {
+    // 7469-2.3.3-h, 7469-4.1-a, 7469-2.1.2-e, 7469-4.5-a
+    let days = |days: u64| days * common::DAY;
+    let digits45 = "9".repeat(45);
+    let short = pinhold::PinStore::in_memory().max_age_cap(std::time::Duration::from_secs(7));
+    for (store, max_age, lifetime) in [
+        (None, "5184000", days(60)),
+        (None, "7776000", days(60)),
+        (None, "5183999", days(60) - 1),
+        (None, &*digits45, days(60)),
+        (Some(short.clone()), "8", 7),
+        (Some(short), "6", 6),
+    ] {
+        let mut scene = scene().await;
+        if let Some(store) = store {
+            scene.pinning = Pinning::builder().store(store).build().unwrap();
+        }
+        scene.note(&scene.value(&format!("max-age={max_age}")), NOW);
+        assert_eq!(scene.entry().expires_at, at(NOW + lifetime), "{max_age}");
+    }
+}
+
+#[tokio::test]
+async fn max_age_zero_removes_what_is_known_and_notes_nothing() {
+    // 7469-2.3.1-d, D-02
+    let scene = scene().await;
+    let removed = Noted::Removed(RemovalReason::MaxAgeZero);
+    let not_known = Noted::Ignored(IgnoreReason::NotKnown);
+    for zero in [
+        "max-age=0".to_owned(),
+        "max-age=\"000\"; includeSubDomains".to_owned(),
+        scene.value("max-age=0"),
+        scene.value("max-age=0; includeSubDomains"),
+        // Pins that could not be noted are enough: the connection passed those in force.
+        format!("{}; max-age=0", directive(pin(9))),
+        "max-age=0; pin-x=\"y\"".to_owned(),
+    ] {
+        assert_eq!(scene.note(&zero, NOW), not_known, "{zero}");
+        assert!(scene.is_empty());
+        scene.note(&scene.value("max-age=100; includeSubDomains"), NOW);
+        assert_eq!(scene.note(&zero, NOW + 1), removed, "{zero}");
+        assert!(scene.is_empty());
+        for name in ["example.com", "sub.example.com"] {
+            assert!(scene.pinning.query(&host(name), at(NOW + 1)).is_empty());
+        }
+        assert_eq!(scene.note(&zero, NOW + 2), not_known, "{zero}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_recognised_pin_the_host_is_forgotten_and_it_is_said() {
+    // 7469-2.1.1-e, 7469-2.1.1-f, D-03
+    let scene = scene().await;
+    let unknown = "pin-sha512=\"eA==\"; pin-x=\"y\"; max-age=100";
+    let not_known = Noted::Ignored(IgnoreReason::NotKnown);
+    assert_eq!(scene.note(unknown, NOW), not_known);
+    scene.note(&scene.value("max-age=100"), NOW);
+    let removed = Noted::Removed(RemovalReason::NoRecognisedPins);
+    assert_eq!(scene.note(unknown, NOW + 1), removed);
+    assert!(scene.is_empty());
+
+    // No pin-directive at all, or a known pin that is not enough: the entry stays.
+    scene.note(&scene.value("max-age=100"), NOW);
+    let only = directive(scene.leaf.pin());
+    for (value, reason) in [
+        ("max-age=100".to_owned(), IgnoreReason::NoPins),
+        ("max-age=100; foo=\"bar\"".to_owned(), IgnoreReason::NoPins),
+        (
+            format!("max-age=100; pin-x=\"y\"; {only}"),
+            IgnoreReason::NoBackupPin,
+        ),
+    ] {
+        assert_eq!(
+            scene.note(&value, NOW + 1),
+            Noted::Ignored(reason),
+            "{value}"
+        );
+        assert_eq!(scene.entry().expires_at, at(NOW + 100));
+    }
+}
+
+#[tokio::test]
+async fn one_pin_must_be_in_the_chain_and_one_must_not() {
+    // 7469-2.5-b, 7469-2.5-c, 7469-4.3-a, 7469-2.1.1-d, 7469-2.4-c
+    let scene = scene().await;
+    let (leaf, ca, root) = (scene.leaf.pin(), scene.ca.pin(), scene.root.pin());
+    let no_pin = Noted::Ignored(IgnoreReason::NoPinInChain);
+    let no_backup = Noted::Ignored(IgnoreReason::NoBackupPin);
+    let cases = [
+        (vec![leaf, pin(1)], Noted::Added),
+        (vec![pin(1), ca], Noted::Added),
+        (vec![root, pin(1), pin(2)], Noted::Added),
+        (vec![leaf, ca, root, pin(1)], Noted::Added),
+        (vec![leaf], no_backup.clone()),
+        (vec![leaf, leaf], no_backup.clone()),
+        (vec![leaf, ca, root], no_backup.clone()),
+        (vec![pin(1)], no_pin.clone()),
+        (vec![pin(1), pin(2)], no_pin.clone()),
+    ];
+    for (pins, expected) in cases {
+        let pins = pins.iter().copied().map(directive).collect::<Vec<_>>();
+        let value = format!("{}; max-age=100", pins.join("; "));
+        assert_eq!(scene.note(&value, NOW), expected, "{value}");
+        assert_eq!(scene.is_empty(), expected != Noted::Added, "{value}");
+        // A pin with an unknown algorithm is neither: the outcome is the same.
+        scene.pinning.store().clear();
+        let base64 = leaf.to_base64();
+        let more = format!("{value}; pin-sha512=\"{base64}\"; pin-sha1=\"eA==\"");
+        assert_eq!(scene.note(&more, NOW), expected, "{more}");
+        if let [entry] = &*scene.pinning.store().list() {
+            assert!(entry.pins.len() >= 2, "the recognised ones are noted");
+        }
+        scene.pinning.store().clear();
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_is_not_valid_leaves_the_entry_as_it_was() {
+    // 7469-2.5-c, 7469-2.3.1-f
+    let scene = scene().await;
+    scene.note(&scene.value("max-age=100; includeSubDomains"), NOW);
+    let before = scene.entry();
+    for value in [
+        format!("{}; max-age=9", directive(scene.leaf.pin())),
+        format!("{}; {}; max-age=9", directive(pin(1)), directive(pin(2))),
+        "max-age=9".to_owned(),
+        "max-age=9; includeSubDomains; foo=bar".to_owned(),
+    ] {
+        let noted = scene.note(&value, NOW + 1);
+        assert!(matches!(noted, Noted::Ignored(_)), "{value}: {noted:?}");
+        assert_eq!(scene.entry(), before, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_its_pins_changes_nothing() {
+    // 7469-2.5-b, 7469-2.1-j, D-02, D-03
+    let scene = scene().await;
+    let (other, other_chain) = scene.other_chain().await;
+    scene.note(&scene.value("max-age=100"), NOW);
+    let before = scene.entry();
+    for value in [
+        header_value(other.pin(), "max-age=100"),
+        scene.value("max-age=50"),
+        "max-age=0".to_owned(),
+        header_value(other.pin(), "max-age=0"),
+        "pin-x=\"y\"; max-age=100".to_owned(),
+    ] {
+        let noted = scene.note_over(&other_chain, &value, NOW + 1);
+        assert_eq!(noted, Noted::Ignored(IgnoreReason::PinsFailed), "{value}");
+        assert_eq!(scene.entry(), before, "{value}");
+    }
+    // Once the entry has expired the host is not known, and trust on first use begins anew.
+    let value = header_value(other.pin(), "max-age=100");
+    assert_eq!(
+        scene.note_over(&other_chain, &value, NOW + 101),
+        Noted::Added
+    );
+}
+
+#[tokio::test]
+async fn a_bypassed_connection_changes_nothing() {
+    // D-04
+    let proxy = Ca::root("Proxy");
+    let intercepted = proxy.leaf(&["example.com"]);
+    for (anchors, origin) in [
+        (
+            TrustAnchors::new().with_user_added([proxy.certificate()]),
+            AnchorOrigin::UserAdded,
+        ),
+        (
+            TrustAnchors::new().with_unknown([proxy.certificate()]),
+            AnchorOrigin::Unknown,
+        ),
+    ] {
+        let chain = verified_chain(&intercepted, "example.com", &anchors.unwrap()).await;
+        let ignored = Noted::Ignored(IgnoreReason::AnchorNotBuiltIn(origin));
+        let scene = scene().await;
+        let own = header_value(intercepted.pin(), "max-age=100");
+        assert_eq!(scene.note_over(&chain, &own, NOW), ignored, "not noted");
+        assert!(scene.is_empty());
+
+        // The entry names the proxy's key, so that no pin fails; it stays as it was even so.
+        let both = scene.value(&format!("{}; max-age=100", directive(proxy.pin())));
+        scene.note(&both, NOW);
+        let before = scene.entry();
+        for value in [&*both, &own, "max-age=0", "pin-x=\"y\"; max-age=100"] {
+            let noted = scene.note_over(&chain, value, NOW + 1);
+            assert_eq!(noted, ignored, "{value}");
+            assert_eq!(scene.entry(), before, "{value}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_report_only_header_is_never_noted() {
+    // 7469-2.3.3-j, 7469-2.1.2-c, 7469-2.3.2-d
+    let scene = scene().await;
+    let report = "report-uri=\"https://r.example/\"";
+    let values = [
+        (scene.value(report), IgnoreReason::ReportOnly),
+        (
+            scene.value(&format!("max-age=100; {report}")),
+            IgnoreReason::ReportOnly,
+        ),
+        (
+            scene.value(&format!("max-age=0; {report}")),
+            IgnoreReason::ReportOnly,
+        ),
+        (scene.value("max-age=0"), IgnoreReason::NoReportUri),
+        (
+            format!("pin-x=\"y\"; max-age=0; {report}"),
+            IgnoreReason::NoPins,
+        ),
+    ];
+    let note = |value: &str| {
+        let header = parse_report_only(value).unwrap();
+        scene
+            .pinning
+            .note(&scene.host, &header, &scene.chain, at(NOW))
+    };
+    for (value, reason) in &values {
+        assert_eq!(note(value), Noted::Ignored(reason.clone()), "{value}");
+        assert!(scene.is_empty());
+    }
+    scene.note(&scene.value("max-age=100"), NOW);
+    let before = scene.entry();
+    for (value, reason) in &values {
+        assert_eq!(note(value), Noted::Ignored(reason.clone()), "{value}");
+        assert_eq!(scene.entry(), before, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn static_pins_are_out_of_a_header_s_reach() {
+    // D-05, 7469-2.7-c
+    let mut scene = scene().await;
+    let policy = PinPolicy::new([scene.leaf.pin(), pin(3)]).unwrap();
+    scene.pinning = Pinning::builder()
+        .static_pins("example.com", policy)
+        .build()
+        .unwrap();
+    let (other, other_chain) = scene.other_chain().await;
+    let values = [
+        header_value(other.pin(), "max-age=100; includeSubDomains"),
+        "max-age=0".to_owned(),
+        "pin-x=\"y\"; max-age=100".to_owned(),
+    ];
+    for value in &values {
+        // On a connection that passes, then on one that does not.
+        scene.note(value, NOW);
+        let failed = Noted::Ignored(IgnoreReason::PinsFailed);
+        assert_eq!(scene.note_over(&other_chain, value, NOW), failed, "{value}");
+        let applied = scene.pinning.query(&scene.host, at(NOW));
+        let of_application = applied.of_application.unwrap();
+        assert_eq!(of_application.source, PinSource::Static);
+        assert!(!of_application.pins.contains(&other.pin()), "{value}");
+        let decision = scene.pinning.check(&scene.host, &other_chain, at(NOW));
+        assert!(matches!(decision, Decision::Refuse(_)), "{value}");
+        // Nor does the header reach further than it says.
+        assert!(
+            scene
+                .pinning
+                .query(&host("sub.example.com"), at(NOW))
+                .is_empty()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_header_speaks_for_the_verified_name_only() {
+    // D-14
+    let scene = scene().await;
+    for name in ["www.example.com", "com", "example.net"] {
+        let header = parse(scene.value("max-age=100")).unwrap();
+        let noted = scene
+            .pinning
+            .note(&host(name), &header, &scene.chain, at(NOW));
+        assert_eq!(noted, Noted::Ignored(IgnoreReason::OtherHost), "{name}");
+    }
+    assert!(scene.is_empty());
+}
