@@ -175,50 +175,6 @@ async fn a_violation_tells_what_was_expected_and_seen() {
 }
 
 #[tokio::test]
-async fn a_cross_signed_path_is_found_by_the_client() {
-    let (old, new) = (Ca::root("Old"), Ca::root("New"));
-    let leaf = new.leaf(&["example.com"]).appending([old.cross_sign(&new)]);
-    let server = Server::start(&leaf, &[]).await;
-    let names = Names::new([("example.com", &server)]);
-    let anchors = trusting(&new).with_built_in([old.certificate()]).unwrap();
-    let pinning = static_pins(PinPolicy::without_backup([old.pin()]).unwrap());
-    let response = get(
-        &mut client(&pinning, anchors.clone(), &names),
-        "https://example.com/",
-    )
-    .await;
-    let response = response.unwrap();
-    assert!(matches!(connection(&response).decision(), Decision::Pass));
-    let longer = [leaf.pin(), new.pin(), old.pin()];
-    assert_eq!(connection(&response).chain().fingerprints(), longer);
-    // Without pins the shorter one is taken.
-    let response = get(
-        &mut client(&unpinned(), anchors, &names),
-        "https://example.com/",
-    )
-    .await;
-    let shorter = [leaf.pin(), new.pin()];
-    assert_eq!(
-        connection(&response.unwrap()).chain().fingerprints(),
-        shorter
-    );
-}
-
-#[tokio::test]
-async fn a_report_only_policy_lets_pass_and_tells() {
-    let root = Ca::root("Root");
-    let server = Server::start(&root.leaf(&["example.com"]), &[]).await;
-    let names = Names::new([("example.com", &server)]);
-    let policy = pinned_to(foreign_pin()).enforcement(Enforcement::ReportOnly);
-    let mut client = client(&static_pins(policy), trusting(&root), &names);
-    let response = get(&mut client, "https://example.com/").await.unwrap();
-    assert!(matches!(
-        connection(&response).decision(),
-        Decision::ReportOnly(_)
-    ));
-}
-
-#[tokio::test]
 async fn plain_http_to_a_known_pinned_host_is_refused() {
     let root = Ca::root("Root");
     let server = Server::plain(answer(&[])).await;
