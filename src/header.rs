@@ -29,7 +29,8 @@ pub enum HeaderSyntax {
 /// A field value that follows the grammar.
 ///
 /// Prints the directives that it recognised, in an order of its own; what is printed parses to an
-/// equal value. Of a pin with an unknown algorithm only the algorithm's name is kept.
+/// equal value, unless it is nothing: a report-only field may have no directive that we know. Of a
+/// pin with an unknown algorithm only the algorithm's name is kept.
 ///
 /// ```
 /// use pinhold::{HeaderSyntax, PinHeader};
@@ -486,4 +487,163 @@ fn is_token(byte: u8) -> bool {
 /// RFC 7230 section 3.2.6: what a quoted-pair may quote; `qdtext` but for `"` and `\`.
 fn is_quotable(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    #[test]
+    fn tokens_and_quoted_strings_have_the_characters_of_rfc_7230() {
+        // 7469-2.1-e
+        for byte in 0..=u8::MAX {
+            let separator = b"\"(),/:;<=>?@[\\]{}".contains(&byte);
+            assert_eq!(
+                is_token(byte),
+                byte.is_ascii_graphic() && !separator,
+                "{byte:#x}"
+            );
+            let text = byte == b'\t' || byte == b' ' || byte.is_ascii_graphic() || byte >= 0x80;
+            assert_eq!(is_quotable(byte), text, "{byte:#x}");
+            assert_eq!(is_space(byte), byte == b' ' || byte == b'\t');
+        }
+    }
+
+    #[test]
+    fn a_value_is_a_token_or_what_its_quotes_hold() {
+        // 7469-2.1-g
+        let cases: [(&[u8], Option<&[u8]>); 7] = [
+            (b"x", None),
+            (b"x=1", Some(b"1")),
+            (b"x='1'", Some(b"'1'")),
+            (b"x=\"\"", Some(b"")),
+            (b"x=\"a;b,c=d\"", Some(b"a;b,c=d")),
+            (b"x=\"\\\"\\\\\\a\"", Some(b"\"\\a")),
+            (b"x=\"\t\xff\\\xfe\"", Some(b"\t\xff\xfe")),
+        ];
+        for (field, expected) in cases {
+            let mut tokens = Tokens::new(field, HeaderSyntax::Rfc7469);
+            let directive = tokens.directive().unwrap().unwrap();
+            assert_eq!(directive.name, "x");
+            let value = directive.value.as_ref();
+            assert_eq!(value.map(|value| &*value.bytes), expected);
+            let quoted = value.is_some_and(|value| value.quoted);
+            assert_eq!(quoted, field.contains(&b'"'));
+            assert!(tokens.directive().unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn prints_what_was_recognised() {
+        let pin = SpkiFingerprint::from_digest([0; 32]).to_base64();
+        let tail = format!("pin-sha256=\"{pin}\"; pin-sha1=\"\"; includeSubDomains");
+        let field = format!(
+            "REPORT-URI=\"http:\\/\\/r.example/#x\"; IncludeSubdomains; pin-SHA1=\"?\"; foo=\"1\"; \
+             pin-sha256=\"{pin}\"; Max-Age=\"007\"; pin-sha1=\"!\""
+        );
+        let strict = HeaderSyntax::Rfc7469;
+        let header = PinHeader::parse(field.as_bytes(), strict).unwrap();
+        let expected = format!("max-age=7; {tail}; report-uri=\"http://r.example/\"");
+        assert_eq!(header.to_string(), expected);
+        let header = PinHeader::parse_report_only(field.as_bytes(), strict).unwrap();
+        let expected = format!("{tail}; report-uri=\"http://r.example/\"");
+        assert_eq!(header.to_string(), expected);
+        let nothing = PinHeader::parse_report_only(b"foo; max-age=1", strict).unwrap();
+        assert_eq!(nothing.to_string(), "");
+    }
+
+    /// A directive that may stand in a field; now and then, one that may not.
+    fn directive() -> impl Strategy<Value = String> {
+        prop_oneof![
+            4 => any::<[u8; 32]>().prop_map(|digest| {
+                let pin = SpkiFingerprint::from_digest(digest);
+                format!("Pin-SHA256=\"{}\"", pin.to_base64())
+            }),
+            2 => "[mM]ax-age=(0|[1-9][0-9]{0,24}|\"[0-9]{1,4}\")",
+            1 => select(vec!["includeSubDomains", "INCLUDESUBDOMAINS"]).prop_map(str::to_owned),
+            1 => "report-uri=\"https?://[a-z]{1,5}(:[0-9]{1,4})?/[a-z;,=?%20]{0,5}(#[a-z]{0,2})?\"",
+            1 => "pin-[a-z]{1,3}=\"([ !#-\\[\\]-~]|\\\\[ -~]){0,6}\"",
+            1 => "x[a-z]{2}(=[a-z0-9'!]{1,4}|=\"([ !#-\\[\\]-~]|\\\\[ -~]){0,6}\")?",
+            1 => "[a-z=;\"]{0,4}",
+        ]
+    }
+
+    fn field() -> impl Strategy<Value = String> {
+        let separator = prop_oneof![
+            12 => select(vec!["; ", ";", " ;\t"]),
+            1 => select(vec![";;", ", ", " "]),
+        ];
+        let rest = vec((separator, directive()), 0..6);
+        (directive(), rest, select(vec!["", "", "", ";"])).prop_map(|(first, rest, last)| {
+            let rest = rest
+                .into_iter()
+                .map(|(space, next)| format!("{space}{next}"));
+            format!("{first}{}{last}", rest.collect::<String>())
+        })
+    }
+
+    type Parse = fn(&[u8], HeaderSyntax) -> Result<PinHeader, HeaderError>;
+
+    /// Both kinds of field, in both syntaxes.
+    fn check(field: &[u8]) -> Result<(), TestCaseError> {
+        let kinds: [Parse; 2] = [PinHeader::parse, PinHeader::parse_report_only];
+        for parse in kinds {
+            let [strict, lax] =
+                [HeaderSyntax::Rfc7469, HeaderSyntax::Browsers].map(|syntax| parse(field, syntax));
+            if strict.is_ok() {
+                prop_assert_eq!(
+                    &strict,
+                    &lax,
+                    "what is conforming means the same to browsers"
+                );
+            }
+            let Ok(header) = lax else { continue };
+            let printed = header.to_string();
+            if printed.is_empty() {
+                prop_assert!(header.is_report_only());
+                continue;
+            }
+            // Printed without any licence.
+            prop_assert_eq!(parse(printed.as_bytes(), HeaderSyntax::Rfc7469), Ok(header));
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn parse_then_print_then_parse_is_the_same(field in field()) {
+            // 7469-2.1-h, D-22
+            check(field.as_bytes())?;
+        }
+
+        #[test]
+        fn no_bytes_make_parsing_panic(
+            field in field(),
+            junk in vec(any::<u8>(), 0..8),
+            at in any::<prop::sample::Index>(),
+        ) {
+            // 7469-2.1-e
+            check(&junk)?;
+            let at = at.index(field.len() + 1);
+            let (head, tail) = field.as_bytes().split_at(at);
+            check(&[head, &junk, tail].concat())?;
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4))]
+
+        #[test]
+        fn most_made_up_fields_are_conforming(fields in vec(field(), 64)) {
+            // So that the round trip is more than a comparison of errors.
+            let parse = |field: &&String| {
+                PinHeader::parse_report_only(field.as_bytes(), HeaderSyntax::Rfc7469).is_ok()
+            };
+            prop_assert!(fields.iter().filter(parse).count() >= 4);
+        }
+    }
 }

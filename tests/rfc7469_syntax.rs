@@ -129,6 +129,8 @@ fn what_is_off_the_grammar_is_refused_as_a_whole() {
         (b"; foo\t=\"1\"", 6),
         (b"; foo=a=b", 7),
         (b"; foo=a/b", 7),
+        (b"; foo=a:b", 7),
+        (b"; foo:bar", 5),
         (b"; foo=(", 6),
         (b"; foo(", 5),
         (b"; f\xc3\xb6o", 3),

@@ -13,6 +13,8 @@
 )]
 
 pub mod header;
+#[cfg(feature = "hyper")]
+pub mod peers;
 pub mod pki;
 #[cfg(feature = "hyper")]
 pub mod server;

@@ -190,10 +190,11 @@ impl Names {
     }
 
     pub fn point(&self, name: &str, server: &Server) {
-        self.0
-            .lock()
-            .unwrap()
-            .insert(name.to_owned(), server.address);
+        self.point_to(name, server.address);
+    }
+
+    pub fn point_to(&self, name: &str, address: SocketAddr) {
+        self.0.lock().unwrap().insert(name.to_owned(), address);
     }
 }
 

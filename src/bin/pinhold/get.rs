@@ -1,0 +1,163 @@
+//! `pinhold get`: a request over a pinned connection.
+
+use clap::Args;
+use http::{Request, Uri};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use pinhold::{
+    Decision, Host, NotePinsLayer, Noted, PinPolicy, Pinning, SpkiFingerprint, VerifiedConnection,
+};
+use serde_json::{Value, json};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::network::{self, Network};
+use crate::output::{self, Failure, Output};
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// What to fetch; redirects are not followed
+    url: String,
+    /// A key that the validated chain must hold; of several, one is enough
+    #[arg(long = "pin", value_name = "FINGERPRINT")]
+    pins: Vec<SpkiFingerprint>,
+    /// Let the pins cover subdomains of the host, too
+    #[arg(long, requires = "pins")]
+    include_subdomains: bool,
+    /// Tell on standard error what the connection was
+    #[arg(long, short)]
+    verbose: bool,
+    #[command(flatten)]
+    network: Network,
+}
+
+pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
+    let uri = network::url(&arguments.url)?;
+    let pinning = pinning(&arguments, &uri)?;
+    let connector = arguments.network.connector(&pinning)?;
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let mut client = NotePinsLayer::new(pinning).layer(client);
+    let request = Request::get(uri.clone())
+        .header(
+            "host",
+            uri.authority().map_or("", |authority| authority.as_str()),
+        )
+        .header("user-agent", concat!("pinhold/", env!("CARGO_PKG_VERSION")))
+        .header("accept", "*/*")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| Failure::input(&arguments.url, error))?;
+    let response = client.call(request).await.map_err(Failure::of_request)?;
+    let connection = response.extensions().get::<VerifiedConnection>();
+    if matches!(
+        connection.map(VerifiedConnection::decision),
+        Some(Decision::Skipped)
+    ) {
+        output.remark(&"pins skipped: the chain ends in a user-added root");
+    }
+    if arguments.verbose {
+        remark_on(&response, output);
+    }
+    if output.is_json() {
+        let (parts, body) = response.into_parts();
+        let body = body
+            .collect()
+            .await
+            .map_err(Failure::of_request)?
+            .to_bytes();
+        let result = describe(&uri, &parts, &body);
+        return output.print(&result, &"");
+    }
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        if let Ok(bytes) = frame.map_err(Failure::of_request)?.into_data() {
+            output.write(&bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn pinning(arguments: &Arguments, uri: &Uri) -> Result<Pinning, Failure> {
+    let mut builder = Pinning::builder();
+    if !arguments.pins.is_empty() {
+        let host = Host::parse(uri.host().unwrap_or_default())
+            .map_err(|error| Failure::input("--pin", error))?;
+        // As with curl, a single pin is the caller's choice.
+        let mut policy = PinPolicy::without_backup(arguments.pins.iter().copied())
+            .map_err(|error| Failure::input("--pin", error))?;
+        if arguments.include_subdomains {
+            policy = policy.include_subdomains();
+        }
+        builder = builder.static_pins(host, policy);
+    }
+    builder
+        .build()
+        .map_err(|error| Failure::Usage(error.to_string()))
+}
+
+fn remark_on(response: &http::Response<Incoming>, output: Output) {
+    output.remark(&format_args!(
+        "{:?} {}",
+        response.version(),
+        response.status()
+    ));
+    let Some(connection) = response.extensions().get::<VerifiedConnection>() else {
+        output.remark(&"plain http: nothing was verified");
+        return;
+    };
+    let origin = connection.anchor_origin();
+    let decision = decision(connection.decision());
+    output.remark(&format_args!(
+        "pins: {decision}; validated chain to a root of origin {origin}:"
+    ));
+    for key in connection.chain().keys() {
+        output.remark(&format_args!(
+            "  {} {:<12} {}",
+            key.fingerprint, key.role, key.subject
+        ));
+    }
+    if let Some(noted) = response.extensions().get::<Noted>() {
+        output.remark(&format_args!("Public-Key-Pins: {}", outcome(noted)));
+    }
+}
+
+fn describe(uri: &Uri, parts: &http::response::Parts, body: &Bytes) -> Value {
+    let connection = parts.extensions.get::<VerifiedConnection>();
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]));
+    json!({
+        "url": uri.to_string(),
+        "status": parts.status.as_u16(),
+        "version": format!("{:?}", parts.version),
+        "host": connection.and_then(VerifiedConnection::host).map(Host::as_str),
+        "decision": connection.map(|known| decision(known.decision())),
+        "anchor_origin": connection.map(|known| known.anchor_origin().to_string()),
+        "chain": connection.map(|known| output::chain(known.chain())),
+        "noted": parts.extensions.get::<Noted>().map(outcome),
+        "headers": headers.collect::<Vec<_>>(),
+        "body": String::from_utf8_lossy(body),
+    })
+}
+
+fn decision(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Pass => "pass",
+        Decision::Skipped => "skipped",
+        Decision::ReportOnly(_) => "report-only",
+        Decision::Refuse(_) => "refuse",
+        _ => "not-pinned",
+    }
+}
+
+fn outcome(noted: &Noted) -> String {
+    match noted {
+        Noted::Added => "added".to_owned(),
+        Noted::Refreshed => "refreshed".to_owned(),
+        Noted::Removed(reason) => format!("removed: {reason}"),
+        Noted::Ignored(reason) => format!("ignored: {reason}"),
+        _ => "unknown".to_owned(),
+    }
+}

@@ -1,0 +1,472 @@
+//! RFC 7469 sections 2.2.2 and 2.3: which responses, and which of their fields, are looked at.
+#![cfg(feature = "hyper")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::header::directive;
+use common::pki::{Ca, Leaf};
+use common::server::{Names, Request, Server, answer, client, full, get, server_config};
+use common::validated::{trusting, verified_connection};
+use common::{Clock, NOW, at, foreign_pin, header_value, pinned_to, provider};
+use http_body_util::BodyExt;
+use pinhold::{
+    Decision, HeaderError, HeaderSyntax, IgnoreReason, KnownPinnedHost, NotePinsLayer, Noted,
+    PinViolation, Pinning, PinningBuilder, RemovalReason, TrustAnchors, VerifiedConnection,
+};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tower::ServiceExt;
+use tower_layer::Layer;
+
+const PKP: &str = "public-key-pins";
+const RO: &str = "public-key-pins-report-only";
+
+struct Scene {
+    leaf: Leaf,
+    anchors: TrustAnchors,
+    pinning: Pinning,
+}
+
+type Visit = Result<http::Response<Bytes>, hyper_util::client::legacy::Error>;
+
+impl Scene {
+    fn new() -> Self {
+        Self::of(Pinning::builder())
+    }
+
+    fn of(builder: PinningBuilder) -> Self {
+        let root = Ca::root("Root");
+        Self {
+            leaf: root.leaf(&["example.com", "www.example.com", "127.0.0.1", "::1"]),
+            anchors: trusting(&[&root]),
+            pinning: builder.time_provider(Clock::new()).build().unwrap(),
+        }
+    }
+
+    fn value(&self, rest: &str) -> String {
+        header_value(self.leaf.pin(), rest)
+    }
+
+    /// One request, on a connection of its own.
+    async fn visit(&self, uri: &str, server: &Server) -> Visit {
+        let hosts = ["example.com", "www.example.com", "127.0.0.1", "[::1]"];
+        let names = Names::new(hosts.map(|host| (host, server)));
+        let mut client = client(&self.pinning, self.anchors.clone(), &names);
+        get(&mut client, uri).await
+    }
+
+    /// `https://example.com/` answers with these fields.
+    async fn receive(&self, fields: &[(&'static str, &str)]) -> Option<Noted> {
+        let server = Server::start(&self.leaf, fields).await;
+        let response = self.visit("https://example.com/", &server).await.unwrap();
+        assert_eq!(response.body(), "ok");
+        response.extensions().get().cloned()
+    }
+
+    fn entries(&self) -> Vec<Arc<KnownPinnedHost>> {
+        self.pinning.store().list()
+    }
+}
+
+fn ignored(reason: IgnoreReason) -> Option<Noted> {
+    Some(Noted::Ignored(reason))
+}
+
+#[tokio::test]
+async fn field_names_are_case_insensitive() {
+    // 7469-2.1-a
+    for name in ["Public-Key-Pins", "public-key-pins", "PUBLIC-KEY-PINS"] {
+        let scene = Scene::new();
+        let mut config = server_config(&scene.leaf, provider(), rustls::ALL_VERSIONS);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let value = scene.value("max-age=100");
+        let bytes = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{name}: {value}\r\n\r\nok");
+        let server = Server::raw(config, bytes.into_bytes()).await;
+        let response = scene.visit("https://example.com/", &server).await.unwrap();
+        assert_eq!(response.extensions().get(), Some(&Noted::Added), "{name}");
+    }
+    for name in ["public-key-pin", "x-public-key-pins", RO] {
+        let scene = Scene::new();
+        assert_eq!(
+            scene.receive(&[(name, &scene.value("max-age=100"))]).await,
+            None
+        );
+        assert!(scene.entries().is_empty(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_visit_is_trusted_and_needs_no_strict_transport_security() {
+    // 7469-1-a, 7469-1-b, 7469-2.3.1-a
+    for (more, expected) in [
+        (None, Noted::Added),
+        (
+            Some(("strict-transport-security", "max-age=0")),
+            Noted::Added,
+        ),
+    ] {
+        let scene = Scene::new();
+        let value = scene.value("max-age=100");
+        let fields = [(PKP, &*value)].into_iter().chain(more);
+        let server = Server::start(&scene.leaf, &fields.collect::<Vec<_>>()).await;
+        let response = scene.visit("https://example.com/", &server).await.unwrap();
+        let connection = response.extensions().get::<VerifiedConnection>().unwrap();
+        assert!(matches!(connection.decision(), Decision::NotPinned));
+        assert_eq!(response.extensions().get(), Some(&expected));
+        let expires_at = scene.entries()[0].expires_at;
+        assert_eq!(
+            expires_at,
+            at(NOW + 100),
+            "counted from the clock's time of reception"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_learnt_without_tls() {
+    // 7469-2.2.2-a, 7469-2.3.1-f, 7469-2.3.1-g
+    let scene = Scene::new();
+    let value = scene.value("max-age=100; report-uri=\"https://r.example/\"");
+    let server = Server::plain(answer(&[(PKP, &value), (RO, &value)])).await;
+    for uri in ["http://example.com/", "http://example.com:443/"] {
+        let response = scene.visit(uri, &server).await.unwrap();
+        let outcome = response.extensions().get::<Noted>().cloned();
+        assert_eq!(outcome, ignored(IgnoreReason::InsecureTransport));
+        assert!(scene.entries().is_empty());
+    }
+    // Nor unlearnt.
+    let scene = Scene::new();
+    scene.receive(&[(PKP, &scene.value("max-age=100"))]).await;
+    let server = Server::plain(answer(&[(PKP, "max-age=0")])).await;
+    let refused = scene.visit("http://example.com/", &server).await;
+    assert!(refused.is_err() && scene.entries().len() == 1);
+}
+
+#[tokio::test]
+async fn of_several_fields_the_first_is_processed_and_no_other() {
+    // 7469-2.3.1-e, 7469-2.2.1-a
+    let scene = Scene::new();
+    let (good, other) = (scene.value("max-age=100"), scene.value("max-age=50"));
+    let fields = [(PKP, &*good), (PKP, &other), (PKP, "max-age=0")];
+    assert_eq!(scene.receive(&fields).await, Some(Noted::Added));
+    assert_eq!(scene.entries()[0].expires_at, at(NOW + 100));
+    assert_eq!(
+        scene.entries()[0].pins.len(),
+        2,
+        "nor are pins collected over fields"
+    );
+
+    for malformed in ["max-age=", "", "max-age=1; max-age=1"] {
+        let fields = [(PKP, malformed), (PKP, "max-age=0")];
+        let noted = scene.receive(&fields).await;
+        assert!(matches!(
+            noted,
+            Some(Noted::Ignored(IgnoreReason::Header(_)))
+        ));
+        assert_eq!(scene.entries().len(), 1, "the second field is not tried");
+    }
+    // One field that a proxy made of two.
+    let joined = format!("{good}, {good}");
+    let noted = scene.receive(&[(PKP, &joined)]).await;
+    let bad_syntax = HeaderError::BadSyntax { offset: good.len() };
+    assert_eq!(noted, ignored(IgnoreReason::Header(bad_syntax)));
+}
+
+#[tokio::test]
+async fn a_malformed_field_clobbers_nothing_and_is_said() {
+    // 7469-2.1-e, 7469-2.1-f, 7469-2.3.1-h, D-22
+    let scene = Scene::new();
+    scene.receive(&[(PKP, &scene.value("max-age=100"))]).await;
+    let before = scene.entries();
+    for value in [
+        &*scene.value("max-age=50;"),
+        &scene.value("max-age=50; max-age=50"),
+        &scene.value("max-age=-1"),
+        &scene.value("includeSubDomains"),
+        &scene.value("max-age=50; pin-sha256=\"AAAA\""),
+        &scene.value("max-age=50; report-uri=\"/r\""),
+        "max-age=0;",
+        "junk",
+        "",
+    ] {
+        let noted = scene.receive(&[(PKP, value)]).await;
+        let said = matches!(noted, Some(Noted::Ignored(IgnoreReason::Header(_))));
+        assert!(said, "{value}: {noted:?}");
+        assert_eq!(scene.entries(), before, "{value}");
+    }
+    // As browsers read it, on request.
+    let scene = Scene::of(Pinning::builder().header_syntax(HeaderSyntax::Browsers));
+    let trailing = scene.value("max-age = 50;");
+    assert_eq!(scene.receive(&[(PKP, &trailing)]).await, Some(Noted::Added));
+}
+
+#[tokio::test]
+async fn the_two_fields_do_not_interact() {
+    // 7469-2.3.2-a, 7469-2.3.2-c, 7469-2.3.2-g, 7469-2.3.3-j, 7469-2.5-g
+    let report = "report-uri=\"https://r.example/\"";
+    let failing = format!(
+        "{}; {}; {report}",
+        directive(foreign_pin()),
+        directive(foreign_pin())
+    );
+    let report_only_fields = [
+        "",
+        "junk;",
+        "max-age=0",
+        &format!("max-age=0; {report}"),
+        &failing,
+        &format!("{failing}; max-age=0; includeSubDomains"),
+    ];
+    for report_only in report_only_fields {
+        // Alone: no effect on connection, response or store.
+        let scene = Scene::new();
+        assert_eq!(
+            scene.receive(&[(RO, report_only)]).await,
+            None,
+            "{report_only}"
+        );
+        assert!(scene.entries().is_empty(), "{report_only}");
+
+        // Beside an enforced field, in either order: that one is processed as ever.
+        let value = scene.value("max-age=100");
+        let both = [(RO, report_only), (PKP, &*value)];
+        assert_eq!(
+            scene.receive(&both).await,
+            Some(Noted::Added),
+            "{report_only}"
+        );
+        let both = [(PKP, &*value), (RO, report_only)];
+        assert_eq!(scene.receive(&both).await, Some(Noted::Refreshed));
+        let entry = &scene.entries()[0];
+        assert!(entry.pins.contains(&scene.leaf.pin()) && entry.report_uri.is_none());
+        let malformed = [(PKP, "junk;"), (RO, report_only)];
+        let noted = scene.receive(&malformed).await;
+        assert!(matches!(
+            noted,
+            Some(Noted::Ignored(IgnoreReason::Header(_)))
+        ));
+    }
+}
+
+#[tokio::test]
+async fn addresses_are_never_noted() {
+    // 7469-2.3.3-d
+    let scene = Scene::new();
+    let server = Server::start(&scene.leaf, &[(PKP, &scene.value("max-age=100"))]).await;
+    for uri in ["https://127.0.0.1/", "https://[::1]/"] {
+        let response = scene.visit(uri, &server).await.unwrap();
+        let outcome = response.extensions().get::<Noted>().cloned();
+        assert_eq!(outcome, ignored(IgnoreReason::NoHost), "{uri}");
+        let connection = response.extensions().get::<VerifiedConnection>().unwrap();
+        assert!(connection.host().is_none());
+        assert!(matches!(connection.decision(), Decision::NotPinned));
+    }
+    assert!(scene.entries().is_empty());
+}
+
+#[tokio::test]
+async fn final_header_sections_of_any_status_count() {
+    // D-15
+    let scene = Scene::new();
+    for (status, expected) in [
+        (200, Noted::Added),
+        (301, Noted::Refreshed),
+        (304, Noted::Refreshed),
+        (404, Noted::Refreshed),
+        (500, Noted::Refreshed),
+    ] {
+        let value = scene.value("max-age=100");
+        let config = server_config(&scene.leaf, provider(), rustls::ALL_VERSIONS);
+        let server = Server::with_config(config, move |_: &Request| {
+            let response = http::Response::builder().status(status).header(PKP, &value);
+            response.body(full("")).unwrap()
+        })
+        .await;
+        let response = scene.visit("https://example.com/", &server).await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.extensions().get(), Some(&expected), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_trailers_and_interim_responses_do_not_count() {
+    // 7469-2.3.4-a, D-15
+    let scene = Scene::new();
+    let value = scene.value("max-age=100");
+    let config = || server_config(&scene.leaf, provider(), rustls::ALL_VERSIONS);
+    let meta = "<meta http-equiv=\"Public-Key-Pins\" content='max-age=100; pin-sha256=\"...\"'>";
+    let body = Server::with_config(config(), move |_: &Request| {
+        let response = http::Response::builder().header("content-type", "text/html");
+        response.body(full(meta)).unwrap()
+    });
+    let trailer_value = value.clone();
+    let trailer = Server::with_config(config(), move |_: &Request| {
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert(PKP, trailer_value.parse().unwrap());
+        let trailers = async move { Some(Ok::<_, io::Error>(trailers)) };
+        http::Response::new(full("ok").with_trailers(Box::pin(trailers)).boxed())
+    });
+    let mut http1 = config();
+    http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let interim = format!(
+        "HTTP/1.1 103 Early Hints\r\nPublic-Key-Pins: {value}\r\n\r\n\
+         HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    );
+    let interim = Server::raw(http1, interim.into_bytes());
+    for server in [body.await, trailer.await, interim.await] {
+        let response = scene.visit("https://example.com/", &server).await.unwrap();
+        assert!(response.extensions().get::<Noted>().is_none());
+        assert!(scene.entries().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_header_pins_the_host_that_was_asked_and_verified() {
+    // D-14
+    let scene = Scene::new();
+    let connection = verified_connection(&scene.leaf, "example.com", &scene.anchors).await;
+    let value = scene.value("max-age=100");
+    let reply = move |connection: Option<VerifiedConnection>| {
+        let response = http::Response::builder().header(PKP, &value);
+        let mut response = response.body(()).unwrap();
+        connection.map(|connection| response.extensions_mut().insert(connection));
+        response
+    };
+    let over = |connection: Option<VerifiedConnection>| {
+        let response = reply(connection);
+        let inner = tower::service_fn(move |_: http::Request<()>| {
+            let response = response.clone();
+            async move { Ok::<_, Infallible>(response) }
+        });
+        NotePinsLayer::new(scene.pinning.clone()).layer(inner)
+    };
+    let request = |method: &str, uri: &str| {
+        let request = http::Request::builder().method(method).uri(uri);
+        request.body(()).unwrap()
+    };
+    for (connection, request, expected) in [
+        (
+            None,
+            request("GET", "https://example.com/"),
+            Noted::Ignored(IgnoreReason::NoConnectionData),
+        ),
+        (
+            Some(connection.clone()),
+            request("GET", "https://www.example.com/"),
+            Noted::Ignored(IgnoreReason::OtherHost),
+        ),
+        (
+            Some(connection.clone()),
+            request("CONNECT", "example.com:443"),
+            Noted::Ignored(IgnoreReason::ConnectResponse),
+        ),
+        (
+            Some(connection.clone()),
+            request("GET", "/relative"),
+            Noted::Ignored(IgnoreReason::InsecureTransport),
+        ),
+        (
+            Some(connection),
+            request("HEAD", "https://EXAMPLE.com.:8443/"),
+            Noted::Added,
+        ),
+    ] {
+        assert!(scene.entries().is_empty());
+        let uri = request.uri().clone();
+        let response = over(connection).oneshot(request).await.unwrap();
+        assert_eq!(response.extensions().get(), Some(&expected), "{uri}");
+    }
+    assert_eq!(scene.entries()[0].host.as_str(), "example.com");
+}
+
+#[tokio::test]
+async fn neither_port_nor_trailing_dot_makes_another_host() {
+    // D-16, D-17
+    let scene = Scene::new();
+    let value = scene.value("max-age=100");
+    let server = Server::start(&scene.leaf, &[(PKP, &value)]).await;
+    for (uri, expected) in [
+        ("https://example.com:8443/", Noted::Added),
+        ("https://example.com/", Noted::Refreshed),
+        ("https://EXAMPLE.COM.:1/", Noted::Refreshed),
+        ("https://example.com./", Noted::Refreshed),
+    ] {
+        let response = scene.visit(uri, &server).await.unwrap();
+        assert_eq!(response.extensions().get(), Some(&expected), "{uri}");
+    }
+    assert_eq!(scene.entries().len(), 1);
+    let pinning = Pinning::builder().static_pins("example.com", pinned_to(foreign_pin()));
+    let scene = Scene {
+        pinning: pinning.build().unwrap(),
+        ..scene
+    };
+    for uri in [
+        "https://example.com:8443/",
+        "https://Example.com.:1/",
+        "https://example.com./",
+    ] {
+        let error = scene.visit(uri, &server).await.unwrap_err();
+        assert!(PinViolation::find(&error).is_some(), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn the_response_says_that_its_host_is_no_longer_pinned() {
+    // 7469-2.1.1-f, 7469-2.3.1-d
+    for (value, reason) in [
+        ("max-age=0", RemovalReason::MaxAgeZero),
+        (
+            "max-age=9; pin-sha512=\"eA==\"",
+            RemovalReason::NoRecognisedPins,
+        ),
+    ] {
+        let scene = Scene::new();
+        scene.receive(&[(PKP, &scene.value("max-age=100"))]).await;
+        assert_eq!(scene.entries().len(), 1);
+        let noted = scene.receive(&[(PKP, value)]).await;
+        assert_eq!(noted, Some(Noted::Removed(reason)), "{value}");
+        assert!(scene.entries().is_empty());
+    }
+}
+
+/// Presents a certificate without having its key.
+#[derive(Debug)]
+struct Replay(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Replay {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_written_before_the_server_proved_its_key() {
+    // D-21
+    let scene = Scene::new();
+    let own_key = Ca::root("Other").leaf(&["attacker.example"]).key();
+    let key = provider().key_provider.load_private_key(own_key).unwrap();
+    let mut config = server_config(&scene.leaf, provider(), rustls::ALL_VERSIONS);
+    let replayed = CertifiedKey::new(scene.leaf.chain.clone(), key);
+    config.cert_resolver = Arc::new(Replay(Arc::new(replayed)));
+    let server = Server::with_config(config, answer(&[(PKP, &scene.value("max-age=9"))])).await;
+    assert!(scene.visit("https://example.com/", &server).await.is_err());
+    assert!(scene.entries().is_empty());
+    assert_eq!(server.requests(), 0);
+
+    // With the key, but without a response: the handshake alone writes nothing either.
+    let config = server_config(&scene.leaf, provider(), rustls::ALL_VERSIONS);
+    let server = Server::raw(config, Vec::new()).await;
+    assert!(scene.visit("https://example.com/", &server).await.is_err());
+    assert!(scene.entries().is_empty());
+}
