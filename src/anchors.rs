@@ -176,22 +176,29 @@ impl TrustAnchors {
     }
 
     fn with_certificates<'a>(
-        mut self,
+        self,
         origin: AnchorOrigin,
         certificates: impl IntoIterator<Item = CertificateDer<'a>>,
     ) -> Result<Self, AnchorError> {
+        let mut parsed = RootCertStore::empty();
         for (index, certificate) in certificates.into_iter().enumerate() {
-            let mut parsed = RootCertStore::empty();
             parsed
                 .add(certificate.into_owned())
                 .map_err(|reason| AnchorError { index, reason })?;
-            self = self.with_anchors(origin, parsed.roots);
         }
-        Ok(self)
+        Ok(self.with_anchors(origin, parsed.roots))
     }
 
     pub(crate) fn as_slice(&self) -> &[TrustAnchor<'static>] {
         &self.anchors
+    }
+
+    /// The best origin that any path could end in.
+    pub(crate) fn best_origin(&self) -> AnchorOrigin {
+        match self.facts.first() {
+            Some(facts) => facts.origin,
+            None => AnchorOrigin::BuiltIn,
+        }
     }
 
     /// Origin and fingerprint of the anchor at `position`; hashed once, when first asked for.
@@ -240,11 +247,7 @@ impl fmt::Display for AnchorError {
     }
 }
 
-impl Error for AnchorError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.reason)
-    }
-}
+impl Error for AnchorError {}
 
 #[cfg(test)]
 mod tests {

@@ -31,7 +31,11 @@ use crate::policy::{AppliedPolicy, Standing, UserAddedRoots};
 ///
 /// There is no way to make one but a validation that succeeded. Cheap to clone.
 #[derive(Clone)]
-pub struct ValidatedChain(Arc<Facts>);
+pub struct ValidatedChain {
+    facts: Arc<Facts>,
+    /// Whether the handshake went on to prove that the server has the leaf's key.
+    proved: bool,
+}
 
 struct Facts {
     name: ServerName<'static>,
@@ -49,26 +53,40 @@ impl ValidatedChain {
     /// The name that the leaf was verified for.
     #[must_use]
     pub fn server_name(&self) -> &ServerName<'static> {
-        &self.0.name
+        &self.facts.name
+    }
+
+    /// The same chain, once the handshake is done.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn proved(mut self) -> Self {
+        self.proved = true;
+        self
+    }
+
+    /// Whether the server has proved that it has the leaf's key. It has not in a chain that was
+    /// refused: the handshake ended before.
+    #[must_use]
+    pub fn is_proved(&self) -> bool {
+        self.proved
     }
 
     /// The name as a host; `None` for an IP address, which is never pinned.
     #[must_use]
     pub fn host(&self) -> Option<&Host> {
-        self.0.host.as_ref()
+        self.facts.host.as_ref()
     }
 
     /// The fingerprints of leaf, intermediates and anchor, in this order: at least two.
     #[must_use]
     pub fn fingerprints(&self) -> &[SpkiFingerprint] {
-        &self.0.fingerprints
+        &self.facts.fingerprints
     }
 
     /// The certificates of the path, leaf first. An anchor is known by subject and key only, so
     /// its certificate is not among them.
     pub fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
-        let served = &self.0.served;
-        self.0
+        let served = &self.facts.served;
+        self.facts
             .path
             .iter()
             .filter_map(|position| served.get(*position))
@@ -77,20 +95,20 @@ impl ValidatedChain {
     /// All certificates as the server sent them, leaf first, on the path or not.
     #[must_use]
     pub fn served(&self) -> &[CertificateDer<'static>] {
-        &self.0.served
+        &self.facts.served
     }
 
     /// Where the anchor came from.
     #[must_use]
     pub fn anchor_origin(&self) -> AnchorOrigin {
-        self.0.anchor_origin
+        self.facts.anchor_origin
     }
 
     /// Each key of the path with its role and its owner's name, leaf first.
     pub fn keys(&self) -> impl Iterator<Item = ChainKey> {
         let mut subjects = self.certificates().map(subject_of);
-        let last = self.0.fingerprints.len().saturating_sub(1);
-        self.0
+        let last = self.facts.fingerprints.len().saturating_sub(1);
+        self.facts
             .fingerprints
             .iter()
             .enumerate()
@@ -101,7 +119,7 @@ impl ValidatedChain {
                     _ => KeyRole::Intermediate,
                 };
                 let subject = match role {
-                    KeyRole::Anchor => name_text(&self.0.anchor_subject),
+                    KeyRole::Anchor => name_text(&self.facts.anchor_subject),
                     _ => subjects.next().unwrap_or_default(),
                 };
                 ChainKey {
@@ -116,9 +134,9 @@ impl ValidatedChain {
 impl fmt::Debug for ValidatedChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ValidatedChain")
-            .field("server_name", &self.0.name)
-            .field("fingerprints", &self.0.fingerprints)
-            .field("anchor_origin", &self.0.anchor_origin)
+            .field("server_name", &self.facts.name)
+            .field("fingerprints", &self.facts.fingerprints)
+            .field("anchor_origin", &self.facts.anchor_origin)
             .finish_non_exhaustive()
     }
 }
@@ -180,7 +198,7 @@ impl AppliedPolicies {
     }
 
     /// Judges each policy alone (D-05): refuse if any refuses, else skipped if any was skipped,
-    /// else pass. Report-only policies never sway it.
+    /// else pass. Report-only policies decide between paths that are equal otherwise, no more.
     pub(crate) fn judge(&self, keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Judgement<'_> {
         let mut judgement = Judgement::default();
         for policy in self.iter() {
@@ -218,15 +236,6 @@ pub(crate) struct Judgement<'p> {
     pub(crate) would_be_refused_by: Option<&'p AppliedPolicy>,
 }
 
-impl Judgement<'_> {
-    /// The path with the least rank is taken: one that passes, else a skipped one, else a refused
-    /// one; of equals the better origin; of equals the one that fails no report-only policy.
-    fn rank(&self, origin: AnchorOrigin) -> (bool, bool, AnchorOrigin, bool) {
-        let would_fail = self.would_be_refused_by.is_some();
-        (self.refused_by.is_some(), self.skipped, origin, would_fail)
-    }
-}
-
 /// A path that webpki proved, and what the policies say of it.
 pub(crate) struct ValidPath<'p> {
     pub(crate) judgement: Judgement<'p>,
@@ -238,6 +247,12 @@ pub(crate) struct ValidPath<'p> {
 
 /// No path is valid, or the leaf is not for this name.
 pub(crate) struct NoValidPath;
+
+/// Whether the search for a better path goes on.
+enum Search {
+    GoesOn,
+    Settled,
+}
 
 /// What a server presented, and for which name.
 #[derive(Clone, Copy)]
@@ -263,28 +278,13 @@ impl PathBuilder {
     ) -> Result<ValidPath<'p>, NoValidPath> {
         let leaf = EndEntityCert::try_from(presented.leaf).map_err(|_| NoValidPath)?;
         let crls = self.revocation.crls.iter().collect::<Vec<_>>();
-        let best = RefCell::new(None::<ValidPath<'p>>);
+        let best = RefCell::new(None);
         let judge = |candidate: &VerifiedPath<'_>| {
-            let Some(found) = self.judge(candidate, presented, policies) else {
-                return Err(webpki::Error::UnknownIssuer);
-            };
-            let origin = self.origin(&found);
-            let rank = found.judgement.rank(origin);
-            let settled = rank == (false, false, AnchorOrigin::BuiltIn, false);
-            let mut best = best.borrow_mut();
-            // Of equally refused paths the last one is kept: RFC 7469 section 3 wants it reported.
-            let better = best.as_ref().is_none_or(|best| {
-                let known = best.judgement.rank(self.origin(best));
-                rank < known || (rank == known && found.judgement.refused_by.is_some())
-            });
-            if better {
-                *best = Some(found);
-            }
-            // An error makes webpki go on to other paths. The least specific one hides no other.
-            if settled {
-                Ok(())
-            } else {
-                Err(webpki::Error::UnknownIssuer)
+            let found = self.judge(candidate, presented, policies);
+            match found.map(|found| self.prefer(&mut best.borrow_mut(), found)) {
+                Some(Search::Settled) => Ok(()),
+                // An error makes webpki go on. The least specific one hides no other.
+                Some(Search::GoesOn) | None => Err(webpki::Error::UnknownIssuer),
             }
         };
         // The result says no more than the record; a path once recorded is valid even if the
@@ -303,6 +303,41 @@ impl PathBuilder {
             Ok(()) => Ok(best),
             Err(_) => Err(NoValidPath),
         }
+    }
+
+    /// Keeps the better one of two paths; settled once no other path could be better.
+    fn prefer<'p>(&self, best: &mut Option<ValidPath<'p>>, found: ValidPath<'p>) -> Search {
+        let rank = self.rank(&found);
+        // Of equally refused paths the last one is kept: RFC 7469 section 3 wants it reported.
+        let better = best.as_ref().is_none_or(|best| {
+            let known = self.rank(best);
+            rank < known || (rank == known && found.judgement.refused_by.is_some())
+        });
+        if better {
+            *best = Some(found);
+        }
+        match rank == (false, false, self.anchors.best_origin(), false) {
+            true => Search::Settled,
+            false => Search::GoesOn,
+        }
+    }
+
+    /// The path with the least rank is taken: one that passes, else a skipped one, else a refused
+    /// one; of equals the better origin; of equals the one that fails no report-only policy.
+    fn rank(&self, path: &ValidPath<'_>) -> (bool, bool, AnchorOrigin, bool) {
+        // A position that is not there can't be; the origin that grants nothing, if it were.
+        let origin = match self.anchors.facts(path.anchor) {
+            Some((origin, _)) => origin,
+            None => AnchorOrigin::Unknown,
+        };
+        let judgement = &path.judgement;
+        let would_fail = judgement.would_be_refused_by.is_some();
+        (
+            judgement.refused_by.is_some(),
+            judgement.skipped,
+            origin,
+            would_fail,
+        )
     }
 
     /// Judges one candidate. `None` only if webpki named a certificate that it was not given.
@@ -348,13 +383,6 @@ impl PathBuilder {
         Some(found)
     }
 
-    fn origin(&self, path: &ValidPath<'_>) -> AnchorOrigin {
-        // A position that is not there can't be; the origin that grants nothing, if it were.
-        self.anchors
-            .facts(path.anchor)
-            .map_or(AnchorOrigin::Unknown, |(origin, _)| origin)
-    }
-
     /// The path as a value of its own, with what was served beside it.
     pub(crate) fn chain(
         &self,
@@ -376,7 +404,7 @@ impl PathBuilder {
             }
             fingerprints.push(anchor_fingerprint);
         }
-        Some(ValidatedChain(Arc::new(Facts {
+        let facts = Arc::new(Facts {
             name: presented.name.to_owned(),
             host,
             served,
@@ -384,8 +412,20 @@ impl PathBuilder {
             fingerprints,
             anchor_subject: self.anchors.as_slice().get(path.anchor)?.subject.clone(),
             anchor_origin,
-        })))
+        });
+        Some(ValidatedChain {
+            facts,
+            proved: false,
+        })
     }
+}
+
+/// The choices that rustls's builder offers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RevocationChoice {
+    AllowUnknown,
+    EndEntityOnly,
+    EnforceExpiration,
 }
 
 /// Certificate revocation lists, and how they are used.
@@ -398,13 +438,10 @@ pub(crate) struct Revocation {
 }
 
 impl Revocation {
-    /// The same choices as rustls's builder offers. A list that can't be read gives `None`; the
-    /// error is rustls's to name.
+    /// A list that can't be read gives `None`; the error is rustls's to name.
     pub(crate) fn new(
         crls: &[CertificateRevocationListDer<'_>],
-        only_end_entity: bool,
-        allow_unknown: bool,
-        enforce_expiration: bool,
+        choices: &[RevocationChoice],
     ) -> Option<Self> {
         let crls = crls
             .iter()
@@ -414,21 +451,23 @@ impl Revocation {
                     .ok()
             })
             .collect::<Option<Vec<_>>>()?;
-        Some(Self {
+        // Unless chosen, as in rustls.
+        let mut this = Self {
             crls,
-            depth: match only_end_entity {
-                true => RevocationCheckDepth::EndEntity,
-                false => RevocationCheckDepth::Chain,
-            },
-            unknown_status: match allow_unknown {
-                true => UnknownStatusPolicy::Allow,
-                false => UnknownStatusPolicy::Deny,
-            },
-            expiration: match enforce_expiration {
-                true => ExpirationPolicy::Enforce,
-                false => ExpirationPolicy::Ignore,
-            },
-        })
+            depth: RevocationCheckDepth::Chain,
+            unknown_status: UnknownStatusPolicy::Deny,
+            expiration: ExpirationPolicy::Ignore,
+        };
+        for choice in choices {
+            match choice {
+                RevocationChoice::AllowUnknown => this.unknown_status = UnknownStatusPolicy::Allow,
+                RevocationChoice::EndEntityOnly => this.depth = RevocationCheckDepth::EndEntity,
+                RevocationChoice::EnforceExpiration => {
+                    this.expiration = ExpirationPolicy::Enforce;
+                }
+            }
+        }
+        Some(this)
     }
 
     /// `None` without lists: then nothing is checked, as in rustls.
@@ -476,8 +515,12 @@ fn name_text(contents: &[u8]) -> String {
         .collect()
 }
 
-/// Control characters, and those that turn the direction of text.
+/// Control characters, those that turn the direction of text, and those without a width.
 fn is_unprintable(char: char) -> bool {
     char.is_control()
-        || matches!(char, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(
+            char,
+            '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{2069}'
+        )
 }

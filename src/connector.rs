@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::net::Ipv6Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -96,10 +97,17 @@ impl<H> PinningConnector<H> {
     /// Whether, and how, a URI may be connected to: `None` for plain HTTP.
     fn admit(&self, uri: &Uri) -> Result<Option<ServerName<'static>>, ConnectError> {
         let host = uri.host().unwrap_or_default();
-        let bare = host
+        // Some resolvers take `[example.com]` for the name in it: what is in brackets is an address
+        // or nothing.
+        let bracketed = host
             .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
+            .and_then(|host| host.strip_suffix(']'));
+        if bracketed.is_some_and(|host| host.parse::<Ipv6Addr>().is_err()) {
+            return Err(ConnectError::Host(HostError::Invalid {
+                name: host.to_owned(),
+            }));
+        }
+        let bare = bracketed.unwrap_or(host);
         match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => match ServerName::try_from(bare) {
                 Ok(name) => Ok(Some(name.to_owned())),
@@ -108,7 +116,7 @@ impl<H> PinningConnector<H> {
                 })),
             },
             Some(scheme) if *scheme == Scheme::HTTP => {
-                self.admit_plain(host)?;
+                self.admit_plain(bare)?;
                 Ok(None)
             }
             _ => Err(ConnectError::Scheme { uri: uri.clone() }),
@@ -149,11 +157,14 @@ impl<H> PinningConnector<H> {
     where
         T: Read + Write + Unpin,
     {
-        let handshake = self.tls.connect(name, TokioIo::new(transport));
+        let handshake = self.tls.connect(name.clone(), TokioIo::new(transport));
         let (stream, chain) = connection::observe(handshake).await;
         let stream = stream.map_err(ConnectError::from_handshake)?;
-        // Also if the configuration has a verifier that is not ours.
-        let chain = chain.ok_or(ConnectError::NotVerified)?;
+        // No chain, or one for another name: the configuration has a verifier that is not ours.
+        let chain = chain
+            .filter(|chain| *chain.server_name() == name)
+            .ok_or(ConnectError::NotVerified)?
+            .proved();
         // Judged again: pins may have changed while the handshake was under way.
         let now = self.now()?;
         let decision = match chain.host() {
@@ -161,6 +172,7 @@ impl<H> PinningConnector<H> {
             None => Decision::NotPinned,
         };
         if let Decision::Refuse(violation) = decision {
+            event!(WARN, host = %violation.host(), "pins refused a chain after its handshake");
             return Err(ConnectError::Pins(violation));
         }
         Ok(PinnedStream {
@@ -274,24 +286,29 @@ impl PinningConnectorBuilder {
     }
 
     /// Lets `http://` pass, but not to known pinned hosts.
-    pub fn https_or_http(self) -> Self {
-        self.plain_http(PlainHttp::Refuse)
+    pub fn https_or_http(mut self) -> Self {
+        self.schemes = Schemes::HttpsOrHttp(PlainHttp::Refuse);
+        self
     }
 
-    /// Lets `http://` pass, and says what becomes of it for known pinned hosts.
+    /// Says what becomes of `http://` to known pinned hosts. Changes nothing under `https_only`.
     pub fn plain_http(mut self, plain: PlainHttp) -> Self {
-        self.schemes = Schemes::HttpsOrHttp(plain);
+        if let Schemes::HttpsOrHttp(choice) = &mut self.schemes {
+            *choice = plain;
+        }
         self
     }
 
     /// Offers HTTP/1.1. Without a word about versions, 2 and 1.1 are offered.
     pub fn enable_http1(mut self) -> Self {
+        self.alpn.retain(|known| known != b"http/1.1");
         self.alpn.push(b"http/1.1".to_vec());
         self
     }
 
     /// Offers HTTP/2, before HTTP/1.1.
     pub fn enable_http2(mut self) -> Self {
+        self.alpn.retain(|known| known != b"h2");
         self.alpn.insert(0, b"h2".to_vec());
         self
     }
@@ -478,7 +495,8 @@ pub enum ConnectError {
     },
     /// The TLS stream failed otherwise.
     Io(io::Error),
-    /// The handshake was done without our verifier: the TLS configuration has another one.
+    /// The handshake was done without our verifier, or for another name than the URI's: the TLS
+    /// configuration has a verifier that is not ours.
     NotVerified,
     /// The validated chain holds no pinned key.
     Pins(PinViolation),
@@ -516,22 +534,22 @@ impl ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Host(error) => error.fmt(f),
+            Self::Host(_) => f.write_str("the URI names no host"),
             Self::HttpsOnly { host } => write!(f, "http to {host:?}, expected https"),
-            Self::Io(error) => write!(f, "TLS handshake: {error}"),
+            Self::Io(_) => f.write_str("the connection failed in the TLS handshake"),
             Self::NotVerified => f.write_str(
-                "the TLS configuration has a foreign verifier, expected one from \
-                 `Pinning::client_config`",
+                "the TLS configuration has a foreign verifier, or one for another name; expected one \
+                 from `Pinning::client_config`",
             ),
-            Self::Pins(violation) => violation.fmt(f),
+            Self::Pins(violation) => write!(f, "the pins of {} refused it", violation.host()),
             Self::PlainHttp { host } => write!(
                 f,
                 "http to the known pinned host {host}, where pins can't be checked; expected https \
                  (or `PlainHttp::Allow`)"
             ),
             Self::Scheme { uri } => write!(f, "can't connect to {uri}, expected an https URI"),
-            Self::Tls(error) => write!(f, "TLS handshake: {error}"),
-            Self::Transport(error) => write!(f, "connection: {error}"),
+            Self::Tls(_) => f.write_str("the TLS handshake failed"),
+            Self::Transport(_) => f.write_str("the connection failed"),
         }
     }
 }

@@ -184,8 +184,11 @@ impl FromStr for SpkiFingerprint {
             return Self::from_base64(base64.as_bytes());
         }
         let algorithm = text.strip_prefix("pin-").unwrap_or(text);
-        if let Some((algorithm, _)) = algorithm.split_once(['/', '='])
-            && algorithm.starts_with("sha")
+        if let Some((algorithm, _)) = algorithm.split_once(['/', '=', ':'])
+            && ["sha", "md5"]
+                .iter()
+                .any(|family| is_prefix_ignoring_case(algorithm, family))
+            && !algorithm.eq_ignore_ascii_case("sha256")
             && text.len() != BASE64_LENGTH
         {
             return Err(ParseFingerprintError::Algorithm {
@@ -297,6 +300,10 @@ fn sequence_header(length: usize) -> Vec<u8> {
     header
 }
 
+fn is_prefix_ignoring_case(text: &str, prefix: &str) -> bool {
+    strip_prefix_ignoring_case(text, prefix).is_some()
+}
+
 fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let (head, tail) = text.split_at_checked(prefix.len())?;
     head.eq_ignore_ascii_case(prefix).then_some(tail)
@@ -381,6 +388,14 @@ mod tests {
             ("sha256/", E::Length { bytes: 0 }),
             ("sha1/C5+lpZ7tcVwmwQIMcRtPbsQtWLA=", sha1.clone()),
             ("pin-sha1=\"C5+lpZ7tcVwmwQIMcRtPbsQtWLA=\"", sha1),
+            ("pin-sha256=AAAA", E::Base64),
+            ("sha256:AAAA", E::Base64),
+            (
+                "SHA1/C5+lpZ7tcVwmwQIMcRtPbsQtWLA=",
+                E::Algorithm {
+                    name: "SHA1".to_owned(),
+                },
+            ),
             ("sha256/AAAA", E::Length { bytes: 3 }),
             (&ISRG_X1[..43], E::Base64),
             (&ISRG_X1.replace('+', "-"), E::Base64),

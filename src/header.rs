@@ -206,14 +206,7 @@ impl fmt::Display for HeaderError {
     }
 }
 
-impl Error for HeaderError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::InvalidPin(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+impl Error for HeaderError {}
 
 /// The directives that mean something to us, as they stand in the field.
 #[derive(Default)]

@@ -145,6 +145,10 @@ fn note<B>(
     speaker: &Result<Host, IgnoreReason>,
     response: &Response<B>,
 ) -> Option<Noted> {
+    // D-15: not a 1xx, and a 101 does arrive here.
+    if response.status().is_informational() {
+        return None;
+    }
     // 7469-2.3.1-e: the first field, and if that is malformed, no other one.
     let value = response.headers().get(PUBLIC_KEY_PINS)?;
     let noted = || {

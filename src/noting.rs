@@ -57,12 +57,15 @@ pub enum IgnoreReason {
     Header(HeaderError),
     /// The response did not come over TLS.
     InsecureTransport,
-    /// The host is an IP address or no host at all.
-    NoHost,
+    /// The server has not proved that it has the leaf's key: the chain is that of a refused
+    /// handshake.
+    KeyNotProved,
     /// Every pin of the header is in the validated chain: no backup pin.
     NoBackupPin,
     /// The response carries no [`VerifiedConnection`](crate::VerifiedConnection).
     NoConnectionData,
+    /// The host is an IP address or no host at all.
+    NoHost,
     /// No pin of the header is in the validated chain.
     NoPinInChain,
     /// The header has no pin.
@@ -85,6 +88,8 @@ pub enum IgnoreReason {
     SingleLabel,
     /// The store is full of live entries.
     StoreFull,
+    /// The header has more than 64 distinct pins: what a server can make us keep is bounded.
+    TooManyPins,
 }
 
 impl fmt::Display for IgnoreReason {
@@ -97,11 +102,12 @@ impl fmt::Display for IgnoreReason {
             Self::DomainFull => "the domain has filled its share of the store",
             Self::Header(error) => return error.fmt(f),
             Self::InsecureTransport => "the response did not come over TLS",
-            Self::NoHost => "the response does not come from a DNS name",
+            Self::KeyNotProved => "the server has not proved that it has the leaf's key",
             Self::NoBackupPin => "no backup pin: every pin is in the validated chain",
             Self::NoConnectionData => {
                 "the response carries no connection data, expected a client on PinningConnector"
             }
+            Self::NoHost => "the response does not come from a DNS name",
             Self::NoPinInChain => "no pin is in the validated chain",
             Self::NoPins => "no pin",
             Self::NoReportUri => "report-only without report-uri: nobody to tell",
@@ -113,18 +119,12 @@ impl fmt::Display for IgnoreReason {
             Self::ReportOnly => "report-only headers are never noted",
             Self::SingleLabel => "the host's name has a single label",
             Self::StoreFull => "the store is full of live entries",
+            Self::TooManyPins => "more than 64 pins",
         })
     }
 }
 
-impl Error for IgnoreReason {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Header(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+impl Error for IgnoreReason {}
 
 /// What a header asks for, by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,6 +174,9 @@ impl HeaderEffect {
                 _ => Self::Remove(RemovalReason::NoRecognisedPins),
             };
         }
+        if pins.len() > MAX_PINS {
+            return Self::Ignore(IgnoreReason::TooManyPins);
+        }
         // 7469-2.5-b(2) and (3)
         let live = |pin: &SpkiFingerprint| keys.is_none_or(|keys| keys.contains(pin));
         if !pins.iter().any(live) {
@@ -186,6 +189,29 @@ impl HeaderEffect {
         match backup {
             true => Self::Add,
             false => Self::Ignore(IgnoreReason::NoBackupPin),
+        }
+    }
+}
+
+/// Real headers had two to five; each one noted costs 32 bytes and a comparison a handshake.
+const MAX_PINS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::HeaderSyntax;
+
+    #[test]
+    fn more_pins_than_can_be_meant_are_not_noted() {
+        for (count, expected) in [
+            (64, HeaderEffect::Add),
+            (65, HeaderEffect::Ignore(IgnoreReason::TooManyPins)),
+        ] {
+            let pins = (0..count).map(|n| SpkiFingerprint::from_digest([n; 32]));
+            let pins = pins.map(|pin| format!("pin-sha256=\"{}\"; ", pin.to_base64()));
+            let value = format!("{}max-age=1", pins.collect::<String>());
+            let header = PinHeader::parse(value.as_bytes(), HeaderSyntax::Rfc7469).unwrap();
+            assert_eq!(HeaderEffect::of(&header, None), expected, "{count}");
         }
     }
 }

@@ -53,7 +53,8 @@ struct Shared {
 }
 
 enum StaticEntry {
-    Exempt,
+    /// By the policies of these hosts, for as long as one of them applies.
+    Exempt(Vec<Host>),
     Policy(Box<PinPolicy>),
 }
 
@@ -89,6 +90,9 @@ impl Pinning {
     }
 
     /// Judges a validated chain for a host. Changes nothing, tells nobody.
+    ///
+    /// Only pins are judged: whether the leaf is valid for `host` is known for
+    /// [`ValidatedChain::server_name`] alone.
     #[must_use]
     pub fn check(&self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Decision {
         let policies = self.query(host, now);
@@ -137,6 +141,11 @@ impl Pinning {
         chain: &ValidatedChain,
         now: UnixTime,
     ) -> Result<Noted, IgnoreReason> {
+        let _one_at_a_time = self.0.store.noting();
+        // The chain of a refused handshake is valid, but perhaps its server has not the key.
+        if !chain.is_proved() {
+            return Err(IgnoreReason::KeyNotProved);
+        }
         // D-14: a header speaks for the name that was verified, and for no other.
         if chain.host() != Some(host) {
             return Err(IgnoreReason::OtherHost);
@@ -173,12 +182,20 @@ impl Pinning {
     fn add(&self, host: &Host, header: &PinHeader, now: UnixTime) -> Result<Noted, IgnoreReason> {
         let pins = PinSet::new(header.pins().iter().copied()).map_err(|_| IgnoreReason::NoPins)?;
         let max_age = self.0.store.cap(header.max_age().unwrap_or_default());
+        // 7469-2.3.3-h: as if the server had sent the cap.
+        if max_age.as_secs() == 0 {
+            return self.remove(host, RemovalReason::MaxAgeZero, now);
+        }
         let expires_at = now.as_secs().saturating_add(max_age.as_secs());
         let entry = KnownPinnedHost {
             host: host.clone(),
             pins,
             includes_subdomains: header.includes_subdomains(),
-            report_uri: header.report_uri().cloned(),
+            // D-09: where nobody can be told, the pins hold all the same.
+            report_uri: header
+                .report_uri()
+                .filter(|uri| uri.as_str().len() <= MAX_REPORT_URI)
+                .cloned(),
             noted_at: now,
             expires_at: UnixTime::since_unix_epoch(std::time::Duration::from_secs(expires_at)),
         };
@@ -246,6 +263,16 @@ impl Pinning {
         &self.0.clock
     }
 
+    /// The static policy kept under this very name, as it stands at `now`.
+    fn apply(&self, host: &Host, matched: HostMatch, now: UnixTime) -> Option<AppliedPolicy> {
+        match self.0.statics.get(host)? {
+            StaticEntry::Policy(policy) => {
+                policy.apply(host, matched, self.0.user_added_roots, now)
+            }
+            StaticEntry::Exempt(_) => None,
+        }
+    }
+
     fn static_policy(&self, host: &Host, now: UnixTime) -> Option<AppliedPolicy> {
         if self.0.statics.is_empty() {
             return None;
@@ -260,10 +287,17 @@ impl Pinning {
                 return None;
             }
             match self.0.statics.get_key_value(name) {
-                Some((_, StaticEntry::Exempt)) => return None,
-                Some((noted_hostname, StaticEntry::Policy(policy))) => {
-                    let roots = self.0.user_added_roots;
-                    let applied = policy.apply(noted_hostname, matched, roots, now);
+                Some((_, StaticEntry::Exempt(by))) => {
+                    let superdomain = HostMatch::Superdomain;
+                    if by
+                        .iter()
+                        .any(|host| self.apply(host, superdomain, now).is_some())
+                    {
+                        return None;
+                    }
+                }
+                Some((host, StaticEntry::Policy(_))) => {
+                    let applied = self.apply(host, matched, now);
                     if applied.is_some() {
                         return applied;
                     }
@@ -316,7 +350,7 @@ impl PinningBuilder {
         self
     }
 
-    /// Lets only these very hosts pin by header. Recommended where the hosts are known: then no
+    /// Lets only these very hosts pin by header (one with a single label never can). Recommended where the hosts are known: then no
     /// other server can make this application refuse connections or remember a visit.
     pub fn note_only<H>(mut self, hosts: impl IntoIterator<Item = H>) -> Self
     where
@@ -379,7 +413,13 @@ impl PinningBuilder {
             if pinned || !covered {
                 return Err(BuildError::Exemption { host, exempt });
             }
-            statics.insert(exempt, StaticEntry::Exempt);
+            match statics
+                .entry(exempt)
+                .or_insert_with(|| StaticEntry::Exempt(Vec::new()))
+            {
+                StaticEntry::Exempt(by) => by.push(host),
+                StaticEntry::Policy(_) => {}
+            }
         }
         Ok(Pinning(Arc::new(Shared {
             statics,
@@ -488,13 +528,8 @@ impl fmt::Display for BuildError {
     }
 }
 
-impl Error for BuildError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Host(error) => Some(error),
-            Self::RevocationList(error) => Some(error),
-            Self::Tls(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+impl Error for BuildError {}
+
+/// Bytes of a noted `report-uri`: what common servers accept as a request line. Longer ones are
+/// dropped, not the pins.
+const MAX_REPORT_URI: usize = 2048;

@@ -404,12 +404,4 @@ impl fmt::Display for PolicyError {
     }
 }
 
-impl Error for PolicyError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Exemption(error) => Some(error),
-            Self::Pin(error) => Some(error),
-            Self::NoBackup | Self::NoPins => None,
-        }
-    }
-}
+impl Error for PolicyError {}

@@ -11,13 +11,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustls_pki_types::UnixTime;
 
 use crate::host::Host;
 use crate::policy::{HostMatch, KnownPinnedHost};
 
-/// The known pinned hosts that servers asked for by header. A cheap handle: clones share entries.
+/// The known pinned hosts that servers asked for by header. A cheap handle: clones share entries;
+/// cap and capacity belong to the handle.
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,6 +31,8 @@ use crate::policy::{HostMatch, KnownPinnedHost};
 /// ```
 #[derive(Clone)]
 pub struct PinStore {
+    /// Held from the judgement of a header's chain until what it asks for is done.
+    noting: Arc<Mutex<()>>,
     entries: Arc<RwLock<HashMap<Host, Arc<KnownPinnedHost>>>>,
     max_age_cap: Duration,
     capacity: usize,
@@ -40,6 +43,7 @@ impl PinStore {
     #[must_use]
     pub fn in_memory() -> Self {
         Self {
+            noting: Arc::default(),
             entries: Arc::default(),
             max_age_cap: Self::MAX_AGE_CAP,
             capacity: Self::CAPACITY,
@@ -108,6 +112,12 @@ impl PinStore {
         self.entries.write().clear();
     }
 
+    /// Lets one header at a time change entries, so that what it was judged against still holds
+    /// when it takes effect. Lookups don't wait for it.
+    pub(crate) fn noting(&self) -> MutexGuard<'_, ()> {
+        self.noting.lock()
+    }
+
     /// `max_age`, capped.
     pub(crate) fn cap(&self, max_age: Duration) -> Duration {
         max_age.min(self.max_age_cap)
@@ -118,14 +128,9 @@ impl PinStore {
         let now = entry.noted_at;
         let mut entries = self.entries.write();
         let known = entries.get(&entry.host).map(|known| known.is_expired(now));
-        if known.is_none() {
-            // D-24: room is made of expired entries only, and only when it is needed.
-            if entries.len() >= self.capacity {
-                entries.retain(|_, known| !known.is_expired(now));
-            }
-            if entries.len() >= self.capacity {
-                return Inserted::StoreFull;
-            }
+        // An expired entry counts as none, or a domain could fill the store with short-lived ones
+        // and then renew them all.
+        if known != Some(false) {
             let share = (self.capacity / DOMAIN_SHARE).max(1);
             let domain = parent_domain(&entry.host);
             let siblings = entries
@@ -133,6 +138,15 @@ impl PinStore {
                 .filter(|(host, known)| parent_domain(host) == domain && !known.is_expired(now));
             if siblings.count() >= share {
                 return Inserted::DomainFull;
+            }
+        }
+        if known.is_none() {
+            // D-24: room is made of expired entries only, and only when it is needed.
+            if entries.len() >= self.capacity {
+                entries.retain(|_, known| !known.is_expired(now));
+            }
+            if entries.len() >= self.capacity {
+                return Inserted::StoreFull;
             }
         }
         entries.insert(entry.host.clone(), Arc::new(entry));

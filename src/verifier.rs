@@ -9,16 +9,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::{
-    ClientConfig, DEFAULT_VERSIONS, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    SignatureScheme, SupportedProtocolVersion,
+    CertRevocationListError, ClientConfig, DEFAULT_VERSIONS, DigitallySignedStruct,
+    DistinguishedName, Error, RootCertStore, SignatureScheme, SupportedProtocolVersion,
 };
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 
 use crate::anchors::TrustAnchors;
-use crate::chain::{AppliedPolicies, PathBuilder, Presented, Revocation};
+use crate::chain::{
+    AppliedPolicies, PathBuilder, Presented, Revocation, RevocationChoice, ValidPath,
+};
 use crate::connection;
 use crate::host::Host;
 use crate::pinning::{BuildError, Pinning};
@@ -68,10 +70,33 @@ impl PinningVerifier {
             provider: None,
             versions: DEFAULT_VERSIONS,
             crls: Vec::new(),
-            only_end_entity: false,
-            allow_unknown_status: false,
-            enforce_expiration: false,
+            choices: Vec::new(),
         }
+    }
+
+    /// Refuses a path that is valid but fails the pins; hands on any other.
+    fn conclude(
+        &self,
+        path: &ValidPath<'_>,
+        presented: Presented<'_>,
+        host: Option<Host>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let judgement = &path.judgement;
+        if let (Some(policy), Some(host)) = (judgement.refused_by, &host) {
+            event!(WARN, %host, noted_hostname = %policy.noted_hostname, "pins refused a chain");
+            let chain = self.paths.chain(path, presented, Some(host.clone()));
+            let chain = chain.ok_or_else(|| Error::General("a path was lost".into()))?;
+            return Err(PinViolation::new(host.clone(), policy, chain, now).into_rustls());
+        }
+        if judgement.skipped {
+            event!(WARN, ?host, "pins skipped for a user-added root");
+        }
+        if judgement.would_be_refused_by.is_some() {
+            event!(WARN, ?host, "report-only pins would have refused a chain");
+        }
+        connection::record(|| self.paths.chain(path, presented, host));
+        Ok(())
     }
 }
 
@@ -110,21 +135,7 @@ impl ServerCertVerifier for PinningVerifier {
                 "pinhold found no path where rustls did".into(),
             ));
         };
-        if let (Some(policy), Some(host)) = (path.judgement.refused_by, &host) {
-            event!(WARN, %host, noted_hostname = %policy.noted_hostname, "pins refused a chain");
-            let chain = self.paths.chain(&path, presented, Some(host.clone()));
-            return Err(match chain {
-                Some(chain) => PinViolation::new(host.clone(), policy, chain, now).into_rustls(),
-                None => Error::General("pinhold lost the path that it refuses".into()),
-            });
-        }
-        if path.judgement.skipped {
-            event!(WARN, ?host, "pins skipped for a user-added root");
-        }
-        if path.judgement.would_be_refused_by.is_some() {
-            event!(WARN, ?host, "report-only pins would have refused a chain");
-        }
-        connection::record(|| self.paths.chain(&path, presented, host.clone()));
+        self.conclude(&path, presented, host, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -186,9 +197,7 @@ pub struct PinningVerifierBuilder {
     provider: Option<Arc<CryptoProvider>>,
     versions: &'static [&'static SupportedProtocolVersion],
     crls: Vec<CertificateRevocationListDer<'static>>,
-    only_end_entity: bool,
-    allow_unknown_status: bool,
-    enforce_expiration: bool,
+    choices: Vec<RevocationChoice>,
 }
 
 impl PinningVerifierBuilder {
@@ -220,19 +229,19 @@ impl PinningVerifierBuilder {
 
     /// Checks the revocation of the leaf only.
     pub fn only_check_end_entity_revocation(mut self) -> Self {
-        self.only_end_entity = true;
+        self.choices.push(RevocationChoice::EndEntityOnly);
         self
     }
 
     /// Accepts certificates on whose status the lists say nothing.
     pub fn allow_unknown_revocation_status(mut self) -> Self {
-        self.allow_unknown_status = true;
+        self.choices.push(RevocationChoice::AllowUnknown);
         self
     }
 
     /// Refuses when a list is past its `nextUpdate`.
     pub fn enforce_revocation_expiration(mut self) -> Self {
-        self.enforce_expiration = true;
+        self.choices.push(RevocationChoice::EnforceExpiration);
         self
     }
 
@@ -278,38 +287,29 @@ impl PinningVerifierBuilder {
         if roots.is_empty() {
             return Err(BuildError::NoTrustAnchors);
         }
-        let revocation = Revocation::new(
-            &self.crls,
-            self.only_end_entity,
-            self.allow_unknown_status,
-            self.enforce_expiration,
-        );
         let algorithms = provider.signature_verification_algorithms;
-        let mut webpki = WebPkiServerVerifier::builder_with_provider(
-            Arc::new(RootCertStore { roots }),
-            provider,
-        )
-        .with_crls(self.crls);
-        if self.only_end_entity {
-            webpki = webpki.only_check_end_entity_revocation();
-        }
-        if self.allow_unknown_status {
-            webpki = webpki.allow_unknown_revocation_status();
-        }
-        if self.enforce_expiration {
-            webpki = webpki.enforce_revocation_expiration();
+        let revocation = Revocation::new(&self.crls, &self.choices);
+        let roots = Arc::new(RootCertStore { roots });
+        let mut webpki =
+            WebPkiServerVerifier::builder_with_provider(roots, provider).with_crls(self.crls);
+        for choice in self.choices {
+            webpki = match choice {
+                RevocationChoice::AllowUnknown => webpki.allow_unknown_revocation_status(),
+                RevocationChoice::EndEntityOnly => webpki.only_check_end_entity_revocation(),
+                RevocationChoice::EnforceExpiration => webpki.enforce_revocation_expiration(),
+            };
         }
         let webpki = webpki.build().map_err(BuildError::RevocationList)?;
+        // Never `None` here: rustls has just read the same lists by the same parser.
+        let revocation = revocation.ok_or(BuildError::RevocationList(
+            VerifierBuilderError::InvalidCrl(CertRevocationListError::ParseError),
+        ))?;
         Ok(PinningVerifier {
             pinning: self.pinning,
             paths: PathBuilder {
                 anchors: self.anchors,
                 algorithms,
-                revocation: revocation.ok_or(BuildError::RevocationList(
-                    rustls::client::VerifierBuilderError::InvalidCrl(
-                        rustls::CertRevocationListError::ParseError,
-                    ),
-                ))?,
+                revocation,
             },
             webpki,
         })

@@ -30,7 +30,9 @@ use pinhold::{
     PinningConnectorBuilder, PinningVerifier, PlainHttp, TrustAnchors, VerifiedConnection,
 };
 use rustls::client::Resumption;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Service, ServiceExt};
@@ -193,6 +195,8 @@ async fn plain_http_to_a_known_pinned_host_is_refused() {
     for (policy, plain, host, admitted) in [
         (policy(), PlainHttp::Refuse, "example.com", false),
         (policy(), PlainHttp::Refuse, "EXAMPLE.com.", false),
+        // hyper's own TCP connector takes this for the name in the brackets.
+        (policy(), PlainHttp::Refuse, "[example.com]", false),
         (policy(), PlainHttp::Allow, "example.com", true),
         (policy(), PlainHttp::Refuse, "exempt.example.com", true),
         (policy(), PlainHttp::Refuse, "unpinned.example", true),
@@ -208,7 +212,10 @@ async fn plain_http_to_a_known_pinned_host_is_refused() {
                 assert!(response.extensions().get::<VerifiedConnection>().is_none());
             }
             Err(error) => {
-                let refused = matches!(connect_error(&error), ConnectError::PlainHttp { .. });
+                let refused = matches!(
+                    connect_error(&error),
+                    ConnectError::Host(_) | ConnectError::PlainHttp { .. }
+                );
                 assert!(refused && !admitted, "{host}: {error:?}");
             }
         }
@@ -352,7 +359,7 @@ async fn pins_hold_through_proxies() {
 #[tokio::test]
 async fn a_foreign_verifier_or_a_resumed_session_never_passes() {
     let root = Ca::root("Root");
-    let server = Server::start(&root.leaf(&["example.com"]), &[]).await;
+    let server = Server::start(&root.leaf(&["example.com", "other.example"]), &[]).await;
     let loopback = Loopback::new(&Names::new([("example.com", &server)]));
     let mut store = RootCertStore::empty();
     store.add(root.certificate()).unwrap();
@@ -374,9 +381,25 @@ async fn a_foreign_verifier_or_a_resumed_session_never_passes() {
     let error = connector
         .wrap_connector(loopback.clone())
         .unwrap()
-        .oneshot(uri)
+        .oneshot(uri.clone())
         .await;
     assert!(matches!(error, Err(ConnectError::Pins(_))));
+
+    // One that asks ours about another name.
+    let other = PinningVerifier::builder(unpinned(), trusting(&root)).with_provider(provider());
+    let mut config = other.client_config().unwrap();
+    let other = PinningVerifier::builder(unpinned(), trusting(&root)).with_provider(provider());
+    let verifier = OtherName(other.verifier_without_session_gate().unwrap());
+    config
+        .dangerous()
+        .set_certificate_verifier(Arc::new(verifier));
+    let connector = PinningConnector::builder(unpinned()).with_tls_config(config);
+    let error = connector
+        .wrap_connector(loopback.clone())
+        .unwrap()
+        .oneshot(uri.clone())
+        .await;
+    assert!(matches!(error, Err(ConnectError::NotVerified)));
 
     // Resumption that a caller switched on is off again: each handshake is a full one.
     let pinning = unpinned();
@@ -390,6 +413,47 @@ async fn a_foreign_verifier_or_a_resumed_session_never_passes() {
     for _ in 0..3 {
         let mut client = over(&pinning, connector.clone());
         get(&mut client, "https://example.com/").await.unwrap();
+    }
+}
+
+/// A server-name override, which the connector does not offer.
+#[derive(Debug)]
+struct OtherName(PinningVerifier);
+
+impl ServerCertVerifier for OtherName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let name = ServerName::try_from("other.example").unwrap();
+        self.0
+            .verify_server_cert(end_entity, intermediates, &name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 

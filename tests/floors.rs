@@ -24,6 +24,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("idna", &["host"]),
     ("parking_lot", &["pinning", "store"]),
     ("sha2", &["fingerprint"]),
+    ("spki", &["fingerprint", "violation"]),
     ("tokio_rustls", &["connector"]),
     ("webpki", &["chain"]),
     ("webpki_roots", &["anchors"]),

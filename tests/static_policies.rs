@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::{foreign_pin, now, pinned_to};
+use common::{NOW, at, foreign_pin, now, pinned_to};
 use pinhold::{
-    BuildError, Host, HostError, HostMatch, ParseFingerprintError, PinPolicy, PinSet, Pinning,
-    PolicyError, SpkiFingerprint,
+    AfterExpiry, BuildError, Host, HostError, HostMatch, ParseFingerprintError, PinPolicy, PinSet,
+    Pinning, PolicyError, SpkiFingerprint,
 };
 
 fn policy() -> PinPolicy {
@@ -64,6 +64,34 @@ fn an_exemption_covers_its_name_and_all_below_until_a_policy_wins_again() {
     assert_eq!(applied(&pinning, "a.b.dev.example.com"), None);
     assert!(applied(&pinning, "safe.dev.example.com").is_some());
     assert_eq!(applied(&pinning, "www.safe.dev.example.com"), None);
+}
+
+#[test]
+fn an_exemption_ends_with_its_policy() {
+    let exempting = || {
+        let policy = policy().include_subdomains();
+        policy.exempt("legacy.sub.example.com").unwrap()
+    };
+    let ended = exempting().expires(at(NOW - 1), AfterExpiry::Unpin);
+    let build = |parent: PinPolicy, child: PinPolicy| {
+        let builder = Pinning::builder().static_pins("example.com", parent);
+        builder
+            .static_pins("sub.example.com", child)
+            .build()
+            .unwrap()
+    };
+    let legacy = "legacy.sub.example.com";
+    let live = build(policy().include_subdomains(), exempting());
+    assert_eq!(applied(&live, legacy), None);
+    let over = build(policy().include_subdomains(), ended.clone());
+    let parent = Some(("example.com".to_owned(), HostMatch::Superdomain));
+    assert_eq!(
+        applied(&over, legacy),
+        parent,
+        "as if the child had never been set"
+    );
+    // Exempt by both: it stays exempt while one of them lasts.
+    assert_eq!(applied(&build(exempting(), ended), legacy), None);
 }
 
 #[test]
