@@ -13,6 +13,8 @@ use {
 /// A TLS connection that [`PinningConnector`](crate::PinningConnector) made: found in the
 /// extensions of every response that came over it.
 ///
+/// Compare [`host`](Self::host) where a plain-HTTP response may have come through a TLS proxy.
+///
 /// ```
 /// use pinhold::{AnchorOrigin, VerifiedConnection};
 ///
