@@ -70,8 +70,6 @@ pub enum IgnoreReason {
     NoPinInChain,
     /// The header has no pin.
     NoPins,
-    /// A report-only header without `report-uri` has nobody to tell.
-    NoReportUri,
     /// The clock can't be read.
     NoTime,
     /// The application lets other hosts note pins, not this one.
@@ -110,7 +108,6 @@ impl fmt::Display for IgnoreReason {
             Self::NoHost => "the response does not come from a DNS name",
             Self::NoPinInChain => "no pin is in the validated chain",
             Self::NoPins => "no pin",
-            Self::NoReportUri => "report-only without report-uri: nobody to tell",
             Self::NoTime => "the clock can't be read",
             Self::NotAllowed => "the application does not let this host note pins",
             Self::NotKnown => "the host has no noted pins to remove",
@@ -156,11 +153,10 @@ impl HeaderEffect {
     pub fn of(header: &PinHeader, keys: Option<&[SpkiFingerprint]>) -> Self {
         let pins = header.pins();
         if header.is_report_only() {
-            return match (pins.is_empty(), header.report_uri()) {
-                (true, _) => Self::Ignore(IgnoreReason::NoPins),
-                // 7469-2.3.2-d
-                (false, None) => Self::Ignore(IgnoreReason::NoReportUri),
-                (false, Some(_)) => Self::Evaluate,
+            // 7469-2.3.2-d: also without a `report-uri`, as the application may want to know.
+            return match pins.is_empty() {
+                true => Self::Ignore(IgnoreReason::NoPins),
+                false => Self::Evaluate,
             };
         }
         // D-02: no pins are needed to remove.

@@ -430,7 +430,7 @@ async fn a_report_only_header_is_never_noted() {
             scene.value(&format!("max-age=0; {report}")),
             IgnoreReason::ReportOnly,
         ),
-        (scene.value("max-age=0"), IgnoreReason::NoReportUri),
+        (scene.value("max-age=0"), IgnoreReason::ReportOnly),
         (
             format!("pin-x=\"y\"; max-age=0; {report}"),
             IgnoreReason::NoPins,
