@@ -1,0 +1,314 @@
+//! Programs of other people on loopback ports: nginx, `openssl s_server`, mitmproxy, curl.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use pinhold::SpkiFingerprint;
+use rcgen::KeyPair;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::pki::{Ca, Leaf};
+
+/// Where a program is, or `None`, said aloud, where it is missing. With `PINHOLD_REQUIRE_PEERS=1`
+/// in the environment a missing one fails the test.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    // Made by `tests/run.sh --install`.
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/bin");
+    let found = std::iter::once(installed)
+        .chain(env::split_paths(&path))
+        // Where Debian keeps servers, in the path of root only.
+        .chain(["/usr/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file());
+    if found.is_none() {
+        let required = env::var_os("PINHOLD_REQUIRE_PEERS").is_some_and(|value| value == "1");
+        assert!(
+            !required,
+            "without {name}: `tests/run.sh --install` installs it"
+        );
+        // Past the capture of passing tests, so that it is seen.
+        let _ = writeln!(
+            std::io::stderr(),
+            "without {name}: a test passes over itself"
+        );
+    }
+    found
+}
+
+/// The one version of TLS that a server speaks.
+#[derive(Clone, Copy)]
+pub enum Tls {
+    V1_2,
+    V1_3,
+}
+
+/// A running program; ends when dropped.
+pub struct Peer {
+    pub address: SocketAddr,
+    child: Child,
+    lines: Receiver<String>,
+    folder: Folder,
+}
+
+impl Peer {
+    /// Starts a program and waits until it says, in a line of its output, that it is ready.
+    fn start(
+        folder: Folder,
+        command: &mut Command,
+        ready: impl Fn(&str) -> Option<SocketAddr>,
+    ) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let (sender, lines) = channel();
+        forward(child.stdout.take().unwrap(), sender.clone());
+        forward(child.stderr.take().unwrap(), sender);
+        let mut this = Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            child,
+            lines,
+            folder,
+        };
+        let end = Instant::now() + PATIENCE;
+        let mut said = String::new();
+        loop {
+            let rest = end.saturating_duration_since(Instant::now());
+            let Ok(line) = this.lines.recv_timeout(rest) else {
+                panic!("{command:?} ended, or was not ready in {PATIENCE:?}:\n{said}");
+            };
+            if let Some(address) = ready(&line) {
+                this.address = address;
+                return this;
+            }
+            said = said + &line + "\n";
+        }
+    }
+
+    /// An HTTPS server that answers each request with these pins.
+    pub fn nginx(leaf: &Leaf, tls: Tls, pins: &str) -> Option<Self> {
+        let program = program("nginx")?;
+        let tls = match tls {
+            Tls::V1_2 => "TLSv1.2",
+            Tls::V1_3 => "TLSv1.3",
+        };
+        let folder = Folder::new();
+        let (chain, key) = folder.write_leaf(leaf);
+        // nginx can't tell which port it chose. Should another process take this one meanwhile,
+        // nginx says so, and the test fails with its words.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let config = format!(
+            r#"daemon off; master_process off; pid nginx.pid; error_log stderr notice;
+             events {{}}
+             http {{
+                access_log off;
+                client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+                uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+                server {{
+                    listen {address} ssl http2;
+                    ssl_protocols {tls};
+                    ssl_certificate "{chain}";
+                    ssl_certificate_key "{key}";
+                    add_header Public-Key-Pins '{pins}';
+                    location / {{ return 200 ok; }}
+                }}
+             }}"#
+        );
+        folder.write("nginx.conf", &config);
+        let mut command = Command::new(program);
+        command.args(["-e", "stderr", "-c", "nginx.conf", "-p"]);
+        command.arg(&folder.0);
+        // Said after the port is open.
+        Some(Self::start(folder, &mut command, |line| {
+            line.contains("event method").then_some(address)
+        }))
+    }
+
+    /// `openssl s_server`, which answers each request with a page about the connection.
+    pub fn s_server(leaf: &Leaf, tls: Tls) -> Option<Self> {
+        let program = program("openssl")?;
+        let folder = Folder::new();
+        let (chain, key) = folder.write_leaf(leaf);
+        let others = folder.write("others.pem", &certificates(&leaf.chain[1..]));
+        let tls = match tls {
+            Tls::V1_2 => "-tls1_2",
+            Tls::V1_3 => "-tls1_3",
+        };
+        let mut command = Command::new(program);
+        command.args(["s_server", "-www", "-accept", "127.0.0.1:0", tls]);
+        command.args(["-cert", &chain, "-key", &key]);
+        if leaf.chain.len() > 1 {
+            command.args(["-cert_chain", &others]);
+        }
+        Some(Self::start(folder, &mut command, |line| {
+            line.strip_prefix("ACCEPT ")?.parse().ok()
+        }))
+    }
+
+    /// mitmproxy as an HTTP proxy that connects to `server`, whatever host it was asked for. It
+    /// makes its own root.
+    pub fn mitmproxy(server: SocketAddr) -> Option<Self> {
+        let program = program("mitmdump")?;
+        let folder = Folder::new();
+        let (host, port) = (server.ip(), server.port());
+        let addon =
+            format!("def server_connect(data):\n    data.server.address = ('{host}', {port})\n");
+        let addon = folder.write("addon.py", &addon);
+        let mut command = Command::new(program);
+        command.args([
+            "--mode",
+            "regular@127.0.0.1:0",
+            "--ssl-insecure",
+            "--scripts",
+            &addon,
+        ]);
+        command.args(["--set", &format!("confdir={}", folder.0.display())]);
+        Some(Self::start(folder, &mut command, |line| {
+            let (_, address) = line.split_once("listening at ")?;
+            address.trim_end_matches('.').parse().ok()
+        }))
+    }
+
+    /// The root that mitmproxy made.
+    pub fn root_of_mitmproxy(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_file(self.folder.0.join("mitmproxy-ca-cert.pem")).unwrap()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // Fails only if it ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // What it said, for a test that fails.
+        for line in self.lines.try_iter() {
+            println!("{line}");
+        }
+    }
+}
+
+/// What curl makes of a server whose one pin is `pin`: its exit code.
+pub fn curl(root: &Ca, host: &str, address: SocketAddr, pin: SpkiFingerprint) -> Option<i32> {
+    let program = program("curl")?;
+    let folder = Folder::new();
+    let root = folder.write("root.pem", &root.pem());
+    let port = address.port();
+    let mut command = Command::new(program);
+    command.args([
+        "--disable",
+        "--silent",
+        "--show-error",
+        "--noproxy",
+        "*",
+        "--max-time",
+        "60",
+    ]);
+    command.args([
+        "--cacert",
+        &root,
+        "--pinnedpubkey",
+        &format!("sha256//{}", pin.to_base64()),
+    ]);
+    command.args(["--resolve", &format!("{host}:{port}:{}", address.ip())]);
+    let output = command
+        .arg(format!("https://{host}:{port}/"))
+        .output()
+        .unwrap();
+    println!("{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    output.status.code()
+}
+
+/// An RSA key, which `openssl` makes.
+pub fn rsa_key() -> Option<KeyPair> {
+    let mut command = Command::new(program("openssl")?);
+    command.args([
+        "genpkey",
+        "-algorithm",
+        "RSA",
+        "-pkeyopt",
+        "rsa_keygen_bits:2048",
+    ]);
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Some(KeyPair::from_pem(str::from_utf8(&output.stdout).unwrap()).unwrap())
+}
+
+/// A folder of its own below `target`; gone when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("peer-{}-{count}", process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// Writes a file and returns its path.
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Chain and key as these programs want them.
+    fn write_leaf(&self, leaf: &Leaf) -> (String, String) {
+        let chain = self.write("chain.pem", &certificates(&leaf.chain));
+        let key = self.write("key.pem", &pem("PRIVATE KEY", leaf.key().secret_der()));
+        (chain, key)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn certificates(chain: &[CertificateDer<'_>]) -> String {
+    chain.iter().map(|der| pem("CERTIFICATE", der)).collect()
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let mut text = format!("-----BEGIN {label}-----\n");
+    let encoded = STANDARD.encode(der);
+    for line in encoded.as_bytes().chunks(64) {
+        text.push_str(str::from_utf8(line).unwrap());
+        text.push('\n');
+    }
+    text + &format!("-----END {label}-----\n")
+}
+
+/// Reads to the end, so that the program never waits for a reader.
+fn forward(output: impl Read + Send + 'static, lines: Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let _ = lines.send(line);
+        }
+    });
+}
+
+/// Python on a busy machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
