@@ -15,116 +15,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::pki::{Ca, Leaf, ca_params, leaf_params};
-use common::server::{HyperClient, Names, Server, answer, client_with, full, get, server_config};
-use common::validated::verified_chain;
-use common::{Clock, DAY, NOW, foreign_pin, header_value, pinned_to, providers};
+use common::server::{Names, Server, answer, full, get};
+use common::stage::{builder, certificate_error, known, noted, pinned, stages, violation};
+use common::validated::{trusting, verified_chain};
+use common::{Clock, DAY, NOW, foreign_pin, header_value, pinned_to};
 use http_body_util::BodyExt;
 use pinhold::{
-    AnchorOrigin, Decision, HeaderError, HeaderSyntax, Host, IgnoreReason, NotePins, Noted,
-    PinHeader, PinPolicy, PinStore, PinViolation, Pinning, PinningBuilder, SpkiFingerprint,
-    TrustAnchors, VerifiedConnection,
+    AnchorOrigin, Decision, HeaderError, HeaderSyntax, Host, IgnoreReason, Noted, PinHeader,
+    PinPolicy, PinStore, PinViolation, Pinning, SpkiFingerprint, VerifiedConnection,
 };
 use rcgen::{BasicConstraints, IsCa};
-use rustls::crypto::CryptoProvider;
+use rustls::CertificateError;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, ServerConfig, SupportedProtocolVersion};
-
-/// One combination of crypto provider and TLS version.
-#[derive(Clone)]
-struct Stage {
-    provider: Arc<CryptoProvider>,
-    versions: &'static [&'static SupportedProtocolVersion],
-}
-
-const TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
-const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
-
-fn stages() -> Vec<Stage> {
-    let all = providers().into_iter().flat_map(|provider| {
-        [TLS12, TLS13].map(|versions| Stage {
-            provider: provider.clone(),
-            versions,
-        })
-    });
-    all.collect()
-}
-
-impl Stage {
-    fn config(&self, leaf: &Leaf) -> ServerConfig {
-        server_config(leaf, self.provider.clone(), self.versions)
-    }
-
-    async fn serve(&self, leaf: &Leaf, fields: &[(&'static str, &str)]) -> Server {
-        Server::with_config(self.config(leaf), answer(fields)).await
-    }
-
-    fn client(
-        &self,
-        pinning: &Pinning,
-        anchors: TrustAnchors,
-        names: &Names,
-    ) -> NotePins<HyperClient> {
-        client_with(
-            pinning,
-            anchors,
-            names,
-            self.provider.clone(),
-            self.versions,
-        )
-    }
-
-    /// A request to `example.com` at this server with a new client.
-    async fn visit(&self, pinning: &Pinning, anchors: &TrustAnchors, server: &Server) -> Visit {
-        let names = Names::new([("example.com", server)]);
-        let mut client = self.client(pinning, anchors.clone(), &names);
-        get(&mut client, "https://example.com/").await
-    }
-}
-
-type Visit = Result<http::Response<Bytes>, hyper_util::client::legacy::Error>;
-
-fn builder() -> PinningBuilder {
-    Pinning::builder().time_provider(Clock::new())
-}
-
-/// `example.com` and its subdomains, pinned to this key.
-fn pinned(policy: PinPolicy) -> Pinning {
-    let builder = builder().static_pins("example.com", policy.include_subdomains());
-    builder.build().unwrap()
-}
-
-fn trusting(roots: &[&Ca]) -> TrustAnchors {
-    let roots = roots.iter().map(|root| root.certificate());
-    TrustAnchors::new().with_built_in(roots).unwrap()
-}
-
-fn violation(visit: Visit) -> Option<PinViolation> {
-    PinViolation::find(&visit.unwrap_err())
-}
-
-/// The TLS error of a visit that failed for another reason than its pins.
-fn certificate_error(visit: Visit) -> CertificateError {
-    let error = visit.unwrap_err();
-    assert!(
-        PinViolation::find(&error).is_none(),
-        "not a pin violation: {error:?}"
-    );
-    let source = std::error::Error::source(&error).unwrap();
-    match source.downcast_ref::<pinhold::ConnectError>() {
-        Some(pinhold::ConnectError::Tls(rustls::Error::InvalidCertificate(error))) => error.clone(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn noted(response: &http::Response<Bytes>) -> &Noted {
-    response.extensions().get().unwrap()
-}
-
-fn known(pinning: &Pinning, host: &str) -> bool {
-    let host = Host::parse(host).unwrap();
-    pinning.store().query(&host, common::now()).is_some()
-}
 
 #[tokio::test]
 async fn attack_1_the_pinned_certificate_appended_to_a_mis_issued_chain() {

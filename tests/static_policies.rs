@@ -1,5 +1,5 @@
 //! Static policies by name: what covers what, what is exempt, what is refused when it is built.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
@@ -152,21 +152,27 @@ fn what_cannot_be_built_says_why() {
     };
     let duplicate = build("PINNED.example.com.", policy());
     assert!(matches!(duplicate, BuildError::DuplicateHost { .. }));
-    for (host, is_expected) in [
-        (
-            "https://example.com/",
-            (|e| matches!(e, HostError::Url { .. })) as fn(&_) -> bool,
-        ),
-        ("example.com:443", |e| matches!(e, HostError::Port { .. })),
-        ("192.0.2.1", |e| matches!(e, HostError::IpAddress { .. })),
-        ("*.example.com", |e| matches!(e, HostError::Invalid { .. })),
-        ("", |e| matches!(e, HostError::Invalid { .. })),
-    ] {
-        match build(host, policy()) {
-            BuildError::Host(error) => assert!(is_expected(&error), "{error:?}"),
-            error => panic!("{error:?}"),
-        }
-    }
+    let host_error = |host: &str| match build(host, policy()) {
+        BuildError::Host(error) => error,
+        error => panic!("{error:?}"),
+    };
+    assert!(matches!(
+        host_error("https://example.com/"),
+        HostError::Url { .. }
+    ));
+    assert!(matches!(
+        host_error("example.com:443"),
+        HostError::Port { .. }
+    ));
+    assert!(matches!(
+        host_error("192.0.2.1"),
+        HostError::IpAddress { .. }
+    ));
+    assert!(matches!(
+        host_error("*.example.com"),
+        HostError::Invalid { .. }
+    ));
+    assert!(matches!(host_error(""), HostError::Invalid { .. }));
     let subdomains = || policy().include_subdomains();
     for exempting in [
         policy().exempt("dev.example.com").unwrap(),

@@ -19,6 +19,8 @@ pub mod pki;
 #[cfg(feature = "hyper")]
 pub mod server;
 #[cfg(feature = "hyper")]
+pub mod stage;
+#[cfg(feature = "hyper")]
 pub mod validated;
 
 use std::sync::Arc;

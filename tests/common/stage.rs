@@ -1,0 +1,105 @@
+//! The stage of the attacks: every TLS version with every crypto provider.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pinhold::{
+    Host, NotePins, Noted, PinPolicy, PinViolation, Pinning, PinningBuilder, TrustAnchors,
+};
+use rustls::crypto::CryptoProvider;
+use rustls::{CertificateError, ServerConfig, SupportedProtocolVersion};
+
+use super::pki::Leaf;
+use super::server::{HyperClient, Names, Server, answer, client_with, get, server_config};
+use super::{Clock, now, providers};
+
+/// One combination of crypto provider and TLS version.
+#[derive(Clone)]
+pub struct Stage {
+    pub provider: Arc<CryptoProvider>,
+    pub versions: &'static [&'static SupportedProtocolVersion],
+}
+
+const TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+pub fn stages() -> Vec<Stage> {
+    let all = providers().into_iter().flat_map(|provider| {
+        [TLS12, TLS13].map(|versions| Stage {
+            provider: provider.clone(),
+            versions,
+        })
+    });
+    all.collect()
+}
+
+impl Stage {
+    pub fn config(&self, leaf: &Leaf) -> ServerConfig {
+        server_config(leaf, self.provider.clone(), self.versions)
+    }
+
+    pub async fn serve(&self, leaf: &Leaf, fields: &[(&'static str, &str)]) -> Server {
+        Server::with_config(self.config(leaf), answer(fields)).await
+    }
+
+    pub fn client(
+        &self,
+        pinning: &Pinning,
+        anchors: TrustAnchors,
+        names: &Names,
+    ) -> NotePins<HyperClient> {
+        client_with(
+            pinning,
+            anchors,
+            names,
+            self.provider.clone(),
+            self.versions,
+        )
+    }
+
+    /// A request to `example.com` at this server with a new client.
+    pub async fn visit(&self, pinning: &Pinning, anchors: &TrustAnchors, server: &Server) -> Visit {
+        let names = Names::new([("example.com", server)]);
+        let mut client = self.client(pinning, anchors.clone(), &names);
+        get(&mut client, "https://example.com/").await
+    }
+}
+
+pub type Visit = Result<http::Response<Bytes>, hyper_util::client::legacy::Error>;
+
+pub fn builder() -> PinningBuilder {
+    Pinning::builder().time_provider(Clock::new())
+}
+
+/// `example.com` and its subdomains, pinned to this key.
+pub fn pinned(policy: PinPolicy) -> Pinning {
+    let builder = builder().static_pins("example.com", policy.include_subdomains());
+    builder.build().unwrap()
+}
+
+pub fn violation(visit: Visit) -> Option<PinViolation> {
+    PinViolation::find(&visit.unwrap_err())
+}
+
+/// The TLS error of a visit that failed for another reason than its pins.
+pub fn certificate_error(visit: Visit) -> CertificateError {
+    let error = visit.unwrap_err();
+    assert!(
+        PinViolation::find(&error).is_none(),
+        "not a pin violation: {error:?}"
+    );
+    let source = std::error::Error::source(&error).unwrap();
+    match source.downcast_ref::<pinhold::ConnectError>() {
+        Some(pinhold::ConnectError::Tls(rustls::Error::InvalidCertificate(error))) => error.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn noted(response: &http::Response<Bytes>) -> &Noted {
+    response.extensions().get().unwrap()
+}
+
+pub fn known(pinning: &Pinning, host: &str) -> bool {
+    let host = Host::parse(host).unwrap();
+    pinning.store().query(&host, now()).is_some()
+}
