@@ -142,6 +142,22 @@ impl Pinning {
         now: UnixTime,
     ) -> Result<Noted, IgnoreReason> {
         let _one_at_a_time = self.0.store.noting();
+        self.may_note(host, chain, now)?;
+        match HeaderEffect::of(header, Some(chain.fingerprints())) {
+            HeaderEffect::Add => self.add(host, header, now),
+            HeaderEffect::Evaluate => Err(IgnoreReason::ReportOnly),
+            HeaderEffect::Ignore(reason) => Err(reason),
+            HeaderEffect::Remove(reason) => self.remove(host, reason, now),
+        }
+    }
+
+    /// Whether a header over this chain may change anything, whatever it says.
+    fn may_note(
+        &self,
+        host: &Host,
+        chain: &ValidatedChain,
+        now: UnixTime,
+    ) -> Result<(), IgnoreReason> {
         // The chain of a refused handshake is valid, but perhaps its server has not the key.
         if !chain.is_proved() {
             return Err(IgnoreReason::KeyNotProved);
@@ -168,14 +184,8 @@ impl Pinning {
         }
         // 7469-2.5-b(1)
         match self.check(host, chain, now) {
-            Decision::NotPinned | Decision::Pass | Decision::ReportOnly(_) => {}
-            Decision::Refuse(_) | Decision::Skipped => return Err(IgnoreReason::PinsFailed),
-        }
-        match HeaderEffect::of(header, Some(chain.fingerprints())) {
-            HeaderEffect::Add => self.add(host, header, now),
-            HeaderEffect::Evaluate => Err(IgnoreReason::ReportOnly),
-            HeaderEffect::Ignore(reason) => Err(reason),
-            HeaderEffect::Remove(reason) => self.remove(host, reason, now),
+            Decision::NotPinned | Decision::Pass | Decision::ReportOnly(_) => Ok(()),
+            Decision::Refuse(_) | Decision::Skipped => Err(IgnoreReason::PinsFailed),
         }
     }
 

@@ -151,37 +151,31 @@ impl PinViolation {
     }
 }
 
-impl fmt::Display for PinViolation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Facts {
-            host,
-            policy,
-            chain,
-            ..
-        } = &*self.0;
-        let source = match policy.source {
-            PinSource::Noted => "noted from its Public-Key-Pins header",
-            PinSource::Static => "set by the application",
-        };
-        match policy.standing {
-            Standing::Expired => writeln!(f, "the pins of {host} have expired")?,
-            _ => writeln!(f, "no key in the validated chain of {host} is pinned")?,
-        }
-        let origin = match chain.anchor_origin() {
+impl Facts {
+    /// What was seen.
+    fn write_chain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origin = match self.chain.anchor_origin() {
             AnchorOrigin::BuiltIn => "a built-in root",
             AnchorOrigin::Unknown => "a root of unknown origin",
             AnchorOrigin::UserAdded => "a user-added root",
         };
         writeln!(f, "  seen, in a valid chain to {origin}:")?;
-        for key in chain.keys() {
+        for key in self.chain.keys() {
             let (fingerprint, role, subject) = (key.fingerprint, key.role, key.subject);
             writeln!(f, "    {fingerprint} {role:<12} {subject}")?;
         }
-        write!(
-            f,
-            "  expected one of, {source} for {}",
-            policy.noted_hostname
-        )?;
+        Ok(())
+    }
+
+    /// What was expected, and who said so.
+    fn write_policy(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let policy = &self.policy;
+        let source = match policy.source {
+            PinSource::Noted => "noted from its Public-Key-Pins header",
+            PinSource::Static => "set by the application",
+        };
+        let name = &policy.noted_hostname;
+        write!(f, "  expected one of, {source} for {name}")?;
         if policy.includes_subdomains {
             f.write_str(" and its subdomains")?;
         }
@@ -192,6 +186,19 @@ impl fmt::Display for PinViolation {
         for pin in policy.pins.iter() {
             writeln!(f, "    {pin}")?;
         }
+        Ok(())
+    }
+}
+
+impl fmt::Display for PinViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = &self.0.host;
+        match self.0.policy.standing {
+            Standing::Expired => writeln!(f, "the pins of {host} have expired")?,
+            _ => writeln!(f, "no key in the validated chain of {host} is pinned")?,
+        }
+        self.0.write_chain(f)?;
+        self.0.write_policy(f)?;
         if let Some(key) = self.pinned_bystander() {
             writeln!(
                 f,

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
+use http::Uri;
 use pinhold::{KeyRole, Pinning, SpkiFingerprint};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -20,7 +21,7 @@ use x509_cert::der::Decode;
 use x509_cert::ext::pkix::BasicConstraints;
 
 use crate::network::{self, Network};
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Output, printable};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -36,7 +37,11 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let source = arguments.source.as_str();
-    let (validated, keys) = if !source.contains("://") {
+    let is_file = !source.contains("://");
+    if is_file && (arguments.insecure || !arguments.network.is_unused()) {
+        return Err(Failure::input(source, "a file, but an option is for URLs"));
+    }
+    let (validated, keys) = if is_file {
         (false, in_file(source)?)
     } else if arguments.insecure {
         output.remark(&"nothing is validated: these keys may be anybody's");
@@ -112,15 +117,6 @@ impl Key {
     }
 }
 
-/// A certificate must not steer the terminal that shows it.
-fn printable(text: &str) -> String {
-    let escape = |char: char| match char.is_control() || !char.is_ascii() {
-        true => char.escape_unicode().to_string(),
-        false => char.to_string(),
-    };
-    text.chars().map(escape).collect()
-}
-
 fn in_file(name: &str) -> Result<Vec<Key>, Failure> {
     let bytes = fs::read(Path::new(name)).map_err(|error| Failure::input(name, error))?;
     let unreadable = || Failure::input(name, "neither PEM nor DER of certificates or public keys");
@@ -141,12 +137,17 @@ fn in_file(name: &str) -> Result<Vec<Key>, Failure> {
     Ok(keys)
 }
 
+fn https_url(arguments: &Arguments) -> Result<Uri, Failure> {
+    let uri = network::url(&arguments.source)?;
+    match uri.scheme_str() {
+        Some("https") => Ok(uri),
+        _ => Err(Failure::input(&arguments.source, "expected an https URL")),
+    }
+}
+
 /// The validated chain, and what was served beside it.
 async fn validated(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
-    let uri = network::url(&arguments.source)?;
-    if uri.scheme_str() != Some("https") {
-        return Err(Failure::input(&arguments.source, "expected an https URL"));
-    }
+    let uri = https_url(arguments)?;
     let pinning = Pinning::builder().build();
     let pinning = pinning.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut connector = arguments.network.connector(&pinning)?;
@@ -171,7 +172,7 @@ async fn validated(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
             .and_then(|der| Key::of_certificate(der, Some(role)));
         keys.push(on_path.unwrap_or(Key {
             fingerprint: key.fingerprint,
-            subject: printable(&key.subject),
+            subject: key.subject,
             role,
             not_after: None,
         }));
@@ -187,7 +188,7 @@ async fn validated(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
 
 /// Whatever the server serves.
 async fn served(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
-    let uri = network::url(&arguments.source)?;
+    let uri = https_url(arguments)?;
     let host = uri.host().unwrap_or_default();
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
         .map_err(|error| Failure::input(&arguments.source, error))?;

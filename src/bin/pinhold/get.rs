@@ -124,6 +124,7 @@ fn remark_on(response: &http::Response<Incoming>, output: Output) {
 
 fn describe(uri: &Uri, parts: &http::response::Parts, body: &Bytes) -> Value {
     let connection = parts.extensions.get::<VerifiedConnection>();
+    let host = uri.host().and_then(|host| Host::parse(host).ok());
     let headers = parts
         .headers
         .iter()
@@ -132,10 +133,10 @@ fn describe(uri: &Uri, parts: &http::response::Parts, body: &Bytes) -> Value {
         "url": uri.to_string(),
         "status": parts.status.as_u16(),
         "version": format!("{:?}", parts.version),
-        "host": connection.and_then(VerifiedConnection::host).map(Host::as_str),
-        "decision": connection.map(|known| decision(known.decision())),
+        "host": host.as_ref().map(Host::as_str),
+        "decision": connection.map_or("not-pinned", |known| decision(known.decision())),
         "anchor_origin": connection.map(|known| known.anchor_origin().to_string()),
-        "chain": connection.map(|known| output::chain(known.chain())),
+        "chain": connection.map_or_else(Vec::new, |known| output::chain(known.chain())),
         "noted": parts.extensions.get::<Noted>().map(outcome),
         "headers": headers.collect::<Vec<_>>(),
         "body": String::from_utf8_lossy(body),

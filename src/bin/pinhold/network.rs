@@ -44,6 +44,11 @@ impl Network {
             .map_err(|error| Failure::Usage(error.to_string()))
     }
 
+    /// Whether no option was given.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.ca.is_empty() && self.user_ca.is_empty() && self.resolve.is_empty()
+    }
+
     /// The inner connector alone.
     pub(crate) fn transport(&self) -> Resolved {
         let mut http = HttpConnector::new();
@@ -108,6 +113,15 @@ pub(crate) fn url(text: &str) -> Result<Uri, Failure> {
     let uri = ascii
         .parse::<Uri>()
         .map_err(|error| Failure::input(text, error))?;
+    // It would go out in the `Host` field.
+    if uri
+        .authority()
+        .is_some_and(|known| known.as_str().contains('@'))
+    {
+        return Err(Failure::Usage(
+            "the URL holds a user name, expected none".to_owned(),
+        ));
+    }
     match uri.host() {
         Some(host) if !host.is_empty() => Ok(uri),
         _ => Err(Failure::input(text, "no host in it")),
@@ -168,7 +182,7 @@ pub(crate) struct Resolved {
 
 impl Resolved {
     fn destination(&self, uri: Uri) -> Uri {
-        let port = uri.port_u16().unwrap_or(match uri.scheme_str() {
+        let port = uri.port_u16().unwrap_or_else(|| match uri.scheme_str() {
             Some("http") => 80,
             _ => 443,
         });

@@ -36,7 +36,7 @@ impl Output {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             // Whoever reads has read enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Closed),
             Err(error) => Err(Failure::Request(error.into())),
             Ok(()) => Ok(()),
         }
@@ -45,11 +45,16 @@ impl Output {
     /// A remark beside the result.
     pub(crate) fn remark(self, text: &dyn fmt::Display) {
         // Nothing can be said any more where standard error is gone.
-        let _ = writeln!(io::stderr(), "pinhold: {text}");
+        let lines = text.to_string();
+        let lines = lines.split('\n').map(printable).collect::<Vec<_>>();
+        let _ = writeln!(io::stderr(), "pinhold: {}", lines.join("\n"));
     }
 
     /// Tells a failure: on standard error, with `--json` on standard output, too.
     pub(crate) fn fail(self, failure: &Failure) -> ExitCode {
+        if matches!(failure, Failure::Closed) {
+            return ExitCode::SUCCESS;
+        }
         self.remark(failure);
         if self.json {
             // A second failure would have nowhere to go.
@@ -61,6 +66,8 @@ impl Output {
 
 /// Why the tool ends with another code than 0.
 pub(crate) enum Failure {
+    /// Nobody reads standard output any more: no failure, but no reason to go on either.
+    Closed,
     /// The chain is valid, but holds no pinned key.
     Pins(PinViolation),
     /// The connection, the validation or the request failed.
@@ -86,6 +93,7 @@ impl Failure {
 
     fn code(&self) -> u8 {
         match self {
+            Self::Closed => 0,
             Self::Request(_) => 1,
             Self::Usage(_) => 2,
             Self::Pins(_) => 90,
@@ -112,6 +120,7 @@ impl Failure {
                     "message": message,
                 })
             }
+            Self::Closed => json!(null),
             Self::Request(_) => json!({ "error": "request", "message": message }),
             Self::Usage(_) => json!({ "error": "usage", "message": message }),
         }
@@ -122,6 +131,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pins(violation) => violation.fmt(f),
+            Self::Closed => f.write_str("standard output is closed"),
             Self::Usage(message) => f.write_str(message),
             Self::Request(error) => {
                 // The outer layers of hyper's errors say little; the innermost says why.
@@ -133,6 +143,20 @@ impl fmt::Display for Failure {
             }
         }
     }
+}
+
+/// Escapes control characters, and those that turn the direction of text: neither a certificate
+/// nor a server's words must steer the terminal that shows them.
+pub(crate) fn printable(text: &str) -> String {
+    let steers = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let escape = |char: char| match steers(char) {
+        true => char.escape_unicode().to_string(),
+        false => char.to_string(),
+    };
+    text.chars().map(escape).collect()
 }
 
 /// The keys of a chain, leaf first.
