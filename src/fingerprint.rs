@@ -92,7 +92,7 @@ impl SpkiFingerprint {
     ///     MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
     ///     -----END PUBLIC KEY-----\n";
     /// let pin = SpkiFingerprint::of_pem(pem.as_bytes())?;
-    /// assert_eq!(pin.to_string(), "sha256/hU6H15DPNI1oTo+ewx4q5dRg2qUuEiEX8YUH/MBH6lI=");
+    /// assert_eq!(pin.to_string(), "sha256/oekVYFTgT6yJmunydRMs3Ael28TqLCrTof/G4NJTaB8=");
     /// # Ok::<(), pinhold::ParseFingerprintError>(())
     /// ```
     pub fn of_pem(pem: &[u8]) -> Result<Self, ParseFingerprintError> {
