@@ -12,6 +12,8 @@
     reason = "each test file uses a part; none is an interface"
 )]
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod header;
 #[cfg(feature = "hyper")]
 pub mod peers;

@@ -1,0 +1,176 @@
+//! `pinhold header` as a program: what a client makes of a header.
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::ffi::OsString;
+
+use common::cli::run;
+use common::header;
+use pinhold::SpkiFingerprint;
+use serde_json::{Value, json};
+
+fn read(arguments: &[&str]) -> Value {
+    run(["header", "--json"].iter().chain(arguments))
+        .ends_with(0)
+        .json()
+}
+
+fn pin(byte: u8) -> SpkiFingerprint {
+    header::pin(byte)
+}
+
+#[test]
+fn the_whole_object() {
+    let value = header::good("; includeSubDomains; report-uri=\"https://r.example/pins\"");
+    let expected = json!({
+        "outcome": "add",
+        "reason": null,
+        "max_age": 300,
+        "include_subdomains": true,
+        "pins": [pin(1).to_string(), pin(2).to_string()],
+        "report_uri": "https://r.example/pins",
+    });
+    assert_eq!(read(&[&value]), expected);
+    let json = read(&["--", "max-age"]);
+    let reason = json["reason"].as_str().unwrap().to_owned();
+    let expected = json!({
+        "outcome": "ignore",
+        "reason": reason,
+        "max_age": null,
+        "include_subdomains": false,
+        "pins": [],
+        "report_uri": null,
+    });
+    assert_eq!(json, expected);
+}
+
+#[test]
+fn outcomes() {
+    let one = header::directive(pin(1));
+    let good = header::good("");
+    let unknown = "pin-sha512=\"AAAA\"; max-age=300";
+    for (arguments, outcome) in [
+        (&[good.as_str()][..], "add"),
+        (&[&format!("{one}; max-age=300")], "ignore"),
+        (&[&format!("{one}; {one}; max-age=300")], "ignore"),
+        (&["max-age=300"], "ignore"),
+        (&[&one], "ignore"),
+        (&["max-age=0"], "remove"),
+        (&[&format!("{one}; max-age=\"0\"")], "remove"),
+        (&[unknown], "remove"),
+        (&[""], "ignore"),
+        (&[" "], "ignore"),
+        (&["-"], "ignore"),
+        (&["-v"], "ignore"),
+        (&["max-age=-1"], "ignore"),
+        (&["pin-sha256=AAAA; max-age=300"], "ignore"),
+        (&["pin-sha256=\"AAAA\"; max-age=300"], "ignore"),
+        (&[&format!("{good}; max-age=1")], "ignore"),
+        (&[&format!("{good}; foo=\"\u{e9};x\"")], "add"),
+        (&[&format!("{good};")], "ignore"),
+        (&["--syntax", "rfc7469", &format!("{good};")], "ignore"),
+        (&["--syntax", "browsers", &format!("{good};")], "add"),
+        (
+            &["--syntax", "browsers", &good.replace("age=", "age = ")],
+            "add",
+        ),
+        (
+            &["--syntax", "browsers", &format!("{good}, {good}")],
+            "ignore",
+        ),
+    ] {
+        let json = read(arguments);
+        assert_eq!(json["outcome"], outcome, "{arguments:?} {json}");
+        assert_eq!(json["reason"].is_null(), outcome == "add", "{json}");
+    }
+}
+
+#[test]
+fn max_age_is_capped() {
+    const CAP: u64 = 60 * 24 * 60 * 60;
+    for (given, kept) in [
+        ("5183999", CAP - 1),
+        ("5184000", CAP),
+        ("5184001", CAP),
+        ("999999999999999999999999999999999999999999999", CAP),
+    ] {
+        let json = read(&[&header::good("").replace("=300", &format!("={given}"))]);
+        assert_eq!(json["max_age"], kept, "{given}");
+    }
+    assert_eq!(read(&["max-age=0"])["max_age"], 0);
+}
+
+#[test]
+fn with_a_chain_the_noting_rules_apply() {
+    let [one, two, three] = [1, 2, 3].map(|byte| pin(byte).to_string());
+    let good = header::good("");
+    for (chain, value, outcome) in [
+        (one.clone(), good.as_str(), "add"),
+        (format!("{three},{two}"), &good, "add"),
+        (three.clone(), &good, "ignore"),
+        (format!("{one},{two}"), &good, "ignore"),
+        (three, "max-age=0", "remove"),
+        (one, "max-age", "ignore"),
+    ] {
+        let json = read(&["--chain", &chain, value]);
+        assert_eq!(json["outcome"], outcome, "{chain} {value}");
+    }
+    run(["header", "--chain", "sha256/AAAA", &good]).ends_with(2);
+    run(["header", "--syntax", "loose", &good]).ends_with(2);
+}
+
+#[test]
+fn report_only_means_evaluate() {
+    let good = header::good("; report-uri=\"https://r.example/\"");
+    let one = header::directive(pin(1));
+    for (value, outcome) in [
+        (good.as_str(), "add"),
+        (&format!("{one}; report-uri=\"https://r.example/\""), "add"),
+        (&good.replace("=300", "=0"), "add"),
+        (&header::good(""), "add"),
+        ("report-uri=\"https://r.example/\"", "ignore"),
+        ("max-age=", "ignore"),
+    ] {
+        let json = read(&["--report-only", value]);
+        assert_eq!(json["outcome"], outcome, "{value}");
+        assert_eq!(json["max_age"], Value::Null, "{value}");
+    }
+    let chain = pin(9).to_string();
+    let json = read(&["--report-only", "--chain", &chain, &good]);
+    assert_eq!(json["outcome"], "add");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_value_need_not_be_text() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let quoted = [header::good("; x=\"").as_bytes(), b"\xff\xfe\""].concat();
+    let bare = [header::good("; x=").as_bytes(), b"\xff"].concat();
+    for (value, outcome) in [(quoted, "add"), (bare, "ignore")] {
+        let fixed = ["header", "--json"].map(OsString::from);
+        let arguments = fixed.into_iter().chain([OsString::from_vec(value)]);
+        let json = run(arguments).ends_with(0).json();
+        assert_eq!(json["outcome"], outcome);
+    }
+}
+
+#[test]
+fn text_is_for_people_and_json_may_come_last() {
+    let good = header::good("");
+    let found = run(["header", &good]).ends_with(0);
+    assert!(found.text().contains("add"), "{}", found.text());
+    assert!(found.text().contains(&pin(2).to_string()));
+    let found = run(["header", "max-age=0"]).ends_with(0);
+    assert!(found.text().contains("remove"), "{}", found.text());
+    let found = run(["header", &good, "--json"]).ends_with(0);
+    assert_eq!(found.json()["outcome"], "add");
+    assert_eq!(found.stderr, "");
+}
