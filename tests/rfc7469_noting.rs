@@ -241,6 +241,24 @@ async fn max_age_is_capped() {
         scene.note(&scene.value(&format!("max-age={max_age}")), NOW);
         assert_eq!(scene.entry().expires_at, at(NOW + lifetime), "{max_age}");
     }
+    // As if the server had sent the cap: none of a second is `max-age=0`.
+    let mut scene = scene().await;
+    let store = PinStore::in_memory().max_age_cap(Duration::from_millis(999));
+    scene.pinning = Pinning::builder().store(store).build().unwrap();
+    let not_known = Noted::Ignored(IgnoreReason::NotKnown);
+    assert_eq!(scene.note(&scene.value("max-age=100"), NOW), not_known);
+}
+
+#[tokio::test]
+async fn a_report_uri_is_bounded_and_its_pins_hold_without_it() {
+    // D-09
+    let scene = scene().await;
+    for (length, kept) in [(2048, true), (2049, false)] {
+        let uri = format!("{:a<length$}", "https://r.example/");
+        let value = scene.value(&format!("max-age=100; report-uri=\"{uri}\""));
+        scene.note(&value, NOW);
+        assert_eq!(scene.entry().report_uri.is_some(), kept, "{length}");
+    }
 }
 
 #[tokio::test]
