@@ -291,6 +291,23 @@ mod tests {
         );
     }
 
+    #[test]
+    fn renewing_what_ran_out_fills_no_more_than_the_share() {
+        let store = PinStore::in_memory().capacity(32);
+        let noted = |label: u64, now: u64| KnownPinnedHost {
+            noted_at: at(now),
+            ..entry(&format!("n{label}.evil.com"), false, now + 1)
+        };
+        // Two at a time, each pair after the one before has run out.
+        for label in 0..8 {
+            let now = 10 * (label / 2);
+            assert_eq!(store.insert(noted(label, now)), Inserted::Added);
+        }
+        let renewed = (0..8).map(|label| store.insert(noted(label, 100)));
+        let added = renewed.filter(|inserted| *inserted == Inserted::Added);
+        assert_eq!(added.count(), 2);
+    }
+
     /// What the RFC says, as naively as can be.
     fn naive(entries: &[KnownPinnedHost], host: &Host, now: UnixTime) -> Option<Host> {
         let mut best: Option<&Host> = None;

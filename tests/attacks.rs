@@ -619,15 +619,18 @@ async fn attack_9_filling_the_store_from_one_domain() {
         assert!(known(&pinning, "example.com"));
         let response = get(&mut client, "https://example.org/").await.unwrap();
         assert_eq!(noted(&response), &Noted::Added, "there is room for others");
-        // Short-lived entries that are let run out and then renewed all at once fill no more.
-        clock.set(NOW + 31 * DAY);
-        for host in &hostile {
-            get(&mut client, &format!("https://{host}/")).await.unwrap();
+        // Entries that are let run out, batch after batch, and then renewed all at once fill no more.
+        let mut late = NOW;
+        for hosts in hostile.chunks(4).chain([&hostile[..]]) {
+            late += 31 * DAY;
+            clock.set(late);
+            for host in hosts {
+                get(&mut client, &format!("https://{host}/")).await.unwrap();
+            }
         }
-        let late = common::at(NOW + 31 * DAY);
         let live = |host: &&String| {
             let host = Host::parse(host).unwrap();
-            pinning.store().query(&host, late).is_some()
+            pinning.store().query(&host, common::at(late)).is_some()
         };
         assert_eq!(hostile.iter().filter(live).count(), 4);
     }

@@ -242,6 +242,8 @@ async fn https_only_and_other_schemes() {
         refused("https://exa*mple.com/").await,
         ConnectError::Host(_)
     ));
+    let bracketed = refused("https://[example.com]/").await;
+    assert!(matches!(bracketed, ConnectError::Host(_)));
 }
 
 #[tokio::test]
