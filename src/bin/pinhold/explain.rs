@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use pinhold::{
-    HeaderEffect, HeaderSyntax, Host, HostMatch, PinHeader, PinPolicy, PinStore, Pinning,
-    ReportUri, SpkiFingerprint,
+    HeaderEffect, HeaderError, HeaderSyntax, Host, HostMatch, PinHeader, PinPolicy, PinStore,
+    Pinning, ReportUri, SpkiFingerprint,
 };
 use rustls_pki_types::UnixTime;
 use serde_json::json;
@@ -45,15 +45,7 @@ pub(crate) fn header(arguments: &HeaderArguments, output: Output) -> Result<(), 
         true => PinHeader::parse_report_only(&value, syntax),
         false => PinHeader::parse(&value, syntax),
     };
-    let (outcome, reason) = match &parsed {
-        Err(error) => ("ignore", Some(error.to_string())),
-        Ok(header) => match HeaderEffect::of(header, arguments.chain.as_deref()) {
-            HeaderEffect::Add | HeaderEffect::Evaluate => ("add", None),
-            HeaderEffect::Remove(reason) => ("remove", Some(reason.to_string())),
-            HeaderEffect::Ignore(reason) => ("ignore", Some(reason.to_string())),
-            _ => ("ignore", None),
-        },
-    };
+    let (outcome, reason) = outcome(&parsed, arguments.chain.as_deref());
     let header = parsed.as_ref().ok();
     let max_age = header.and_then(PinHeader::max_age);
     let max_age = max_age.map(|age| age.min(PinStore::MAX_AGE_CAP).as_secs());
@@ -81,6 +73,23 @@ pub(crate) fn header(arguments: &HeaderArguments, output: Output) -> Result<(), 
     lines.extend(subdomains.then(|| "  subdomains  included".to_owned()));
     lines.extend(report_uri.map(|uri| format!("  report-uri  {uri}")));
     output.print(&json, &lines.join("\n"))
+}
+
+/// What a client does, and why where it does not simply follow.
+fn outcome(
+    parsed: &Result<PinHeader, HeaderError>,
+    chain: Option<&[SpkiFingerprint]>,
+) -> (&'static str, Option<String>) {
+    let header = match parsed {
+        Ok(header) => header,
+        Err(error) => return ("ignore", Some(error.to_string())),
+    };
+    match HeaderEffect::of(header, chain) {
+        HeaderEffect::Add | HeaderEffect::Evaluate => ("add", None),
+        HeaderEffect::Remove(reason) => ("remove", Some(reason.to_string())),
+        HeaderEffect::Ignore(reason) => ("ignore", Some(reason.to_string())),
+        _ => ("ignore", None),
+    }
 }
 
 /// A field value is bytes; on Unix the command line can hold any but NUL.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use http::Uri;
-use pinhold::{KeyRole, Pinning, SpkiFingerprint};
+use pinhold::{KeyRole, Pinning, SpkiFingerprint, ValidatedChain};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
@@ -158,7 +158,11 @@ async fn validated(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
             "the connection was not verified",
         ));
     };
-    let chain = connection.chain();
+    Ok(keys_of(connection.chain()))
+}
+
+/// The keys of the path, then those that were served beside it.
+fn keys_of(chain: &ValidatedChain) -> Vec<Key> {
     let mut path = chain.certificates();
     let mut keys = Vec::new();
     for key in chain.keys() {
@@ -183,7 +187,7 @@ async fn validated(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
         .iter()
         .filter(|served| !path.contains(served));
     keys.extend(unused.filter_map(|served| Key::of_certificate(served, Some("unused"))));
-    Ok(keys)
+    keys
 }
 
 /// Whatever the server serves.
