@@ -49,7 +49,8 @@ impl fmt::Display for AnchorOrigin {
 /// ```
 /// use pinhold::{AnchorOrigin, TrustAnchors};
 ///
-/// # fn certificates_the_user_imported() -> Vec<rustls::pki_types::CertificateDer<'static>> { Vec::new() }
+/// # use rustls::pki_types::CertificateDer;
+/// # fn certificates_the_user_imported() -> Vec<CertificateDer<'static>> { Vec::new() }
 /// # #[cfg(feature = "webpki-roots")] {
 /// let anchors = TrustAnchors::webpki_roots()
 ///     .with_user_added(certificates_the_user_imported())?;

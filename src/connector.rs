@@ -538,8 +538,8 @@ impl fmt::Display for ConnectError {
             Self::HttpsOnly { host } => write!(f, "http to {host:?}, expected https"),
             Self::Io(_) => f.write_str("the connection failed in the TLS handshake"),
             Self::NotVerified => f.write_str(
-                "the TLS configuration has a foreign verifier, or one for another name; expected one \
-                 from `Pinning::client_config`",
+                "the TLS configuration has a foreign verifier, or one for another name, expected \
+                 that of `Pinning::client_config`",
             ),
             Self::Pins(violation) => write!(f, "the pins of {} refused it", violation.host()),
             Self::PlainHttp { host } => write!(

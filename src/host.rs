@@ -144,7 +144,7 @@ impl TryFrom<String> for Host {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HostError {
-    /// A name outside ASCII, while the feature `idn` is off: give its A-labels (`xn--…`).
+    /// A name outside ASCII, while the feature `idn` is off: give its A-labels (`xn--...`).
     IdnFeatureNeeded {
         /// The name as it was given.
         name: String,

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use rustls::client::VerifierBuilderError;
@@ -207,7 +208,7 @@ impl Pinning {
                 .filter(|uri| uri.as_str().len() <= MAX_REPORT_URI)
                 .cloned(),
             noted_at: now,
-            expires_at: UnixTime::since_unix_epoch(std::time::Duration::from_secs(expires_at)),
+            expires_at: UnixTime::since_unix_epoch(Duration::from_secs(expires_at)),
         };
         match self.0.store.insert(entry) {
             Inserted::Added => Ok(Noted::Added),
@@ -360,8 +361,9 @@ impl PinningBuilder {
         self
     }
 
-    /// Lets only these very hosts pin by header (one with a single label never can). Recommended where the hosts are known: then no
-    /// other server can make this application refuse connections or remember a visit.
+    /// Lets only these very hosts pin by header (one with a single label never can). Recommended
+    /// where the hosts are known: then no other server can make this application refuse connections
+    /// or remember a visit.
     pub fn note_only<H>(mut self, hosts: impl IntoIterator<Item = H>) -> Self
     where
         H: TryInto<Host, Error: Into<HostError>>,

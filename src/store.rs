@@ -324,7 +324,11 @@ mod tests {
     proptest! {
         #[test]
         fn lookup_equals_the_naive_model(
-            hosts in proptest::collection::hash_map("([ab]\\.){0,3}(x|y)", (any::<bool>(), 0_u64..4), 0..8),
+            hosts in proptest::collection::hash_map(
+                "([ab]\\.){0,3}(x|y)",
+                (any::<bool>(), 0_u64..4),
+                0..8,
+            ),
             host in "([ab]\\.){0,4}(x|y)",
             now in 0_u64..4,
         ) {

@@ -52,7 +52,7 @@ impl Pinning {
 
 /// Validates a server's chain as `WebPkiServerVerifier` does, and then enforces the pins.
 ///
-/// A refusal is `rustls::Error::InvalidCertificate(CertificateError::Other(…))` around a
+/// A refusal is `rustls::Error::InvalidCertificate(CertificateError::Other(_))` around a
 /// [`PinViolation`]; [`PinViolation::find`] finds it. The server sees a `certificate_unknown`
 /// alert. Any other error is the one that `WebPkiServerVerifier` gives for the same chain.
 pub struct PinningVerifier {

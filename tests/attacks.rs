@@ -619,7 +619,7 @@ async fn attack_9_filling_the_store_from_one_domain() {
         assert!(known(&pinning, "example.com"));
         let response = get(&mut client, "https://example.org/").await.unwrap();
         assert_eq!(noted(&response), &Noted::Added, "there is room for others");
-        // Entries that are let run out, batch after batch, and then renewed all at once fill no more.
+        // Entries that run out, batch after batch, and then are renewed at once fill no more.
         let mut late = NOW;
         for hosts in hostile.chunks(4).chain([&hostile[..]]) {
             late += 31 * DAY;

@@ -88,11 +88,14 @@ impl Key {
                 Ok(Some((_, BasicConstraints { ca: true, .. })))
             )
         });
+        let mut subject = String::new();
+        if let Some(body) = body {
+            // Not `to_string`, which panics where printing an odd name fails half-way.
+            let _ = write!(subject, "{}", body.subject());
+        }
         Some(Self {
             fingerprint,
-            subject: body
-                .map(|body| printable(&body.subject().to_string()))
-                .unwrap_or_default(),
+            subject: printable(&subject),
             role: role.unwrap_or(if is_ca { "ca" } else { "end-entity" }),
             not_after: body.map(|body| body.validity().not_after.to_date_time().to_string()),
         })

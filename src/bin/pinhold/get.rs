@@ -40,10 +40,6 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     let client = Client::builder(TokioExecutor::new()).build(connector);
     let mut client = NotePinsLayer::new(pinning).layer(client);
     let request = Request::get(uri.clone())
-        .header(
-            "host",
-            uri.authority().map_or("", |authority| authority.as_str()),
-        )
         .header("user-agent", concat!("pinhold/", env!("CARGO_PKG_VERSION")))
         .header("accept", "*/*")
         .body(Empty::<Bytes>::new())

@@ -113,7 +113,7 @@ pub(crate) fn url(text: &str) -> Result<Uri, Failure> {
     let uri = ascii
         .parse::<Uri>()
         .map_err(|error| Failure::input(text, error))?;
-    // It would go out in the `Host` field.
+    // It would go out as part of the authority.
     if uri
         .authority()
         .is_some_and(|known| known.as_str().contains('@'))

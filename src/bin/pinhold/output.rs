@@ -145,12 +145,17 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Escapes control characters, and those that turn the direction of text: neither a certificate
+/// Escapes control characters, and those that turn the direction of text or have no
+/// width: neither a certificate
 /// nor a server's words must steer the terminal that shows them.
 pub(crate) fn printable(text: &str) -> String {
     let steers = |char: char| {
         char.is_control()
-            || matches!(char, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(
+                char,
+                '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                    | '\u{2060}'..='\u{2069}'
+            )
     };
     let escape = |char: char| match steers(char) {
         true => char.escape_unicode().to_string(),
