@@ -145,9 +145,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Escapes control characters, and those that turn the direction of text or have no
-/// width: neither a certificate
-/// nor a server's words must steer the terminal that shows them.
+/// Escapes control characters, and those that turn the direction of text or have no width: neither
+/// a certificate nor a server's words must steer the terminal that shows them.
 pub(crate) fn printable(text: &str) -> String {
     let steers = |char: char| {
         char.is_control()
