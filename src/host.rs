@@ -11,11 +11,10 @@ use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use rustls_pki_types::DnsName;
 
-/// A canonical DNS name: A-labels, lower case, no trailing dot, at most 253 bytes. Cheap to clone.
+/// A canonical DNS name: A-labels, lower case, no trailing dot, at most 253 bytes.
 ///
 /// Pins are kept and looked up under a `Host`, whatever the port.
 ///
@@ -30,7 +29,7 @@ use rustls_pki_types::DnsName;
 /// # Ok::<(), HostError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Host(Arc<str>);
+pub struct Host(Box<str>);
 
 impl Host {
     /// Canonicalises a host name as RFC 6797 section 10 does.

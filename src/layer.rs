@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use futures_timer::Delay;
 use http::header::PUBLIC_KEY_PINS;
 use http::uri::Scheme;
 use http::{Method, Request, Response, Uri};
@@ -16,12 +18,14 @@ use crate::header::PinHeader;
 use crate::host::Host;
 use crate::noting::{IgnoreReason, Noted};
 use crate::pinning::Pinning;
+use crate::writer::Durable;
 
 /// Wraps an HTTP client so that `Public-Key-Pins` fields of its responses are noted.
 ///
 /// Put it directly around the client and below anything that follows redirects, so that it sees
 /// every hop: redirects and errors may pin, too. A response whose header section had the field
-/// carries the outcome, a [`Noted`], in its extensions. Trailers and interim (1xx) responses are
+/// carries the outcome, a [`Noted`], in its extensions. One that added, changed or removed an entry
+/// waits until that is durable ([`durable_within`](Self::durable_within)). Trailers and interim (1xx) responses are
 /// not looked at, and of several fields only the first (RFC 7469 section 2.3.1).
 ///
 /// ```
@@ -42,13 +46,30 @@ use crate::pinning::Pinning;
 #[derive(Clone, Debug)]
 pub struct NotePinsLayer {
     pinning: Pinning,
+    patience: Duration,
 }
 
 impl NotePinsLayer {
     /// Notes into this [`Pinning`], which should be the one of the client's connector.
     #[must_use]
     pub fn new(pinning: Pinning) -> Self {
-        Self { pinning }
+        Self {
+            pinning,
+            patience: Self::DURABLE_WITHIN,
+        }
+    }
+
+    /// How long a response waits, unless said otherwise: 2 s, a thousand times what a disk that
+    /// works takes.
+    pub const DURABLE_WITHIN: Duration = Duration::from_secs(2);
+
+    /// Lets a response that added, changed or removed an entry wait for at most this time until the
+    /// change is durable; then, or when it can't be stored, it is handed on all the same. Zero
+    /// waits for nothing.
+    #[must_use]
+    pub fn durable_within(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 }
 
@@ -58,7 +79,7 @@ impl<S> Layer<S> for NotePinsLayer {
     fn layer(&self, inner: S) -> Self::Service {
         NotePins {
             inner,
-            pinning: self.pinning.clone(),
+            layer: self.clone(),
         }
     }
 }
@@ -67,7 +88,7 @@ impl<S> Layer<S> for NotePinsLayer {
 #[derive(Clone, Debug)]
 pub struct NotePins<S> {
     inner: S,
-    pinning: Pinning,
+    layer: NotePinsLayer,
 }
 
 impl<S, A, B> Service<Request<A>> for NotePins<S>
@@ -76,7 +97,7 @@ where
 {
     type Response = Response<B>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S::Future, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -85,24 +106,34 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         ResponseFuture {
             speaker: speaker(request.method(), request.uri()),
-            pinning: self.pinning.clone(),
+            layer: self.layer.clone(),
             inner: self.inner.call(request),
+            storing: None,
         }
     }
 }
 
 pin_project! {
-    /// The response, once its pins are noted.
+    /// The response, once its pins are noted and durable.
     #[derive(Debug)]
-    pub struct ResponseFuture<F> {
+    pub struct ResponseFuture<F, B> {
         #[pin]
         inner: F,
-        pinning: Pinning,
+        layer: NotePinsLayer,
         speaker: Result<Host, IgnoreReason>,
+        storing: Option<Storing<B>>,
     }
 }
 
-impl<F, B, E> Future for ResponseFuture<F>
+/// A response that waits until what it changed is durable.
+#[derive(Debug)]
+struct Storing<B> {
+    response: Response<B>,
+    durable: Durable,
+    patience: Option<Delay>,
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
@@ -110,16 +141,54 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Poll::Ready(result) = this.inner.poll(cx) else {
-            return Poll::Pending;
-        };
-        Poll::Ready(result.map(|mut response| {
-            if let Some(noted) = note(this.pinning, this.speaker, &response) {
-                event!(DEBUG, host = ?this.speaker, ?noted, "Public-Key-Pins received");
-                response.extensions_mut().insert(noted);
+        if this.storing.is_none() {
+            let mut response = match ready!(this.inner.poll(cx)) {
+                Ok(response) => response,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            let Some((noted, durable)) = note(&this.layer.pinning, this.speaker, &response) else {
+                return Poll::Ready(Ok(response));
+            };
+            event!(DEBUG, host = ?this.speaker, ?noted, "Public-Key-Pins received");
+            response.extensions_mut().insert(noted);
+            let Some(durable) = durable else {
+                return Poll::Ready(Ok(response));
+            };
+            *this.storing = Some(Storing {
+                response,
+                durable,
+                patience: None,
+            });
+        }
+        if let Some(storing) = this.storing {
+            ready!(storing.poll(this.layer.patience, cx));
+        }
+        match this.storing.take() {
+            Some(storing) => Poll::Ready(Ok(storing.response)),
+            // Only if polled again after it was ready.
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<B> Storing<B> {
+    /// Ready once the change is durable, can't be stored, or took too long.
+    fn poll(&mut self, patience: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        if let Poll::Ready(stored) = Pin::new(&mut self.durable).poll(cx) {
+            if let Err(_error) = stored {
+                event!(WARN, error = %_error, "a response goes on whose pins are in memory only");
             }
-            response
-        }))
+            return Poll::Ready(());
+        }
+        let patience = patience.min(LONGEST_PATIENCE);
+        let delay = self.patience.get_or_insert_with(|| Delay::new(patience));
+        ready!(Pin::new(delay).poll(cx));
+        event!(
+            WARN,
+            ?patience,
+            "a response goes on whose pins are not stored yet"
+        );
+        Poll::Ready(())
     }
 }
 
@@ -139,12 +208,12 @@ fn speaker(method: &Method, uri: &Uri) -> Result<Host, IgnoreReason> {
         .ok_or(IgnoreReason::NoHost)
 }
 
-/// What became of the response's field; `None` if it has none.
+/// What became of the response's field, and what to wait for; `None` if it has none.
 fn note<B>(
     pinning: &Pinning,
     speaker: &Result<Host, IgnoreReason>,
     response: &Response<B>,
-) -> Option<Noted> {
+) -> Option<(Noted, Option<Durable>)> {
     // D-15: not a 1xx, and a 101 does arrive here.
     if response.status().is_informational() {
         return None;
@@ -158,7 +227,10 @@ fn note<B>(
         let header = PinHeader::parse(value.as_bytes(), pinning.header_syntax())
             .map_err(IgnoreReason::Header)?;
         let now = pinning.clock().current_time().ok_or(IgnoreReason::NoTime)?;
-        Ok(pinning.note(host, &header, connection.chain(), now))
+        Ok(pinning.note_durably(host, &header, connection.chain(), now))
     };
-    Some(noted().unwrap_or_else(Noted::Ignored))
+    Some(noted().unwrap_or_else(|reason| (Noted::Ignored(reason), None)))
 }
+
+/// A timer can't count up to `Duration::MAX`.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);

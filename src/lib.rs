@@ -91,7 +91,10 @@ mod chain;
 mod connection;
 #[cfg(feature = "hyper")]
 mod connector;
+mod entries;
+mod file_storage;
 mod fingerprint;
+mod format;
 mod header;
 mod host;
 #[cfg(feature = "hyper")]
@@ -100,9 +103,12 @@ mod noting;
 mod pinning;
 mod policy;
 mod report_uri;
+mod storage;
 mod store;
+mod timestamp;
 mod verifier;
 mod violation;
+mod writer;
 
 pub use crate::anchors::{AnchorError, AnchorOrigin, TrustAnchors};
 pub use crate::chain::{AppliedPolicies, ChainKey, KeyRole, ValidatedChain};
@@ -112,7 +118,9 @@ pub use crate::connection::VerifiedConnection;
 pub use crate::connector::{
     ConnectError, PinnedStream, PinningConnector, PinningConnectorBuilder, PlainHttp,
 };
+pub use crate::file_storage::FileStorage;
 pub use crate::fingerprint::{ParseFingerprintError, SpkiFingerprint};
+pub use crate::format::Damage;
 pub use crate::header::{HeaderError, HeaderSyntax, PinHeader};
 pub use crate::host::{Host, HostError};
 #[cfg(feature = "hyper")]
@@ -124,9 +132,11 @@ pub use crate::policy::{
     PinSource, PolicyError, Standing, UserAddedRoots,
 };
 pub use crate::report_uri::{ReportUri, ReportUriError};
+pub use crate::storage::{Batch, Change, Recovered, Storage, StorageError};
 pub use crate::store::PinStore;
 pub use crate::verifier::{PinningVerifier, PinningVerifierBuilder};
 pub use crate::violation::PinViolation;
+pub use crate::writer::Durable;
 
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../DESIGN.md")]

@@ -22,6 +22,7 @@ use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
 use crate::policy::{AppliedPolicy, HostMatch, KnownPinnedHost, PinPolicy, PinSet, UserAddedRoots};
 use crate::store::{Inserted, PinStore};
 use crate::violation::PinViolation;
+use crate::writer::{Durable, Urgency};
 
 /// All pins of an application, static and noted. A cheap handle: clones share everything.
 ///
@@ -122,6 +123,8 @@ impl Pinning {
     ///
     /// The chain is judged anew, against the pins and the time of noting. A header that may not be
     /// noted is [`Noted::Ignored`] with a reason, and the store stays as it was.
+    ///
+    /// The change is in memory at once; [`PinStore::durable`] tells when a crash can't undo it.
     pub fn note(
         &self,
         host: &Host,
@@ -129,9 +132,22 @@ impl Pinning {
         chain: &ValidatedChain,
         now: UnixTime,
     ) -> Noted {
+        self.note_durably(host, header, chain, now).0
+    }
+
+    /// As [`note`](Self::note), and what to wait for until it is durable; `None` where a crash may
+    /// undo it, or nothing changed.
+    pub(crate) fn note_durably(
+        &self,
+        host: &Host,
+        header: &PinHeader,
+        chain: &ValidatedChain,
+        now: UnixTime,
+    ) -> (Noted, Option<Durable>) {
         match self.try_note(host, header, chain, now) {
-            Ok(noted) => noted,
-            Err(reason) => Noted::Ignored(reason),
+            Ok((noted, Urgency::Now)) => (noted, Some(self.0.store.durable())),
+            Ok((noted, Urgency::Later)) => (noted, None),
+            Err(reason) => (Noted::Ignored(reason), None),
         }
     }
 
@@ -141,14 +157,14 @@ impl Pinning {
         header: &PinHeader,
         chain: &ValidatedChain,
         now: UnixTime,
-    ) -> Result<Noted, IgnoreReason> {
+    ) -> Result<(Noted, Urgency), IgnoreReason> {
         let _one_at_a_time = self.0.store.noting();
         self.may_note(host, chain, now)?;
         match HeaderEffect::of(header, Some(chain.fingerprints())) {
             HeaderEffect::Add => self.add(host, header, now),
             HeaderEffect::Evaluate => Err(IgnoreReason::ReportOnly),
             HeaderEffect::Ignore(reason) => Err(reason),
-            HeaderEffect::Remove(reason) => self.remove(host, reason, now),
+            HeaderEffect::Remove(reason) => Ok((self.remove(host, reason, now)?, Urgency::Now)),
         }
     }
 
@@ -190,12 +206,20 @@ impl Pinning {
         }
     }
 
-    fn add(&self, host: &Host, header: &PinHeader, now: UnixTime) -> Result<Noted, IgnoreReason> {
+    fn add(
+        &self,
+        host: &Host,
+        header: &PinHeader,
+        now: UnixTime,
+    ) -> Result<(Noted, Urgency), IgnoreReason> {
         let pins = PinSet::new(header.pins().iter().copied()).map_err(|_| IgnoreReason::NoPins)?;
         let max_age = self.0.store.cap(header.max_age().unwrap_or_default());
         // 7469-2.3.3-h: as if the server had sent the cap.
         if max_age.as_secs() == 0 {
-            return self.remove(host, RemovalReason::MaxAgeZero, now);
+            return Ok((
+                self.remove(host, RemovalReason::MaxAgeZero, now)?,
+                Urgency::Now,
+            ));
         }
         let expires_at = now.as_secs().saturating_add(max_age.as_secs());
         let entry = KnownPinnedHost {
@@ -211,8 +235,9 @@ impl Pinning {
             expires_at: UnixTime::since_unix_epoch(Duration::from_secs(expires_at)),
         };
         match self.0.store.insert(entry) {
-            Inserted::Added => Ok(Noted::Added),
-            Inserted::Replaced => Ok(Noted::Refreshed),
+            Inserted::Added => Ok((Noted::Added, Urgency::Now)),
+            Inserted::Changed => Ok((Noted::Refreshed, Urgency::Now)),
+            Inserted::Refreshed => Ok((Noted::Refreshed, Urgency::Later)),
             Inserted::DomainFull => Err(IgnoreReason::DomainFull),
             Inserted::StoreFull => Err(IgnoreReason::StoreFull),
         }
@@ -228,7 +253,7 @@ impl Pinning {
         // it; it stays, inert (D-02, D-20). 7469-2.3.3-i: a superdomain's entry stays, too.
         match self.0.store.query(host, now) {
             Some((HostMatch::Congruent, _)) => {
-                self.0.store.forget(host);
+                self.0.store.remove(host, now);
                 Ok(Noted::Removed(reason))
             }
             _ => Err(IgnoreReason::NotKnown),
@@ -432,6 +457,9 @@ impl PinningBuilder {
                 StaticEntry::Exempt(by) => by.push(host),
                 StaticEntry::Policy(_) => {}
             }
+        }
+        if let Some(now) = self.clock.current_time() {
+            self.store.mend_times(now);
         }
         Ok(Pinning(Arc::new(Shared {
             statics,

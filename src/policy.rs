@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 
@@ -11,9 +11,9 @@ use crate::fingerprint::{ParseFingerprintError, SpkiFingerprint};
 use crate::host::{Host, HostError};
 use crate::report_uri::ReportUri;
 
-/// A set of pins that is never empty. Cheap to clone.
+/// A set of pins that is never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PinSet(Arc<[SpkiFingerprint]>);
+pub struct PinSet(Box<[SpkiFingerprint]>);
 
 impl PinSet {
     /// Collects distinct pins.
@@ -303,6 +303,34 @@ impl KnownPinnedHost {
     #[must_use]
     pub fn is_expired(&self, now: UnixTime) -> bool {
         now > self.expires_at
+    }
+
+    /// Whether `newer` is a mere refresh of this entry: it says the same, for as long again.
+    pub(crate) fn is_refreshed_by(&self, newer: &Self) -> bool {
+        self.lifetime() == newer.lifetime()
+            && *self
+                == Self {
+                    noted_at: self.noted_at,
+                    expires_at: self.expires_at,
+                    ..newer.clone()
+                }
+    }
+
+    /// The same for as long again, as if it had been noted at `now`.
+    pub(crate) fn as_noted_at(&self, now: UnixTime) -> Self {
+        let expires_at = now.as_secs().saturating_add(self.lifetime());
+        Self {
+            noted_at: now,
+            expires_at: UnixTime::since_unix_epoch(Duration::from_secs(expires_at)),
+            ..self.clone()
+        }
+    }
+
+    /// In seconds.
+    fn lifetime(&self) -> u64 {
+        self.expires_at
+            .as_secs()
+            .saturating_sub(self.noted_at.as_secs())
     }
 
     pub(crate) fn apply(&self, matched: HostMatch, roots: UserAddedRoots) -> AppliedPolicy {

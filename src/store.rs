@@ -1,53 +1,130 @@
-//! Noted pins in, the entry that applies to a name out.
+//! Noted pins in, the entry that applies to a name out: [`PinStore`], the handle on the entries in
+//! memory and on what keeps them beyond the process.
 //!
-//! Lookups are answered from memory: the entry of the very name wins, else that of the nearest
-//! superdomain that includes subdomains; what has expired is inert ([RFC 7469 section 2.3.3]).
-//! Live entries are never evicted to make room.
-//!
-//! [RFC 7469 section 2.3.3]: https://www.rfc-editor.org/rfc/rfc7469#section-2.3.3
+//! Lookups are answered from memory and never wait for a storage.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustls_pki_types::UnixTime;
 
+use crate::entries::Entries;
 use crate::host::Host;
 use crate::policy::{HostMatch, KnownPinnedHost};
+use crate::storage::{Change, Recovered, Storage, StorageError};
+use crate::writer::{Durable, Urgency, Writer};
 
 /// The known pinned hosts that servers asked for by header. A cheap handle: clones share entries;
 /// cap and capacity belong to the handle.
 ///
-/// ```
-/// use std::time::Duration;
-/// use pinhold::{Pinning, PinStore};
+/// In memory only, or with a [`Storage`] beneath that keeps them beyond the process:
 ///
-/// let store = PinStore::in_memory().max_age_cap(Duration::from_secs(7 * 24 * 60 * 60));
+/// ```
+/// use pinhold::{FileStorage, PinStore, Pinning};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("noted-pins.jsonl");
+/// let (store, trouble) = PinStore::open_or_recover(FileStorage::new(path));
+/// if let Some(error) = trouble {
+///     eprintln!("{error}"); // what was wrong, what was saved, what to do
+/// }
+/// let store = store.on_error(|error| eprintln!("{error}"));
 /// let pinning = Pinning::builder().store(store.clone()).build()?;
 /// assert!(store.list().is_empty());
-/// # Ok::<(), pinhold::BuildError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # What is durable when
+///
+/// A change is in memory at once. One thread writes it, together with those that come meanwhile:
+///
+/// - An entry added, changed or removed is written without delay.
+///   [`NotePins`](crate::NotePins) waits for it, at most 2 s unless told otherwise, before it hands
+///   on the response that carried the header.
+/// - A mere refresh, which only moves the expiry, is written within the
+///   [`refresh_delay`](Self::refresh_delay).
+/// - [`flush`](Self::flush) and [`durable`](Self::durable) have everything written now; so does the
+///   drop of the last handle, which waits for at most 2 s.
+///
+/// Where writing fails, memory keeps the truth, [`on_error`](Self::on_error) is told, and it is
+/// tried again after a pause of 100 ms that doubles up to a minute, and with the next change.
 #[derive(Clone)]
 pub struct PinStore {
     /// Held from the judgement of a header's chain until what it asks for is done.
     noting: Arc<Mutex<()>>,
-    entries: Arc<RwLock<HashMap<Host, Arc<KnownPinnedHost>>>>,
+    entries: Arc<RwLock<Entries>>,
+    writer: Option<Arc<Writer>>,
+    /// Whether the entries were loaded and not looked at with a clock yet.
+    is_fresh: Arc<AtomicBool>,
     max_age_cap: Duration,
     capacity: usize,
 }
 
 impl PinStore {
-    /// An empty store that lives as long as its handles.
+    /// An empty store that lives as long as its handles: for a private mode, or for tests.
     #[must_use]
     pub fn in_memory() -> Self {
+        Self::holding(Vec::new())
+    }
+
+    /// Opens a storage that must be sound.
+    ///
+    /// # Errors
+    ///
+    /// What [`Storage::load`] says. Pins that were noted are then in no store: prefer
+    /// [`open_or_recover`](Self::open_or_recover) where the application goes on all the same.
+    pub fn open(mut storage: impl Storage) -> Result<Self, StorageError> {
+        let entries = storage.load()?;
+        Self::holding(entries).writing_to(storage)
+    }
+
+    /// Opens a storage, and always gives a store, with everything that can be saved: where the
+    /// storage is damaged, the entries that verify, and it is mended; where it can't be used, in
+    /// memory, and it is left as it is. What was wrong comes beside it; tell somebody.
+    ///
+    /// Static pins do not depend on the store.
+    #[must_use = "the error tells whether noted pins were lost"]
+    pub fn open_or_recover(mut storage: impl Storage) -> (Self, Option<StorageError>) {
+        let (entries, trouble) = match storage.load() {
+            Ok(entries) => (entries, None),
+            Err(error) => match storage.recover(error) {
+                (Recovered::InMemory(entries), error) => {
+                    event!(WARN, %error, "noted pins live in memory only");
+                    return (Self::holding(entries), Some(error));
+                }
+                (Recovered::Stored(entries), error) => (entries, Some(error)),
+            },
+        };
+        if let Some(error) = &trouble {
+            event!(WARN, %error, "noted pins were damaged");
+        }
+        let store = Self::holding(entries);
+        match store.clone().writing_to(storage) {
+            Ok(store) => (store, trouble),
+            Err(error) => (store, Some(trouble.unwrap_or(error))),
+        }
+    }
+
+    fn holding(entries: Vec<KnownPinnedHost>) -> Self {
         Self {
             noting: Arc::default(),
-            entries: Arc::default(),
+            is_fresh: Arc::new(AtomicBool::new(!entries.is_empty())),
+            entries: Arc::new(RwLock::new(entries.into_iter().map(Arc::new).collect())),
+            writer: None,
             max_age_cap: Self::MAX_AGE_CAP,
             capacity: Self::CAPACITY,
         }
+    }
+
+    fn writing_to(self, storage: impl Storage) -> Result<Self, StorageError> {
+        let writer = Writer::start(storage, Arc::clone(&self.entries))?;
+        Ok(Self {
+            writer: Some(Arc::new(writer)),
+            ..self
+        })
     }
 
     /// The longest time that pins are kept after they were last seen: 60 days, the balance that
@@ -66,50 +143,82 @@ impl PinStore {
     }
 
     /// Notes at most `hosts` hosts, of which a sixteenth (at least one) under one domain, counted
-    /// by the last two labels of their names.
+    /// by the last two labels of their names. What was loaded stays, however much it is.
     #[must_use]
     pub fn capacity(mut self, hosts: usize) -> Self {
         self.capacity = hosts;
         self
     }
 
+    /// How long a mere refresh may wait until it is written: unless said, 60 seconds. Longer spares
+    /// the disk; after a crash, pins end by as much earlier. For all handles.
+    #[must_use]
+    pub fn refresh_delay(self, delay: Duration) -> Self {
+        if let Some(writer) = &self.writer {
+            writer.set_refresh_delay(delay);
+        }
+        self
+    }
+
+    /// Tells `callback` of each attempt to write that failed, from the thread that writes. For all
+    /// handles, in place of an earlier one. It must not keep a handle of the store, which would
+    /// then never end.
+    #[must_use]
+    pub fn on_error(self, callback: impl Fn(&StorageError) + Send + Sync + 'static) -> Self {
+        if let Some(writer) = &self.writer {
+            writer.set_on_error(Arc::new(callback));
+        }
+        self
+    }
+
     /// The entry that applies to `host` at `now`, and how.
     #[must_use]
     pub fn query(&self, host: &Host, now: UnixTime) -> Option<(HostMatch, Arc<KnownPinnedHost>)> {
-        let entries = self.entries.read();
-        if entries.is_empty() {
-            return None;
-        }
-        let mut matched = HostMatch::Congruent;
-        for name in host.and_superdomains() {
-            // D-01: an entry that is expired or lacks the flag is passed over, it blocks nothing.
-            if let Some(entry) = entries.get(name)
-                && !entry.is_expired(now)
-                && (matched == HostMatch::Congruent || entry.includes_subdomains)
-            {
-                return Some((matched, Arc::clone(entry)));
-            }
-            matched = HostMatch::Superdomain;
-        }
-        None
+        self.entries.read().query(host, now)
     }
 
     /// All entries, expired ones included, by name.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<KnownPinnedHost>> {
-        let mut list = self.entries.read().values().cloned().collect::<Vec<_>>();
-        list.sort_by(|one, other| one.host.cmp(&other.host));
-        list
+        self.entries.read().list()
     }
 
     /// Removes the entry kept under this very name, and returns it. Superdomains keep theirs.
     pub fn forget(&self, host: &Host) -> Option<Arc<KnownPinnedHost>> {
-        self.entries.write().remove(host)
+        self.remove(host, END_OF_TIME)
     }
 
     /// Removes every entry.
     pub fn clear(&self) {
-        self.entries.write().clear();
+        self.clear_since(UnixTime::since_unix_epoch(Duration::ZERO));
+    }
+
+    /// Removes every entry that was noted, or last refreshed, at `time` or later.
+    pub fn clear_since(&self, time: UnixTime) {
+        let mut entries = self.entries.write();
+        entries.take_if(|known| known.noted_at >= time);
+        // Also what another process stored meanwhile.
+        self.record(|| Change::ClearedSince(time), Urgency::Now);
+    }
+
+    /// Resolves once all changes made so far are durable, and has them written now.
+    ///
+    /// Its error is that of the first attempt; more follow.
+    pub fn durable(&self) -> Durable {
+        match &self.writer {
+            Some(writer) => writer.write_now(),
+            None => Durable::at_once(),
+        }
+    }
+
+    /// Blocks until all changes made so far are durable. In asynchronous code await
+    /// [`durable`](Self::durable) instead.
+    ///
+    /// # Errors
+    ///
+    /// When they could not be written. They are kept in memory, and it is tried again.
+    pub fn flush(&self) -> Result<(), StorageError> {
+        self.durable().wait()
     }
 
     /// Lets one header at a time change entries, so that what it was judged against still holds
@@ -126,33 +235,79 @@ impl PinStore {
     /// Adds the entry, or replaces the one under the same name as a whole.
     pub(crate) fn insert(&self, entry: KnownPinnedHost) -> Inserted {
         let now = entry.noted_at;
+        // Apart, since it looks at every entry: lookups go on meanwhile.
+        if !self
+            .entries
+            .read()
+            .domain_has_room(&entry.host, self.capacity, now)
+        {
+            return Inserted::DomainFull;
+        }
+        let entry = Arc::new(entry);
         let mut entries = self.entries.write();
-        let known = entries.get(&entry.host).map(|known| known.is_expired(now));
-        // An expired entry counts as none, or a domain could fill the store with short-lived ones
-        // and then renew them all.
-        if known != Some(false) {
-            let share = (self.capacity / DOMAIN_SHARE).max(1);
-            let domain = parent_domain(&entry.host);
-            let siblings = entries
-                .iter()
-                .filter(|(host, known)| parent_domain(host) == domain && !known.is_expired(now));
-            if siblings.count() >= share {
-                return Inserted::DomainFull;
+        let inserted = match entries.get(&entry.host) {
+            None => match entries.add(Arc::clone(&entry), self.capacity) {
+                Some(evicted) => {
+                    for known in evicted {
+                        self.record(|| removed(&known.host, known.noted_at), Urgency::Later);
+                    }
+                    Inserted::Added
+                }
+                None => return Inserted::StoreFull,
+            },
+            Some(known) => {
+                let inserted = match known.is_expired(now) {
+                    true => Inserted::Added,
+                    false if known.is_refreshed_by(&entry) => Inserted::Refreshed,
+                    false => Inserted::Changed,
+                };
+                entries.put(Arc::clone(&entry));
+                inserted
             }
+        };
+        let urgency = match inserted {
+            Inserted::Refreshed => Urgency::Later,
+            _ => Urgency::Now,
+        };
+        self.record(|| Change::Noted(entry), urgency);
+        inserted
+    }
+
+    /// Removes the entry kept under this very name. Where another process has noted one after
+    /// `noted_until`, that stays.
+    pub(crate) fn remove(
+        &self,
+        host: &Host,
+        noted_until: UnixTime,
+    ) -> Option<Arc<KnownPinnedHost>> {
+        let mut entries = self.entries.write();
+        let known = entries.remove(host);
+        // Also what another process stored meanwhile.
+        self.record(|| removed(host, noted_until), Urgency::Now);
+        known
+    }
+
+    /// D-20: what was noted more than a day from now was noted under a wrong clock, and is taken as
+    /// noted now, once after it was loaded.
+    pub(crate) fn mend_times(&self, now: UnixTime) {
+        // A device whose clock has lost its battery begins in 1970 or 2000; it is that clock which
+        // is wrong then, and pins rewritten to it would have expired once it is set.
+        if now.as_secs() < EARLIEST || !self.is_fresh.swap(false, Ordering::Relaxed) {
+            return;
         }
-        if known.is_none() {
-            // D-24: room is made of expired entries only, and only when it is needed.
-            if entries.len() >= self.capacity {
-                entries.retain(|_, known| !known.is_expired(now));
-            }
-            if entries.len() >= self.capacity {
-                return Inserted::StoreFull;
-            }
+        let tomorrow = seconds(now.as_secs().saturating_add(DAY));
+        let mut entries = self.entries.write();
+        for known in entries.take_if(|known| known.noted_at > tomorrow) {
+            let entry = Arc::new(known.as_noted_at(now));
+            entries.put(Arc::clone(&entry));
+            self.record(|| Change::Noted(entry), Urgency::Later);
         }
-        entries.insert(entry.host.clone(), Arc::new(entry));
-        match known {
-            Some(false) => Inserted::Replaced,
-            Some(true) | None => Inserted::Added,
+    }
+
+    /// While the entries are locked for writing.
+    fn record(&self, change: impl FnOnce() -> Change, urgency: Urgency) {
+        if let Some(writer) = &self.writer {
+            writer.record(change(), urgency);
         }
     }
 }
@@ -161,6 +316,7 @@ impl fmt::Debug for PinStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PinStore")
             .field("hosts", &self.entries.read().len())
+            .field("is_stored", &self.writer.is_some())
             .field("max_age_cap", &self.max_age_cap)
             .field("capacity", &self.capacity)
             .finish()
@@ -171,27 +327,28 @@ impl fmt::Debug for PinStore {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inserted {
     Added,
+    Changed,
     DomainFull,
-    Replaced,
+    /// The same once more, with a later expiry.
+    Refreshed,
     StoreFull,
 }
 
-/// The share of the store that one domain may fill: a sixteenth. So a hostile domain that answers
-/// under many names can't keep others from being noted.
-const DOMAIN_SHARE: usize = 16;
-
-/// The last two labels. Coarser than the registrable domain under suffixes such as `co.uk`, which
-/// then share; finer would need a list of public suffixes.
-fn parent_domain(host: &Host) -> &str {
-    let mut domain = host.as_str();
-    for name in host.and_superdomains() {
-        if !name.contains('.') {
-            break;
-        }
-        domain = name;
+fn removed(host: &Host, noted_until: UnixTime) -> Change {
+    Change::Removed {
+        host: host.clone(),
+        noted_until,
     }
-    domain
 }
+
+fn seconds(seconds: u64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+}
+
+const DAY: u64 = 24 * 60 * 60;
+/// 1 January 2023: before the first release, so a clock that says less is wrong.
+const EARLIEST: u64 = 1_672_531_200;
+const END_OF_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
 
 #[cfg(test)]
 mod tests {
@@ -261,7 +418,8 @@ mod tests {
         assert_eq!(store.insert(entry("a.com", false, 10)), Inserted::Added);
         assert_eq!(store.insert(entry("b.com", false, 10)), Inserted::Added);
         assert_eq!(store.insert(entry("c.com", false, 10)), Inserted::StoreFull);
-        assert_eq!(store.insert(entry("b.com", true, 10)), Inserted::Replaced);
+        assert_eq!(store.insert(entry("b.com", true, 10)), Inserted::Changed);
+        assert_eq!(store.insert(entry("b.com", true, 10)), Inserted::Refreshed);
         let late = KnownPinnedHost {
             noted_at: at(11),
             ..entry("c.com", false, 20)

@@ -5,17 +5,16 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::{CertificateError, OtherError};
 use rustls_pki_types::UnixTime;
-use spki::der::DateTime;
 
 use crate::anchors::AnchorOrigin;
 use crate::chain::ValidatedChain;
 use crate::fingerprint::SpkiFingerprint;
 use crate::host::Host;
 use crate::policy::{AppliedPolicy, PinSource, Standing};
+use crate::timestamp;
 
 /// A server whose chain is valid, but holds none of the keys pinned to its name.
 ///
@@ -180,7 +179,8 @@ impl Facts {
             f.write_str(" and its subdomains")?;
         }
         if let Some(expiry) = policy.expires_at {
-            write!(f, ", until {}", rfc3339(expiry))?;
+            let end = timestamp::print(expiry);
+            write!(f, ", until {}", end.as_deref().unwrap_or("the end of time"))?;
         }
         writeln!(f, ":")?;
         for pin in policy.pins.iter() {
@@ -222,11 +222,3 @@ impl fmt::Debug for PinViolation {
 }
 
 impl Error for PinViolation {}
-
-/// `2014-05-01T12:40:50Z`; what lies beyond the year 9999 is said in words.
-fn rfc3339(time: UnixTime) -> String {
-    match DateTime::from_unix_duration(Duration::from_secs(time.as_secs())) {
-        Ok(time) => time.to_string(),
-        Err(_) => "the end of time".to_owned(),
-    }
-}

@@ -1,0 +1,3 @@
+//! What noted pins cost.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Noted pins in a database of one's own.
+
+fn main() {}

@@ -1,0 +1,464 @@
+//! Batches in, one file out that is whole at every moment: [`FileStorage`].
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls_pki_types::UnixTime;
+
+use crate::format::{self, Contents, Damage, Fault};
+use crate::host::Host;
+use crate::policy::KnownPinnedHost;
+use crate::storage::{Batch, Recovered, Storage, StorageError, put_newer};
+use crate::timestamp;
+
+/// Noted pins in one file, rewritten as a whole with every commit.
+///
+/// Good for some thousand hosts: a commit takes time in proportion to their number.
+/// (`cargo bench --bench store` measures it, and from where a database behind [`Storage`] pays, as
+/// in `examples/own_storage.rs`.)
+///
+/// Processes may share a file. Each takes over what the others wrote when it is opened, and with
+/// its own next commit.
+///
+/// ```
+/// use pinhold::{FileStorage, PinStore};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("noted-pins.jsonl");
+/// let (store, trouble) = PinStore::open_or_recover(FileStorage::new(path));
+/// if let Some(error) = trouble {
+///     eprintln!("{error}");
+/// }
+/// # assert!(store.list().is_empty());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # How a commit is written
+///
+/// 1. `FILE.lock`, an empty file that stays, is locked (advisory, exclusive), for at most 2 s.
+/// 2. If the first line of `FILE` is not the one last read or written here, another process has
+///    written: the changes of the batch are applied to what it wrote. Else the store's snapshot is
+///    taken.
+/// 3. All entries go to a new `FILE.tmp`, which is synced.
+/// 4. `FILE.tmp` is renamed to `FILE`, and the folder synced.
+///
+/// So a crash or a power cut at any moment leaves the old file or the new one, and perhaps a
+/// `FILE.tmp`, which nobody reads and the next commit replaces. Reading needs no lock, and none is
+/// held between commits: iOS ends an application that is suspended while it holds one in a shared
+/// container. A directory, a symbolic link or a device in place of a file is refused.
+///
+/// # The format
+///
+/// JSON Lines in ASCII. Each line ends in one LF, the last one, too, and holds one object without
+/// any whitespace, whose members stand in this order (the second line is wrapped here):
+///
+/// ```text
+/// {"format":"pinhold","version":1,"entries":1,"digest":"HEX","sum":"HEX"}
+/// {"host":"a.example","pins":["sha256/BASE64","sha256/BASE64"],"include_subdomains":true,
+///  "report_uri":"https://r.example/","noted_at":"2026-11-23T04:16:53Z",
+///  "expires_at":"2027-01-22T04:16:53Z","sum":"HEX"}
+/// ```
+///
+/// - `HEX` stands for 32 lower-case hexadecimal digits: the first 16 bytes of a SHA-256.
+/// - `sum` comes last in every line; its SHA-256 is that of all bytes of the line before
+///   `,"sum":"`. It tells accidental damage and is no signature.
+/// - `entries` is the number of lines after the first, `digest` the SHA-256 of the digits of their
+///   sums, one after the other: no line is lost, added or moved unseen.
+/// - Entries are sorted by the bytes of `host`, a canonical name (A-labels in lower case, no
+///   trailing dot) that occurs once.
+/// - `pins` are distinct, at least one, sorted by the bytes of their digests; BASE64 is padded.
+/// - `report_uri` is an absolute URI without a fragment, or `null`.
+/// - Times are RFC 3339 in UTC with whole seconds; `expires_at` is the last second at which the
+///   pins hold. A time beyond the year 9999 is written as the last second of that year.
+/// - Nothing needs an escape, and a string with one is no entry.
+///
+/// Every version of the format begins with the members `format` and `version`, so that a newer file
+/// is told from a damaged one. Version 1 is the only one so far; `tests/formats` has files of it.
+///
+/// # Platforms
+///
+/// - Unix: the three files are created with mode 0600, `FILE` anew with every commit.
+/// - macOS and iOS: to sync means `F_FULLFSYNC`, which empties the drive's own cache, too.
+/// - iOS: keep the file in the application's container. A write that is under way when the
+///   application is suspended goes on later; to have it done, call
+///   [`flush`](crate::PinStore::flush) within a background task.
+/// - Android: keep it below `getNoBackupFilesDir()`, so that pins don't move to another device.
+///   Where Rust has no file locks for the system, commits go on without one, and one process only
+///   may write.
+/// - Windows: access is that of the folder. A folder can't be synced: the newest commit may be lost
+///   in a power cut, never the file. A virus scanner that holds the file open makes a commit fail;
+///   it is tried again.
+/// - Network file systems: as good as their renames and locks.
+#[derive(Debug)]
+pub struct FileStorage {
+    path: PathBuf,
+    /// The first line of the file as it was last read or written here.
+    seen: Option<Vec<u8>>,
+}
+
+impl FileStorage {
+    /// Keeps the entries in this file, which is created with the first commit. Its folder must
+    /// exist. A relative path means one from the present working directory.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self {
+            // Only an empty path has no absolute form, and that one can't be opened.
+            path: std::path::absolute(&path).unwrap_or(path),
+            seen: None,
+        }
+    }
+
+    /// The bytes that a file may have: 64 MiB, which is about 200,000 hosts with two pins. What is
+    /// longer was not meant to be one.
+    pub const MAX_LEN: u64 = 64 * 1024 * 1024;
+
+    /// Everything in the file, remembered as seen if it is sound; `None` if there is no file.
+    fn read(&mut self) -> Result<Option<Contents>, StorageError> {
+        let Some(len) = length(&self.path)? else {
+            self.seen = None;
+            return Ok(None);
+        };
+        let mut bytes = Vec::with_capacity(usize::try_from(len.min(Self::MAX_LEN)).unwrap_or(0));
+        File::open(&self.path)
+            .and_then(|file| file.take(Self::MAX_LEN).read_to_end(&mut bytes))
+            .map_err(io_error(&self.path))?;
+        let mut contents = Contents::read(&bytes);
+        if len > Self::MAX_LEN && !matches!(contents.fault, Some(Fault::NewerVersion(_))) {
+            let limit = Self::MAX_LEN;
+            contents.fault = Some(Fault::Damage(Damage::Oversized { len, limit }));
+        }
+        self.seen = match contents.fault {
+            Some(_) => None,
+            None => first_line(&mut &*bytes).ok(),
+        };
+        Ok(Some(contents))
+    }
+
+    /// Whether the file is the one last read or written here, or has gone.
+    fn is_unmoved(&self) -> Result<bool, StorageError> {
+        if length(&self.path)?.is_none() {
+            return Ok(true);
+        }
+        let line = File::open(&self.path).and_then(|file| first_line(&mut BufReader::new(file)));
+        let line = line.map_err(io_error(&self.path))?;
+        Ok(self.seen.as_ref() == Some(&line))
+    }
+
+    /// Replaces the file. The lock must be held.
+    fn write(&mut self, entries: &[Arc<KnownPinnedHost>]) -> Result<(), StorageError> {
+        let bytes = format::encode(entries);
+        if u64::try_from(bytes.len()).map_or(true, |len| len > Self::MAX_LEN) {
+            let error = "more than 64 MiB of noted pins, expected a database behind `Storage`";
+            return Err(io_error(&self.path)(io::Error::other(error)));
+        }
+        let temporary = self.beside(".tmp");
+        let written = create(&temporary).and_then(|mut file| {
+            file.write_all(&bytes)?;
+            file.sync_all()
+        });
+        let renamed = written
+            .map_err(io_error(&temporary))
+            .and_then(|()| fs::rename(&temporary, &self.path).map_err(io_error(&self.path)));
+        if renamed.is_err() {
+            // A full disk needs the room. What can't be removed, the next commit replaces.
+            let _ = fs::remove_file(&temporary);
+        }
+        renamed?;
+        self.seen = first_line(&mut &*bytes).ok();
+        sync(self.folder()).map_err(io_error(self.folder()))
+    }
+
+    /// Applies the batch to what another process wrote.
+    fn merge(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+        let contents = self.read()?.unwrap_or_default();
+        let readable = contents.entries.len();
+        let mut stored = by_host(contents.entries);
+        let damage = match contents.fault {
+            Some(Fault::Damage(damage)) => damage,
+            Some(Fault::NewerVersion(version)) => return Err(self.newer(version)),
+            None => {
+                batch.apply(&mut stored);
+                let stored = sorted(stored);
+                self.write(&stored)?;
+                return Ok(Some(stored.iter().map(|entry| (**entry).clone()).collect()));
+            }
+        };
+        // Damaged while the process runs: what the store knows makes it whole again.
+        for entry in batch.snapshot() {
+            put_newer(&mut stored, entry);
+        }
+        batch.apply(&mut stored);
+        let kept = self.replace_damaged(&sorted(stored))?;
+        // The store knows nothing of the saved entries yet, so the next commit merges again.
+        self.seen = None;
+        Err(self.damaged(damage, readable, Some(kept)))
+    }
+
+    /// Writes the entries in place of a damaged file, which is kept under the name returned.
+    fn replace_damaged(
+        &mut self,
+        entries: &[Arc<KnownPinnedHost>],
+    ) -> Result<PathBuf, StorageError> {
+        let kept = self.keep_damaged()?;
+        match self.write(entries) {
+            Ok(()) => Ok(kept),
+            Err(error) => {
+                // It is still there under its own name, and would be kept again next time.
+                let _ = fs::remove_file(&kept);
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps the damaged file under a dated name, in place of no other file.
+    fn keep_damaged(&self) -> Result<PathBuf, StorageError> {
+        let today = timestamp::print(UnixTime::now()).unwrap_or_default();
+        let today = today.replace(':', "");
+        for number in 1..=100 {
+            let suffix = match number {
+                1 => format!(".damaged-{today}"),
+                _ => format!(".damaged-{today}-{number}"),
+            };
+            let kept = self.beside(&suffix);
+            // A second name first, so that the entries are on disk at every moment.
+            let linked = fs::hard_link(&self.path, &kept).or_else(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Err(error),
+                // A file system without hard links.
+                _ => copy(&self.path, &kept),
+            });
+            match linked {
+                Ok(()) => return Ok(kept),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(io_error(&kept)(error)),
+            }
+        }
+        let error = io::Error::from(io::ErrorKind::AlreadyExists);
+        Err(io_error(&self.beside(".damaged-"))(error))
+    }
+
+    /// Saves the entries that verify and puts the damaged file aside.
+    fn mend(&mut self) -> Result<(Vec<KnownPinnedHost>, Option<StorageError>), StorageError> {
+        let _lock = self.lock()?;
+        let contents = self.read()?.unwrap_or_default();
+        let damage = match contents.fault {
+            // Another process was faster.
+            None => return Ok((contents.entries, None)),
+            Some(Fault::NewerVersion(version)) => return Err(self.newer(version)),
+            Some(Fault::Damage(damage)) => damage,
+        };
+        let readable = contents.entries.len();
+        let entries = sorted(by_host(contents.entries));
+        let kept = self.replace_damaged(&entries)?;
+        let error = self.damaged(damage, readable, Some(kept));
+        let entries = entries.iter().map(|entry| (**entry).clone()).collect();
+        Ok((entries, Some(error)))
+    }
+
+    /// Locks out other processes until the file is dropped.
+    fn lock(&self) -> Result<Option<File>, StorageError> {
+        let path = self.beside(".lock");
+        length(&path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let file = private(&mut options).open(&path).map_err(io_error(&path))?;
+        let begin = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(file)),
+                Err(TryLockError::WouldBlock) if begin.elapsed() < PATIENCE => {
+                    thread::sleep(PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => return Err(StorageError::Locked { lock: path }),
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                    return Ok(None);
+                }
+                Err(TryLockError::Error(error)) => return Err(io_error(&path)(error)),
+            }
+        }
+    }
+
+    /// The entries of the file that verify.
+    fn readable(&mut self) -> Vec<KnownPinnedHost> {
+        let contents = self.read().ok().flatten().unwrap_or_default();
+        contents.entries
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
+    /// The path with something appended to the file's name.
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut path = OsString::from(&self.path);
+        path.push(suffix);
+        path.into()
+    }
+
+    fn damaged(&self, damage: Damage, readable: usize, moved_to: Option<PathBuf>) -> StorageError {
+        StorageError::Damaged {
+            file: self.path.clone(),
+            damage,
+            readable,
+            moved_to,
+        }
+    }
+
+    fn newer(&self, version: u64) -> StorageError {
+        StorageError::NewerVersion {
+            file: self.path.clone(),
+            version,
+        }
+    }
+}
+
+impl Storage for FileStorage {
+    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+        let Some(contents) = self.read()? else {
+            // A mistaken path is told now, not when the first pin can't be written.
+            return match fs::metadata(self.folder()) {
+                Ok(folder) if folder.is_dir() => Ok(Vec::new()),
+                Ok(_) => Err(io_error(self.folder())(io::ErrorKind::NotADirectory.into())),
+                Err(error) => Err(io_error(self.folder())(error)),
+            };
+        };
+        let readable = contents.entries.len();
+        match contents.fault {
+            None => Ok(contents.entries),
+            Some(Fault::Damage(damage)) => Err(self.damaged(damage, readable, None)),
+            Some(Fault::NewerVersion(version)) => Err(self.newer(version)),
+        }
+    }
+
+    fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+        let _lock = self.lock()?;
+        if self.is_unmoved()? {
+            self.write(&batch.snapshot())?;
+            return Ok(None);
+        }
+        self.merge(batch)
+    }
+
+    fn recover(&mut self, error: StorageError) -> (Recovered, StorageError) {
+        match error {
+            StorageError::Damaged { .. } => match self.mend() {
+                Ok((entries, mended)) => (Recovered::Stored(entries), mended.unwrap_or(error)),
+                // The folder can't be written to, say. What verifies holds all the same, and the
+                // first commit that succeeds puts the damaged file aside.
+                Err(_) => (Recovered::Stored(self.readable()), error),
+            },
+            // It may hold pins that this version can read, but is not this version's to write.
+            StorageError::NewerVersion { .. } => (Recovered::InMemory(self.readable()), error),
+            _ => (Recovered::InMemory(Vec::new()), error),
+        }
+    }
+}
+
+/// The length of a regular file; `None` if there is nothing of that name.
+fn length(path: &Path) -> Result<Option<u64>, StorageError> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error(path)(error)),
+    };
+    let found = match metadata.file_type() {
+        kind if kind.is_file() => return Ok(Some(metadata.len())),
+        kind if kind.is_dir() => "a directory",
+        // Whoever may write to the folder could else have any file of this user's overwritten.
+        kind if kind.is_symlink() => "a symbolic link",
+        _ => "a device, a pipe or a socket",
+    };
+    Err(StorageError::NotAFile {
+        path: path.to_owned(),
+        found,
+    })
+}
+
+/// The bytes up to the first LF, or those that a first line may have.
+fn first_line(file: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    file.take(MAX_FIRST_LINE).read_until(b'\n', &mut line)?;
+    Ok(line)
+}
+
+/// A new file that only this user may read, instead of whatever is left of an earlier commit.
+fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // Never through a symbolic link that somebody puts there meanwhile.
+    private(OpenOptions::new().write(true).create_new(true)).open(path)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut to = private(OpenOptions::new().write(true).create_new(true)).open(to)?;
+    io::copy(&mut File::open(from)?, &mut to)?;
+    to.sync_all()
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600)
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+/// Makes a rename in this folder durable, where the system can.
+#[cfg(unix)]
+fn sync(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
+        synced => synced,
+    }
+}
+
+#[cfg(not(unix))]
+fn sync(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Of two entries of one host the one noted later.
+fn by_host(entries: Vec<KnownPinnedHost>) -> HashMap<Host, Arc<KnownPinnedHost>> {
+    let mut map = HashMap::with_capacity(entries.len());
+    for entry in entries {
+        put_newer(&mut map, Arc::new(entry));
+    }
+    map
+}
+
+fn sorted(entries: HashMap<Host, Arc<KnownPinnedHost>>) -> Vec<Arc<KnownPinnedHost>> {
+    let mut entries = entries.into_values().collect::<Vec<_>>();
+    entries.sort_unstable_by(|one, other| one.host.cmp(&other.host));
+    entries
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StorageError {
+    let path = path.to_owned();
+    |error| StorageError::Io {
+        path,
+        error: Arc::new(error),
+    }
+}
+
+/// How long another process may hold the lock; the largest file is written in a second.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two attempts to lock.
+const PAUSE: Duration = Duration::from_millis(2);
+/// Version 1 has about 130 bytes.
+const MAX_FIRST_LINE: u64 = 4096;

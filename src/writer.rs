@@ -1,0 +1,436 @@
+//! Changes in, commits out: one thread that keeps a [`Storage`] up with the entries in memory.
+//!
+//! Changes gather while a commit is under way, so that many of them make one. What can wait does,
+//! for the delay of refreshes. A commit that failed is tried again, with its changes, after a pause
+//! that doubles.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use rustls_pki_types::UnixTime;
+
+use crate::entries::Entries;
+use crate::host::Host;
+use crate::policy::KnownPinnedHost;
+use crate::storage::{Batch, Change, Storage, StorageError};
+
+/// The hands of a store on its thread; when dropped, what is left is written.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+}
+
+/// Whether a change may be lost by a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// It may be, for as long as refreshes are delayed.
+    Later,
+    Now,
+}
+
+type Callback = Arc<dyn Fn(&StorageError) + Send + Sync>;
+
+struct Shared {
+    state: Mutex<State>,
+    /// Tells the thread of work, and others that it has settled some.
+    turned: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    pending: Pending,
+    /// Counts changes and requests to write.
+    ticket: u64,
+    /// Everything up to this ticket is durable.
+    written: u64,
+    /// An attempt that included this ticket has failed.
+    failed: u64,
+    error: Option<StorageError>,
+    /// When to write; `None` while there is nothing to do.
+    due: Option<Instant>,
+    refresh_delay: Option<Duration>,
+    on_error: Option<Callback>,
+    waiting: Vec<Waker>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Running,
+    /// The last handle is gone: one more attempt.
+    Closing,
+    Ended,
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(crate) fn start(
+        storage: impl Storage,
+        entries: Arc<RwLock<Entries>>,
+    ) -> Result<Self, StorageError> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            turned: Condvar::new(),
+        });
+        let thread = Thread {
+            shared: Arc::clone(&shared),
+            storage,
+            entries,
+            pause: FIRST_PAUSE,
+        };
+        thread::Builder::new()
+            .name("pinhold-writer".to_owned())
+            .spawn(|| thread.run())
+            .map_err(|error| StorageError::Thread(Arc::new(error)))?;
+        Ok(Self { shared })
+    }
+
+    /// Takes in a change. Call it while the entries are locked for writing, so that changes come
+    /// in the order in which they were made.
+    pub(crate) fn record(&self, change: Change, urgency: Urgency) {
+        let mut state = self.shared.state.lock();
+        state.pending.record(change);
+        let delay = match urgency {
+            Urgency::Later => state.refresh_delay.unwrap_or(REFRESH_DELAY),
+            Urgency::Now => Duration::ZERO,
+        };
+        // A delay beyond what the clock can count never ends.
+        if let Some(due) = Instant::now().checked_add(delay) {
+            state.due = Some(state.due.map_or(due, |known| known.min(due)));
+            self.shared.turned.notify_all();
+        }
+        state.ticket += 1;
+    }
+
+    /// Has everything written that was recorded so far.
+    pub(crate) fn write_now(&self) -> Durable {
+        let mut state = self.shared.state.lock();
+        state.ticket += 1;
+        state.due = Some(Instant::now());
+        self.shared.turned.notify_all();
+        Durable(Some(Waiting {
+            ticket: state.ticket,
+            shared: Arc::clone(&self.shared),
+        }))
+    }
+
+    pub(crate) fn set_refresh_delay(&self, delay: Duration) {
+        self.shared.state.lock().refresh_delay = Some(delay);
+    }
+
+    pub(crate) fn set_on_error(&self, callback: Callback) {
+        self.shared.state.lock().on_error = Some(callback);
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        if state.phase == Phase::Running {
+            state.phase = Phase::Closing;
+        }
+        self.shared.turned.notify_all();
+        let until = Instant::now() + CLOSING_PATIENCE;
+        while state.phase != Phase::Ended {
+            if self.shared.turned.wait_until(&mut state, until).timed_out() {
+                event!(WARN, "the last changes of noted pins may not be stored");
+                break;
+            }
+        }
+    }
+}
+
+/// Resolves once all changes made before it was asked for are durable. Needs no runtime; dropped,
+/// it changes nothing.
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(async {
+/// use pinhold::PinStore;
+///
+/// let store = PinStore::in_memory();
+/// store.clear();
+/// store.durable().await?; // at once: nothing outlives this store
+/// # Ok::<(), pinhold::StorageError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Durable(Option<Waiting>);
+
+impl Durable {
+    /// Of a store in memory: nothing to wait for.
+    pub(crate) fn at_once() -> Self {
+        Self(None)
+    }
+
+    /// Blocks the thread until it is resolved.
+    pub(crate) fn wait(self) -> Result<(), StorageError> {
+        let Some(waiting) = self.0 else {
+            return Ok(());
+        };
+        let mut state = waiting.shared.state.lock();
+        loop {
+            match state.settled(waiting.ticket) {
+                Some(settled) => return settled,
+                None => waiting.shared.turned.wait(&mut state),
+            }
+        }
+    }
+}
+
+impl Future for Durable {
+    type Output = Result<(), StorageError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(waiting) = &self.0 else {
+            return Poll::Ready(Ok(()));
+        };
+        let mut state = waiting.shared.state.lock();
+        if let Some(settled) = state.settled(waiting.ticket) {
+            return Poll::Ready(settled);
+        }
+        if !state
+            .waiting
+            .iter()
+            .any(|waker| waker.will_wake(cx.waker()))
+        {
+            state.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+struct Waiting {
+    shared: Arc<Shared>,
+    ticket: u64,
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting")
+            .field("ticket", &self.ticket)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// What became of a ticket, if that is known.
+    fn settled(&self, ticket: u64) -> Option<Result<(), StorageError>> {
+        if self.written >= ticket {
+            return Some(Ok(()));
+        }
+        match &self.error {
+            Some(error) if self.failed >= ticket || self.phase == Phase::Ended => {
+                Some(Err(error.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the thread has something to do.
+    fn is_due(&self, now: Instant) -> bool {
+        self.phase == Phase::Closing || self.due.is_some_and(|due| due <= now)
+    }
+}
+
+/// The changes since the last commit, at most one of each host.
+#[derive(Default)]
+struct Pending {
+    cleared_since: Option<UnixTime>,
+    changes: HashMap<Host, Change>,
+}
+
+impl Pending {
+    fn record(&mut self, change: Change) {
+        match &change {
+            Change::ClearedSince(time) => {
+                self.changes.retain(|_, change| !is_cleared(change, *time));
+                let earlier = self.cleared_since.map_or(*time, |known| known.min(*time));
+                self.cleared_since = Some(earlier);
+            }
+            Change::Noted(entry) => drop(self.changes.insert(entry.host.clone(), change)),
+            Change::Removed { host, .. } => drop(self.changes.insert(host.clone(), change)),
+        }
+    }
+
+    /// Takes back what could not be written; newer changes go before it.
+    fn put_back(&mut self, changes: Vec<Change>) {
+        let mut older = Self::default();
+        changes.into_iter().for_each(|change| older.record(change));
+        let newer = std::mem::replace(self, older);
+        newer
+            .into_changes()
+            .into_iter()
+            .for_each(|change| self.record(change));
+    }
+
+    /// In the order in which a batch has them.
+    fn into_changes(self) -> Vec<Change> {
+        let cleared = self.cleared_since.map(Change::ClearedSince);
+        cleared
+            .into_iter()
+            .chain(self.changes.into_values())
+            .collect()
+    }
+
+    /// Whether a stored entry of this host is out of date.
+    fn concerns(&self, entry: &KnownPinnedHost) -> bool {
+        self.changes.contains_key(&entry.host)
+            || self
+                .cleared_since
+                .is_some_and(|time| entry.noted_at >= time)
+    }
+}
+
+fn is_cleared(change: &Change, since: UnixTime) -> bool {
+    matches!(change, Change::Noted(entry) if entry.noted_at >= since)
+}
+
+/// What the thread owns.
+struct Thread<S> {
+    shared: Arc<Shared>,
+    storage: S,
+    entries: Arc<RwLock<Entries>>,
+    /// Before the next attempt, should this one fail.
+    pause: Duration,
+}
+
+impl<S: Storage> Thread<S> {
+    fn run(mut self) {
+        loop {
+            let mut state = self.shared.state.lock();
+            while !state.is_due(Instant::now()) {
+                match state.due {
+                    Some(due) => drop(self.shared.turned.wait_until(&mut state, due)),
+                    None => self.shared.turned.wait(&mut state),
+                }
+            }
+            state.due = None;
+            let is_last = state.phase == Phase::Closing;
+            let ticket = state.ticket;
+            let changes = std::mem::take(&mut state.pending).into_changes();
+            drop(state);
+            let result = match changes.is_empty() {
+                true => Ok(()),
+                false => self.commit(&changes),
+            };
+            self.settle(ticket, changes, result);
+            if is_last {
+                self.end();
+                return;
+            }
+        }
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StorageError> {
+        let entries = Arc::clone(&self.entries);
+        let snapshot = move || entries.read().list();
+        let batch = Batch::new(changes, &snapshot);
+        let storage = &mut self.storage;
+        // The storage may be the application's; its panic must not end the writing for good.
+        let stored = catch_unwind(AssertUnwindSafe(|| storage.commit(&batch)))
+            .map_err(|_| StorageError::Panicked)??;
+        if let Some(stored) = stored {
+            self.take_over(stored);
+        }
+        Ok(())
+    }
+
+    /// Makes what is stored the truth, but for what has changed since.
+    fn take_over(&self, stored: Vec<KnownPinnedHost>) {
+        let mut entries = self.entries.write();
+        let state = self.shared.state.lock();
+        let stored = stored
+            .into_iter()
+            .filter(|entry| !state.pending.concerns(entry));
+        let changed = entries
+            .iter()
+            .filter(|entry| state.pending.changes.contains_key(&entry.host));
+        *entries = stored.map(Arc::new).chain(changed.cloned()).collect();
+    }
+
+    fn settle(&mut self, ticket: u64, changes: Vec<Change>, result: Result<(), StorageError>) {
+        // Entries before state, as everywhere.
+        let entries = self.entries.read();
+        let mut state = self.shared.state.lock();
+        let mut told = None;
+        match result {
+            Ok(()) => {
+                state.written = ticket;
+                state.error = None;
+                self.pause = FIRST_PAUSE;
+            }
+            Err(error) => {
+                state.pending.put_back(changes);
+                // Else hosts that come and go while the disk is full would fill the memory.
+                if state.pending.changes.len() > entries.len() + MAX_REMOVED {
+                    state.pending = everything(&entries);
+                }
+                state.failed = ticket;
+                state.error = Some(error.clone());
+                let retry = Instant::now() + self.pause;
+                state.due = Some(state.due.map_or(retry, |due| due.min(retry)));
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                told = Some((error, state.on_error.clone()));
+            }
+        }
+        drop(entries);
+        self.shared.release(state);
+        if let Some((error, callback)) = told {
+            event!(WARN, %error, "noted pins can't be stored");
+            if let Some(callback) = callback {
+                // Ours to survive, theirs to mend: the panic hook has told.
+                let _ = catch_unwind(AssertUnwindSafe(|| callback(&error)));
+            }
+        }
+    }
+
+    fn end(&self) {
+        let mut state = self.shared.state.lock();
+        state.phase = Phase::Ended;
+        self.shared.release(state);
+    }
+}
+
+impl Shared {
+    /// Wakes all who wait for something to be settled.
+    fn release(&self, mut state: MutexGuard<'_, State>) {
+        let waiting = std::mem::take(&mut state.waiting);
+        self.turned.notify_all();
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The changes that make a storage of anything be these entries.
+fn everything(entries: &Entries) -> Pending {
+    let noted = entries
+        .iter()
+        .map(|entry| (entry.host.clone(), Change::Noted(Arc::clone(entry))));
+    Pending {
+        cleared_since: Some(UnixTime::since_unix_epoch(Duration::ZERO)),
+        changes: noted.collect(),
+    }
+}
+
+/// How long a mere refresh may wait: pins live for days, and a refresh lost costs a minute of them.
+const REFRESH_DELAY: Duration = Duration::from_secs(60);
+/// How long the last handle waits for the last commit, which takes milliseconds on a disk that
+/// works.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
+/// After the first failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// A full disk is looked at once a minute.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How many removals are remembered while nothing can be written.
+const MAX_REMOVED: usize = 4096;
