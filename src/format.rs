@@ -2,6 +2,7 @@
 //!
 //! The format is described byte for byte at [`FileStorage`](crate::FileStorage#the-format).
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,18 +20,7 @@ pub(crate) fn encode(entries: &[Arc<KnownPinnedHost>]) -> Vec<u8> {
     let mut lines = Vec::with_capacity(entries.len() * TYPICAL_LINE);
     let mut sums = String::with_capacity(entries.len() * SUM_LEN);
     for entry in entries {
-        let pins = entry.pins.iter().map(ToString::to_string);
-        let pins = pins.collect::<Vec<_>>();
-        let line = Line {
-            host: entry.host.as_str(),
-            pins: pins.iter().map(String::as_str).collect(),
-            include_subdomains: entry.includes_subdomains,
-            report_uri: entry.report_uri.as_ref().map(ReportUri::as_str),
-            noted_at: &time(entry.noted_at),
-            expires_at: &time(entry.expires_at),
-            _sum: "",
-        };
-        sums.push_str(&write_line(&mut lines, &line));
+        sums.push_str(&write_entry(&mut lines, entry));
     }
     let mut file = Vec::with_capacity(lines.len() + TYPICAL_LINE);
     let header = Header {
@@ -44,6 +34,52 @@ pub(crate) fn encode(entries: &[Arc<KnownPinnedHost>]) -> Vec<u8> {
     file.append(&mut lines);
     file
 }
+
+impl KnownPinnedHost {
+    /// The entry as one JSON object with a checksum, for a [`Storage`](crate::Storage) that keeps
+    /// text: a line of a [`FileStorage`](crate::FileStorage#the-format) without its end.
+    ///
+    /// ```
+    /// use pinhold::KnownPinnedHost;
+    ///
+    /// let line = include_str!("../tests/formats/v1.jsonl").lines().nth(1).unwrap();
+    /// let entry = KnownPinnedHost::from_json(line)?;
+    /// assert_eq!(entry.host.as_str(), "api.example.com");
+    /// assert_eq!(entry.to_json(), line);
+    /// # Ok::<(), pinhold::EntryError>(())
+    /// ```
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut line = Vec::with_capacity(TYPICAL_LINE);
+        write_entry(&mut line, self);
+        line.pop();
+        // The writer of JSON writes UTF-8 only.
+        String::from_utf8(line).unwrap_or_default()
+    }
+
+    /// Reads what [`to_json`](Self::to_json) wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError`] if the text fails its checksum or is no entry.
+    pub fn from_json(text: &str) -> Result<Self, EntryError> {
+        let entry = read_entry(text.as_bytes());
+        entry.map(|(entry, _)| entry).ok_or(EntryError)
+    }
+}
+
+/// A text that is no entry, or no longer the one that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EntryError;
+
+impl fmt::Display for EntryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the text fails its checksum, expected an entry as `to_json` wrote it")
+    }
+}
+
+impl Error for EntryError {}
 
 /// Everything that can be read of a file, and what is wrong with it.
 #[derive(Default)]
@@ -145,6 +181,22 @@ fn read_entry(line: &[u8]) -> Option<(KnownPinnedHost, &str)> {
         expires_at: timestamp::parse(line.expires_at)?,
     };
     Some((entry, sum))
+}
+
+/// Appends the entry as a line, and returns its sum.
+fn write_entry(file: &mut Vec<u8>, entry: &KnownPinnedHost) -> String {
+    let pins = entry.pins.iter().map(ToString::to_string);
+    let pins = pins.collect::<Vec<_>>();
+    let line = Line {
+        host: entry.host.as_str(),
+        pins: pins.iter().map(String::as_str).collect(),
+        include_subdomains: entry.includes_subdomains,
+        report_uri: entry.report_uri.as_ref().map(ReportUri::as_str),
+        noted_at: &time(entry.noted_at),
+        expires_at: &time(entry.expires_at),
+        _sum: "",
+    };
+    write_line(file, &line)
 }
 
 /// Appends the object as a line that ends in its sum, and returns the sum.
@@ -258,3 +310,250 @@ const SUM_LEN: usize = 32;
 const END_LEN: usize = SUM.len() + SUM_LEN + 2;
 /// Bytes of an entry with two pins, for the buffers' first size only.
 const TYPICAL_LINE: usize = 320;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    fn entry(host: &str, pins: &[u8], noted_at: u64, expires_at: u64) -> KnownPinnedHost {
+        let pins = pins
+            .iter()
+            .map(|pin| SpkiFingerprint::from_digest([*pin; 32]));
+        KnownPinnedHost {
+            host: Host::parse(host).unwrap(),
+            pins: PinSet::new(pins).unwrap(),
+            includes_subdomains: false,
+            report_uri: None,
+            noted_at: at(noted_at),
+            expires_at: at(expires_at),
+        }
+    }
+
+    /// The entries of `tests/formats/v1.jsonl`.
+    fn golden() -> Vec<Arc<KnownPinnedHost>> {
+        let api = KnownPinnedHost {
+            includes_subdomains: true,
+            report_uri: Some(ReportUri::parse("https://r.example/pins?a=%22b").unwrap()),
+            ..entry("api.example.com", &[0xff, 1], 1_700_000_000, 1_705_184_000)
+        };
+        let idn = entry("xn--bcher-kva.example", &[2], 0, u64::MAX);
+        vec![Arc::new(api), Arc::new(idn)]
+    }
+
+    const GOLDEN: &[u8] = include_bytes!("../tests/formats/v1.jsonl");
+
+    fn read(bytes: &[u8]) -> (Vec<KnownPinnedHost>, Option<Fault>) {
+        let contents = Contents::read(bytes);
+        (contents.entries, contents.fault)
+    }
+
+    fn replaced(from: &str, to: &str) -> Vec<u8> {
+        let text = str::from_utf8(GOLDEN).unwrap();
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1).into_bytes()
+    }
+
+    /// Its sums were computed by another program, from the description alone.
+    #[test]
+    fn version_1_is_written_and_read_byte_for_byte() {
+        assert_eq!(encode(&golden()), GOLDEN);
+        let (entries, fault) = read(GOLDEN);
+        assert_eq!(fault, None);
+        assert_eq!(entries.first(), Some(&*golden()[0]));
+        let end_of_9999 = at(253_402_300_799);
+        assert_eq!(entries.last().unwrap().expires_at, end_of_9999);
+    }
+
+    #[test]
+    fn a_file_without_entries_is_a_first_line() {
+        let bytes = encode(&[]);
+        assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(read(&bytes), (vec![], None));
+    }
+
+    #[test]
+    fn no_part_of_a_file_is_a_file() {
+        for len in 0..GOLDEN.len() {
+            let (entries, fault) = read(&GOLDEN[..len]);
+            let ends = GOLDEN[..len].iter().filter(|byte| **byte == b'\n').count();
+            // Whole lines are saved.
+            assert_eq!(entries.len(), ends.saturating_sub(1), "{len}");
+            let expected = match (len, ends) {
+                (0, _) => Damage::Empty,
+                (..20, 0) => Damage::Foreign,
+                (_, 0) => Damage::FirstLine,
+                _ => Damage::Cut,
+            };
+            assert_eq!(fault, Some(Fault::Damage(expected)), "{len}");
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_goes_unseen() {
+        let (whole, _) = read(GOLDEN);
+        for at in 0..GOLDEN.len() * 8 {
+            let mut bytes = GOLDEN.to_vec();
+            bytes[at / 8] ^= 1 << (at % 8);
+            let (entries, fault) = read(&bytes);
+            assert!(fault.is_some(), "bit {at}");
+            assert!(
+                entries.iter().all(|entry| whole.contains(entry)),
+                "bit {at}"
+            );
+            // Without its end a line spoils the next one.
+            let spoilt = 1 + usize::from(GOLDEN[at / 8] == b'\n');
+            assert!(entries.len() + spoilt >= whole.len(), "bit {at}");
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let text = str::from_utf8(GOLDEN).unwrap();
+        let mut lines = text.split_inclusive('\n').collect::<Vec<_>>();
+        lines.swap(1, 2);
+        let swapped = lines.concat();
+        let doubled = [lines[0], lines[2], lines[2]].concat();
+        let one_less = [lines[0], lines[1]].concat();
+        let without_first = [lines[2], lines[1]].concat();
+        for (bytes, damage, readable) in [
+            (b"".to_vec(), Damage::Empty, 0),
+            (b"\n".to_vec(), Damage::Foreign, 0),
+            (b"\0\0\0\0".to_vec(), Damage::Foreign, 0),
+            (
+                b"-----BEGIN CERTIFICATE-----\n".to_vec(),
+                Damage::Foreign,
+                0,
+            ),
+            (b"{}\n".to_vec(), Damage::Foreign, 0),
+            (swapped.into_bytes(), Damage::Line(3), 2),
+            (doubled.into_bytes(), Damage::Line(3), 2),
+            (one_less.into_bytes(), Damage::Cut, 1),
+            (without_first.into_bytes(), Damage::FirstLine, 1),
+            ([GOLDEN, b"\n"].concat(), Damage::Line(4), 2),
+            ([GOLDEN, b"x"].concat(), Damage::Cut, 2),
+            (replaced("\n", "\r\n"), Damage::FirstLine, 2),
+            (replaced("api", "apj"), Damage::Line(2), 1),
+            (replaced("api", "ap"), Damage::Line(2), 1),
+            (replaced("null", "null "), Damage::Line(3), 1),
+            (
+                replaced("\"version\":1", "\"version\":0"),
+                Damage::FirstLine,
+                2,
+            ),
+            (
+                replaced("\"entries\":2", "\"entries\":1"),
+                Damage::FirstLine,
+                2,
+            ),
+        ] {
+            let (entries, fault) = read(&bytes);
+            let shown = String::from_utf8_lossy(&bytes);
+            assert_eq!(fault, Some(Fault::Damage(damage)), "{shown}");
+            assert_eq!(entries.len(), readable, "{shown}");
+        }
+    }
+
+    #[test]
+    fn lines_of_two_files_are_told_apart() {
+        let other = encode(&[
+            Arc::new(entry("api.example.com", &[1], 0, 1)),
+            golden()[1].clone(),
+        ]);
+        let header = GOLDEN.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let other_header = other.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let (entries, fault) = read(&[&GOLDEN[..header], &other[other_header..]].concat());
+        assert_eq!(fault, Some(Fault::Damage(Damage::Mixed)));
+        assert_eq!(entries.len(), 2);
+    }
+
+    /// Whatever else has changed in it, and whether or not its sums are ours.
+    #[test]
+    fn a_newer_version_is_no_damage() {
+        for header in [
+            r#"{"format":"pinhold","version":2,"kept":"elsewhere"}"#,
+            r#"{"format":"pinhold","version":18446744073709551615}"#,
+        ] {
+            let bytes = [header.as_bytes(), b"\nanything at all"].concat();
+            assert!(
+                matches!(read(&bytes).1, Some(Fault::NewerVersion(2..))),
+                "{header}"
+            );
+        }
+        let (entries, fault) = read(&replaced("\"version\":1", "\"version\":2"));
+        assert_eq!(fault, Some(Fault::NewerVersion(2)));
+        assert_eq!(entries.len(), 2, "what can be read is pinned all the same");
+    }
+
+    /// A line whose sum is right, and still no entry.
+    #[test]
+    fn a_right_sum_makes_no_entry() {
+        for (from, to) in [
+            ("api.example.com", "API.example.com"),
+            ("api.example.com", "api.example.com."),
+            ("api.example.com", "192.0.2.1"),
+            ("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", "AQEB"),
+            ("true", "1"),
+            ("https://r.example/", "/"),
+            ("2023-11-14T22:13:20Z", "2023-11-14"),
+            ("\"include", "\"more\":1,\"include"),
+        ] {
+            let json = golden()[0].to_json();
+            let text = json
+                .rsplit_once(",\"sum\"")
+                .unwrap()
+                .0
+                .replacen(from, to, 1);
+            let sum = hex(text.as_bytes());
+            let line = format!("{text},\"sum\":\"{sum}\"}}");
+            assert_eq!(KnownPinnedHost::from_json(&line), Err(EntryError), "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(
+            entries in proptest::collection::btree_map(
+                "[a-z]{1,8}\\.(example|test)",
+                (
+                    proptest::collection::btree_set(any::<u8>(), 1..5),
+                    any::<bool>(),
+                    proptest::option::of("https?://[a-z]{1,9}/[a-z0-9?&=%41]{0,9}"),
+                    0_u64..253_402_300_800,
+                    0_u64..253_402_300_800,
+                ),
+                0..6,
+            ),
+        ) {
+            let entries = entries.into_iter().map(|(host, (pins, subdomains, uri, noted, end))| {
+                let pins = pins.into_iter().collect::<Vec<_>>();
+                KnownPinnedHost {
+                    includes_subdomains: subdomains,
+                    report_uri: uri.and_then(|uri| ReportUri::parse(&uri).ok()),
+                    ..entry(&host, &pins, noted, end)
+                }
+            });
+            let entries = entries.map(Arc::new).collect::<Vec<_>>();
+            let contents = Contents::read(&encode(&entries));
+            prop_assert_eq!(contents.fault, None);
+            prop_assert!(contents.entries.iter().eq(entries.iter().map(|entry| &**entry)));
+            for entry in &entries {
+                let restored = KnownPinnedHost::from_json(&entry.to_json());
+                prop_assert_eq!(restored.as_ref(), Ok(&**entry));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let contents = Contents::read(&bytes);
+            prop_assert!(contents.fault.is_some());
+        }
+    }
+}

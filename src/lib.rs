@@ -120,7 +120,7 @@ pub use crate::connector::{
 };
 pub use crate::file_storage::FileStorage;
 pub use crate::fingerprint::{ParseFingerprintError, SpkiFingerprint};
-pub use crate::format::Damage;
+pub use crate::format::{Damage, EntryError};
 pub use crate::header::{HeaderError, HeaderSyntax, PinHeader};
 pub use crate::host::{Host, HostError};
 #[cfg(feature = "hyper")]

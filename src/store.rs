@@ -98,8 +98,8 @@ impl PinStore {
                 (Recovered::Stored(entries), error) => (entries, Some(error)),
             },
         };
-        if let Some(error) = &trouble {
-            event!(WARN, %error, "noted pins were damaged");
+        if let Some(_error) = &trouble {
+            event!(WARN, error = %_error, "noted pins were damaged");
         }
         let store = Self::holding(entries);
         match store.clone().writing_to(storage) {
