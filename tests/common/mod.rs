@@ -16,6 +16,8 @@
 pub mod cli;
 pub mod header;
 #[cfg(feature = "hyper")]
+pub mod noted;
+#[cfg(feature = "hyper")]
 pub mod peers;
 pub mod pki;
 #[cfg(feature = "hyper")]
@@ -36,6 +38,9 @@ use rustls::time_provider::TimeProvider;
 
 /// 14 November 2023, some time within the validity of every certificate of `pki`.
 pub const NOW: u64 = 1_700_000_000;
+
+/// How long a test waits for what must happen; a busy machine takes its time.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const DAY: u64 = 24 * 60 * 60;
 

@@ -9,7 +9,7 @@ use std::process::{self, Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +18,7 @@ use rcgen::KeyPair;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::PATIENCE;
 use super::pki::{Ca, Leaf};
 
 /// Where a program is, or `None`, said aloud, where it is missing. With `PINHOLD_REQUIRE_PEERS=1`
@@ -309,6 +310,3 @@ fn forward(output: impl Read + Send + 'static, lines: Sender<String>) {
         }
     });
 }
-
-/// Python on a busy machine takes its time.
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,493 @@
+//! What becomes of noted pins when their file is damaged, foreign, newer, or no file at all, and
+//! when other processes write it. Static pins hold in every case.
+#![cfg(feature = "hyper")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+
+use common::noted::{Hosts, folder, listing, numbered, pinning};
+use common::{Clock, NOW, PATIENCE, now, pinned_to};
+use pinhold::{Damage, Decision, FileStorage, Noted, PinStore, Pinning, Storage, StorageError};
+use tempfile::TempDir;
+
+/// A file in which `a.example` to `c.example` are noted.
+struct Scene {
+    hosts: Hosts,
+    folder: TempDir,
+    file: PathBuf,
+    bytes: Vec<u8>,
+}
+
+fn scene() -> Scene {
+    let folder = folder();
+    let file = folder.path().join("pins.jsonl");
+    let hosts = Hosts::blocking(&["a.example", "b.example", "c.example"]);
+    let store = open(&file).unwrap();
+    for index in 0..3 {
+        let value = hosts.value(numbered(0), "max-age=1000; includeSubDomains");
+        assert_eq!(
+            hosts.note(&pinning(&store), index, &value, NOW),
+            Noted::Added
+        );
+    }
+    store.flush().unwrap();
+    let bytes = fs::read(&file).unwrap();
+    Scene {
+        hosts,
+        folder,
+        file,
+        bytes,
+    }
+}
+
+fn open(file: &Path) -> Result<PinStore, StorageError> {
+    PinStore::open(FileStorage::new(file))
+}
+
+fn names(store: &PinStore) -> Vec<String> {
+    let list = store.list();
+    list.iter().map(|entry| entry.host.to_string()).collect()
+}
+
+impl Scene {
+    /// Lays this down in place of the file.
+    fn lay(&self, bytes: &[u8]) {
+        fs::write(&self.file, bytes).unwrap();
+    }
+
+    /// The lines of the file, ends included.
+    fn lines(&self) -> Vec<&[u8]> {
+        self.bytes.split_inclusive(|byte| *byte == b'\n').collect()
+    }
+
+    /// The store that there always is, with static pins that hold, and what was wrong.
+    #[track_caller]
+    fn recover(&self) -> (PinStore, Option<StorageError>) {
+        let (store, error) = PinStore::open_or_recover(FileStorage::new(&self.file));
+        let pinned = Pinning::builder()
+            .time_provider(Clock::new())
+            .static_pins("c.example", pinned_to(numbered(7)))
+            .store(store.clone())
+            .build()
+            .unwrap();
+        let decision = pinned.check(self.hosts.host(2), self.hosts.chain(2), now());
+        assert!(matches!(decision, Decision::Refuse(_)), "{decision:?}");
+        (store, error)
+    }
+
+    /// `open` refuses, `open_or_recover` keeps these hosts and the file under another name.
+    #[track_caller]
+    fn is_damaged(&self, expected: &Damage, kept: &[&str]) {
+        let bytes = fs::read(&self.file).unwrap();
+        let before = listing(&self.folder);
+        let refused = open(&self.file).unwrap_err();
+        assert!(
+            matches!(&refused, StorageError::Damaged { damage, readable, moved_to: None, .. }
+                if damage == expected && *readable == kept.len()),
+            "{refused:?}"
+        );
+        assert_eq!(listing(&self.folder), before, "a refusal touches nothing");
+
+        let (store, error) = self.recover();
+        assert_eq!(names(&store), kept);
+        let Some(StorageError::Damaged {
+            damage,
+            moved_to: Some(aside),
+            ..
+        }) = error
+        else {
+            panic!("{error:?}");
+        };
+        assert_eq!(damage, *expected);
+        assert_eq!(fs::read(&aside).unwrap(), bytes, "nothing is lost");
+        assert_eq!(
+            names(&open(&self.file).unwrap()),
+            kept,
+            "and it is sound again"
+        );
+        self.can_be_noted_into(&store, kept);
+    }
+
+    /// A new host goes to disk, beside what is there.
+    #[track_caller]
+    fn can_be_noted_into(&self, store: &PinStore, known: &[&str]) {
+        let hosts = Hosts::blocking(&["new.example"]);
+        let value = hosts.value(numbered(1), "max-age=1000");
+        assert_eq!(hosts.note(&pinning(store), 0, &value, NOW), Noted::Added);
+        store.flush().unwrap();
+        assert_eq!(
+            names(&open(&self.file).unwrap()),
+            [known, &["new.example"]].concat()
+        );
+    }
+
+    /// `open` refuses, `open_or_recover` keeps these hosts in memory and touches nothing.
+    #[track_caller]
+    fn is_left_alone(&self, expected: impl Fn(&StorageError) -> bool, kept: &[&str]) {
+        let before = listing(&self.folder);
+        let refused = open(&self.file).unwrap_err();
+        assert!(expected(&refused), "{refused:?}");
+        let (store, error) = self.recover();
+        assert!(error.as_ref().is_some_and(&expected), "{error:?}");
+        assert_eq!(names(&store), kept);
+        let value = self.hosts.value(numbered(1), "max-age=2000");
+        self.hosts.note(&pinning(&store), 0, &value, NOW);
+        assert!(
+            names(&store).contains(&"a.example".to_owned()),
+            "memory goes on"
+        );
+        store.flush().unwrap();
+        drop(store);
+        assert_eq!(listing(&self.folder), before);
+    }
+}
+
+const ALL: [&str; 3] = ["a.example", "b.example", "c.example"];
+
+// Firefox's four: a state file that is absent, empty, garbage, huge.
+
+#[test]
+fn firefox_1_an_absent_file_is_an_empty_store() {
+    let scene = scene();
+    fs::remove_file(&scene.file).unwrap();
+    let (store, error) = scene.recover();
+    assert!(error.is_none(), "{error:?}");
+    assert!(store.list().is_empty());
+    assert!(!scene.file.exists(), "made with the first commit");
+    scene.can_be_noted_into(&store, &[]);
+}
+
+#[test]
+fn firefox_2_an_empty_file_is_damage() {
+    let scene = scene();
+    scene.lay(b"");
+    scene.is_damaged(&Damage::Empty, &[]);
+}
+
+#[test]
+fn firefox_3_garbage_is_foreign() {
+    let scene = scene();
+    for garbage in [
+        &b"\xff\xfe\0\0garbage\n\n\n"[..],
+        b"[pins]\nhost = 1\n",
+        b"{}\n",
+    ] {
+        scene.lay(garbage);
+        let refused = open(&scene.file).unwrap_err();
+        let foreign = Damage::Foreign;
+        assert!(
+            matches!(&refused, StorageError::Damaged { damage, .. } if *damage == foreign),
+            "{refused:?}"
+        );
+    }
+    scene.is_damaged(&Damage::Foreign, &[]);
+}
+
+#[test]
+fn firefox_4_a_huge_file_is_not_read_beyond_its_limit() {
+    let scene = scene();
+    scene.lay(&scene.bytes);
+    let len = 8 * FileStorage::MAX_LEN;
+    // Sparse: no disk is filled.
+    let file = File::options().write(true).open(&scene.file).unwrap();
+    file.set_len(len).unwrap();
+    let limit = FileStorage::MAX_LEN;
+    let refused = open(&scene.file).unwrap_err();
+    let oversized = Damage::Oversized { len, limit };
+    assert!(
+        matches!(&refused, StorageError::Damaged { damage, readable: 3, .. }
+            if *damage == oversized),
+        "{refused:?}"
+    );
+    let (store, error) = scene.recover();
+    assert_eq!(names(&store), ALL);
+    let Some(StorageError::Damaged {
+        moved_to: Some(aside),
+        ..
+    }) = error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!(fs::metadata(aside).unwrap().len(), len);
+    assert_eq!(fs::read(&scene.file).unwrap(), scene.bytes);
+}
+
+#[test]
+fn attack_10_a_file_cut_short_keeps_its_whole_lines() {
+    let scene = scene();
+    let lines = scene.lines();
+    let two = [lines[0], lines[1], lines[2]].concat();
+    scene.lay(&two);
+    scene.is_damaged(&Damage::Cut, &ALL[..2]);
+    scene.lay(&[&two, &lines[3][..50]].concat());
+    scene.is_damaged(&Damage::Cut, &ALL[..2]);
+}
+
+#[test]
+fn attack_10_a_flipped_bit_costs_one_line() {
+    let scene = scene();
+    let lines = scene.lines();
+    let mut flipped = scene.bytes.clone();
+    flipped[lines[0].len() + lines[1].len() + 30] ^= 1;
+    scene.lay(&flipped);
+    scene.is_damaged(&Damage::Line(3), &["a.example", "c.example"]);
+}
+
+#[test]
+fn attack_10_a_newer_version_is_left_alone() {
+    let scene = scene();
+    let text = String::from_utf8(scene.bytes.clone()).unwrap();
+    let newer = text.replacen("\"version\":1", "\"version\":3", 1);
+    let elsewhere = r#"{"format":"pinhold","version":3,"entries":"in pins.db"}"#;
+    for (bytes, kept) in [(newer.as_str(), &ALL[..]), (elsewhere, &[])] {
+        scene.lay(bytes.as_bytes());
+        let is_newer =
+            |error: &StorageError| matches!(error, StorageError::NewerVersion { version: 3, .. });
+        scene.is_left_alone(is_newer, kept);
+        assert_eq!(fs::read(&scene.file).unwrap(), bytes.as_bytes());
+    }
+}
+
+#[test]
+fn attack_10_a_newer_version_that_comes_while_the_process_runs_is_left_alone() {
+    let scene = scene();
+    let store = open(&scene.file).unwrap();
+    let newer = br#"{"format":"pinhold","version":2}"#;
+    scene.lay(newer);
+    store.forget(scene.hosts.host(0));
+    let error = store.flush().unwrap_err();
+    assert!(
+        matches!(error, StorageError::NewerVersion { version: 2, .. }),
+        "{error:?}"
+    );
+    assert_eq!(fs::read(&scene.file).unwrap(), newer);
+}
+
+#[test]
+fn attack_10_damage_that_comes_while_the_process_runs_is_mended() {
+    let scene = scene();
+    let (told, errors) = channel();
+    let store = open(&scene.file).unwrap();
+    let store = store.on_error(move |error| drop(told.send(error.clone())));
+    let mut flipped = scene.bytes.clone();
+    flipped[15] ^= 1;
+    scene.lay(&flipped);
+    store.forget(scene.hosts.host(0));
+    let error = errors.recv_timeout(PATIENCE).unwrap();
+    let StorageError::Damaged {
+        moved_to: Some(aside),
+        ..
+    } = error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!(fs::read(aside).unwrap(), flipped);
+    store.flush().unwrap();
+    assert_eq!(names(&open(&scene.file).unwrap()), ALL[1..]);
+    assert_eq!(names(&store), ALL[1..]);
+}
+
+#[test]
+fn attack_10_a_directory_in_its_place_is_refused() {
+    let scene = scene();
+    fs::remove_file(&scene.file).unwrap();
+    fs::create_dir(&scene.file).unwrap();
+    scene.is_left_alone(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
+}
+
+#[cfg(unix)]
+#[test]
+fn attack_10_a_symbolic_link_is_refused() {
+    let scene = scene();
+    let elsewhere = scene.folder.path().join("elsewhere");
+    fs::rename(&scene.file, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &scene.file).unwrap();
+    scene.is_left_alone(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
+    assert_eq!(fs::read(&elsewhere).unwrap(), scene.bytes);
+}
+
+/// Somebody who may write to the folder wants a file of this user's overwritten.
+#[cfg(unix)]
+#[test]
+fn attack_10_links_in_place_of_the_files_beside_it_are_not_followed() {
+    let scene = scene();
+    let precious = scene.folder.path().join("precious");
+    fs::write(&precious, "precious").unwrap();
+    let store = open(&scene.file).unwrap();
+
+    let temporary = scene.folder.path().join("pins.jsonl.tmp");
+    std::os::unix::fs::symlink(&precious, &temporary).unwrap();
+    store.forget(scene.hosts.host(0));
+    store.flush().unwrap();
+    assert_eq!(names(&open(&scene.file).unwrap()), ALL[1..]);
+
+    let lock = scene.folder.path().join("pins.jsonl.lock");
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(&precious, &lock).unwrap();
+    store.forget(scene.hosts.host(1));
+    let error = store.flush().unwrap_err();
+    assert!(matches!(error, StorageError::NotAFile { .. }), "{error:?}");
+    assert_eq!(fs::read(&precious).unwrap(), b"precious");
+}
+
+#[cfg(unix)]
+#[test]
+fn attack_10_a_socket_or_a_device_is_refused_without_being_opened() {
+    let scene = scene();
+    fs::remove_file(&scene.file).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(&scene.file).unwrap();
+    scene.is_left_alone(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
+    // Reading it would never end.
+    let error = open(Path::new("/dev/zero")).unwrap_err();
+    assert!(matches!(error, StorageError::NotAFile { .. }), "{error:?}");
+}
+
+#[test]
+fn attack_10_a_lock_that_is_held_delays_writing_and_not_reading() {
+    let scene = scene();
+    let store = open(&scene.file).unwrap();
+    let lock = File::open(scene.folder.path().join("pins.jsonl.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(names(&open(&scene.file).unwrap()), ALL);
+    store.forget(scene.hosts.host(0));
+    let error = store.flush().unwrap_err();
+    assert!(matches!(error, StorageError::Locked { .. }), "{error:?}");
+    assert_eq!(names(&store), ALL[1..], "memory keeps the truth");
+    drop(lock);
+    store.flush().unwrap();
+    assert_eq!(names(&open(&scene.file).unwrap()), ALL[1..]);
+}
+
+#[test]
+fn a_missing_folder_is_told_when_it_is_opened() {
+    let folder = folder();
+    for path in ["missing/pins.jsonl", "file/pins.jsonl", ""] {
+        fs::write(folder.path().join("file"), "").unwrap();
+        let path = match path {
+            "" => PathBuf::new(),
+            path => folder.path().join(path),
+        };
+        let error = open(&path).unwrap_err();
+        assert!(
+            matches!(error, StorageError::Io { .. }),
+            "{path:?}: {error:?}"
+        );
+        let (store, error) = PinStore::open_or_recover(FileStorage::new(&path));
+        assert!(matches!(error, Some(StorageError::Io { .. })), "{error:?}");
+        assert!(store.list().is_empty());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_may_read_which_hosts_were_visited() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scene = scene();
+    let mode = |name: &str| {
+        let metadata = fs::metadata(scene.folder.path().join(name)).unwrap();
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!(mode("pins.jsonl"), 0o600);
+    assert_eq!(mode("pins.jsonl.lock"), 0o600);
+}
+
+#[test]
+fn nothing_but_the_file_and_its_lock_is_left_behind() {
+    let scene = scene();
+    let names = ["pins.jsonl", "pins.jsonl.lock"].map(PathBuf::from);
+    assert_eq!(listing(&scene.folder), names);
+}
+
+#[test]
+fn reading_makes_no_lock_and_changes_nothing() {
+    let scene = scene();
+    fs::remove_file(scene.folder.path().join("pins.jsonl.lock")).unwrap();
+    let store = open(&scene.file).unwrap();
+    assert_eq!(names(&store), ALL);
+    store.flush().unwrap();
+    drop(store);
+    assert_eq!(listing(&scene.folder), [PathBuf::from("pins.jsonl")]);
+    assert_eq!(fs::read(&scene.file).unwrap(), scene.bytes);
+}
+
+/// Two handles on one file stand for two processes: they share nothing but the file.
+#[test]
+fn what_another_process_stored_is_taken_over_and_never_lost() {
+    let scene = scene();
+    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
+    one.forget(scene.hosts.host(0));
+    one.flush().unwrap();
+    let hosts = Hosts::blocking(&["d.example"]);
+    let value = hosts.value(numbered(1), "max-age=1000");
+    hosts.note(&pinning(&other), 0, &value, NOW);
+    other.flush().unwrap();
+    let expected = ["b.example", "c.example", "d.example"];
+    assert_eq!(names(&open(&scene.file).unwrap()), expected);
+    assert_eq!(
+        names(&other),
+        expected,
+        "what the first forgot is gone here, too"
+    );
+    // The first learns of the new host with its own next commit.
+    one.forget(scene.hosts.host(1));
+    one.flush().unwrap();
+    assert_eq!(names(&one), expected[1..]);
+}
+
+#[test]
+fn of_two_processes_the_later_noting_wins_whoever_writes_last() {
+    let scene = scene();
+    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
+    // A mere refresh, which is written late.
+    let same = scene
+        .hosts
+        .value(numbered(0), "max-age=1000; includeSubDomains");
+    let noted = scene.hosts.note(&pinning(&one), 0, &same, NOW + 10);
+    assert_eq!(noted, Noted::Refreshed);
+    let changed = scene.hosts.value(numbered(9), "max-age=1000");
+    scene.hosts.note(&pinning(&other), 0, &changed, NOW + 20);
+    other.flush().unwrap();
+    one.flush().unwrap();
+    for store in [&one, &other, &open(&scene.file).unwrap()] {
+        let list = store.list();
+        assert!(list[0].pins.contains(&numbered(9)));
+        assert_eq!(list[0].noted_at.as_secs(), NOW + 20);
+    }
+}
+
+#[test]
+fn clearing_reaches_what_another_process_stored() {
+    let scene = scene();
+    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
+    let hosts = Hosts::blocking(&["d.example"]);
+    let value = hosts.value(numbered(1), "max-age=1000");
+    hosts.note(&pinning(&other), 0, &value, NOW + 10);
+    other.flush().unwrap();
+    one.clear_since(common::at(NOW + 5));
+    one.flush().unwrap();
+    assert_eq!(names(&open(&scene.file).unwrap()), ALL);
+    one.clear();
+    one.flush().unwrap();
+    assert!(open(&scene.file).unwrap().list().is_empty());
+    assert!(FileStorage::new(&scene.file).load().unwrap().is_empty());
+}
+
+#[test]
+fn a_file_that_was_removed_is_written_anew() {
+    let scene = scene();
+    let store = open(&scene.file).unwrap();
+    fs::remove_file(&scene.file).unwrap();
+    store.forget(scene.hosts.host(0));
+    store.flush().unwrap();
+    assert_eq!(names(&open(&scene.file).unwrap()), ALL[1..]);
+}
