@@ -102,3 +102,20 @@ pub fn header_value(pin: SpkiFingerprint, rest: &str) -> String {
     let (live, backup) = (pin.to_base64(), foreign_pin().to_base64());
     format!("pin-sha256=\"{live}\"; pin-sha256=\"{backup}\"; {rest}")
 }
+
+/// Numbers that look random and are the same in every run (xorshift).
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// One of `0..end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}

@@ -9,12 +9,13 @@ use pinhold::{
     Host, NotePinsLayer, Noted, PinStore, Pinning, SpkiFingerprint, ValidatedChain,
     VerifiedConnection,
 };
+use rcgen::KeyPair;
 use tempfile::TempDir;
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 
 use super::header::{directive, parse};
-use super::pki::{Ca, Leaf};
+use super::pki::{Ca, Leaf, leaf_params};
 use super::validated::{trusting, verified_connection};
 use super::{Clock, at};
 
@@ -31,8 +32,13 @@ pub struct Hosts {
 
 impl Hosts {
     pub async fn connect(names: &[&str]) -> Self {
+        Self::connect_with(names, KeyPair::generate().unwrap()).await
+    }
+
+    /// With a key that other processes have, too.
+    pub async fn connect_with(names: &[&str], key: KeyPair) -> Self {
         let root = Ca::root("Root");
-        let leaf = root.leaf(names);
+        let leaf = root.leaf_with_key(leaf_params(names), key);
         let anchors = trusting(&[&root]);
         let mut hosts = Vec::new();
         for name in names {

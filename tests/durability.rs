@@ -1,0 +1,498 @@
+//! What is durable when: a storage that the test steers stands below the store.
+#![cfg(feature = "hyper")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use common::noted::{Hosts, numbered, pinning};
+use common::{NOW, PATIENCE, at};
+use pinhold::{
+    Batch, Change, Host, KnownPinnedHost, NotePinsLayer, Noted, PinStore, Storage, StorageError,
+};
+
+/// Asks the test what to do with each commit.
+struct Steered {
+    commits: Sender<Vec<Change>>,
+    verdicts: Receiver<Verdict>,
+}
+
+enum Verdict {
+    Fail,
+    Panic,
+    Store,
+    /// And this is what is stored then.
+    StoreAs(Vec<KnownPinnedHost>),
+}
+
+impl Storage for Steered {
+    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+        let changes = batch.changes().to_vec();
+        let snapshot = batch.snapshot();
+        let in_snapshot = |change: &Change| match change {
+            Change::Noted(entry) => snapshot.iter().any(|known| known.host == entry.host),
+            _ => true,
+        };
+        assert!(changes.iter().all(in_snapshot));
+        // The test may have ended.
+        let _ = self.commits.send(changes);
+        match self.verdicts.recv() {
+            Ok(Verdict::Store) | Err(_) => Ok(None),
+            Ok(Verdict::StoreAs(stored)) => Ok(Some(stored)),
+            Ok(Verdict::Fail) => Err(StorageError::other("no")),
+            Ok(Verdict::Panic) => panic!("as the test wants"),
+        }
+    }
+}
+
+struct Scene {
+    hosts: Hosts,
+    store: PinStore,
+    commits: Receiver<Vec<Change>>,
+    verdicts: Sender<Verdict>,
+    errors: Receiver<StorageError>,
+}
+
+async fn scene() -> Scene {
+    let (sender, commits) = channel();
+    let (verdicts, receiver) = channel();
+    let (told, errors) = channel();
+    let steered = Steered {
+        commits: sender,
+        verdicts: receiver,
+    };
+    let store = PinStore::open(steered).unwrap();
+    Scene {
+        hosts: Hosts::connect(&["a.example", "b.example", "c.example"]).await,
+        store: store.on_error(move |error| drop(told.send(error.clone()))),
+        commits,
+        verdicts,
+        errors,
+    }
+}
+
+impl Scene {
+    /// Notes a header with this backup pin.
+    fn note(&self, index: usize, backup: u64, seconds: u64) -> Noted {
+        let value = self.value(backup);
+        self.hosts
+            .note(&pinning(&self.store), index, &value, seconds)
+    }
+
+    fn value(&self, backup: u64) -> String {
+        self.hosts.value(numbered(backup), "max-age=1000")
+    }
+
+    /// Waits for the next commit and names its changes; it goes on after [`answer`](Self::answer).
+    #[track_caller]
+    fn commit(&self) -> Vec<String> {
+        let changes = self.commits.recv_timeout(PATIENCE).unwrap();
+        let mut names = changes.iter().map(name).collect::<Vec<_>>();
+        // The clearing comes first; hosts have no order.
+        names.sort();
+        names
+    }
+
+    fn answer(&self, verdict: Verdict) {
+        self.verdicts.send(verdict).unwrap();
+    }
+
+    fn no_commit_is_under_way(&self) -> bool {
+        self.commits.try_recv().is_err()
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        let host = Host::parse(name).unwrap();
+        self.store.query(&host, at(NOW)).is_some()
+    }
+}
+
+fn name(change: &Change) -> String {
+    match change {
+        Change::ClearedSince(time) => format!("!{}", time.as_secs()),
+        Change::Noted(entry) => {
+            let backup = entry.pins.iter().find_map(common::noted::number).unwrap();
+            format!("{} {backup}", entry.host)
+        }
+        Change::Removed { host, .. } => format!("-{host}"),
+    }
+}
+
+fn is_pending(future: &mut (impl Future + Unpin)) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    std::pin::Pin::new(future).poll(&mut context).is_pending()
+}
+
+/// Runs a future without any runtime.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    let begin = Instant::now();
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park_timeout(PATIENCE);
+        assert!(begin.elapsed() < PATIENCE, "nobody woke the future");
+    }
+}
+
+#[tokio::test]
+async fn memory_knows_at_once_and_durable_tells_when_the_storage_does() {
+    let scene = scene().await;
+    assert_eq!(scene.note(0, 1, NOW), Noted::Added);
+    assert!(scene.knows("a.example"));
+    let mut durable = scene.store.durable();
+    assert_eq!(scene.commit(), ["a.example 1"]);
+    assert!(is_pending(&mut durable));
+    scene.answer(Verdict::Store);
+    durable.await.unwrap();
+    assert!(scene.no_commit_is_under_way());
+}
+
+#[tokio::test]
+async fn what_comes_during_a_commit_makes_one_more() {
+    let scene = scene().await;
+    scene.note(0, 1, NOW);
+    assert_eq!(scene.commit(), ["a.example 1"]);
+    scene.note(0, 2, NOW + 1);
+    scene.note(1, 3, NOW);
+    scene.note(2, 4, NOW);
+    scene.store.forget(scene.hosts.host(2));
+    let mut durable = scene.store.durable();
+    scene.answer(Verdict::Store);
+    assert_eq!(scene.commit(), ["-c.example", "a.example 2", "b.example 3"]);
+    assert!(
+        is_pending(&mut durable),
+        "the first commit did not have them"
+    );
+    scene.answer(Verdict::Store);
+    durable.await.unwrap();
+    assert!(scene.no_commit_is_under_way());
+}
+
+#[tokio::test]
+async fn clearing_comes_before_what_is_noted_after_it() {
+    let scene = scene().await;
+    scene.note(0, 1, NOW);
+    assert_eq!(scene.commit(), ["a.example 1"]);
+    scene.note(1, 2, NOW + 10);
+    scene.store.clear_since(at(NOW + 5));
+    scene.note(2, 3, NOW + 20);
+    scene.answer(Verdict::Store);
+    let changes = scene.commits.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(changes[0], Change::ClearedSince(at(NOW + 5)));
+    assert_eq!(
+        changes[1..].iter().map(name).collect::<Vec<_>>(),
+        ["c.example 3"]
+    );
+    scene.answer(Verdict::Store);
+    assert!(scene.knows("a.example") && !scene.knows("b.example"));
+}
+
+/// Added, changed and removed: each response waits. Without a runtime: the test's own thread polls.
+#[test]
+fn a_response_waits_until_what_it_changed_is_durable() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let scene = runtime.block_on(scene());
+    drop(runtime);
+    let layer = NotePinsLayer::new(pinning(&scene.store));
+    let max_age_zero = scene.hosts.value(numbered(3), "max-age=0");
+    for (value, expected) in [
+        (scene.value(1), "a.example 1"),
+        (scene.value(2), "a.example 2"),
+        (max_age_zero, "-a.example"),
+    ] {
+        let mut response = Box::pin(scene.hosts.respond(&layer, 0, &value));
+        assert!(is_pending(&mut response));
+        assert_eq!(scene.commit(), [expected]);
+        assert!(is_pending(&mut response));
+        scene.answer(Verdict::Store);
+        let response = block_on(response);
+        let noted = response.extensions().get::<Noted>().unwrap();
+        assert!(!matches!(noted, Noted::Ignored(_)), "{noted:?}");
+    }
+    // What was ignored waits for nothing.
+    let ignored = block_on(scene.hosts.respond(&layer, 0, "max-age=1"));
+    assert!(matches!(
+        ignored.extensions().get(),
+        Some(Noted::Ignored(_))
+    ));
+}
+
+#[test]
+fn a_response_waits_no_longer_than_told_and_a_failure_ends_the_wait() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let scene = runtime.block_on(scene());
+    drop(runtime);
+    for patience in [Duration::ZERO, Duration::from_millis(20)] {
+        let layer = NotePinsLayer::new(pinning(&scene.store)).durable_within(patience);
+        let value = scene.value(u64::from(patience.subsec_millis()));
+        let response = block_on(scene.hosts.respond(&layer, 0, &value));
+        assert!(matches!(
+            response.extensions().get(),
+            Some(Noted::Added | Noted::Refreshed)
+        ));
+    }
+    // The storage still has the first commit, and fails it: the wait ends with the second one.
+    assert_eq!(scene.commit(), ["a.example 0"]);
+    scene.answer(Verdict::Fail);
+    let layer = NotePinsLayer::new(pinning(&scene.store)).durable_within(Duration::MAX);
+    let value = scene.value(3);
+    let mut response = Box::pin(scene.hosts.respond(&layer, 1, &value));
+    assert!(is_pending(&mut response));
+    loop {
+        // The second commit, with what the first one had, and perhaps without the response's.
+        let changes = scene.commit();
+        scene.answer(Verdict::Fail);
+        if changes.len() == 2 {
+            break;
+        }
+    }
+    let response = block_on(response);
+    assert_eq!(response.extensions().get(), Some(&Noted::Added));
+    assert!(scene.knows("b.example"), "memory keeps the truth");
+}
+
+#[tokio::test]
+async fn a_mere_refresh_waits_for_nothing_and_is_written_later() {
+    let scene = scene().await;
+    let store = scene
+        .store
+        .clone()
+        .refresh_delay(Duration::from_secs(60 * 60));
+    scene.note(0, 1, NOW);
+    assert_eq!(scene.commit(), ["a.example 1"]);
+    scene.answer(Verdict::Store);
+    store.durable().await.unwrap();
+
+    assert_eq!(scene.note(0, 1, NOW + 100), Noted::Refreshed);
+    let entry = scene.store.list()[0].clone();
+    assert_eq!(entry.noted_at, at(NOW + 100), "memory knows at once");
+    let layer = NotePinsLayer::new(pinning(&scene.store));
+    let value = scene.value(1);
+    let response = scene.hosts.respond(&layer, 0, &value).await;
+    assert_eq!(response.extensions().get(), Some(&Noted::Refreshed));
+    assert!(scene.no_commit_is_under_way());
+
+    let durable = store.durable();
+    assert_eq!(scene.commit(), ["a.example 1"]);
+    scene.answer(Verdict::Store);
+    durable.await.unwrap();
+    // With another lifetime it is a change.
+    let shorter = scene.hosts.value(numbered(1), "max-age=500");
+    scene.hosts.note(&pinning(&store), 0, &shorter, NOW + 100);
+    assert_eq!(scene.commit(), ["a.example 1"]);
+    scene.answer(Verdict::Store);
+}
+
+#[tokio::test]
+async fn a_refresh_is_written_once_its_delay_is_over() {
+    let scene = scene().await;
+    let _store = scene.store.clone().refresh_delay(Duration::from_millis(1));
+    scene.note(0, 1, NOW);
+    assert_eq!(scene.commit(), ["a.example 1"]);
+    scene.answer(Verdict::Store);
+    scene.note(0, 1, NOW + 100);
+    assert_eq!(scene.commit(), ["a.example 1"]);
+    scene.answer(Verdict::Store);
+}
+
+#[tokio::test]
+async fn a_failure_is_told_and_tried_again_with_what_has_changed_since() {
+    let scene = scene().await;
+    scene.note(0, 1, NOW);
+    scene.note(1, 1, NOW);
+    scene.commit();
+    scene.note(0, 2, NOW + 1);
+    scene.store.forget(scene.hosts.host(2));
+    scene.answer(Verdict::Fail);
+    let error = scene.errors.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(error, StorageError::Other(_)), "{error:?}");
+    let expected = ["-c.example", "a.example 2", "b.example 1"];
+    assert_eq!(scene.commit(), expected);
+    scene.answer(Verdict::Fail);
+    // Nothing has changed: the pause ends by itself.
+    assert_eq!(scene.commit(), expected);
+    scene.store.clear();
+    scene.note(0, 3, NOW + 2);
+    scene.answer(Verdict::Fail);
+    assert_eq!(
+        scene.commit(),
+        ["!0", "a.example 3", "-c.example"]
+            .map(str::to_owned)
+            .sorted()
+    );
+    scene.answer(Verdict::Store);
+    let durable = scene.store.durable();
+    durable.await.unwrap();
+    assert_eq!(scene.errors.try_iter().count(), 2);
+    assert!(scene.no_commit_is_under_way());
+}
+
+trait Sorted {
+    fn sorted(self) -> Self;
+}
+
+impl Sorted for [String; 3] {
+    fn sorted(mut self) -> Self {
+        self.sort();
+        self
+    }
+}
+
+#[tokio::test]
+async fn flush_says_what_went_wrong() {
+    let scene = scene().await;
+    scene.note(0, 1, NOW);
+    scene.commit();
+    scene.answer(Verdict::Fail);
+    scene.answer(Verdict::Fail);
+    let error = scene.store.flush().unwrap_err();
+    assert!(matches!(error, StorageError::Other(_)), "{error:?}");
+    scene.answer(Verdict::Store);
+    scene.store.flush().unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_of_the_storage_or_of_the_callback_ends_nothing() {
+    let scene = scene().await;
+    let (told, errors) = channel();
+    let _store = scene.store.clone().on_error(move |error| {
+        let _ = told.send(error.clone());
+        panic!("as the test wants");
+    });
+    scene.note(0, 1, NOW);
+    scene.commit();
+    scene.answer(Verdict::Panic);
+    let error = errors.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(error, StorageError::Panicked), "{error:?}");
+    assert_eq!(scene.commit(), ["a.example 1"]);
+    scene.answer(Verdict::Store);
+    scene.store.durable().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_last_handle_has_the_rest_written() {
+    let scene = scene().await;
+    scene.note(0, 1, NOW);
+    assert_eq!(scene.commit(), ["a.example 1"]);
+    scene.answer(Verdict::Store);
+    scene.store.durable().await.unwrap();
+    scene.note(0, 1, NOW + 1);
+    let other = scene.store.clone();
+    drop(other);
+    assert!(scene.no_commit_is_under_way(), "not the last one");
+    // Answered beforehand, since the drop waits for it.
+    scene.answer(Verdict::Store);
+    drop(scene.store);
+    let changes = scene.commits.try_recv().unwrap();
+    assert_eq!(
+        changes.iter().map(name).collect::<Vec<_>>(),
+        ["a.example 1"]
+    );
+}
+
+#[tokio::test]
+async fn the_last_handle_waits_for_no_storage_that_hangs() {
+    let scene = scene().await;
+    scene.note(0, 1, NOW);
+    scene.commit();
+    let begin = Instant::now();
+    drop(scene.store);
+    assert!(begin.elapsed() < PATIENCE);
+}
+
+/// Hosts that come and go while the disk is full must not fill the memory.
+#[tokio::test]
+async fn what_waits_to_be_written_is_bounded() {
+    let scene = scene().await;
+    scene.note(0, 1, NOW);
+    scene.commit();
+    for number in 0..10_000 {
+        let host = Host::parse(&format!("h{number}.example")).unwrap();
+        scene.store.forget(&host);
+    }
+    scene.answer(Verdict::Fail);
+    // The changes that make any storage be what the memory is.
+    assert_eq!(scene.commit(), ["!0", "a.example 1"]);
+    scene.answer(Verdict::Store);
+}
+
+#[tokio::test]
+async fn what_others_stored_is_taken_over_but_for_what_has_changed_since() {
+    let scene = scene().await;
+    scene.note(0, 1, NOW);
+    scene.note(1, 1, NOW);
+    scene.note(2, 1, NOW);
+    let entries = scene.store.list();
+    let entry = |index: usize| (*entries[index]).clone();
+    scene.commit();
+    // The first commit may have had the first alone.
+    scene.answer(Verdict::Fail);
+    assert_eq!(scene.commit().len(), 3);
+    scene.note(0, 2, NOW + 1);
+    scene.store.forget(scene.hosts.host(1));
+    scene.answer(Verdict::StoreAs(vec![entry(0), entry(1)]));
+    scene.commit();
+    assert_eq!(scene.store.list().len(), 1);
+    assert!(scene.store.list()[0].pins.contains(&numbered(2)));
+    assert!(!scene.knows("b.example"), "forgotten since");
+    assert!(!scene.knows("c.example"), "somebody else removed it");
+    scene.answer(Verdict::Store);
+}
+
+#[tokio::test]
+async fn a_store_in_memory_is_durable_at_once() {
+    let store = PinStore::in_memory();
+    let hosts = Hosts::connect(&["a.example"]).await;
+    let value = hosts.value(numbered(1), "max-age=1000");
+    assert_eq!(hosts.note(&pinning(&store), 0, &value, NOW), Noted::Added);
+    store.durable().await.unwrap();
+    store.flush().unwrap();
+}
+
+/// A storage that can't be read and knows no recovery.
+#[test]
+fn without_a_recovery_pins_live_in_memory() {
+    struct Broken;
+    impl Storage for Broken {
+        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+            Err(StorageError::other("broken"))
+        }
+
+        fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+            panic!("nothing may be written over what could not be read")
+        }
+    }
+    assert!(matches!(
+        PinStore::open(Broken),
+        Err(StorageError::Other(_))
+    ));
+    let (store, error) = PinStore::open_or_recover(Broken);
+    assert!(matches!(error, Some(StorageError::Other(_))));
+    store.clear();
+    store.flush().unwrap();
+}
