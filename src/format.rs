@@ -518,6 +518,7 @@ mod tests {
     }
 
     proptest! {
+        // 7469-2.3.3-f
         #[test]
         fn what_was_written_is_read(
             entries in proptest::collection::btree_map(

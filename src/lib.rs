@@ -6,7 +6,9 @@
 //!
 //! ```
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-//! use pinhold::{NotePinsLayer, PinPolicy, Pinning, PinningConnector, TrustAnchors};
+//! use pinhold::{
+//!     FileStorage, NotePinsLayer, PinPolicy, PinStore, Pinning, PinningConnector, TrustAnchors,
+//! };
 //! use tower_layer::Layer;
 //!
 //! # #[cfg(all(feature = "webpki-roots", feature = "aws-lc-rs", not(feature = "ring")))] {
@@ -14,8 +16,15 @@
 //!     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
 //!     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=", // backup
 //! ])?;
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("noted-pins.jsonl");
+//! let (store, trouble) = PinStore::open_or_recover(FileStorage::new(path));
+//! if let Some(error) = trouble {
+//!     eprintln!("{error}"); // what was wrong, what was saved, what to do
+//! }
 //! let pinning = Pinning::builder()
 //!     .static_pins("api.example.com", policy.include_subdomains())
+//!     .store(store)
 //!     .build()?;
 //! let connector = PinningConnector::builder(pinning.clone())
 //!     .with_anchors(TrustAnchors::webpki_roots())
@@ -43,7 +52,7 @@
 //!               KnownPinnedHost       Decision -- Refuse --> PinViolation --> rustls::Error
 //!                           |
 //!                           v
-//!                        PinStore
+//!                        PinStore --> Storage (a file, a database of yours)
 //! ```
 //!
 //! # Warning: pinning can lock your users out
@@ -57,7 +66,6 @@
 //!
 //! - Pins of IP addresses: a pin belongs to a name.
 //! - `Public-Key-Pins-Report-Only` and reports: the header is parsed, not evaluated yet.
-//! - Noted pins live in memory and end with the process.
 //! - Session resumption is off in every configuration handed out, since rustls asks no verifier
 //!   about a resumed session. A connection that is already open when pins change stays open.
 //! - Certificate Transparency, OCSP, and fetching intermediates.

@@ -77,6 +77,20 @@ pub trait Storage: Send + 'static {
     }
 }
 
+impl<S: Storage + ?Sized> Storage for Box<S> {
+    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+        (**self).load()
+    }
+
+    fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+        (**self).commit(batch)
+    }
+
+    fn recover(&mut self, error: StorageError) -> (Recovered, StorageError) {
+        (**self).recover(error)
+    }
+}
+
 /// What was saved of a damaged storage, and how it goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

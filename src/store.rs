@@ -70,7 +70,7 @@ impl PinStore {
         Self::holding(Vec::new())
     }
 
-    /// Opens a storage that must be sound.
+    /// Opens a storage that must be sound. Blocks while it is read.
     ///
     /// # Errors
     ///
@@ -83,7 +83,8 @@ impl PinStore {
 
     /// Opens a storage, and always gives a store, with everything that can be saved: where the
     /// storage is damaged, the entries that verify, and it is mended; where it can't be used, in
-    /// memory, and it is left as it is. What was wrong comes beside it; tell somebody.
+    /// memory, and it is left as it is. What was wrong comes beside it; tell somebody. Blocks while
+    /// the storage is read.
     ///
     /// Static pins do not depend on the store.
     #[must_use = "the error tells whether noted pins were lost"]

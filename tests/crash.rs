@@ -16,7 +16,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -114,6 +114,10 @@ fn what_was_handed_on_survives_sigkill() {
         return hand_on_for_ever(&role);
     }
     let lanes = (0..LANES).map(|lane| thread::spawn(move || kill_again_and_again(lane)));
+    #[expect(
+        clippy::needless_collect,
+        reason = "all begin before one is waited for"
+    )]
     let lanes = lanes.collect::<Vec<_>>();
     let handed_on = lanes
         .into_iter()
@@ -397,7 +401,11 @@ fn a_full_disk_and_a_failed_rename_are_told_and_made_good() {
         .args(["mount", "-t", "tmpfs", "-o", "size=64k", "none"]);
     if !probe.arg(folder.path()).output().unwrap().status.success() {
         // Containers may forbid it, and no package helps.
-        eprintln!("no mount may be made here: a test passes over itself");
+        // Past the capture of passing tests, so that it is seen.
+        let _ = writeln!(
+            io::stderr(),
+            "no mount may be made here: a test passes over itself"
+        );
         return;
     }
     let mount = "mount -t tmpfs -o size=64k none \"$1\" && shift && exec \"$@\"";

@@ -46,6 +46,7 @@ main() {
         cargo test --locked --no-default-features --test verifier without_a_provider
     step 'tests, default' 900 cargo test --locked
     step 'demo' 120 cargo run --locked --example demo
+    step 'own storage' 120 cargo run --locked --example own_storage
     step 'tests, all features' 900 cargo test --locked --all-features
     step 'tests, ring' 900 cargo test --locked "${RING_SET[@]}"
 }
