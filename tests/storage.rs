@@ -467,6 +467,29 @@ fn of_two_processes_the_later_noting_wins_whoever_writes_last() {
     }
 }
 
+/// One makes room by evicting what has expired, which the other has refreshed meanwhile.
+#[test]
+fn evicting_reaches_the_file_but_not_what_another_process_refreshed() {
+    let scene = scene();
+    let one = open(&scene.file).unwrap().capacity(3);
+    let other = open(&scene.file).unwrap();
+    let same = scene
+        .hosts
+        .value(numbered(0), "max-age=1000; includeSubDomains");
+    scene.hosts.note(&pinning(&other), 1, &same, NOW + 900);
+    other.flush().unwrap();
+    let hosts = Hosts::blocking(&["d.test"]);
+    let value = hosts.value(numbered(1), "max-age=1000");
+    assert_eq!(
+        hosts.note(&pinning(&one), 0, &value, NOW + 1001),
+        Noted::Added
+    );
+    one.flush().unwrap();
+    for store in [&one, &open(&scene.file).unwrap()] {
+        assert_eq!(names(store), ["b.example", "d.test"]);
+    }
+}
+
 #[test]
 fn clearing_reaches_what_another_process_stored() {
     let scene = scene();
