@@ -1,3 +1,442 @@
-//! What noted pins cost.
+//! What noted pins cost: to look one up, to open their file, to change one durably, to hold them.
+//! Each as a ratio against a named peer in the same run.
+//!
+//! Prints a line per figure: `ratio`, name, value, target, separated by tabs; then absolute values.
+//! Each value is the median of the ratios of many rounds; in each round all variants take turns: in
+//! thread CPU time where a processor is the limit, in wall time where a disk is. What counts the
+//! heap for `memory` costs all variants of the others some nanoseconds an allocation.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints and may panic"
+)]
 
-fn main() {}
+#[allow(dead_code, reason = "an example, with a main of its own")]
+#[path = "../examples/own_storage.rs"]
+mod own_storage;
+
+use std::alloc::System;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use own_storage::RedbStorage;
+use pinhold::{
+    Batch, Change, FileStorage, Host, KnownPinnedHost, PinSet, PinStore, SpkiFingerprint, Storage,
+    StorageError,
+};
+use rustix::time::{ClockId, clock_gettime};
+use rustls::pki_types::UnixTime;
+use serde::Deserialize;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+fn main() {
+    // On the disk of the build: `/tmp` may be memory.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut summary = Vec::new();
+    for size in [Size("1k", 1_000), Size("100k", 100_000)] {
+        memory(folder.path(), size);
+    }
+    for size in LOOKUP_SIZES {
+        lookup(size, &mut summary);
+    }
+    for (size, rounds) in [(Size("1k", 1_000), 201), (Size("100k", 100_000), 11)] {
+        open(folder.path(), size, rounds, &mut summary);
+    }
+    let costs = NOTES.map(|(size, rounds, target)| {
+        let cost = note(folder.path(), size, rounds, target, &mut summary);
+        (size, cost)
+    });
+    println!("\nMedians here and now:");
+    summary.iter().for_each(|line| println!("{line}"));
+    println!("{}", crossing(&costs));
+}
+
+/// Its name, and how many hosts.
+#[derive(Clone, Copy)]
+struct Size(&'static str, u32);
+
+const LOOKUP_SIZES: [Size; 4] = [
+    Size("10", 10),
+    Size("1k", 1_000),
+    Size("100k", 100_000),
+    Size("1M", 1_000_000),
+];
+
+/// Rounds are odd, so that the median is one of them.
+const NOTES: [(Size, u32, &str); 4] = [
+    (Size("100", 100), 61, "-"),
+    (Size("1k", 1_000), 61, "<=20"),
+    (Size("10k", 10_000), 31, "-"),
+    (Size("100k", 100_000), 11, "-"),
+];
+
+/// Bytes requested for each host of a store on a file, once it is loaded.
+fn memory(folder: &Path, Size(size, hosts): Size) {
+    let path = folder.join("memory.jsonl");
+    write_file(&path, hosts);
+    let before = live();
+    let store = PinStore::open(FileStorage::new(path)).unwrap();
+    let each = f64::from(live() - before) / f64::from(hosts);
+    drop(store);
+    print(&format!("memory/bytes-per-host/{size}"), each, "<=200");
+}
+
+fn live() -> u32 {
+    let heap = HEAP.stats();
+    u32::try_from(heap.bytes_allocated - heap.bytes_deallocated).unwrap()
+}
+
+/// [`PinStore::query`] against a bare `HashMap` with the same walk up the name.
+fn lookup(Size(size, hosts): Size, summary: &mut Vec<String>) {
+    let entries = entries(hosts);
+    let plain = entries.iter().map(Plain::keyed).collect::<HashMap<_, _>>();
+    let store = PinStore::open(Given(entries)).unwrap();
+    let cases = [
+        ("congruent", "host", "example", BATCH),
+        ("3-below", "a.b.c.host", "example", BATCH),
+        ("miss", "www.other", "test", 0),
+    ];
+    for (case, before, after, hits) in cases {
+        let mut random = Random(7);
+        let names = (0..NAMES).map(|_| named(before, random.below(hosts), after));
+        let names = names.collect::<Vec<_>>();
+        let hot = vec![names.first().unwrap(); BATCH.into()];
+        let random = names.iter().collect::<Vec<_>>();
+        for (heat, names, target) in [("hot", hot, "<=1.5"), ("random", random, "<=1.25")] {
+            let [bare, ours] = compare(LOOKUP_ROUNDS, |round, variant| {
+                let batches = names.len() / usize::from(BATCH);
+                let names = names
+                    .chunks_exact(BATCH.into())
+                    .nth(round % batches)
+                    .unwrap();
+                // Else the names would be cold for whoever comes first.
+                black_box(names.iter().filter(|name| name.is_single_label()).count());
+                match variant {
+                    0 => cpu_time(|| walk_all(&plain, names, hits)),
+                    _ => cpu_time(|| query_all(&store, names, hits)),
+                }
+            });
+            let label = format!("lookup/{heat}/{case}/{size}");
+            print(&label, ours.ratio, target);
+            let [bare, ours] = [bare, ours].map(|cost| cost.seconds * 1e9 / f64::from(BATCH));
+            summary.push(format!(
+                "{label}: {ours:.0} ns, a bare HashMap {bare:.0} ns"
+            ));
+        }
+    }
+}
+
+fn query_all(store: &PinStore, names: &[&Host], hits: u16) {
+    let found = names
+        .iter()
+        .filter(|name| black_box(store.query(name, now())).is_some());
+    assert_eq!(found.count(), usize::from(hits));
+}
+
+fn walk_all(plain: &HashMap<String, Plain>, names: &[&Host], hits: u16) {
+    let found = names
+        .iter()
+        .filter(|name| black_box(walk(plain, name.as_str(), now())).is_some());
+    assert_eq!(found.count(), usize::from(hits));
+}
+
+fn walk<'a>(plain: &'a HashMap<String, Plain>, name: &str, now: UnixTime) -> Option<&'a Plain> {
+    let mut is_congruent = true;
+    let mut rest = Some(name);
+    while let Some(name) = rest {
+        if let Some(known) = plain.get(name)
+            && now <= known.expires_at
+            && (is_congruent || known.includes_subdomains)
+        {
+            return Some(known);
+        }
+        is_congruent = false;
+        rest = name.split_once('.').map(|(_, parent)| parent);
+    }
+    None
+}
+
+/// What one would write oneself to look up pins.
+struct Plain {
+    includes_subdomains: bool,
+    expires_at: UnixTime,
+    #[expect(dead_code, reason = "it takes its room in the table")]
+    pins: Box<[SpkiFingerprint]>,
+}
+
+impl Plain {
+    fn keyed(entry: &KnownPinnedHost) -> (String, Self) {
+        let plain = Self {
+            includes_subdomains: entry.includes_subdomains,
+            expires_at: entry.expires_at,
+            pins: entry.pins.iter().copied().collect(),
+        };
+        (entry.host.to_string(), plain)
+    }
+}
+
+/// Stores nothing but what it was given.
+struct Given(Vec<KnownPinnedHost>);
+
+impl Storage for Given {
+    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+        Ok(std::mem::take(&mut self.0))
+    }
+
+    fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+        Ok(None)
+    }
+}
+
+/// [`PinStore::open`] on a file, ready for lookups, against `serde_json` on the same lines.
+fn open(folder: &Path, Size(size, hosts): Size, rounds: u32, summary: &mut Vec<String>) {
+    let path = folder.join("open.jsonl");
+    write_file(&path, hosts);
+    let [json, ours] = compare(rounds, |_, variant| match variant {
+        0 => cpu_time(|| {
+            let text = fs::read_to_string(&path).unwrap();
+            let lines = text.lines().skip(1);
+            let lines = lines.map(|line| serde_json::from_str::<Line>(line).unwrap());
+            lines.collect::<Vec<_>>()
+        }),
+        _ => cpu_time(|| PinStore::open(FileStorage::new(&path)).unwrap()),
+    });
+    let label = format!("open/{size}");
+    print(&label, ours.ratio, "<=3");
+    let [json, ours] = [json, ours].map(|cost| cost.seconds * 1e3);
+    summary.push(format!("{label}: {ours:.2} ms, serde_json {json:.2} ms"));
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "it is parsed only")]
+struct Line {
+    host: String,
+    pins: Vec<String>,
+    include_subdomains: bool,
+    report_uri: Option<String>,
+    noted_at: String,
+    expires_at: String,
+    sum: String,
+}
+
+/// One durable change of a store on a file, and of one on redb, against 4 KiB written in place.
+/// Returns the time with the file over that with redb.
+fn note(
+    folder: &Path,
+    Size(size, hosts): Size,
+    rounds: u32,
+    target: &str,
+    summary: &mut Vec<String>,
+) -> f64 {
+    // As many as stated when half of the changes are made, each of which removes one.
+    let entries = entries(hosts + rounds / 2);
+    let mut floor = Floor::new(&folder.join(format!("floor-{size}")));
+    let mut database = RedbStorage::open(&folder.join(format!("{size}.redb"))).unwrap();
+    let noted = entries
+        .iter()
+        .map(|entry| Change::Noted(Arc::new(entry.clone())));
+    database
+        .commit(&Batch::new(&noted.collect::<Vec<_>>(), &Vec::new))
+        .unwrap();
+    let path = folder.join(format!("{size}.jsonl"));
+    write_file(&path, hosts + rounds / 2);
+    let in_database = PinStore::open(database).unwrap();
+    let in_file = PinStore::open(FileStorage::new(&path)).unwrap();
+    let [floor, redb, file] = compare(rounds, |round, variant| {
+        let host = &entries.get(round).unwrap().host;
+        match variant {
+            0 => wall_time(|| floor.overwrite(round)),
+            1 => wall_time(|| change(&in_database, host)),
+            _ => wall_time(|| change(&in_file, host)),
+        }
+    });
+    drop(in_file);
+    let left = FileStorage::new(path).load().unwrap().len();
+    assert_eq!(left, entries.len() - usize::try_from(rounds).unwrap());
+    print(&format!("note/{size}"), file.ratio, target);
+    print(&format!("note/redb/{size}"), redb.ratio, "-");
+    let against = file.seconds / redb.seconds;
+    let [floor, redb, file] = [floor, redb, file].map(|cost| cost.seconds * 1e3);
+    summary.push(format!(
+        "note/{size}: a file {file:.2} ms, redb {redb:.2} ms, 4 KiB in place {floor:.3} ms"
+    ));
+    against
+}
+
+fn change(store: &PinStore, host: &Host) {
+    store.forget(host).unwrap();
+    store.flush().unwrap();
+}
+
+/// The least that a disk does for a durable change: a page written in place, and synced.
+struct Floor(File);
+
+impl Floor {
+    const PAGES: usize = 256;
+
+    fn new(path: &Path) -> Self {
+        let mut file = File::create_new(path).unwrap();
+        for _ in 0..Self::PAGES {
+            file.write_all(&[0; 4096]).unwrap();
+        }
+        file.sync_all().unwrap();
+        Self(file)
+    }
+
+    fn overwrite(&mut self, round: usize) {
+        let page = u64::try_from(round % Self::PAGES).unwrap();
+        self.0.seek(SeekFrom::Start(page * 4096)).unwrap();
+        self.0.write_all(&[u8::MAX; 4096]).unwrap();
+        self.0.sync_data().unwrap();
+    }
+}
+
+/// From how many hosts a database pays, read off a straight line between two sizes.
+fn crossing(costs: &[(Size, f64)]) -> String {
+    let dearer = costs.iter().position(|(_, cost)| *cost > 1.0);
+    let pair = dearer.and_then(|at| Some((costs.get(at.checked_sub(1)?)?, costs.get(at)?)));
+    let words = match (dearer, pair) {
+        (None, _) => "at no size".to_owned(),
+        (_, Some(((Size(_, few), low), (Size(_, many), high)))) => {
+            let part = low.ln() / (low.ln() - high.ln());
+            let [few, many] = [few, many].map(|hosts| f64::from(*hosts).ln());
+            format!("from {:.0} hosts", (few + part * (many - few)).exp())
+        }
+        (Some(_), None) => "at every size".to_owned(),
+    };
+    format!("redb makes a change durable faster than the file {words}")
+}
+
+/// A file of so many hosts, in place of the one there was.
+fn write_file(path: &Path, hosts: u32) {
+    let _ = fs::remove_file(path);
+    let entries = entries(hosts).into_iter().map(Arc::new).collect::<Vec<_>>();
+    let snapshot = || entries.clone();
+    FileStorage::new(path)
+        .commit(&Batch::new(&[], &snapshot))
+        .unwrap();
+}
+
+/// Sorted by name, two pins each.
+fn entries(hosts: u32) -> Vec<KnownPinnedHost> {
+    let text = include_str!("../tests/formats/v1.jsonl").lines().nth(1);
+    let template = KnownPinnedHost::from_json(text.unwrap()).unwrap();
+    let mut random = Random(1);
+    let entry = |number| {
+        let mut entry = template.clone();
+        entry.host = host(number);
+        entry.pins = PinSet::new([random.pin(), random.pin()]).unwrap();
+        entry.report_uri = None;
+        entry.noted_at = now();
+        entry.expires_at = UnixTime::since_unix_epoch(Duration::from_secs(NOW + 60 * 86_400));
+        entry
+    };
+    (0..hosts).map(entry).collect()
+}
+
+fn host(number: u32) -> Host {
+    named("host", number, "example")
+}
+
+fn named(before: &str, number: u32, after: &str) -> Host {
+    Host::parse(&format!("{before}-{number:06}.{after}")).unwrap()
+}
+
+fn now() -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(NOW))
+}
+
+/// SplitMix64: the same names and pins in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: u32) -> u32 {
+        u32::try_from(self.next() % u64::from(limit)).unwrap()
+    }
+
+    fn pin(&mut self) -> SpkiFingerprint {
+        let words = [(); 4].map(|()| self.next().to_le_bytes());
+        SpkiFingerprint::from_digest(words.concat().try_into().unwrap())
+    }
+}
+
+/// Of one variant, the medians of its time and of its ratio to the first one in the same round.
+struct Cost {
+    seconds: f64,
+    ratio: f64,
+}
+
+/// Times each of `N` variants once a round. Who goes first changes: it warms up what they share.
+fn compare<const N: usize>(
+    rounds: u32,
+    mut time: impl FnMut(usize, usize) -> Duration,
+) -> [Cost; N] {
+    let mut all: [(Vec<f64>, Vec<f64>); N] = std::array::from_fn(|_| Default::default());
+    for round in 0..usize::try_from(rounds).unwrap() {
+        let mut times = [0.0; N];
+        for turn in 0..N {
+            let variant = (round + turn) % N;
+            *times.get_mut(variant).unwrap() = time(round, variant).as_secs_f64();
+        }
+        let first = *times.first().unwrap();
+        for ((seconds, ratios), time) in all.iter_mut().zip(times) {
+            seconds.push(time);
+            ratios.push(time / first);
+        }
+    }
+    all.map(|(seconds, ratios)| Cost {
+        seconds: median(seconds),
+        ratio: median(ratios),
+    })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    *values.get(values.len() / 2).unwrap()
+}
+
+/// Thread CPU time of the work; to drop its result takes none of it.
+fn cpu_time<T>(work: impl FnOnce() -> T) -> Duration {
+    let start = cpu();
+    let result = black_box(work());
+    let time = cpu() - start;
+    drop(result);
+    time
+}
+
+fn cpu() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
+}
+
+fn wall_time(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+fn print(name: &str, value: f64, target: &str) {
+    println!("ratio\t{name}\t{value:.3}\t{target}");
+}
+
+/// A day in 2027, when every entry holds.
+const NOW: u64 = 1_800_000_000;
+/// Lookups of one variant in one round: 1 to 20 ms.
+const BATCH: u16 = 16_384;
+/// Random names of one figure: so many that a batch comes back long after it has left the caches.
+const NAMES: u32 = 16 * 16_384;
+const LOOKUP_ROUNDS: u32 = 101;

@@ -200,6 +200,8 @@ async fn clearing_comes_before_what_is_noted_after_it() {
     assert_eq!(scene.commit(), ["a.example 1"]);
     scene.note(1, 2, NOW + 10);
     scene.store.clear_since(at(NOW + 5));
+    // Of two the one that reaches further back.
+    scene.store.clear_since(at(NOW + 50));
     scene.note(2, 3, NOW + 20);
     scene.answer(Verdict::Store);
     let changes = scene.commits.recv_timeout(PATIENCE).unwrap();
