@@ -435,6 +435,30 @@ fn on_a_small_disk(folder: &Path) {
         free,
     );
 
+    // A damaged file and no room for a sound one: nothing is lost, and no copies pile up.
+    let file = folder.join("full.jsonl");
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+    fill();
+    let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
+    let is_told = matches!(error, Some(StorageError::Damaged { moved_to: None, .. }));
+    assert!(is_told, "{error:?}");
+    assert_eq!(names(&store), NAMES[..1]);
+    let copies = || {
+        let entries = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        entries
+            .filter(|name| name.to_string_lossy().contains("damaged"))
+            .count()
+    };
+    assert_eq!(copies(), 0);
+    free();
+    store.forget(&pinhold::Host::parse("z.example").unwrap());
+    assert!((0..3).any(|_| store.flush().is_ok()));
+    assert_eq!(names(&open(&file)), NAMES[..1]);
+    assert_eq!(copies(), 1);
+
     let file = folder.join("pins.jsonl");
     let run = |arguments: &[&str]| {
         let status = Command::new(arguments[0])
