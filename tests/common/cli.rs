@@ -1,5 +1,6 @@
 //! Runs the command-line tool as a program.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -83,6 +84,16 @@ impl Folder {
         let path = self.path(name);
         fs::write(&path, bytes).unwrap();
         path
+    }
+
+    /// Every name in it, with the bytes of those that are files.
+    pub fn contents(&self) -> BTreeMap<String, Option<Vec<u8>>> {
+        let entries = fs::read_dir(&self.0).unwrap().map(Result::unwrap);
+        let named = entries.map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, fs::read(entry.path()).ok())
+        });
+        named.collect()
     }
 }
 

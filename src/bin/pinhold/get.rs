@@ -1,13 +1,16 @@
 //! `pinhold get`: a request over a pinned connection.
 
+use std::path::PathBuf;
+
 use clap::Args;
-use http::{Request, Uri};
+use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use pinhold::{
-    Decision, Host, NotePinsLayer, Noted, PinPolicy, Pinning, SpkiFingerprint, VerifiedConnection,
+    Decision, Host, NotePinsLayer, Noted, PinPolicy, PinStore, Pinning, SpkiFingerprint,
+    StorageError, VerifiedConnection,
 };
 use serde_json::{Value, json};
 use tower_layer::Layer;
@@ -15,6 +18,7 @@ use tower_service::Service;
 
 use crate::network::{self, Network};
 use crate::output::{self, Failure, Output};
+use crate::store;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -26,6 +30,9 @@ pub(crate) struct Arguments {
     /// Let the pins cover subdomains of the host, too
     #[arg(long, requires = "pins")]
     include_subdomains: bool,
+    /// Enforce the noted pins of this file, and note there what the server asks for
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
     /// Tell on standard error what the connection was
     #[arg(long, short)]
     verbose: bool,
@@ -35,7 +42,32 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let uri = network::url(&arguments.url)?;
-    let pinning = pinning(&arguments, &uri)?;
+    let store = match &arguments.store {
+        Some(file) => store::open(file)?,
+        None => PinStore::in_memory(),
+    };
+    let pinning = pinning(&arguments, &uri, &store)?;
+    let response = fetch(&arguments, &uri, pinning).await;
+    // Also a mere refresh, and before the body, which may be endless.
+    let stored = store.durable().await;
+    if let Err(error) = &stored {
+        output.remark(error);
+    }
+    let printed = match response {
+        Ok(response) => print(&arguments, &uri, response, &stored, output).await,
+        Err(failure) => Err(failure),
+    };
+    match (printed, stored) {
+        (Ok(()) | Err(Failure::Closed), Err(_)) => Err(Failure::Told),
+        (printed, _) => printed,
+    }
+}
+
+async fn fetch(
+    arguments: &Arguments,
+    uri: &Uri,
+    pinning: Pinning,
+) -> Result<Response<Incoming>, Failure> {
     let connector = arguments.network.connector(&pinning)?;
     let client = Client::builder(TokioExecutor::new()).build(connector);
     let mut client = NotePinsLayer::new(pinning).layer(client);
@@ -44,7 +76,16 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
         .header("accept", "*/*")
         .body(Empty::<Bytes>::new())
         .map_err(|error| Failure::input(&arguments.url, error))?;
-    let response = client.call(request).await.map_err(Failure::of_request)?;
+    client.call(request).await.map_err(Failure::of_request)
+}
+
+async fn print(
+    arguments: &Arguments,
+    uri: &Uri,
+    response: Response<Incoming>,
+    stored: &Result<(), StorageError>,
+    output: Output,
+) -> Result<(), Failure> {
     let connection = response.extensions().get::<VerifiedConnection>();
     if matches!(
         connection.map(VerifiedConnection::decision),
@@ -62,7 +103,10 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
             .await
             .map_err(Failure::of_request)?
             .to_bytes();
-        let result = describe(&uri, &parts, &body);
+        let mut result = describe(uri, &parts, &body);
+        if let (Some(_), Value::Object(fields)) = (&arguments.store, &mut result) {
+            fields.insert("stored".to_owned(), stored.is_ok().into());
+        }
         return output.print(&result, &"");
     }
     let mut body = response.into_body();
@@ -74,8 +118,8 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     Ok(())
 }
 
-fn pinning(arguments: &Arguments, uri: &Uri) -> Result<Pinning, Failure> {
-    let mut builder = Pinning::builder();
+fn pinning(arguments: &Arguments, uri: &Uri, store: &PinStore) -> Result<Pinning, Failure> {
+    let mut builder = Pinning::builder().store(store.clone());
     if !arguments.pins.is_empty() {
         let host = Host::parse(uri.host().unwrap_or_default())
             .map_err(|error| Failure::input("--pin", error))?;
@@ -92,7 +136,7 @@ fn pinning(arguments: &Arguments, uri: &Uri) -> Result<Pinning, Failure> {
         .map_err(|error| Failure::Usage(error.to_string()))
 }
 
-fn remark_on(response: &http::Response<Incoming>, output: Output) {
+fn remark_on(response: &Response<Incoming>, output: Output) {
     output.remark(&format_args!(
         "{:?} {}",
         response.version(),

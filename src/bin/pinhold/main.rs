@@ -6,6 +6,7 @@ mod fingerprint;
 mod get;
 mod network;
 mod output;
+mod store;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,8 @@ enum Command {
     Header(explain::HeaderArguments),
     /// Say which policy applies to a name
     Match(explain::MatchArguments),
+    /// Look into a file of noted pins, change it or mend it
+    Store(store::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Get(arguments) => in_runtime(get::run(arguments, output)),
         Command::Header(arguments) => explain::header(&arguments, output),
         Command::Match(arguments) => explain::policy(&arguments, output),
+        Command::Store(arguments) => store::run(arguments, output),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,6 +66,6 @@ fn in_runtime(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   the connection, the validation or the request failed
+  1   the connection, the validation or the request failed, or noted pins can't be written
   2   bad usage or bad input
   90  a pin violation: the chain is valid, but holds no pinned key";

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use pinhold::{PinSource, PinViolation, ValidatedChain};
+use pinhold::{PinSource, PinViolation, StorageError, ValidatedChain};
 use serde_json::{Value, json};
 
 /// Text for people, or JSON.
@@ -52,13 +52,12 @@ impl Output {
 
     /// Tells a failure: on standard error, with `--json` on standard output, too.
     pub(crate) fn fail(self, failure: &Failure) -> ExitCode {
-        if matches!(failure, Failure::Closed) {
-            return ExitCode::SUCCESS;
-        }
-        self.remark(failure);
-        if self.json {
-            // A second failure would have nowhere to go.
-            let _ = self.write(format!("{}\n", failure.json()).as_bytes());
+        if !matches!(failure, Failure::Closed | Failure::Told) {
+            self.remark(failure);
+            if self.json {
+                // A second failure would have nowhere to go.
+                let _ = self.write(format!("{}\n", failure.json()).as_bytes());
+            }
         }
         ExitCode::from(failure.code())
     }
@@ -68,10 +67,16 @@ impl Output {
 pub(crate) enum Failure {
     /// Nobody reads standard output any more: no failure, but no reason to go on either.
     Closed,
+    /// Noted pins can't be written.
+    NotStored(StorageError),
     /// The chain is valid, but holds no pinned key.
     Pins(PinViolation),
     /// The connection, the validation or the request failed.
     Request(Box<dyn Error + Send + Sync>),
+    /// Noted pins can't be read.
+    Storage(StorageError),
+    /// There is a result all the same, and what failed was said beside it.
+    Told,
     /// Bad usage or bad input.
     Usage(String),
 }
@@ -94,8 +99,8 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Closed => 0,
-            Self::Request(_) => 1,
-            Self::Usage(_) => 2,
+            Self::NotStored(_) | Self::Request(_) | Self::Told => 1,
+            Self::Storage(_) | Self::Usage(_) => 2,
             Self::Pins(_) => 90,
         }
     }
@@ -120,7 +125,10 @@ impl Failure {
                     "message": message,
                 })
             }
-            Self::Closed => json!(null),
+            Self::Closed | Self::Told => json!(null),
+            Self::NotStored(_) | Self::Storage(_) => {
+                json!({ "error": "storage", "message": message })
+            }
             Self::Request(_) => json!({ "error": "request", "message": message }),
             Self::Usage(_) => json!({ "error": "usage", "message": message }),
         }
@@ -132,6 +140,17 @@ impl fmt::Display for Failure {
         match self {
             Self::Pins(violation) => violation.fmt(f),
             Self::Closed => f.write_str("standard output is closed"),
+            Self::NotStored(error) => error.fmt(f),
+            Self::Storage(error) => {
+                error.fmt(f)?;
+                match error {
+                    StorageError::Damaged { file, .. } => {
+                        write!(f, ": `pinhold store recover --file {}`", file.display())
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Told => f.write_str("said before"),
             Self::Usage(message) => f.write_str(message),
             Self::Request(error) => {
                 // The outer layers of hyper's errors say little; the innermost says why.
