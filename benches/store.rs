@@ -111,19 +111,7 @@ fn lookup(Size(size, hosts): Size, summary: &mut Vec<String>) {
         let hot = vec![names.first().unwrap(); BATCH.into()];
         let random = names.iter().collect::<Vec<_>>();
         for (heat, names, target) in [("hot", hot, "<=1.5"), ("random", random, "<=1.25")] {
-            let [bare, ours] = compare(LOOKUP_ROUNDS, |round, variant| {
-                let batches = names.len() / usize::from(BATCH);
-                let names = names
-                    .chunks_exact(BATCH.into())
-                    .nth(round % batches)
-                    .unwrap();
-                // Else the names would be cold for whoever comes first.
-                black_box(names.iter().filter(|name| name.is_single_label()).count());
-                match variant {
-                    0 => cpu_time(|| walk_all(&plain, names, hits)),
-                    _ => cpu_time(|| query_all(&store, names, hits)),
-                }
-            });
+            let [bare, ours] = compare_lookups(&plain, &store, &names, hits);
             let label = format!("lookup/{heat}/{case}/{size}");
             print(&label, ours.ratio, target);
             let [bare, ours] = [bare, ours].map(|cost| cost.seconds * 1e9 / f64::from(BATCH));
@@ -132,6 +120,24 @@ fn lookup(Size(size, hosts): Size, summary: &mut Vec<String>) {
             ));
         }
     }
+}
+
+fn compare_lookups(
+    plain: &HashMap<String, Plain>,
+    store: &PinStore,
+    names: &[&Host],
+    hits: u16,
+) -> [Cost; 2] {
+    let batches = names.chunks_exact(BATCH.into()).collect::<Vec<_>>();
+    compare(LOOKUP_ROUNDS, |round, variant| {
+        let names = batches.get(round % batches.len()).unwrap();
+        // Else the names would be cold for whoever comes first.
+        black_box(names.iter().filter(|name| name.is_single_label()).count());
+        match variant {
+            0 => cpu_time(|| walk_all(plain, names, hits)),
+            _ => cpu_time(|| query_all(store, names, hits)),
+        }
+    })
 }
 
 fn query_all(store: &PinStore, names: &[&Host], hits: u16) {
@@ -239,13 +245,7 @@ fn note(
     // As many as stated when half of the changes are made, each of which removes one.
     let entries = entries(hosts + rounds / 2);
     let mut floor = Floor::new(&folder.join(format!("floor-{size}")));
-    let mut database = RedbStorage::open(&folder.join(format!("{size}.redb"))).unwrap();
-    let noted = entries
-        .iter()
-        .map(|entry| Change::Noted(Arc::new(entry.clone())));
-    database
-        .commit(&Batch::new(&noted.collect::<Vec<_>>(), &Vec::new))
-        .unwrap();
+    let database = write_database(&folder.join(format!("{size}.redb")), &entries);
     let path = folder.join(format!("{size}.jsonl"));
     write_file(&path, hosts + rounds / 2);
     let in_database = PinStore::open(database).unwrap();
@@ -323,6 +323,14 @@ fn write_file(path: &Path, hosts: u32) {
     FileStorage::new(path)
         .commit(&Batch::new(&[], &snapshot))
         .unwrap();
+}
+
+fn write_database(path: &Path, entries: &[KnownPinnedHost]) -> RedbStorage {
+    let noted = entries.iter().cloned().map(Arc::new).map(Change::Noted);
+    let changes = noted.collect::<Vec<_>>();
+    let mut database = RedbStorage::open(path).unwrap();
+    database.commit(&Batch::new(&changes, &Vec::new)).unwrap();
+    database
 }
 
 /// Sorted by name, two pins each.
@@ -435,8 +443,8 @@ fn print(name: &str, value: f64, target: &str) {
 
 /// A day in 2027, when every entry holds.
 const NOW: u64 = 1_800_000_000;
-/// Lookups of one variant in one round: 1 to 20 ms.
-const BATCH: u16 = 16_384;
+/// Lookups of one variant in one round: so few that their names stay in a core's own cache.
+const BATCH: u16 = 2_048;
 /// Random names of one figure: so many that a batch comes back long after it has left the caches.
-const NAMES: u32 = 16 * 16_384;
-const LOOKUP_ROUNDS: u32 = 101;
+const NAMES: u32 = 128 * 2_048;
+const LOOKUP_ROUNDS: u32 = 1_001;

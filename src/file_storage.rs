@@ -19,9 +19,25 @@ use crate::timestamp;
 
 /// Noted pins in one file, rewritten as a whole with every commit.
 ///
-/// Good for some thousand hosts: a commit takes time in proportion to their number.
-/// (`cargo bench --bench store` measures it, and from where a database behind [`Storage`] pays, as
-/// in `examples/own_storage.rs`.)
+/// # What it costs
+///
+/// A commit takes time in proportion to the number of hosts, a database does not. Medians of
+/// `cargo bench --bench store` on a virtual machine whose disk overwrites 4 KiB durably in 0.13 ms;
+/// a phone's takes ten to a hundred times that:
+///
+/// | hosts | one change | opening | the same change in redb |
+/// |---|---|---|---|
+/// | 100 | 0.6 ms | | 0.3 ms |
+/// | 1,000 | 1.9 ms | 2 ms | 0.4 ms |
+/// | 10,000 | 14 ms | | 0.5 ms |
+/// | 100,000 | 170 ms | 140 ms | 0.6 ms |
+///
+/// So up to some thousand hosts, of which the store notes 1024 unless told otherwise, the file's
+/// simplicity costs nothing that a user could notice. From about ten thousand on, a database behind
+/// [`Storage`] pays, as in `examples/own_storage.rs`. In memory a host with two pins takes 180
+/// bytes.
+///
+/// # Several processes
 ///
 /// Processes may share a file. Each takes over what the others wrote when it is opened, and with
 /// its own next commit.

@@ -185,7 +185,8 @@ fn read_entry(line: &[u8]) -> Option<(KnownPinnedHost, &str)> {
 
 /// Appends the entry as a line, and returns its sum.
 fn write_entry(file: &mut Vec<u8>, entry: &KnownPinnedHost) -> String {
-    let pins = entry.pins.iter().map(ToString::to_string);
+    let pins = entry.pins.iter();
+    let pins = pins.map(|pin| ["sha256/", &pin.to_base64()].concat());
     let pins = pins.collect::<Vec<_>>();
     let line = Line {
         host: entry.host.as_str(),
@@ -219,8 +220,9 @@ fn hex(bytes: &[u8]) -> String {
     let digest = fingerprint::sha256(&[bytes]);
     let digits = digest.iter().take(SUM_LEN / 2);
     let digits = digits.flat_map(|byte| [byte >> 4, byte & 15]);
-    let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
-    digits.collect()
+    let mut hex = String::with_capacity(SUM_LEN);
+    hex.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+    hex
 }
 
 fn time(time: UnixTime) -> String {

@@ -13,8 +13,9 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use rustls_pki_types::DnsName;
+use smol_str::SmolStr;
 
-/// A canonical DNS name: A-labels, lower case, no trailing dot, at most 253 bytes.
+/// A canonical DNS name: A-labels, lower case, no trailing dot, at most 253 bytes. Cheap to clone.
 ///
 /// Pins are kept and looked up under a `Host`, whatever the port.
 ///
@@ -29,7 +30,7 @@ use rustls_pki_types::DnsName;
 /// # Ok::<(), HostError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Host(Box<str>);
+pub struct Host(SmolStr);
 
 impl Host {
     /// Canonicalises a host name as RFC 6797 section 10 does.

@@ -264,7 +264,7 @@ impl fmt::Display for StorageError {
                     ),
                     None => f.write_str(
                         ". `PinStore::open_or_recover` and `pinhold store recover` keep those and \
-                         move the file aside",
+                         put the file aside, once its folder can be written to",
                     ),
                 }
             }

@@ -8,7 +8,29 @@ use spki::der::DateTime;
 /// As text; `None` beyond the year 9999.
 pub(crate) fn print(time: UnixTime) -> Option<String> {
     let time = DateTime::from_unix_duration(Duration::from_secs(time.as_secs())).ok()?;
-    Some(time.to_string())
+    let (century, year) = (time.year() / 100, time.year() % 100);
+    let mut text = String::with_capacity("2014-05-01T12:40:50Z".len());
+    push(&mut text, u8::try_from(century).ok()?);
+    push(&mut text, u8::try_from(year).ok()?);
+    // By hand, since a file of many entries spends a fifth of its time in `DateTime`'s own.
+    for (before, number) in [
+        ('-', time.month()),
+        ('-', time.day()),
+        ('T', time.hour()),
+        (':', time.minutes()),
+        (':', time.seconds()),
+    ] {
+        text.push(before);
+        push(&mut text, number);
+    }
+    text.push('Z');
+    Some(text)
+}
+
+/// Two digits.
+fn push(text: &mut String, number: u8) {
+    text.push(char::from(b'0' + number / 10 % 10));
+    text.push(char::from(b'0' + number % 10));
 }
 
 /// What [`print`] wrote, and nothing else.

@@ -395,10 +395,15 @@ impl<S: Storage> Thread<S> {
         }
     }
 
-    fn end(&self) {
-        let mut state = self.shared.state.lock();
+    fn end(self) {
+        let Self {
+            shared, storage, ..
+        } = self;
+        // Its file or lock is free for whoever opens it once the last handle is gone.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(storage)));
+        let mut state = shared.state.lock();
         state.phase = Phase::Ended;
-        self.shared.release(state);
+        shared.release(state);
     }
 }
 

@@ -12,6 +12,7 @@ mod common;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -52,7 +53,7 @@ impl Storage for Steered {
         assert!(changes.iter().all(in_snapshot));
         // The test may have ended.
         let _ = self.commits.send(changes);
-        match self.verdicts.recv() {
+        match self.verdicts.recv_timeout(PATIENCE) {
             Ok(Verdict::Store) | Err(_) => Ok(None),
             Ok(Verdict::StoreAs(stored)) => Ok(Some(stored)),
             Ok(Verdict::Fail) => Err(StorageError::other("no")),
@@ -370,17 +371,30 @@ impl Sorted for [String; 3] {
     }
 }
 
-#[tokio::test]
-async fn flush_says_what_went_wrong() {
-    let scene = scene().await;
-    scene.note(0, 1, NOW);
-    scene.commit();
-    scene.answer(Verdict::Fail);
-    scene.answer(Verdict::Fail);
-    let error = scene.store.flush().unwrap_err();
-    assert!(matches!(error, StorageError::Other(_)), "{error:?}");
-    scene.answer(Verdict::Store);
-    scene.store.flush().unwrap();
+#[test]
+fn flush_says_what_went_wrong() {
+    struct Fails(Arc<AtomicBool>);
+    impl Storage for Fails {
+        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+            Ok(Vec::new())
+        }
+
+        fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+            match self.0.load(Ordering::SeqCst) {
+                true => Err(StorageError::other("no")),
+                false => Ok(None),
+            }
+        }
+    }
+    let fails = Arc::new(AtomicBool::new(true));
+    let store = PinStore::open(Fails(Arc::clone(&fails))).unwrap();
+    store.clear();
+    for _ in 0..3 {
+        let error = store.flush().unwrap_err();
+        assert!(matches!(error, StorageError::Other(_)), "{error:?}");
+    }
+    fails.store(false, Ordering::SeqCst);
+    store.flush().unwrap();
 }
 
 #[tokio::test]
@@ -430,6 +444,31 @@ async fn the_last_handle_waits_for_no_storage_that_hangs() {
     let begin = Instant::now();
     drop(scene.store);
     assert!(begin.elapsed() < PATIENCE);
+}
+
+/// A database is opened again right after the store that had it is gone.
+#[test]
+fn the_last_handle_leaves_the_storage_free() {
+    struct Open {
+        _lock: Arc<()>,
+    }
+    impl Storage for Open {
+        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+            Ok(Vec::new())
+        }
+
+        fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+            Ok(None)
+        }
+    }
+    let lock = Arc::new(());
+    for _ in 0..100 {
+        let _lock = Arc::clone(&lock);
+        let store = PinStore::open(Open { _lock }).unwrap();
+        store.clear();
+        drop(store);
+        assert_eq!(Arc::strong_count(&lock), 1);
+    }
 }
 
 /// Hosts that come and go while the disk is full must not fill the memory.
