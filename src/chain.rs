@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::DistinguishedName;
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -19,6 +19,7 @@ use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
     RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
 };
+use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::name::Name;
 
@@ -47,6 +48,8 @@ struct Facts {
     fingerprints: Vec<SpkiFingerprint>,
     anchor_subject: Der<'static>,
     anchor_origin: AnchorOrigin,
+    /// The first and the last second of all certificates of the path; read when first asked for.
+    dates: OnceLock<Option<(u64, u64)>>,
 }
 
 impl ValidatedChain {
@@ -102,6 +105,38 @@ impl ValidatedChain {
     #[must_use]
     pub fn anchor_origin(&self) -> AnchorOrigin {
         self.facts.anchor_origin
+    }
+
+    /// Whether both are the same path in the same list of certificates.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let (one, other) = (&self.facts, &other.facts);
+        one.path == other.path
+            && one.fingerprints == other.fingerprints
+            && one.anchor_origin == other.anchor_origin
+            && one.anchor_subject == other.anchor_subject
+            && one.served == other.served
+            && one.name == other.name
+    }
+
+    /// The bytes of all certificates that were served.
+    pub(crate) fn served_len(&self) -> usize {
+        self.facts.served.iter().map(|der| der.len()).sum()
+    }
+
+    /// Whether no certificate of the path has expired at `now`, or is not valid yet. An anchor has
+    /// no dates.
+    pub(crate) fn is_within_dates(&self, now: UnixTime) -> bool {
+        let dates = self.facts.dates.get_or_init(|| {
+            let mut certificates = self.certificates();
+            certificates.try_fold((0, u64::MAX), |(from, until), der| {
+                let certificate = Certificate::from_der(der).ok()?;
+                let validity = certificate.tbs_certificate().validity();
+                let begins = validity.not_before.to_unix_duration().as_secs();
+                let ends = validity.not_after.to_unix_duration().as_secs();
+                Some((begins.max(from), ends.min(until)))
+            })
+        });
+        dates.is_some_and(|(from, until)| (from..=until).contains(&now.as_secs()))
     }
 
     /// Each key of the path with its role and its owner's name, leaf first.
@@ -412,6 +447,7 @@ impl PathBuilder {
             fingerprints,
             anchor_subject: self.anchors.as_slice().get(path.anchor)?.subject.clone(),
             anchor_origin,
+            dates: OnceLock::new(),
         });
         Some(ValidatedChain {
             facts,

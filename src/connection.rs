@@ -3,11 +3,14 @@
 //! The verifier is shared by all connections, so a connection learns its validated chain through
 //! a slot that is open around its handshake only.
 
+use std::sync::Arc;
+
 use crate::chain::ValidatedChain;
+use crate::sessions::Sessions;
 #[cfg(feature = "hyper")]
 use {
     crate::anchors::AnchorOrigin, crate::host::Host, crate::pinning::Decision,
-    rustls_pki_types::UnixTime, std::cell::RefCell,
+    rustls::HandshakeKind, rustls_pki_types::UnixTime, std::cell::RefCell,
 };
 
 /// A TLS connection that [`PinningConnector`](crate::PinningConnector) made: found in the
@@ -27,22 +30,15 @@ use {
 #[cfg(feature = "hyper")]
 #[derive(Clone, Debug)]
 pub struct VerifiedConnection {
-    chain: ValidatedChain,
-    decision: Decision,
-    at: UnixTime,
+    pub(crate) chain: ValidatedChain,
+    pub(crate) decision: Decision,
+    pub(crate) at: UnixTime,
+    pub(crate) handshake: HandshakeKind,
 }
 
 #[cfg(feature = "hyper")]
 impl VerifiedConnection {
-    pub(crate) fn new(chain: ValidatedChain, decision: Decision, at: UnixTime) -> Self {
-        Self {
-            chain,
-            decision,
-            at,
-        }
-    }
-
-    /// The chain that was validated in the handshake.
+    /// The chain that was validated in the handshake, or in that of the session it resumed.
     #[must_use]
     pub fn chain(&self) -> &ValidatedChain {
         &self.chain
@@ -71,17 +67,31 @@ impl VerifiedConnection {
     pub fn at(&self) -> UnixTime {
         self.at
     }
+
+    /// Whether the handshake resumed an earlier session, whose chain was judged again.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.handshake == HandshakeKind::Resumed
+    }
+}
+
+/// What our verifier says of the handshake that it was asked in.
+#[cfg_attr(not(feature = "hyper"), expect(dead_code, reason = "nobody observes"))]
+pub(crate) struct Verified {
+    pub(crate) chain: ValidatedChain,
+    /// Where sessions that come of the handshake are kept; `None` without a gate.
+    pub(crate) sessions: Option<Arc<Sessions>>,
 }
 
 #[cfg(feature = "hyper")]
 tokio::task_local! {
-    static SLOT: RefCell<Option<ValidatedChain>>;
+    static SLOT: RefCell<Option<Verified>>;
 }
 
-/// Runs a handshake and returns, besides its outcome, the chain that our verifier validated in it:
-/// `None` if it was not asked, as in a resumed session or under a foreign verifier.
+/// Runs a handshake and returns, besides its outcome, what our verifier says of it: `None` if it
+/// was not asked, as in a resumed session or under a foreign verifier.
 #[cfg(feature = "hyper")]
-pub(crate) async fn observe<F: Future>(handshake: F) -> (F::Output, Option<ValidatedChain>) {
+pub(crate) async fn observe<F: Future>(handshake: F) -> (F::Output, Option<Verified>) {
     let observed = async {
         let outcome = handshake.await;
         (outcome, SLOT.with(RefCell::take))
@@ -89,10 +99,10 @@ pub(crate) async fn observe<F: Future>(handshake: F) -> (F::Output, Option<Valid
     SLOT.scope(RefCell::new(None), observed).await
 }
 
-/// Hands the validated chain to whoever observes this handshake, if anybody does.
-pub(crate) fn record(chain: impl FnOnce() -> Option<ValidatedChain>) {
+/// Hands what was verified to whoever observes this handshake, if anybody does.
+pub(crate) fn record(verified: impl FnOnce() -> Option<Verified>) {
     #[cfg(feature = "hyper")]
-    let _ = SLOT.try_with(|slot| *slot.borrow_mut() = chain());
+    let _ = SLOT.try_with(|slot| *slot.borrow_mut() = verified());
     #[cfg(not(feature = "hyper"))]
-    let _ = chain;
+    let _ = verified;
 }

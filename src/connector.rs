@@ -2,11 +2,11 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::Ipv6Addr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use http::Uri;
@@ -14,19 +14,21 @@ use http::uri::Scheme;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls_pki_types::{ServerName, UnixTime};
+use rustls::{ClientConfig, HandshakeKind};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use crate::anchors::TrustAnchors;
-use crate::connection::{self, VerifiedConnection};
+use crate::chain::ValidatedChain;
+use crate::connection::{self, Verified, VerifiedConnection};
 use crate::host::{Host, HostError};
 use crate::pinning::{BuildError, Decision, Pinning};
 use crate::policy::Standing;
+use crate::sessions::Sessions;
 use crate::verifier::PinningVerifier;
 use crate::violation::PinViolation;
 
@@ -68,8 +70,7 @@ pub enum PlainHttp {
 #[derive(Clone)]
 pub struct PinningConnector<H> {
     inner: H,
-    pinning: Pinning,
-    tls: TlsConnector,
+    handshaker: Handshaker,
     schemes: Schemes,
 }
 
@@ -134,7 +135,8 @@ impl<H> PinningConnector<H> {
             Err(HostError::IpAddress { .. }) => return Ok(()),
             Err(error) => return Err(ConnectError::Host(error)),
         };
-        let policies = self.pinning.query(&host, self.now()?);
+        let Handshaker { pinning, .. } = &self.handshaker;
+        let policies = pinning.query(&host, self.handshaker.now()?);
         let enforced = policies
             .iter()
             .any(|policy| policy.standing != Standing::ReportOnly);
@@ -143,30 +145,63 @@ impl<H> PinningConnector<H> {
             PlainHttp::Refuse | PlainHttp::Allow => Ok(()),
         }
     }
+}
 
+/// Makes TLS connections of transports.
+#[derive(Clone)]
+struct Handshaker {
+    pinning: Pinning,
+    tls: TlsConnector,
+    /// The same without resumption.
+    afresh: TlsConnector,
+    /// Those of the configuration's verifier, known since its first full handshake here.
+    sessions: Arc<OnceLock<Arc<Sessions>>>,
+}
+
+/// What a handshake came to.
+enum Secured<T> {
+    Connected(PinnedStream<T>),
+    /// A session was resumed that the pins of today don't allow, or that nothing is known of.
+    Outdated,
+}
+
+impl Handshaker {
     fn now(&self) -> Result<UnixTime, ConnectError> {
         let now = self.pinning.clock().current_time();
         now.ok_or(ConnectError::Tls(rustls::Error::FailedToGetCurrentTime))
     }
 
-    async fn secure<T>(
-        self,
-        name: ServerName<'static>,
+    async fn secure<T: Read + Write + Unpin>(
+        &self,
+        tls: &TlsConnector,
+        name: &ServerName<'static>,
         transport: T,
-    ) -> Result<PinnedStream<T>, ConnectError>
-    where
-        T: Read + Write + Unpin,
-    {
-        let handshake = self.tls.connect(name.clone(), TokioIo::new(transport));
-        let (stream, chain) = connection::observe(handshake).await;
+    ) -> Result<Secured<T>, ConnectError> {
+        let handshake = tls.connect(name.clone(), TokioIo::new(transport));
+        let (stream, verified) = connection::observe(handshake).await;
         let stream = stream.map_err(ConnectError::from_handshake)?;
-        // No chain, or one for another name: the configuration has a verifier that is not ours.
-        let chain = chain
-            .filter(|chain| *chain.server_name() == name)
-            .ok_or(ConnectError::NotVerified)?
-            .proved();
-        // Judged again: pins may have changed while the handshake was under way.
         let now = self.now()?;
+        let session = stream.get_ref().1;
+        let handshake = session.handshake_kind().unwrap_or(HandshakeKind::Full);
+        let chain = match verified {
+            None if handshake == HandshakeKind::Resumed => {
+                match self.resumed(name, session.peer_certificates().unwrap_or_default(), now) {
+                    Some(chain) => chain,
+                    None => return Ok(Secured::Outdated),
+                }
+            }
+            // No chain, or one for another name: the verifier is not ours.
+            verified => {
+                let verified = verified.filter(|known| known.chain.server_name() == name);
+                let Verified { chain, sessions } = verified.ok_or(ConnectError::NotVerified)?;
+                if let Some(sessions) = sessions {
+                    self.sessions.get_or_init(|| sessions);
+                }
+                chain
+            }
+        };
+        let chain = chain.proved();
+        // Judged again: pins may have changed while the handshake was under way.
         let decision = match chain.host() {
             Some(host) => self.pinning.check(host, &chain, now),
             None => Decision::NotPinned,
@@ -175,10 +210,41 @@ impl<H> PinningConnector<H> {
             event!(WARN, host = %violation.host(), "pins refused a chain after its handshake");
             return Err(ConnectError::Pins(violation));
         }
-        Ok(PinnedStream {
+        Ok(Secured::Connected(PinnedStream {
             stream: Stream::Tls(Box::new(TokioIo::new(stream))),
-            verified: Some(VerifiedConnection::new(chain, decision, now)),
-        })
+            verified: Some(VerifiedConnection {
+                chain,
+                decision,
+                at: now,
+                handshake,
+            }),
+        }))
+    }
+
+    /// The chain of a resumed session; `None` where the pins must see a full handshake.
+    fn resumed(
+        &self,
+        name: &ServerName<'static>,
+        served: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Option<ValidatedChain> {
+        let sessions = self.sessions.get()?;
+        let chain = sessions.chain_of(name, served, now).filter(|chain| {
+            // The configuration may have been made of other pins than the connector.
+            let decision = chain
+                .host()
+                .map(|host| self.pinning.check(host, chain, now));
+            !matches!(decision, Some(Decision::Refuse(_)))
+        });
+        if chain.is_none() {
+            event!(
+                DEBUG,
+                ?name,
+                "a resumed session is outdated: one full handshake"
+            );
+            sessions.forget(name);
+        }
+        chain
     }
 }
 
@@ -193,9 +259,7 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner
-            .poll_ready(cx)
-            .map_err(|error| ConnectError::Transport(error.into()))
+        self.inner.poll_ready(cx).map_err(transport_error)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
@@ -203,23 +267,32 @@ where
             Ok(name) => name,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
-        let connecting = self.inner.call(uri);
-        let this = PinningConnector {
-            inner: (),
-            pinning: self.pinning.clone(),
-            tls: self.tls.clone(),
-            schemes: self.schemes,
-        };
+        let mut inner = self.inner.clone();
+        let connecting = self.inner.call(uri.clone());
+        let handshaker = self.handshaker.clone();
         Box::pin(async move {
-            let transport = connecting
-                .await
-                .map_err(|error| ConnectError::Transport(error.into()))?;
-            match name {
-                Some(name) => this.secure(name, transport).await,
-                None => Ok(PinnedStream {
+            let transport = connecting.await.map_err(transport_error)?;
+            let Some(name) = name else {
+                return Ok(PinnedStream {
                     stream: Stream::Plain(transport),
                     verified: None,
-                }),
+                });
+            };
+            let secured = handshaker.secure(&handshaker.tls, &name, transport).await?;
+            if let Secured::Connected(stream) = secured {
+                return Ok(stream);
+            }
+            // D-12: a server that rotated its key must not be locked out by what we remember.
+            poll_fn(|cx| inner.poll_ready(cx))
+                .await
+                .map_err(transport_error)?;
+            let transport = inner.call(uri).await.map_err(transport_error)?;
+            match handshaker
+                .secure(&handshaker.afresh, &name, transport)
+                .await?
+            {
+                Secured::Connected(stream) => Ok(stream),
+                Secured::Outdated => Err(ConnectError::NotVerified),
             }
         })
     }
@@ -229,7 +302,7 @@ impl<H: fmt::Debug> fmt::Debug for PinningConnector<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PinningConnector")
             .field("inner", &self.inner)
-            .field("pinning", &self.pinning)
+            .field("pinning", &self.handshaker.pinning)
             .field("schemes", &self.schemes)
             .finish_non_exhaustive()
     }
@@ -271,8 +344,8 @@ impl PinningConnectorBuilder {
 
     /// Uses a configuration made by [`Pinning::client_config`] or
     /// [`PinningVerifierBuilder`](crate::PinningVerifierBuilder) and then changed, say for a
-    /// client certificate. Anchors and provider are those of the configuration. Its ALPN protocols
-    /// are replaced, and session resumption is switched off; with a verifier that is not ours every
+    /// client certificate. Anchors and provider are those of the configuration, and so is the memory
+    /// of its sessions; its ALPN protocols are replaced. With a verifier that is not ours every
     /// connection fails with [`ConnectError::NotVerified`].
     pub fn with_tls_config(mut self, config: ClientConfig) -> Self {
         self.config = Some(Box::new(config));
@@ -352,15 +425,20 @@ impl PinningConnectorBuilder {
         if config.enable_early_data {
             return Err(BuildError::EarlyData);
         }
-        config.resumption = Resumption::disabled();
         config.alpn_protocols = match self.alpn.is_empty() {
             true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             false => self.alpn,
         };
+        let mut afresh = config.clone();
+        afresh.resumption = Resumption::disabled();
         Ok(PinningConnector {
             inner,
-            pinning: self.pinning,
-            tls: TlsConnector::from(Arc::new(config)),
+            handshaker: Handshaker {
+                pinning: self.pinning,
+                tls: TlsConnector::from(Arc::new(config)),
+                afresh: TlsConnector::from(Arc::new(afresh)),
+                sessions: Arc::default(),
+            },
             schemes: self.schemes,
         })
     }
@@ -568,6 +646,10 @@ impl Error for ConnectError {
             | Self::Scheme { .. } => None,
         }
     }
+}
+
+fn transport_error(error: impl Into<BoxError>) -> ConnectError {
+    ConnectError::Transport(error.into())
 }
 
 type BoxError = Box<dyn Error + Send + Sync>;

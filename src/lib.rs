@@ -111,6 +111,7 @@ mod noting;
 mod pinning;
 mod policy;
 mod report_uri;
+mod sessions;
 mod storage;
 mod store;
 mod timestamp;

@@ -45,8 +45,7 @@ use crate::writer::{Durable, Urgency};
 pub struct Pinning(Arc<Shared>);
 
 struct Shared {
-    statics: HashMap<Host, StaticEntry>,
-    disabled: RwLock<Disabled>,
+    statics: RwLock<Statics>,
     store: PinStore,
     note_only: Option<HashSet<Host>>,
     syntax: HeaderSyntax,
@@ -54,16 +53,18 @@ struct Shared {
     clock: Arc<dyn TimeProvider>,
 }
 
+/// What the application set, and what of it is disabled.
+#[derive(Default)]
+struct Statics {
+    entries: HashMap<Host, StaticEntry>,
+    all_disabled: bool,
+    disabled: HashSet<Host>,
+}
+
 enum StaticEntry {
     /// By the policies of these hosts, for as long as one of them applies.
     Exempt(Vec<Host>),
     Policy(Box<PinPolicy>),
-}
-
-#[derive(Default)]
-struct Disabled {
-    all: bool,
-    hosts: HashSet<Host>,
 }
 
 impl Pinning {
@@ -86,7 +87,7 @@ impl Pinning {
         let roots = self.0.user_added_roots;
         let noted = self.0.store.query(host, now);
         AppliedPolicies {
-            of_application: self.static_policy(host, now),
+            of_application: self.0.statics.read().policy(host, roots, now),
             noted: noted.map(|(matched, entry)| entry.apply(matched, roots)),
         }
     }
@@ -275,17 +276,55 @@ impl Pinning {
     /// of their own (RFC 7469 section 2.7: users may override pins that came with the
     /// application). Takes effect with the next handshake.
     pub fn disable_static(&self, host: &Host) {
-        self.0.disabled.write().hosts.insert(host.clone());
+        self.0.statics.write().disabled.insert(host.clone());
     }
 
     /// Stops applying static pins altogether, until [`restore_static`](Self::restore_static).
     pub fn disable_all_static(&self) {
-        self.0.disabled.write().all = true;
+        self.0.statics.write().all_disabled = true;
     }
 
     /// Applies all static pins again.
     pub fn restore_static(&self) {
-        *self.0.disabled.write() = Disabled::default();
+        let mut statics = self.0.statics.write();
+        statics.all_disabled = false;
+        statics.disabled.clear();
+    }
+
+    /// Sets these static pins in place of all others, for all clones, in one step: each judgement
+    /// is by the old ones or by the new ones. What was disabled stays so.
+    ///
+    /// # Errors
+    ///
+    /// As [`PinningBuilder::build`]; the pins then stay as they were.
+    ///
+    /// ```
+    /// use pinhold::{Pinning, PinPolicy};
+    ///
+    /// let pinning = Pinning::builder().build()?;
+    /// let policy = PinPolicy::new([
+    ///     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+    ///     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
+    /// ])?;
+    /// pinning.replace_static([("example.com", policy)])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn replace_static<H>(
+        &self,
+        policies: impl IntoIterator<Item = (H, PinPolicy)>,
+    ) -> Result<(), BuildError>
+    where
+        H: TryInto<Host, Error: Into<HostError>>,
+    {
+        let mut parsed = Vec::new();
+        for (host, policy) in policies {
+            let host = host.try_into();
+            let host = host.map_err(|error| BuildError::Host(error.into()))?;
+            parsed.push((host, policy));
+        }
+        let entries = entries(parsed)?;
+        self.0.statics.write().entries = entries;
+        Ok(())
     }
 
     /// How literally headers are read.
@@ -298,42 +337,31 @@ impl Pinning {
     pub(crate) fn clock(&self) -> &Arc<dyn TimeProvider> {
         &self.0.clock
     }
+}
 
-    /// The static policy kept under this very name, as it stands at `now`.
-    fn apply(&self, host: &Host, matched: HostMatch, now: UnixTime) -> Option<AppliedPolicy> {
-        match self.0.statics.get(host)? {
-            StaticEntry::Policy(policy) => {
-                policy.apply(host, matched, self.0.user_added_roots, now)
-            }
-            StaticEntry::Exempt(_) => None,
-        }
-    }
-
-    fn static_policy(&self, host: &Host, now: UnixTime) -> Option<AppliedPolicy> {
-        if self.0.statics.is_empty() {
-            return None;
-        }
-        let disabled = self.0.disabled.read();
-        if disabled.all {
+impl Statics {
+    /// The policy that applies to `host` at `now`.
+    fn policy(&self, host: &Host, roots: UserAddedRoots, now: UnixTime) -> Option<AppliedPolicy> {
+        if self.entries.is_empty() || self.all_disabled {
             return None;
         }
         let mut matched = HostMatch::Congruent;
         for name in host.and_superdomains() {
-            if disabled.hosts.contains(name) {
+            if self.disabled.contains(name) {
                 return None;
             }
-            match self.0.statics.get_key_value(name) {
+            match self.entries.get_key_value(name) {
                 Some((_, StaticEntry::Exempt(by))) => {
                     let superdomain = HostMatch::Superdomain;
                     if by
                         .iter()
-                        .any(|host| self.apply(host, superdomain, now).is_some())
+                        .any(|host| self.apply(host, superdomain, roots, now).is_some())
                     {
                         return None;
                     }
                 }
                 Some((host, StaticEntry::Policy(_))) => {
-                    let applied = self.apply(host, matched, now);
+                    let applied = self.apply(host, matched, roots, now);
                     if applied.is_some() {
                         return applied;
                     }
@@ -344,12 +372,56 @@ impl Pinning {
         }
         None
     }
+
+    /// The policy kept under this very name, as it stands at `now`.
+    fn apply(
+        &self,
+        host: &Host,
+        matched: HostMatch,
+        roots: UserAddedRoots,
+        now: UnixTime,
+    ) -> Option<AppliedPolicy> {
+        match self.entries.get(host)? {
+            StaticEntry::Policy(policy) => policy.apply(host, matched, roots, now),
+            StaticEntry::Exempt(_) => None,
+        }
+    }
+}
+
+/// The entries that these policies and their exemptions make.
+fn entries(policies: Vec<(Host, PinPolicy)>) -> Result<HashMap<Host, StaticEntry>, BuildError> {
+    let mut entries = HashMap::new();
+    let mut exemptions = Vec::new();
+    for (host, policy) in policies {
+        for exempt in policy.exemptions() {
+            let covered = policy.covers_subdomains() && exempt.is_subdomain_of(&host);
+            exemptions.push((host.clone(), exempt.clone(), covered));
+        }
+        let entry = StaticEntry::Policy(Box::new(policy));
+        if entries.insert(host.clone(), entry).is_some() {
+            return Err(BuildError::DuplicateHost { host });
+        }
+    }
+    for (host, exempt, covered) in exemptions {
+        let pinned = matches!(entries.get(&exempt), Some(StaticEntry::Policy(_)));
+        if pinned || !covered {
+            return Err(BuildError::Exemption { host, exempt });
+        }
+        match entries
+            .entry(exempt)
+            .or_insert_with(|| StaticEntry::Exempt(Vec::new()))
+        {
+            StaticEntry::Exempt(by) => by.push(host),
+            StaticEntry::Policy(_) => {}
+        }
+    }
+    Ok(entries)
 }
 
 impl fmt::Debug for Pinning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pinning")
-            .field("static_hosts", &self.0.statics.len())
+            .field("static_hosts", &self.0.statics.read().entries.len())
             .field("store", &self.0.store)
             .finish_non_exhaustive()
     }
@@ -433,37 +505,15 @@ impl PinningBuilder {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let mut statics = HashMap::new();
-        let mut exemptions = Vec::new();
-        for (host, policy) in self.statics {
-            for exempt in policy.exemptions() {
-                let covered = policy.covers_subdomains() && exempt.is_subdomain_of(&host);
-                exemptions.push((host.clone(), exempt.clone(), covered));
-            }
-            let entry = StaticEntry::Policy(Box::new(policy));
-            if statics.insert(host.clone(), entry).is_some() {
-                return Err(BuildError::DuplicateHost { host });
-            }
-        }
-        for (host, exempt, covered) in exemptions {
-            let pinned = matches!(statics.get(&exempt), Some(StaticEntry::Policy(_)));
-            if pinned || !covered {
-                return Err(BuildError::Exemption { host, exempt });
-            }
-            match statics
-                .entry(exempt)
-                .or_insert_with(|| StaticEntry::Exempt(Vec::new()))
-            {
-                StaticEntry::Exempt(by) => by.push(host),
-                StaticEntry::Policy(_) => {}
-            }
-        }
+        let entries = entries(self.statics)?;
         if let Some(now) = self.clock.current_time() {
             self.store.mend_times(now);
         }
         Ok(Pinning(Arc::new(Shared {
-            statics,
-            disabled: RwLock::default(),
+            statics: RwLock::new(Statics {
+                entries,
+                ..Statics::default()
+            }),
             store: self.store,
             note_only: self.note_only,
             syntax: self.syntax,

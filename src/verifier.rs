@@ -21,15 +21,20 @@ use crate::anchors::TrustAnchors;
 use crate::chain::{
     AppliedPolicies, PathBuilder, Presented, Revocation, RevocationChoice, ValidPath,
 };
-use crate::connection;
+use crate::connection::{self, Verified};
 use crate::host::Host;
 use crate::pinning::{BuildError, Pinning};
+use crate::sessions::Sessions;
 use crate::violation::PinViolation;
 
 impl Pinning {
     /// A TLS configuration that validates chains to `anchors` and enforces the pins, for any stack
-    /// that takes one. ALPN offers HTTP/2 and HTTP/1.1; session resumption is off, since rustls
-    /// asks no verifier about a resumed session.
+    /// that takes one. ALPN offers HTTP/2 and HTTP/1.1.
+    ///
+    /// rustls asks no verifier about a resumed session. So sessions are kept behind a gate, which
+    /// offers one only while every chain that this configuration verified for the name satisfies
+    /// the pins of the moment and is within its dates. Replace neither `resumption` nor the
+    /// verifier.
     ///
     /// # Errors
     ///
@@ -59,6 +64,8 @@ pub struct PinningVerifier {
     pinning: Pinning,
     paths: PathBuilder,
     webpki: Arc<WebPkiServerVerifier>,
+    /// The gate of the configuration that this verifier belongs to.
+    sessions: Option<Arc<Sessions>>,
 }
 
 impl PinningVerifier {
@@ -95,7 +102,19 @@ impl PinningVerifier {
         if judgement.would_be_refused_by.is_some() {
             event!(WARN, ?host, "report-only pins would have refused a chain");
         }
-        connection::record(|| self.paths.chain(path, presented, host));
+        let chain = || self.paths.chain(path, presented, host);
+        match &self.sessions {
+            Some(sessions) => {
+                let chain = chain().ok_or_else(|| Error::General("a path was lost".into()))?;
+                sessions.remember(&chain);
+                let sessions = Some(Arc::clone(sessions));
+                connection::record(|| Some(Verified { chain, sessions }));
+            }
+            None => connection::record(|| {
+                let (chain, sessions) = (chain()?, None);
+                Some(Verified { chain, sessions })
+            }),
+        }
         Ok(())
     }
 }
@@ -255,7 +274,9 @@ impl PinningVerifierBuilder {
     pub fn client_config(self) -> Result<ClientConfig, BuildError> {
         let provider = provider(self.provider.clone())?;
         let (clock, versions) = (Arc::clone(self.pinning.clock()), self.versions);
-        let verifier = self.with_provider(Arc::clone(&provider)).build()?;
+        let sessions = Arc::new(Sessions::new(self.pinning.clone()));
+        let mut verifier = self.with_provider(Arc::clone(&provider)).build()?;
+        verifier.sessions = Some(Arc::clone(&sessions));
         let mut config = ClientConfig::builder_with_details(provider, clock)
             .with_protocol_versions(versions)
             .map_err(BuildError::Tls)?
@@ -263,8 +284,7 @@ impl PinningVerifierBuilder {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // rustls asks no verifier about a resumed session: a pin learnt since would not be seen.
-        config.resumption = Resumption::disabled();
+        config.resumption = Resumption::store(sessions);
         Ok(config)
     }
 
@@ -312,6 +332,7 @@ impl PinningVerifierBuilder {
                 revocation,
             },
             webpki,
+            sessions: None,
         })
     }
 }

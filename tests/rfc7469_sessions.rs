@@ -9,32 +9,20 @@
 
 mod common;
 
-use std::io::{Read, Write};
 use std::sync::Arc;
 
 use common::pki::{Ca, Leaf};
-use common::server::{Loopback, Names, Server, client, get, server_config};
+use common::server::{Names, Server, client, get, server_config};
+use common::tls::{VERSIONS, ends, handshake, transfer};
 use common::validated::trusting;
 use common::{Clock, foreign_pin, header_value, pinned_to, provider};
-use http_body_util::Empty;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use pinhold::{
-    BuildError, IgnoreReason, NotePinsLayer, Noted, PinViolation, Pinning, PinningConnector,
-    PinningVerifier, VerifiedConnection,
+    BuildError, IgnoreReason, Noted, PinViolation, Pinning, PinningConnector, PinningVerifier,
+    VerifiedConnection,
 };
-use rustls::client::Resumption;
-use rustls::pki_types::ServerName;
-use rustls::{
-    AlertDescription, ClientConfig, ClientConnection, Connection, HandshakeKind, ServerConfig,
-    ServerConnection, SupportedProtocolVersion,
-};
-use tower_layer::Layer;
+use rustls::{AlertDescription, ClientConfig, HandshakeKind, SupportedProtocolVersion};
 
 const PKP: &str = "public-key-pins";
-
-const VERSIONS: [&[&SupportedProtocolVersion]; 2] =
-    [&[&rustls::version::TLS12], &[&rustls::version::TLS13]];
 
 fn unpinned() -> Pinning {
     let builder = Pinning::builder().time_provider(Clock::new());
@@ -53,106 +41,35 @@ fn client_config(
         .unwrap()
 }
 
-/// Moves all that `from` has to say to `to`.
-fn transfer(from: &mut Connection, to: &mut Connection) -> Result<(), rustls::Error> {
-    let mut bytes = Vec::new();
-    while from.wants_write() {
-        from.write_tls(&mut bytes).unwrap();
-    }
-    let mut bytes = &bytes[..];
-    while !bytes.is_empty() {
-        to.read_tls(&mut bytes).unwrap();
-        to.process_new_packets()?;
-    }
-    Ok(())
-}
-
-/// Two ends that know nothing of each other yet.
-fn ends(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> [Connection; 2] {
-    let name = ServerName::try_from("example.com").unwrap();
-    [
-        ClientConnection::new(client.clone(), name).unwrap().into(),
-        ServerConnection::new(server.clone()).unwrap().into(),
-    ]
-}
-
-/// A handshake and two bytes from the server, so that its tickets have come, too.
-fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> HandshakeKind {
-    let [mut client, mut server] = ends(client, server);
-    while client.is_handshaking() || server.is_handshaking() {
-        transfer(&mut client, &mut server).unwrap();
-        transfer(&mut server, &mut client).unwrap();
-    }
-    server.writer().write_all(b"ok").unwrap();
-    transfer(&mut server, &mut client).unwrap();
-    let mut bytes = [0; 2];
-    client.reader().read_exact(&mut bytes).unwrap();
-    assert_eq!(client.handshake_kind(), server.handshake_kind());
-    client.handshake_kind().unwrap()
-}
-
 #[test]
-fn no_session_is_resumed_past_the_verifier() {
+fn no_session_is_resumed_past_the_pins() {
     // D-12, 7469-2.6-i
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
     for versions in VERSIONS {
         let server = Arc::new(server_config(&leaf, provider(), versions));
         let pinning = unpinned();
-        let config = client_config(&pinning, &root, versions);
-        assert!(!config.enable_early_data);
-
-        let mut resuming = config.clone();
-        let config = Arc::new(config);
-        for _ in 0..3 {
-            assert_eq!(handshake(&config, &server), HandshakeKind::Full);
-        }
-        // The server would have resumed: with rustls's own default it does.
-        resuming.resumption = Resumption::default();
-        let resuming = Arc::new(resuming);
-        assert_eq!(handshake(&resuming, &server), HandshakeKind::Full);
-        assert_eq!(handshake(&resuming, &server), HandshakeKind::Resumed);
+        let config = Arc::new(client_config(&pinning, &root, versions));
+        let visit = || handshake(&config, &server, "example.com");
+        assert_eq!(visit().unwrap(), HandshakeKind::Full);
+        assert_eq!(visit().unwrap(), HandshakeKind::Resumed);
+        let replaced = pinning.replace_static([("example.com", pinned_to(foreign_pin()))]);
+        replaced.unwrap();
+        assert!(PinViolation::find(&visit().unwrap_err()).is_some());
     }
 }
 
 #[tokio::test]
-async fn the_connector_neither_resumes_nor_sends_early_data() {
+async fn the_connector_sends_no_early_data() {
     // D-12, 7469-2.6-i
     let root = Ca::root("Root");
-    let leaf = root.leaf(&["example.com"]);
-    for versions in VERSIONS {
-        let server = Server::with_config(
-            server_config(&leaf, provider(), versions),
-            common::server::answer(&[]),
-        )
-        .await;
-        let pinning = unpinned();
-        let mut config = client_config(&pinning, &root, versions);
-        config.resumption = Resumption::default();
-        let builder = || PinningConnector::builder(pinning.clone()).with_tls_config(config.clone());
-        let names = Names::new([("example.com", &server)]);
-        let connector = builder().wrap_connector(Loopback::new(&names)).unwrap();
-        let client =
-            Client::builder(TokioExecutor::new()).build::<_, Empty<bytes::Bytes>>(connector);
-        let mut client = NotePinsLayer::new(pinning.clone()).layer(client);
-        // Other ports are other connections to the pool, but one TLS name.
-        for uri in [
-            "https://example.com:1/",
-            "https://example.com:2/",
-            "https://example.com:3/",
-        ] {
-            let response = get(&mut client, uri).await.unwrap();
-            assert!(
-                response.extensions().get::<VerifiedConnection>().is_some(),
-                "{uri}"
-            );
-        }
-        config.enable_early_data = true;
-        let early = PinningConnector::builder(pinning)
-            .with_tls_config(config)
-            .build();
-        assert!(matches!(early, Err(BuildError::EarlyData)));
-    }
+    let mut config = client_config(&unpinned(), &root, rustls::ALL_VERSIONS);
+    assert!(!config.enable_early_data);
+    config.enable_early_data = true;
+    let early = PinningConnector::builder(unpinned())
+        .with_tls_config(config)
+        .build();
+    assert!(matches!(early, Err(BuildError::EarlyData)));
 }
 
 #[test]
@@ -168,7 +85,7 @@ fn the_server_is_told_by_an_alert_and_the_client_by_a_typed_error() {
             .unwrap();
         let config = Arc::new(client_config(&pinning, &root, versions));
         let server = Arc::new(server_config(&leaf, provider(), versions));
-        let [mut client, mut server] = ends(&config, &server);
+        let [mut client, mut server] = ends(&config, &server, "example.com");
         transfer(&mut client, &mut server).unwrap();
         let error = transfer(&mut server, &mut client).unwrap_err();
         assert!(PinViolation::find(&error).is_some(), "{error:?}");

@@ -24,6 +24,7 @@ pub mod pki;
 pub mod server;
 #[cfg(feature = "hyper")]
 pub mod stage;
+pub mod tls;
 #[cfg(feature = "hyper")]
 pub mod validated;
 

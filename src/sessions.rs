@@ -1,0 +1,181 @@
+//! TLS sessions in, those out that the pins of today allow: the gate of resumption.
+//!
+//! rustls asks no verifier about a resumed session, and a session does not say which chain it was
+//! made with. So every chain that was verified for a name is remembered, and a session is offered
+//! only while all of them would pass. What is remembered is never evicted or narrowed: a ticket may
+//! arrive, or be renewed, long after the chain was verified. Beyond the bounds a name stays without
+//! resumption for as long as the configuration lives.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use parking_lot::Mutex;
+use rustls::NamedGroup;
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
+#[cfg(feature = "hyper")]
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{ServerName, UnixTime};
+
+use crate::chain::ValidatedChain;
+use crate::pinning::{Decision, Pinning};
+
+/// The sessions of one configuration, and the chains that its verifier has verified.
+pub(crate) struct Sessions {
+    pinning: Pinning,
+    verified: Mutex<HashMap<ServerName<'static>, Verified>>,
+    kept: ClientSessionMemoryCache,
+}
+
+enum Verified {
+    /// Each chain once.
+    All(Vec<ValidatedChain>),
+    TooMany,
+}
+
+impl Sessions {
+    pub(crate) fn new(pinning: Pinning) -> Self {
+        Self {
+            pinning,
+            verified: Mutex::default(),
+            kept: ClientSessionMemoryCache::new(SESSIONS),
+        }
+    }
+
+    /// Remembers a chain, before a session can come of its handshake.
+    pub(crate) fn remember(&self, chain: &ValidatedChain) {
+        let mut verified = self.verified.lock();
+        let has_room = verified.len() < MAX_NAMES;
+        let name = chain.server_name();
+        let Some(known) = verified.get_mut(name) else {
+            if has_room {
+                let first = match chain.served_len() > MAX_SERVED {
+                    true => Verified::TooMany,
+                    false => Verified::All(vec![chain.clone()]),
+                };
+                verified.insert(name.clone(), first);
+            }
+            return;
+        };
+        if let Verified::All(chains) = known
+            && !chains.iter().any(|known| known.is_same(chain))
+        {
+            match chains.len() < MAX_CHAINS && chain.served_len() <= MAX_SERVED {
+                true => chains.push(chain.clone()),
+                false => *known = Verified::TooMany,
+            }
+        }
+    }
+
+    /// The chain that a resumed session was made with, if it is certain which one and it passes
+    /// today.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn chain_of(
+        &self,
+        name: &ServerName<'_>,
+        served: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Option<ValidatedChain> {
+        let chains = self.chains(name)?;
+        let mut same = chains.into_iter().filter(|chain| chain.served() == served);
+        let chain = same.next()?;
+        // The same certificates may have been taken along two paths, which differ in their anchors.
+        let is_certain = same.next().is_none();
+        (is_certain && self.passes(&chain, now)).then_some(chain)
+    }
+
+    /// Drops the sessions of a name.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn forget(&self, name: &ServerName<'static>) {
+        self.kept.remove_tls12_session(name);
+        while self.kept.take_tls13_ticket(name).is_some() {}
+    }
+
+    fn may_resume(&self, name: &ServerName<'_>) -> bool {
+        let Some(now) = self.pinning.clock().current_time() else {
+            return false;
+        };
+        let chains = self.chains(name);
+        chains.is_some_and(|chains| chains.iter().all(|chain| self.passes(chain, now)))
+    }
+
+    /// What was verified for the name, at least one chain; `None` if that is nothing or too much.
+    fn chains(&self, name: &ServerName<'_>) -> Option<Vec<ValidatedChain>> {
+        match self.verified.lock().get(&name.to_owned())? {
+            Verified::All(chains) => Some(chains.clone()),
+            Verified::TooMany => None,
+        }
+    }
+
+    /// As a new handshake would have it, but for what can't have changed.
+    fn passes(&self, chain: &ValidatedChain, now: UnixTime) -> bool {
+        let refused = chain.host().is_some_and(|host| {
+            let decision = self.pinning.check(host, chain, now);
+            matches!(decision, Decision::Refuse(_))
+        });
+        !refused && chain.is_within_dates(now)
+    }
+}
+
+impl ClientSessionStore for Sessions {
+    fn set_kx_hint(&self, server_name: ServerName<'static>, group: NamedGroup) {
+        self.kept.set_kx_hint(server_name, group);
+    }
+
+    fn kx_hint(&self, server_name: &ServerName<'_>) -> Option<NamedGroup> {
+        self.kept.kx_hint(server_name)
+    }
+
+    fn set_tls12_session(&self, server_name: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.kept.set_tls12_session(server_name, value);
+    }
+
+    fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        match self.may_resume(server_name) {
+            true => self.kept.tls12_session(server_name),
+            false => None,
+        }
+    }
+
+    fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
+        self.kept.remove_tls12_session(server_name);
+    }
+
+    fn insert_tls13_ticket(
+        &self,
+        server_name: ServerName<'static>,
+        value: Tls13ClientSessionValue,
+    ) {
+        self.kept.insert_tls13_ticket(server_name, value);
+    }
+
+    fn take_tls13_ticket(
+        &self,
+        server_name: &ServerName<'static>,
+    ) -> Option<Tls13ClientSessionValue> {
+        match self.may_resume(server_name) {
+            true => self.kept.take_tls13_ticket(server_name),
+            false => None,
+        }
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions")
+            .field("names", &self.verified.lock().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// As rustls keeps by itself.
+const SESSIONS: usize = 256;
+/// Names with resumption, four times as many as rustls keeps sessions for.
+const MAX_NAMES: usize = 1024;
+/// Chains of one name: several servers of one name seldom have more than two, and a certificate
+/// that is renewed makes one more.
+const MAX_CHAINS: usize = 8;
+/// Bytes of one served chain, of which ordinary ones have 2,000 to 6,000: so no server makes us
+/// remember more than 128 KB.
+const MAX_SERVED: usize = 16 * 1024;
