@@ -10,7 +10,7 @@ use crate::sessions::Sessions;
 #[cfg(feature = "hyper")]
 use {
     crate::anchors::AnchorOrigin, crate::host::Host, crate::pinning::Decision,
-    rustls::HandshakeKind, rustls_pki_types::UnixTime, std::cell::RefCell,
+    crate::violation::Ended, rustls::HandshakeKind, rustls_pki_types::UnixTime, std::cell::RefCell,
 };
 
 /// A TLS connection that [`PinningConnector`](crate::PinningConnector) made: found in the
@@ -30,14 +30,35 @@ use {
 #[cfg(feature = "hyper")]
 #[derive(Clone, Debug)]
 pub struct VerifiedConnection {
-    pub(crate) chain: ValidatedChain,
-    pub(crate) decision: Decision,
-    pub(crate) at: UnixTime,
-    pub(crate) handshake: HandshakeKind,
+    chain: ValidatedChain,
+    decision: Decision,
+    at: UnixTime,
+    handshake: HandshakeKind,
+    ended: Ended,
 }
 
 #[cfg(feature = "hyper")]
 impl VerifiedConnection {
+    pub(crate) fn new(
+        chain: ValidatedChain,
+        decision: Decision,
+        at: UnixTime,
+        handshake: HandshakeKind,
+    ) -> Self {
+        Self {
+            chain,
+            decision,
+            at,
+            handshake,
+            ended: Ended::default(),
+        }
+    }
+
+    /// Whether, and by what, the connection was ended. The same for all clones.
+    pub(crate) fn ended(&self) -> &Ended {
+        &self.ended
+    }
+
     /// The chain that was validated in the handshake, or in that of the session it resumed.
     #[must_use]
     pub fn chain(&self) -> &ValidatedChain {

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::Ipv6Addr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -11,15 +11,14 @@ use std::task::{Context, Poll};
 
 use http::Uri;
 use http::uri::Scheme;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper::rt::{Read, Write};
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, HandshakeKind};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use crate::anchors::TrustAnchors;
@@ -29,6 +28,7 @@ use crate::host::{Host, HostError};
 use crate::pinning::{BuildError, Decision, Pinning};
 use crate::policy::Standing;
 use crate::sessions::Sessions;
+use crate::stream::PinnedStream;
 use crate::verifier::PinningVerifier;
 use crate::violation::PinViolation;
 
@@ -202,23 +202,14 @@ impl Handshaker {
         };
         let chain = chain.proved();
         // Judged again: pins may have changed while the handshake was under way.
-        let decision = match chain.host() {
-            Some(host) => self.pinning.check(host, &chain, now),
-            None => Decision::NotPinned,
-        };
+        let (decision, validity) = self.pinning.check_for(&chain, now);
         if let Decision::Refuse(violation) = decision {
             event!(WARN, host = %violation.host(), "pins refused a chain after its handshake");
             return Err(ConnectError::Pins(violation));
         }
-        Ok(Secured::Connected(PinnedStream {
-            stream: Stream::Tls(Box::new(TokioIo::new(stream))),
-            verified: Some(VerifiedConnection {
-                chain,
-                decision,
-                at: now,
-                handshake,
-            }),
-        }))
+        let verified = VerifiedConnection::new(chain, decision, now, handshake);
+        let stream = PinnedStream::tls(stream, self.pinning.clone(), verified, validity);
+        Ok(Secured::Connected(stream))
     }
 
     /// The chain of a resumed session; `None` where the pins must see a full handshake.
@@ -273,10 +264,7 @@ where
         Box::pin(async move {
             let transport = connecting.await.map_err(transport_error)?;
             let Some(name) = name else {
-                return Ok(PinnedStream {
-                    stream: Stream::Plain(transport),
-                    verified: None,
-                });
+                return Ok(PinnedStream::plain(transport));
             };
             let secured = handshaker.secure(&handshaker.tls, &name, transport).await?;
             if let Secured::Connected(stream) = secured {
@@ -441,122 +429,6 @@ impl PinningConnectorBuilder {
             },
             schemes: self.schemes,
         })
-    }
-}
-
-/// A connection of [`PinningConnector`]: TLS, or plain where that was allowed.
-pub struct PinnedStream<T> {
-    stream: Stream<T>,
-    verified: Option<VerifiedConnection>,
-}
-
-enum Stream<T> {
-    Plain(T),
-    Tls(Box<TokioIo<TlsStream<TokioIo<T>>>>),
-}
-
-impl<T> PinnedStream<T> {
-    /// What is known of the TLS connection; `None` for a plain one.
-    #[must_use]
-    pub fn verified(&self) -> Option<&VerifiedConnection> {
-        self.verified.as_ref()
-    }
-
-    /// What the inner connector made, say to ask for the peer's address.
-    #[must_use]
-    pub fn transport(&self) -> &T {
-        match &self.stream {
-            Stream::Plain(transport) => transport,
-            Stream::Tls(stream) => stream.inner().get_ref().0.inner(),
-        }
-    }
-}
-
-impl<T: Connection + Read + Write + Unpin> Connection for PinnedStream<T> {
-    fn connected(&self) -> Connected {
-        let (connected, h2) = match &self.stream {
-            Stream::Plain(transport) => (transport.connected(), false),
-            Stream::Tls(stream) => {
-                let (transport, session) = stream.inner().get_ref();
-                let h2 = session.alpn_protocol() == Some(b"h2");
-                (transport.inner().connected(), h2)
-            }
-        };
-        let connected = if h2 {
-            connected.negotiated_h2()
-        } else {
-            connected
-        };
-        match &self.verified {
-            Some(verified) => connected.extra(verified.clone()),
-            None => connected,
-        }
-    }
-}
-
-impl<T: Read + Write + Unpin> Read for PinnedStream<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(transport) => Pin::new(transport).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl<T: Read + Write + Unpin> Write for PinnedStream<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Plain(transport) => Pin::new(transport).poll_write(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(transport) => Pin::new(transport).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(transport) => Pin::new(transport).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Plain(transport) => transport.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Plain(transport) => Pin::new(transport).poll_write_vectored(cx, bufs),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
-    }
-}
-
-impl<T> fmt::Debug for PinnedStream<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PinnedStream")
-            .field("verified", &self.verified)
-            .finish_non_exhaustive()
     }
 }
 

@@ -46,6 +46,13 @@ impl Entries {
         None
     }
 
+    /// When the entries of the host and of its superdomains end, or ended.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn ends(&self, host: &Host) -> Vec<UnixTime> {
+        let entries = host.and_superdomains().filter_map(|name| self.0.get(name));
+        entries.map(|Entry(entry)| entry.expires_at).collect()
+    }
+
     /// The entry kept under this very name, expired or not.
     pub(crate) fn get(&self, host: &Host) -> Option<&Arc<KnownPinnedHost>> {
         self.0.get(host.as_str()).map(|Entry(entry)| entry)

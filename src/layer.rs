@@ -9,6 +9,7 @@ use futures_timer::Delay;
 use http::header::PUBLIC_KEY_PINS;
 use http::uri::Scheme;
 use http::{Method, Request, Response, Uri};
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -18,6 +19,7 @@ use crate::header::PinHeader;
 use crate::host::Host;
 use crate::noting::{IgnoreReason, Noted};
 use crate::pinning::Pinning;
+use crate::retiring::Retiring;
 use crate::writer::Durable;
 
 /// Wraps an HTTP client so that `Public-Key-Pins` fields of its responses are noted.
@@ -80,6 +82,7 @@ impl<S> Layer<S> for NotePinsLayer {
         NotePins {
             inner,
             layer: self.clone(),
+            retiring: Retiring::default(),
         }
     }
 }
@@ -89,6 +92,7 @@ impl<S> Layer<S> for NotePinsLayer {
 pub struct NotePins<S> {
     inner: S,
     layer: NotePinsLayer,
+    retiring: Retiring,
 }
 
 impl<S, A, B> Service<Request<A>> for NotePins<S>
@@ -103,10 +107,13 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<A>) -> Self::Future {
+    fn call(&mut self, mut request: Request<A>) -> Self::Future {
+        self.retiring.retire(&self.layer.pinning);
         ResponseFuture {
             speaker: speaker(request.method(), request.uri()),
             layer: self.layer.clone(),
+            captured: capture_connection(&mut request),
+            retiring: self.retiring.clone(),
             inner: self.inner.call(request),
             storing: None,
         }
@@ -120,6 +127,8 @@ pin_project! {
         #[pin]
         inner: F,
         layer: NotePinsLayer,
+        captured: CaptureConnection,
+        retiring: Retiring,
         speaker: Result<Host, IgnoreReason>,
         storing: Option<Storing<B>>,
     }
@@ -146,7 +155,12 @@ where
                 Ok(response) => response,
                 Err(error) => return Poll::Ready(Err(error)),
             };
-            let Some((noted, durable)) = note(&this.layer.pinning, this.speaker, &response) else {
+            let pinning = &this.layer.pinning;
+            let noted = note(pinning, this.speaker, &response);
+            if let Some(connection) = response.extensions().get::<VerifiedConnection>() {
+                this.retiring.capture(pinning, this.captured, connection);
+            }
+            let Some((noted, durable)) = noted else {
                 return Poll::Ready(Ok(response));
             };
             event!(DEBUG, host = ?this.speaker, ?noted, "Public-Key-Pins received");

@@ -66,8 +66,6 @@
 //!
 //! - Pins of IP addresses: a pin belongs to a name.
 //! - `Public-Key-Pins-Report-Only` and reports: the header is parsed, not evaluated yet.
-//! - Session resumption is off in every configuration handed out, since rustls asks no verifier
-//!   about a resumed session. A connection that is already open when pins change stays open.
 //! - Certificate Transparency, OCSP, and fetching intermediates.
 //!
 //! # Features
@@ -103,6 +101,11 @@ mod entries;
 mod file_storage;
 mod fingerprint;
 mod format;
+#[cfg_attr(
+    not(feature = "hyper"),
+    expect(dead_code, reason = "only connections of hyper watch it")
+)]
+mod generation;
 mod header;
 mod host;
 #[cfg(feature = "hyper")]
@@ -111,9 +114,13 @@ mod noting;
 mod pinning;
 mod policy;
 mod report_uri;
+#[cfg(feature = "hyper")]
+mod retiring;
 mod sessions;
 mod storage;
 mod store;
+#[cfg(feature = "hyper")]
+mod stream;
 mod timestamp;
 mod verifier;
 mod violation;
@@ -124,9 +131,7 @@ pub use crate::chain::{AppliedPolicies, ChainKey, KeyRole, ValidatedChain};
 #[cfg(feature = "hyper")]
 pub use crate::connection::VerifiedConnection;
 #[cfg(feature = "hyper")]
-pub use crate::connector::{
-    ConnectError, PinnedStream, PinningConnector, PinningConnectorBuilder, PlainHttp,
-};
+pub use crate::connector::{ConnectError, PinningConnector, PinningConnectorBuilder, PlainHttp};
 pub use crate::file_storage::FileStorage;
 pub use crate::fingerprint::{ParseFingerprintError, SpkiFingerprint};
 pub use crate::format::{Damage, EntryError};
@@ -143,6 +148,8 @@ pub use crate::policy::{
 pub use crate::report_uri::{ReportUri, ReportUriError};
 pub use crate::storage::{Batch, Change, Recovered, Storage, StorageError};
 pub use crate::store::PinStore;
+#[cfg(feature = "hyper")]
+pub use crate::stream::PinnedStream;
 pub use crate::verifier::{PinningVerifier, PinningVerifierBuilder};
 pub use crate::violation::PinViolation;
 pub use crate::writer::Durable;

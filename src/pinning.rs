@@ -16,6 +16,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::anchors::AnchorOrigin;
 use crate::chain::{AppliedPolicies, Judgement, ValidatedChain};
+use crate::generation::Generation;
 use crate::header::{HeaderSyntax, PinHeader};
 use crate::host::{Host, HostError};
 use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
@@ -276,19 +277,22 @@ impl Pinning {
     /// of their own (RFC 7469 section 2.7: users may override pins that came with the
     /// application). Takes effect with the next handshake.
     pub fn disable_static(&self, host: &Host) {
-        self.0.statics.write().disabled.insert(host.clone());
+        self.change(|statics| {
+            statics.disabled.insert(host.clone());
+        });
     }
 
     /// Stops applying static pins altogether, until [`restore_static`](Self::restore_static).
     pub fn disable_all_static(&self) {
-        self.0.statics.write().all_disabled = true;
+        self.change(|statics| statics.all_disabled = true);
     }
 
     /// Applies all static pins again.
     pub fn restore_static(&self) {
-        let mut statics = self.0.statics.write();
-        statics.all_disabled = false;
-        statics.disabled.clear();
+        self.change(|statics| {
+            statics.all_disabled = false;
+            statics.disabled.clear();
+        });
     }
 
     /// Sets these static pins in place of all others, for all clones, in one step: each judgement
@@ -323,8 +327,39 @@ impl Pinning {
             parsed.push((host, policy));
         }
         let entries = entries(parsed)?;
-        self.0.statics.write().entries = entries;
+        self.change(|statics| statics.entries = entries);
         Ok(())
+    }
+
+    /// Changes the static pins, and has connections judged anew.
+    fn change(&self, change: impl FnOnce(&mut Statics)) {
+        let mut statics = self.0.statics.write();
+        change(&mut statics);
+        self.generation().advance();
+        drop(statics);
+        self.generation().wake();
+    }
+
+    /// Counts the changes that may make a verdict another one.
+    pub(crate) fn generation(&self) -> &Arc<Generation> {
+        self.0.store.generation()
+    }
+
+    /// What the pins say of a connection with this chain, and for how long.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn check_for(&self, chain: &ValidatedChain, now: UnixTime) -> (Decision, Validity) {
+        // Before the pins are read: what changes meanwhile makes another generation.
+        let generation = self.generation().number();
+        let Some(host) = chain.host() else {
+            return (
+                Decision::NotPinned,
+                Validity::new(generation, Vec::new(), now),
+            );
+        };
+        let mut ends = self.0.store.ends(host);
+        ends.extend(self.0.statics.read().ends(host));
+        let validity = Validity::new(generation, ends, now);
+        (self.check(host, chain, now), validity)
     }
 
     /// How literally headers are read.
@@ -371,6 +406,19 @@ impl Statics {
             matched = HostMatch::Superdomain;
         }
         None
+    }
+
+    /// When the policies of the host and of its superdomains end, or ended.
+    #[cfg(feature = "hyper")]
+    fn ends(&self, host: &Host) -> Vec<UnixTime> {
+        let entries = host
+            .and_superdomains()
+            .filter_map(|name| self.entries.get(name));
+        let ends = entries.filter_map(|entry| match entry {
+            StaticEntry::Policy(policy) => policy.end(),
+            StaticEntry::Exempt(_) => None,
+        });
+        ends.collect()
     }
 
     /// The policy kept under this very name, as it stands at `now`.
@@ -424,6 +472,51 @@ impl fmt::Debug for Pinning {
             .field("static_hosts", &self.0.statics.read().entries.len())
             .field("store", &self.0.store)
             .finish_non_exhaustive()
+    }
+}
+
+/// For how long a judgement stands: in this generation of the pins, and while no policy ends. The
+/// end of one can make another apply, and an expired one applies again if the clock goes back.
+#[cfg(feature = "hyper")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Validity {
+    generation: u64,
+    from: u64,
+    until: u64,
+}
+
+#[cfg(feature = "hyper")]
+impl Validity {
+    fn new(generation: u64, ends: Vec<UnixTime>, now: UnixTime) -> Self {
+        let (mut from, mut until) = (0, u64::MAX);
+        for end in ends {
+            match now > end {
+                true => from = from.max(end.as_secs().saturating_add(1)),
+                false => until = until.min(end.as_secs()),
+            }
+        }
+        Self {
+            generation,
+            from,
+            until,
+        }
+    }
+
+    /// For as long as both stand.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            // Of different generations neither will stand.
+            generation: self.generation.min(other.generation),
+            from: self.from.max(other.from),
+            until: self.until.min(other.until),
+        }
+    }
+
+    /// Whether the judgement stands. The clock is read only where time could change it.
+    pub(crate) fn holds(&self, generation: u64, clock: &dyn TimeProvider) -> bool {
+        let is_timeless = (self.from, self.until) == (0, u64::MAX);
+        let in_time = |now: UnixTime| (self.from..=self.until).contains(&now.as_secs());
+        generation == self.generation && (is_timeless || clock.current_time().is_some_and(in_time))
     }
 }
 

@@ -232,6 +232,12 @@ impl PinPolicy {
         &self.pins
     }
 
+    /// When the policy ends, or becomes another one.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn end(&self) -> Option<UnixTime> {
+        self.expiry.map(|(at, _)| at)
+    }
+
     pub(crate) fn covers_subdomains(&self) -> bool {
         self.includes_subdomains
     }

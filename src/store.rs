@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustls_pki_types::UnixTime;
 
 use crate::entries::Entries;
+use crate::generation::Generation;
 use crate::host::Host;
 use crate::policy::{HostMatch, KnownPinnedHost};
 use crate::storage::{Change, Recovered, Storage, StorageError};
@@ -56,6 +57,7 @@ pub struct PinStore {
     /// Held from the judgement of a header's chain until what it asks for is done.
     noting: Arc<Mutex<()>>,
     entries: Arc<RwLock<Entries>>,
+    generation: Arc<Generation>,
     writer: Option<Arc<Writer>>,
     /// Whether the entries were loaded and not looked at with a clock yet.
     is_fresh: Arc<AtomicBool>,
@@ -114,6 +116,7 @@ impl PinStore {
             noting: Arc::default(),
             is_fresh: Arc::new(AtomicBool::new(!entries.is_empty())),
             entries: Arc::new(RwLock::new(entries.into_iter().map(Arc::new).collect())),
+            generation: Arc::default(),
             writer: None,
             max_age_cap: Self::MAX_AGE_CAP,
             capacity: Self::CAPACITY,
@@ -121,7 +124,8 @@ impl PinStore {
     }
 
     fn writing_to(self, storage: impl Storage) -> Result<Self, StorageError> {
-        let writer = Writer::start(storage, Arc::clone(&self.entries))?;
+        let (entries, generation) = (Arc::clone(&self.entries), Arc::clone(&self.generation));
+        let writer = Writer::start(storage, entries, generation)?;
         Ok(Self {
             writer: Some(Arc::new(writer)),
             ..self
@@ -196,10 +200,12 @@ impl PinStore {
 
     /// Removes every entry that was noted, or last refreshed, at `time` or later.
     pub fn clear_since(&self, time: UnixTime) {
-        let mut entries = self.entries.write();
-        entries.take_if(|known| known.noted_at >= time);
-        // Also what another process stored meanwhile.
-        self.record(|| Change::ClearedSince(time), Urgency::Now);
+        self.change(|entries| {
+            entries.take_if(|known| known.noted_at >= time);
+            // Also what another process stored meanwhile.
+            self.record(|| Change::ClearedSince(time), Urgency::Now);
+            Verdicts::MayChange
+        });
     }
 
     /// Resolves once all changes made so far are durable, and has them written now.
@@ -245,32 +251,43 @@ impl PinStore {
             return Inserted::DomainFull;
         }
         let entry = Arc::new(entry);
-        let mut entries = self.entries.write();
-        let inserted = match entries.get(&entry.host) {
-            None => match entries.add(Arc::clone(&entry), self.capacity) {
-                Some(evicted) => {
-                    for known in evicted {
-                        self.record(|| removed(&known.host, known.noted_at), Urgency::Later);
+        let mut inserted = Inserted::StoreFull;
+        self.change(|entries| {
+            let known = entries.get(&entry.host).map(Arc::clone);
+            inserted = match known.as_deref() {
+                None => match entries.add(Arc::clone(&entry), self.capacity) {
+                    Some(evicted) => {
+                        for known in evicted {
+                            self.record(|| removed(&known.host, known.noted_at), Urgency::Later);
+                        }
+                        Inserted::Added
                     }
-                    Inserted::Added
+                    None => return Verdicts::Stay,
+                },
+                Some(known) => {
+                    entries.put(Arc::clone(&entry));
+                    match known.is_expired(now) {
+                        true => Inserted::Added,
+                        false if known.is_refreshed_by(&entry) => Inserted::Refreshed,
+                        false => Inserted::Changed,
+                    }
                 }
-                None => return Inserted::StoreFull,
-            },
-            Some(known) => {
-                let inserted = match known.is_expired(now) {
-                    true => Inserted::Added,
-                    false if known.is_refreshed_by(&entry) => Inserted::Refreshed,
-                    false => Inserted::Changed,
-                };
-                entries.put(Arc::clone(&entry));
-                inserted
+            };
+            let urgency = match inserted {
+                Inserted::Refreshed => Urgency::Later,
+                _ => Urgency::Now,
+            };
+            self.record(|| Change::Noted(Arc::clone(&entry)), urgency);
+            match known {
+                // Only its end has moved, and not to an earlier time.
+                Some(known)
+                    if inserted == Inserted::Refreshed && known.expires_at <= entry.expires_at =>
+                {
+                    Verdicts::Stay
+                }
+                _ => Verdicts::MayChange,
             }
-        };
-        let urgency = match inserted {
-            Inserted::Refreshed => Urgency::Later,
-            _ => Urgency::Now,
-        };
-        self.record(|| Change::Noted(entry), urgency);
+        });
         inserted
     }
 
@@ -281,10 +298,14 @@ impl PinStore {
         host: &Host,
         noted_until: UnixTime,
     ) -> Option<Arc<KnownPinnedHost>> {
-        let mut entries = self.entries.write();
-        let known = entries.remove(host);
-        // Also what another process stored meanwhile.
-        self.record(|| removed(host, noted_until), Urgency::Now);
+        let mut known = None;
+        self.change(|entries| {
+            known = entries.remove(host);
+            // Also what another process stored meanwhile.
+            self.record(|| removed(host, noted_until), Urgency::Now);
+            // A superdomain's entry may apply now.
+            Verdicts::MayChange
+        });
         known
     }
 
@@ -297,11 +318,34 @@ impl PinStore {
             return;
         }
         let tomorrow = seconds(now.as_secs().saturating_add(DAY));
+        self.change(|entries| {
+            for known in entries.take_if(|known| known.noted_at > tomorrow) {
+                let entry = Arc::new(known.as_noted_at(now));
+                entries.put(Arc::clone(&entry));
+                self.record(|| Change::Noted(entry), Urgency::Later);
+            }
+            Verdicts::MayChange
+        });
+    }
+
+    /// Counts the changes of these pins and of those that were set by the application.
+    pub(crate) fn generation(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+
+    /// The times at which entries of the host and of its superdomains end.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn ends(&self, host: &Host) -> Vec<UnixTime> {
+        self.entries.read().ends(host)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Entries) -> Verdicts) {
         let mut entries = self.entries.write();
-        for known in entries.take_if(|known| known.noted_at > tomorrow) {
-            let entry = Arc::new(known.as_noted_at(now));
-            entries.put(Arc::clone(&entry));
-            self.record(|| Change::Noted(entry), Urgency::Later);
+        let verdicts = change(&mut entries);
+        if verdicts == Verdicts::MayChange {
+            self.generation.advance();
+            drop(entries);
+            self.generation.wake();
         }
     }
 
@@ -322,6 +366,13 @@ impl fmt::Debug for PinStore {
             .field("capacity", &self.capacity)
             .finish()
     }
+}
+
+/// What a change means for connections that were judged before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdicts {
+    MayChange,
+    Stay,
 }
 
 /// What became of an entry.

@@ -5,6 +5,11 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+#[cfg(feature = "hyper")]
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use rustls::{CertificateError, OtherError};
 use rustls_pki_types::UnixTime;
@@ -78,6 +83,11 @@ impl PinViolation {
             {
                 return Some(violation);
             }
+            // HTTP/2 flattens the error of a connection to text; the connection knows better.
+            #[cfg(feature = "hyper")]
+            if let Some(violation) = of_connection(error) {
+                return Some(violation);
+            }
             next = error.source();
         }
         None
@@ -147,6 +157,52 @@ impl PinViolation {
                  only if the change is genuine, forget the noted host (`PinStore::forget`)."
             }
         }
+    }
+}
+
+/// What ended the connection over which a request of hyper-util's client failed.
+#[cfg(feature = "hyper")]
+fn of_connection(error: &(dyn Error + 'static)) -> Option<PinViolation> {
+    let error = error.downcast_ref::<hyper_util::client::legacy::Error>()?;
+    let mut extras = http::Extensions::new();
+    error.connect_info()?.get_extras(&mut extras);
+    extras.get::<Ended>()?.violation().cloned()
+}
+
+/// How an open connection learns, and tells, what became of it. Clones are of one connection.
+#[cfg(feature = "hyper")]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ended(Arc<End>);
+
+#[cfg(feature = "hyper")]
+#[derive(Debug, Default)]
+struct End {
+    violation: OnceLock<PinViolation>,
+    is_closed: AtomicBool,
+}
+
+#[cfg(feature = "hyper")]
+impl Ended {
+    pub(crate) fn violation(&self) -> Option<&PinViolation> {
+        self.0.violation.get()
+    }
+
+    /// By the pins. The first violation is the one that is told.
+    pub(crate) fn by(&self, violation: PinViolation) {
+        self.0.violation.get_or_init(|| violation);
+    }
+
+    /// By whoever had the connection.
+    pub(crate) fn close(&self) {
+        self.0.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.is_closed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

@@ -18,6 +18,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use rustls_pki_types::UnixTime;
 
 use crate::entries::Entries;
+use crate::generation::Generation;
 use crate::host::Host;
 use crate::policy::KnownPinnedHost;
 use crate::storage::{Batch, Change, Storage, StorageError};
@@ -75,6 +76,7 @@ impl Writer {
     pub(crate) fn start(
         storage: impl Storage,
         entries: Arc<RwLock<Entries>>,
+        generation: Arc<Generation>,
     ) -> Result<Self, StorageError> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -84,6 +86,7 @@ impl Writer {
             shared: Arc::clone(&shared),
             storage,
             entries,
+            generation,
             pause: FIRST_PAUSE,
         };
         thread::Builder::new()
@@ -301,6 +304,7 @@ struct Thread<S> {
     shared: Arc<Shared>,
     storage: S,
     entries: Arc<RwLock<Entries>>,
+    generation: Arc<Generation>,
     /// Before the next attempt, should this one fail.
     pause: Duration,
 }
@@ -357,6 +361,9 @@ impl<S: Storage> Thread<S> {
             .iter()
             .filter(|entry| state.pending.changes.contains_key(&entry.host));
         *entries = stored.map(Arc::new).chain(changed.cloned()).collect();
+        self.generation.advance();
+        drop((state, entries));
+        self.generation.wake();
     }
 
     fn settle(&mut self, ticket: u64, changes: Vec<Change>, result: Result<(), StorageError>) {

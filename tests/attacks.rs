@@ -296,10 +296,13 @@ async fn attack_7_unpinning_where_the_pins_fail() {
         pinning.disable_static(&host);
         let names = Names::new([("example.com", &attacker)]);
         let mut client = stage.client(&pinning, anchors, &names);
-        get(&mut client, "https://example.com/").await.unwrap();
-        pinning.restore_static();
         let response = get(&mut client, "https://example.com/").await.unwrap();
-        assert_eq!(noted(&response), &Noted::Ignored(IgnoreReason::PinsFailed));
+        let old = response.extensions().get::<VerifiedConnection>().unwrap();
+        pinning.restore_static();
+        let remove = PinHeader::parse(b"max-age=0", HeaderSyntax::Rfc7469).unwrap();
+        let noted = pinning.note(&host, &remove, old.chain(), common::now());
+        assert_eq!(noted, Noted::Ignored(IgnoreReason::PinsFailed));
+        assert!(violation(get(&mut client, "https://example.com/").await).is_some());
     }
 }
 

@@ -11,11 +11,12 @@ mod common;
 
 use std::sync::Arc;
 
+use common::header::parse;
 use common::pki::{Ca, Leaf};
 use common::server::{Names, Server, client, get, server_config};
 use common::tls::{VERSIONS, ends, handshake, transfer};
 use common::validated::trusting;
-use common::{Clock, foreign_pin, header_value, pinned_to, provider};
+use common::{Clock, foreign_pin, header_value, now, pinned_to, provider};
 use pinhold::{
     BuildError, IgnoreReason, Noted, PinViolation, Pinning, PinningConnector, PinningVerifier,
     VerifiedConnection,
@@ -141,9 +142,13 @@ async fn a_header_on_an_old_connection_is_judged_by_the_pins_of_today() {
     assert_eq!(response.extensions().get(), Some(&Noted::Added));
     pinning.store().clear();
     pinning.restore_static();
-    // What the old connection still says changes nothing.
-    let response = get(&mut client, "https://example.com/").await.unwrap();
-    let failed = Noted::Ignored(IgnoreReason::PinsFailed);
-    assert_eq!(response.extensions().get(), Some(&failed));
+    // What the old connection still says changes nothing, and it is used no more.
+    let header = parse(header_value(other.pin(), "max-age=100")).unwrap();
+    let old = response.extensions().get::<VerifiedConnection>().unwrap();
+    let host = old.host().unwrap();
+    let noted = pinning.note(host, &header, old.chain(), now());
+    assert_eq!(noted, Noted::Ignored(IgnoreReason::PinsFailed));
     assert!(pinning.store().list().is_empty());
+    let error = get(&mut client, "https://example.com/").await.unwrap_err();
+    assert!(PinViolation::find(&error).is_some());
 }

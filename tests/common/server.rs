@@ -39,6 +39,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// Requests that got as far as the handler.
     pub requests: Arc<AtomicUsize>,
+    /// Connections that were accepted.
+    pub connections: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -81,6 +83,7 @@ impl Server {
         Self {
             address,
             requests: Arc::default(),
+            connections: Arc::default(),
             task,
         }
     }
@@ -95,13 +98,16 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&requests);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let accepted = Arc::clone(&connections);
         let task = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
+            let mut open = tokio::task::JoinSet::new();
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
+                accepted.fetch_add(1, Ordering::SeqCst);
                 socket.set_nodelay(true).unwrap();
                 let (tls, handler, counter) = (tls.clone(), handler.clone(), counter.clone());
-                connections.spawn(async move {
+                open.spawn(async move {
                     let service = service_fn(move |request: Request| {
                         counter.fetch_add(1, Ordering::SeqCst);
                         let response = handler(&request);
@@ -124,8 +130,13 @@ impl Server {
         Self {
             address,
             requests,
+            connections,
             task,
         }
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     pub fn requests(&self) -> usize {

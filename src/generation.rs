@@ -1,0 +1,94 @@
+//! Changes of pins in, a number and a wake-up out: [`Generation`], by which a connection sees that
+//! it has to be judged again.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Waker};
+
+use parking_lot::Mutex;
+
+/// Counts what may change a verdict.
+#[derive(Default)]
+pub(crate) struct Generation {
+    number: AtomicU64,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    wakers: HashMap<u64, Waker>,
+}
+
+impl Generation {
+    pub(crate) fn number(&self) -> u64 {
+        self.number.load(Ordering::SeqCst)
+    }
+
+    /// Begins a new generation. Call it while what has changed is locked for writing: whoever sees
+    /// the change then sees the number, too.
+    pub(crate) fn advance(&self) {
+        self.number.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Wakes all who watch. Call it without a lock: a waker is foreign code.
+    pub(crate) fn wake(&self) {
+        let wakers = self
+            .waiting
+            .lock()
+            .wakers
+            .values()
+            .cloned()
+            .collect::<Vec<_>>();
+        wakers.iter().for_each(Waker::wake_by_ref);
+    }
+}
+
+impl fmt::Debug for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Generation").field(&self.number).finish()
+    }
+}
+
+/// One connection that wants to be woken by each new generation.
+pub(crate) struct Watch {
+    generation: Arc<Generation>,
+    key: u64,
+    waker: Option<Waker>,
+}
+
+impl Watch {
+    pub(crate) fn new(generation: &Arc<Generation>) -> Self {
+        let mut waiting = generation.waiting.lock();
+        waiting.next += 1;
+        Self {
+            generation: Arc::clone(generation),
+            key: waiting.next,
+            waker: None,
+        }
+    }
+
+    /// Has this task woken. Look at the number afterwards, or a change between is missed.
+    pub(crate) fn wake_me(&mut self, cx: &Context<'_>) {
+        if self
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(cx.waker()))
+        {
+            return;
+        }
+        self.waker = Some(cx.waker().clone());
+        let mut waiting = self.generation.waiting.lock();
+        waiting.wakers.insert(self.key, cx.waker().clone());
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let waker = self.generation.waiting.lock().wakers.remove(&self.key);
+        // Not under the lock.
+        drop(waker);
+    }
+}

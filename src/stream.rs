@@ -1,0 +1,216 @@
+//! One connection in, its bytes out for as long as the pins hold: [`PinnedStream`].
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use tokio_rustls::client::TlsStream;
+
+use crate::connection::VerifiedConnection;
+use crate::generation::Watch;
+use crate::pinning::{Decision, Pinning, Validity};
+
+/// A connection of [`PinningConnector`]: TLS, or plain where that was allowed.
+///
+/// Before each read, write and flush the pins of the moment are asked, at the cost of a comparison
+/// while they have not changed. Once they refuse the connection's chain, everything fails with the
+/// [`PinViolation`](crate::PinViolation), but for the shutdown: no byte is taken for a chain that
+/// fails the pins.
+pub struct PinnedStream<T> {
+    stream: Stream<T>,
+    held: Option<Held>,
+}
+
+enum Stream<T> {
+    Plain(T),
+    Tls(Box<TokioIo<TlsStream<TokioIo<T>>>>),
+}
+
+/// What a connection was judged by.
+struct Held {
+    pinning: Pinning,
+    verified: VerifiedConnection,
+    validity: Validity,
+    watch: Watch,
+}
+
+impl Held {
+    fn hold(&mut self) -> io::Result<()> {
+        if let Some(violation) = self.verified.ended().violation() {
+            return Err(io::Error::other(violation.clone()));
+        }
+        let (clock, number) = (self.pinning.clock(), self.pinning.generation().number());
+        if self.validity.holds(number, &**clock) {
+            return Ok(());
+        }
+        let Some(now) = clock.current_time() else {
+            return Err(io::Error::other(rustls::Error::FailedToGetCurrentTime));
+        };
+        let (decision, validity) = self.pinning.check_for(self.verified.chain(), now);
+        if let Decision::Refuse(violation) = decision {
+            event!(WARN, host = %violation.host(), "pins ended an open connection");
+            self.verified.ended().by(violation.clone());
+            return Err(io::Error::other(violation));
+        }
+        self.validity = validity;
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.verified.ended().close();
+    }
+}
+
+impl<T> PinnedStream<T> {
+    pub(crate) fn plain(transport: T) -> Self {
+        Self {
+            stream: Stream::Plain(transport),
+            held: None,
+        }
+    }
+
+    /// A connection whose chain passes for as long as the judgement stands.
+    pub(crate) fn tls(
+        stream: TlsStream<TokioIo<T>>,
+        pinning: Pinning,
+        verified: VerifiedConnection,
+        validity: Validity,
+    ) -> Self {
+        Self {
+            stream: Stream::Tls(Box::new(TokioIo::new(stream))),
+            held: Some(Held {
+                watch: Watch::new(pinning.generation()),
+                pinning,
+                verified,
+                validity,
+            }),
+        }
+    }
+
+    /// Fails once the pins refuse the connection.
+    fn hold(&mut self) -> io::Result<()> {
+        match &mut self.held {
+            Some(held) => held.hold(),
+            None => Ok(()),
+        }
+    }
+
+    /// What is known of the TLS connection; `None` for a plain one.
+    #[must_use]
+    pub fn verified(&self) -> Option<&VerifiedConnection> {
+        self.held.as_ref().map(|held| &held.verified)
+    }
+
+    /// What the inner connector made, say to ask for the peer's address.
+    #[must_use]
+    pub fn transport(&self) -> &T {
+        match &self.stream {
+            Stream::Plain(transport) => transport,
+            Stream::Tls(stream) => stream.inner().get_ref().0.inner(),
+        }
+    }
+}
+
+impl<T: Connection + Read + Write + Unpin> Connection for PinnedStream<T> {
+    fn connected(&self) -> Connected {
+        let (connected, h2) = match &self.stream {
+            Stream::Plain(transport) => (transport.connected(), false),
+            Stream::Tls(stream) => {
+                let (transport, session) = stream.inner().get_ref();
+                let h2 = session.alpn_protocol() == Some(b"h2");
+                (transport.inner().connected(), h2)
+            }
+        };
+        let connected = if h2 {
+            connected.negotiated_h2()
+        } else {
+            connected
+        };
+        match &self.held {
+            Some(held) => connected
+                .extra(held.verified.ended().clone())
+                .extra(held.verified.clone()),
+            None => connected,
+        }
+    }
+}
+
+impl<T: Read + Write + Unpin> Read for PinnedStream<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(held) = &mut self.held {
+            // An idle connection ends when the pins change, not when it is used next.
+            held.watch.wake_me(cx);
+        }
+        self.hold()?;
+        match &mut self.stream {
+            Stream::Plain(transport) => Pin::new(transport).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl<T: Read + Write + Unpin> Write for PinnedStream<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.hold()?;
+        match &mut self.stream {
+            Stream::Plain(transport) => Pin::new(transport).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.hold()?;
+        match &mut self.stream {
+            Stream::Plain(transport) => Pin::new(transport).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(transport) => Pin::new(transport).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(transport) => transport.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.hold()?;
+        match &mut self.stream {
+            Stream::Plain(transport) => Pin::new(transport).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+}
+
+impl<T> fmt::Debug for PinnedStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinnedStream")
+            .field("verified", &self.verified())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,344 @@
+//! Attack 5: connections of a pool that are used after the pins changed, HTTP/1.1 and HTTP/2; with
+//! the noting layer, which poisons them, and without, where the stream stands alone.
+#![cfg(feature = "hyper")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use common::pki::{Ca, Leaf};
+use common::server::{HyperClient, Loopback, Names, Server, full, server_config};
+use common::tls::Swap;
+use common::validated::trusting;
+use common::{Clock, NOW, at, foreign_pin, pinned_to, provider};
+use http_body_util::{BodyExt, Empty};
+use hyper::rt::{Read, ReadBuf, Write};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use pinhold::{
+    AfterExpiry, NotePins, NotePinsLayer, PinPolicy, PinViolation, PinnedStream, Pinning,
+    PinningConnector, PinningVerifier,
+};
+use tokio::sync::Notify;
+use tower::{Service, ServiceExt};
+use tower_layer::Layer;
+
+/// A server whose certificate can be swapped, and a client that speaks one version of HTTP.
+struct Scene {
+    root: Ca,
+    leaf: Leaf,
+    swap: Arc<Swap>,
+    server: Server,
+    clock: Arc<Clock>,
+    pinning: Pinning,
+    connector: PinningConnector<Loopback>,
+    /// Bodies of `/slow` begin, and end once this is notified.
+    go_on: Arc<Notify>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Http {
+    V1,
+    V2,
+}
+
+async fn scene(http: Http) -> Scene {
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&["example.com"]);
+    let swap = Swap::new(&leaf, provider());
+    let mut config = server_config(&leaf, provider(), rustls::ALL_VERSIONS);
+    config.cert_resolver = swap.clone();
+    let go_on = Arc::new(Notify::new());
+    let wait = Arc::clone(&go_on);
+    let server = Server::with_config(config, move |request| {
+        http::Response::new(match request.uri().path() {
+            "/slow" => slow(Arc::clone(&wait)),
+            _ => full("ok"),
+        })
+    });
+    let server = server.await;
+    let clock = Clock::new();
+    let pinning = Pinning::builder().time_provider(clock.clone());
+    let pinning = pinning.build().unwrap();
+    let names = Names::new([("example.com", &server)]);
+    let config = PinningVerifier::builder(pinning.clone(), trusting(&[&root]))
+        .with_provider(provider())
+        .client_config()
+        .unwrap();
+    let connector = PinningConnector::builder(pinning.clone()).with_tls_config(config);
+    let connector = match http {
+        Http::V1 => connector.enable_http1(),
+        Http::V2 => connector.enable_http2(),
+    };
+    let connector = connector.wrap_connector(Loopback::new(&names)).unwrap();
+    Scene {
+        root,
+        leaf,
+        swap,
+        server,
+        clock,
+        pinning,
+        connector,
+        go_on,
+    }
+}
+
+/// Two letters now, two more once told.
+fn slow(go_on: Arc<Notify>) -> http_body_util::combinators::BoxBody<Bytes, io::Error> {
+    use hyper::body::Frame;
+    let (sender, receiver) = tokio::sync::mpsc::channel(2);
+    tokio::spawn(async move {
+        let _ = sender.send(Bytes::from("ok")).await;
+        go_on.notified().await;
+        let _ = sender.send(Bytes::from("ok")).await;
+    });
+    let mut receiver = receiver;
+    let frames = std::future::poll_fn(move |cx| receiver.poll_recv(cx));
+    BodyExt::boxed(Frames(Box::pin(frames), Frame::data))
+}
+
+struct Frames<F>(F, fn(Bytes) -> hyper::body::Frame<Bytes>);
+
+impl<F: Future<Output = Option<Bytes>> + Unpin> hyper::body::Body for Frames<F> {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, io::Error>>> {
+        let make = self.1;
+        let frame = std::pin::Pin::new(&mut self.0).poll(cx);
+        frame.map(|bytes| bytes.map(|bytes| Ok(make(bytes))))
+    }
+}
+
+impl Scene {
+    fn pool(&self) -> HyperClient {
+        Client::builder(TokioExecutor::new()).build(self.connector.clone())
+    }
+
+    fn noting(&self) -> NotePins<HyperClient> {
+        NotePinsLayer::new(self.pinning.clone()).layer(self.pool())
+    }
+
+    fn pin_to(&self, policy: PinPolicy) {
+        self.pinning
+            .replace_static([("example.com", policy)])
+            .unwrap();
+    }
+
+    async fn connect(&self) -> PinnedStream<<Loopback as Service<http::Uri>>::Response> {
+        let uri = http::Uri::from_static("https://example.com/");
+        self.connector.clone().oneshot(uri).await.unwrap()
+    }
+}
+
+type Error = hyper_util::client::legacy::Error;
+
+async fn fetch<S>(client: &mut S) -> Result<(), Error>
+where
+    S: Service<
+            http::Request<Empty<Bytes>>,
+            Response = http::Response<hyper::body::Incoming>,
+            Error = Error,
+        >,
+{
+    let request = http::Request::get("https://example.com/")
+        .body(Empty::new())
+        .unwrap();
+    let response = client.call(request).await?;
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, "ok");
+    Ok(())
+}
+
+fn is_violation<T>(outcome: Result<T, Error>) -> bool {
+    PinViolation::find(&outcome.err().unwrap()).is_some()
+}
+
+const BOTH: [Http; 2] = [Http::V1, Http::V2];
+
+#[tokio::test]
+async fn attack_5_an_idle_connection_with_the_layer() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let mut client = scene.noting();
+        fetch(&mut client).await.unwrap();
+        fetch(&mut client).await.unwrap();
+        assert_eq!(scene.server.connections(), 1, "{http:?}");
+        scene.pin_to(pinned_to(foreign_pin()));
+        assert!(is_violation(fetch(&mut client).await));
+        assert_eq!(scene.server.requests(), 2, "nothing went over the old one");
+        // The counter-case: the server's new key is pinned, and the next request succeeds.
+        let new = scene.root.leaf(&["example.com"]);
+        scene.swap.to(&new);
+        scene.pin_to(pinned_to(new.pin()));
+        fetch(&mut client).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn attack_5_an_idle_connection_without_the_layer() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let mut client = scene.pool();
+        fetch(&mut client).await.unwrap();
+        fetch(&mut client).await.unwrap();
+        assert_eq!(scene.server.connections(), 1, "{http:?}");
+        scene.pin_to(pinned_to(foreign_pin()));
+        assert!(is_violation(fetch(&mut client).await));
+        assert_eq!(scene.server.requests(), 2, "nothing went over the old one");
+    }
+}
+
+/// With the layer: it is a new connection that carries the next request, every time.
+#[tokio::test]
+async fn the_request_after_a_change_succeeds_every_time() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let mut client = scene.noting();
+        let mut leaf = scene.root.leaf(&["example.com"]);
+        for round in 0..200 {
+            scene.swap.to(&leaf);
+            scene.pin_to(pinned_to(leaf.pin()));
+            fetch(&mut client)
+                .await
+                .unwrap_or_else(|error| panic!("{round}: {error:?}"));
+            fetch(&mut client).await.unwrap();
+            leaf = scene.root.leaf(&["example.com"]);
+        }
+        assert_eq!(scene.server.connections(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_satisfies_the_new_pins_is_kept() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let mut client = scene.noting();
+        fetch(&mut client).await.unwrap();
+        for pin in [scene.leaf.pin(), scene.root.pin()] {
+            scene.pin_to(pinned_to(pin));
+            fetch(&mut client).await.unwrap();
+        }
+        assert_eq!(scene.server.connections(), 1, "{http:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_in_flight_fails_with_the_violation() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let mut client = scene.noting();
+        let request = http::Request::get("https://example.com/slow")
+            .body(Empty::new())
+            .unwrap();
+        let response = client.call(request).await.unwrap();
+        let mut body = response.into_body();
+        assert_eq!(
+            body.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "ok"
+        );
+        scene.pin_to(pinned_to(foreign_pin()));
+        let error = loop {
+            match body.frame().await.unwrap() {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        scene.go_on.notify_one();
+        // HTTP/2 flattens it to text, and a body knows no connection.
+        let found = PinViolation::find(&error).is_some();
+        assert_eq!(found, http == Http::V1, "{error:?}");
+    }
+}
+
+// The stream by itself.
+
+#[tokio::test]
+async fn no_byte_is_accepted_once_the_pins_fail() {
+    let scene = scene(Http::V1).await;
+    let mut stream = scene.connect().await;
+    let mut write = async |bytes: &[u8]| {
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_write(cx, bytes)).await
+    };
+    assert_eq!(write(b"GET").await.unwrap(), 3);
+    scene.pin_to(pinned_to(scene.leaf.pin()));
+    assert_eq!(write(b" / ").await.unwrap(), 3);
+    scene.pin_to(pinned_to(foreign_pin()));
+    for _ in 0..3 {
+        let error = write(b"HTTP").await.unwrap_err();
+        assert!(PinViolation::find(&error).is_some(), "{error:?}");
+    }
+    // It has ended for good.
+    scene.pin_to(pinned_to(scene.leaf.pin()));
+    write(b"HTTP").await.unwrap_err();
+    let flush = std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_flush(cx)).await;
+    assert!(PinViolation::find(&flush.unwrap_err()).is_some());
+    let bufs = [io::IoSlice::new(b"HTTP")];
+    let vectored =
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_write_vectored(cx, &bufs));
+    assert!(PinViolation::find(&vectored.await.unwrap_err()).is_some());
+}
+
+/// Nobody touches the connection; the change itself wakes the task that waits for a byte.
+#[tokio::test]
+async fn an_idle_read_ends_when_the_pins_change() {
+    let scene = scene(Http::V1).await;
+    let mut stream = scene.connect().await;
+    let (waiting, waits) = tokio::sync::oneshot::channel();
+    let mut waiting = Some(waiting);
+    let reading = tokio::spawn(async move {
+        let mut bytes = [0; 1];
+        std::future::poll_fn(|cx| {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let read = std::pin::Pin::new(&mut stream).poll_read(cx, buffer.unfilled());
+            if let (Poll::Pending, Some(waiting)) = (&read, waiting.take()) {
+                waiting.send(()).unwrap();
+            }
+            read
+        })
+        .await
+    });
+    waits.await.unwrap();
+    // A change that the chain satisfies wakes it, and it goes on waiting.
+    scene.pin_to(pinned_to(scene.leaf.pin()));
+    scene.pin_to(pinned_to(foreign_pin()));
+    let error = reading.await.unwrap().unwrap_err();
+    assert!(PinViolation::find(&error).is_some(), "{error:?}");
+}
+
+/// A static policy that expires with "refuse": time alone makes it stricter. So does a clock that
+/// goes back before the end of one.
+#[tokio::test]
+async fn time_alone_can_end_a_connection() {
+    let scene = scene(Http::V1).await;
+    let policy = || pinned_to(scene.leaf.pin());
+    let refuses = policy().expires(at(NOW + 10), AfterExpiry::Refuse);
+    scene.pin_to(refuses);
+    let write = async |stream: &mut PinnedStream<_>| {
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut *stream).poll_write(cx, b"GET")).await
+    };
+    let mut stream = scene.connect().await;
+    scene.clock.set(NOW + 10);
+    write(&mut stream).await.unwrap();
+    scene.clock.set(NOW + 11);
+    assert!(PinViolation::find(&write(&mut stream).await.unwrap_err()).is_some());
+
+    let foreign = pinned_to(foreign_pin()).expires(at(NOW + 10), AfterExpiry::Unpin);
+    scene.pin_to(foreign);
+    let mut stream = scene.connect().await;
+    write(&mut stream).await.unwrap();
+    scene.clock.set(NOW + 10);
+    assert!(PinViolation::find(&write(&mut stream).await.unwrap_err()).is_some());
+}
