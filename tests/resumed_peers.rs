@@ -1,0 +1,148 @@
+//! Attack 4 with servers that are not ours: nginx and `openssl s_server`, session tickets on, TLS
+//! 1.2 and 1.3, ECDSA and RSA; through our connector, and through a bare `ClientConfig` in
+//! hyper-rustls, where the gate stands alone.
+#![cfg(feature = "hyper")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use bytes::Bytes;
+use common::peers::{Peer, Tls, rsa_key};
+use common::pki::{Ca, Leaf, leaf_params};
+use common::server::{Loopback, Names};
+use common::validated::trusting;
+use common::{Clock, PATIENCE, foreign_pin, header_value, pinned_to, provider};
+use http_body_util::{BodyExt, Empty};
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use pinhold::{PinPolicy, PinViolation, Pinning, PinningConnector, PinningVerifier};
+use rustls::{ClientConfig, HandshakeKind};
+use tower::ServiceExt;
+
+const HOST: &str = "pinned.test";
+const URI: &str = "https://pinned.test/";
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Who makes the connections.
+enum Stack {
+    Ours(PinningConnector<Loopback>),
+    HyperRustls(HttpsConnector<Loopback>),
+}
+
+impl Stack {
+    /// One GET over a new connection, and how that came about.
+    async fn visit(&self) -> Result<HandshakeKind, BoxError> {
+        let uri = http::Uri::from_static(URI);
+        match self {
+            Self::Ours(connector) => {
+                let stream = connector.clone().oneshot(uri).await?;
+                let kind = match stream.verified().unwrap().is_resumed() {
+                    true => HandshakeKind::Resumed,
+                    false => HandshakeKind::Full,
+                };
+                fetch(stream).await;
+                Ok(kind)
+            }
+            Self::HyperRustls(connector) => {
+                let stream = connector.clone().oneshot(uri).await?;
+                let MaybeHttpsStream::Https(tls) = &stream else {
+                    panic!("not https")
+                };
+                let kind = tls.inner().get_ref().1.handshake_kind().unwrap();
+                fetch(stream).await;
+                Ok(kind)
+            }
+        }
+    }
+
+    #[track_caller]
+    fn is_violation(visit: Result<HandshakeKind, BoxError>) {
+        let error = visit.unwrap_err();
+        assert!(PinViolation::find(&*error).is_some(), "{error:?}");
+    }
+}
+
+/// Reads a response to its end, and the tickets before it.
+async fn fetch(stream: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static) {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get("/").header("host", HOST);
+    let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap());
+    let response = tokio::time::timeout(PATIENCE, response)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(response.status(), 200);
+    response.into_body().collect().await.unwrap();
+    connection.abort();
+}
+
+fn stacks(pinning: &Pinning, root: &Ca, names: &Names) -> [Stack; 2] {
+    let config = || {
+        let verifier = PinningVerifier::builder(pinning.clone(), trusting(&[root]));
+        let config = verifier.with_provider(provider()).client_config();
+        let mut config: ClientConfig = config.unwrap();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config
+    };
+    let ours = PinningConnector::builder(pinning.clone()).with_tls_config(config());
+    let ours = ours.enable_http1().wrap_connector(Loopback::new(names));
+    let hyper_rustls = HttpsConnector::from((Loopback::new(names), config()));
+    [Stack::Ours(ours.unwrap()), Stack::HyperRustls(hyper_rustls)]
+}
+
+/// ECDSA, and RSA where openssl can make a key.
+fn leaves(root: &Ca) -> Vec<Leaf> {
+    let ecdsa = root.leaf(&[HOST]);
+    let rsa = rsa_key().map(|key| root.leaf_with_key(leaf_params(&[HOST]), key));
+    std::iter::once(ecdsa).chain(rsa).collect()
+}
+
+/// A server that resumes, and another one for the same name with another key.
+async fn resumption_asks_the_pins(start: impl Fn(&Leaf, Tls) -> Option<Peer>) {
+    let root = Ca::root("Root");
+    for tls in [Tls::V1_2, Tls::V1_3] {
+        for leaf in leaves(&root) {
+            let new = root.leaf(&[HOST]);
+            let (Some(server), Some(renewed)) = (start(&leaf, tls), start(&new, tls)) else {
+                return;
+            };
+            let pinning = Pinning::builder()
+                .time_provider(Clock::new())
+                .build()
+                .unwrap();
+            let names = Names::default();
+            let pin_to = |policy: PinPolicy| pinning.replace_static([(HOST, policy)]).unwrap();
+            for stack in stacks(&pinning, &root, &names) {
+                names.point_to(HOST, server.address);
+                pin_to(pinned_to(leaf.pin()));
+                assert_eq!(stack.visit().await.unwrap(), HandshakeKind::Full);
+                assert_eq!(stack.visit().await.unwrap(), HandshakeKind::Resumed);
+                assert_eq!(stack.visit().await.unwrap(), HandshakeKind::Resumed);
+                pin_to(pinned_to(foreign_pin()));
+                Stack::is_violation(stack.visit().await);
+                // The counter-case: a server whose new key is pinned.
+                pin_to(pinned_to(new.pin()));
+                Stack::is_violation(stack.visit().await);
+                names.point_to(HOST, renewed.address);
+                assert_eq!(stack.visit().await.unwrap(), HandshakeKind::Full);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn attack_4_with_nginx() {
+    let header = header_value(foreign_pin(), "max-age=0");
+    resumption_asks_the_pins(|leaf, tls| Peer::nginx(leaf, tls, &header)).await;
+}
+
+#[tokio::test]
+async fn attack_4_with_openssl() {
+    resumption_asks_the_pins(Peer::s_server).await;
+}
