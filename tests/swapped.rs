@@ -79,7 +79,7 @@ fn replace(
             number.fetch_add(1, Ordering::SeqCst);
             pinning.replace_static([("example.com", policy)]).unwrap();
             number.fetch_add(1, Ordering::SeqCst);
-            if change % 16 == 0 {
+            if change.is_multiple_of(16) {
                 thread::yield_now();
             }
         }
@@ -89,7 +89,7 @@ fn replace(
 
 /// Whether the pins of this number, once in force, refuse the server: each second change does.
 fn refuses(number: u64) -> bool {
-    number % 2 == 0 && number > 0 && (number / 2) % 2 == 0
+    number > 0 && number.is_multiple_of(4)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,7 +128,7 @@ async fn no_byte_is_accepted_for_a_chain_that_fails_the_pins_in_force() {
                     }
                     accepted += 1;
                     // What is not read by the server fills its buffers.
-                    if accepted % 64 == 0 || done.load(Ordering::SeqCst) {
+                    if accepted.is_multiple_of(64) || done.load(Ordering::SeqCst) {
                         break;
                     }
                 }
