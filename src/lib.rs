@@ -113,6 +113,8 @@ mod layer;
 mod noting;
 mod pinning;
 mod policy;
+#[cfg(feature = "hyper")]
+mod repeat;
 mod report_uri;
 #[cfg(feature = "hyper")]
 mod retiring;
@@ -145,6 +147,8 @@ pub use crate::policy::{
     AfterExpiry, AppliedPolicy, Enforcement, HostMatch, KnownPinnedHost, PinPolicy, PinSet,
     PinSource, PolicyError, Standing, UserAddedRoots,
 };
+#[cfg(feature = "hyper")]
+pub use crate::repeat::{Repeat, RepeatFuture, RepeatLayer};
 pub use crate::report_uri::{ReportUri, ReportUriError};
 pub use crate::storage::{Batch, Change, Recovered, Storage, StorageError};
 pub use crate::store::PinStore;

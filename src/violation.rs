@@ -169,6 +169,20 @@ fn of_connection(error: &(dyn Error + 'static)) -> Option<PinViolation> {
     extras.get::<Ended>()?.violation().cloned()
 }
 
+/// Whether a request failed because the pins ended its connection, not in the handshake of a new
+/// one.
+#[cfg(feature = "hyper")]
+pub(crate) fn has_ended(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+            return !error.is_connect() && PinViolation::find(error).is_some();
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// How an open connection learns, and tells, what became of it. Clones are of one connection.
 #[cfg(feature = "hyper")]
 #[derive(Clone, Debug, Default)]

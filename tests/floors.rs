@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["pinning"],
     &["sessions"],
     &["connection"],
-    &["retiring", "stream", "verifier"],
+    &["repeat", "retiring", "stream", "verifier"],
     &["connector", "layer"],
 ];
 

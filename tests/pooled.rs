@@ -12,11 +12,12 @@ mod common;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
 use common::pki::{Ca, Leaf};
-use common::server::{HyperClient, Loopback, Names, Server, full, server_config};
+use common::server::{HyperClient, Loopback, Names, Never, Server, full, server_config};
 use common::tls::Swap;
 use common::validated::trusting;
 use common::{Clock, NOW, at, foreign_pin, pinned_to, provider};
@@ -26,7 +27,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use pinhold::{
     AfterExpiry, NotePins, NotePinsLayer, PinPolicy, PinViolation, PinnedStream, Pinning,
-    PinningConnector, PinningVerifier,
+    PinningConnector, PinningVerifier, RepeatLayer,
 };
 use tokio::sync::Notify;
 use tower::{Service, ServiceExt};
@@ -43,6 +44,8 @@ struct Scene {
     connector: PinningConnector<Loopback>,
     /// Bodies of `/slow` begin, and end once this is notified.
     go_on: Arc<Notify>,
+    /// The first request for `/never`, which gets no answer, has arrived.
+    arrived: Arc<Notify>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,11 +62,18 @@ async fn scene(http: Http) -> Scene {
     config.cert_resolver = swap.clone();
     let go_on = Arc::new(Notify::new());
     let wait = Arc::clone(&go_on);
+    let arrived = Arc::new(Notify::new());
+    let (has_arrived, is_first) = (Arc::clone(&arrived), AtomicBool::new(true));
     let server = Server::with_config(config, move |request| {
-        http::Response::new(match request.uri().path() {
+        let mut response = http::Response::new(match request.uri().path() {
             "/slow" => slow(Arc::clone(&wait)),
             _ => full("ok"),
-        })
+        });
+        if request.uri().path() == "/never" && is_first.swap(false, Ordering::SeqCst) {
+            has_arrived.notify_one();
+            response.extensions_mut().insert(Never);
+        }
+        response
     });
     let server = server.await;
     let clock = Clock::new();
@@ -89,6 +99,7 @@ async fn scene(http: Http) -> Scene {
         pinning,
         connector,
         go_on,
+        arrived,
     }
 }
 
@@ -261,6 +272,72 @@ async fn a_response_in_flight_fails_with_the_violation() {
         let found = PinViolation::find(&error).is_some();
         assert_eq!(found, http == Http::V1, "{error:?}");
     }
+}
+
+/// A request whose first response never comes.
+async fn request_of<S>(client: &mut S, method: http::Method) -> Result<Bytes, BoxError>
+where
+    S: Service<
+            http::Request<Empty<Bytes>>,
+            Response = http::Response<hyper::body::Incoming>,
+            Error = Error,
+        >,
+{
+    let request = http::Request::builder()
+        .method(method)
+        .uri("https://example.com/never");
+    let response = client.call(request.body(Empty::new()).unwrap()).await?;
+    Ok(response.into_body().collect().await?.to_bytes())
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The server has the request and has not answered. It fails, and is repeated by the layer for that,
+/// unless its method is not idempotent.
+#[tokio::test]
+async fn a_request_under_way_fails_with_the_violation_or_is_repeated() {
+    for http in BOTH {
+        for (repeats, method, succeeds) in [
+            (false, http::Method::GET, false),
+            (true, http::Method::POST, false),
+            (true, http::Method::GET, true),
+        ] {
+            let scene = scene(http).await;
+            let (mut plain, noting) = (scene.noting(), scene.noting());
+            let mut repeating = RepeatLayer::new().layer(noting);
+            let request = async {
+                match repeats {
+                    true => request_of(&mut repeating, method).await,
+                    false => request_of(&mut plain, method).await,
+                }
+            };
+            let new = scene.root.leaf(&["example.com"]);
+            let change = async {
+                // The server has it.
+                scene.arrived.notified().await;
+                scene.swap.to(&new);
+                scene.pin_to(pinned_to(new.pin()));
+            };
+            let (outcome, ()) = tokio::join!(request, change);
+            match outcome {
+                Ok(body) => assert!(succeeds && body == "ok", "{http:?}"),
+                Err(error) => {
+                    assert!(!succeeds, "{http:?}: {error:?}");
+                    assert!(PinViolation::find(&*error).is_some(), "{http:?}: {error:?}");
+                }
+            }
+        }
+    }
+}
+
+/// A refused handshake is no matter of an old connection.
+#[tokio::test]
+async fn a_request_that_a_new_connection_refuses_is_not_repeated() {
+    let scene = scene(Http::V1).await;
+    scene.pin_to(pinned_to(foreign_pin()));
+    let mut client = RepeatLayer::new().layer(scene.noting());
+    assert!(is_violation(fetch(&mut client).await));
+    assert_eq!(scene.server.connections(), 1);
 }
 
 // The stream by itself.

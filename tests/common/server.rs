@@ -111,7 +111,12 @@ impl Server {
                     let service = service_fn(move |request: Request| {
                         counter.fetch_add(1, Ordering::SeqCst);
                         let response = handler(&request);
-                        async move { Ok::<_, io::Error>(response) }
+                        async move {
+                            if response.extensions().get::<Never>().is_some() {
+                                std::future::pending::<()>().await;
+                            }
+                            Ok::<_, io::Error>(response)
+                        }
                     });
                     let http = auto::Builder::new(TokioExecutor::new());
                     // A client that refuses the certificate ends the connection: no test failure.
@@ -149,6 +154,10 @@ impl Drop for Server {
         self.task.abort();
     }
 }
+
+/// In the extensions of a response: it is never sent.
+#[derive(Clone)]
+pub struct Never;
 
 /// Answers 200 with these header fields and a body of two letters.
 pub fn answer(
