@@ -1,5 +1,5 @@
 //! The whole of pinning on one screen, against loopback servers: a visit that notes pins, one that
-//! passes, an impostor refused, an inspecting proxy skipped visibly, pins that run out.
+//! passes, a restart, an impostor refused, an inspecting proxy skipped visibly, pins that run out.
 //!
 //! Ends with a non-zero code if any step does not behave.
 #![allow(clippy::print_stdout, reason = "it tells a story")]
@@ -19,13 +19,14 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pinhold::{
-    Decision, NotePinsLayer, Noted, PinViolation, Pinning, PinningConnector, PinningVerifier,
-    SpkiFingerprint, TrustAnchors, VerifiedConnection,
+    Decision, FileStorage, NotePinsLayer, Noted, PinStore, PinViolation, Pinning, PinningConnector,
+    PinningVerifier, SpkiFingerprint, TrustAnchors, VerifiedConnection,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::time_provider::TimeProvider;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 use tower_layer::Layer;
@@ -61,7 +62,7 @@ async fn story() -> Result<(), Failure> {
         pin.to_base64(),
         backup.to_base64()
     );
-    let world = World::new()?;
+    let mut world = World::new()?;
     let anchors = TrustAnchors::new().with_built_in([trusted.root(), careless.root()])?;
     let user_added = anchors.clone().with_user_added([proxy.root()])?;
 
@@ -82,6 +83,12 @@ async fn story() -> Result<(), Failure> {
     chapter("A second visit, on a new connection: the pinned key is in the validated chain.");
     let visit = world.visit(&anchors, "https://shop.example/").await;
     expect(visit.passed(), &visit)?;
+
+    chapter("The application ends and begins anew: what was noted is in a file.");
+    world.restart()?;
+    for entry in world.pinning.store().list() {
+        println!("   {} is pinned to {} keys", entry.host, entry.pins.len());
+    }
 
     chapter("An impostor has a certificate for the same name from another trusted CA.");
     world.serve("shop.example", &mis_issued, None).await?;
@@ -192,8 +199,20 @@ impl TimeProvider for Clock {
     }
 }
 
+/// What an application does at its start.
+fn begin(folder: &TempDir, clock: &Arc<Clock>) -> Result<Pinning, Failure> {
+    let file = folder.path().join("noted-pins.jsonl");
+    let (store, trouble) = PinStore::open_or_recover(FileStorage::new(file));
+    if let Some(error) = trouble {
+        return Err(error.into());
+    }
+    let builder = Pinning::builder().store(store);
+    Ok(builder.time_provider(clock.clone()).build()?)
+}
+
 /// The client's pins, its clock, and where each name leads.
 struct World {
+    folder: TempDir,
     pinning: Pinning,
     clock: Arc<Clock>,
     names: Arc<Mutex<HashMap<String, SocketAddr>>>,
@@ -201,12 +220,21 @@ struct World {
 
 impl World {
     fn new() -> Result<Self, Failure> {
+        let folder = tempfile::tempdir()?;
         let clock = Arc::new(Clock(AtomicU64::new(UnixTime::now().as_secs())));
         Ok(Self {
-            pinning: Pinning::builder().time_provider(clock.clone()).build()?,
+            pinning: begin(&folder, &clock)?,
+            folder,
             clock,
             names: Arc::default(),
         })
+    }
+
+    fn restart(&mut self) -> Result<(), Failure> {
+        // Ends with its last handle, as with the process.
+        self.pinning = Pinning::builder().build()?;
+        self.pinning = begin(&self.folder, &self.clock)?;
+        Ok(())
     }
 
     /// One request by a new client, as an application would build it.
