@@ -42,7 +42,7 @@ main() {
         step 'documentation' 300 cargo doc --locked --no-deps --all-features
     step 'clippy, ring' 300 cargo clippy --locked "${RING_SET[@]}" --all-targets -- -D warnings
     step 'clippy, no features' 120 cargo clippy --locked --no-default-features -- -D warnings
-    step 'no provider' 120 \
+    step 'no provider' 300 \
         cargo test --locked --no-default-features --test verifier without_a_provider
     step 'tests, default' 900 cargo test --locked
     step 'demo' 120 cargo run --locked --example demo
