@@ -326,7 +326,7 @@ fn write_file(path: &Path, hosts: u32) {
 }
 
 fn write_database(path: &Path, entries: &[KnownPinnedHost]) -> RedbStorage {
-    let noted = entries.iter().cloned().map(Arc::new).map(Change::Noted);
+    let noted = entries.iter().cloned().map(Change::noted);
     let changes = noted.collect::<Vec<_>>();
     let mut database = RedbStorage::open(path).unwrap();
     database.commit(&Batch::new(&changes, &Vec::new)).unwrap();

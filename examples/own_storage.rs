@@ -6,7 +6,6 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
 
 use pinhold::{Batch, Change, FileStorage, KnownPinnedHost, PinStore, Storage, StorageError};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
@@ -47,7 +46,7 @@ impl RedbStorage {
                 Change::ClearedSince(time) => table.retain(|_, text| {
                     KnownPinnedHost::from_json(text).is_ok_and(|known| known.noted_at < *time)
                 })?,
-                Change::Noted(entry) => {
+                Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => {
                     table.insert(entry.host.as_str(), entry.to_json().as_str())?;
                 }
                 Change::Removed { host, .. } => drop(table.remove(host.as_str())?),
@@ -80,9 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A file that an earlier version of the application has written, say.
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/v1.jsonl");
     let entries = FileStorage::new(file).load()?;
-    let changes = entries
-        .into_iter()
-        .map(|entry| Change::Noted(Arc::new(entry)));
+    let changes = entries.into_iter().map(Change::noted);
     let changes = changes.collect::<Vec<_>>();
     let mut storage = RedbStorage::open(&database)?;
     storage.commit(&Batch::new(&changes, &Vec::new))?;

@@ -66,11 +66,9 @@ impl Entries {
         self.0.len()
     }
 
-    /// All entries, expired ones included, by name.
-    pub(crate) fn list(&self) -> Vec<Arc<KnownPinnedHost>> {
-        let mut list = self.iter().cloned().collect::<Vec<_>>();
-        list.sort_unstable_by(|one, other| one.host.cmp(&other.host));
-        list
+    /// All entries, expired ones included.
+    pub(crate) fn collect(&self) -> Vec<Arc<KnownPinnedHost>> {
+        self.iter().cloned().collect()
     }
 
     /// Whether the host may be noted at `now` for all that its domain has filled of the store.
@@ -130,6 +128,12 @@ impl Entries {
         let taken = self.0.extract_if(|Entry(entry)| condition(entry));
         taken.map(|Entry(entry)| entry).collect()
     }
+}
+
+/// By name.
+pub(crate) fn sorted(mut entries: Vec<Arc<KnownPinnedHost>>) -> Vec<Arc<KnownPinnedHost>> {
+    entries.sort_unstable_by(|one, other| one.host.cmp(&other.host));
+    entries
 }
 
 impl FromIterator<Arc<KnownPinnedHost>> for Entries {

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::UnixTime;
 
@@ -166,16 +166,22 @@ impl FileStorage {
         Ok(self.seen.as_ref() == Some(&line))
     }
 
-    /// Replaces the file. The lock must be held.
+    /// Replaces the file, durably. The lock must be held.
     fn write(&mut self, entries: &[Arc<KnownPinnedHost>]) -> Result<(), StorageError> {
         let bytes = format::encode(entries);
+        self.replace(&bytes)?;
+        self.seal(&bytes)
+    }
+
+    /// Puts a whole file in place of the old one.
+    fn replace(&self, bytes: &[u8]) -> Result<(), StorageError> {
         if u64::try_from(bytes.len()).map_or(true, |len| len > Self::MAX_LEN) {
             let error = "more than 64 MiB of noted pins, expected a database behind `Storage`";
             return Err(io_error(&self.path)(io::Error::other(error)));
         }
         let temporary = self.beside(".tmp");
         let written = create(&temporary).and_then(|mut file| {
-            file.write_all(&bytes)?;
+            file.write_all(bytes)?;
             file.sync_all()
         });
         let renamed = written
@@ -185,14 +191,22 @@ impl FileStorage {
             // A full disk needs the room. What can't be removed, the next commit replaces.
             let _ = fs::remove_file(&temporary);
         }
-        renamed?;
+        renamed
+    }
+
+    /// Makes the rename durable. Only then is the file known as ours: else the next commit would
+    /// take it for unmoved, though the store has not seen what was merged into it.
+    fn seal(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        sync(self.folder()).map_err(io_error(self.folder()))?;
         self.seen = first_line(&mut &*bytes).ok();
-        sync(self.folder()).map_err(io_error(self.folder()))
+        Ok(())
     }
 
     /// Applies the batch to what another process wrote.
     fn merge(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
         let contents = self.read()?.unwrap_or_default();
+        // Until the store has been told of it, which it is not where something fails below.
+        self.seen = None;
         let readable = contents.entries.len();
         let mut stored = by_host(contents.entries);
         let damage = match contents.fault {
@@ -221,20 +235,24 @@ impl FileStorage {
         &mut self,
         entries: &[Arc<KnownPinnedHost>],
     ) -> Result<PathBuf, StorageError> {
+        let bytes = format::encode(entries);
         let kept = self.keep_damaged()?;
-        match self.write(entries) {
-            Ok(()) => Ok(kept),
-            Err(error) => {
-                // It is still there under its own name, and would be kept again next time.
-                let _ = fs::remove_file(&kept);
-                Err(error)
-            }
+        if let Err(error) = self.replace(&bytes) {
+            // It is still there under its own name, and would be kept again next time.
+            let _ = fs::remove_file(&kept);
+            return Err(error);
         }
+        self.seal(&bytes)?;
+        Ok(kept)
     }
 
     /// Keeps the damaged file under a dated name, in place of no other file.
     fn keep_damaged(&self) -> Result<PathBuf, StorageError> {
-        let today = timestamp::print(UnixTime::now()).unwrap_or_default();
+        // `UnixTime::now` panics before 1970.
+        let today = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let today = timestamp::print(UnixTime::since_unix_epoch(today)).unwrap_or_default();
         let today = today.replace(':', "");
         for number in 1..=100 {
             let suffix = match number {
@@ -413,9 +431,14 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut to = private(OpenOptions::new().write(true).create_new(true)).open(to)?;
-    io::copy(&mut File::open(from)?, &mut to)?;
-    to.sync_all()
+    let mut file = private(OpenOptions::new().write(true).create_new(true)).open(to)?;
+    let copied = File::open(from)
+        .and_then(|mut from| io::copy(&mut from, &mut file))
+        .and_then(|_| file.sync_all());
+    if copied.is_err() {
+        let _ = fs::remove_file(to);
+    }
+    copied
 }
 
 #[cfg(unix)]

@@ -27,7 +27,8 @@ use crate::writer::Durable;
 /// Put it directly around the client and below anything that follows redirects, so that it sees
 /// every hop: redirects and errors may pin, too. A response whose header section had the field
 /// carries the outcome, a [`Noted`], in its extensions. One that added, changed or removed an entry
-/// waits until that is durable ([`durable_within`](Self::durable_within)). Trailers and interim (1xx) responses are
+/// waits until that is durable ([`durable_within`](Self::durable_within)), and so does one that
+/// comes while such a change is being stored. Trailers and interim (1xx) responses are
 /// not looked at, and of several fields only the first (RFC 7469 section 2.3.1).
 ///
 /// ```
@@ -175,7 +176,7 @@ where
             });
         }
         if let Some(storing) = this.storing {
-            ready!(storing.poll(this.layer.patience, cx));
+            ready!(storing.poll(this.layer, cx));
         }
         match this.storing.take() {
             Some(storing) => Poll::Ready(Ok(storing.response)),
@@ -187,21 +188,25 @@ where
 
 impl<B> Storing<B> {
     /// Ready once the change is durable, can't be stored, or took too long.
-    fn poll(&mut self, patience: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, layer: &NotePinsLayer, cx: &mut Context<'_>) -> Poll<()> {
         if let Poll::Ready(stored) = Pin::new(&mut self.durable).poll(cx) {
             if let Err(_error) = stored {
                 event!(WARN, error = %_error, "a response goes on whose pins are in memory only");
             }
             return Poll::Ready(());
         }
-        let patience = patience.min(LONGEST_PATIENCE);
+        let patience = layer.patience.min(LONGEST_PATIENCE);
         let delay = self.patience.get_or_insert_with(|| Delay::new(patience));
         ready!(Pin::new(delay).poll(cx));
         event!(
             WARN,
             ?patience,
-            "a response goes on whose pins are not stored yet"
+            "a response goes on before its pins are stored"
         );
+        // Who wants no wait does not want to hear of it either.
+        if !patience.is_zero() {
+            layer.pinning.store().tell_slow(patience);
+        }
         Poll::Ready(())
     }
 }

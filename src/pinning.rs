@@ -23,7 +23,7 @@ use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
 use crate::policy::{AppliedPolicy, HostMatch, KnownPinnedHost, PinPolicy, PinSet, UserAddedRoots};
 use crate::store::{Inserted, PinStore};
 use crate::violation::PinViolation;
-use crate::writer::{Durable, Urgency};
+use crate::writer::Durable;
 
 /// All pins of an application, static and noted. A cheap handle: clones share everything.
 ///
@@ -137,8 +137,8 @@ impl Pinning {
         self.note_durably(host, header, chain, now).0
     }
 
-    /// As [`note`](Self::note), and what to wait for until it is durable; `None` where a crash may
-    /// undo it, or nothing changed.
+    /// As [`note`](Self::note), and what to wait for until the host's state is durable, whoever
+    /// changed it; `None` where the header can't have changed any.
     pub(crate) fn note_durably(
         &self,
         host: &Host,
@@ -147,8 +147,12 @@ impl Pinning {
         now: UnixTime,
     ) -> (Noted, Option<Durable>) {
         match self.try_note(host, header, chain, now) {
-            Ok((noted, Urgency::Now)) => (noted, Some(self.0.store.durable())),
-            Ok((noted, Urgency::Later)) => (noted, None),
+            Ok(noted) => (noted, Some(self.0.store.urgent())),
+            // Another response may have removed it just now.
+            Err(IgnoreReason::NotKnown) => {
+                let durable = self.0.store.urgent();
+                (Noted::Ignored(IgnoreReason::NotKnown), Some(durable))
+            }
             Err(reason) => (Noted::Ignored(reason), None),
         }
     }
@@ -159,14 +163,14 @@ impl Pinning {
         header: &PinHeader,
         chain: &ValidatedChain,
         now: UnixTime,
-    ) -> Result<(Noted, Urgency), IgnoreReason> {
+    ) -> Result<Noted, IgnoreReason> {
         let _one_at_a_time = self.0.store.noting();
         self.may_note(host, chain, now)?;
         match HeaderEffect::of(header, Some(chain.fingerprints())) {
             HeaderEffect::Add => self.add(host, header, now),
             HeaderEffect::Evaluate => Err(IgnoreReason::ReportOnly),
             HeaderEffect::Ignore(reason) => Err(reason),
-            HeaderEffect::Remove(reason) => Ok((self.remove(host, reason, now)?, Urgency::Now)),
+            HeaderEffect::Remove(reason) => self.remove(host, reason, now),
         }
     }
 
@@ -208,20 +212,12 @@ impl Pinning {
         }
     }
 
-    fn add(
-        &self,
-        host: &Host,
-        header: &PinHeader,
-        now: UnixTime,
-    ) -> Result<(Noted, Urgency), IgnoreReason> {
+    fn add(&self, host: &Host, header: &PinHeader, now: UnixTime) -> Result<Noted, IgnoreReason> {
         let pins = PinSet::new(header.pins().iter().copied()).map_err(|_| IgnoreReason::NoPins)?;
         let max_age = self.0.store.cap(header.max_age().unwrap_or_default());
         // 7469-2.3.3-h: as if the server had sent the cap.
         if max_age.as_secs() == 0 {
-            return Ok((
-                self.remove(host, RemovalReason::MaxAgeZero, now)?,
-                Urgency::Now,
-            ));
+            return self.remove(host, RemovalReason::MaxAgeZero, now);
         }
         let expires_at = now.as_secs().saturating_add(max_age.as_secs());
         let entry = KnownPinnedHost {
@@ -237,9 +233,8 @@ impl Pinning {
             expires_at: UnixTime::since_unix_epoch(Duration::from_secs(expires_at)),
         };
         match self.0.store.insert(entry) {
-            Inserted::Added => Ok((Noted::Added, Urgency::Now)),
-            Inserted::Changed => Ok((Noted::Refreshed, Urgency::Now)),
-            Inserted::Refreshed => Ok((Noted::Refreshed, Urgency::Later)),
+            Inserted::Added => Ok(Noted::Added),
+            Inserted::Changed | Inserted::Refreshed => Ok(Noted::Refreshed),
             Inserted::DomainFull => Err(IgnoreReason::DomainFull),
             Inserted::StoreFull => Err(IgnoreReason::StoreFull),
         }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 
@@ -19,7 +20,7 @@ use crate::policy::KnownPinnedHost;
 ///
 /// A [`PinStore`](crate::PinStore) calls it from one thread at a time, never from one that serves
 /// requests, so it may block. What is committed must be there after a crash or a power cut. A
-/// panic counts as a failure.
+/// panic, in any of them, counts as a failure.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -37,7 +38,9 @@ use crate::policy::KnownPinnedHost;
 ///         for change in batch.changes() {
 ///             match change {
 ///                 Change::ClearedSince(time) => self.0.retain(|_, known| known.noted_at < *time),
-///                 Change::Noted(known) => drop(self.0.insert(known.host.clone(), (**known).clone())),
+///                 Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => {
+///                     self.0.insert(entry.host.clone(), (**entry).clone());
+///                 }
 ///                 Change::Removed { host, .. } => drop(self.0.remove(host)),
 ///             }
 ///         }
@@ -133,7 +136,18 @@ impl<'a> Batch<'a> {
         for change in self.changes {
             match change {
                 Change::ClearedSince(time) => stored.retain(|_, known| known.noted_at < *time),
-                Change::Noted(entry) => put_newer(stored, Arc::clone(entry)),
+                Change::Noted { entry, replaces } => match stored.get(&entry.host) {
+                    // Not by the times alone: the clock may have been set back between the two.
+                    Some(known) if known.noted_at > entry.noted_at.max(*replaces) => {}
+                    _ => drop(stored.insert(entry.host.clone(), Arc::clone(entry))),
+                },
+                Change::Refreshed { entry, replaces } => match stored.get_mut(&entry.host) {
+                    Some(known) if known.noted_at <= entry.noted_at.max(*replaces) => {
+                        *known = Arc::clone(entry);
+                    }
+                    // Gone: somebody was told to forget it. The next header notes it anew.
+                    _ => {}
+                },
                 Change::Removed { host, noted_until } => {
                     let covered = |known: &Arc<KnownPinnedHost>| known.noted_at <= *noted_until;
                     if stored.get(host).is_some_and(covered) {
@@ -173,9 +187,22 @@ impl fmt::Debug for Batch<'_> {
 pub enum Change {
     /// Every entry is gone that was noted at this time or later.
     ClearedSince(UnixTime),
-    /// The entry is new, or takes the place of the one of its host. Where several processes share
-    /// a storage, one that was noted later stays.
-    Noted(Arc<KnownPinnedHost>),
+    /// The entry is new, or takes the place of the one of its host.
+    Noted {
+        /// The entry.
+        entry: Arc<KnownPinnedHost>,
+        /// Where several processes share a storage, an entry that another one noted after this
+        /// time, and after the new one, stays.
+        replaces: UnixTime,
+    },
+    /// The entry of its host says the same for a later time.
+    Refreshed {
+        /// The entry.
+        entry: Arc<KnownPinnedHost>,
+        /// As with [`Noted`](Self::Noted). Where another process has removed the entry, it stays
+        /// removed.
+        replaces: UnixTime,
+    },
     /// The entry of this very host is gone.
     Removed {
         /// The host.
@@ -184,6 +211,18 @@ pub enum Change {
         /// time stays.
         noted_until: UnixTime,
     },
+}
+
+impl Change {
+    /// An entry from elsewhere, to be stored unless a newer one is: to import, to migrate.
+    #[must_use]
+    pub fn noted(entry: impl Into<Arc<KnownPinnedHost>>) -> Self {
+        let entry = entry.into();
+        Self::Noted {
+            replaces: entry.noted_at,
+            entry,
+        }
+    }
 }
 
 /// Why noted pins can't be read or written. Cheap to clone.
@@ -231,7 +270,12 @@ pub enum StorageError {
     Other(Arc<dyn Error + Send + Sync>),
     /// The storage panicked.
     Panicked,
-    /// The thread that writes could not be started, or has ended.
+    /// The storage takes long. What was to be stored is kept in memory and may still be stored.
+    Slow {
+        /// How long somebody waited for it.
+        waited: Duration,
+    },
+    /// The thread that writes could not be started, or has ended by a panic.
     Thread(Arc<io::Error>),
 }
 
@@ -290,6 +334,12 @@ impl fmt::Display for StorageError {
             ),
             Self::Other(error) => write!(f, "noted pins: {error}"),
             Self::Panicked => f.write_str("noted pins: the storage panicked"),
+            Self::Slow { waited } => {
+                write!(
+                    f,
+                    "noted pins: not stored within {waited:?}; is the disk in trouble?"
+                )
+            }
             Self::Thread(error) => write!(f, "noted pins: no thread that writes: {error}"),
         }
     }

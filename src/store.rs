@@ -4,6 +4,7 @@
 //! Lookups are answered from memory and never wait for a storage.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustls_pki_types::UnixTime;
 
-use crate::entries::Entries;
+use crate::entries::{Entries, sorted};
 use crate::generation::Generation;
 use crate::host::Host;
 use crate::policy::{HostMatch, KnownPinnedHost};
@@ -79,7 +80,7 @@ impl PinStore {
     /// What [`Storage::load`] says. Pins that were noted are then in no store: prefer
     /// [`open_or_recover`](Self::open_or_recover) where the application goes on all the same.
     pub fn open(mut storage: impl Storage) -> Result<Self, StorageError> {
-        let entries = storage.load()?;
+        let entries = load(&mut storage)?;
         Self::holding(entries).writing_to(storage)
     }
 
@@ -91,9 +92,9 @@ impl PinStore {
     /// Static pins do not depend on the store.
     #[must_use = "the error tells whether noted pins were lost"]
     pub fn open_or_recover(mut storage: impl Storage) -> (Self, Option<StorageError>) {
-        let (entries, trouble) = match storage.load() {
+        let (entries, trouble) = match load(&mut storage) {
             Ok(entries) => (entries, None),
-            Err(error) => match storage.recover(error) {
+            Err(error) => match recover(&mut storage, error) {
                 (Recovered::InMemory(entries), error) => {
                     event!(WARN, %error, "noted pins live in memory only");
                     return (Self::holding(entries), Some(error));
@@ -165,9 +166,10 @@ impl PinStore {
         self
     }
 
-    /// Tells `callback` of each attempt to write that failed, from the thread that writes. For all
-    /// handles, in place of an earlier one. It must not keep a handle of the store, which would
-    /// then never end.
+    /// Tells `callback` of each attempt to write that failed, from the thread that writes, and of
+    /// each wait that took too long, from the one that waited. For all handles, in place of an
+    /// earlier one. It must not keep a handle of the store, which would then never end, nor wait
+    /// for the store.
     #[must_use]
     pub fn on_error(self, callback: impl Fn(&StorageError) + Send + Sync + 'static) -> Self {
         if let Some(writer) = &self.writer {
@@ -185,7 +187,8 @@ impl PinStore {
     /// All entries, expired ones included, by name.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<KnownPinnedHost>> {
-        self.entries.read().list()
+        let list = self.entries.read().collect();
+        sorted(list)
     }
 
     /// Removes the entry kept under this very name, and returns it. Superdomains keep theirs.
@@ -195,7 +198,7 @@ impl PinStore {
 
     /// Removes every entry.
     pub fn clear(&self) {
-        self.clear_since(UnixTime::since_unix_epoch(Duration::ZERO));
+        self.clear_since(BEGINNING_OF_TIME);
     }
 
     /// Removes every entry that was noted, or last refreshed, at `time` or later.
@@ -228,6 +231,22 @@ impl PinStore {
         self.durable().wait()
     }
 
+    /// Resolves once all that can't wait is durable.
+    pub(crate) fn urgent(&self) -> Durable {
+        match &self.writer {
+            Some(writer) => writer.urgent(),
+            None => Durable::at_once(),
+        }
+    }
+
+    /// Tells the application that somebody waited this long for nothing.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn tell_slow(&self, waited: Duration) {
+        if let Some(writer) = &self.writer {
+            writer.tell(&StorageError::Slow { waited });
+        }
+    }
+
     /// Lets one header at a time change entries, so that what it was judged against still holds
     /// when it takes effect. Lookups don't wait for it.
     pub(crate) fn noting(&self) -> MutexGuard<'_, ()> {
@@ -252,43 +271,45 @@ impl PinStore {
         }
         let entry = Arc::new(entry);
         let mut inserted = Inserted::StoreFull;
-        self.change(|entries| {
-            let known = entries.get(&entry.host).map(Arc::clone);
-            inserted = match known.as_deref() {
-                None => match entries.add(Arc::clone(&entry), self.capacity) {
-                    Some(evicted) => {
-                        for known in evicted {
-                            self.record(|| removed(&known.host, known.noted_at), Urgency::Later);
-                        }
-                        Inserted::Added
-                    }
-                    None => return Verdicts::Stay,
-                },
-                Some(known) => {
-                    entries.put(Arc::clone(&entry));
-                    match known.is_expired(now) {
-                        true => Inserted::Added,
-                        false if known.is_refreshed_by(&entry) => Inserted::Refreshed,
-                        false => Inserted::Changed,
-                    }
+        self.change(|entries| match entries.get(&entry.host).map(Arc::clone) {
+            Some(known) => {
+                entries.put(Arc::clone(&entry));
+                inserted = match known.is_expired(now) {
+                    true => Inserted::Added,
+                    false if known.is_refreshed_by(&entry) => Inserted::Refreshed,
+                    false => Inserted::Changed,
+                };
+                self.record_noted(&entry, known.noted_at, inserted);
+                match inserted {
+                    // Only its end has moved, and not to an earlier time.
+                    Inserted::Refreshed if known.expires_at <= entry.expires_at => Verdicts::Stay,
+                    _ => Verdicts::MayChange,
                 }
-            };
-            let urgency = match inserted {
-                Inserted::Refreshed => Urgency::Later,
-                _ => Urgency::Now,
-            };
-            self.record(|| Change::Noted(Arc::clone(&entry)), urgency);
-            match known {
-                // Only its end has moved, and not to an earlier time.
-                Some(known)
-                    if inserted == Inserted::Refreshed && known.expires_at <= entry.expires_at =>
-                {
-                    Verdicts::Stay
+            }
+            None => {
+                let Some(evicted) = entries.add(Arc::clone(&entry), self.capacity) else {
+                    return Verdicts::Stay;
+                };
+                for known in evicted {
+                    self.record(|| removed(&known.host, known.noted_at), Urgency::Later);
                 }
-                _ => Verdicts::MayChange,
+                inserted = Inserted::Added;
+                self.record_noted(&entry, BEGINNING_OF_TIME, inserted);
+                Verdicts::MayChange
             }
         });
         inserted
+    }
+
+    /// While the entries are locked for writing.
+    fn record_noted(&self, entry: &Arc<KnownPinnedHost>, replaces: UnixTime, how: Inserted) {
+        let entry = Arc::clone(entry);
+        match how {
+            Inserted::Refreshed => {
+                self.record(|| Change::Refreshed { entry, replaces }, Urgency::Later);
+            }
+            _ => self.record(|| Change::Noted { entry, replaces }, Urgency::Now),
+        }
     }
 
     /// Removes the entry kept under this very name. Where another process has noted one after
@@ -301,6 +322,9 @@ impl PinStore {
         let mut known = None;
         self.change(|entries| {
             known = entries.remove(host);
+            // The clock may have been set back since it was noted.
+            let noted_at = known.as_ref().map(|known| known.noted_at);
+            let noted_until = noted_at.map_or(noted_until, |at| at.max(noted_until));
             // Also what another process stored meanwhile.
             self.record(|| removed(host, noted_until), Urgency::Now);
             // A superdomain's entry may apply now.
@@ -321,8 +345,9 @@ impl PinStore {
         self.change(|entries| {
             for known in entries.take_if(|known| known.noted_at > tomorrow) {
                 let entry = Arc::new(known.as_noted_at(now));
+                event!(WARN, host = %entry.host, "noted in the future: taken as noted now");
                 entries.put(Arc::clone(&entry));
-                self.record(|| Change::Noted(entry), Urgency::Later);
+                self.record_noted(&entry, known.noted_at, Inserted::Refreshed);
             }
             Verdicts::MayChange
         });
@@ -368,6 +393,16 @@ impl fmt::Debug for PinStore {
     }
 }
 
+/// A storage may be the application's: its panic is a failure as any other.
+fn load(storage: &mut impl Storage) -> Result<Vec<KnownPinnedHost>, StorageError> {
+    catch_unwind(AssertUnwindSafe(|| storage.load())).unwrap_or(Err(StorageError::Panicked))
+}
+
+fn recover(storage: &mut impl Storage, error: StorageError) -> (Recovered, StorageError) {
+    let recovered = catch_unwind(AssertUnwindSafe(|| storage.recover(error)));
+    recovered.unwrap_or((Recovered::InMemory(Vec::new()), StorageError::Panicked))
+}
+
 /// What a change means for connections that were judged before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdicts {
@@ -400,6 +435,7 @@ fn seconds(seconds: u64) -> UnixTime {
 const DAY: u64 = 24 * 60 * 60;
 /// 1 January 2023: before the first release, so a clock that says less is wrong.
 const EARLIEST: u64 = 1_672_531_200;
+const BEGINNING_OF_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::ZERO);
 const END_OF_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
 
 #[cfg(test)]

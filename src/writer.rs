@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use rustls_pki_types::UnixTime;
 
-use crate::entries::Entries;
+use crate::entries::{Entries, sorted};
 use crate::generation::Generation;
 use crate::host::Host;
 use crate::policy::KnownPinnedHost;
@@ -49,6 +50,8 @@ struct State {
     pending: Pending,
     /// Counts changes and requests to write.
     ticket: u64,
+    /// The last change that can't wait.
+    urgent: u64,
     /// Everything up to this ticket is durable.
     written: u64,
     /// An attempt that included this ticket has failed.
@@ -91,7 +94,7 @@ impl Writer {
         };
         thread::Builder::new()
             .name("pinhold-writer".to_owned())
-            .spawn(|| thread.run())
+            .spawn(|| thread.run_guarded())
             .map_err(|error| StorageError::Thread(Arc::new(error)))?;
         Ok(Self { shared })
     }
@@ -101,16 +104,25 @@ impl Writer {
     pub(crate) fn record(&self, change: Change, urgency: Urgency) {
         let mut state = self.shared.state.lock();
         state.pending.record(change);
+        state.ticket += 1;
         let delay = match urgency {
             Urgency::Later => state.refresh_delay.unwrap_or(REFRESH_DELAY),
-            Urgency::Now => Duration::ZERO,
+            Urgency::Now => {
+                state.urgent = state.ticket;
+                Duration::ZERO
+            }
         };
         // A delay beyond what the clock can count never ends.
         if let Some(due) = Instant::now().checked_add(delay) {
             state.due = Some(state.due.map_or(due, |known| known.min(due)));
             self.shared.turned.notify_all();
         }
-        state.ticket += 1;
+    }
+
+    /// Resolves once every change is durable that was recorded so far and can't wait.
+    pub(crate) fn urgent(&self) -> Durable {
+        let ticket = self.shared.state.lock().urgent;
+        self.durable(ticket)
     }
 
     /// Has everything written that was recorded so far.
@@ -119,10 +131,22 @@ impl Writer {
         state.ticket += 1;
         state.due = Some(Instant::now());
         self.shared.turned.notify_all();
+        let ticket = state.ticket;
+        drop(state);
+        self.durable(ticket)
+    }
+
+    fn durable(&self, ticket: u64) -> Durable {
         Durable(Some(Waiting {
-            ticket: state.ticket,
             shared: Arc::clone(&self.shared),
+            ticket,
         }))
+    }
+
+    /// Tells the application of trouble.
+    pub(crate) fn tell(&self, error: &StorageError) {
+        let callback = self.shared.state.lock().on_error.clone();
+        tell(error, callback);
     }
 
     pub(crate) fn set_refresh_delay(&self, delay: Duration) {
@@ -144,8 +168,11 @@ impl Drop for Writer {
         let until = Instant::now() + CLOSING_PATIENCE;
         while state.phase != Phase::Ended {
             if self.shared.turned.wait_until(&mut state, until).timed_out() {
-                event!(WARN, "the last changes of noted pins may not be stored");
-                break;
+                drop(state);
+                self.tell(&StorageError::Slow {
+                    waited: CLOSING_PATIENCE,
+                });
+                return;
             }
         }
     }
@@ -250,20 +277,63 @@ impl State {
 #[derive(Default)]
 struct Pending {
     cleared_since: Option<UnixTime>,
-    changes: HashMap<Host, Change>,
+    noted: HashMap<Host, Change>,
+    removed: HashMap<Host, UnixTime>,
 }
 
 impl Pending {
     fn record(&mut self, change: Change) {
-        match &change {
+        match change {
             Change::ClearedSince(time) => {
-                self.changes.retain(|_, change| !is_cleared(change, *time));
-                let earlier = self.cleared_since.map_or(*time, |known| known.min(*time));
+                self.noted.retain(|_, change| !is_cleared(change, time));
+                let earlier = self.cleared_since.map_or(time, |known| known.min(time));
                 self.cleared_since = Some(earlier);
             }
-            Change::Noted(entry) => drop(self.changes.insert(entry.host.clone(), change)),
-            Change::Removed { host, .. } => drop(self.changes.insert(host.clone(), change)),
+            Change::Noted { entry, replaces } => {
+                let replaces = self.replaced_by(&entry.host, replaces);
+                let host = entry.host.clone();
+                self.noted.insert(host, Change::Noted { entry, replaces });
+            }
+            Change::Refreshed { entry, replaces } => {
+                let is_new = self.removed.contains_key(&entry.host)
+                    || matches!(self.noted.get(&entry.host), Some(Change::Noted { .. }));
+                let replaces = self.replaced_by(&entry.host, replaces);
+                let host = entry.host.clone();
+                // What it refreshes is not stored yet.
+                let change = match is_new {
+                    true => Change::Noted { entry, replaces },
+                    false => Change::Refreshed { entry, replaces },
+                };
+                self.noted.insert(host, change);
+            }
+            Change::Removed { host, noted_until } => {
+                self.noted.remove(&host);
+                self.removed.insert(host, noted_until);
+                // Else hosts that come and go while the disk is full would fill the memory. What is
+                // dropped here can come back only if another process writes meanwhile: rather a pin
+                // too many than one too few.
+                if self.removed.len() > MAX_REMOVED {
+                    event!(
+                        WARN,
+                        "too many removals to remember while nothing can be stored"
+                    );
+                    self.removed.clear();
+                }
+            }
         }
+    }
+
+    /// The latest time at which a stored entry was noted that the next change of the host replaces.
+    fn replaced_by(&mut self, host: &Host, replaces: UnixTime) -> UnixTime {
+        let removed = self.removed.remove(host);
+        let noted = self.noted.get(host).and_then(|change| match change {
+            Change::Noted { replaces, .. } | Change::Refreshed { replaces, .. } => Some(*replaces),
+            Change::ClearedSince(_) | Change::Removed { .. } => None,
+        });
+        [removed, noted]
+            .into_iter()
+            .flatten()
+            .fold(replaces, UnixTime::max)
     }
 
     /// Takes back what could not be written; newer changes go before it.
@@ -280,15 +350,19 @@ impl Pending {
     /// In the order in which a batch has them.
     fn into_changes(self) -> Vec<Change> {
         let cleared = self.cleared_since.map(Change::ClearedSince);
-        cleared
-            .into_iter()
-            .chain(self.changes.into_values())
-            .collect()
+        let removed = self.removed.into_iter();
+        let removed = removed.map(|(host, noted_until)| Change::Removed { host, noted_until });
+        let noted = self.noted.into_values();
+        cleared.into_iter().chain(removed).chain(noted).collect()
+    }
+
+    fn touches(&self, host: &Host) -> bool {
+        self.noted.contains_key(host) || self.removed.contains_key(host)
     }
 
     /// Whether a stored entry of this host is out of date.
     fn concerns(&self, entry: &KnownPinnedHost) -> bool {
-        self.changes.contains_key(&entry.host)
+        self.touches(&entry.host)
             || self
                 .cleared_since
                 .is_some_and(|time| entry.noted_at >= time)
@@ -296,7 +370,10 @@ impl Pending {
 }
 
 fn is_cleared(change: &Change, since: UnixTime) -> bool {
-    matches!(change, Change::Noted(entry) if entry.noted_at >= since)
+    match change {
+        Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => entry.noted_at >= since,
+        Change::ClearedSince(_) | Change::Removed { .. } => false,
+    }
 }
 
 /// What the thread owns.
@@ -310,6 +387,19 @@ struct Thread<S> {
 }
 
 impl<S: Storage> Thread<S> {
+    /// Whatever happens, nobody waits for a thread that has ended.
+    fn run_guarded(self) {
+        let shared = Arc::clone(&self.shared);
+        if catch_unwind(AssertUnwindSafe(|| self.run())).is_ok() {
+            return;
+        }
+        let mut state = shared.state.lock();
+        state.phase = Phase::Ended;
+        let error = io::Error::other("it panicked");
+        state.error = Some(StorageError::Thread(Arc::new(error)));
+        shared.release(state);
+    }
+
     fn run(mut self) {
         loop {
             let mut state = self.shared.state.lock();
@@ -338,7 +428,11 @@ impl<S: Storage> Thread<S> {
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), StorageError> {
         let entries = Arc::clone(&self.entries);
-        let snapshot = move || entries.read().list();
+        let snapshot = move || {
+            let list = entries.read().collect();
+            // Without the lock: it takes its time.
+            sorted(list)
+        };
         let batch = Batch::new(changes, &snapshot);
         let storage = &mut self.storage;
         // The storage may be the application's; its panic must not end the writing for good.
@@ -354,21 +448,26 @@ impl<S: Storage> Thread<S> {
     fn take_over(&self, stored: Vec<KnownPinnedHost>) {
         let mut entries = self.entries.write();
         let state = self.shared.state.lock();
-        let stored = stored
-            .into_iter()
-            .filter(|entry| !state.pending.concerns(entry));
-        let changed = entries
-            .iter()
-            .filter(|entry| state.pending.changes.contains_key(&entry.host));
+        let before = entries.len();
+        let stored = stored.into_iter();
+        let stored = stored.filter(|entry| !state.pending.concerns(entry));
+        let changed = entries.iter();
+        let changed = changed.filter(|entry| state.pending.touches(&entry.host));
         *entries = stored.map(Arc::new).chain(changed.cloned()).collect();
+        let now = entries.len();
         self.generation.advance();
         drop((state, entries));
         self.generation.wake();
+        event!(
+            INFO,
+            before,
+            now,
+            "noted pins that another process stored are taken over"
+        );
+        let _ = (before, now);
     }
 
     fn settle(&mut self, ticket: u64, changes: Vec<Change>, result: Result<(), StorageError>) {
-        // Entries before state, as everywhere.
-        let entries = self.entries.read();
         let mut state = self.shared.state.lock();
         let mut told = None;
         match result {
@@ -379,10 +478,6 @@ impl<S: Storage> Thread<S> {
             }
             Err(error) => {
                 state.pending.put_back(changes);
-                // Else hosts that come and go while the disk is full would fill the memory.
-                if state.pending.changes.len() > entries.len() + MAX_REMOVED {
-                    state.pending = everything(&entries);
-                }
                 state.failed = ticket;
                 state.error = Some(error.clone());
                 let retry = Instant::now() + self.pause;
@@ -391,14 +486,9 @@ impl<S: Storage> Thread<S> {
                 told = Some((error, state.on_error.clone()));
             }
         }
-        drop(entries);
         self.shared.release(state);
         if let Some((error, callback)) = told {
-            event!(WARN, %error, "noted pins can't be stored");
-            if let Some(callback) = callback {
-                // Ours to survive, theirs to mend: the panic hook has told.
-                let _ = catch_unwind(AssertUnwindSafe(|| callback(&error)));
-            }
+            tell(&error, callback);
         }
     }
 
@@ -420,18 +510,18 @@ impl Shared {
         let waiting = std::mem::take(&mut state.waiting);
         self.turned.notify_all();
         drop(state);
-        waiting.into_iter().for_each(Waker::wake);
+        for waker in waiting {
+            // Foreign code, which must not end the writing.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 }
 
-/// The changes that make a storage of anything be these entries.
-fn everything(entries: &Entries) -> Pending {
-    let noted = entries
-        .iter()
-        .map(|entry| (entry.host.clone(), Change::Noted(Arc::clone(entry))));
-    Pending {
-        cleared_since: Some(UnixTime::since_unix_epoch(Duration::ZERO)),
-        changes: noted.collect(),
+fn tell(error: &StorageError, callback: Option<Callback>) {
+    event!(WARN, %error, "noted pins can't be stored");
+    if let Some(callback) = callback {
+        // Ours to survive, theirs to mend: the panic hook has told.
+        let _ = catch_unwind(AssertUnwindSafe(|| callback(error)));
     }
 }
 

@@ -506,6 +506,8 @@ fn without_permission(folder: &Path) {
     let (block, heal) = (|| allow(folder, 0o500), || allow(folder, 0o700));
     fails_and_heals(&file, io::ErrorKind::PermissionDenied, block, heal);
 
+    a_folder_that_cannot_be_synced(&folder.join("merged.jsonl"), &allow);
+
     // A damaged file where nothing can be put aside: the entries that verify hold.
     let bytes = fs::read(&file).unwrap();
     fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
@@ -533,6 +535,43 @@ fn without_permission(folder: &Path) {
     drop(store);
     allow(&file, 0o600);
     assert_eq!(fs::read(&file).unwrap(), bytes);
+}
+
+/// The rename succeeds, its sync does not: what another process stored, and what was damaged, must
+/// not be lost by the next attempt.
+fn a_folder_that_cannot_be_synced(file: &Path, allow: &impl Fn(&Path, u32)) {
+    let folder = file.parent().unwrap();
+    let hosts = Hosts::blocking(&NAMES);
+    let (one, other) = (open(file), open(file));
+    note(&hosts, &other, 0).unwrap();
+    note(&hosts, &other, 1).unwrap();
+    allow(folder, 0o300);
+    is_io(note(&hosts, &one, 2), io::ErrorKind::PermissionDenied);
+    is_io(one.flush(), io::ErrorKind::PermissionDenied);
+    allow(folder, 0o700);
+    one.flush().unwrap();
+    assert_eq!(names(&one), NAMES);
+    assert_eq!(names(&open(file)), NAMES);
+    drop((one, other));
+
+    let mut damaged = fs::read(file).unwrap();
+    *damaged.last_mut().unwrap() = b'x';
+    fs::write(file, &damaged).unwrap();
+    allow(folder, 0o300);
+    let (store, error) = PinStore::open_or_recover(FileStorage::new(file));
+    assert!(
+        matches!(error, Some(StorageError::Damaged { .. })),
+        "{error:?}"
+    );
+    assert_eq!(names(&store), NAMES[..2]);
+    allow(folder, 0o700);
+    let mut files = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    assert!(
+        files.any(|file| fs::read(file).unwrap() == damaged),
+        "it is kept somewhere"
+    );
 }
 
 // Two processes write one file.

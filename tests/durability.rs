@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 use common::noted::{Hosts, numbered, pinning};
 use common::{NOW, PATIENCE, at};
 use pinhold::{
-    Batch, Change, Host, KnownPinnedHost, NotePinsLayer, Noted, PinStore, Storage, StorageError,
+    Batch, Change, Host, IgnoreReason, KnownPinnedHost, NotePinsLayer, Noted, PinStore, Recovered,
+    Storage, StorageError,
 };
 
 /// Asks the test what to do with each commit.
@@ -47,7 +48,9 @@ impl Storage for Steered {
         let changes = batch.changes().to_vec();
         let snapshot = batch.snapshot();
         let in_snapshot = |change: &Change| match change {
-            Change::Noted(entry) => snapshot.iter().any(|known| known.host == entry.host),
+            Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => {
+                snapshot.iter().any(|known| known.host == entry.host)
+            }
             _ => true,
         };
         assert!(changes.iter().all(in_snapshot));
@@ -127,7 +130,7 @@ impl Scene {
 fn name(change: &Change) -> String {
     match change {
         Change::ClearedSince(time) => format!("!{}", time.as_secs()),
-        Change::Noted(entry) => {
+        Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => {
             let backup = entry.pins.iter().find_map(common::noted::number).unwrap();
             format!("{} {backup}", entry.host)
         }
@@ -245,6 +248,33 @@ fn a_response_waits_until_what_it_changed_is_durable() {
     ));
 }
 
+/// Two connections at once: what the second response met is not durable yet either.
+#[test]
+fn a_response_waits_for_what_another_one_changed() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let scene = runtime.block_on(scene());
+    drop(runtime);
+    let layer = NotePinsLayer::new(pinning(&scene.store));
+    let remove = scene.hosts.value(numbered(1), "max-age=0");
+    for (value, change, second) in [
+        (scene.value(1), "a.example 1", Noted::Refreshed),
+        (remove, "-a.example", Noted::Ignored(IgnoreReason::NotKnown)),
+    ] {
+        let mut one = Box::pin(scene.hosts.respond(&layer, 0, &value));
+        let mut other = Box::pin(scene.hosts.respond(&layer, 0, &value));
+        assert!(is_pending(&mut one));
+        assert!(is_pending(&mut other));
+        assert_eq!(scene.commit(), [change]);
+        assert!(is_pending(&mut other));
+        scene.answer(Verdict::Store);
+        block_on(one);
+        let response = block_on(other);
+        assert_eq!(response.extensions().get(), Some(&second));
+        // The refresh is not urgent.
+        assert!(scene.no_commit_is_under_way());
+    }
+}
+
 #[test]
 fn a_response_waits_no_longer_than_told_and_a_failure_ends_the_wait() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -259,21 +289,17 @@ fn a_response_waits_no_longer_than_told_and_a_failure_ends_the_wait() {
             Some(Noted::Added | Noted::Refreshed)
         ));
     }
-    // The storage still has the first commit, and fails it: the wait ends with the second one.
+    let slow = scene.errors.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(slow, StorageError::Slow { .. }), "{slow:?}");
+    // The storage still has the first commit, and fails it: the wait ends with the next ones.
     assert_eq!(scene.commit(), ["a.example 0"]);
     scene.answer(Verdict::Fail);
     let layer = NotePinsLayer::new(pinning(&scene.store)).durable_within(Duration::MAX);
     let value = scene.value(3);
     let mut response = Box::pin(scene.hosts.respond(&layer, 1, &value));
     assert!(is_pending(&mut response));
-    loop {
-        // The second commit, with what the first one had, and perhaps without the response's.
-        let changes = scene.commit();
-        scene.answer(Verdict::Fail);
-        if changes.len() == 2 {
-            break;
-        }
-    }
+    // As many as it takes: the response's change comes with the second or the third.
+    (0..3).for_each(|_| scene.answer(Verdict::Fail));
     let response = block_on(response);
     assert_eq!(response.extensions().get(), Some(&Noted::Added));
     assert!(scene.knows("b.example"), "memory keeps the truth");
@@ -482,8 +508,9 @@ async fn what_waits_to_be_written_is_bounded() {
         scene.store.forget(&host);
     }
     scene.answer(Verdict::Fail);
-    // The changes that make any storage be what the memory is.
-    assert_eq!(scene.commit(), ["!0", "a.example 1"]);
+    let changes = scene.commits.recv_timeout(PATIENCE).unwrap();
+    assert!(changes.len() <= 4097, "{}", changes.len());
+    assert!(changes.iter().map(name).any(|name| name == "a.example 1"));
     scene.answer(Verdict::Store);
 }
 
@@ -517,6 +544,53 @@ async fn a_store_in_memory_is_durable_at_once() {
     let value = hosts.value(numbered(1), "max-age=1000");
     assert_eq!(hosts.note(&pinning(&store), 0, &value, NOW), Noted::Added);
     store.durable().await.unwrap();
+    store.flush().unwrap();
+}
+
+/// A task that is gone in a bad way.
+#[tokio::test]
+async fn a_waker_that_panics_does_not_end_the_writing() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("as the test wants");
+        }
+    }
+    let scene = scene().await;
+    scene.note(0, 1, NOW);
+    let mut durable = scene.store.durable();
+    let waker = Waker::from(Arc::new(Panics));
+    let polled = std::pin::Pin::new(&mut durable).poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    scene.commit();
+    scene.answer(Verdict::Store);
+    durable.await.unwrap();
+    scene.note(1, 1, NOW);
+    assert_eq!(scene.commit(), ["b.example 1"]);
+    scene.answer(Verdict::Store);
+    scene.store.durable().await.unwrap();
+}
+
+#[test]
+fn a_panic_while_it_is_opened_is_an_error() {
+    struct Panics;
+    impl Storage for Panics {
+        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+            panic!("as the test wants")
+        }
+
+        fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+            panic!("as the test wants")
+        }
+
+        fn recover(&mut self, _: StorageError) -> (Recovered, StorageError) {
+            panic!("as the test wants")
+        }
+    }
+    let error = PinStore::open(Panics).unwrap_err();
+    assert!(matches!(error, StorageError::Panicked), "{error:?}");
+    let (store, error) = PinStore::open_or_recover(Panics);
+    assert!(matches!(error, Some(StorageError::Panicked)), "{error:?}");
     store.flush().unwrap();
 }
 

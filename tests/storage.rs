@@ -15,8 +15,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 
 use common::noted::{Hosts, folder, listing, numbered, pinning};
-use common::{Clock, NOW, PATIENCE, now, pinned_to};
-use pinhold::{Damage, Decision, FileStorage, Noted, PinStore, Pinning, Storage, StorageError};
+use common::{Clock, DAY, NOW, PATIENCE, now, pinned_to};
+use pinhold::{
+    Damage, Decision, FileStorage, Host, Noted, PinStore, Pinning, Storage, StorageError,
+};
 use tempfile::TempDir;
 
 /// A file in which `a.example` to `c.example` are noted.
@@ -517,6 +519,94 @@ fn a_server_s_removal_reaches_the_file_but_not_what_was_noted_after_it() {
         one.flush().unwrap();
         assert_eq!(names(&open(&scene.file).unwrap()), left);
     }
+}
+
+/// What this process refreshed and has not written yet, the user had forgotten in another one.
+#[test]
+fn a_late_refresh_brings_nothing_back() {
+    let scene = scene();
+    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
+    let same = scene
+        .hosts
+        .value(numbered(0), "max-age=1000; includeSubDomains");
+    let noted = scene.hosts.note(&pinning(&one), 0, &same, NOW + 9);
+    assert_eq!(noted, Noted::Refreshed);
+    other.clear();
+    other.flush().unwrap();
+    one.flush().unwrap();
+    assert!(open(&scene.file).unwrap().list().is_empty());
+    assert!(one.list().is_empty());
+}
+
+/// The clock was ahead by an hour when the entries were noted, and has been set right.
+#[test]
+fn what_is_noted_after_the_clock_was_set_back_is_kept() {
+    let scene = scene();
+    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
+    let hosts = Hosts::blocking(&["d.example"]);
+    let value = hosts.value(numbered(1), "max-age=1000");
+    hosts.note(&pinning(&other), 0, &value, NOW);
+    other.flush().unwrap();
+    // One commit, which meets what the other one wrote.
+    let rotated = scene.hosts.value(numbered(9), "max-age=1000");
+    let remove = scene.hosts.value(numbered(0), "max-age=0");
+    let held = File::open(scene.folder.path().join("pins.jsonl.lock")).unwrap();
+    held.lock().unwrap();
+    scene.hosts.note(&pinning(&one), 0, &rotated, NOW - 3600);
+    scene.hosts.note(&pinning(&one), 1, &remove, NOW - 3600);
+    drop(held);
+    one.flush().unwrap();
+    for store in [&one, &open(&scene.file).unwrap()] {
+        assert_eq!(names(store), ["a.example", "c.example", "d.example"]);
+        assert!(store.list()[0].pins.contains(&numbered(9)));
+    }
+}
+
+/// D-20, while another process writes.
+#[test]
+fn times_that_were_mended_stay_so_when_files_are_merged() {
+    let scene = scene();
+    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
+    let clock = Clock::new();
+    // Long before the entries were noted: they are taken as noted then.
+    let early = NOW - 300 * DAY;
+    clock.set(early);
+    let builder = Pinning::builder().store(one.clone()).time_provider(clock);
+    let _mended = builder.build().unwrap();
+    other.forget(scene.hosts.host(2));
+    other.flush().unwrap();
+    one.flush().unwrap();
+    for store in [&one, &open(&scene.file).unwrap()] {
+        assert_eq!(names(store), ALL[..2]);
+        assert!(
+            store
+                .list()
+                .iter()
+                .all(|known| known.noted_at.as_secs() == early)
+        );
+    }
+}
+
+/// More removals than are remembered while nothing can be written.
+#[test]
+fn too_many_removals_cost_another_process_nothing() {
+    let scene = scene();
+    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
+    let hosts = Hosts::blocking(&["d.example"]);
+    let value = hosts.value(numbered(1), "max-age=1000");
+    hosts.note(&pinning(&other), 0, &value, NOW);
+    other.flush().unwrap();
+    let held = File::open(scene.folder.path().join("pins.jsonl.lock")).unwrap();
+    held.lock().unwrap();
+    for number in 0..6000 {
+        one.forget(&Host::parse(&format!("h{number}.example")).unwrap());
+    }
+    drop(held);
+    one.flush().unwrap();
+    assert_eq!(
+        names(&open(&scene.file).unwrap()),
+        [&ALL[..], &["d.example"]].concat()
+    );
 }
 
 #[test]
