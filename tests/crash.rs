@@ -319,6 +319,59 @@ fn every_moment_of_a_recovery_loses_nothing() {
     assert!(kept.count() > 50);
 }
 
+/// What no killed process can show, since the system outlives it: a power cut. Each commit syncs the
+/// temporary file before it renames it, and the folder afterwards.
+#[test]
+fn a_commit_is_synced_before_and_after_its_rename() {
+    let name = "a_commit_is_synced_before_and_after_its_rename";
+    if let Some(file) = role() {
+        let store = open(Path::new(&file));
+        let hosts = Hosts::blocking(&NAMES[..2]);
+        note(&hosts, &store, 0).unwrap();
+        return note(&hosts, &store, 1).unwrap();
+    }
+    let folder = folder();
+    let (file, log) = (
+        folder.path().join("pins.jsonl"),
+        folder.path().join("calls"),
+    );
+    let Some(strace) = program("strace") else {
+        return;
+    };
+    let trace = "trace=fsync,fdatasync,rename,renameat,renameat2";
+    let strace = [strace.to_str().unwrap(), "-f", "-y", "-e", trace];
+    let strace = [&strace[..], &["-o", log.to_str().unwrap()]].concat();
+    if !Command::new(strace[0])
+        .args(&strace[1..])
+        .arg("true")
+        .status()
+        .unwrap()
+        .success()
+    {
+        let _ = writeln!(
+            io::stderr(),
+            "nothing may be traced here: a test passes over itself"
+        );
+        return;
+    }
+    succeeds(child(name, file.to_str().unwrap(), &strace));
+    let calls = fs::read_to_string(&log).unwrap();
+    let calls = calls
+        .lines()
+        .filter(|line| line.contains("pins.jsonl.tmp") || is_sync(line));
+    let calls = calls.map(|line| match is_sync(line) {
+        true if line.contains("pins.jsonl.tmp>") => "sync file",
+        true => "sync folder",
+        false => "rename",
+    });
+    let commit = ["sync file", "rename", "sync folder"];
+    assert_eq!(calls.collect::<Vec<_>>(), [commit, commit].concat());
+}
+
+fn is_sync(line: &str) -> bool {
+    line.contains(" fsync(") || line.contains(" fdatasync(")
+}
+
 // The disk is full, or can't be written to.
 
 /// Notes `index` and says what writing it came to.

@@ -7,8 +7,8 @@ usage() {
     cat <<'TEXT'
 usage: tests/run.sh [--install | --allow-missing]
 
-  --install        first install what the tests with real peers lack: nginx, openssl, curl and
-                   valgrind from Debian, mitmproxy from PyPI into target/peers
+  --install        first install what the tests with real peers lack: nginx, openssl, curl,
+                   strace and valgrind from Debian, mitmproxy from PyPI into target/peers
   --allow-missing  go on where a peer is missing; its tests then pass over themselves
 
 Without either a missing peer is an error, and nothing is installed.
@@ -90,7 +90,7 @@ conclude() {
 
 missing_peers() {
     local peer
-    for peer in nginx openssl curl valgrind; do
+    for peer in nginx openssl curl strace valgrind; do
         command -v "$peer" >/dev/null || echo "$peer"
     done
     [[ -x target/peers/bin/mitmdump ]] || command -v mitmdump >/dev/null || echo mitmdump
@@ -115,7 +115,7 @@ require_peers() {
 install_peers() {
     local missing peer packages=()
     missing=$(missing_peers)
-    for peer in nginx openssl curl valgrind; do
+    for peer in nginx openssl curl strace valgrind; do
         if grep -qx "$peer" <<<"$missing"; then packages+=("$peer"); fi
     done
     # Debian's Python comes without.
