@@ -119,6 +119,7 @@ mod report_uri;
 #[cfg(feature = "hyper")]
 mod retiring;
 mod sessions;
+mod static_pins;
 mod storage;
 mod store;
 #[cfg(feature = "hyper")]

@@ -3,7 +3,7 @@
 //!
 //! Both verbs take the time as an argument and touch neither network nor disk.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::header::{HeaderSyntax, PinHeader};
 use crate::host::{Host, HostError};
 use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
 use crate::policy::{AppliedPolicy, HostMatch, KnownPinnedHost, PinPolicy, PinSet, UserAddedRoots};
+use crate::static_pins::{Conflict, StaticEntries, StaticPins};
 use crate::store::{Inserted, PinStore};
 use crate::violation::PinViolation;
 use crate::writer::Durable;
@@ -46,26 +47,12 @@ use crate::writer::Durable;
 pub struct Pinning(Arc<Shared>);
 
 struct Shared {
-    statics: RwLock<Statics>,
+    statics: RwLock<StaticPins>,
     store: PinStore,
     note_only: Option<HashSet<Host>>,
     syntax: HeaderSyntax,
     user_added_roots: UserAddedRoots,
     clock: Arc<dyn TimeProvider>,
-}
-
-/// What the application set, and what of it is disabled.
-#[derive(Default)]
-struct Statics {
-    entries: HashMap<Host, StaticEntry>,
-    all_disabled: bool,
-    disabled: HashSet<Host>,
-}
-
-enum StaticEntry {
-    /// By the policies of these hosts, for as long as one of them applies.
-    Exempt(Vec<Host>),
-    Policy(Box<PinPolicy>),
 }
 
 impl Pinning {
@@ -321,13 +308,13 @@ impl Pinning {
             let host = host.map_err(|error| BuildError::Host(error.into()))?;
             parsed.push((host, policy));
         }
-        let entries = entries(parsed)?;
+        let entries = StaticEntries::new(parsed)?;
         self.change(|statics| statics.entries = entries);
         Ok(())
     }
 
     /// Changes the static pins, and has connections judged anew.
-    fn change(&self, change: impl FnOnce(&mut Statics)) {
+    fn change(&self, change: impl FnOnce(&mut StaticPins)) {
         let mut statics = self.0.statics.write();
         change(&mut statics);
         self.generation().advance();
@@ -367,98 +354,6 @@ impl Pinning {
     pub(crate) fn clock(&self) -> &Arc<dyn TimeProvider> {
         &self.0.clock
     }
-}
-
-impl Statics {
-    /// The policy that applies to `host` at `now`.
-    fn policy(&self, host: &Host, roots: UserAddedRoots, now: UnixTime) -> Option<AppliedPolicy> {
-        if self.entries.is_empty() || self.all_disabled {
-            return None;
-        }
-        let mut matched = HostMatch::Congruent;
-        for name in host.and_superdomains() {
-            if self.disabled.contains(name) {
-                return None;
-            }
-            match self.entries.get_key_value(name) {
-                Some((_, StaticEntry::Exempt(by))) => {
-                    let superdomain = HostMatch::Superdomain;
-                    if by
-                        .iter()
-                        .any(|host| self.apply(host, superdomain, roots, now).is_some())
-                    {
-                        return None;
-                    }
-                }
-                Some((host, StaticEntry::Policy(_))) => {
-                    let applied = self.apply(host, matched, roots, now);
-                    if applied.is_some() {
-                        return applied;
-                    }
-                }
-                None => {}
-            }
-            matched = HostMatch::Superdomain;
-        }
-        None
-    }
-
-    /// When the policies of the host and of its superdomains end, or ended.
-    #[cfg(feature = "hyper")]
-    fn ends(&self, host: &Host) -> Vec<UnixTime> {
-        let entries = host
-            .and_superdomains()
-            .filter_map(|name| self.entries.get(name));
-        let ends = entries.filter_map(|entry| match entry {
-            StaticEntry::Policy(policy) => policy.end(),
-            StaticEntry::Exempt(_) => None,
-        });
-        ends.collect()
-    }
-
-    /// The policy kept under this very name, as it stands at `now`.
-    fn apply(
-        &self,
-        host: &Host,
-        matched: HostMatch,
-        roots: UserAddedRoots,
-        now: UnixTime,
-    ) -> Option<AppliedPolicy> {
-        match self.entries.get(host)? {
-            StaticEntry::Policy(policy) => policy.apply(host, matched, roots, now),
-            StaticEntry::Exempt(_) => None,
-        }
-    }
-}
-
-/// The entries that these policies and their exemptions make.
-fn entries(policies: Vec<(Host, PinPolicy)>) -> Result<HashMap<Host, StaticEntry>, BuildError> {
-    let mut entries = HashMap::new();
-    let mut exemptions = Vec::new();
-    for (host, policy) in policies {
-        for exempt in policy.exemptions() {
-            let covered = policy.covers_subdomains() && exempt.is_subdomain_of(&host);
-            exemptions.push((host.clone(), exempt.clone(), covered));
-        }
-        let entry = StaticEntry::Policy(Box::new(policy));
-        if entries.insert(host.clone(), entry).is_some() {
-            return Err(BuildError::DuplicateHost { host });
-        }
-    }
-    for (host, exempt, covered) in exemptions {
-        let pinned = matches!(entries.get(&exempt), Some(StaticEntry::Policy(_)));
-        if pinned || !covered {
-            return Err(BuildError::Exemption { host, exempt });
-        }
-        match entries
-            .entry(exempt)
-            .or_insert_with(|| StaticEntry::Exempt(Vec::new()))
-        {
-            StaticEntry::Exempt(by) => by.push(host),
-            StaticEntry::Policy(_) => {}
-        }
-    }
-    Ok(entries)
 }
 
 impl fmt::Debug for Pinning {
@@ -593,14 +488,14 @@ impl PinningBuilder {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let entries = entries(self.statics)?;
+        let entries = StaticEntries::new(self.statics)?;
         if let Some(now) = self.clock.current_time() {
             self.store.mend_times(now);
         }
         Ok(Pinning(Arc::new(Shared {
-            statics: RwLock::new(Statics {
+            statics: RwLock::new(StaticPins {
                 entries,
-                ..Statics::default()
+                ..StaticPins::default()
             }),
             store: self.store,
             note_only: self.note_only,
@@ -671,6 +566,15 @@ pub enum BuildError {
     Tls(rustls::Error),
     /// The features `aws-lc-rs` and `ring` are both enabled, and nobody chose.
     UndecidedCryptoProvider,
+}
+
+impl From<Conflict> for BuildError {
+    fn from(conflict: Conflict) -> Self {
+        match conflict {
+            Conflict::DuplicateHost { host } => Self::DuplicateHost { host },
+            Conflict::Exemption { host, exempt } => Self::Exemption { host, exempt },
+        }
+    }
 }
 
 impl fmt::Display for BuildError {

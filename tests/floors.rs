@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
         "timestamp",
     ],
     &["anchors", "header", "policy"],
-    &["chain", "entries", "format", "noting"],
+    &["chain", "entries", "format", "noting", "static_pins"],
     &["storage", "violation"],
     &["file_storage", "writer"],
     &["store"],
