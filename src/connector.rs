@@ -332,8 +332,8 @@ impl PinningConnectorBuilder {
 
     /// Uses a configuration made by [`Pinning::client_config`] or
     /// [`PinningVerifierBuilder`](crate::PinningVerifierBuilder) and then changed, say for a
-    /// client certificate. Anchors and provider are those of the configuration, and so is the memory
-    /// of its sessions; its ALPN protocols are replaced. With a verifier that is not ours every
+    /// client certificate. Anchors, provider and the memory of sessions are those of the
+    /// configuration; its ALPN protocols are replaced. With a verifier that is not ours every
     /// connection fails with [`ConnectError::NotVerified`].
     pub fn with_tls_config(mut self, config: ClientConfig) -> Self {
         self.config = Some(Box::new(config));

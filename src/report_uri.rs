@@ -7,7 +7,8 @@ use std::str::FromStr;
 use fluent_uri::Uri;
 
 /// Where a pin violation may be reported: an absolute URI (RFC 3986 section 4.3), without a
-/// fragment. Any scheme is kept; only `http` and `https` can be reported to ([RFC 7469 section 2.1.4]).
+/// fragment. Any scheme is kept; only `http` and `https` can be reported to
+/// ([RFC 7469 section 2.1.4]).
 ///
 /// ```
 /// use pinhold::ReportUri;

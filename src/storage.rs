@@ -34,7 +34,10 @@ use crate::policy::KnownPinnedHost;
 ///         Ok(self.0.values().cloned().collect())
 ///     }
 ///
-///     fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+///     fn commit(
+///         &mut self,
+///         batch: &Batch<'_>,
+///     ) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
 ///         for change in batch.changes() {
 ///             match change {
 ///                 Change::ClearedSince(time) => self.0.retain(|_, known| known.noted_at < *time),
@@ -296,21 +299,15 @@ impl fmt::Display for StorageError {
                 moved_to,
             } => {
                 let file = file.display();
+                let (aside, advice) = match moved_to {
+                    Some(aside) => (Some(aside.display()), KEPT),
+                    None => (None, CAN_BE_KEPT),
+                };
                 write!(
                     f,
-                    "noted pins {file}: {damage}; {readable} of its entries verify"
+                    "noted pins {file}: {damage}; {readable} of its entries verify{advice}"
                 )?;
-                match moved_to {
-                    Some(aside) => write!(
-                        f,
-                        " and are kept, the damaged file is now {}",
-                        aside.display()
-                    ),
-                    None => f.write_str(
-                        ". `PinStore::open_or_recover` and `pinhold store recover` keep those and \
-                         put the file aside, once its folder can be written to",
-                    ),
-                }
+                aside.map_or(Ok(()), |aside| aside.fmt(f))
             }
             Self::Io { path, error } => {
                 write!(f, "noted pins {}: {error}{}", path.display(), hint(error))
@@ -359,3 +356,7 @@ fn hint(error: &io::Error) -> &'static str {
         _ => "",
     }
 }
+
+const KEPT: &str = " and are kept, the damaged file is now ";
+const CAN_BE_KEPT: &str = ". `PinStore::open_or_recover` and `pinhold store recover` keep those \
+                           and put the file aside, once its folder can be written to";

@@ -14,7 +14,7 @@ use crate::connection::VerifiedConnection;
 use crate::generation::Watch;
 use crate::pinning::{Decision, Pinning, Validity};
 
-/// A connection of [`PinningConnector`](crate::PinningConnector): TLS, or plain where that was allowed.
+/// A connection of [`PinningConnector`](crate::PinningConnector): TLS, or plain where allowed.
 ///
 /// Before each read, write and flush the pins of the moment are asked, at the cost of a comparison
 /// while they have not changed. Once they refuse the connection's chain, everything fails with the

@@ -1,4 +1,4 @@
-//! What is on disk after a crash, on a full disk, without permission, and while two processes write.
+//! What is on disk after a crash, on a full disk, without permission, while two processes write.
 //!
 //! A test that needs a process of its own runs itself in one: [`child`] starts this program again
 //! with [`ROLE`] in the environment.
@@ -319,8 +319,8 @@ fn every_moment_of_a_recovery_loses_nothing() {
     assert!(kept.count() > 50);
 }
 
-/// What no killed process can show, since the system outlives it: a power cut. Each commit syncs the
-/// temporary file before it renames it, and the folder afterwards.
+/// What no killed process can show, since the system outlives it: a power cut. Each commit syncs
+/// the temporary file before it renames it, and the folder afterwards.
 #[test]
 fn a_commit_is_synced_before_and_after_its_rename() {
     let name = "a_commit_is_synced_before_and_after_its_rename";

@@ -292,8 +292,8 @@ where
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The server has the request and has not answered. It fails, and is repeated by the layer for that,
-/// unless its method is not idempotent.
+/// The server has the request and has not answered. It fails, and is repeated by the layer for
+/// that, unless its method is not idempotent.
 #[tokio::test]
 async fn a_request_under_way_fails_with_the_violation_or_is_repeated() {
     for http in BOTH {
