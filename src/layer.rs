@@ -111,7 +111,7 @@ where
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
         self.retiring.retire(&self.layer.pinning);
         ResponseFuture {
-            speaker: speaker(request.method(), request.uri()),
+            asked: (request.method().clone(), request.uri().clone()),
             layer: self.layer.clone(),
             captured: capture_connection(&mut request),
             retiring: self.retiring.clone(),
@@ -130,7 +130,7 @@ pin_project! {
         layer: NotePinsLayer,
         captured: CaptureConnection,
         retiring: Retiring,
-        speaker: Result<Host, IgnoreReason>,
+        asked: (Method, Uri),
         storing: Option<Storing<B>>,
     }
 }
@@ -157,14 +157,14 @@ where
                 Err(error) => return Poll::Ready(Err(error)),
             };
             let pinning = &this.layer.pinning;
-            let noted = note(pinning, this.speaker, &response);
+            let noted = note(pinning, this.asked, &response);
             if let Some(connection) = response.extensions().get::<VerifiedConnection>() {
                 this.retiring.capture(pinning, this.captured, connection);
             }
             let Some((noted, durable)) = noted else {
                 return Poll::Ready(Ok(response));
             };
-            event!(DEBUG, host = ?this.speaker, ?noted, "Public-Key-Pins received");
+            event!(DEBUG, host = ?this.asked.1.host(), ?noted, "Public-Key-Pins received");
             response.extensions_mut().insert(noted);
             let Some(durable) = durable else {
                 return Poll::Ready(Ok(response));
@@ -230,7 +230,7 @@ fn speaker(method: &Method, uri: &Uri) -> Result<Host, IgnoreReason> {
 /// What became of the response's field, and what to wait for; `None` if it has none.
 fn note<B>(
     pinning: &Pinning,
-    speaker: &Result<Host, IgnoreReason>,
+    (method, uri): &(Method, Uri),
     response: &Response<B>,
 ) -> Option<(Noted, Option<Durable>)> {
     // D-15: not a 1xx, and a 101 does arrive here.
@@ -240,13 +240,13 @@ fn note<B>(
     // 7469-2.3.1-e: the first field, and if that is malformed, no other one.
     let value = response.headers().get(PUBLIC_KEY_PINS)?;
     let noted = || {
-        let host = speaker.as_ref().map_err(Clone::clone)?;
+        let host = speaker(method, uri)?;
         let connection = response.extensions().get::<VerifiedConnection>();
         let connection = connection.ok_or(IgnoreReason::NoConnectionData)?;
         let header = PinHeader::parse(value.as_bytes(), pinning.header_syntax())
             .map_err(IgnoreReason::Header)?;
         let now = pinning.clock().current_time().ok_or(IgnoreReason::NoTime)?;
-        Ok(pinning.note_durably(host, &header, connection.chain(), now))
+        Ok(pinning.note_durably(&host, &header, connection.chain(), now))
     };
     Some(noted().unwrap_or_else(|reason| (Noted::Ignored(reason), None)))
 }

@@ -132,10 +132,9 @@ impl ClientSessionStore for Sessions {
     }
 
     fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        match self.may_resume(server_name) {
-            true => self.kept.tls12_session(server_name),
-            false => None,
-        }
+        // Looked for before the pins are asked: rustls asks for both kinds, and has one at most.
+        let session = self.kept.tls12_session(server_name)?;
+        self.may_resume(server_name).then_some(session)
     }
 
     fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
@@ -154,10 +153,8 @@ impl ClientSessionStore for Sessions {
         &self,
         server_name: &ServerName<'static>,
     ) -> Option<Tls13ClientSessionValue> {
-        match self.may_resume(server_name) {
-            true => self.kept.take_tls13_ticket(server_name),
-            false => None,
-        }
+        let ticket = self.kept.take_tls13_ticket(server_name)?;
+        self.may_resume(server_name).then_some(ticket)
     }
 }
 

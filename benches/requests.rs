@@ -1,0 +1,313 @@
+//! What pins add to a kept-alive GET over loopback, without a `Public-Key-Pins` field in the
+//! response (`absent`) and with the one that is known already (`unchanged`), as a ratio against
+//! the same client of hyper-util over plain hyper-rustls in the same run.
+//!
+//! Prints a line per figure: `ratio`, name, value, target, separated by tabs. `instructions` are
+//! those between two runs of this program under callgrind, one of which makes twice as many
+//! requests: what happens once cancels. `cpu` is the median of the ratios of many rounds, in each
+//! of which both clients take turns, in thread CPU time. The server has a thread of its own, and
+//! so has the writer of the store: neither figure has them in it.
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints and may panic"
+)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::fmt::Debug;
+use std::fs;
+use std::hint::black_box;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::pki::{Ca, Leaf};
+use common::server::{HyperClient, Loopback, Names, Server};
+use common::validated::trusting;
+use common::{header_value, pinned_to, provider};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use pinhold::{
+    FileStorage, NotePins, NotePinsLayer, Noted, PinStore, Pinning, PinningConnector,
+    PinningVerifier,
+};
+use rustix::time::{ClockId, clock_gettime};
+use rustls::client::WebPkiServerVerifier;
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use tower::Service;
+use tower_layer::Layer;
+
+const HOST: &str = "example.com";
+const URI: &str = "https://example.com/";
+const TARGET: &str = "<=1.01";
+/// Rounds of one figure; odd, so that the median is one of them.
+const ROUNDS: u32 = 401;
+/// Requests of one client in one round: 1 to 3 ms.
+const BATCH: u32 = 32;
+/// Requests of the shorter run under callgrind.
+const COUNTED: u32 = 500;
+/// Tells a run under callgrind what to do: protocol, header, client, requests.
+const TASK: &str = "PINHOLD_BENCH_TASK";
+
+fn main() {
+    if let Ok(task) = std::env::var(TASK) {
+        return be_counted(&task);
+    }
+    let has_callgrind = has_callgrind();
+    for protocol in ["h1", "h2"] {
+        for header in ["absent", "unchanged"] {
+            let print = |unit, value: f64| {
+                println!("ratio\tkept-alive/{protocol}/{header}/{unit}\t{value:.4}\t{TARGET}");
+            };
+            if has_callgrind {
+                let plain = instructions(&format!("{protocol} {header} plain"));
+                let pinned = instructions(&format!("{protocol} {header} pinned"));
+                print("instructions", pinned / plain);
+            }
+            print("cpu", measure(&mut Scene::new(protocol, header)));
+        }
+    }
+    if !has_callgrind {
+        println!("no valgrind here: instructions were not counted");
+    }
+}
+
+/// A server and two clients with a connection each.
+struct Scene {
+    runtime: Runtime,
+    plain: PlainClient,
+    pinned: NotePins<HyperClient>,
+    connections: Arc<AtomicUsize>,
+    /// Of the store.
+    _folder: TempDir,
+}
+
+type PlainClient = Client<HttpsConnector<Loopback>, Empty<Bytes>>;
+
+impl Scene {
+    fn new(protocol: &str, header: &str) -> Self {
+        let root = Ca::root("Root");
+        let leaf = root.intermediate("CA").leaf(&[HOST]);
+        let value = header_value(root.pin(), "max-age=5184000");
+        let (address, connections) = match header {
+            "absent" => serve(leaf, Vec::new()),
+            _ => serve(leaf, vec![("public-key-pins", value)]),
+        };
+        let names = Names::default();
+        names.point_to(HOST, address);
+        let folder = tempfile::tempdir().unwrap();
+        let store = PinStore::open(FileStorage::new(folder.path().join("noted.jsonl")));
+        let mut scene = Self {
+            runtime: Builder::new_current_thread().enable_all().build().unwrap(),
+            plain: plain_client(protocol, &root, &names),
+            pinned: pinned_client(protocol, &root, &names, store.unwrap()),
+            connections,
+            _folder: folder,
+        };
+        scene.warm_up(protocol, header);
+        scene
+    }
+
+    fn warm_up(&mut self, protocol: &str, header: &str) {
+        self.runtime.block_on(get(&mut self.plain, BATCH));
+        let last = self.runtime.block_on(get(&mut self.pinned, BATCH));
+        let version = match protocol {
+            "h1" => http::Version::HTTP_11,
+            _ => http::Version::HTTP_2,
+        };
+        assert_eq!(last.version(), version);
+        let noted = (header == "unchanged").then_some(&Noted::Refreshed);
+        assert_eq!(last.extensions().get(), noted);
+    }
+
+    fn get_plain(&mut self, requests: u32) {
+        self.runtime.block_on(get(&mut self.plain, requests));
+    }
+
+    fn get_pinned(&mut self, requests: u32) {
+        self.runtime.block_on(get(&mut self.pinned, requests));
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let connections = self.connections.load(Ordering::SeqCst);
+        assert_eq!(connections, 2, "they were not kept alive");
+    }
+}
+
+/// A server in a thread of its own, for as long as the program runs.
+fn serve(leaf: Leaf, fields: Vec<(&'static str, String)>) -> (SocketAddr, Arc<AtomicUsize>) {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let fields = fields.iter().map(|(name, value)| (*name, &**value));
+            let server = Server::start(&leaf, &fields.collect::<Vec<_>>()).await;
+            tell.send((server.address, server.connections.clone()))
+                .unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    told.recv().unwrap()
+}
+
+fn plain_client(protocol: &str, root: &Ca, names: &Names) -> PlainClient {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.certificate()).unwrap();
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider());
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_webpki_verifier(verifier.build().unwrap())
+        .with_no_client_auth();
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_only();
+    let connector = match protocol {
+        "h1" => connector
+            .enable_http1()
+            .wrap_connector(Loopback::new(names)),
+        _ => connector
+            .enable_http2()
+            .wrap_connector(Loopback::new(names)),
+    };
+    Client::builder(TokioExecutor::new()).build(connector)
+}
+
+fn pinned_client(
+    protocol: &str,
+    root: &Ca,
+    names: &Names,
+    store: PinStore,
+) -> NotePins<HyperClient> {
+    let pinning = Pinning::builder()
+        .static_pins(HOST, pinned_to(root.pin()))
+        .store(store)
+        .build()
+        .unwrap();
+    let config = PinningVerifier::builder(pinning.clone(), trusting(&[root]))
+        .with_provider(provider())
+        .client_config()
+        .unwrap();
+    let connector = PinningConnector::builder(pinning.clone())
+        .with_tls_config(config)
+        .https_only();
+    let connector = match protocol {
+        "h1" => connector.enable_http1(),
+        _ => connector.enable_http2(),
+    };
+    let connector = connector.wrap_connector(Loopback::new(names)).unwrap();
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    NotePinsLayer::new(pinning).layer(client)
+}
+
+/// The last response of as many, one after the other, each read to its end.
+async fn get<S>(client: &mut S, requests: u32) -> http::Response<Bytes>
+where
+    S: Service<http::Request<Empty<Bytes>>, Response = http::Response<Incoming>, Error: Debug>,
+{
+    let mut last = None;
+    for _ in 0..requests {
+        let request = http::Request::get(http::Uri::from_static(URI));
+        let response = client.call(request.body(Empty::new()).unwrap()).await;
+        let (parts, body) = response.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        assert_eq!(&*body, b"ok");
+        last = Some(http::Response::from_parts(parts, body));
+    }
+    last.unwrap()
+}
+
+fn measure(scene: &mut Scene) -> f64 {
+    let mut ratios = (0..ROUNDS)
+        .map(|round| {
+            // Taking turns in who goes first cancels what the first one warms up for the second.
+            if round % 2 == 0 {
+                let plain = time(|| scene.get_plain(BATCH));
+                time(|| scene.get_pinned(BATCH)) / plain
+            } else {
+                let pinned = time(|| scene.get_pinned(BATCH));
+                pinned / time(|| scene.get_plain(BATCH))
+            }
+        })
+        .collect::<Vec<_>>();
+    ratios.sort_by(f64::total_cmp);
+    *ratios.get(ratios.len() / 2).unwrap()
+}
+
+/// Thread CPU time.
+fn time(work: impl FnOnce()) -> f64 {
+    let start = cpu();
+    work();
+    (cpu() - start).as_secs_f64()
+}
+
+fn cpu() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
+}
+
+fn has_callgrind() -> bool {
+    let mut valgrind = Command::new("valgrind");
+    match valgrind.arg("--version").stdout(Stdio::null()).status() {
+        Ok(status) => status.success(),
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) => panic!("valgrind: {error}"),
+    }
+}
+
+/// Of as many requests as [`COUNTED`].
+fn instructions(task: &str) -> f64 {
+    let [once, twice] = [COUNTED, 2 * COUNTED].map(|requests| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("callgrind.out");
+        let status = Command::new("valgrind")
+            .args([
+                "--quiet",
+                "--tool=callgrind",
+                "--toggle-collect=requests::counted",
+            ])
+            .arg(format!("--callgrind-out-file={}", path.display()))
+            .arg(std::env::current_exe().unwrap())
+            .env(TASK, format!("{task} {requests}"))
+            .status()
+            .unwrap();
+        assert!(status.success(), "{status}");
+        let text = fs::read_to_string(path).unwrap();
+        let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
+        total.unwrap().trim().parse::<f64>().unwrap()
+    });
+    assert!(twice > once, "callgrind counted nothing");
+    twice - once
+}
+
+/// Under callgrind.
+fn be_counted(task: &str) {
+    let mut words = task.split(' ');
+    let [protocol, header, client, requests] = [(); 4].map(|()| words.next().unwrap());
+    let mut scene = Scene::new(protocol, header);
+    let requests = requests.parse().unwrap();
+    match client {
+        "plain" => counted(&mut || scene.get_plain(requests)),
+        _ => counted(&mut || scene.get_pinned(requests)),
+    };
+}
+
+/// Callgrind knows it by its name, and counts what happens in it, in its thread.
+#[inline(never)]
+fn counted(work: &mut dyn FnMut()) -> Duration {
+    work();
+    black_box(Duration::ZERO)
+}
