@@ -232,6 +232,26 @@ async fn the_request_after_a_change_succeeds_every_time() {
     }
 }
 
+/// The poison by itself: on one thread no connection sees the change before the next request, and
+/// the pool repeats nothing.
+#[tokio::test]
+async fn the_layer_keeps_the_next_request_from_the_old_connection() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let pool = Client::builder(TokioExecutor::new())
+            .retry_canceled_requests(false)
+            .build(scene.connector.clone());
+        let mut client = NotePinsLayer::new(scene.pinning.clone()).layer(pool);
+        for _ in 0..20 {
+            fetch(&mut client).await.unwrap();
+            let new = scene.root.leaf(&["example.com"]);
+            scene.swap.to(&new);
+            scene.pin_to(pinned_to(new.pin()));
+            fetch(&mut client).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_connection_that_satisfies_the_new_pins_is_kept() {
     for http in BOTH {
