@@ -12,13 +12,12 @@
     reason = "a benchmark prints and may panic"
 )]
 
+mod callgrind;
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use std::fs;
 use std::hint::black_box;
-use std::io::{ErrorKind, Read, Write};
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +27,6 @@ use common::tls::VERSIONS;
 use common::validated::trusting;
 use common::{pinned_to, provider};
 use pinhold::{Pinning, PinningVerifier};
-use rustix::time::{ClockId, clock_gettime};
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::ServerName;
 use rustls::{
@@ -45,18 +43,19 @@ const ROUNDS: u32 = 401;
 const BATCH: u32 = 16;
 /// Handshakes of the shorter run under callgrind.
 const COUNTED: u32 = 200;
-/// Tells a run under callgrind what to do: version, client, handshakes.
-const TASK: &str = "PINHOLD_BENCH_TASK";
 
 fn main() {
-    if let Ok(task) = std::env::var(TASK) {
+    if let Some(task) = callgrind::task() {
         return be_counted(&task);
     }
-    let has_callgrind = has_callgrind();
+    let has_callgrind = callgrind::is_there();
     for (name, versions) in NAMES.into_iter().zip(VERSIONS) {
         if has_callgrind {
-            let plain = instructions(name, "plain");
-            print(name, "instructions", instructions(name, "pinned") / plain);
+            let count = |client: &str| {
+                let task = format!("{name} {client}");
+                callgrind::instructions("handshake::counted", &task, COUNTED)
+            };
+            print(name, "instructions", count("pinned") / count("plain"));
         }
         let [mut plain, mut pinned] = Scene::new(versions).clients(clocked);
         print(name, "cpu", measure(&mut plain, &mut pinned));
@@ -231,9 +230,9 @@ fn uncounted(step: &mut dyn FnMut()) -> Duration {
 }
 
 fn clocked(step: &mut dyn FnMut()) -> Duration {
-    let start = cpu();
+    let start = callgrind::cpu();
     step();
-    cpu() - start
+    callgrind::cpu() - start
 }
 
 /// Callgrind knows it by its name, and the clock of rustix fails under it.
@@ -241,44 +240,6 @@ fn clocked(step: &mut dyn FnMut()) -> Duration {
 fn counted(step: &mut dyn FnMut()) -> Duration {
     step();
     black_box(Duration::ZERO)
-}
-
-fn cpu() -> Duration {
-    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
-}
-
-fn has_callgrind() -> bool {
-    let mut valgrind = Command::new("valgrind");
-    match valgrind.arg("--version").stdout(Stdio::null()).status() {
-        Ok(status) => status.success(),
-        Err(error) if error.kind() == ErrorKind::NotFound => false,
-        Err(error) => panic!("valgrind: {error}"),
-    }
-}
-
-/// Of as many handshakes as [`COUNTED`].
-fn instructions(version: &str, client: &str) -> f64 {
-    let [once, twice] = [COUNTED, 2 * COUNTED].map(|handshakes| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("callgrind.out");
-        let status = Command::new("valgrind")
-            .args([
-                "--quiet",
-                "--tool=callgrind",
-                "--toggle-collect=handshake::counted",
-            ])
-            .arg(format!("--callgrind-out-file={}", path.display()))
-            .arg(std::env::current_exe().unwrap())
-            .env(TASK, format!("{version} {client} {handshakes}"))
-            .status()
-            .unwrap();
-        assert!(status.success(), "{status}");
-        let text = fs::read_to_string(path).unwrap();
-        let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
-        total.unwrap().trim().parse::<f64>().unwrap()
-    });
-    assert!(twice > once, "callgrind counted nothing");
-    twice - once
 }
 
 /// Under callgrind.

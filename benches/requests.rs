@@ -14,15 +14,13 @@
     reason = "a benchmark prints and may panic"
 )]
 
+mod callgrind;
 #[path = "../tests/common/mod.rs"]
 mod common;
 
 use std::fmt::Debug;
-use std::fs;
 use std::hint::black_box;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -41,7 +39,6 @@ use pinhold::{
     FileStorage, NotePins, NotePinsLayer, Noted, PinStore, Pinning, PinningConnector,
     PinningVerifier,
 };
-use rustix::time::{ClockId, clock_gettime};
 use rustls::client::WebPkiServerVerifier;
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
@@ -58,23 +55,23 @@ const ROUNDS: u32 = 401;
 const BATCH: u32 = 32;
 /// Requests of the shorter run under callgrind.
 const COUNTED: u32 = 500;
-/// Tells a run under callgrind what to do: protocol, header, client, requests.
-const TASK: &str = "PINHOLD_BENCH_TASK";
 
 fn main() {
-    if let Ok(task) = std::env::var(TASK) {
+    if let Some(task) = callgrind::task() {
         return be_counted(&task);
     }
-    let has_callgrind = has_callgrind();
+    let has_callgrind = callgrind::is_there();
     for protocol in ["h1", "h2"] {
         for header in ["absent", "unchanged"] {
             let print = |unit, value: f64| {
                 println!("ratio\tkept-alive/{protocol}/{header}/{unit}\t{value:.4}\t{TARGET}");
             };
             if has_callgrind {
-                let plain = instructions(&format!("{protocol} {header} plain"));
-                let pinned = instructions(&format!("{protocol} {header} pinned"));
-                print("instructions", pinned / plain);
+                let count = |client: &str| {
+                    let task = format!("{protocol} {header} {client}");
+                    callgrind::instructions("requests::counted", &task, COUNTED)
+                };
+                print("instructions", count("pinned") / count("plain"));
             }
             print("cpu", measure(&mut Scene::new(protocol, header)));
         }
@@ -250,47 +247,9 @@ fn measure(scene: &mut Scene) -> f64 {
 
 /// Thread CPU time.
 fn time(work: impl FnOnce()) -> f64 {
-    let start = cpu();
+    let start = callgrind::cpu();
     work();
-    (cpu() - start).as_secs_f64()
-}
-
-fn cpu() -> Duration {
-    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
-}
-
-fn has_callgrind() -> bool {
-    let mut valgrind = Command::new("valgrind");
-    match valgrind.arg("--version").stdout(Stdio::null()).status() {
-        Ok(status) => status.success(),
-        Err(error) if error.kind() == ErrorKind::NotFound => false,
-        Err(error) => panic!("valgrind: {error}"),
-    }
-}
-
-/// Of as many requests as [`COUNTED`].
-fn instructions(task: &str) -> f64 {
-    let [once, twice] = [COUNTED, 2 * COUNTED].map(|requests| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("callgrind.out");
-        let status = Command::new("valgrind")
-            .args([
-                "--quiet",
-                "--tool=callgrind",
-                "--toggle-collect=requests::counted",
-            ])
-            .arg(format!("--callgrind-out-file={}", path.display()))
-            .arg(std::env::current_exe().unwrap())
-            .env(TASK, format!("{task} {requests}"))
-            .status()
-            .unwrap();
-        assert!(status.success(), "{status}");
-        let text = fs::read_to_string(path).unwrap();
-        let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
-        total.unwrap().trim().parse::<f64>().unwrap()
-    });
-    assert!(twice > once, "callgrind counted nothing");
-    twice - once
+    (callgrind::cpu() - start).as_secs_f64()
 }
 
 /// Under callgrind.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::UnixTime;
 
+use crate::entries::sorted;
 use crate::format::{self, Contents, Damage, Fault};
 use crate::host::Host;
 use crate::policy::KnownPinnedHost;
@@ -214,7 +215,7 @@ impl FileStorage {
             Some(Fault::NewerVersion(version)) => return Err(self.newer(version)),
             None => {
                 batch.apply(&mut stored);
-                let stored = sorted(stored);
+                let stored = sorted(stored.into_values().collect());
                 self.write(&stored)?;
                 return Ok(Some(stored.iter().map(|entry| (**entry).clone()).collect()));
             }
@@ -224,7 +225,7 @@ impl FileStorage {
             put_newer(&mut stored, entry);
         }
         batch.apply(&mut stored);
-        let kept = self.replace_damaged(&sorted(stored))?;
+        let kept = self.replace_damaged(&sorted(stored.into_values().collect()))?;
         // The store knows nothing of the saved entries yet, so the next commit merges again.
         self.seen = None;
         Err(self.damaged(damage, readable, Some(kept)))
@@ -287,7 +288,7 @@ impl FileStorage {
             Some(Fault::Damage(damage)) => damage,
         };
         let readable = contents.entries.len();
-        let entries = sorted(by_host(contents.entries));
+        let entries = sorted(by_host(contents.entries).into_values().collect());
         let kept = self.replace_damaged(&entries)?;
         let error = self.damaged(damage, readable, Some(kept));
         let entries = entries.iter().map(|entry| (**entry).clone()).collect();
@@ -479,12 +480,6 @@ fn by_host(entries: Vec<KnownPinnedHost>) -> HashMap<Host, Arc<KnownPinnedHost>>
         put_newer(&mut map, Arc::new(entry));
     }
     map
-}
-
-fn sorted(entries: HashMap<Host, Arc<KnownPinnedHost>>) -> Vec<Arc<KnownPinnedHost>> {
-    let mut entries = entries.into_values().collect::<Vec<_>>();
-    entries.sort_unstable_by(|one, other| one.host.cmp(&other.host));
-    entries
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StorageError {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
@@ -42,7 +43,11 @@ impl Generation {
             .values()
             .cloned()
             .collect::<Vec<_>>();
-        wakers.iter().for_each(Waker::wake_by_ref);
+        for waker in wakers {
+            // One that panics must keep no other connection from being woken, nor the writer of a
+            // store from writing.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 }
 

@@ -257,7 +257,7 @@ impl Pinning {
 
     /// Stops applying static pins to `host` and to all names below it that have no static policy
     /// of their own (RFC 7469 section 2.7: users may override pins that came with the
-    /// application). Takes effect with the next handshake.
+    /// application). Takes effect at once.
     pub fn disable_static(&self, host: &Host) {
         self.change(|statics| {
             statics.disabled.insert(host.clone());

@@ -122,7 +122,8 @@ where
                     let Some((client, request)) = this.spare.take().filter(|_| ended) else {
                         return Poll::Ready(outcome);
                     };
-                    event!(DEBUG, uri = %request.uri(), "a request ended by the pins is repeated");
+                    let _host = request.uri().host();
+                    event!(DEBUG, host = ?_host, "a request ended by the pins is repeated");
                     let request = Some(request);
                     this.state.set(State::Repeating { client, request });
                 }

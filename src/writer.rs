@@ -61,7 +61,9 @@ struct State {
     due: Option<Instant>,
     refresh_delay: Option<Duration>,
     on_error: Option<Callback>,
-    waiting: Vec<Waker>,
+    /// By the number of who waits.
+    waiting: HashMap<u64, Waker>,
+    waiters: u64,
     phase: Phase,
 }
 
@@ -137,9 +139,12 @@ impl Writer {
     }
 
     fn durable(&self, ticket: u64) -> Durable {
+        let mut state = self.shared.state.lock();
+        state.waiters += 1;
         Durable(Some(Waiting {
             shared: Arc::clone(&self.shared),
             ticket,
+            number: state.waiters,
         }))
     }
 
@@ -208,11 +213,16 @@ impl Durable {
         let Some(waiting) = self.0 else {
             return Ok(());
         };
-        let mut state = waiting.shared.state.lock();
+        let shared = Arc::clone(&waiting.shared);
+        let mut state = shared.state.lock();
         loop {
             match state.settled(waiting.ticket) {
-                Some(settled) => return settled,
-                None => waiting.shared.turned.wait(&mut state),
+                Some(settled) => {
+                    // Before `waiting`, whose end locks it again.
+                    drop(state);
+                    return settled;
+                }
+                None => shared.turned.wait(&mut state),
             }
         }
     }
@@ -229,13 +239,7 @@ impl Future for Durable {
         if let Some(settled) = state.settled(waiting.ticket) {
             return Poll::Ready(settled);
         }
-        if !state
-            .waiting
-            .iter()
-            .any(|waker| waker.will_wake(cx.waker()))
-        {
-            state.waiting.push(cx.waker().clone());
-        }
+        state.waiting.insert(waiting.number, cx.waker().clone());
         Poll::Pending
     }
 }
@@ -243,6 +247,16 @@ impl Future for Durable {
 struct Waiting {
     shared: Arc<Shared>,
     ticket: u64,
+    number: u64,
+}
+
+/// Else every response that waits in vain for a disk that hangs would leave its waker.
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let waker = self.shared.state.lock().waiting.remove(&self.number);
+        // Not under the lock: foreign code.
+        drop(waker);
+    }
 }
 
 impl fmt::Debug for Waiting {
@@ -395,9 +409,11 @@ impl<S: Storage> Thread<S> {
         }
         let mut state = shared.state.lock();
         state.phase = Phase::Ended;
-        let error = io::Error::other("it panicked");
-        state.error = Some(StorageError::Thread(Arc::new(error)));
+        let error = StorageError::Thread(Arc::new(io::Error::other("it panicked")));
+        state.error = Some(error.clone());
+        let callback = state.on_error.clone();
         shared.release(state);
+        tell(&error, callback);
     }
 
     fn run(mut self) {
@@ -448,23 +464,22 @@ impl<S: Storage> Thread<S> {
     fn take_over(&self, stored: Vec<KnownPinnedHost>) {
         let mut entries = self.entries.write();
         let state = self.shared.state.lock();
-        let before = entries.len();
+        let _before = entries.len();
         let stored = stored.into_iter();
         let stored = stored.filter(|entry| !state.pending.concerns(entry));
         let changed = entries.iter();
         let changed = changed.filter(|entry| state.pending.touches(&entry.host));
         *entries = stored.map(Arc::new).chain(changed.cloned()).collect();
-        let now = entries.len();
+        let _now = entries.len();
         self.generation.advance();
         drop((state, entries));
         self.generation.wake();
         event!(
             INFO,
-            before,
-            now,
-            "noted pins that another process stored are taken over"
+            before = _before,
+            now = _now,
+            "what another process stored is taken over"
         );
-        let _ = (before, now);
     }
 
     fn settle(&mut self, ticket: u64, changes: Vec<Change>, result: Result<(), StorageError>) {
@@ -510,7 +525,7 @@ impl Shared {
         let waiting = std::mem::take(&mut state.waiting);
         self.turned.notify_all();
         drop(state);
-        for waker in waiting {
+        for waker in waiting.into_values() {
             // Foreign code, which must not end the writing.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }

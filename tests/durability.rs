@@ -571,6 +571,33 @@ async fn a_waker_that_panics_does_not_end_the_writing() {
     scene.store.durable().await.unwrap();
 }
 
+/// Responses that wait in vain for a disk that hangs leave nothing behind.
+#[tokio::test]
+async fn who_waits_no_more_leaves_no_waker() {
+    struct Counted;
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {}
+    }
+    let scene = scene().await;
+    scene.note(0, 1, NOW);
+    scene.commit();
+    let counted = Arc::new(Counted);
+    let waker = Waker::from(Arc::clone(&counted));
+    let mut durable = scene.store.durable();
+    for _ in 0..3 {
+        let polled = std::pin::Pin::new(&mut durable).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        assert_eq!(
+            Arc::strong_count(&counted),
+            3,
+            "the test's two, and one that is kept"
+        );
+    }
+    drop(durable);
+    assert_eq!(Arc::strong_count(&counted), 2);
+    scene.answer(Verdict::Store);
+}
+
 #[test]
 fn a_panic_while_it_is_opened_is_an_error() {
     struct Panics;

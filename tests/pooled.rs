@@ -12,8 +12,8 @@ mod common;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use common::pki::{Ca, Leaf};
@@ -125,7 +125,7 @@ impl<F: Future<Output = Option<Bytes>> + Unpin> hyper::body::Body for Frames<F> 
 
     fn poll_frame(
         mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, io::Error>>> {
         let make = self.1;
         let frame = std::pin::Pin::new(&mut self.0).poll(cx);
@@ -413,6 +413,46 @@ async fn an_idle_read_ends_when_the_pins_change() {
     scene.pin_to(pinned_to(foreign_pin()));
     let error = reading.await.unwrap().unwrap_err();
     assert!(PinViolation::find(&error).is_some(), "{error:?}");
+}
+
+/// One task that is gone in a bad way keeps no other connection from its end.
+#[tokio::test]
+async fn a_waker_that_panics_does_not_keep_the_others_asleep() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("as the test wants");
+        }
+    }
+    let scene = scene(Http::V1).await;
+    let panics = Waker::from(Arc::new(Panics));
+    let counts = Arc::new(Counts::default());
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        streams.push(scene.connect().await);
+    }
+    // Nothing is awaited from here on, so that no other event wakes them.
+    for (number, stream) in streams.iter_mut().enumerate() {
+        let waker = match number % 2 {
+            0 => panics.clone(),
+            _ => Waker::from(Arc::clone(&counts)),
+        };
+        let (mut bytes, mut cx) = ([0; 1], Context::from_waker(&waker));
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let read = std::pin::Pin::new(stream).poll_read(&mut cx, buffer.unfilled());
+        assert!(read.is_pending());
+    }
+    scene.pin_to(pinned_to(foreign_pin()));
+    assert_eq!(counts.0.load(Ordering::SeqCst), 4);
+}
+
+#[derive(Default)]
+struct Counts(AtomicUsize);
+
+impl Wake for Counts {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// A static policy that expires with "refuse": time alone makes it stricter. So does a clock that

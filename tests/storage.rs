@@ -60,6 +60,14 @@ fn names(store: &PinStore) -> Vec<String> {
     list.iter().map(|entry| entry.host.to_string()).collect()
 }
 
+/// A host that the scene does not know.
+fn note_d_example(store: &PinStore, seconds: u64) {
+    let hosts = Hosts::blocking(&["d.example"]);
+    let value = hosts.value(numbered(1), "max-age=1000");
+    let noted = hosts.note(&pinning(store), 0, &value, seconds);
+    assert_eq!(noted, Noted::Added);
+}
+
 impl Scene {
     /// Lays this down in place of the file.
     fn lay(&self, bytes: &[u8]) {
@@ -284,10 +292,8 @@ fn attack_10_damage_that_comes_while_the_process_runs_is_mended() {
     let (told, errors) = channel();
     let store = open(&scene.file).unwrap();
     let store = store.on_error(move |error| drop(told.send(error.clone())));
-    let hosts = Hosts::blocking(&["d.example"]);
     let other = open(&scene.file).unwrap();
-    let value = hosts.value(numbered(1), "max-age=1000");
-    hosts.note(&pinning(&other), 0, &value, NOW);
+    note_d_example(&other, NOW);
     drop(other);
     let mut flipped = fs::read(&scene.file).unwrap();
     let line_of_c = flipped
@@ -444,9 +450,7 @@ fn what_another_process_stored_is_taken_over_and_never_lost() {
     let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
     one.forget(scene.hosts.host(0));
     one.flush().unwrap();
-    let hosts = Hosts::blocking(&["d.example"]);
-    let value = hosts.value(numbered(1), "max-age=1000");
-    hosts.note(&pinning(&other), 0, &value, NOW);
+    note_d_example(&other, NOW);
     other.flush().unwrap();
     let expected = ["b.example", "c.example", "d.example"];
     assert_eq!(names(&open(&scene.file).unwrap()), expected);
@@ -543,9 +547,7 @@ fn a_late_refresh_brings_nothing_back() {
 fn what_is_noted_after_the_clock_was_set_back_is_kept() {
     let scene = scene();
     let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-    let hosts = Hosts::blocking(&["d.example"]);
-    let value = hosts.value(numbered(1), "max-age=1000");
-    hosts.note(&pinning(&other), 0, &value, NOW);
+    note_d_example(&other, NOW);
     other.flush().unwrap();
     // One commit, which meets what the other one wrote.
     let rotated = scene.hosts.value(numbered(9), "max-age=1000");
@@ -592,9 +594,7 @@ fn times_that_were_mended_stay_so_when_files_are_merged() {
 fn too_many_removals_cost_another_process_nothing() {
     let scene = scene();
     let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-    let hosts = Hosts::blocking(&["d.example"]);
-    let value = hosts.value(numbered(1), "max-age=1000");
-    hosts.note(&pinning(&other), 0, &value, NOW);
+    note_d_example(&other, NOW);
     other.flush().unwrap();
     let held = File::open(scene.folder.path().join("pins.jsonl.lock")).unwrap();
     held.lock().unwrap();
@@ -613,9 +613,7 @@ fn too_many_removals_cost_another_process_nothing() {
 fn clearing_reaches_what_another_process_stored() {
     let scene = scene();
     let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-    let hosts = Hosts::blocking(&["d.example"]);
-    let value = hosts.value(numbered(1), "max-age=1000");
-    hosts.note(&pinning(&other), 0, &value, NOW + 10);
+    note_d_example(&other, NOW + 10);
     other.flush().unwrap();
     one.clear_since(common::at(NOW + 5));
     one.flush().unwrap();
