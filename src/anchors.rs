@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
@@ -70,7 +70,12 @@ pub struct TrustAnchors {
 struct AnchorFacts {
     origin: AnchorOrigin,
     fingerprint: OnceLock<SpkiFingerprint>,
+    /// For reports. An anchor of a compiled-in list has none.
+    certificate: Option<Arc<CertificateDer<'static>>>,
 }
+
+/// An anchor with its certificate, where that is known.
+type Handed = (TrustAnchor<'static>, Option<Arc<CertificateDer<'static>>>);
 
 impl TrustAnchors {
     /// No anchors at all: a chain can't be valid before some are added.
@@ -127,20 +132,26 @@ impl TrustAnchors {
     /// Adds anchors that are already parsed.
     #[must_use]
     pub fn with_anchors(
-        mut self,
+        self,
         origin: AnchorOrigin,
         anchors: impl IntoIterator<Item = TrustAnchor<'static>>,
     ) -> Self {
-        let old = self.facts.drain(..).map(|facts| facts.origin);
+        self.with(origin, anchors.into_iter().map(|anchor| (anchor, None)))
+    }
+
+    fn with(mut self, origin: AnchorOrigin, handed: impl Iterator<Item = Handed>) -> Self {
+        let old = self.facts.drain(..);
+        let old = old.map(|facts| (facts.origin, facts.certificate));
+        let old = old.zip(self.anchors.drain(..));
         let mut all = old
-            .zip(self.anchors.drain(..))
-            .chain(anchors.into_iter().map(|anchor| (origin, anchor)))
+            .map(|((origin, certificate), anchor)| (origin, anchor, certificate))
+            .chain(handed.map(|(anchor, certificate)| (origin, anchor, certificate)))
             .collect::<Vec<_>>();
 
         // The same subject and key in two sets has the better origin in both. Both stay if they
         // differ in name constraints.
         let mut best = HashMap::new();
-        for (origin, anchor) in &all {
+        for (origin, anchor, _) in &all {
             let key = (
                 anchor.subject.clone(),
                 anchor.subject_public_key_info.clone(),
@@ -148,21 +159,26 @@ impl TrustAnchors {
             let known = best.entry(key).or_insert(*origin);
             *known = (*known).min(*origin);
         }
-        for (origin, anchor) in &mut all {
+        for (origin, anchor, _) in &mut all {
             let key = (
                 anchor.subject.clone(),
                 anchor.subject_public_key_info.clone(),
             );
             *origin = best.get(&key).copied().unwrap_or(*origin);
         }
-        all.sort_by_key(|(origin, _)| *origin);
-        for (origin, anchor) in all {
-            if !self.anchors.contains(&anchor) {
-                self.anchors.push(anchor);
-                self.facts.push(AnchorFacts {
-                    origin,
-                    fingerprint: OnceLock::new(),
-                });
+        all.sort_by_key(|(origin, ..)| *origin);
+        for (origin, anchor, certificate) in all {
+            let known = self.anchors.iter().position(|known| *known == anchor);
+            match known.and_then(|position| self.facts.get_mut(position)) {
+                Some(facts) => facts.certificate = facts.certificate.take().or(certificate),
+                None => {
+                    self.anchors.push(anchor);
+                    self.facts.push(AnchorFacts {
+                        origin,
+                        fingerprint: OnceLock::new(),
+                        certificate,
+                    });
+                }
             }
         }
         self
@@ -182,12 +198,15 @@ impl TrustAnchors {
         certificates: impl IntoIterator<Item = CertificateDer<'a>>,
     ) -> Result<Self, AnchorError> {
         let mut parsed = RootCertStore::empty();
+        let mut known = Vec::new();
         for (index, certificate) in certificates.into_iter().enumerate() {
+            let certificate = certificate.into_owned();
+            known.push(Some(Arc::new(certificate.clone())));
             parsed
-                .add(certificate.into_owned())
+                .add(certificate)
                 .map_err(|reason| AnchorError { index, reason })?;
         }
-        Ok(self.with_anchors(origin, parsed.roots))
+        Ok(self.with(origin, parsed.roots.into_iter().zip(known)))
     }
 
     pub(crate) fn as_slice(&self) -> &[TrustAnchor<'static>] {
@@ -200,6 +219,11 @@ impl TrustAnchors {
             Some(facts) => facts.origin,
             None => AnchorOrigin::BuiltIn,
         }
+    }
+
+    /// The certificate of the anchor at `position`, where it was handed in as one.
+    pub(crate) fn certificate(&self, position: usize) -> Option<Arc<CertificateDer<'static>>> {
+        self.facts.get(position)?.certificate.clone()
     }
 
     /// Origin and fingerprint of the anchor at `position`; hashed once, when first asked for.

@@ -48,6 +48,7 @@ struct Facts {
     fingerprints: Vec<SpkiFingerprint>,
     anchor_subject: Der<'static>,
     anchor_origin: AnchorOrigin,
+    anchor_certificate: Option<Arc<CertificateDer<'static>>>,
     /// The first and the last second of all certificates of the path; read when first asked for.
     dates: OnceLock<Option<(u64, u64)>>,
 }
@@ -93,6 +94,23 @@ impl ValidatedChain {
             .path
             .iter()
             .filter_map(|position| served.get(*position))
+    }
+
+    /// The anchor's certificate, where it is known: where the application handed it in, or the
+    /// server sent it.
+    #[must_use]
+    pub fn anchor_certificate(&self) -> Option<&CertificateDer<'static>> {
+        let facts = &self.facts;
+        let is_anchor = |der: &&CertificateDer<'static>| {
+            EndEntityCert::try_from(*der).is_ok_and(|parsed| {
+                let key = SpkiFingerprint::of_parsed_key(&parsed.subject_public_key_info());
+                parsed.subject() == &*facts.anchor_subject
+                    && parsed.issuer() == parsed.subject()
+                    && facts.fingerprints.last() == Some(&key)
+            })
+        };
+        let handed_in = facts.anchor_certificate.as_deref();
+        handed_in.or_else(|| facts.served.iter().find(is_anchor))
     }
 
     /// All certificates as the server sent them, leaf first, on the path or not.
@@ -210,7 +228,8 @@ impl fmt::Display for KeyRole {
     }
 }
 
-/// The policies that apply to one host at one moment: at most one static and one noted.
+/// The policies that apply to one host at one moment: at most one static and one noted, and the
+/// candidate beside the static one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AppliedPolicies {
@@ -218,18 +237,21 @@ pub struct AppliedPolicies {
     pub of_application: Option<AppliedPolicy>,
     /// What the server asked for.
     pub noted: Option<AppliedPolicy>,
+    /// What the application tries, see [`PinPolicy::candidate`](crate::PinPolicy::candidate).
+    pub candidate: Option<AppliedPolicy>,
 }
 
 impl AppliedPolicies {
     /// Whether no policy applies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.of_application.is_none() && self.noted.is_none()
+        self.iter().next().is_none()
     }
 
-    /// The policies, the application's first.
+    /// The policies, the application's first, a candidate last.
     pub fn iter(&self) -> impl Iterator<Item = &AppliedPolicy> {
-        self.of_application.iter().chain(&self.noted)
+        let decisive = self.of_application.iter().chain(&self.noted);
+        decisive.chain(&self.candidate)
     }
 
     /// Judges each policy alone (D-05): refuse if any refuses, else skipped if any was skipped,
@@ -447,6 +469,7 @@ impl PathBuilder {
             fingerprints,
             anchor_subject: self.anchors.as_slice().get(path.anchor)?.subject.clone(),
             anchor_origin,
+            anchor_certificate: self.anchors.certificate(path.anchor),
             dates: OnceLock::new(),
         });
         Some(ValidatedChain {

@@ -120,10 +120,18 @@ pub(crate) async fn observe<F: Future>(handshake: F) -> (F::Output, Option<Verif
     SLOT.scope(RefCell::new(None), observed).await
 }
 
-/// Hands what was verified to whoever observes this handshake, if anybody does.
-pub(crate) fn record(verified: impl FnOnce() -> Option<Verified>) {
+/// Whether somebody observes this handshake.
+pub(crate) fn is_observed() -> bool {
     #[cfg(feature = "hyper")]
-    let _ = SLOT.try_with(|slot| *slot.borrow_mut() = verified());
+    return SLOT.try_with(|_| ()).is_ok();
+    #[cfg(not(feature = "hyper"))]
+    return false;
+}
+
+/// Hands what was verified to whoever observes this handshake, if anybody does.
+pub(crate) fn record(verified: impl FnOnce() -> Verified) {
+    #[cfg(feature = "hyper")]
+    let _ = SLOT.try_with(|slot| *slot.borrow_mut() = Some(verified()));
     #[cfg(not(feature = "hyper"))]
     let _ = verified;
 }

@@ -174,12 +174,16 @@ impl Handshaker {
     async fn secure<T: Read + Write + Unpin>(
         &self,
         tls: &TlsConnector,
-        name: &ServerName<'static>,
+        (name, port): (&ServerName<'static>, u16),
         transport: T,
     ) -> Result<Secured<T>, ConnectError> {
         let handshake = tls.connect(name.clone(), TokioIo::new(transport));
         let (stream, verified) = connection::observe(handshake).await;
-        let stream = stream.map_err(ConnectError::from_handshake)?;
+        let stream = stream.map_err(ConnectError::from_handshake);
+        if let Err(ConnectError::Pins(violation)) = &stream {
+            self.pinning.tell_violation(violation, Some(port));
+        }
+        let stream = stream?;
         let now = self.now()?;
         let session = stream.get_ref().1;
         let handshake = session.handshake_kind().unwrap_or(HandshakeKind::Full);
@@ -203,12 +207,12 @@ impl Handshaker {
         let chain = chain.proved();
         // Judged again: pins may have changed while the handshake was under way.
         let (decision, validity) = self.pinning.check_for(&chain, now);
+        self.pinning.witness(&chain, &decision, Some(port), now);
         if let Decision::Refuse(violation) = decision {
-            event!(WARN, host = %violation.host(), "pins refused a chain after its handshake");
             return Err(ConnectError::Pins(violation));
         }
         let verified = VerifiedConnection::new(chain, decision, now, handshake);
-        let stream = PinnedStream::tls(stream, self.pinning.clone(), verified, validity);
+        let stream = PinnedStream::tls(stream, self.pinning.clone(), (verified, port), validity);
         Ok(Secured::Connected(stream))
     }
 
@@ -258,6 +262,7 @@ where
             Ok(name) => name,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
+        let port = uri.port_u16().unwrap_or(443);
         let mut inner = self.inner.clone();
         let connecting = self.inner.call(uri.clone());
         let handshaker = self.handshaker.clone();
@@ -266,7 +271,8 @@ where
             let Some(name) = name else {
                 return Ok(PinnedStream::plain(transport));
             };
-            let secured = handshaker.secure(&handshaker.tls, &name, transport).await?;
+            let end = (&name, port);
+            let secured = handshaker.secure(&handshaker.tls, end, transport).await?;
             if let Secured::Connected(stream) = secured {
                 return Ok(stream);
             }
@@ -276,7 +282,7 @@ where
                 .map_err(transport_error)?;
             let transport = inner.call(uri).await.map_err(transport_error)?;
             match handshaker
-                .secure(&handshaker.afresh, &name, transport)
+                .secure(&handshaker.afresh, end, transport)
                 .await?
             {
                 Secured::Connected(stream) => Ok(stream),

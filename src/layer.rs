@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_timer::Delay;
-use http::header::PUBLIC_KEY_PINS;
+use http::header::{PUBLIC_KEY_PINS, PUBLIC_KEY_PINS_REPORT_ONLY};
 use http::uri::Scheme;
 use http::{Method, Request, Response, Uri};
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
@@ -18,7 +18,7 @@ use crate::connection::VerifiedConnection;
 use crate::header::PinHeader;
 use crate::host::Host;
 use crate::noting::{IgnoreReason, Noted};
-use crate::pinning::Pinning;
+use crate::pinning::{Decision, Pinning};
 use crate::retiring::Retiring;
 use crate::writer::Durable;
 
@@ -161,10 +161,10 @@ where
             if let Some(connection) = response.extensions().get::<VerifiedConnection>() {
                 this.retiring.capture(pinning, this.captured, connection);
             }
+            evaluate(pinning, this.asked, &response);
             let Some((noted, durable)) = noted else {
                 return Poll::Ready(Ok(response));
             };
-            event!(DEBUG, host = ?this.asked.1.host(), ?noted, "Public-Key-Pins received");
             response.extensions_mut().insert(noted);
             let Some(durable) = durable else {
                 return Poll::Ready(Ok(response));
@@ -239,16 +239,48 @@ fn note<B>(
     }
     // 7469-2.3.1-e: the first field, and if that is malformed, no other one.
     let value = response.headers().get(PUBLIC_KEY_PINS)?;
+    let speaker = speaker(method, uri);
     let noted = || {
-        let host = speaker(method, uri)?;
+        let host = speaker.as_ref().map_err(Clone::clone)?;
         let connection = response.extensions().get::<VerifiedConnection>();
         let connection = connection.ok_or(IgnoreReason::NoConnectionData)?;
         let header = PinHeader::parse(value.as_bytes(), pinning.header_syntax())
             .map_err(IgnoreReason::Header)?;
         let now = pinning.clock().current_time().ok_or(IgnoreReason::NoTime)?;
-        Ok(pinning.note_durably(&host, &header, connection.chain(), now))
+        Ok(pinning.note_durably(host, &header, connection.chain(), now))
     };
-    Some(noted().unwrap_or_else(|reason| (Noted::Ignored(reason), None)))
+    Some(noted().unwrap_or_else(|reason| {
+        let noted = Noted::Ignored(reason);
+        pinning.tell_noted(speaker.as_ref().ok(), &noted);
+        (noted, None)
+    }))
+}
+
+/// Judges the connection by the response's report-only field, if it has one, and tells.
+fn evaluate<B>(pinning: &Pinning, (method, uri): &(Method, Uri), response: &Response<B>) {
+    if response.status().is_informational() {
+        return;
+    }
+    let Some(value) = response.headers().get(PUBLIC_KEY_PINS_REPORT_ONLY) else {
+        return;
+    };
+    let speaker = speaker(method, uri);
+    let judged = || {
+        let host = speaker.as_ref().map_err(Clone::clone)?;
+        let connection = response.extensions().get::<VerifiedConnection>();
+        let connection = connection.ok_or(IgnoreReason::NoConnectionData)?;
+        let header = PinHeader::parse_report_only(value.as_bytes(), pinning.header_syntax())
+            .map_err(IgnoreReason::Header)?;
+        let now = pinning.clock().current_time().ok_or(IgnoreReason::NoTime)?;
+        pinning.evaluate(host, &header, connection.chain(), now)
+    };
+    match judged() {
+        Ok(Decision::ReportOnly(violation)) => {
+            pinning.tell_would_be(&violation, uri.port_u16().unwrap_or(443));
+        }
+        Ok(_) => {}
+        Err(reason) => pinning.tell_noted(speaker.as_ref().ok(), &Noted::Ignored(reason)),
+    }
 }
 
 /// A timer can't count up to `Duration::MAX`.

@@ -111,13 +111,16 @@ mod host;
 #[cfg(feature = "hyper")]
 mod layer;
 mod noting;
+mod observers;
 mod pinning;
 mod policy;
 #[cfg(feature = "hyper")]
 mod repeat;
+mod report;
 mod report_uri;
 #[cfg(feature = "hyper")]
 mod retiring;
+mod rollout;
 mod sessions;
 mod static_pins;
 mod storage;
@@ -143,6 +146,7 @@ pub use crate::host::{Host, HostError};
 #[cfg(feature = "hyper")]
 pub use crate::layer::{NotePins, NotePinsLayer, ResponseFuture};
 pub use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
+pub use crate::observers::Event;
 pub use crate::pinning::{BuildError, Decision, Pinning, PinningBuilder};
 pub use crate::policy::{
     AfterExpiry, AppliedPolicy, Enforcement, HostMatch, KnownPinnedHost, PinPolicy, PinSet,
@@ -150,7 +154,11 @@ pub use crate::policy::{
 };
 #[cfg(feature = "hyper")]
 pub use crate::repeat::{Repeat, RepeatFuture, RepeatLayer};
+pub use crate::report::{
+    Attempt, DropReason, EndpointProblem, Report, ReportDetail, ReportForm, Reporter, ReservedField,
+};
 pub use crate::report_uri::{ReportUri, ReportUriError};
+pub use crate::rollout::Rollout;
 pub use crate::storage::{Batch, Change, Recovered, Storage, StorageError};
 pub use crate::store::PinStore;
 #[cfg(feature = "hyper")]

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -20,7 +20,13 @@ use crate::generation::Generation;
 use crate::header::{HeaderSyntax, PinHeader};
 use crate::host::{Host, HostError};
 use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
-use crate::policy::{AppliedPolicy, HostMatch, KnownPinnedHost, PinPolicy, PinSet, UserAddedRoots};
+use crate::observers::{Audience, Callback, Event, Observers};
+use crate::policy::{
+    AppliedPolicy, HostMatch, KnownPinnedHost, PinPolicy, PinSet, PinSource, Standing,
+    UserAddedRoots,
+};
+use crate::report::{Report, Reporter};
+use crate::rollout::Rollout;
 use crate::static_pins::{Conflict, StaticEntries, StaticPins};
 use crate::store::{Inserted, PinStore};
 use crate::violation::PinViolation;
@@ -44,7 +50,10 @@ use crate::writer::Durable;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Pinning(Arc<Shared>);
+pub struct Pinning {
+    shared: Arc<Shared>,
+    audience: Audience,
+}
 
 struct Shared {
     statics: RwLock<StaticPins>,
@@ -65,6 +74,8 @@ impl Pinning {
             syntax: HeaderSyntax::default(),
             user_added_roots: UserAddedRoots::default(),
             clock: Arc::new(DefaultTimeProvider),
+            callbacks: Vec::new(),
+            reporter: None,
             error: None,
         }
     }
@@ -72,12 +83,17 @@ impl Pinning {
     /// The policies that apply to `host` at `now`.
     #[must_use]
     pub fn query(&self, host: &Host, now: UnixTime) -> AppliedPolicies {
-        let roots = self.0.user_added_roots;
-        let noted = self.0.store.query(host, now);
-        AppliedPolicies {
-            of_application: self.0.statics.read().policy(host, roots, now),
+        let roots = self.shared.user_added_roots;
+        let noted = self.shared.store.query(host, now);
+        let mut policies = AppliedPolicies {
             noted: noted.map(|(matched, entry)| entry.apply(matched, roots)),
+            ..AppliedPolicies::default()
+        };
+        if let Some(applied) = self.shared.statics.read().policy(host, roots, now) {
+            policies.of_application = Some(applied.policy);
+            policies.candidate = applied.candidate;
         }
+        policies
     }
 
     /// Judges a validated chain for a host. Changes nothing, tells nobody.
@@ -88,22 +104,117 @@ impl Pinning {
     pub fn check(&self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Decision {
         let policies = self.query(host, now);
         let judgement = policies.judge(chain.fingerprints(), chain.anchor_origin());
-        let violation =
-            |policy: &AppliedPolicy| PinViolation::new(host.clone(), policy, chain.clone(), now);
-        match judgement {
-            Judgement {
-                refused_by: Some(policy),
-                ..
-            } => Decision::Refuse(violation(policy)),
-            Judgement { skipped: true, .. } => Decision::Skipped,
-            Judgement {
-                would_be_refused_by: Some(policy),
-                ..
-            } => Decision::ReportOnly(violation(policy)),
-            Judgement { passed: true, .. } => Decision::Pass,
-            // Only report-only policies, and a user-added root: they were not asked.
-            _ if !policies.is_empty() => Decision::Skipped,
-            _ => Decision::NotPinned,
+        Decision::of(judgement, &policies, |policy| {
+            PinViolation::new(host.clone(), policy, chain.clone(), now)
+        })
+    }
+
+    /// Judges a validated chain by a `Public-Key-Pins-Report-Only` header that `host` sent over its
+    /// connection (RFC 7469 section 2.3.2): [`Decision::Pass`], [`Decision::ReportOnly`], or
+    /// [`Decision::Skipped`] for a user-added root. Changes nothing, tells nobody.
+    ///
+    /// The violation's expiry is `now`, as in Chrome, since such pins are never kept.
+    ///
+    /// # Errors
+    ///
+    /// Why the header says nothing about this connection.
+    pub fn evaluate(
+        &self,
+        host: &Host,
+        header: &PinHeader,
+        chain: &ValidatedChain,
+        now: UnixTime,
+    ) -> Result<Decision, IgnoreReason> {
+        speaks_for(host, chain)?;
+        let pins = match HeaderEffect::of(header, None) {
+            HeaderEffect::Ignore(reason) => return Err(reason),
+            _ => PinSet::new(header.pins().iter().copied()).map_err(|_| IgnoreReason::NoPins)?,
+        };
+        let policies = AppliedPolicies {
+            noted: Some(AppliedPolicy {
+                noted_hostname: host.clone(),
+                source: PinSource::Noted,
+                matched: HostMatch::Congruent,
+                pins,
+                includes_subdomains: header.includes_subdomains(),
+                report_uri: header.report_uri().cloned(),
+                expires_at: Some(now),
+                standing: Standing::ReportOnly,
+                user_added_roots: self.shared.user_added_roots,
+            }),
+            ..AppliedPolicies::default()
+        };
+        let judgement = policies.judge(chain.fingerprints(), chain.anchor_origin());
+        Ok(Decision::of(judgement, &policies, |policy| {
+            PinViolation::new(host.clone(), policy, chain.clone(), now)
+        }))
+    }
+
+    /// What was seen of the static policy that applies to `host`, in this process and since its
+    /// pins were set; `None` without one.
+    #[must_use]
+    pub fn rollout(&self, host: &Host) -> Option<Rollout> {
+        let now = self.shared.clock.current_time()?;
+        let (roots, statics) = (self.shared.user_added_roots, self.shared.statics.read());
+        Some(statics.policy(host, roots, now)?.tally.rollout())
+    }
+
+    /// Takes a connection with this chain into account: counts it if it goes on, and tells what
+    /// is to be told.
+    pub(crate) fn witness(
+        &self,
+        chain: &ValidatedChain,
+        decision: &Decision,
+        port: Option<u16>,
+        now: UnixTime,
+    ) {
+        let Some(host) = chain.host() else {
+            return;
+        };
+        match decision {
+            Decision::NotPinned => return,
+            Decision::Refuse(violation) => return self.tell_violation(violation, port),
+            Decision::Pass => {}
+            Decision::ReportOnly(violation) => {
+                let report = report(violation, port);
+                self.tell(Event::WouldBeViolation(report));
+            }
+            Decision::Skipped => return self.tell(Event::Skipped { host: host.clone() }),
+        }
+        let (roots, statics) = (self.shared.user_added_roots, self.shared.statics.read());
+        let tally = statics
+            .policy(host, roots, now)
+            .map(|applied| Arc::clone(applied.tally));
+        drop(statics);
+        if let Some(tally) = tally {
+            tally.count(chain.fingerprints(), now);
+        }
+    }
+
+    /// Tells that the pins refused or ended a connection.
+    pub(crate) fn tell_violation(&self, violation: &PinViolation, port: Option<u16>) {
+        self.tell(Event::Violation(report(violation, port)));
+    }
+
+    /// Tells that a header's pins would have refused a connection.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn tell_would_be(&self, violation: &PinViolation, port: u16) {
+        self.tell(Event::WouldBeViolation(report(violation, Some(port))));
+    }
+
+    /// Not while a lock is held: a `tracing` subscriber is foreign code.
+    pub(crate) fn tell(&self, event: Event) {
+        self.audience.tell(event);
+    }
+
+    /// Waits until observers have been told everything, and what they led to is reported, at most
+    /// this long; says whether that is so. For a mobile application that goes to sleep.
+    ///
+    /// Blocks; within an observer it gives up at once.
+    pub fn flush_reports(&self, within: Duration) -> bool {
+        match &self.audience {
+            Audience::All(observers) => observers.flush(within),
+            Audience::Nobody | Audience::OfReports(_) => true,
         }
     }
 
@@ -133,15 +244,38 @@ impl Pinning {
         chain: &ValidatedChain,
         now: UnixTime,
     ) -> (Noted, Option<Durable>) {
-        match self.try_note(host, header, chain, now) {
-            Ok(noted) => (noted, Some(self.0.store.urgent())),
-            // Another response may have removed it just now.
-            Err(IgnoreReason::NotKnown) => {
-                let durable = self.0.store.urgent();
-                (Noted::Ignored(IgnoreReason::NotKnown), Some(durable))
-            }
-            Err(reason) => (Noted::Ignored(reason), None),
+        let (noted, is_mere_refresh) = match self.try_note(host, header, chain, now) {
+            Ok(Effect::Added) => (Noted::Added, false),
+            Ok(Effect::Changed) => (Noted::Refreshed, false),
+            Ok(Effect::Refreshed) => (Noted::Refreshed, true),
+            Ok(Effect::Removed(reason)) => (Noted::Removed(reason), false),
+            Err(reason) => (Noted::Ignored(reason), false),
+        };
+        // Of what is not known another response may have removed the entry just now.
+        let may_have_changed = !matches!(&noted, Noted::Ignored(reason)
+            if *reason != IgnoreReason::NotKnown);
+        let durable = may_have_changed.then(|| self.shared.store.urgent());
+        if !is_mere_refresh {
+            self.tell_noted(Some(host), &noted);
         }
+        (noted, durable)
+    }
+
+    /// Tells what became of a header.
+    pub(crate) fn tell_noted(&self, host: Option<&Host>, noted: &Noted) {
+        let event = match (noted, host.cloned()) {
+            (Noted::Ignored(reason), host) => Event::HeaderIgnored {
+                host,
+                reason: reason.clone(),
+            },
+            (Noted::Removed(reason), Some(host)) => Event::Removed {
+                host,
+                reason: *reason,
+            },
+            (_, Some(host)) => Event::Noted { host },
+            (_, None) => return,
+        };
+        self.tell(event);
     }
 
     fn try_note(
@@ -150,8 +284,8 @@ impl Pinning {
         header: &PinHeader,
         chain: &ValidatedChain,
         now: UnixTime,
-    ) -> Result<Noted, IgnoreReason> {
-        let _one_at_a_time = self.0.store.noting();
+    ) -> Result<Effect, IgnoreReason> {
+        let _one_at_a_time = self.shared.store.noting();
         self.may_note(host, chain, now)?;
         match HeaderEffect::of(header, Some(chain.fingerprints())) {
             HeaderEffect::Add => self.add(host, header, now),
@@ -168,20 +302,13 @@ impl Pinning {
         chain: &ValidatedChain,
         now: UnixTime,
     ) -> Result<(), IgnoreReason> {
-        // The chain of a refused handshake is valid, but perhaps its server has not the key.
-        if !chain.is_proved() {
-            return Err(IgnoreReason::KeyNotProved);
-        }
-        // D-14: a header speaks for the name that was verified, and for no other.
-        if chain.host() != Some(host) {
-            return Err(IgnoreReason::OtherHost);
-        }
+        speaks_for(host, chain)?;
         // D-18
         if host.is_single_label() {
             return Err(IgnoreReason::SingleLabel);
         }
         if self
-            .0
+            .shared
             .note_only
             .as_ref()
             .is_some_and(|hosts| !hosts.contains(host))
@@ -199,9 +326,9 @@ impl Pinning {
         }
     }
 
-    fn add(&self, host: &Host, header: &PinHeader, now: UnixTime) -> Result<Noted, IgnoreReason> {
+    fn add(&self, host: &Host, header: &PinHeader, now: UnixTime) -> Result<Effect, IgnoreReason> {
         let pins = PinSet::new(header.pins().iter().copied()).map_err(|_| IgnoreReason::NoPins)?;
-        let max_age = self.0.store.cap(header.max_age().unwrap_or_default());
+        let max_age = self.shared.store.cap(header.max_age().unwrap_or_default());
         // 7469-2.3.3-h: as if the server had sent the cap.
         if max_age.as_secs() == 0 {
             return self.remove(host, RemovalReason::MaxAgeZero, now);
@@ -219,9 +346,10 @@ impl Pinning {
             noted_at: now,
             expires_at: UnixTime::since_unix_epoch(Duration::from_secs(expires_at)),
         };
-        match self.0.store.insert(entry) {
-            Inserted::Added => Ok(Noted::Added),
-            Inserted::Changed | Inserted::Refreshed => Ok(Noted::Refreshed),
+        match self.shared.store.insert(entry) {
+            Inserted::Added => Ok(Effect::Added),
+            Inserted::Changed => Ok(Effect::Changed),
+            Inserted::Refreshed => Ok(Effect::Refreshed),
             Inserted::DomainFull => Err(IgnoreReason::DomainFull),
             Inserted::StoreFull => Err(IgnoreReason::StoreFull),
         }
@@ -232,13 +360,13 @@ impl Pinning {
         host: &Host,
         reason: RemovalReason,
         now: UnixTime,
-    ) -> Result<Noted, IgnoreReason> {
+    ) -> Result<Effect, IgnoreReason> {
         // An expired entry was not validated against, so nothing proved that the host may remove
         // it; it stays, inert (D-02, D-20). 7469-2.3.3-i: a superdomain's entry stays, too.
-        match self.0.store.query(host, now) {
+        match self.shared.store.query(host, now) {
             Some((HostMatch::Congruent, _)) => {
-                self.0.store.remove(host, now);
-                Ok(Noted::Removed(reason))
+                self.shared.store.remove(host, now);
+                Ok(Effect::Removed(reason))
             }
             _ => Err(IgnoreReason::NotKnown),
         }
@@ -247,12 +375,12 @@ impl Pinning {
     /// The noted pins.
     #[must_use]
     pub fn store(&self) -> &PinStore {
-        &self.0.store
+        &self.shared.store
     }
 
     /// Removes what was noted for this very name.
     pub fn forget(&self, host: &Host) -> Option<Arc<KnownPinnedHost>> {
-        self.0.store.forget(host)
+        self.shared.store.forget(host)
     }
 
     /// Stops applying static pins to `host` and to all names below it that have no static policy
@@ -309,13 +437,13 @@ impl Pinning {
             parsed.push((host, policy));
         }
         let entries = StaticEntries::new(parsed)?;
-        self.change(|statics| statics.entries = entries);
+        self.change(|statics| statics.replace(entries));
         Ok(())
     }
 
     /// Changes the static pins, and has connections judged anew.
     fn change(&self, change: impl FnOnce(&mut StaticPins)) {
-        let mut statics = self.0.statics.write();
+        let mut statics = self.shared.statics.write();
         change(&mut statics);
         self.generation().advance();
         drop(statics);
@@ -324,7 +452,7 @@ impl Pinning {
 
     /// Counts the changes that may make a verdict another one.
     pub(crate) fn generation(&self) -> &Arc<Generation> {
-        self.0.store.generation()
+        self.shared.store.generation()
     }
 
     /// What the pins say of a connection with this chain, and for how long.
@@ -338,8 +466,8 @@ impl Pinning {
                 Validity::new(generation, Vec::new(), now),
             );
         };
-        let mut ends = self.0.store.ends(host);
-        ends.extend(self.0.statics.read().ends(host));
+        let mut ends = self.shared.store.ends(host);
+        ends.extend(self.shared.statics.read().ends(host));
         let validity = Validity::new(generation, ends, now);
         (self.check(host, chain, now), validity)
     }
@@ -347,21 +475,52 @@ impl Pinning {
     /// How literally headers are read.
     #[must_use]
     pub fn header_syntax(&self) -> HeaderSyntax {
-        self.0.syntax
+        self.shared.syntax
     }
 
     /// The clock of the edges: verifier, connector and layer.
     pub(crate) fn clock(&self) -> &Arc<dyn TimeProvider> {
-        &self.0.clock
+        &self.shared.clock
     }
 }
 
 impl fmt::Debug for Pinning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pinning")
-            .field("static_hosts", &self.0.statics.read().entries.len())
-            .field("store", &self.0.store)
+            .field("static_hosts", &self.shared.statics.read().entries.len())
+            .field("store", &self.shared.store)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a header did.
+enum Effect {
+    Added,
+    /// Another set of pins, or another directive.
+    Changed,
+    /// The same once more.
+    Refreshed,
+    Removed(RemovalReason),
+}
+
+/// Whether what came over a connection with this chain speaks for `host` at all.
+fn speaks_for(host: &Host, chain: &ValidatedChain) -> Result<(), IgnoreReason> {
+    // The chain of a refused handshake is valid, but perhaps its server has not the key.
+    if !chain.is_proved() {
+        return Err(IgnoreReason::KeyNotProved);
+    }
+    // D-14: a header speaks for the name that was verified, and for no other.
+    match chain.host() == Some(host) {
+        true => Ok(()),
+        false => Err(IgnoreReason::OtherHost),
+    }
+}
+
+fn report(violation: &PinViolation, port: Option<u16>) -> Report {
+    let report = Report::new(violation.clone());
+    match port {
+        Some(port) => report.with_port(port),
+        None => report,
     }
 }
 
@@ -419,8 +578,12 @@ pub struct PinningBuilder {
     syntax: HeaderSyntax,
     user_added_roots: UserAddedRoots,
     clock: Arc<dyn TimeProvider>,
+    callbacks: Vec<Callback>,
+    reporter: Option<MakeReporter>,
     error: Option<BuildError>,
 }
+
+type MakeReporter = Box<dyn FnOnce(Pinning) -> Result<Arc<dyn Reporter>, BuildError> + Send>;
 
 impl PinningBuilder {
     /// Pins `host` by the application's word. Each host has one policy.
@@ -478,12 +641,50 @@ impl PinningBuilder {
         self
     }
 
+    /// Tells `observer` what happens, from a thread of its own: no handshake waits for it. What
+    /// comes too fast for it is lost, and it is told how much ([`Event::Lost`]). More calls add
+    /// more observers. A panic in one is contained.
+    ///
+    /// An observer that keeps a [`Pinning`] of these pins keeps them for ever.
+    ///
+    /// ```
+    /// use pinhold::{Event, Pinning};
+    ///
+    /// let pinning = Pinning::builder()
+    ///     .observer(|event| match event {
+    ///         Event::Violation(report) => eprintln!("refused: {}", report.violation()),
+    ///         Event::WouldBeViolation(report) => {
+    ///             eprintln!("not refused yet: {}", report.violation())
+    ///         }
+    ///         _ => {}
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), pinhold::BuildError>(())
+    /// ```
+    pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.callbacks.push(Box::new(observer));
+        self
+    }
+
+    /// Reports violations: `make` is given a handle on the same pins, of whose own connections
+    /// nobody is told, and makes the reporter. In place of an earlier one.
+    ///
+    /// Nothing is reported of connections whose pins were skipped, nor where the validated chain
+    /// ends in a root that is not built in (RFC 7469 section 2.6).
+    pub fn reporter<R: Reporter>(
+        mut self,
+        make: impl FnOnce(Pinning) -> Result<R, BuildError> + Send + 'static,
+    ) -> Self {
+        self.reporter = Some(Box::new(|pinning| Ok(Arc::new(make(pinning)?))));
+        self
+    }
+
     /// Puts it all together.
     ///
     /// # Errors
     ///
     /// [`BuildError::Host`], [`BuildError::DuplicateHost`] and [`BuildError::Exemption`]: the
-    /// first thing that was wrong.
+    /// first thing that was wrong. And what the reporter could not be made for.
     pub fn build(self) -> Result<Pinning, BuildError> {
         if let Some(error) = self.error {
             return Err(error);
@@ -492,7 +693,7 @@ impl PinningBuilder {
         if let Some(now) = self.clock.current_time() {
             self.store.mend_times(now);
         }
-        Ok(Pinning(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             statics: RwLock::new(StaticPins {
                 entries,
                 ..StaticPins::default()
@@ -502,7 +703,27 @@ impl PinningBuilder {
             syntax: self.syntax,
             user_added_roots: self.user_added_roots,
             clock: self.clock,
-        })))
+        });
+        if self.callbacks.is_empty() && self.reporter.is_none() {
+            let audience = Audience::Nobody;
+            return Ok(Pinning { shared, audience });
+        }
+        let observers = Arc::new(Observers::new(self.callbacks));
+        let of_reports = Arc::downgrade(&observers);
+        if let Some(make) = self.reporter {
+            let quiet = Pinning {
+                shared: Arc::clone(&shared),
+                audience: Audience::OfReports(Weak::clone(&of_reports)),
+            };
+            observers.set_reporter(make(quiet)?);
+        }
+        shared.store.watch(Arc::new(move |error| {
+            if let Some(observers) = of_reports.upgrade() {
+                observers.tell(Event::StorageTrouble(error.clone()));
+            }
+        }));
+        let audience = Audience::All(observers);
+        Ok(Pinning { shared, audience })
     }
 
     /// The first error is the one that is told.
@@ -516,6 +737,8 @@ impl fmt::Debug for PinningBuilder {
         f.debug_struct("PinningBuilder")
             .field("statics", &self.statics)
             .field("store", &self.store)
+            .field("observers", &self.callbacks.len())
+            .field("reports", &self.reporter.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -534,6 +757,31 @@ pub enum Decision {
     ReportOnly(PinViolation),
     /// The chain ends in a user-added root, and the policy skips its pins there.
     Skipped,
+}
+
+impl Decision {
+    /// What a judgement by these policies comes to.
+    pub(crate) fn of(
+        judgement: Judgement<'_>,
+        policies: &AppliedPolicies,
+        violation: impl Fn(&AppliedPolicy) -> PinViolation,
+    ) -> Self {
+        match judgement {
+            Judgement {
+                refused_by: Some(policy),
+                ..
+            } => Self::Refuse(violation(policy)),
+            Judgement { skipped: true, .. } => Self::Skipped,
+            Judgement {
+                would_be_refused_by: Some(policy),
+                ..
+            } => Self::ReportOnly(violation(policy)),
+            Judgement { passed: true, .. } => Self::Pass,
+            // Only report-only policies, and a user-added root: they were not asked.
+            _ if !policies.is_empty() => Self::Skipped,
+            _ => Self::NotPinned,
+        }
+    }
 }
 
 /// Why a [`Pinning`], or what is built from it, can't be built.

@@ -124,6 +124,7 @@ pub struct PinPolicy {
     enforcement: Enforcement,
     user_added_roots: Option<UserAddedRoots>,
     exempt: Vec<Host>,
+    candidate: Option<PinSet>,
 }
 
 impl PinPolicy {
@@ -155,21 +156,15 @@ impl PinPolicy {
     where
         P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
     {
-        let pins = pins
-            .into_iter()
-            .map(|pin| {
-                pin.try_into()
-                    .map_err(|error| PolicyError::Pin(error.into()))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
-            pins: PinSet::new(pins)?,
+            pins: parse_pins(pins)?,
             includes_subdomains: false,
             report_uri: None,
             expiry: None,
             enforcement: Enforcement::Enforce,
             user_added_roots: None,
             exempt: Vec::new(),
+            candidate: None,
         })
     }
 
@@ -211,6 +206,38 @@ impl PinPolicy {
         self
     }
 
+    /// Tries other pins beside the enforced ones: on every connection it is judged whether these
+    /// would have let it pass, and told and counted if not, while the enforced pins decide. So
+    /// that nobody is locked out by a pin set that replaces another one.
+    ///
+    /// [`Pinning::rollout`](crate::Pinning::rollout) has the counts. A policy that is
+    /// [`ReportOnly`](Enforcement::ReportOnly) needs no candidate, it is one.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Pin`] for a pin that can't be parsed, [`PolicyError::NoPins`] for none.
+    ///
+    /// ```
+    /// use pinhold::PinPolicy;
+    ///
+    /// let policy = PinPolicy::new([
+    ///     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+    ///     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
+    /// ])?
+    /// .candidate([
+    ///     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
+    ///     "sha256/hxqRlPTu1bMS/0DITB1SSu0vd4u/8l8TjPgfaAp63Gc=",
+    /// ])?;
+    /// # Ok::<(), pinhold::PolicyError>(())
+    /// ```
+    pub fn candidate<P>(mut self, pins: impl IntoIterator<Item = P>) -> Result<Self, PolicyError>
+    where
+        P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
+    {
+        self.candidate = Some(parse_pins(pins)?);
+        Ok(self)
+    }
+
     /// What a chain to a user-added root means for this policy. Unless said, the choice of
     /// [`PinningBuilder::user_added_roots`](crate::PinningBuilder::user_added_roots).
     #[must_use]
@@ -230,6 +257,20 @@ impl PinPolicy {
     #[must_use]
     pub fn pins(&self) -> &PinSet {
         &self.pins
+    }
+
+    /// The pins that are on trial: those of the candidate, else those of the policy.
+    pub(crate) fn on_trial(&self) -> &PinSet {
+        self.candidate.as_ref().unwrap_or(&self.pins)
+    }
+
+    /// The candidate beside this policy, as it applies where the policy does.
+    pub(crate) fn apply_candidate(&self, applied: &AppliedPolicy) -> Option<AppliedPolicy> {
+        Some(AppliedPolicy {
+            pins: self.candidate.clone()?,
+            standing: Standing::ReportOnly,
+            ..applied.clone()
+        })
     }
 
     /// When the policy ends, or becomes another one.
@@ -284,6 +325,15 @@ impl PinPolicy {
             user_added_roots: self.user_added_roots.unwrap_or(default),
         })
     }
+}
+
+fn parse_pins<P>(pins: impl IntoIterator<Item = P>) -> Result<PinSet, PolicyError>
+where
+    P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
+{
+    let pins = pins.into_iter().map(|pin| pin.try_into());
+    let pins = pins.collect::<Result<Vec<_>, _>>();
+    PinSet::new(pins.map_err(|error| PolicyError::Pin(error.into()))?)
 }
 
 /// What one host asked for by `Public-Key-Pins`, and until when it holds.

@@ -1,11 +1,13 @@
 //! What the application pins: policies and exemptions in, the policy that applies to a name out.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
 use crate::host::Host;
 use crate::policy::{AppliedPolicy, HostMatch, PinPolicy, UserAddedRoots};
+use crate::rollout::Tally;
 
 /// What the application set, and what of it is disabled.
 #[derive(Default)]
@@ -22,7 +24,19 @@ pub(crate) struct StaticEntries(HashMap<Host, StaticEntry>);
 enum StaticEntry {
     /// By the policies of these hosts, for as long as one of them applies.
     Exempt(Vec<Host>),
-    Policy(Box<PinPolicy>),
+    Policy(Box<Pinned>),
+}
+
+struct Pinned {
+    policy: PinPolicy,
+    tally: Arc<Tally>,
+}
+
+/// A policy as it applies, the candidate beside it, and what was seen of both.
+pub(crate) struct Applied<'s> {
+    pub(crate) policy: AppliedPolicy,
+    pub(crate) candidate: Option<AppliedPolicy>,
+    pub(crate) tally: &'s Arc<Tally>,
 }
 
 impl StaticPins {
@@ -32,7 +46,7 @@ impl StaticPins {
         host: &Host,
         roots: UserAddedRoots,
         now: UnixTime,
-    ) -> Option<AppliedPolicy> {
+    ) -> Option<Applied<'_>> {
         if self.entries.0.is_empty() || self.all_disabled {
             return None;
         }
@@ -71,7 +85,7 @@ impl StaticPins {
             .and_superdomains()
             .filter_map(|name| self.entries.0.get(name));
         let ends = entries.filter_map(|entry| match entry {
-            StaticEntry::Policy(policy) => policy.end(),
+            StaticEntry::Policy(pinned) => pinned.policy.end(),
             StaticEntry::Exempt(_) => None,
         });
         ends.collect()
@@ -84,11 +98,29 @@ impl StaticPins {
         matched: HostMatch,
         roots: UserAddedRoots,
         now: UnixTime,
-    ) -> Option<AppliedPolicy> {
-        match self.entries.0.get(host)? {
-            StaticEntry::Policy(policy) => policy.apply(host, matched, roots, now),
-            StaticEntry::Exempt(_) => None,
+    ) -> Option<Applied<'_>> {
+        let StaticEntry::Policy(pinned) = self.entries.0.get(host)? else {
+            return None;
+        };
+        let policy = pinned.policy.apply(host, matched, roots, now)?;
+        Some(Applied {
+            candidate: pinned.policy.apply_candidate(&policy),
+            policy,
+            tally: &pinned.tally,
+        })
+    }
+
+    /// Sets other entries. What was counted of pins that are still on trial goes on.
+    pub(crate) fn replace(&mut self, mut entries: StaticEntries) {
+        for (host, entry) in &mut entries.0 {
+            if let StaticEntry::Policy(new) = entry
+                && let Some(StaticEntry::Policy(old)) = self.entries.0.get(host)
+                && old.policy.on_trial() == new.policy.on_trial()
+            {
+                new.tally = Arc::clone(&old.tally);
+            }
         }
+        self.entries = entries;
     }
 }
 
@@ -102,7 +134,10 @@ impl StaticEntries {
                 let covered = policy.covers_subdomains() && exempt.is_subdomain_of(&host);
                 exemptions.push((host.clone(), exempt.clone(), covered));
             }
-            let entry = StaticEntry::Policy(Box::new(policy));
+            let entry = StaticEntry::Policy(Box::new(Pinned {
+                tally: Arc::new(Tally::new(policy.on_trial())),
+                policy,
+            }));
             if entries.insert(host.clone(), entry).is_some() {
                 return Err(Conflict::DuplicateHost { host });
             }

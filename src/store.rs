@@ -178,6 +178,13 @@ impl PinStore {
         self
     }
 
+    /// As [`on_error`](Self::on_error), beside all others.
+    pub(crate) fn watch(&self, callback: Arc<dyn Fn(&StorageError) + Send + Sync>) {
+        if let Some(writer) = &self.writer {
+            writer.watch(callback);
+        }
+    }
+
     /// The entry that applies to `host` at `now`, and how.
     #[must_use]
     pub fn query(&self, host: &Host, now: UnixTime) -> Option<(HostMatch, Arc<KnownPinnedHost>)> {

@@ -36,6 +36,7 @@ struct Held {
     verified: VerifiedConnection,
     validity: Validity,
     watch: Watch,
+    port: u16,
 }
 
 impl Held {
@@ -52,8 +53,8 @@ impl Held {
         };
         let (decision, validity) = self.pinning.check_for(self.verified.chain(), now);
         if let Decision::Refuse(violation) = decision {
-            event!(WARN, host = %violation.host(), "pins ended an open connection");
             self.verified.ended().by(violation.clone());
+            self.pinning.tell_violation(&violation, Some(self.port));
             return Err(io::Error::other(violation));
         }
         self.validity = validity;
@@ -79,7 +80,7 @@ impl<T> PinnedStream<T> {
     pub(crate) fn tls(
         stream: TlsStream<TokioIo<T>>,
         pinning: Pinning,
-        verified: VerifiedConnection,
+        (verified, port): (VerifiedConnection, u16),
         validity: Validity,
     ) -> Self {
         Self {
@@ -89,6 +90,7 @@ impl<T> PinnedStream<T> {
                 pinning,
                 verified,
                 validity,
+                port,
             }),
         }
     }

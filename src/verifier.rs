@@ -23,7 +23,7 @@ use crate::chain::{
 };
 use crate::connection::{self, Verified};
 use crate::host::Host;
-use crate::pinning::{BuildError, Pinning};
+use crate::pinning::{BuildError, Decision, Pinning};
 use crate::sessions::Sessions;
 use crate::violation::PinViolation;
 
@@ -85,36 +85,35 @@ impl PinningVerifier {
     fn conclude(
         &self,
         path: &ValidPath<'_>,
+        policies: &AppliedPolicies,
         presented: Presented<'_>,
         host: Option<Host>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        let judgement = &path.judgement;
-        if let (Some(policy), Some(host)) = (judgement.refused_by, &host) {
-            event!(WARN, %host, noted_hostname = %policy.noted_hostname, "pins refused a chain");
-            let chain = self.paths.chain(path, presented, Some(host.clone()));
-            let chain = chain.ok_or_else(|| Error::General("a path was lost".into()))?;
-            return Err(PinViolation::new(host.clone(), policy, chain, now).into_rustls());
+        let is_observed = connection::is_observed();
+        if self.sessions.is_none() && !is_observed && policies.is_empty() {
+            return Ok(());
         }
-        if judgement.skipped {
-            event!(WARN, ?host, "pins skipped for a user-added root");
-        }
-        if judgement.would_be_refused_by.is_some() {
-            event!(WARN, ?host, "report-only pins would have refused a chain");
-        }
-        let chain = || self.paths.chain(path, presented, host);
-        match &self.sessions {
-            Some(sessions) => {
-                let chain = chain().ok_or_else(|| Error::General("a path was lost".into()))?;
-                sessions.remember(&chain);
-                let sessions = Some(Arc::clone(sessions));
-                connection::record(|| Some(Verified { chain, sessions }));
+        let chain = self.paths.chain(path, presented, host.clone());
+        let chain = chain.ok_or_else(|| Error::General("a path was lost".into()))?;
+        if let Some(host) = host {
+            let decision = Decision::of(path.judgement, policies, |policy| {
+                PinViolation::new(host.clone(), policy, chain.clone(), now)
+            });
+            // Where our connector observes, it tells: it knows the port, and when the server has
+            // proved that it has the key.
+            if !is_observed {
+                self.pinning.witness(&chain, &decision, None, now);
             }
-            None => connection::record(|| {
-                let (chain, sessions) = (chain()?, None);
-                Some(Verified { chain, sessions })
-            }),
+            if let Decision::Refuse(violation) = decision {
+                return Err(violation.into_rustls());
+            }
         }
+        if let Some(sessions) = &self.sessions {
+            sessions.remember(&chain);
+        }
+        let sessions = self.sessions.clone();
+        connection::record(|| Verified { chain, sessions });
         Ok(())
     }
 }
@@ -154,7 +153,7 @@ impl ServerCertVerifier for PinningVerifier {
                 "pinhold found no path where rustls did".into(),
             ));
         };
-        self.conclude(&path, presented, host, now)?;
+        self.conclude(&path, &policies, presented, host, now)?;
         Ok(ServerCertVerified::assertion())
     }
 

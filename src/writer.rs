@@ -39,6 +39,14 @@ pub(crate) enum Urgency {
 
 type Callback = Arc<dyn Fn(&StorageError) + Send + Sync>;
 
+/// Who is told of trouble.
+#[derive(Clone, Default)]
+struct Listeners {
+    /// The application's own.
+    on_error: Option<Callback>,
+    watching: Vec<Callback>,
+}
+
 struct Shared {
     state: Mutex<State>,
     /// Tells the thread of work, and others that it has settled some.
@@ -60,7 +68,7 @@ struct State {
     /// When to write; `None` while there is nothing to do.
     due: Option<Instant>,
     refresh_delay: Option<Duration>,
-    on_error: Option<Callback>,
+    listeners: Listeners,
     /// By the number of who waits.
     waiting: HashMap<u64, Waker>,
     waiters: u64,
@@ -150,8 +158,8 @@ impl Writer {
 
     /// Tells the application of trouble.
     pub(crate) fn tell(&self, error: &StorageError) {
-        let callback = self.shared.state.lock().on_error.clone();
-        tell(error, callback);
+        let listeners = self.shared.state.lock().listeners.clone();
+        listeners.tell(error);
     }
 
     pub(crate) fn set_refresh_delay(&self, delay: Duration) {
@@ -159,7 +167,12 @@ impl Writer {
     }
 
     pub(crate) fn set_on_error(&self, callback: Callback) {
-        self.shared.state.lock().on_error = Some(callback);
+        self.shared.state.lock().listeners.on_error = Some(callback);
+    }
+
+    /// Tells this one beside all others.
+    pub(crate) fn watch(&self, callback: Callback) {
+        self.shared.state.lock().listeners.watching.push(callback);
     }
 }
 
@@ -411,9 +424,9 @@ impl<S: Storage> Thread<S> {
         state.phase = Phase::Ended;
         let error = StorageError::Thread(Arc::new(io::Error::other("it panicked")));
         state.error = Some(error.clone());
-        let callback = state.on_error.clone();
+        let listeners = state.listeners.clone();
         shared.release(state);
-        tell(&error, callback);
+        listeners.tell(&error);
     }
 
     fn run(mut self) {
@@ -498,12 +511,12 @@ impl<S: Storage> Thread<S> {
                 let retry = Instant::now() + self.pause;
                 state.due = Some(state.due.map_or(retry, |due| due.min(retry)));
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-                told = Some((error, state.on_error.clone()));
+                told = Some((error, state.listeners.clone()));
             }
         }
         self.shared.release(state);
-        if let Some((error, callback)) = told {
-            tell(&error, callback);
+        if let Some((error, listeners)) = told {
+            listeners.tell(&error);
         }
     }
 
@@ -532,11 +545,13 @@ impl Shared {
     }
 }
 
-fn tell(error: &StorageError, callback: Option<Callback>) {
-    event!(WARN, %error, "noted pins can't be stored");
-    if let Some(callback) = callback {
-        // Ours to survive, theirs to mend: the panic hook has told.
-        let _ = catch_unwind(AssertUnwindSafe(|| callback(error)));
+impl Listeners {
+    fn tell(&self, error: &StorageError) {
+        event!(WARN, %error, "noted pins can't be stored");
+        for callback in self.on_error.iter().chain(&self.watching) {
+            // Ours to survive, theirs to mend: the panic hook has told.
+            let _ = catch_unwind(AssertUnwindSafe(|| callback(error)));
+        }
     }
 }
 

@@ -1,0 +1,314 @@
+//! What happens in, told to the application out: [`Event`], from a thread of its own.
+//!
+//! Whoever has something to tell puts it into a bounded queue and goes on: no handshake waits for
+//! an observer, or for a report to be made.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::anchors::AnchorOrigin;
+use crate::host::Host;
+use crate::noting::{IgnoreReason, RemovalReason};
+use crate::report::{DropReason, Report, Reporter};
+use crate::storage::StorageError;
+
+/// What an application may want to know, see
+/// [`PinningBuilder::observer`](crate::PinningBuilder::observer).
+///
+/// With the feature `tracing` each is also an event of the target `pinhold`, at once and in the
+/// thread where it happened:
+///
+/// | message | level | fields |
+/// |---|---|---|
+/// | `pin violation` | `WARN` | `host`, `port`, `noted_hostname` |
+/// | `pins would have failed` | `WARN` | `host`, `port`, `noted_hostname` |
+/// | `pins skipped` | `WARN` | `host` |
+/// | `pins noted` | `INFO` | `host` |
+/// | `pins removed` | `INFO` | `host`, `reason` |
+/// | `pin header ignored` | `DEBUG` | `host`, `reason` |
+/// | `report dropped` | `WARN` | `host`, `reason` |
+/// | `events lost` | `WARN` | `events` |
+/// | `noted pins can't be stored` | `WARN` | `error` |
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A `Public-Key-Pins` field, or its report-only sister, was ignored.
+    HeaderIgnored {
+        /// Who sent it; `None` where that is no host.
+        host: Option<Host>,
+        /// Why.
+        reason: IgnoreReason,
+    },
+    /// Events came faster than observers took them.
+    Lost {
+        /// How many were not told.
+        events: u64,
+    },
+    /// A host's pins were noted, or replaced by others. A mere refresh is not told.
+    Noted {
+        /// The host.
+        host: Host,
+    },
+    /// A host had its noted pins removed by a header.
+    Removed {
+        /// The host.
+        host: Host,
+        /// How it asked for that.
+        reason: RemovalReason,
+    },
+    /// A violation was not reported.
+    ReportDropped {
+        /// The report.
+        report: Report,
+        /// Why.
+        reason: DropReason,
+    },
+    /// A connection went on although its chain holds no pinned key: it ends in a user-added root.
+    Skipped {
+        /// The host.
+        host: Host,
+    },
+    /// Noted pins are in memory, but could not be stored.
+    StorageTrouble(StorageError),
+    /// A connection was refused, or ended, by the pins of its host.
+    Violation(Report),
+    /// A connection goes on that pins under trial would have refused: a candidate, a policy or a
+    /// header that only reports.
+    WouldBeViolation(Report),
+}
+
+impl Event {
+    /// As a `tracing` event.
+    fn trace(&self) {
+        match self {
+            #[cfg(feature = "tracing")]
+            Self::HeaderIgnored { host, reason } => {
+                let host = host.as_ref().map(tracing::field::display);
+                event!(DEBUG, host, %reason, "pin header ignored");
+            }
+            #[cfg(feature = "tracing")]
+            Self::Lost { events } => event!(WARN, events, "events lost"),
+            #[cfg(feature = "tracing")]
+            Self::Noted { host } => event!(INFO, %host, "pins noted"),
+            #[cfg(feature = "tracing")]
+            Self::Removed { host, reason } => event!(INFO, %host, %reason, "pins removed"),
+            #[cfg(feature = "tracing")]
+            Self::ReportDropped { report, reason } => {
+                let host = report.violation().host();
+                event!(WARN, %host, %reason, "report dropped");
+            }
+            #[cfg(feature = "tracing")]
+            Self::Skipped { host } => event!(WARN, %host, "pins skipped"),
+            #[cfg(feature = "tracing")]
+            Self::Violation(report) => {
+                let (host, noted_hostname) = report.names();
+                event!(WARN, %host, port = report.port(), %noted_hostname, "pin violation");
+            }
+            #[cfg(feature = "tracing")]
+            Self::WouldBeViolation(report) => {
+                let (host, noted_hostname) = report.names();
+                let port = report.port();
+                event!(WARN, %host, port, %noted_hostname, "pins would have failed");
+            }
+            // The store has told where it happened.
+            _ => {}
+        }
+    }
+}
+
+/// Who is told.
+#[derive(Clone)]
+pub(crate) enum Audience {
+    All(Arc<Observers>),
+    Nobody,
+    /// Those who are told what becomes of reports, by the reporter. Its own connections are not
+    /// told of: a report on a report would have no end.
+    OfReports(Weak<Observers>),
+}
+
+impl Audience {
+    pub(crate) fn tell(&self, event: Event) {
+        event.trace();
+        match self {
+            Self::All(observers) => observers.tell(event),
+            Self::OfReports(observers) if matches!(event, Event::ReportDropped { .. }) => {
+                if let Some(observers) = observers.upgrade() {
+                    observers.tell(event);
+                }
+            }
+            Self::Nobody | Self::OfReports(_) => {}
+        }
+    }
+}
+
+pub(crate) type Callback = Box<dyn Fn(&Event) + Send + Sync>;
+
+/// The hands of the thread that tells; when dropped, what is left is told.
+pub(crate) struct Observers(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Tells the thread of events, and others that it has told some.
+    turned: Condvar,
+    callbacks: Vec<Callback>,
+    reporter: OnceLock<Arc<dyn Reporter>>,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Event>,
+    lost: u64,
+    /// While it runs.
+    thread: Option<ThreadId>,
+    is_telling: bool,
+    is_closed: bool,
+}
+
+impl Observers {
+    pub(crate) fn new(callbacks: Vec<Callback>) -> Self {
+        Self(Arc::new(Shared {
+            state: Mutex::default(),
+            turned: Condvar::new(),
+            callbacks,
+            reporter: OnceLock::new(),
+        }))
+    }
+
+    /// Once.
+    pub(crate) fn set_reporter(&self, reporter: Arc<dyn Reporter>) {
+        self.0.reporter.get_or_init(|| reporter);
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        let mut state = self.0.state.lock();
+        match state.queue.len() < CAPACITY {
+            true => state.queue.push_back(event),
+            false => state.lost += 1,
+        }
+        if state.thread.is_none() {
+            let shared = Arc::clone(&self.0);
+            let thread = thread::Builder::new().name("pinhold-events".to_owned());
+            // Without a thread now, the next event tries again.
+            let thread = thread.spawn(move || shared.run());
+            state.thread = thread.ok().map(|thread| thread.thread().id());
+        }
+        self.0.turned.notify_all();
+    }
+
+    /// Waits until everything is told and reported; whether that was so in time.
+    pub(crate) fn flush(&self, within: Duration) -> bool {
+        let until = Instant::now() + within.min(LONGEST);
+        let mut state = self.0.state.lock();
+        // An observer can't wait for itself.
+        if state.thread == Some(thread::current().id()) {
+            return false;
+        }
+        while state.thread.is_some() && !state.is_done() {
+            if self.0.turned.wait_until(&mut state, until).timed_out() {
+                return false;
+            }
+        }
+        let is_done = state.is_done();
+        drop(state);
+        let rest = until.saturating_duration_since(Instant::now());
+        let flushed = || self.0.reporter.get().is_none_or(|known| known.flush(rest));
+        is_done && catch_unwind(AssertUnwindSafe(flushed)).unwrap_or(false)
+    }
+}
+
+impl Drop for Observers {
+    fn drop(&mut self) {
+        self.0.state.lock().is_closed = true;
+        self.0.turned.notify_all();
+    }
+}
+
+impl State {
+    fn next(&mut self) -> Option<Event> {
+        let lost = std::mem::take(&mut self.lost);
+        match self.queue.pop_front() {
+            Some(event) => {
+                self.lost = lost;
+                Some(event)
+            }
+            None => (lost > 0).then_some(Event::Lost { events: lost }),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.queue.is_empty() && self.lost == 0 && !self.is_telling
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        let mut state = self.state.lock();
+        loop {
+            while let Some(event) = state.next() {
+                state.is_telling = true;
+                drop(state);
+                self.handle(event);
+                state = self.state.lock();
+                state.is_telling = false;
+            }
+            self.turned.notify_all();
+            let is_idle = !state.is_closed && !self.turned.wait_for(&mut state, IDLE).timed_out();
+            if !is_idle && state.is_done() {
+                state.thread = None;
+                return;
+            }
+        }
+    }
+
+    fn handle(&self, event: Event) {
+        if matches!(event, Event::Lost { .. }) {
+            event.trace();
+        }
+        self.call(&event);
+        let (Event::Violation(report) | Event::WouldBeViolation(report)) = event else {
+            return;
+        };
+        let Some(reporter) = self.reporter.get() else {
+            return;
+        };
+        // 7469-2.6-j, and what ends in a root of unknown origin is the network's own affair.
+        if report.violation().chain().anchor_origin() != AnchorOrigin::BuiltIn {
+            return;
+        }
+        let taken = catch_unwind(AssertUnwindSafe(|| reporter.report(report.clone())));
+        if let Err(reason) = taken.unwrap_or(Err(DropReason::Reporter)) {
+            let event = Event::ReportDropped { report, reason };
+            event.trace();
+            self.call(&event);
+        }
+    }
+
+    fn call(&self, event: &Event) {
+        for callback in &self.callbacks {
+            // Ours to survive, theirs to mend: the panic hook has told.
+            let _ = catch_unwind(AssertUnwindSafe(|| callback(event)));
+        }
+    }
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observers")
+            .field("callbacks", &self.0.callbacks.len())
+            .field("reports", &self.0.reporter.get().is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Events that wait for observers. Each may hold a served chain, of some kilobytes.
+const CAPACITY: usize = 256;
+/// How long the thread stays for more.
+const IDLE: Duration = Duration::from_secs(10);
+/// An instant can't count up to `Duration::MAX`.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
