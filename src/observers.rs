@@ -154,8 +154,10 @@ pub(crate) struct Observers(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    /// Tells the thread of events, and others that it has told some.
-    turned: Condvar,
+    /// Tells the thread of events.
+    arrived: Condvar,
+    /// Tells others that all have been told.
+    told: Condvar,
     callbacks: Vec<Callback>,
     reporter: OnceLock<Arc<dyn Reporter>>,
 }
@@ -166,15 +168,29 @@ struct State {
     lost: u64,
     /// While it runs.
     thread: Option<ThreadId>,
-    is_telling: bool,
+    phase: Phase,
+    /// How many wait until all is told.
+    flushing: usize,
     is_closed: bool,
+}
+
+/// What the thread does.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    /// It lets events come together, since each waking costs whoever tells a system call.
+    Gathering,
+    /// Until something is told.
+    #[default]
+    Idle,
+    Telling,
 }
 
 impl Observers {
     pub(crate) fn new(callbacks: Vec<Callback>) -> Self {
         Self(Arc::new(Shared {
             state: Mutex::default(),
-            turned: Condvar::new(),
+            arrived: Condvar::new(),
+            told: Condvar::new(),
             callbacks,
             reporter: OnceLock::new(),
         }))
@@ -198,7 +214,12 @@ impl Observers {
             let thread = thread.spawn(move || shared.run());
             state.thread = thread.ok().map(|thread| thread.thread().id());
         }
-        self.0.turned.notify_all();
+        let is_half_full = state.queue.len() >= CAPACITY / 2;
+        if state.phase == Phase::Idle || (state.phase == Phase::Gathering && is_half_full) {
+            state.phase = Phase::Telling;
+            drop(state);
+            self.0.arrived.notify_one();
+        }
     }
 
     /// Waits until everything is told and reported; whether that was so in time.
@@ -209,11 +230,14 @@ impl Observers {
         if state.thread == Some(thread::current().id()) {
             return false;
         }
+        state.flushing += 1;
+        self.0.arrived.notify_one();
         while state.thread.is_some() && !state.is_done() {
-            if self.0.turned.wait_until(&mut state, until).timed_out() {
-                return false;
+            if self.0.told.wait_until(&mut state, until).timed_out() {
+                break;
             }
         }
+        state.flushing -= 1;
         let is_done = state.is_done();
         drop(state);
         let rest = until.saturating_duration_since(Instant::now());
@@ -225,7 +249,7 @@ impl Observers {
 impl Drop for Observers {
     fn drop(&mut self) {
         self.0.state.lock().is_closed = true;
-        self.0.turned.notify_all();
+        self.0.arrived.notify_one();
     }
 }
 
@@ -242,7 +266,11 @@ impl State {
     }
 
     fn is_done(&self) -> bool {
-        self.queue.is_empty() && self.lost == 0 && !self.is_telling
+        self.queue.is_empty() && self.lost == 0 && self.phase != Phase::Telling
+    }
+
+    fn is_pressed(&self) -> bool {
+        self.is_closed || self.flushing > 0 || self.queue.len() >= CAPACITY / 2
     }
 }
 
@@ -250,18 +278,24 @@ impl Shared {
     fn run(&self) {
         let mut state = self.state.lock();
         loop {
+            state.phase = Phase::Telling;
             while let Some(event) = state.next() {
-                state.is_telling = true;
                 drop(state);
                 self.handle(event);
                 state = self.state.lock();
-                state.is_telling = false;
             }
-            self.turned.notify_all();
-            let is_idle = !state.is_closed && !self.turned.wait_for(&mut state, IDLE).timed_out();
-            if !is_idle && state.is_done() {
-                state.thread = None;
-                return;
+            state.phase = Phase::Idle;
+            self.told.notify_all();
+            if state.is_closed || self.arrived.wait_for(&mut state, IDLE).timed_out() {
+                state.phase = Phase::Idle;
+                if state.is_done() {
+                    state.thread = None;
+                    return;
+                }
+            }
+            if !state.is_pressed() {
+                state.phase = Phase::Gathering;
+                self.arrived.wait_for(&mut state, GATHERING);
             }
         }
     }
@@ -308,6 +342,9 @@ impl fmt::Debug for Observers {
 
 /// Events that wait for observers. Each may hold a served chain, of some kilobytes.
 const CAPACITY: usize = 256;
+/// How long events come together before they are told: nobody sees the delay, and a flood of
+/// connections wakes the thread fifty times a second, not each time.
+const GATHERING: Duration = Duration::from_millis(20);
 /// How long the thread stays for more.
 const IDLE: Duration = Duration::from_secs(10);
 /// An instant can't count up to `Duration::MAX`.
