@@ -1,5 +1,6 @@
 //! The whole of pinning on one screen, against loopback servers: a visit that notes pins, one that
-//! passes, a restart, an impostor refused, an inspecting proxy skipped visibly, pins that run out.
+//! passes, a restart, an impostor refused, an inspecting proxy skipped visibly, pins that run out,
+//! and new pins that are tried before they are relied on.
 //!
 //! Ends with a non-zero code if any step does not behave.
 #![allow(clippy::print_stdout, reason = "it tells a story")]
@@ -19,8 +20,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pinhold::{
-    Decision, FileStorage, NotePinsLayer, Noted, PinStore, PinViolation, Pinning, PinningConnector,
-    PinningVerifier, SpkiFingerprint, TrustAnchors, VerifiedConnection,
+    Decision, FileStorage, Host, NotePinsLayer, Noted, PinPolicy, PinStore, PinViolation, Pinning,
+    PinningConnector, PinningVerifier, Rollout, SpkiFingerprint, TrustAnchors, VerifiedConnection,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::CryptoProvider;
@@ -119,7 +120,49 @@ async fn story() -> Result<(), Failure> {
     world.clock.0.fetch_add(86_401, Ordering::SeqCst);
     world.serve("shop.example", &mis_issued, None).await?;
     let visit = world.visit(&anchors, "https://shop.example/").await;
-    expect(visit.unpinned(), &visit)
+    expect(visit.unpinned(), &visit)?;
+    roll_out(&mut world, &anchors, &genuine, backup).await
+}
+
+/// A candidate beside enforced pins, with a mistake in it that nobody but the counts notices.
+async fn roll_out(
+    world: &mut World,
+    anchors: &TrustAnchors,
+    genuine: &Leaf,
+    backup: SpkiFingerprint,
+) -> Result<(), Failure> {
+    let host = Host::parse("api.shop.example")?;
+    let live = SpkiFingerprint::of_certificate(genuine.certificate()?)?;
+    let mistaken = SpkiFingerprint::from_digest([0xcc; 32]);
+    world.serve(host.as_str(), genuine, None).await?;
+    let enforced = PinPolicy::new([live, backup])?;
+
+    chapter("New pins are tried beside the enforced ones. They hold a mistake: nothing breaks.");
+    let policy = enforced.clone().candidate([mistaken, backup])?;
+    world.pinning.replace_static([(host.clone(), policy)])?;
+    let visit = world.visit(anchors, "https://api.shop.example/").await;
+    expect(visit.would_be_refused(), &visit)?;
+    let rollout = world.rollout(&host)?;
+    (rollout.would_have_failed == 1)
+        .then_some(())
+        .ok_or("not counted")?;
+
+    chapter("They are mended, and tried again: the counts begin anew, and stay clean.");
+    let mended = [live, mistaken, backup];
+    let policy = enforced.candidate(mended)?;
+    world.pinning.replace_static([(host.clone(), policy)])?;
+    let visit = world.visit(anchors, "https://api.shop.example/").await;
+    expect(visit.passed(), &visit)?;
+    let rollout = world.rollout(&host)?;
+    (rollout.would_have_failed == 0)
+        .then_some(())
+        .ok_or("counted")?;
+
+    chapter("So they are enforced, under the running client.");
+    let policy = PinPolicy::new(mended)?;
+    world.pinning.replace_static([(host, policy)])?;
+    let visit = world.visit(anchors, "https://api.shop.example/").await;
+    expect(visit.passed(), &visit)
 }
 
 fn chapter(text: &str) {
@@ -129,7 +172,15 @@ fn chapter(text: &str) {
 fn expect(behaved: bool, visit: &Visit) -> Result<(), Failure> {
     match visit {
         Visit::Answered { decision, noted } => {
-            println!("   answered; pins: {decision:?}");
+            match decision {
+                Decision::ReportOnly(violation) => {
+                    println!("   answered; what would have been refused:");
+                    for line in violation.to_string().lines() {
+                        println!("   {line}");
+                    }
+                }
+                decision => println!("   answered; pins: {decision:?}"),
+            }
             match noted {
                 Some(Noted::Ignored(reason)) => println!("   header ignored: {reason}"),
                 Some(noted) => println!("   header: {noted:?}"),
@@ -172,6 +223,16 @@ impl Visit {
             self,
             Self::Answered {
                 decision: Decision::Skipped,
+                ..
+            }
+        )
+    }
+
+    fn would_be_refused(&self) -> bool {
+        matches!(
+            self,
+            Self::Answered {
+                decision: Decision::ReportOnly(_),
                 ..
             }
         )
@@ -228,6 +289,16 @@ impl World {
             clock,
             names: Arc::default(),
         })
+    }
+
+    fn rollout(&self, host: &Host) -> Result<Rollout, Failure> {
+        let rollout = self.pinning.rollout(host).ok_or("no static policy")?;
+        let (connections, failures) = (rollout.connections, rollout.would_have_failed);
+        println!("   {host}: {connections} connections, {failures} would have failed");
+        for pin in rollout.never_seen() {
+            println!("   {pin} was in no chain");
+        }
+        Ok(rollout)
     }
 
     fn restart(&mut self) -> Result<(), Failure> {

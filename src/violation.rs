@@ -265,7 +265,11 @@ impl fmt::Display for PinViolation {
         let host = &self.0.host;
         match self.0.policy.standing {
             Standing::Expired => writeln!(f, "the pins of {host} have expired")?,
-            _ => writeln!(f, "no key in the validated chain of {host} is pinned")?,
+            Standing::ReportOnly => writeln!(
+                f,
+                "no key in the validated chain of {host} is among the pins on trial; it goes on"
+            )?,
+            Standing::Enforced => writeln!(f, "no key in the validated chain of {host} is pinned")?,
         }
         self.0.write_chain(f)?;
         self.0.write_policy(f)?;
