@@ -85,6 +85,7 @@ fn measure(root: &Ca, leaf: &Leaf, provider: &Arc<CryptoProvider>, pinning: Pinn
     let plain = plain.build().unwrap();
     let pinned = PinningVerifier::builder(pinning, anchors)
         .with_provider(provider.clone())
+        .signature_memory(0)
         .verifier_without_session_gate()
         .unwrap();
     let mut ratios = (0..ROUNDS)

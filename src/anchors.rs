@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use rustls::RootCertStore;
-use rustls_pki_types::{CertificateDer, TrustAnchor};
+use rustls_pki_types::{CertificateDer, Der, TrustAnchor};
 
 use crate::fingerprint::SpkiFingerprint;
 
@@ -64,6 +64,25 @@ pub struct TrustAnchors {
     anchors: Vec<TrustAnchor<'static>>,
     /// One for each of `anchors`.
     facts: Vec<AnchorFacts>,
+    /// Positions in `anchors`, by subject.
+    by_subject: Vec<usize>,
+}
+
+/// The anchors that can end the paths of one server, for webpki to compare names with.
+#[derive(Default)]
+pub(crate) struct Selection<'a> {
+    pub(crate) anchors: Vec<TrustAnchor<'a>>,
+    /// One for each of them: where it is among all.
+    positions: Vec<usize>,
+}
+
+impl Selection<'_> {
+    /// Where the anchor, one of this very selection, is among all.
+    pub(crate) fn position(&self, anchor: &TrustAnchor<'_>) -> Option<usize> {
+        let is_it = |known: &TrustAnchor<'_>| std::ptr::eq(known, anchor);
+        let position = self.anchors.iter().position(is_it)?;
+        self.positions.get(position).copied()
+    }
 }
 
 #[derive(Clone)]
@@ -181,7 +200,28 @@ impl TrustAnchors {
                 }
             }
         }
+        self.by_subject = (0..self.anchors.len()).collect();
+        let anchors = &self.anchors;
+        self.by_subject
+            .sort_by_key(|position| anchors.get(*position).map(subject));
         self
+    }
+
+    /// Adds the anchors of this name, in webpki's order, unless they are there.
+    pub(crate) fn select<'a>(&'a self, name: &[u8], selection: &mut Selection<'a>) {
+        let of_name = |position: &usize| self.anchors.get(*position).map(subject).cmp(&Some(name));
+        let begin = self
+            .by_subject
+            .partition_point(|known| of_name(known).is_lt());
+        for position in self.by_subject.iter().skip(begin) {
+            if of_name(position).is_ne() || selection.positions.contains(position) {
+                return;
+            }
+            if let Some(anchor) = self.anchors.get(*position) {
+                selection.positions.push(*position);
+                selection.anchors.push(borrowed(anchor));
+            }
+        }
     }
 
     /// Each anchor with its origin; built-in ones first.
@@ -252,6 +292,19 @@ impl fmt::Debug for TrustAnchors {
     }
 }
 
+fn subject<'a>(anchor: &'a TrustAnchor<'_>) -> &'a [u8] {
+    &anchor.subject
+}
+
+/// The same anchor, without its bytes.
+fn borrowed<'a>(anchor: &'a TrustAnchor<'_>) -> TrustAnchor<'a> {
+    TrustAnchor {
+        subject: Der::from_slice(&anchor.subject),
+        subject_public_key_info: Der::from_slice(&anchor.subject_public_key_info),
+        name_constraints: anchor.name_constraints.as_deref().map(Der::from_slice),
+    }
+}
+
 /// A certificate that can't be a trust anchor.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -276,8 +329,6 @@ impl Error for AnchorError {}
 
 #[cfg(test)]
 mod tests {
-    use rustls_pki_types::Der;
-
     use super::*;
 
     fn anchor(subject: &'static [u8], constraints: Option<&'static [u8]>) -> TrustAnchor<'static> {

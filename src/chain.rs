@@ -10,7 +10,6 @@ use std::fmt::{self, Write};
 use std::sync::{Arc, OnceLock};
 
 use rustls::DistinguishedName;
-use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{
     CertificateDer, CertificateRevocationListDer, Der, ServerName, SubjectPublicKeyInfoDer,
     UnixTime,
@@ -23,10 +22,11 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::name::Name;
 
-use crate::anchors::{AnchorOrigin, TrustAnchors};
+use crate::anchors::{AnchorOrigin, Selection, TrustAnchors};
 use crate::fingerprint::SpkiFingerprint;
 use crate::host::Host;
 use crate::policy::{AppliedPolicy, Standing, UserAddedRoots};
+use crate::signatures::Algorithms;
 
 /// The path that was proved from a server's certificate to a trust anchor, for one name.
 ///
@@ -322,7 +322,7 @@ pub(crate) struct Presented<'a> {
 /// Builds paths as `WebPkiServerVerifier` does, to the same anchors, with the same options.
 pub(crate) struct PathBuilder {
     pub(crate) anchors: TrustAnchors,
-    pub(crate) algorithms: WebPkiSupportedAlgorithms,
+    pub(crate) algorithms: Algorithms,
     pub(crate) revocation: Revocation,
 }
 
@@ -335,9 +335,10 @@ impl PathBuilder {
     ) -> Result<ValidPath<'p>, NoValidPath> {
         let leaf = EndEntityCert::try_from(presented.leaf).map_err(|_| NoValidPath)?;
         let crls = self.revocation.crls.iter().collect::<Vec<_>>();
+        let anchors = self.anchors_for(&leaf, presented);
         let best = RefCell::new(None);
         let judge = |candidate: &VerifiedPath<'_>| {
-            let found = self.judge(candidate, presented, policies);
+            let found = self.judge(candidate, &anchors, presented, policies);
             match found.map(|found| self.prefer(&mut best.borrow_mut(), found)) {
                 Some(Search::Settled) => Ok(()),
                 // An error makes webpki go on. The least specific one hides no other.
@@ -347,8 +348,8 @@ impl PathBuilder {
         // The result says no more than the record; a path once recorded is valid even if the
         // search for a better one ran out of budget.
         let _ = leaf.verify_for_usage(
-            self.algorithms.all,
-            self.anchors.as_slice(),
+            &self.algorithms.as_dyn(),
+            &anchors.anchors,
             presented.intermediates,
             now,
             KeyUsage::server_auth(),
@@ -360,6 +361,19 @@ impl PathBuilder {
             Ok(()) => Ok(best),
             Err(_) => Err(NoValidPath),
         }
+    }
+
+    /// The anchors that can end a path: webpki would compare each name with all of them.
+    fn anchors_for(&self, leaf: &EndEntityCert<'_>, presented: Presented<'_>) -> Selection<'_> {
+        let mut selection = Selection::default();
+        self.anchors.select(leaf.issuer(), &mut selection);
+        for intermediate in presented.intermediates {
+            // What can't be read is on no path.
+            if let Ok(parsed) = EndEntityCert::try_from(intermediate) {
+                self.anchors.select(parsed.issuer(), &mut selection);
+            }
+        }
+        selection
     }
 
     /// Keeps the better one of two paths; settled once no other path could be better.
@@ -401,17 +415,15 @@ impl PathBuilder {
     fn judge<'p>(
         &self,
         candidate: &VerifiedPath<'_>,
+        selection: &Selection<'_>,
         presented: Presented<'_>,
         policies: &'p AppliedPolicies,
     ) -> Option<ValidPath<'p>> {
-        let anchors = self.anchors.as_slice();
         let mut found = ValidPath {
             judgement: Judgement::default(),
             path: vec![0],
             fingerprints: Vec::new(),
-            anchor: anchors
-                .iter()
-                .position(|anchor| std::ptr::eq(anchor, candidate.anchor()))?,
+            anchor: selection.position(candidate.anchor())?,
         };
         for certificate in candidate.intermediate_certificates() {
             let der = certificate.der();

@@ -122,6 +122,7 @@ mod report_uri;
 mod retiring;
 mod rollout;
 mod sessions;
+mod signatures;
 mod static_pins;
 mod storage;
 mod store;

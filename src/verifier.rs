@@ -25,6 +25,7 @@ use crate::connection::{self, Verified};
 use crate::host::Host;
 use crate::pinning::{BuildError, Decision, Pinning};
 use crate::sessions::Sessions;
+use crate::signatures::Algorithms;
 use crate::violation::PinViolation;
 
 impl Pinning {
@@ -76,6 +77,7 @@ impl PinningVerifier {
             anchors,
             provider: None,
             versions: DEFAULT_VERSIONS,
+            signature_memory: PinningVerifierBuilder::SIGNATURE_MEMORY,
             crls: Vec::new(),
             choices: Vec::new(),
         }
@@ -214,6 +216,7 @@ pub struct PinningVerifierBuilder {
     anchors: TrustAnchors,
     provider: Option<Arc<CryptoProvider>>,
     versions: &'static [&'static SupportedProtocolVersion],
+    signature_memory: usize,
     crls: Vec<CertificateRevocationListDer<'static>>,
     choices: Vec<RevocationChoice>,
 }
@@ -234,6 +237,22 @@ impl PinningVerifierBuilder {
         self.versions = versions;
         self
     }
+
+    /// Remembers signatures that were found right in about so many bytes, so that the chain of a
+    /// host seen before, or of another host of the same CA, is not calculated again; zero
+    /// remembers none. Unless said, [`SIGNATURE_MEMORY`](Self::SIGNATURE_MEMORY).
+    ///
+    /// Dates, names, constraints, revocation, the path and the pins are checked every time. The
+    /// memory lives with the verifier, and so is shared by all clones of a configuration; the
+    /// signature by which a server proves that it has its key is never remembered.
+    pub fn signature_memory(mut self, bytes: usize) -> Self {
+        self.signature_memory = bytes;
+        self
+    }
+
+    /// Bytes of remembered signatures unless said otherwise: 256 KiB, the chains of about a
+    /// hundred hosts.
+    pub const SIGNATURE_MEMORY: usize = 256 * 1024;
 
     /// Checks the whole chain against these revocation lists; a certificate of unknown status is
     /// refused. More calls add more lists.
@@ -306,7 +325,8 @@ impl PinningVerifierBuilder {
         if roots.is_empty() {
             return Err(BuildError::NoTrustAnchors);
         }
-        let algorithms = provider.signature_verification_algorithms;
+        let algorithms = provider.signature_verification_algorithms.all;
+        let algorithms = Algorithms::new(algorithms, self.signature_memory);
         let revocation = Revocation::new(&self.crls, &self.choices);
         let roots = Arc::new(RootCertStore { roots });
         let mut webpki =

@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
         "generation",
         "host",
         "report_uri",
+        "signatures",
         "timestamp",
     ],
     &["anchors", "header", "policy"],
@@ -30,7 +31,7 @@ const FLOORS: &[&[&str]] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("base64", &["fingerprint"]),
     ("fluent_uri", &["report_uri"]),
-    ("foldhash", &["entries"]),
+    ("foldhash", &["entries", "signatures"]),
     ("futures_timer", &["layer"]),
     ("idna", &["host"]),
     (
@@ -42,6 +43,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "retiring",
             "rollout",
             "sessions",
+            "signatures",
             "store",
             "writer",
         ],

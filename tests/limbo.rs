@@ -196,8 +196,16 @@ impl Case {
         served: &[CertificateDer<'_>],
     ) -> Result<(), Error> {
         let (leaf, intermediates) = served.split_first().unwrap();
-        let verdict = verifier.verify_server_cert(leaf, intermediates, &self.name, &[], self.time);
-        verdict.map(drop)
+        let verify = || {
+            let (name, time) = (&self.name, self.time);
+            let verdict = verifier.verify_server_cert(leaf, intermediates, name, &[], time);
+            verdict.map(drop)
+        };
+        let cold = verify();
+        // Signatures are remembered now, and the verdict must not show it.
+        let warm = verify();
+        assert_eq!(warm.is_ok(), cold.is_ok(), "{}", self.id);
+        warm
     }
 
     fn is_accepted_by_dns_name(&self, provider: &Arc<CryptoProvider>) -> bool {

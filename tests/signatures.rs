@@ -1,0 +1,224 @@
+//! Signatures that were found right are remembered; everything else about a chain is checked anew,
+//! and no wrong signature passes for it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::pki::{Ca, Leaf, leaf_params};
+use common::{DAY, NOW, Random, at, pinned_to, providers};
+use pinhold::{PinViolation, Pinning, PinningVerifier, TrustAnchors};
+use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
+use rustls::{CertificateError, Error, RootCertStore};
+
+const HOST: &str = "example.com";
+
+struct Scene {
+    root: Ca,
+    leaf: Leaf,
+    pinning: Pinning,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let root = Ca::root("Root");
+        let leaf = root.intermediate("CA").leaf(&[HOST]);
+        Self::of(root, leaf)
+    }
+
+    fn of(root: Ca, leaf: Leaf) -> Self {
+        let builder = Pinning::builder().static_pins(HOST, pinned_to(root.pin()));
+        let pinning = builder.build().unwrap();
+        Self {
+            root,
+            leaf,
+            pinning,
+        }
+    }
+
+    /// A verifier that has verified the chain before.
+    fn warm(&self, provider: &Arc<CryptoProvider>) -> PinningVerifier {
+        let verifier = self.verifier(provider, Vec::new());
+        verify(&verifier, &self.leaf.chain, HOST, at(NOW)).unwrap();
+        verifier
+    }
+
+    fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+        crls: Vec<CertificateRevocationListDer<'static>>,
+    ) -> PinningVerifier {
+        let anchors = TrustAnchors::new().with_built_in([self.root.certificate()]);
+        PinningVerifier::builder(self.pinning.clone(), anchors.unwrap())
+            .with_provider(provider.clone())
+            .with_crls(crls)
+            .verifier_without_session_gate()
+            .unwrap()
+    }
+
+    fn webpki(&self, provider: &Arc<CryptoProvider>) -> Arc<WebPkiServerVerifier> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.certificate()).unwrap();
+        let builder = WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone());
+        builder.build().unwrap()
+    }
+}
+
+fn verify(
+    verifier: &dyn ServerCertVerifier,
+    served: &[CertificateDer<'_>],
+    name: &'static str,
+    time: UnixTime,
+) -> Result<(), Error> {
+    let (leaf, intermediates) = served.split_first().unwrap();
+    let name = ServerName::try_from(name).unwrap();
+    let verdict = verifier.verify_server_cert(leaf, intermediates, &name, &[], time);
+    verdict.map(drop)
+}
+
+/// Key, message, signature and algorithm all stand in a certificate: a bit of any of them flips.
+#[test]
+fn a_flipped_bit_is_refused_by_a_warm_memory_as_by_rustls() {
+    for provider in providers() {
+        let scene = Scene::new();
+        let (ours, theirs) = (scene.warm(&provider), scene.webpki(&provider));
+        let mut random = Random::new(7);
+        let mut accepted = 0;
+        for _ in 0..3_000 {
+            let mut chain = scene.leaf.chain.clone();
+            let position = usize::from(random.below(2) == 1);
+            let mut der = chain[position].to_vec();
+            let bit = usize::try_from(random.below(der.len() as u64 * 8)).unwrap();
+            der[bit / 8] ^= 1 << (bit % 8);
+            chain[position] = der.into();
+            let expected = verify(&*theirs, &chain, HOST, at(NOW));
+            let verdict = verify(&ours, &chain, HOST, at(NOW));
+            assert_eq!(verdict.is_ok(), expected.is_ok(), "bit {bit} of {position}");
+            accepted += usize::from(verdict.is_ok());
+            verify(&ours, &scene.leaf.chain, HOST, at(NOW)).unwrap();
+        }
+        assert_eq!(accepted, 0);
+    }
+}
+
+#[test]
+fn a_known_leaf_under_a_forged_issuer_of_the_same_name_is_refused() {
+    for provider in providers() {
+        let scene = Scene::new();
+        let verifier = scene.warm(&provider);
+        let forged = Ca::root("Root").intermediate("CA");
+        let chain = [scene.leaf.certificate(), forged.chain[0].clone()];
+        let error = verify(&verifier, &chain, HOST, at(NOW)).unwrap_err();
+        assert!(PinViolation::find(&error).is_none());
+        let chain = [
+            forged.leaf(&[HOST]).certificate(),
+            scene.leaf.chain[1].clone(),
+        ];
+        assert!(verify(&verifier, &chain, HOST, at(NOW)).is_err());
+    }
+}
+
+#[test]
+fn an_expired_or_renamed_chain_is_refused_though_its_signatures_are_known() {
+    for provider in providers() {
+        let mut params = leaf_params(&[HOST]);
+        let day = std::time::Duration::from_secs(DAY);
+        params.not_after =
+            (std::time::UNIX_EPOCH + std::time::Duration::from_secs(NOW) + day).into();
+        let root = Ca::root("Root");
+        let leaf = root.leaf_from(params);
+        let scene = Scene::of(root, leaf);
+        let verifier = scene.warm(&provider);
+        let of = |name, time| match verify(&verifier, &scene.leaf.chain, name, time) {
+            Err(Error::InvalidCertificate(error)) => Some(error),
+            _ => None,
+        };
+        let expired = of(HOST, at(NOW + 2 * DAY));
+        assert!(matches!(
+            expired,
+            Some(CertificateError::ExpiredContext { .. })
+        ));
+        let renamed = of("other.example", at(NOW));
+        assert!(matches!(
+            renamed,
+            Some(CertificateError::NotValidForNameContext { .. })
+        ));
+        assert_eq!(of(HOST, at(NOW)), None);
+    }
+}
+
+#[test]
+fn a_revoked_chain_is_refused_though_its_signatures_are_known() {
+    for provider in providers() {
+        let root = Ca::root("Root");
+        let mut params = leaf_params(&[HOST]);
+        params.serial_number = Some(SerialNumber::from(7));
+        let leaf = root.leaf_from(params);
+        let crl = |serial: u64| {
+            let time = |seconds| rcgen::date_time_ymd(seconds, 1, 1);
+            let revoked = RevokedCertParams {
+                serial_number: SerialNumber::from(serial),
+                revocation_time: time(2020),
+                reason_code: None,
+                invalidity_date: None,
+            };
+            let params = CertificateRevocationListParams {
+                this_update: time(2020),
+                next_update: time(2100),
+                crl_number: SerialNumber::from(serial),
+                issuing_distribution_point: None,
+                revoked_certs: vec![revoked],
+                key_identifier_method: KeyIdMethod::Sha256,
+            };
+            params.signed_by(root.issuer()).unwrap().der().clone()
+        };
+        let lists = [crl(7), crl(8)];
+        let scene = Scene::of(root, leaf);
+        let [revoking, other] = lists.map(|list| scene.verifier(&provider, vec![list]));
+        for _ in 0..2 {
+            verify(&other, &scene.leaf.chain, HOST, at(NOW)).unwrap();
+            let error = verify(&revoking, &scene.leaf.chain, HOST, at(NOW)).unwrap_err();
+            assert_eq!(
+                error,
+                Error::InvalidCertificate(CertificateError::Revoked),
+                "{provider:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn pins_are_asked_of_a_chain_whose_signatures_are_known() {
+    for provider in providers() {
+        let scene = Scene::new();
+        let verifier = scene.warm(&provider);
+        let foreign = pinned_to(common::foreign_pin());
+        scene.pinning.replace_static([(HOST, foreign)]).unwrap();
+        let error = verify(&verifier, &scene.leaf.chain, HOST, at(NOW)).unwrap_err();
+        assert!(PinViolation::find(&error).is_some());
+    }
+}
+
+#[test]
+fn threads_racing_on_chains_right_and_wrong_get_the_same_verdicts() {
+    for provider in providers() {
+        let scene = Scene::new();
+        let verifier = scene.verifier(&provider, Vec::new());
+        let forged = Ca::root("Root").intermediate("CA").leaf(&[HOST]);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        verify(&verifier, &scene.leaf.chain, HOST, at(NOW)).unwrap();
+                        assert!(verify(&verifier, &forged.chain, HOST, at(NOW)).is_err());
+                    }
+                });
+            }
+        });
+    }
+}
