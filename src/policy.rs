@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
@@ -11,9 +12,9 @@ use crate::fingerprint::{ParseFingerprintError, SpkiFingerprint};
 use crate::host::{Host, HostError};
 use crate::report_uri::ReportUri;
 
-/// A set of pins that is never empty.
+/// A set of pins that is never empty. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PinSet(Box<[SpkiFingerprint]>);
+pub struct PinSet(Arc<[SpkiFingerprint]>);
 
 impl PinSet {
     /// Collects distinct pins.

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use fluent_uri::Uri;
 
@@ -21,7 +22,7 @@ use fluent_uri::Uri;
 ///
 /// [RFC 7469 section 2.1.4]: https://www.rfc-editor.org/rfc/rfc7469#section-2.1.4
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ReportUri(Box<str>);
+pub struct ReportUri(Arc<str>);
 
 impl ReportUri {
     /// Parses an absolute URI; a fragment is dropped.

@@ -35,7 +35,8 @@ impl Algorithms {
 
     /// As webpki wants them, in the provider's order.
     pub(crate) fn as_dyn(&self) -> Vec<&dyn Algorithm> {
-        self.0.iter().map(|known| known as &dyn Algorithm).collect()
+        let all = self.0.iter();
+        all.map(|known| -> &dyn Algorithm { known }).collect()
     }
 }
 

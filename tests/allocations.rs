@@ -1,0 +1,55 @@
+//! A judgement that nobody will read allocates nothing.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::alloc::System;
+
+use common::header::parse;
+use common::pki::Ca;
+use common::validated::{trusting, verified_connection};
+use common::{Clock, header_value, now, pinned_to};
+use pinhold::{Decision, Host, Noted, PinPolicy, Pinning, ReportUri};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Longer than what a host keeps within itself.
+const LONG: &str = "a-name-that-is-too-long-to-be-inline.and-so-is-its.example.com";
+
+#[tokio::test]
+async fn a_check_that_finds_nothing_to_say_allocates_nothing() {
+    let root = Ca::root("Root");
+    let (host, parent) = (Host::parse(LONG).unwrap(), "and-so-is-its.example.com");
+    let connection = verified_connection(&root.leaf(&[LONG]), LONG, &trusting(&[&root])).await;
+    let chain = connection.chain();
+    let uri = ReportUri::parse("https://reports.example/pins").unwrap();
+    let policy: PinPolicy = pinned_to(root.pin()).report_uri(uri).include_subdomains();
+    let builder = || Pinning::builder().time_provider(Clock::new());
+
+    let unpinned = builder().build().unwrap();
+    let elsewhere = builder().static_pins("other.example", policy.clone());
+    let elsewhere = elsewhere.build().unwrap();
+    let inherited = builder().static_pins(parent, policy.clone());
+    let inherited = inherited.build().unwrap();
+    let both = builder().static_pins(LONG, policy).build().unwrap();
+    let value = header_value(root.pin(), "max-age=60; report-uri=\"https://a.example/\"");
+    let noted = both.note(&host, &parse(&value).unwrap(), chain, now());
+    assert_eq!(noted, Noted::Added);
+
+    for (pinning, passes) in [
+        (&unpinned, false),
+        (&elsewhere, false),
+        (&inherited, true),
+        (&both, true),
+    ] {
+        let region = Region::new(ALLOCATOR);
+        let decision = pinning.check(&host, chain, now());
+        let change = region.change();
+        let allocations = change.allocations + change.reallocations;
+        assert_eq!(allocations, 0, "{decision:?}");
+        assert_eq!(matches!(decision, Decision::Pass), passes);
+        assert_eq!(matches!(decision, Decision::NotPinned), !passes);
+    }
+}
