@@ -121,12 +121,12 @@ async fn story() -> Result<(), Failure> {
     world.serve("shop.example", &mis_issued, None).await?;
     let visit = world.visit(&anchors, "https://shop.example/").await;
     expect(visit.unpinned(), &visit)?;
-    roll_out(&mut world, &anchors, &genuine, backup).await
+    roll_out(&world, &anchors, &genuine, backup).await
 }
 
 /// A candidate beside enforced pins, with a mistake in it that nobody but the counts notices.
 async fn roll_out(
-    world: &mut World,
+    world: &World,
     anchors: &TrustAnchors,
     genuine: &Leaf,
     backup: SpkiFingerprint,
