@@ -93,7 +93,7 @@ fn a_flipped_bit_is_refused_by_a_warm_memory_as_by_rustls() {
             let mut chain = scene.leaf.chain.clone();
             let position = usize::from(random.below(2) == 1);
             let mut der = chain[position].to_vec();
-            let bit = usize::try_from(random.below(der.len() as u64 * 8)).unwrap();
+            let bit = usize::try_from(random.below(u64::try_from(der.len() * 8).unwrap())).unwrap();
             der[bit / 8] ^= 1 << (bit % 8);
             chain[position] = der.into();
             let expected = verify(&*theirs, &chain, HOST, at(NOW));
