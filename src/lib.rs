@@ -50,22 +50,30 @@
 //!                           |             |
 //!                           v             v
 //!               KnownPinnedHost       Decision -- Refuse --> PinViolation --> rustls::Error
-//!                           |
-//!                           v
+//!                           |             |                       |
+//!                           v             +-- ReportOnly -----> Report --> observers, Reporter
 //!                        PinStore --> Storage (a file, a database of yours)
 //! ```
 //!
 //! # Warning: pinning can lock your users out
 //!
 //! A pinned application can't reach its server once the server's keys or CAs are replaced by ones
-//! that no pin names. Three remedies: always pin a **backup key** that is kept offline; begin with
-//! [`Enforcement::ReportOnly`]; and let static policies end ([`PinPolicy::expires`]), noted ones
-//! with a short `max-age`. Do not pin hosts that you don't operate without their consent.
+//! that no pin names. Three remedies: always pin a **backup key** that is kept offline; try pins
+//! before you rely on them (below); and let static policies end ([`PinPolicy::expires`]), noted
+//! ones with a short `max-age`. Do not pin hosts that you don't operate without their consent.
+//!
+//! # Rolling out pins
+//!
+//! 1. Begin with [`Enforcement::ReportOnly`]: nothing is refused.
+//! 2. Let an [observer](PinningBuilder::observer) or [reports](PinningBuilder::reporter) tell what
+//!    would have been refused, and look at [`Pinning::rollout`]: how many connections would have
+//!    failed, and which pins were never seen.
+//! 3. Enforce. From then on try each new set as a [candidate](PinPolicy::candidate) beside the
+//!    enforced one, which goes on to decide, and swap it in with [`Pinning::replace_static`].
 //!
 //! # What is not done
 //!
 //! - Pins of IP addresses: a pin belongs to a name.
-//! - `Public-Key-Pins-Report-Only` and reports: the header is parsed, not evaluated yet.
 //! - Certificate Transparency, OCSP, and fetching intermediates.
 //!
 //! # Features
