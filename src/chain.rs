@@ -49,7 +49,7 @@ struct Facts {
     anchor_subject: Der<'static>,
     anchor_origin: AnchorOrigin,
     anchor_certificate: Option<Arc<CertificateDer<'static>>>,
-    /// The first and the last second of all certificates of the path; read when first asked for.
+    /// See [`ValidatedChain::dates`]; read when first asked for.
     dates: OnceLock<Option<(u64, u64)>>,
 }
 
@@ -141,10 +141,10 @@ impl ValidatedChain {
         self.facts.served.iter().map(|der| der.len()).sum()
     }
 
-    /// Whether no certificate of the path has expired at `now`, or is not valid yet. An anchor has
-    /// no dates.
-    pub(crate) fn is_within_dates(&self, now: UnixTime) -> bool {
-        let dates = self.facts.dates.get_or_init(|| {
+    /// The first and the last second in which every certificate of the path is valid; `None` if
+    /// they can't be read. An anchor has no dates.
+    pub(crate) fn dates(&self) -> Option<(u64, u64)> {
+        *self.facts.dates.get_or_init(|| {
             let mut certificates = self.certificates();
             certificates.try_fold((0, u64::MAX), |(from, until), der| {
                 let certificate = Certificate::from_der(der).ok()?;
@@ -153,8 +153,7 @@ impl ValidatedChain {
                 let ends = validity.not_after.to_unix_duration().as_secs();
                 Some((begins.max(from), ends.min(until)))
             })
-        });
-        dates.is_some_and(|(from, until)| (from..=until).contains(&now.as_secs()))
+        })
     }
 
     /// Each key of the path with its role and its owner's name, leaf first.

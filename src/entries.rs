@@ -47,7 +47,6 @@ impl Entries {
     }
 
     /// When the entries of the host and of its superdomains end, or ended.
-    #[cfg(feature = "hyper")]
     pub(crate) fn ends(&self, host: &Host) -> Vec<UnixTime> {
         let entries = host.and_superdomains().filter_map(|name| self.0.get(name));
         entries.map(|Entry(entry)| entry.expires_at).collect()

@@ -1,5 +1,5 @@
 //! Changes of pins in, a number and a wake-up out: [`Generation`], by which a connection sees that
-//! it has to be judged again.
+//! it has to be judged again, and [`Validity`], how long it need not be.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
+#[cfg(feature = "hyper")]
+use rustls::time_provider::TimeProvider;
+use rustls_pki_types::UnixTime;
 
 /// Counts what may change a verdict.
 #[derive(Default)]
@@ -54,6 +57,65 @@ impl Generation {
 impl fmt::Debug for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Generation").field(&self.number).finish()
+    }
+}
+
+/// For how long a judgement stands: in this generation of the pins, and while no policy ends. The
+/// end of one can make another apply, and an expired one applies again if the clock goes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Validity {
+    generation: u64,
+    /// Seconds, the last one included.
+    from: u64,
+    until: u64,
+}
+
+impl Validity {
+    /// Of a judgement at `now` by policies with these ends.
+    pub(crate) fn new(generation: u64, ends: Vec<UnixTime>, now: UnixTime) -> Self {
+        let (mut from, mut until) = (0, u64::MAX);
+        for end in ends {
+            match now > end {
+                true => from = from.max(end.as_secs().saturating_add(1)),
+                false => until = until.min(end.as_secs()),
+            }
+        }
+        Self {
+            generation,
+            from,
+            until,
+        }
+    }
+
+    /// For as long as both stand.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            // Of different generations neither will stand.
+            generation: self.generation.min(other.generation),
+            ..self.within(other.from, other.until)
+        }
+    }
+
+    /// Only in these seconds.
+    pub(crate) fn within(self, from: u64, until: u64) -> Self {
+        Self {
+            generation: self.generation,
+            from: self.from.max(from),
+            until: self.until.min(until),
+        }
+    }
+
+    /// Whether the judgement stands. The clock is read only where time could change it.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn holds(&self, generation: u64, clock: &dyn TimeProvider) -> bool {
+        let is_timeless = (self.from, self.until) == (0, u64::MAX);
+        let in_time = |now: UnixTime| self.holds_at(generation, now);
+        generation == self.generation && (is_timeless || clock.current_time().is_some_and(in_time))
+    }
+
+    /// Whether the judgement stands at `now`.
+    pub(crate) fn holds_at(&self, generation: u64, now: UnixTime) -> bool {
+        generation == self.generation && (self.from..=self.until).contains(&now.as_secs())
     }
 }
 

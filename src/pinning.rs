@@ -16,7 +16,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::anchors::AnchorOrigin;
 use crate::chain::{AppliedPolicies, Judgement, ValidatedChain};
-use crate::generation::Generation;
+use crate::generation::{Generation, Validity};
 use crate::header::{HeaderSyntax, PinHeader};
 use crate::host::{Host, HostError};
 use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
@@ -456,7 +456,6 @@ impl Pinning {
     }
 
     /// What the pins say of a connection with this chain, and for how long.
-    #[cfg(feature = "hyper")]
     pub(crate) fn check_for(&self, chain: &ValidatedChain, now: UnixTime) -> (Decision, Validity) {
         // Before the pins are read: what changes meanwhile makes another generation.
         let generation = self.generation().number();
@@ -521,51 +520,6 @@ fn report(violation: &PinViolation, port: Option<u16>) -> Report {
     match port {
         Some(port) => report.with_port(port),
         None => report,
-    }
-}
-
-/// For how long a judgement stands: in this generation of the pins, and while no policy ends. The
-/// end of one can make another apply, and an expired one applies again if the clock goes back.
-#[cfg(feature = "hyper")]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Validity {
-    generation: u64,
-    from: u64,
-    until: u64,
-}
-
-#[cfg(feature = "hyper")]
-impl Validity {
-    fn new(generation: u64, ends: Vec<UnixTime>, now: UnixTime) -> Self {
-        let (mut from, mut until) = (0, u64::MAX);
-        for end in ends {
-            match now > end {
-                true => from = from.max(end.as_secs().saturating_add(1)),
-                false => until = until.min(end.as_secs()),
-            }
-        }
-        Self {
-            generation,
-            from,
-            until,
-        }
-    }
-
-    /// For as long as both stand.
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self {
-            // Of different generations neither will stand.
-            generation: self.generation.min(other.generation),
-            from: self.from.max(other.from),
-            until: self.until.min(other.until),
-        }
-    }
-
-    /// Whether the judgement stands. The clock is read only where time could change it.
-    pub(crate) fn holds(&self, generation: u64, clock: &dyn TimeProvider) -> bool {
-        let is_timeless = (self.from, self.until) == (0, u64::MAX);
-        let in_time = |now: UnixTime| (self.from..=self.until).contains(&now.as_secs());
-        generation == self.generation && (is_timeless || clock.current_time().is_some_and(in_time))
     }
 }
 

@@ -275,7 +275,6 @@ impl PinPolicy {
     }
 
     /// When the policy ends, or becomes another one.
-    #[cfg(feature = "hyper")]
     pub(crate) fn end(&self) -> Option<UnixTime> {
         self.expiry.map(|(at, _)| at)
     }

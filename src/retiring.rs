@@ -9,7 +9,8 @@ use hyper_util::client::legacy::connect::CaptureConnection;
 use parking_lot::Mutex;
 
 use crate::connection::VerifiedConnection;
-use crate::pinning::{Decision, Pinning, Validity};
+use crate::generation::Validity;
+use crate::pinning::{Decision, Pinning};
 
 /// The open connections of one client, as far as its responses told of them. Clones are one.
 #[derive(Clone, Debug, Default)]

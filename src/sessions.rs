@@ -6,9 +6,11 @@
 //! arrive, or be renewed, long after the chain was verified. Beyond the bounds a name stays without
 //! resumption for as long as the configuration lives.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use rustls::NamedGroup;
 use rustls::client::{
@@ -19,19 +21,28 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::chain::ValidatedChain;
+use crate::generation::Validity;
 use crate::pinning::{Decision, Pinning};
 
 /// The sessions of one configuration, and the chains that its verifier has verified.
 pub(crate) struct Sessions {
     pinning: Pinning,
-    verified: Mutex<HashMap<ServerName<'static>, Verified>>,
+    /// The application chooses the names, and the table is bounded: a fast hash does.
+    verified: Mutex<HashMap<ServerName<'static>, Verified, RandomState>>,
     kept: ClientSessionMemoryCache,
 }
 
 enum Verified {
-    /// Each chain once.
-    All(Vec<ValidatedChain>),
+    All(Chains),
     TooMany,
+}
+
+/// What was verified for one name.
+struct Chains {
+    /// Each chain once; at least one.
+    each: Vec<ValidatedChain>,
+    /// For how long all of them pass, as far as they were asked since the last one came.
+    all_pass: Cell<Option<Validity>>,
 }
 
 impl Sessions {
@@ -52,17 +63,21 @@ impl Sessions {
             if has_room {
                 let first = match chain.served_len() > MAX_SERVED {
                     true => Verified::TooMany,
-                    false => Verified::All(vec![chain.clone()]),
+                    false => Verified::All(Chains {
+                        each: vec![chain.clone()],
+                        all_pass: Cell::default(),
+                    }),
                 };
                 verified.insert(name.clone(), first);
             }
             return;
         };
         if let Verified::All(chains) = known
-            && !chains.iter().any(|known| known.is_same(chain))
+            && !chains.each.iter().any(|known| known.is_same(chain))
         {
-            match chains.len() < MAX_CHAINS && chain.served_len() <= MAX_SERVED {
-                true => chains.push(chain.clone()),
+            chains.all_pass.set(None);
+            match chains.each.len() < MAX_CHAINS && chain.served_len() <= MAX_SERVED {
+                true => chains.each.push(chain.clone()),
                 false => *known = Verified::TooMany,
             }
         }
@@ -77,12 +92,15 @@ impl Sessions {
         served: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Option<ValidatedChain> {
-        let chains = self.chains(name)?;
+        let chains = match self.verified.lock().get(name)? {
+            Verified::All(chains) => chains.each.clone(),
+            Verified::TooMany => return None,
+        };
         let mut same = chains.into_iter().filter(|chain| chain.served() == served);
         let chain = same.next()?;
         // The same certificates may have been taken along two paths, which differ in their anchors.
         let is_certain = same.next().is_none();
-        (is_certain && self.passes(&chain, now)).then_some(chain)
+        (is_certain && self.passes(&chain, now).is_some()).then_some(chain)
     }
 
     /// Drops the sessions of a name.
@@ -96,25 +114,33 @@ impl Sessions {
         let Some(now) = self.pinning.clock().current_time() else {
             return false;
         };
-        let chains = self.chains(name);
-        chains.is_some_and(|chains| chains.iter().all(|chain| self.passes(chain, now)))
-    }
-
-    /// What was verified for the name, at least one chain; `None` if that is nothing or too much.
-    fn chains(&self, name: &ServerName<'_>) -> Option<Vec<ValidatedChain>> {
-        match self.verified.lock().get(&name.to_owned())? {
-            Verified::All(chains) => Some(chains.clone()),
-            Verified::TooMany => None,
+        let generation = self.pinning.generation().number();
+        let verified = self.verified.lock();
+        let Some(Verified::All(chains)) = verified.get(name) else {
+            return false;
+        };
+        let known = chains.all_pass.get();
+        if known.is_some_and(|validity| validity.holds_at(generation, now)) {
+            return true;
         }
+        // Under the lock: a chain that is remembered meanwhile is not passed over.
+        let each = chains.each.iter().map(|chain| self.passes(chain, now));
+        let each = each.collect::<Option<Vec<_>>>();
+        let all = each.and_then(|each| each.into_iter().reduce(Validity::and));
+        chains.all_pass.set(all);
+        all.is_some()
     }
 
-    /// As a new handshake would have it, but for what can't have changed.
-    fn passes(&self, chain: &ValidatedChain, now: UnixTime) -> bool {
-        let refused = chain.host().is_some_and(|host| {
-            let decision = self.pinning.check(host, chain, now);
-            matches!(decision, Decision::Refuse(_))
-        });
-        !refused && chain.is_within_dates(now)
+    /// As a new handshake would have it, but for what can't have changed; and for how long.
+    fn passes(&self, chain: &ValidatedChain, now: UnixTime) -> Option<Validity> {
+        let (from, until) = chain.dates()?;
+        if !(from..=until).contains(&now.as_secs()) {
+            return None;
+        }
+        match self.pinning.check_for(chain, now) {
+            (Decision::Refuse(_), _) => None,
+            (_, validity) => Some(validity.within(from, until)),
+        }
     }
 }
 

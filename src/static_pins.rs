@@ -79,7 +79,6 @@ impl StaticPins {
     }
 
     /// When the policies of the host and of its superdomains end, or ended.
-    #[cfg(feature = "hyper")]
     pub(crate) fn ends(&self, host: &Host) -> Vec<UnixTime> {
         let entries = host
             .and_superdomains()

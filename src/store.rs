@@ -366,7 +366,6 @@ impl PinStore {
     }
 
     /// The times at which entries of the host and of its superdomains end.
-    #[cfg(feature = "hyper")]
     pub(crate) fn ends(&self, host: &Host) -> Vec<UnixTime> {
         self.entries.read().ends(host)
     }

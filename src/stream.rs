@@ -11,8 +11,8 @@ use hyper_util::rt::TokioIo;
 use tokio_rustls::client::TlsStream;
 
 use crate::connection::VerifiedConnection;
-use crate::generation::Watch;
-use crate::pinning::{Decision, Pinning, Validity};
+use crate::generation::{Validity, Watch};
+use crate::pinning::{Decision, Pinning};
 
 /// A connection of [`PinningConnector`](crate::PinningConnector): TLS, or plain where allowed.
 ///

@@ -31,7 +31,7 @@ const FLOORS: &[&[&str]] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("base64", &["fingerprint"]),
     ("fluent_uri", &["report_uri"]),
-    ("foldhash", &["entries", "signatures"]),
+    ("foldhash", &["entries", "sessions", "signatures"]),
     ("futures_timer", &["layer"]),
     ("idna", &["host"]),
     (

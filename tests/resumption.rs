@@ -18,11 +18,11 @@ use common::pki::{Ca, Leaf, leaf_params};
 use common::server::{Loopback, Names, Server, answer, server_config};
 use common::tls::{Swap, VERSIONS, handshake, settle, shake_hands};
 use common::validated::trusting;
-use common::{Clock, foreign_pin, header_value, now, pinned_to, providers};
+use common::{Clock, NOW, at, foreign_pin, header_value, now, pinned_to, providers};
 use hyper_util::rt::TokioIo;
 use pinhold::{
-    Decision, Host, Noted, PinHeader, PinPolicy, PinViolation, Pinning, PinningConnector,
-    PinningVerifier, TrustAnchors, UserAddedRoots,
+    AfterExpiry, Decision, Host, Noted, PinHeader, PinPolicy, PinViolation, Pinning,
+    PinningConnector, PinningVerifier, TrustAnchors, UserAddedRoots,
 };
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
@@ -225,6 +225,47 @@ fn a_session_ends_with_the_dates_of_its_certificates() {
             };
             assert!(expected(&scene.visit().unwrap_err()));
         }
+    }
+}
+
+/// What the gate keeps of its last verdict does not outlive the chains that it was about.
+#[test]
+fn a_chain_that_is_verified_later_counts_from_then_on() {
+    for scene in scenes() {
+        scene.is_full();
+        scene.is_resumed();
+        // Another server of the same name, whose certificate ends sooner.
+        let mut params = leaf_params(&NAMES);
+        params.not_after = rcgen::date_time_ymd(2023, 11, 15);
+        scene.swap.to(&scene.root.leaf_from(params));
+        let mut fresh = (*scene.client).clone();
+        fresh.resumption = Resumption::disabled();
+        handshake(&Arc::new(fresh), &scene.server, "example.com").unwrap();
+        scene.is_resumed();
+        scene.swap.to(&scene.leaf);
+        scene.clock.set(1_700_006_401);
+        for _ in 0..3 {
+            scene.is_full();
+        }
+    }
+}
+
+/// Time alone ends a verdict that stood, forwards and backwards.
+#[test]
+fn a_session_ends_when_time_makes_a_policy_apply() {
+    for scene in scenes() {
+        let refuses = pinned_to(scene.leaf.pin()).expires(at(NOW + 10), AfterExpiry::Refuse);
+        scene.pin_to(refuses);
+        scene.is_full();
+        scene.clock.set(NOW + 10);
+        scene.is_resumed();
+        scene.clock.set(NOW + 11);
+        scene.is_refused();
+        scene.pin_to(pinned_to(foreign_pin()).expires(at(NOW + 10), AfterExpiry::Unpin));
+        scene.is_resumed();
+        scene.is_resumed();
+        scene.clock.set(NOW + 10);
+        scene.is_refused();
     }
 }
 
