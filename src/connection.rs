@@ -9,12 +9,20 @@ use crate::chain::ValidatedChain;
 use crate::sessions::Sessions;
 #[cfg(feature = "hyper")]
 use {
-    crate::anchors::AnchorOrigin, crate::host::Host, crate::pinning::Decision,
-    crate::violation::Ended, rustls::HandshakeKind, rustls_pki_types::UnixTime, std::cell::RefCell,
+    crate::anchors::AnchorOrigin,
+    crate::host::Host,
+    crate::pinning::Decision,
+    crate::violation::PinViolation,
+    rustls::HandshakeKind,
+    rustls_pki_types::UnixTime,
+    std::cell::RefCell,
+    std::fmt,
+    std::sync::OnceLock,
+    std::sync::atomic::{AtomicBool, Ordering},
 };
 
 /// A TLS connection that [`PinningConnector`](crate::PinningConnector) made: found in the
-/// extensions of every response that came over it.
+/// extensions of every response that came over it. Cheap to clone.
 ///
 /// Compare [`host`](Self::host) where a plain-HTTP response may have come through a TLS proxy.
 ///
@@ -28,13 +36,17 @@ use {
 /// # assert!(!was_inspected(&http::Response::new(())));
 /// ```
 #[cfg(feature = "hyper")]
-#[derive(Clone, Debug)]
-pub struct VerifiedConnection {
+#[derive(Clone)]
+pub struct VerifiedConnection(Arc<Facts>);
+
+#[cfg(feature = "hyper")]
+struct Facts {
     chain: ValidatedChain,
     decision: Decision,
     at: UnixTime,
     handshake: HandshakeKind,
-    ended: Ended,
+    ended_by: OnceLock<PinViolation>,
+    is_closed: AtomicBool,
 }
 
 #[cfg(feature = "hyper")]
@@ -45,54 +57,87 @@ impl VerifiedConnection {
         at: UnixTime,
         handshake: HandshakeKind,
     ) -> Self {
-        Self {
+        Self(Arc::new(Facts {
             chain,
             decision,
             at,
             handshake,
-            ended: Ended::default(),
-        }
+            ended_by: OnceLock::new(),
+            is_closed: AtomicBool::new(false),
+        }))
     }
 
-    /// Whether, and by what, the connection was ended. The same for all clones.
-    pub(crate) fn ended(&self) -> &Ended {
-        &self.ended
+    /// What the pins ended it by, if they did.
+    pub(crate) fn ended_by(&self) -> Option<&PinViolation> {
+        self.0.ended_by.get()
+    }
+
+    /// By the pins. The first violation is the one that is told.
+    pub(crate) fn end(&self, by: PinViolation) {
+        self.0.ended_by.get_or_init(|| by);
+    }
+
+    /// By whoever had it.
+    pub(crate) fn close(&self) {
+        self.0.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Whether this is a clone of `other`.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The chain that was validated in the handshake, or in that of the session it resumed.
     #[must_use]
     pub fn chain(&self) -> &ValidatedChain {
-        &self.chain
+        &self.0.chain
     }
 
     /// What the pins said of it, [`Refuse`](Decision::Refuse) excepted.
     #[must_use]
     pub fn decision(&self) -> &Decision {
-        &self.decision
+        &self.0.decision
     }
 
     /// Where the trust anchor came from.
     #[must_use]
     pub fn anchor_origin(&self) -> AnchorOrigin {
-        self.chain.anchor_origin()
+        self.0.chain.anchor_origin()
     }
 
     /// The host that the connection was verified for; `None` for an IP address.
     #[must_use]
     pub fn host(&self) -> Option<&Host> {
-        self.chain.host()
+        self.0.chain.host()
     }
 
     /// When the pins were checked.
     #[must_use]
     pub fn at(&self) -> UnixTime {
-        self.at
+        self.0.at
     }
 
     /// Whether the handshake resumed an earlier session, whose chain was judged again.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
-        self.handshake == HandshakeKind::Resumed
+        self.0.handshake == HandshakeKind::Resumed
+    }
+}
+
+#[cfg(feature = "hyper")]
+impl fmt::Debug for VerifiedConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedConnection")
+            .field("chain", &self.0.chain)
+            .field("decision", &self.0.decision)
+            .field("at", &self.0.at)
+            .field("handshake", &self.0.handshake)
+            .field("ended_by", &self.0.ended_by.get())
+            .finish_non_exhaustive()
     }
 }
 

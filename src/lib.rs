@@ -107,6 +107,7 @@ mod connection;
 mod connector;
 mod entries;
 mod file_storage;
+mod finding;
 mod fingerprint;
 mod format;
 #[cfg_attr(

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::violation;
+use crate::finding;
 
 /// Repeats a request whose connection was ended by a change of pins, once.
 ///
@@ -118,7 +118,7 @@ where
                     let outcome = ready!(response.poll(cx));
                     let ended = outcome
                         .as_ref()
-                        .is_err_and(|error| violation::has_ended(error));
+                        .is_err_and(|error| finding::has_ended(error));
                     let Some((client, request)) = this.spare.take().filter(|_| ended) else {
                         return Poll::Ready(outcome);
                     };

@@ -32,11 +32,9 @@ impl Retiring {
         connection: &VerifiedConnection,
     ) {
         let mut open = self.0.lock();
-        let is_known =
-            |(_, known): &(_, VerifiedConnection)| known.ended().is_same(connection.ended());
+        let is_known = |(_, known): &(_, VerifiedConnection)| known.is_same(connection);
         if !open.connections.iter().any(is_known) {
-            open.connections
-                .retain(|(_, known)| !known.ended().is_closed());
+            open.connections.retain(|(_, known)| !known.is_closed());
             open.connections
                 .push((captured.clone(), connection.clone()));
             open.validity = None;
@@ -65,7 +63,7 @@ impl Retiring {
                 connected.poison();
             }
             all = Some(all.map_or(validity, |known: Validity| known.and(validity)));
-            !refused && !connection.ended().is_closed()
+            !refused && !connection.is_closed()
         });
         open.validity = all;
     }

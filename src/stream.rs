@@ -41,7 +41,7 @@ struct Held {
 
 impl Held {
     fn hold(&mut self) -> io::Result<()> {
-        if let Some(violation) = self.verified.ended().violation() {
+        if let Some(violation) = self.verified.ended_by() {
             return Err(io::Error::other(violation.clone()));
         }
         let (clock, number) = (self.pinning.clock(), self.pinning.generation().number());
@@ -53,7 +53,7 @@ impl Held {
         };
         let (decision, validity) = self.pinning.check_for(self.verified.chain(), now);
         if let Decision::Refuse(violation) = decision {
-            self.verified.ended().by(violation.clone());
+            self.verified.end(violation.clone());
             self.pinning.tell_violation(&violation, Some(self.port));
             return Err(io::Error::other(violation));
         }
@@ -64,7 +64,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.verified.ended().close();
+        self.verified.close();
     }
 }
 
@@ -135,9 +135,8 @@ impl<T: Connection + Read + Write + Unpin> Connection for PinnedStream<T> {
             connected
         };
         match &self.held {
-            Some(held) => connected
-                .extra(held.verified.ended().clone())
-                .extra(held.verified.clone()),
+            // One, since the pool clones them for every response.
+            Some(held) => connected.extra(held.verified.clone()),
             None => connected,
         }
     }

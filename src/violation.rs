@@ -3,13 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
-#[cfg(feature = "hyper")]
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicBool, Ordering},
-};
 
 use rustls::{CertificateError, OtherError};
 use rustls_pki_types::UnixTime;
@@ -57,40 +51,6 @@ impl PinViolation {
             chain,
             at,
         }))
-    }
-
-    /// Finds the violation in an error of hyper, hyper-util, tokio-rustls or rustls, however often
-    /// it was wrapped.
-    #[must_use]
-    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(violation) = error.downcast_ref::<Self>() {
-                return Some(violation.clone());
-            }
-            // `rustls::Error` has no `source`.
-            if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(
-                inner,
-            )))) = error.downcast_ref()
-            {
-                return Self::find(&**inner);
-            }
-            // `io::Error::source` passes over the very error that it wraps.
-            if let Some(inner) = error
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref)
-                && let Some(violation) = Self::find(inner)
-            {
-                return Some(violation);
-            }
-            // HTTP/2 flattens the error of a connection to text; the connection knows better.
-            #[cfg(feature = "hyper")]
-            if let Some(violation) = of_connection(error) {
-                return Some(violation);
-            }
-            next = error.source();
-        }
-        None
     }
 
     /// The host asked for.
@@ -157,66 +117,6 @@ impl PinViolation {
                  only if the change is genuine, forget the noted host (`PinStore::forget`)."
             }
         }
-    }
-}
-
-/// What ended the connection over which a request of hyper-util's client failed.
-#[cfg(feature = "hyper")]
-fn of_connection(error: &(dyn Error + 'static)) -> Option<PinViolation> {
-    let error = error.downcast_ref::<hyper_util::client::legacy::Error>()?;
-    let mut extras = http::Extensions::new();
-    error.connect_info()?.get_extras(&mut extras);
-    extras.get::<Ended>()?.violation().cloned()
-}
-
-/// Whether a request failed because the pins ended its connection, not in the handshake of a new
-/// one.
-#[cfg(feature = "hyper")]
-pub(crate) fn has_ended(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
-            return !error.is_connect() && PinViolation::find(error).is_some();
-        }
-        next = error.source();
-    }
-    false
-}
-
-/// How an open connection learns, and tells, what became of it. Clones are of one connection.
-#[cfg(feature = "hyper")]
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ended(Arc<End>);
-
-#[cfg(feature = "hyper")]
-#[derive(Debug, Default)]
-struct End {
-    violation: OnceLock<PinViolation>,
-    is_closed: AtomicBool,
-}
-
-#[cfg(feature = "hyper")]
-impl Ended {
-    pub(crate) fn violation(&self) -> Option<&PinViolation> {
-        self.0.violation.get()
-    }
-
-    /// By the pins. The first violation is the one that is told.
-    pub(crate) fn by(&self, violation: PinViolation) {
-        self.0.violation.get_or_init(|| violation);
-    }
-
-    /// By whoever had the connection.
-    pub(crate) fn close(&self) {
-        self.0.is_closed.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.0.is_closed.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

@@ -23,8 +23,8 @@ const FLOORS: &[&[&str]] = &[
     &["pinning"],
     &["sessions"],
     &["connection"],
-    &["repeat", "retiring", "stream", "verifier"],
-    &["connector", "layer"],
+    &["finding", "retiring", "stream", "verifier"],
+    &["connector", "layer", "repeat"],
 ];
 
 /// A dependency, and the modules that may name it.
