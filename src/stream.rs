@@ -16,10 +16,10 @@ use crate::pinning::{Decision, Pinning};
 
 /// A connection of [`PinningConnector`](crate::PinningConnector): TLS, or plain where allowed.
 ///
-/// Before each read, write and flush the pins of the moment are asked, at the cost of a comparison
-/// while they have not changed. Once they refuse the connection's chain, everything fails with the
-/// [`PinViolation`](crate::PinViolation), but for the shutdown: no byte is taken for a chain that
-/// fails the pins.
+/// Before each read and write the pins of the moment are asked, at the cost of a comparison while
+/// they have not changed. Once they refuse the connection's chain, both fail with the
+/// [`PinViolation`](crate::PinViolation): no byte is taken for a chain that fails the pins. A flush
+/// or a shutdown takes none.
 pub struct PinnedStream<T> {
     stream: Stream<T>,
     held: Option<Held>,
@@ -174,7 +174,6 @@ impl<T: Read + Write + Unpin> Write for PinnedStream<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.hold()?;
         match &mut self.stream {
             Stream::Plain(transport) => Pin::new(transport).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),

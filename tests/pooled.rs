@@ -380,8 +380,9 @@ async fn no_byte_is_accepted_once_the_pins_fail() {
     // It has ended for good.
     scene.pin_to(pinned_to(scene.leaf.pin()));
     write(b"HTTP").await.unwrap_err();
+    // A flush takes nothing: it is for bytes that were taken while the pins held.
     let flush = std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_flush(cx)).await;
-    assert!(PinViolation::find(&flush.unwrap_err()).is_some());
+    flush.unwrap();
     let bufs = [io::IoSlice::new(b"HTTP")];
     let vectored =
         std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_write_vectored(cx, &bufs));
