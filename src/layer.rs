@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_timer::Delay;
 use http::header::{PUBLIC_KEY_PINS, PUBLIC_KEY_PINS_REPORT_ONLY};
-use http::uri::Scheme;
-use http::{Method, Request, Response, Uri};
+use http::uri::{Authority, Scheme};
+use http::{Method, Request, Response};
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -16,6 +16,7 @@ use tower_service::Service;
 
 use crate::connection::VerifiedConnection;
 use crate::header::PinHeader;
+use crate::heard::Heard;
 use crate::host::Host;
 use crate::noting::{IgnoreReason, Noted};
 use crate::pinning::{Decision, Pinning};
@@ -109,11 +110,14 @@ where
     }
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
-        self.retiring.retire(&self.layer.pinning);
+        let asked = Asked::by(&request);
+        let captures = self
+            .retiring
+            .is_to_capture(&self.layer.pinning, asked.authority());
         ResponseFuture {
-            asked: (request.method().clone(), request.uri().clone()),
+            captured: captures.then(|| capture_connection(&mut request)),
+            asked,
             layer: self.layer.clone(),
-            captured: capture_connection(&mut request),
             retiring: self.retiring.clone(),
             inner: self.inner.call(request),
             storing: None,
@@ -128,9 +132,9 @@ pin_project! {
         #[pin]
         inner: F,
         layer: NotePinsLayer,
-        captured: CaptureConnection,
+        captured: Option<CaptureConnection>,
         retiring: Retiring,
-        asked: (Method, Uri),
+        asked: Asked,
         storing: Option<Storing<B>>,
     }
 }
@@ -157,11 +161,9 @@ where
                 Err(error) => return Poll::Ready(Err(error)),
             };
             let pinning = &this.layer.pinning;
-            let noted = note(pinning, this.asked, &response);
-            if let Some(connection) = response.extensions().get::<VerifiedConnection>() {
-                this.retiring.capture(pinning, this.captured, connection);
-            }
-            evaluate(pinning, this.asked, &response);
+            let captured = this.captured.as_ref();
+            let noted = this.asked.note(pinning, this.retiring, captured, &response);
+            this.asked.evaluate(pinning, this.retiring, &response);
             let Some((noted, durable)) = noted else {
                 return Poll::Ready(Ok(response));
             };
@@ -211,75 +213,136 @@ impl<B> Storing<B> {
     }
 }
 
-/// Who answers such a request, if it can speak for a host at all.
-fn speaker(method: &Method, uri: &Uri) -> Result<Host, IgnoreReason> {
-    // D-14: the answer to CONNECT is the proxy's, not the host's.
-    if method == Method::CONNECT {
-        return Err(IgnoreReason::ConnectResponse);
-    }
-    // 7469-2.2.2-a
-    if uri.scheme() != Some(&Scheme::HTTPS) {
-        return Err(IgnoreReason::InsecureTransport);
-    }
-    // 7469-2.3.3-d
-    uri.host()
-        .and_then(|host| Host::parse(host).ok())
-        .ok_or(IgnoreReason::NoHost)
+/// What of a request tells whose its answer is.
+#[derive(Debug)]
+struct Asked {
+    authority: Option<Authority>,
+    speaker: Speaker,
 }
 
-/// What became of the response's field, and what to wait for; `None` if it has none.
-fn note<B>(
-    pinning: &Pinning,
-    (method, uri): &(Method, Uri),
-    response: &Response<B>,
-) -> Option<(Noted, Option<Durable>)> {
-    // D-15: not a 1xx, and a 101 does arrive here.
-    if response.status().is_informational() {
-        return None;
-    }
-    // 7469-2.3.1-e: the first field, and if that is malformed, no other one.
-    let value = response.headers().get(PUBLIC_KEY_PINS)?;
-    let speaker = speaker(method, uri);
-    let noted = || {
-        let host = speaker.as_ref().map_err(Clone::clone)?;
-        let connection = response.extensions().get::<VerifiedConnection>();
-        let connection = connection.ok_or(IgnoreReason::NoConnectionData)?;
-        let header = PinHeader::parse(value.as_bytes(), pinning.header_syntax())
-            .map_err(IgnoreReason::Header)?;
-        let now = pinning.clock().current_time().ok_or(IgnoreReason::NoTime)?;
-        Ok(pinning.note_durably(host, &header, connection.chain(), now))
-    };
-    Some(noted().unwrap_or_else(|reason| {
-        let noted = Noted::Ignored(reason);
-        pinning.tell_noted(speaker.as_ref().ok(), &noted);
-        (noted, None)
-    }))
+/// Who answers a request.
+#[derive(Clone, Copy, Debug)]
+enum Speaker {
+    Anybody,
+    Host,
+    Proxy,
 }
 
-/// Judges the connection by the response's report-only field, if it has one, and tells.
-fn evaluate<B>(pinning: &Pinning, (method, uri): &(Method, Uri), response: &Response<B>) {
-    if response.status().is_informational() {
-        return;
-    }
-    let Some(value) = response.headers().get(PUBLIC_KEY_PINS_REPORT_ONLY) else {
-        return;
-    };
-    let speaker = speaker(method, uri);
-    let judged = || {
-        let host = speaker.as_ref().map_err(Clone::clone)?;
-        let connection = response.extensions().get::<VerifiedConnection>();
-        let connection = connection.ok_or(IgnoreReason::NoConnectionData)?;
-        let header = PinHeader::parse_report_only(value.as_bytes(), pinning.header_syntax())
-            .map_err(IgnoreReason::Header)?;
-        let now = pinning.clock().current_time().ok_or(IgnoreReason::NoTime)?;
-        pinning.evaluate(host, &header, connection.chain(), now)
-    };
-    match judged() {
-        Ok(Decision::ReportOnly(violation)) => {
-            pinning.tell_would_be(&violation, uri.port_u16().unwrap_or(443));
+impl Asked {
+    fn by<A>(request: &Request<A>) -> Self {
+        let speaker = match request.uri().scheme() {
+            // D-14: the answer to CONNECT is the proxy's, not the host's.
+            _ if request.method() == Method::CONNECT => Speaker::Proxy,
+            Some(scheme) if *scheme == Scheme::HTTPS => Speaker::Host,
+            // 7469-2.2.2-a
+            _ => Speaker::Anybody,
+        };
+        Self {
+            authority: request.uri().authority().cloned(),
+            speaker,
         }
-        Ok(_) => {}
-        Err(reason) => pinning.tell_noted(speaker.as_ref().ok(), &Noted::Ignored(reason)),
+    }
+
+    fn authority(&self) -> &str {
+        self.authority.as_ref().map_or("", Authority::as_str)
+    }
+
+    /// Who speaks, if it is a host at all.
+    fn host(&self) -> Result<Host, IgnoreReason> {
+        match self.speaker {
+            Speaker::Proxy => return Err(IgnoreReason::ConnectResponse),
+            Speaker::Anybody => return Err(IgnoreReason::InsecureTransport),
+            Speaker::Host => {}
+        }
+        // 7469-2.3.3-d
+        let host = self
+            .authority
+            .as_ref()
+            .map(|known| Host::parse(known.host()));
+        host.and_then(Result::ok).ok_or(IgnoreReason::NoHost)
+    }
+
+    /// What became of the response's field, and what to wait for; `None` if it has none.
+    fn note<B>(
+        &self,
+        pinning: &Pinning,
+        retiring: &Retiring,
+        captured: Option<&CaptureConnection>,
+        response: &Response<B>,
+    ) -> Option<(Noted, Option<Durable>)> {
+        let connection = response.extensions().get::<VerifiedConnection>();
+        let last = connection.and_then(|connection| {
+            retiring.answered(pinning, self.authority(), captured, connection)
+        });
+        // D-15: not a 1xx, and a 101 does arrive here.
+        if response.status().is_informational() {
+            return None;
+        }
+        // 7469-2.3.1-e: the first field, and if that is malformed, no other one.
+        let value = response.headers().get(PUBLIC_KEY_PINS)?.as_bytes();
+        let noted = || {
+            let (mut heard, connection) = match (last, connection) {
+                (Some(last), Some(connection)) if self.speaks_again(&last, value) => {
+                    (last, connection)
+                }
+                _ => {
+                    let host = self.host()?;
+                    let connection = connection.ok_or(IgnoreReason::NoConnectionData)?;
+                    let heard = Heard::parse(value, host, pinning.header_syntax());
+                    (heard.map_err(IgnoreReason::Header)?, connection)
+                }
+            };
+            let now = pinning.clock().current_time().ok_or(IgnoreReason::NoTime)?;
+            if heard.stands(pinning, now) {
+                return Ok((Noted::Refreshed, pinning.store().urgent()));
+            }
+            let outcome = heard.note(pinning, connection.chain(), now);
+            retiring.remember(self.authority(), connection, heard);
+            Ok(outcome)
+        };
+        Some(noted().unwrap_or_else(|reason| {
+            let noted = Noted::Ignored(reason);
+            pinning.tell_noted(self.host().ok().as_ref(), &noted);
+            (noted, None)
+        }))
+    }
+
+    /// Judges the connection by the response's report-only field, if it has one, and tells. Once is
+    /// enough: the chain does not change, and such pins are not kept.
+    fn evaluate<B>(&self, pinning: &Pinning, retiring: &Retiring, response: &Response<B>) {
+        let Some(value) = response.headers().get(PUBLIC_KEY_PINS_REPORT_ONLY) else {
+            return;
+        };
+        let (value, extensions) = (value.as_bytes(), response.extensions());
+        let connection = extensions.get::<VerifiedConnection>();
+        let is_news = |known| retiring.is_news(self.authority(), known, value);
+        if response.status().is_informational() || !connection.is_none_or(is_news) {
+            return;
+        }
+        let judged = || {
+            let host = self.host()?;
+            let connection = connection.ok_or(IgnoreReason::NoConnectionData)?;
+            let header = PinHeader::parse_report_only(value, pinning.header_syntax());
+            let header = header.map_err(IgnoreReason::Header)?;
+            let now = pinning.clock().current_time().ok_or(IgnoreReason::NoTime)?;
+            pinning.evaluate(&host, &header, connection.chain(), now)
+        };
+        match judged() {
+            Ok(Decision::ReportOnly(violation)) => {
+                let port = self.authority.as_ref().and_then(Authority::port_u16);
+                pinning.tell_would_be(&violation, port.unwrap_or(443));
+            }
+            Ok(_) => {}
+            Err(reason) => {
+                let host = self.host().ok();
+                pinning.tell_noted(host.as_ref(), &Noted::Ignored(reason));
+            }
+        }
+    }
+
+    /// Whether the host says what it said before, over the same connection.
+    fn speaks_again(&self, last: &Heard, value: &[u8]) -> bool {
+        matches!(self.speaker, Speaker::Host) && last.is(value)
     }
 }
 

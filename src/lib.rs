@@ -116,6 +116,8 @@ mod format;
 )]
 mod generation;
 mod header;
+#[cfg(feature = "hyper")]
+mod heard;
 mod host;
 #[cfg(feature = "hyper")]
 mod layer;

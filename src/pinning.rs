@@ -236,7 +236,7 @@ impl Pinning {
     }
 
     /// As [`note`](Self::note), and what to wait for until the host's state is durable, whoever
-    /// changed it; `None` where the header can't have changed any.
+    /// changed it; `None` where nothing is left to wait for.
     pub(crate) fn note_durably(
         &self,
         host: &Host,
@@ -254,7 +254,9 @@ impl Pinning {
         // Of what is not known another response may have removed the entry just now.
         let may_have_changed = !matches!(&noted, Noted::Ignored(reason)
             if *reason != IgnoreReason::NotKnown);
-        let durable = may_have_changed.then(|| self.shared.store.urgent());
+        let durable = may_have_changed
+            .then(|| self.shared.store.urgent())
+            .flatten();
         if !is_mere_refresh {
             self.tell_noted(Some(host), &noted);
         }

@@ -1,70 +1,202 @@
-//! Connections of a pool in, those retired that the pins of the moment refuse: [`Retiring`].
+//! Connections of a pool in, those retired that the pins of the moment refuse: [`Retiring`]. It also
+//! keeps the last header of each connection, so that one that has not changed is parsed once.
 //!
-//! A pool knows nothing of pins, and hands out a connection for as long as it is open. Each one is
-//! captured with its first response, and poisoned before the next request is handed to the pool.
+//! A pool knows nothing of pins, and hands out a connection for as long as it is open. The pill that
+//! poisons one is reachable only through a request that captured it, which costs, so a request does
+//! that only where a connection is not captured yet, or a new one may be made.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use http::Extensions;
 use hyper_util::client::legacy::connect::CaptureConnection;
 use parking_lot::Mutex;
+use rustls_pki_types::UnixTime;
 
 use crate::connection::VerifiedConnection;
 use crate::generation::Validity;
+use crate::heard::{Heard, MAX_HEARD};
 use crate::pinning::{Decision, Pinning};
 
 /// The open connections of one client, as far as its responses told of them. Clones are one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Retiring(Arc<Mutex<Captured>>);
+pub(crate) struct Retiring(Arc<Mutex<Open>>);
 
 #[derive(Debug, Default)]
-struct Captured {
-    connections: Vec<(CaptureConnection, VerifiedConnection)>,
-    /// For how long all of them need not be judged again.
+struct Open {
+    /// By the authority of the requests, as it was written: the pool keeps them by authority, too.
+    connections: HashMap<Box<str>, Vec<Seen>, RandomState>,
+    /// For how long all captured ones need not be judged again.
     validity: Option<Validity>,
 }
 
+/// A connection that a response came over.
+#[derive(Debug)]
+struct Seen {
+    connection: VerifiedConnection,
+    /// `None` while no request has captured it: then it can't be poisoned.
+    captured: Option<CaptureConnection>,
+    /// The last header that came over it.
+    heard: Option<Heard>,
+    /// The last report-only field that it was judged by.
+    report_only: Option<Box<[u8]>>,
+}
+
 impl Retiring {
-    /// Takes in the connection of a response, once.
-    pub(crate) fn capture(
-        &self,
-        pinning: &Pinning,
-        captured: &CaptureConnection,
-        connection: &VerifiedConnection,
-    ) {
+    /// Poisons those that the pins refuse, so that the pool hands them out no more; call it before
+    /// each request. Whether the request is to capture its connection.
+    pub(crate) fn is_to_capture(&self, pinning: &Pinning, authority: &str) -> bool {
         let mut open = self.0.lock();
-        let is_known = |(_, known): &(_, VerifiedConnection)| known.is_same(connection);
-        if !open.connections.iter().any(is_known) {
-            open.connections.retain(|(_, known)| !known.is_closed());
-            open.connections
-                .push((captured.clone(), connection.clone()));
-            open.validity = None;
-        }
-        drop(open);
-        self.retire(pinning);
+        open.retire(pinning);
+        let seen = open.connections.get(authority).map_or(&[][..], |seen| seen);
+        let is_open = |seen: &Seen| !seen.connection.is_closed();
+        // One that can't be poisoned yet may be handed out, or a new one, if none is known.
+        seen.iter()
+            .any(|seen| seen.captured.is_none() && is_open(seen))
+            || !seen.iter().any(is_open)
     }
 
-    /// Poisons those that the pins refuse: the pool hands them out no more.
-    pub(crate) fn retire(&self, pinning: &Pinning) {
+    /// Takes in the connection of a response; the last header that came over it.
+    pub(crate) fn answered(
+        &self,
+        pinning: &Pinning,
+        authority: &str,
+        captured: Option<&CaptureConnection>,
+        connection: &VerifiedConnection,
+    ) -> Option<Heard> {
+        let captured = captured.filter(|captured| is_of(captured, connection));
         let mut open = self.0.lock();
+        match open.seen(authority, connection) {
+            Some(seen) if seen.captured.is_some() || captured.is_none() => seen.heard.clone(),
+            _ => {
+                open.take_in(pinning, authority, captured, connection);
+                None
+            }
+        }
+    }
+
+    /// Keeps what came over a connection that was taken in, for the next response.
+    pub(crate) fn remember(&self, authority: &str, connection: &VerifiedConnection, heard: Heard) {
+        if !heard.is_small() {
+            return;
+        }
+        if let Some(seen) = self.0.lock().seen(authority, connection) {
+            seen.heard = Some(heard);
+        }
+    }
+
+    /// Whether a report-only field is another one than the last that came over this connection;
+    /// keeps it for the next response.
+    pub(crate) fn is_news(
+        &self,
+        authority: &str,
+        connection: &VerifiedConnection,
+        value: &[u8],
+    ) -> bool {
+        let mut open = self.0.lock();
+        let Some(seen) = open.seen(authority, connection) else {
+            return true;
+        };
+        if seen.report_only.as_deref() == Some(value) {
+            return false;
+        }
+        seen.report_only = (value.len() <= MAX_HEARD).then(|| value.into());
+        true
+    }
+}
+
+impl Open {
+    fn seen(&mut self, authority: &str, connection: &VerifiedConnection) -> Option<&mut Seen> {
+        let mut seen = self.connections.get_mut(authority)?.iter_mut();
+        seen.find(|seen| seen.connection.is_same(connection))
+    }
+
+    /// Takes in a connection, or completes what is known of one.
+    #[cold]
+    fn take_in(
+        &mut self,
+        pinning: &Pinning,
+        authority: &str,
+        captured: Option<&CaptureConnection>,
+        connection: &VerifiedConnection,
+    ) {
+        let Some(now) = pinning.clock().current_time() else {
+            return;
+        };
+        let mut new = Seen {
+            connection: connection.clone(),
+            captured: captured.cloned(),
+            heard: None,
+            report_only: None,
+        };
+        let Some(validity) = new.judge(pinning, now) else {
+            return;
+        };
+        self.validity = Some(self.validity.map_or(validity, |known| known.and(validity)));
+        if let Some(known) = self.seen(authority, connection) {
+            new.heard = known.heard.take();
+            new.report_only = known.report_only.take();
+            *known = new;
+            return;
+        }
+        self.connections.retain(|_, seen| {
+            seen.retain(|seen| !seen.connection.is_closed());
+            !seen.is_empty()
+        });
+        let seen = self.connections.entry(authority.into()).or_default();
+        seen.push(new);
+    }
+
+    /// Poisons those that the pins refuse.
+    fn retire(&mut self, pinning: &Pinning) {
         let (clock, generation) = (pinning.clock(), pinning.generation().number());
         let stands = |validity: &Validity| validity.holds(generation, &**clock);
-        if open.connections.is_empty() || open.validity.as_ref().is_some_and(stands) {
+        if self.connections.is_empty() || self.validity.as_ref().is_some_and(stands) {
             return;
         }
         let Some(now) = clock.current_time() else {
             return;
         };
-        let mut all = None;
-        open.connections.retain(|(captured, connection)| {
-            let (decision, validity) = pinning.check_for(connection.chain(), now);
-            let refused = matches!(decision, Decision::Refuse(_));
-            if refused && let Some(connected) = captured.connection_metadata().as_ref() {
-                event!(DEBUG, host = ?connection.host(), "pins retire a pooled connection");
-                connected.poison();
-            }
-            all = Some(all.map_or(validity, |known: Validity| known.and(validity)));
-            !refused && !connection.is_closed()
+        let mut all = Validity::new(generation, Vec::new(), now);
+        self.connections.retain(|_, seen| {
+            seen.retain(|seen| match seen.judge(pinning, now) {
+                Some(validity) => {
+                    all = all.and(validity);
+                    true
+                }
+                None => false,
+            });
+            !seen.is_empty()
         });
-        open.validity = all;
+        self.validity = Some(all);
     }
+}
+
+impl Seen {
+    /// For how long it need not be judged again; `None` if it is closed, or poisoned for the pins.
+    fn judge(&self, pinning: &Pinning, now: UnixTime) -> Option<Validity> {
+        let Self { connection, .. } = self;
+        if connection.is_closed() {
+            return None;
+        }
+        let (decision, validity) = pinning.check_for(connection.chain(), now);
+        if let (Decision::Refuse(_), Some(captured)) = (decision, &self.captured) {
+            let connected = captured.connection_metadata();
+            connected.as_ref().inspect(|connected| connected.poison());
+            event!(DEBUG, host = ?connection.host(), "pins retire a pooled connection");
+            return None;
+        }
+        Some(validity)
+    }
+}
+
+/// Whether it captured this connection: a layer below may have sent the request more than once.
+fn is_of(captured: &CaptureConnection, connection: &VerifiedConnection) -> bool {
+    let mut extras = Extensions::new();
+    if let Some(connected) = &*captured.connection_metadata() {
+        connected.get_extras(&mut extras);
+    }
+    let known = extras.get::<VerifiedConnection>();
+    known.is_some_and(|known| known.is_same(connection))
 }

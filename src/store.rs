@@ -238,12 +238,18 @@ impl PinStore {
         self.durable().wait()
     }
 
-    /// Resolves once all that can't wait is durable.
-    pub(crate) fn urgent(&self) -> Durable {
-        match &self.writer {
-            Some(writer) => writer.urgent(),
-            None => Durable::at_once(),
-        }
+    /// Resolves once all that can't wait is durable; `None` if it is.
+    pub(crate) fn urgent(&self) -> Option<Durable> {
+        self.writer.as_ref()?.urgent()
+    }
+
+    /// Whether the entry of this very name was noted, or last refreshed, at `time`.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn is_noted_at(&self, host: &Host, time: UnixTime) -> bool {
+        let entries = self.entries.read();
+        entries
+            .get(host)
+            .is_some_and(|known| known.noted_at == time)
     }
 
     /// Tells the application that somebody waited this long for nothing.

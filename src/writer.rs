@@ -129,10 +129,12 @@ impl Writer {
         }
     }
 
-    /// Resolves once every change is durable that was recorded so far and can't wait.
-    pub(crate) fn urgent(&self) -> Durable {
-        let ticket = self.shared.state.lock().urgent;
-        self.durable(ticket)
+    /// Resolves once every change is durable that was recorded so far and can't wait; `None` if
+    /// each of them is.
+    pub(crate) fn urgent(&self) -> Option<Durable> {
+        let mut state = self.shared.state.lock();
+        let ticket = state.urgent;
+        (state.written < ticket).then(|| self.durable(&mut state, ticket))
     }
 
     /// Has everything written that was recorded so far.
@@ -142,12 +144,10 @@ impl Writer {
         state.due = Some(Instant::now());
         self.shared.turned.notify_all();
         let ticket = state.ticket;
-        drop(state);
-        self.durable(ticket)
+        self.durable(&mut state, ticket)
     }
 
-    fn durable(&self, ticket: u64) -> Durable {
-        let mut state = self.shared.state.lock();
+    fn durable(&self, state: &mut State, ticket: u64) -> Durable {
         state.waiters += 1;
         Durable(Some(Waiting {
             shared: Arc::clone(&self.shared),

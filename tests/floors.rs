@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["file_storage", "report", "writer"],
     &["observers", "store"],
     &["pinning"],
-    &["sessions"],
+    &["heard", "sessions"],
     &["connection"],
     &["finding", "retiring", "stream", "verifier"],
     &["connector", "layer", "repeat"],
@@ -31,7 +31,10 @@ const FLOORS: &[&[&str]] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("base64", &["fingerprint"]),
     ("fluent_uri", &["report_uri"]),
-    ("foldhash", &["entries", "sessions", "signatures"]),
+    (
+        "foldhash",
+        &["entries", "retiring", "sessions", "signatures"],
+    ),
     ("futures_timer", &["layer"]),
     ("idna", &["host"]),
     (
