@@ -101,6 +101,7 @@ macro_rules! event {
 }
 
 mod anchors;
+mod builder;
 mod chain;
 mod connection;
 #[cfg(feature = "hyper")]
@@ -145,6 +146,7 @@ mod violation;
 mod writer;
 
 pub use crate::anchors::{AnchorError, AnchorOrigin, TrustAnchors};
+pub use crate::builder::PinningBuilder;
 pub use crate::chain::{AppliedPolicies, ChainKey, KeyRole, ValidatedChain};
 #[cfg(feature = "hyper")]
 pub use crate::connection::VerifiedConnection;
@@ -159,7 +161,7 @@ pub use crate::host::{Host, HostError};
 pub use crate::layer::{NotePins, NotePinsLayer, ResponseFuture};
 pub use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
 pub use crate::observers::Event;
-pub use crate::pinning::{BuildError, Decision, Pinning, PinningBuilder};
+pub use crate::pinning::{BuildError, Decision, Pinning};
 pub use crate::policy::{
     AfterExpiry, AppliedPolicy, Enforcement, HostMatch, KnownPinnedHost, PinPolicy, PinSet,
     PinSource, PolicyError, Standing, UserAddedRoots,

@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["file_storage", "report", "writer"],
     &["observers", "store"],
     &["pinning"],
-    &["heard", "sessions"],
+    &["builder", "heard", "sessions"],
     &["connection"],
     &["finding", "retiring", "stream", "verifier"],
     &["connector", "layer", "repeat"],
@@ -40,6 +40,7 @@ const DOORS: &[(&str, &[&str])] = &[
     (
         "parking_lot",
         &[
+            "builder",
             "generation",
             "observers",
             "pinning",

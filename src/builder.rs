@@ -1,0 +1,206 @@
+//! Choices in, a [`Pinning`] out.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use parking_lot::RwLock;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+
+use crate::header::HeaderSyntax;
+use crate::host::{Host, HostError};
+use crate::observers::{Audience, Callback, Event, Observers};
+use crate::pinning::{BuildError, Pinning, Shared};
+use crate::policy::{PinPolicy, UserAddedRoots};
+use crate::report::Reporter;
+use crate::static_pins::{StaticEntries, StaticPins};
+use crate::store::PinStore;
+
+impl Pinning {
+    /// Starts without pins, with a store in memory.
+    pub fn builder() -> PinningBuilder {
+        PinningBuilder {
+            statics: Vec::new(),
+            store: PinStore::in_memory(),
+            note_only: None,
+            syntax: HeaderSyntax::default(),
+            user_added_roots: UserAddedRoots::default(),
+            clock: Arc::new(DefaultTimeProvider),
+            callbacks: Vec::new(),
+            reporter: None,
+            error: None,
+        }
+    }
+}
+
+/// Collects what makes a [`Pinning`]. What is wrong is said by [`build`](Self::build).
+#[must_use]
+pub struct PinningBuilder {
+    statics: Vec<(Host, PinPolicy)>,
+    store: PinStore,
+    note_only: Option<HashSet<Host>>,
+    syntax: HeaderSyntax,
+    user_added_roots: UserAddedRoots,
+    clock: Arc<dyn TimeProvider>,
+    callbacks: Vec<Callback>,
+    reporter: Option<MakeReporter>,
+    error: Option<BuildError>,
+}
+
+type MakeReporter = Box<dyn FnOnce(Pinning) -> Result<Arc<dyn Reporter>, BuildError> + Send>;
+
+impl PinningBuilder {
+    /// Pins `host` by the application's word. Each host has one policy.
+    pub fn static_pins<H>(mut self, host: H, policy: PinPolicy) -> Self
+    where
+        H: TryInto<Host, Error: Into<HostError>>,
+    {
+        match host.try_into() {
+            Ok(host) => self.statics.push((host, policy)),
+            Err(error) => self.fail(BuildError::Host(error.into())),
+        }
+        self
+    }
+
+    /// Where noted pins are kept. Unless said, a new store in memory.
+    pub fn store(mut self, store: PinStore) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// Lets only these very hosts pin by header (one with a single label never can). Recommended
+    /// where the hosts are known: then no other server can make this application refuse connections
+    /// or remember a visit.
+    pub fn note_only<H>(mut self, hosts: impl IntoIterator<Item = H>) -> Self
+    where
+        H: TryInto<Host, Error: Into<HostError>>,
+    {
+        let mut allowed = self.note_only.take().unwrap_or_default();
+        for host in hosts {
+            match host.try_into() {
+                Ok(host) => drop(allowed.insert(host)),
+                Err(error) => self.fail(BuildError::Host(error.into())),
+            }
+        }
+        self.note_only = Some(allowed);
+        self
+    }
+
+    /// How literally headers are read. Unless said, as RFC 7469 has it.
+    pub fn header_syntax(mut self, syntax: HeaderSyntax) -> Self {
+        self.syntax = syntax;
+        self
+    }
+
+    /// What chains to user-added roots mean for noted pins, and for static ones whose policy does
+    /// not say. Unless said, pins are skipped.
+    pub fn user_added_roots(mut self, choice: UserAddedRoots) -> Self {
+        self.user_added_roots = choice;
+        self
+    }
+
+    /// The clock of verifier, connector and layer. Unless said, the system's.
+    pub fn time_provider(mut self, clock: Arc<dyn TimeProvider>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Tells `observer` what happens, from a thread of its own: no handshake waits for it. What
+    /// comes too fast for it is lost, and it is told how much ([`Event::Lost`]). More calls add
+    /// more observers. A panic in one is contained.
+    ///
+    /// An observer that keeps a [`Pinning`] of these pins keeps them for ever.
+    ///
+    /// ```
+    /// use pinhold::{Event, Pinning};
+    ///
+    /// let pinning = Pinning::builder()
+    ///     .observer(|event| match event {
+    ///         Event::Violation(report) => eprintln!("refused: {}", report.violation()),
+    ///         Event::WouldBeViolation(report) => {
+    ///             eprintln!("not refused yet: {}", report.violation())
+    ///         }
+    ///         _ => {}
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), pinhold::BuildError>(())
+    /// ```
+    pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.callbacks.push(Box::new(observer));
+        self
+    }
+
+    /// Reports violations: `make` is given a handle on the same pins, of whose own connections
+    /// nobody is told, and makes the reporter. In place of an earlier one.
+    ///
+    /// Nothing is reported of connections whose pins were skipped, nor where the validated chain
+    /// ends in a root that is not built in (RFC 7469 section 2.6).
+    pub fn reporter<R: Reporter>(
+        mut self,
+        make: impl FnOnce(Pinning) -> Result<R, BuildError> + Send + 'static,
+    ) -> Self {
+        self.reporter = Some(Box::new(|pinning| Ok(Arc::new(make(pinning)?))));
+        self
+    }
+
+    /// Puts it all together.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Host`], [`BuildError::DuplicateHost`] and [`BuildError::Exemption`]: the
+    /// first thing that was wrong. And what the reporter could not be made for.
+    pub fn build(self) -> Result<Pinning, BuildError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let entries = StaticEntries::new(self.statics)?;
+        if let Some(now) = self.clock.current_time() {
+            self.store.mend_times(now);
+        }
+        let shared = Arc::new(Shared {
+            statics: RwLock::new(StaticPins {
+                entries,
+                ..StaticPins::default()
+            }),
+            store: self.store,
+            note_only: self.note_only,
+            syntax: self.syntax,
+            user_added_roots: self.user_added_roots,
+            clock: self.clock,
+        });
+        if self.callbacks.is_empty() && self.reporter.is_none() {
+            let audience = Audience::Nobody;
+            return Ok(Pinning::new(shared, audience));
+        }
+        let observers = Arc::new(Observers::new(self.callbacks));
+        let of_reports = Arc::downgrade(&observers);
+        if let Some(make) = self.reporter {
+            let audience = Audience::OfReports(Weak::clone(&of_reports));
+            let quiet = Pinning::new(Arc::clone(&shared), audience);
+            observers.set_reporter(make(quiet)?);
+        }
+        shared.store.watch(Arc::new(move |error| {
+            if let Some(observers) = of_reports.upgrade() {
+                observers.tell(Event::StorageTrouble(error.clone()));
+            }
+        }));
+        let audience = Audience::All(observers);
+        Ok(Pinning::new(shared, audience))
+    }
+
+    /// The first error is the one that is told.
+    fn fail(&mut self, error: BuildError) {
+        self.error.get_or_insert(error);
+    }
+}
+
+impl fmt::Debug for PinningBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinningBuilder")
+            .field("statics", &self.statics)
+            .field("store", &self.store)
+            .field("observers", &self.callbacks.len())
+            .field("reports", &self.reporter.is_some())
+            .finish_non_exhaustive()
+    }
+}
