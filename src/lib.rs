@@ -106,6 +106,8 @@ mod chain;
 mod connection;
 #[cfg(feature = "hyper")]
 mod connector;
+#[cfg(feature = "hyper")]
+mod endpoint;
 mod entries;
 mod file_storage;
 mod finding;
@@ -121,9 +123,13 @@ mod header;
 mod heard;
 mod host;
 #[cfg(feature = "hyper")]
+mod http_reporter;
+#[cfg(feature = "hyper")]
 mod layer;
 mod noting;
 mod observers;
+#[cfg(feature = "hyper")]
+mod outbound;
 mod pinning;
 mod policy;
 #[cfg(feature = "hyper")]
@@ -133,6 +139,8 @@ mod report_uri;
 #[cfg(feature = "hyper")]
 mod retiring;
 mod rollout;
+#[cfg(feature = "hyper")]
+mod sent;
 mod sessions;
 mod signatures;
 mod static_pins;
@@ -157,6 +165,8 @@ pub use crate::fingerprint::{ParseFingerprintError, SpkiFingerprint};
 pub use crate::format::{Damage, EntryError};
 pub use crate::header::{HeaderError, HeaderSyntax, PinHeader};
 pub use crate::host::{Host, HostError};
+#[cfg(feature = "hyper")]
+pub use crate::http_reporter::{HttpReporter, HttpReporterBuilder, ReportUris};
 #[cfg(feature = "hyper")]
 pub use crate::layer::{NotePins, NotePinsLayer, ResponseFuture};
 pub use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};

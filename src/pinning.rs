@@ -25,7 +25,10 @@ use crate::policy::{
     AppliedPolicy, HostMatch, KnownPinnedHost, PinPolicy, PinSet, PinSource, Standing,
     UserAddedRoots,
 };
-use crate::report::Report;
+#[cfg(feature = "hyper")]
+use crate::report::DropReason;
+use crate::report::{EndpointProblem, Report};
+use crate::report_uri::{ReportUri, ReportUriError};
 use crate::rollout::Rollout;
 use crate::static_pins::{Conflict, StaticEntries, StaticPins};
 use crate::store::{Inserted, PinStore};
@@ -190,6 +193,12 @@ impl Pinning {
     #[cfg(feature = "hyper")]
     pub(crate) fn tell_would_be(&self, violation: &PinViolation, port: u16) {
         self.tell(Event::WouldBeViolation(report(violation, Some(port))));
+    }
+
+    /// Tells that a violation is not reported.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn tell_dropped(&self, report: Report, reason: DropReason) {
+        self.tell(Event::ReportDropped { report, reason });
     }
 
     /// Not while a lock is held: a `tracing` subscriber is foreign code.
@@ -580,6 +589,15 @@ pub enum BuildError {
     NoCryptoProvider,
     /// No trust anchor: every chain would be refused.
     NoTrustAnchors,
+    /// An endpoint of the application's that no report can be sent to.
+    ReportEndpoint {
+        /// The endpoint.
+        uri: ReportUri,
+        /// What is wrong with it.
+        problem: EndpointProblem,
+    },
+    /// An endpoint of the application's that is no URI.
+    ReportUri(ReportUriError),
     /// A certificate revocation list that can't be read.
     RevocationList(VerifierBuilderError),
     /// rustls refused the configuration.
@@ -620,6 +638,8 @@ impl fmt::Display for BuildError {
                  process default, or enabled by the feature `aws-lc-rs` or `ring`",
             ),
             Self::NoTrustAnchors => f.write_str("no trust anchor, expected at least one"),
+            Self::ReportEndpoint { uri, problem } => write!(f, "report endpoint {uri}: {problem}"),
+            Self::ReportUri(error) => error.fmt(f),
             Self::RevocationList(error) => write!(f, "revocation list: {error}"),
             Self::Tls(error) => write!(f, "TLS configuration: {error}"),
             Self::UndecidedCryptoProvider => f.write_str(

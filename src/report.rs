@@ -329,9 +329,9 @@ pub enum DropReason {
 pub enum EndpointProblem {
     /// The server names an address in place of a name.
     IpAddress,
-    /// It is not of the origin that the violation was seen on, and the application follows no
-    /// other.
-    OtherOrigin,
+    /// The server names another host than the one that the violation was seen on, and the
+    /// application follows no other.
+    OtherHost,
     /// It is not reached over TLS, and the application does not allow that.
     PlainHttp,
     /// The server names a host that leads to a loopback, link-local or private address.
@@ -352,7 +352,9 @@ pub enum EndpointProblem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Attempt {
-    /// There was no valid TLS connection, or none at all.
+    /// The TLS handshake failed, say for an invalid certificate.
+    Certificate,
+    /// There was no connection, or it ended before an answer came.
     Connection,
     /// The endpoint's chain fails the endpoint's own pins.
     Pins,
@@ -360,6 +362,19 @@ pub enum Attempt {
     Status(u16),
     /// It did not answer in time.
     Timeout,
+}
+
+impl Attempt {
+    /// Whether another attempt may go better.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn is_passing(self) -> bool {
+        match self {
+            Self::Connection | Self::Timeout => true,
+            Self::Status(status) => matches!(status, 408 | 429 | 500..),
+            // 7469-2.1.4-f: a report over such a connection is cancelled.
+            Self::Certificate | Self::Pins => false,
+        }
+    }
 }
 
 impl fmt::Display for DropReason {
@@ -386,7 +401,7 @@ impl fmt::Display for EndpointProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::IpAddress => "the report-uri names an address, expected a host",
-            Self::OtherOrigin => "the report-uri leads to another origin",
+            Self::OtherHost => "the report-uri leads to another host",
             Self::PlainHttp => "the report-uri is http, expected https",
             Self::PrivateAddress => "the report-uri leads to an address that is not public",
             Self::SameHost => "the report-uri leads to the very host that failed",
@@ -401,6 +416,7 @@ impl fmt::Display for EndpointProblem {
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Certificate => f.write_str("the endpoint's TLS handshake fails"),
             Self::Connection => f.write_str("no connection"),
             Self::Pins => f.write_str("the endpoint fails its own pins"),
             Self::Status(status) => write!(f, "status {status}"),

@@ -1,5 +1,6 @@
 //! The text of a `report-uri` in, a [`ReportUri`] out.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
@@ -74,6 +75,22 @@ impl FromStr for ReportUri {
     }
 }
 
+impl TryFrom<&str> for ReportUri {
+    type Error = ReportUriError;
+
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for ReportUri {
+    type Error = ReportUriError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text)
+    }
+}
+
 /// A text that is no absolute URI. Holds its first 80 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -89,6 +106,12 @@ impl fmt::Display for ReportUriError {
 }
 
 impl Error for ReportUriError {}
+
+impl From<Infallible> for ReportUriError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -25,6 +25,9 @@ const FLOORS: &[&[&str]] = &[
     &["connection"],
     &["finding", "retiring", "stream", "verifier"],
     &["connector", "layer", "repeat"],
+    &["endpoint", "sent"],
+    &["outbound"],
+    &["http_reporter"],
 ];
 
 /// A dependency, and the modules that may name it.
@@ -42,6 +45,7 @@ const DOORS: &[(&str, &[&str])] = &[
         &[
             "builder",
             "generation",
+            "http_reporter",
             "observers",
             "pinning",
             "retiring",
