@@ -14,6 +14,8 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "hyper")]
+pub mod collector;
 pub mod header;
 #[cfg(feature = "hyper")]
 pub mod noted;

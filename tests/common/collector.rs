@@ -1,0 +1,159 @@
+//! A report endpoint on loopback that keeps what arrives, and behaves as a test wants.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::pki::Leaf;
+use super::server::server_config;
+use super::{PATIENCE, provider};
+
+/// What becomes of a request.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Half an answer, and the end of the connection.
+    CutOff,
+    /// None, for as long as the test lasts.
+    Never,
+    Redirect(String),
+    Status(u16),
+}
+
+/// A request as it arrived.
+#[derive(Debug)]
+pub struct Received {
+    pub request: http::Request<()>,
+    pub body: String,
+}
+
+impl Received {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let value = self.request.headers().get(name)?;
+        Some(value.to_str().unwrap())
+    }
+}
+
+pub struct Collector {
+    pub address: SocketAddr,
+    /// Connections that were accepted.
+    connections: Arc<AtomicUsize>,
+    received: Receiver<Received>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Collector {
+    /// Over TLS with this leaf, or without. The answers come in this order, the last one again and
+    /// again.
+    pub async fn start(leaf: Option<&Leaf>, answers: Vec<Answer>) -> Self {
+        let tls = leaf.map(|leaf| server_config(leaf, provider(), rustls::ALL_VERSIONS));
+        let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let accepted = connections.clone();
+        let (sender, received) = channel();
+        let count = Arc::new(AtomicUsize::new(0));
+        let task = tokio::spawn(async move {
+            let mut open = tokio::task::JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                accepted.fetch_add(1, Ordering::SeqCst);
+                let (tls, sender) = (tls.clone(), sender.clone());
+                let (answers, count) = (answers.clone(), count.clone());
+                open.spawn(async move {
+                    let service = service_fn(move |request: http::Request<Incoming>| {
+                        let number = count.fetch_add(1, Ordering::SeqCst);
+                        let answer = answers[number.min(answers.len() - 1)].clone();
+                        let sender = sender.clone();
+                        async move {
+                            let (parts, body) = request.into_parts();
+                            let body = body.collect().await.map_err(io::Error::other)?;
+                            let body = body.to_bytes();
+                            let request = http::Request::from_parts(parts, ());
+                            let body = String::from_utf8(body.to_vec()).unwrap();
+                            let _ = sender.send(Received { request, body });
+                            reply(answer).await
+                        }
+                    });
+                    let http = auto::Builder::new(TokioExecutor::new());
+                    let _ = match tls {
+                        None => http.serve_connection(TokioIo::new(socket), service).await,
+                        Some(tls) => match tls.accept(socket).await {
+                            Ok(tls) => http.serve_connection(TokioIo::new(tls), service).await,
+                            Err(_) => Ok(()),
+                        },
+                    };
+                });
+            }
+        });
+        Self {
+            address,
+            connections,
+            received,
+            task,
+        }
+    }
+
+    pub fn uri(&self, scheme: &str, host: &str) -> String {
+        format!("{scheme}://{host}:{}/pins", self.address.port())
+    }
+
+    /// The next report; the test's runtime goes on meanwhile if it has another thread.
+    pub fn next(&self) -> Received {
+        self.received.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// What has arrived and was not looked at.
+    pub fn rest(&self) -> usize {
+        self.received.try_iter().count()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn reply(answer: Answer) -> io::Result<http::Response<Full<Bytes>>> {
+    let response = http::Response::builder();
+    let response = match answer {
+        // hyper ends the connection.
+        Answer::CutOff => return Err(io::Error::other("cut off")),
+        Answer::Never => std::future::pending().await,
+        Answer::Redirect(to) => response.status(301).header("location", to),
+        Answer::Status(status) => response.status(status),
+    };
+    Ok(response.body(Full::default()).unwrap())
+}
+
+/// Answers each request over TCP with these bytes, and closes.
+pub async fn half_an_answer(listener: TcpListener, bytes: &'static [u8]) {
+    loop {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = [0; 1024];
+        let _ = socket.read(&mut request).await;
+        let _ = socket.write_all(bytes).await;
+    }
+}
