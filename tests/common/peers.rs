@@ -141,6 +141,55 @@ impl Peer {
         }))
     }
 
+    /// An HTTPS server that takes what is posted, and says it in its output.
+    pub fn nginx_as_collector(leaf: &Leaf) -> Option<Self> {
+        let program = program("nginx")?;
+        let folder = Folder::new();
+        let (chain, key) = folder.write_leaf(leaf);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        // A body is there once it was read, as to be passed on: to nginx itself, here.
+        let config = format!(
+            r#"daemon off; master_process off; pid nginx.pid; error_log stderr notice;
+             events {{}}
+             http {{
+                log_format report escape=none '{REPORTED}$request_body';
+                client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+                uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+                client_body_in_single_buffer on; client_body_buffer_size 64k;
+                access_log off;
+                server {{
+                    listen {address} ssl;
+                    ssl_certificate "{chain}";
+                    ssl_certificate_key "{key}";
+                    location /pins {{
+                        access_log /dev/stdout report;
+                        proxy_pass https://{address}/taken;
+                    }}
+                    location /taken {{ return 204; }}
+                }}
+             }}"#
+        );
+        folder.write("nginx.conf", &config);
+        let mut command = Command::new(program);
+        command.args(["-e", "stderr", "-c", "nginx.conf", "-p"]);
+        command.arg(&folder.0);
+        Some(Self::start(folder, &mut command, |line| {
+            line.contains("event method").then_some(address)
+        }))
+    }
+
+    /// What was posted next to [`Peer::nginx_as_collector`].
+    pub fn next_report(&self) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).unwrap();
+            if let Some(report) = line.strip_prefix(REPORTED) {
+                return report.to_owned();
+            }
+        }
+    }
+
     /// `openssl s_server`, which answers each request with a page about the connection.
     pub fn s_server(leaf: &Leaf, tls: Tls) -> Option<Self> {
         let program = program("openssl")?;
@@ -253,6 +302,9 @@ pub fn rsa_key() -> Option<KeyPair> {
     );
     Some(KeyPair::from_pem(str::from_utf8(&output.stdout).unwrap()).unwrap())
 }
+
+/// Before what was posted.
+const REPORTED: &str = "posted: ";
 
 /// A folder of its own below `target`; gone when dropped.
 struct Folder(PathBuf);

@@ -1,0 +1,212 @@
+//! Where reports go that a server names: attack 11, from the other end. And to nginx.
+#![cfg(feature = "hyper")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, channel};
+
+use common::collector::{Answer, Collector};
+use common::peers::Peer;
+use common::pki::Ca;
+use common::server::{Names, Server, client, get};
+use common::validated::trusting;
+use common::{Clock, PATIENCE, foreign_pin, header_value, pinned_to, provider};
+use pinhold::{
+    DropReason, EndpointProblem, Event, HttpReporter, HttpReporterBuilder, Noted, PinViolation,
+    Pinning, PlainHttp, ReportUris,
+};
+use serde_json::Value;
+
+const HOST: &str = "example.com";
+
+/// A client that has noted pins with a `report-uri`, and a server that fails them.
+struct Scene {
+    pinning: Pinning,
+    dropped: Receiver<DropReason>,
+    names: Names,
+    root: Ca,
+    _impostor: Server,
+}
+
+impl Scene {
+    async fn new(
+        report_uri: &str,
+        choose: impl FnOnce(HttpReporterBuilder) -> HttpReporterBuilder + Send + 'static,
+    ) -> Self {
+        let root = Ca::root("Root");
+        let genuine = root.leaf(&[HOST]);
+        let value = header_value(
+            genuine.pin(),
+            &format!("max-age=9; report-uri=\"{report_uri}\""),
+        );
+        let server = Server::start(&genuine, &[("public-key-pins", &value)]).await;
+        let anchors = trusting(&[&root]);
+        let (sender, dropped) = channel();
+        let pinning = Pinning::builder()
+            .time_provider(Clock::new())
+            .observer(move |event| {
+                if let Event::ReportDropped { reason, .. } = event {
+                    let _ = sender.send(reason.clone());
+                }
+            })
+            .reporter(move |pinning| {
+                let builder = HttpReporter::builder(pinning)
+                    .with_anchors(anchors)
+                    .with_provider(provider());
+                choose(builder).build()
+            })
+            .build()
+            .unwrap();
+        let names = Names::new([(HOST, &server)]);
+        let mut scene = Self {
+            pinning,
+            dropped,
+            names,
+            root,
+            _impostor: server,
+        };
+        assert_eq!(scene.visit().await.unwrap(), Some(Noted::Added));
+        let impostor = Server::start(&scene.root.leaf(&[HOST]), &[]).await;
+        scene.names.point(HOST, &impostor);
+        scene._impostor = impostor;
+        scene
+    }
+
+    async fn visit(&self) -> Result<Option<Noted>, hyper_util::client::legacy::Error> {
+        let mut client = client(&self.pinning, trusting(&[&self.root]), &self.names);
+        let answer = get(&mut client, &format!("https://{HOST}/")).await?;
+        Ok(answer.extensions().get().cloned())
+    }
+
+    /// Why a violation is not reported.
+    async fn dropped(&self) -> DropReason {
+        let error = self.visit().await.unwrap_err();
+        assert!(PinViolation::find(&error).is_some());
+        self.dropped.recv_timeout(PATIENCE).unwrap()
+    }
+}
+
+fn found(addresses: &[&str]) -> impl Fn(HttpReporterBuilder) -> HttpReporterBuilder + Send {
+    let parsed = addresses.iter().map(|address| address.parse::<IpAddr>());
+    let parsed = parsed.collect::<Result<Vec<_>, _>>().unwrap();
+    move |builder| {
+        let parsed = parsed.clone();
+        builder
+            .follow(ReportUris::Any)
+            .resolve_with(move |_| std::future::ready(Ok(parsed.clone())))
+    }
+}
+
+fn endpoint(problem: EndpointProblem) -> DropReason {
+    DropReason::Endpoint(problem)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_uri_of_a_server_is_followed_only_with_leave() {
+    let scene = Scene::new("https://reports.example/", |builder| builder).await;
+    assert_eq!(scene.dropped().await, DropReason::NoEndpoint);
+}
+
+/// Attack 11. Of several addresses, one that is not public is enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_11_a_server_can_not_point_reports_into_private_networks() {
+    let collector = Collector::start(None, vec![Answer::Status(204)]).await;
+    let uri = collector.uri("https", "reports.example");
+    for addresses in [
+        &["127.0.0.1"][..],
+        &["10.1.2.3"],
+        &["169.254.169.254"],
+        &["::1"],
+        &["::ffff:127.0.0.1"],
+        &["93.184.215.14", "127.0.0.1"],
+    ] {
+        let scene = Scene::new(&uri, found(addresses)).await;
+        let expected = endpoint(EndpointProblem::PrivateAddress);
+        assert_eq!(scene.dropped().await, expected, "{addresses:?}");
+    }
+    assert_eq!(collector.connections(), 0);
+}
+
+/// Attack 11. D-09
+#[tokio::test(flavor = "multi_thread")]
+async fn attack_11_a_server_can_name_a_public_host_over_tls_only() {
+    for (uri, expected) in [
+        ("https://127.0.0.1/", EndpointProblem::IpAddress),
+        ("https://[::1]/", EndpointProblem::IpAddress),
+        ("https://2130706433/", EndpointProblem::IpAddress),
+        ("https://localhost/", EndpointProblem::SingleLabel),
+        ("https://me:pw@reports.example/", EndpointProblem::UserInfo),
+        ("ftp://reports.example/", EndpointProblem::Scheme),
+        ("http://reports.example/", EndpointProblem::PlainHttp),
+        ("https://example.com:8443/", EndpointProblem::SameHost),
+    ] {
+        let scene = Scene::new(uri, found(&["93.184.215.14"])).await;
+        assert_eq!(scene.dropped().await, endpoint(expected), "{uri}");
+    }
+}
+
+/// 7469-5-a
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_can_be_kept_to_the_host_that_asked_for_them() {
+    let follow = |builder: HttpReporterBuilder| {
+        builder
+            .follow(ReportUris::SameHost)
+            .plain_http(PlainHttp::Allow)
+            .resolve_with(|_| async { Ok(vec!["127.0.0.1".parse().unwrap()]) })
+    };
+    for (uri, expected) in [
+        ("https://reports.example/", EndpointProblem::OtherHost),
+        ("https://www.example.com/", EndpointProblem::OtherHost),
+        ("https://example.com/", EndpointProblem::SameHost),
+        // Followed, as far as this address goes.
+        ("http://example.com/", EndpointProblem::PrivateAddress),
+    ] {
+        let scene = Scene::new(uri, follow).await;
+        assert_eq!(scene.dropped().await, endpoint(expected), "{uri}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_takes_a_report_over_tls_of_another_ca() {
+    let other = Ca::root("Other");
+    let leaf = other.intermediate("CA").leaf(&["reports.example"]);
+    let Some(nginx) = Peer::nginx_as_collector(&leaf) else {
+        return;
+    };
+    let root = Ca::root("Root");
+    let server = Server::start(&root.leaf(&[HOST]), &[]).await;
+    let uri = format!("https://reports.example:{}/pins", nginx.address.port());
+    let anchors = trusting(&[&other]);
+    let pinning = Pinning::builder()
+        .time_provider(Clock::new())
+        .static_pins(HOST, pinned_to(foreign_pin()))
+        // The endpoint has pins of its own, which hold.
+        .static_pins("reports.example", pinned_to(other.pin()))
+        .reporter(move |pinning| {
+            HttpReporter::builder(pinning)
+                .with_anchors(anchors)
+                .with_provider(provider())
+                .resolve_with(|_| async { Ok(vec!["127.0.0.1".parse().unwrap()]) })
+                .endpoint(uri)
+                .build()
+        })
+        .build()
+        .unwrap();
+    let names = Names::new([(HOST, &server)]);
+    let mut client = client(&pinning, trusting(&[&root]), &names);
+    let error = get(&mut client, "https://example.com/").await.unwrap_err();
+    let violation = PinViolation::find(&error).unwrap();
+    let report = tokio::task::spawn_blocking(move || nginx.next_report());
+    let report = serde_json::from_str::<Value>(&report.await.unwrap()).unwrap();
+    assert_eq!(report["hostname"], HOST);
+    assert_eq!(report["port"], 443);
+    let pins = violation.policy().pins.len();
+    assert_eq!(report["known-pins"].as_array().unwrap().len(), pins);
+}
