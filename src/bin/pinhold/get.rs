@@ -9,8 +9,8 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use pinhold::{
-    Decision, Host, NotePinsLayer, Noted, PinPolicy, PinStore, Pinning, SpkiFingerprint,
-    StorageError, VerifiedConnection,
+    Decision, Host, NotePinsLayer, Noted, PinPolicy, PinStore, Pinning, PinningBuilder, ReportUri,
+    SpkiFingerprint, StorageError, VerifiedConnection,
 };
 use serde_json::{Value, json};
 use tower_layer::Layer;
@@ -18,6 +18,7 @@ use tower_service::Service;
 
 use crate::network::{self, Network};
 use crate::output::{self, Failure, Output};
+use crate::reporting::Reporting;
 use crate::store;
 
 #[derive(Args)]
@@ -33,6 +34,9 @@ pub(crate) struct Arguments {
     /// Enforce the noted pins of this file, and note there what the server asks for
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
+    /// Report a pin violation to this endpoint, as RFC 7469 section 3 has it
+    #[arg(long, value_name = "URL")]
+    report_to: Option<ReportUri>,
     /// Tell on standard error what the connection was
     #[arg(long, short)]
     verbose: bool,
@@ -46,8 +50,18 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
         Some(file) => store::open(file)?,
         None => PinStore::in_memory(),
     };
-    let pinning = pinning(&arguments, &uri, &store)?;
-    let response = fetch(&arguments, &uri, pinning).await;
+    let mut builder = builder(&arguments, &uri, &store)?;
+    let mut reporting = None;
+    if let Some(to) = &arguments.report_to {
+        let begun = Reporting::begin(builder, to, &arguments.network)?;
+        (builder, reporting) = (begun.0, Some(begun.1));
+    }
+    let pinning = builder.build();
+    let pinning = pinning.map_err(|error| Failure::Usage(error.to_string()))?;
+    let response = fetch(&arguments, &uri, pinning.clone()).await;
+    if let Some(reporting) = &reporting {
+        reporting.conclude(&pinning, output);
+    }
     // Also a mere refresh, and before the body, which may be endless.
     let stored = store.durable().await;
     if let Err(error) = &stored {
@@ -118,7 +132,7 @@ async fn print(
     Ok(())
 }
 
-fn pinning(arguments: &Arguments, uri: &Uri, store: &PinStore) -> Result<Pinning, Failure> {
+fn builder(arguments: &Arguments, uri: &Uri, store: &PinStore) -> Result<PinningBuilder, Failure> {
     let mut builder = Pinning::builder().store(store.clone());
     if !arguments.pins.is_empty() {
         let host = Host::parse(uri.host().unwrap_or_default())
@@ -131,9 +145,7 @@ fn pinning(arguments: &Arguments, uri: &Uri, store: &PinStore) -> Result<Pinning
         }
         builder = builder.static_pins(host, policy);
     }
-    builder
-        .build()
-        .map_err(|error| Failure::Usage(error.to_string()))
+    Ok(builder)
 }
 
 fn remark_on(response: &Response<Incoming>, output: Output) {

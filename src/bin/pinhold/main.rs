@@ -6,6 +6,7 @@ mod fingerprint;
 mod get;
 mod network;
 mod output;
+mod reporting;
 mod store;
 
 use std::process::ExitCode;

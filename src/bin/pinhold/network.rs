@@ -64,7 +64,7 @@ impl Network {
         }
     }
 
-    fn anchors(&self) -> Result<TrustAnchors, Failure> {
+    pub(crate) fn anchors(&self) -> Result<TrustAnchors, Failure> {
         let mut anchors = match self.ca.is_empty() {
             true => TrustAnchors::webpki_roots(),
             false => TrustAnchors::new(),
@@ -181,6 +181,14 @@ pub(crate) struct Resolved {
 }
 
 impl Resolved {
+    /// What `--resolve` says of a name, on whatever port.
+    pub(crate) fn lookup(&self, name: &str) -> Option<IpAddr> {
+        let host = Host::parse(name).ok()?;
+        let mut known = self.book.iter();
+        let found = known.find(|((known, _), _)| *known == host.as_str());
+        found.map(|(_, address)| *address)
+    }
+
     fn destination(&self, uri: Uri) -> Uri {
         let port = uri.port_u16().unwrap_or_else(|| match uri.scheme_str() {
             Some("http") => 80,
