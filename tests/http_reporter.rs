@@ -140,7 +140,7 @@ fn gave_up(attempts: u32, last: Attempt) -> DropReason {
     DropReason::GaveUp { attempts, last }
 }
 
-/// 7469-2.1.4-a, 7469-3-a, 7469-2.1.4-b: over https.
+/// 7469-2.1.4-a, 7469-3-a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_violation_is_posted_once_to_the_applications_endpoint() {
     let scene = Scene::new().await;
@@ -259,6 +259,7 @@ async fn attack_11_an_endpoint_that_takes_too_long_is_given_up() {
     assert_eq!(reporting.dropped(), gave_up(5, Attempt::Timeout));
 }
 
+/// 7469-2.1.4-h
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_11_a_failing_endpoint_is_tried_again_with_the_same_report() {
     let scene = Scene::new().await;
@@ -381,7 +382,7 @@ async fn attack_11_a_loop_of_reports_ends() {
     assert_eq!(requests.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
 
-/// 7469-2.1.4-b, 7469-2.1.4-g: over TLS it would fail by the same pins, over http it is told where
+/// 7469-2.1.4-g: over TLS it would fail by the same pins, over http it is told where
 /// that is allowed.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_failing_host_itself_is_told_over_http_only() {
@@ -444,7 +445,7 @@ async fn endpoints_that_cannot_be_are_told_when_it_is_built() {
     assert!(build("https://127.0.0.1/pins").is_none());
 }
 
-/// Bounds, and no duplicate within the hour, whatever comes.
+/// 7469-2.1.4-i: bounds, and no duplicate within the hour, whatever comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_violations_is_reported_in_measure() {
     let scene = Scene::new().await;

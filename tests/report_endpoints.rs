@@ -173,6 +173,7 @@ async fn reports_can_be_kept_to_the_host_that_asked_for_them() {
     }
 }
 
+/// 7469-2.1.4-c
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_takes_a_report_over_tls_of_another_ca() {
     let other = Ca::root("Other");

@@ -1,0 +1,84 @@
+//! An endpoint for reports of pin violations, on loopback: prints what arrives.
+//!
+//! `cargo run --example collector -- [PORT] [COUNT]`: the port to listen on, else any; ends after so
+//! many reports, else never. Try it with `pinhold get URL --pin ... --report-to http://127.0.0.1:PORT/`.
+#![allow(clippy::print_stdout, reason = "it prints what arrives")]
+
+use std::error::Error;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// A served chain may have 64 KB, and is in a report twice, as text.
+const MAX_REPORT: usize = 256 * 1024;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut numbers = std::env::args().skip(1).map(|number| number.parse());
+    let port = numbers.next().transpose()?.unwrap_or(0);
+    let count = numbers.next().transpose()?.map(usize::from);
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    println!("listening at http://{}/", listener.local_addr()?);
+    let taken = AtomicUsize::new(0);
+    while count.is_none_or(|count| taken.load(Ordering::Relaxed) < count) {
+        let (socket, _) = listener.accept().await?;
+        let take = service_fn(|request| async {
+            let status = take(request).await;
+            let is_taken = status == StatusCode::NO_CONTENT;
+            taken.fetch_add(is_taken.into(), Ordering::Relaxed);
+            let mut response = Response::new(Empty::<Bytes>::new());
+            *response.status_mut() = status;
+            Ok::<_, io::Error>(response)
+        });
+        // One after the other: reports are rare.
+        let mut http = hyper::server::conn::http1::Builder::new();
+        let connection = http.keep_alive(false);
+        if let Err(error) = connection
+            .serve_connection(TokioIo::new(socket), take)
+            .await
+        {
+            println!("{error}");
+        }
+    }
+    Ok(())
+}
+
+async fn take(request: Request<Incoming>) -> StatusCode {
+    if request.method() != Method::POST {
+        return StatusCode::METHOD_NOT_ALLOWED;
+    }
+    let id = request.headers().get("idempotency-key").cloned();
+    let body = Limited::new(request.into_body(), MAX_REPORT);
+    let Ok(body) = body.collect().await else {
+        return StatusCode::PAYLOAD_TOO_LARGE;
+    };
+    match serde_json::from_slice::<Value>(&body.to_bytes()) {
+        Ok(report) => print(&report, id.as_ref().and_then(|id| id.to_str().ok())),
+        Err(_) => return StatusCode::BAD_REQUEST,
+    }
+    StatusCode::NO_CONTENT
+}
+
+/// What came from a network is printed as JSON prints it: escaped.
+fn print(report: &Value, id: Option<&str>) {
+    let field = |name: &str| report.get(name).unwrap_or(&Value::Null);
+    let length = |name| field(name).as_array().map_or(0, Vec::len);
+    println!("report {}", id.unwrap_or("without an id"));
+    for name in ["date-time", "hostname", "port", "noted-hostname"] {
+        println!("  {name}: {}", field(name));
+    }
+    for chain in ["served-certificate-chain", "validated-certificate-chain"] {
+        println!("  {chain}: {} certificates", length(chain));
+    }
+    for pin in field("known-pins").as_array().into_iter().flatten() {
+        println!("  expected {pin}");
+    }
+}
