@@ -111,8 +111,6 @@ impl Report {
     #[must_use]
     pub fn to_json(&self, form: &ReportForm) -> String {
         let (violation, policy) = (&self.violation, self.violation.policy());
-        let chain = violation.chain();
-        let known_pins = policy.pins.iter().map(directive);
         let mut message = Message {
             date_time: date(violation.at()),
             hostname: violation.host().as_str(),
@@ -127,25 +125,7 @@ impl Report {
                 .collect(),
             ..Message::default()
         };
-        match form.detail {
-            ReportDetail::Counts => {
-                message.served_certificates = Some(chain.served().len());
-                message.validated_keys = Some(chain.fingerprints().len());
-                message.pins = Some(policy.pins.len());
-            }
-            ReportDetail::Fingerprints => {
-                let keys = chain.fingerprints().iter().map(directive);
-                message.validated_pins = Some(keys.collect());
-                message.known_pins = known_pins.collect();
-            }
-            ReportDetail::Full => {
-                let served = chain.served().iter().map(pem);
-                let validated = chain.certificates().chain(chain.anchor_certificate());
-                message.served_certificate_chain = Some(served.collect());
-                message.validated_certificate_chain = Some(validated.map(pem).collect());
-                message.known_pins = known_pins.collect();
-            }
-        }
+        message.tell(violation, form.detail);
         // Serialising plain data into memory can't fail.
         serde_json::to_string(&message).unwrap_or_default()
     }
@@ -176,6 +156,36 @@ struct Message<'r> {
     pins: Option<usize>,
     #[serde(flatten)]
     fields: BTreeMap<&'r str, &'r str>,
+}
+
+impl Message<'_> {
+    /// Of chains and pins, as much as may be told.
+    fn tell(&mut self, violation: &PinViolation, detail: ReportDetail) {
+        let (chain, pins) = (violation.chain(), &violation.policy().pins);
+        // A root that the server sent may be on the path, and the anchor as well: told once.
+        let mut keys = chain.fingerprints().to_vec();
+        keys.dedup();
+        match detail {
+            ReportDetail::Counts => {
+                self.served_certificates = Some(chain.served().len());
+                self.validated_keys = Some(keys.len());
+                self.pins = Some(pins.len());
+            }
+            ReportDetail::Fingerprints => {
+                self.validated_pins = Some(keys.iter().map(directive).collect());
+                self.known_pins = pins.iter().map(directive).collect();
+            }
+            ReportDetail::Full => {
+                let validated = chain.certificates().chain(chain.anchor_certificate());
+                let mut validated = validated.collect::<Vec<_>>();
+                validated.dedup();
+                let validated = validated.into_iter().map(pem).collect();
+                self.served_certificate_chain = Some(chain.served().iter().map(pem).collect());
+                self.validated_certificate_chain = Some(validated);
+                self.known_pins = pins.iter().map(directive).collect();
+            }
+        }
+    }
 }
 
 fn date(time: UnixTime) -> String {

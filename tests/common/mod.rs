@@ -26,6 +26,7 @@ pub mod pki;
 pub mod server;
 #[cfg(feature = "hyper")]
 pub mod stage;
+pub mod telling;
 pub mod tls;
 #[cfg(feature = "hyper")]
 pub mod validated;

@@ -98,6 +98,11 @@ pub struct Leaf {
 }
 
 impl Leaf {
+    /// Of a PKCS #8 key.
+    pub fn of(key: Vec<u8>, chain: Vec<CertificateDer<'static>>) -> Self {
+        Self { key, chain }
+    }
+
     pub fn certificate(&self) -> CertificateDer<'static> {
         self.chain[0].clone()
     }

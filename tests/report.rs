@@ -1,0 +1,451 @@
+//! What a report says, byte for byte, and what reads it (RFC 7469 section 3).
+#![cfg(feature = "hyper")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use common::peers::program;
+use common::pki::{Ca, Leaf};
+use common::server::{Names, Server, client, get};
+use common::telling::{Told, told_by};
+use common::validated::{trusting, verified_chain};
+use common::{Clock, DAY, NOW, at, foreign_pin, header_value, now, pinned_to};
+use pinhold::{
+    AfterExpiry, AnchorOrigin, Decision, Host, PinHeader, PinPolicy, Pinning, PinningBuilder,
+    Report, ReportDetail, ReportForm, TrustAnchors, UserAddedRoots,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+/// A server behind pins, told and reported.
+struct Scene {
+    root: Ca,
+    leaf: Leaf,
+    server: Server,
+    pinning: Pinning,
+    told: Told,
+}
+
+impl Scene {
+    /// Its chain has a certificate too many.
+    async fn start(build: impl FnOnce(PinningBuilder) -> PinningBuilder) -> Self {
+        let root = Ca::root("Root");
+        let leaf = root.intermediate("Sub");
+        let leaf = leaf.leaf(&["example.com", "www.example.com"]);
+        let leaf = leaf.appending([Ca::root("Beside").certificate()]);
+        let builder = build(Pinning::builder().time_provider(Clock::new()));
+        let (pinning, told) = told_by(builder);
+        Self {
+            server: Server::start(&leaf, &[]).await,
+            root,
+            leaf,
+            pinning,
+            told,
+        }
+    }
+
+    async fn visit(&self, uri: &str, anchors: TrustAnchors) -> Option<Report> {
+        visit(&self.server, &self.pinning, uri, anchors).await;
+        self.told.reports(&self.pinning).pop()
+    }
+
+    /// The report on a visit that failed.
+    async fn report(&self, uri: &str) -> Report {
+        let report = self.visit(uri, trusting(&[&self.root])).await;
+        report.unwrap()
+    }
+
+    fn served(&self) -> Value {
+        self.leaf.chain.iter().map(pem).collect()
+    }
+
+    fn path(&self) -> Vec<Value> {
+        self.leaf.chain[..2].iter().map(pem).collect()
+    }
+}
+
+async fn visit(server: &Server, pinning: &Pinning, uri: &str, anchors: TrustAnchors) {
+    let names = Names::new([("example.com", server), ("www.example.com", server)]);
+    let mut client = client(pinning, anchors, &names);
+    let _ = get(&mut client, uri).await;
+}
+
+/// As a certificate's bytes are written in RFC 7468, by another hand.
+fn pem(der: &CertificateDer<'static>) -> Value {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines = text.as_bytes().chunks(64);
+    let lines = lines.map(|line| format!("{}\n", str::from_utf8(line).unwrap()));
+    let lines = lines.collect::<String>();
+    format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n").into()
+}
+
+/// A JSON object in which each key occurs once; others are refused.
+struct Strict(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Strict;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Strict, A::Error> {
+                let (mut seen, mut entries) = (BTreeSet::new(), Vec::new());
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    if !seen.insert(key.clone()) {
+                        return Err(serde::de::Error::custom(format!("{key} twice")));
+                    }
+                    entries.push((key, value));
+                }
+                Ok(Strict(entries))
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+impl Strict {
+    fn read(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.iter().map(|(key, _)| &**key).collect()
+    }
+
+    fn get(&self, key: &str) -> &Value {
+        let found = self.0.iter().find(|(known, _)| known == key);
+        &found.unwrap_or_else(|| panic!("no {key}")).1
+    }
+}
+
+fn full(report: &Report) -> Strict {
+    Strict::read(&report.to_json(&ReportForm::new()))
+}
+
+fn pinned_by_foreign(policy: PinPolicy) -> impl FnOnce(PinningBuilder) -> PinningBuilder {
+    |builder| builder.static_pins("example.com", policy)
+}
+
+/// The certificates and the key below `tests/data/report`, which were made once.
+fn golden_leaf() -> (Leaf, CertificateDer<'static>) {
+    let certificate = |text: &str| CertificateDer::from_pem_slice(text.as_bytes()).unwrap();
+    let key = include_bytes!("data/report/leaf.key.pem");
+    let key = PrivatePkcs8KeyDer::from_pem_slice(key).unwrap();
+    let chain = [
+        include_str!("data/report/leaf.pem"),
+        include_str!("data/report/intermediate.pem"),
+        include_str!("data/report/beside.pem"),
+    ];
+    let leaf = Leaf::of(
+        key.secret_pkcs8_der().to_vec(),
+        chain.map(certificate).to_vec(),
+    );
+    (leaf, certificate(include_str!("data/report/root.pem")))
+}
+
+#[tokio::test]
+async fn a_report_is_this_text_to_the_byte() {
+    // 7469-3-a, 7469-3-b, 7469-3-c, 7469-3-d, 7469-3-e, 7469-3-f, 7469-3-g, 7469-3-h,
+    // 7469-3-h2, 7469-3-j, 7469-3-k, 7469-5-e
+    let (leaf, root) = golden_leaf();
+    let server = Server::start(&leaf, &[]).await;
+    let policy = pinned_to(foreign_pin()).include_subdomains();
+    let policy = policy.expires(at(NOW + 30 * DAY), AfterExpiry::Refuse);
+    let builder = Pinning::builder().time_provider(Clock::new());
+    let (pinning, told) = told_by(builder.static_pins("example.com", policy));
+    let anchors = TrustAnchors::new().with_built_in([root]).unwrap();
+    // Canonical in the report, however it was asked for.
+    visit(&server, &pinning, "https://WWW.Example.com.:8443/", anchors).await;
+    let report = told.reports(&pinning).pop().unwrap();
+    for (detail, expected) in [
+        (ReportDetail::Full, include_str!("data/report/full.json")),
+        (
+            ReportDetail::Fingerprints,
+            include_str!("data/report/fingerprints.json"),
+        ),
+        (
+            ReportDetail::Counts,
+            include_str!("data/report/counts.json"),
+        ),
+    ] {
+        let form = ReportForm::new().detail(detail);
+        let form = form.field("app-version", "2.7.1").unwrap();
+        assert_eq!(report.to_json(&form), expected.trim_end(), "{detail:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_fields_are_those_of_the_rfc_each_once_and_of_its_types() {
+    // 7469-3-b, 7469-3-c, 7469-3-d, 7469-3-e, 7469-3-f, 7469-3-g, 7469-3-h
+    let scene = Scene::start(pinned_by_foreign(pinned_to(foreign_pin()))).await;
+    for (uri, port) in [
+        ("https://example.com/", 443),
+        ("https://example.com:8443/", 8443),
+    ] {
+        let report = full(&scene.report(uri).await);
+        let keys = "date-time hostname port effective-expiration-date include-subdomains \
+                    noted-hostname served-certificate-chain validated-certificate-chain \
+                    known-pins";
+        assert_eq!(report.keys(), keys.split(' ').collect::<Vec<_>>());
+        assert_eq!(report.get("date-time"), "2023-11-14T22:13:20Z");
+        assert_eq!(report.get("hostname"), "example.com");
+        assert_eq!(report.get("port"), &Value::from(port));
+        // Of a policy that never ends.
+        let end = report.get("effective-expiration-date");
+        assert_eq!(end, "9999-12-31T23:59:59Z");
+        assert_eq!(report.get("include-subdomains"), &Value::Bool(false));
+        assert_eq!(report.get("noted-hostname"), "example.com");
+    }
+}
+
+#[tokio::test]
+async fn a_noted_superdomain_is_named_with_its_own_expiry_and_flag() {
+    // 7469-3-a, 7469-3-f, 7469-3-g, 7469-3-h, 7469-3-k
+    let scene = Scene::start(|builder| builder).await;
+    let chain = verified_chain(&scene.leaf, "example.com", &trusting(&[&scene.root])).await;
+    let rest = "max-age=864000; includeSubDomains; report-uri=\"https://r.example/hpkp\"";
+    let header = header_value(scene.leaf.pin(), rest);
+    let header = common::header::parse(header).unwrap();
+    let host = Host::parse("example.com").unwrap();
+    scene.pinning.note(&host, &header, &chain, now());
+    let entry = scene.pinning.store().list().remove(0);
+    assert_eq!(entry.expires_at, at(NOW + 10 * DAY));
+
+    let intruder = scene.root.leaf(&["www.example.com"]);
+    let intruder = Server::start(&intruder, &[]).await;
+    let (anchors, uri) = (trusting(&[&scene.root]), "https://www.example.com/");
+    visit(&intruder, &scene.pinning, uri, anchors).await;
+    let report = scene.told.reports(&scene.pinning).pop().unwrap();
+    let policy = report.violation().policy();
+    assert_eq!(policy.report_uri, entry.report_uri);
+    let report = full(&report);
+    assert_eq!(report.get("hostname"), "www.example.com");
+    assert_eq!(report.get("noted-hostname"), "example.com");
+    assert_eq!(report.get("include-subdomains"), &Value::Bool(true));
+    let end = report.get("effective-expiration-date");
+    assert_eq!(end, "2023-11-24T22:13:20Z");
+
+    // What is known round-trips to what is stored.
+    let pins = report.get("known-pins").as_array().unwrap();
+    let pins = pins.iter().map(|pin| pin.as_str().unwrap());
+    let value = pins.chain(["max-age=1"]).collect::<Vec<_>>().join("; ");
+    let header: PinHeader = common::header::parse(value).unwrap();
+    assert!(header.pins().iter().eq(entry.pins.iter()));
+}
+
+#[tokio::test]
+async fn the_served_chain_has_all_and_the_validated_one_ends_in_the_root_where_it_is_known() {
+    // 7469-3-h2
+    let scene = Scene::start(pinned_by_foreign(pinned_to(foreign_pin()))).await;
+    let uri = "https://example.com/";
+    let root = scene.root.certificate();
+    let by_name = webpki_anchor(&root);
+    let by_name = TrustAnchors::new().with_anchors(AnchorOrigin::BuiltIn, [by_name]);
+    let sending = scene.leaf.appending([root.clone()]);
+    let sending_root = Server::start(&sending, &[]).await;
+
+    let handed_in = full(&scene.report(uri).await);
+    assert_eq!(handed_in.get("served-certificate-chain"), &scene.served());
+    let with_root = scene.path().into_iter().chain([pem(&root)]);
+    let with_root = with_root.collect::<Value>();
+    assert_eq!(handed_in.get("validated-certificate-chain"), &with_root);
+
+    let unknown = scene.visit(uri, by_name.clone()).await.unwrap();
+    let unknown = full(&unknown);
+    let without = Value::from(scene.path());
+    assert_eq!(unknown.get("validated-certificate-chain"), &without);
+
+    // On the path, and the anchor, too: told once.
+    for anchors in [by_name, trusting(&[&scene.root])] {
+        visit(&sending_root, &scene.pinning, uri, anchors).await;
+        let sent = scene.told.reports(&scene.pinning).pop().unwrap();
+        let keys = ReportForm::new().detail(ReportDetail::Fingerprints);
+        let keys = Strict::read(&sent.to_json(&keys));
+        assert_eq!(keys.get("validated-pins").as_array().unwrap().len(), 3);
+        let sent = full(&sent);
+        assert_eq!(sent.get("validated-certificate-chain"), &with_root);
+        let served = sent.get("served-certificate-chain").as_array().unwrap();
+        assert_eq!(served.len(), 4);
+    }
+}
+
+/// By name and key only.
+fn webpki_anchor(root: &CertificateDer<'_>) -> rustls::pki_types::TrustAnchor<'static> {
+    let mut store = rustls::RootCertStore::empty();
+    store.add(root.clone().into_owned()).unwrap();
+    store.roots.remove(0)
+}
+
+#[tokio::test]
+async fn of_several_valid_paths_the_last_one_tried_is_reported() {
+    // 7469-3-i
+    let (old, new) = (Ca::root("Old"), Ca::root("New"));
+    let leaf = new.leaf(&["example.com"]);
+    let cross = old.cross_sign(&new);
+    let server = Server::start(&leaf.appending([cross.clone()]), &[]).await;
+    let builder = Pinning::builder().time_provider(Clock::new());
+    let builder = builder.static_pins("example.com", pinned_to(foreign_pin()));
+    let (pinning, told) = told_by(builder);
+    visit(
+        &server,
+        &pinning,
+        "https://example.com/",
+        trusting(&[&old, &new]),
+    )
+    .await;
+    // webpki tries the anchors for each certificate before it goes on to the next one.
+    let report = full(&told.reports(&pinning).pop().unwrap());
+    let longer = [&leaf.certificate(), &cross, &old.certificate()];
+    let longer = longer.map(pem).into_iter().collect::<Value>();
+    assert_eq!(report.get("validated-certificate-chain"), &longer);
+}
+
+#[tokio::test]
+async fn only_roots_that_are_built_in_are_reported() {
+    // 7469-2.6-j, 7469-5-e
+    let policy = pinned_to(foreign_pin()).user_added_roots(UserAddedRoots::EnforcePins);
+    let scene = Scene::start(pinned_by_foreign(policy)).await;
+    let root = || [scene.root.certificate()];
+    for anchors in [
+        TrustAnchors::new().with_user_added(root()),
+        TrustAnchors::new().with_unknown(root()),
+    ] {
+        let report = scene.visit("https://example.com/", anchors.unwrap()).await;
+        assert!(report.is_none());
+        let violation = scene.told.violation(&scene.pinning);
+        assert_eq!(violation.host().as_str(), "example.com");
+    }
+    let reported = scene.report("https://example.com/").await;
+    assert_eq!(reported.violation().host().as_str(), "example.com");
+}
+
+#[tokio::test]
+async fn an_id_names_the_facts_and_the_time_whatever_the_form() {
+    let scene = Scene::start(pinned_by_foreign(pinned_to(foreign_pin()))).await;
+    let chain = verified_chain(&scene.leaf, "example.com", &trusting(&[&scene.root])).await;
+    let host = Host::parse("example.com").unwrap();
+    let report = |seconds| match scene.pinning.check(&host, &chain, at(seconds)) {
+        Decision::Refuse(violation) => Report::new(violation),
+        decision => panic!("{decision:?}"),
+    };
+    let first = report(NOW);
+    assert_eq!(first.id().len(), 32);
+    assert!(first.id().bytes().all(|byte| byte.is_ascii_hexdigit()));
+    assert_eq!(first.id(), report(NOW).id());
+    assert_eq!(first.id(), report(NOW).with_port(443).id());
+    // From a connection, in another form and as a copy.
+    let seen = scene.report("https://example.com/").await;
+    let form = ReportForm::new().detail(ReportDetail::Counts);
+    assert!(!seen.to_json(&form).is_empty());
+    assert_eq!(first.id(), seen.clone().id());
+    assert_ne!(first.id(), report(NOW + 1).id());
+    assert_ne!(first.id(), report(NOW).with_port(8443).id());
+    let policy = pinned_to(common::header::pin(1));
+    let replaced = [("example.com", policy)];
+    scene.pinning.replace_static(replaced).unwrap();
+    assert_ne!(first.id(), report(NOW).id());
+}
+
+#[test]
+fn a_field_of_the_application_s_own_shadows_none_of_the_report_s() {
+    // 7469-3-b
+    for golden in [
+        include_str!("data/report/full.json"),
+        include_str!("data/report/fingerprints.json"),
+        include_str!("data/report/counts.json"),
+    ] {
+        for name in Strict::read(golden).keys() {
+            let refused = ReportForm::new().field(name, "x");
+            match name {
+                "app-version" => assert!(refused.is_ok()),
+                _ => assert_eq!(refused.unwrap_err().name, name),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn openssl_reads_the_certificates() {
+    // 7469-3-h2
+    let Some(openssl) = program("openssl") else {
+        return;
+    };
+    let scene = Scene::start(pinned_by_foreign(pinned_to(foreign_pin()))).await;
+    let report = full(&scene.report("https://example.com/").await);
+    let served = report.get("served-certificate-chain").as_array().unwrap();
+    assert_eq!(served.len(), scene.leaf.chain.len());
+    for (text, der) in served.iter().zip(&scene.leaf.chain) {
+        let mut child = Command::new(&openssl)
+            .args(["x509", "-outform", "DER"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let text = text.as_str().unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        assert_eq!(output.stdout, der.as_ref());
+    }
+}
+
+/// RFC 3339 section 5.6, in UTC as reports are.
+fn is_date(value: &Value) -> bool {
+    let form = "dddd-dd-ddTdd:dd:ddZ";
+    let text = value.as_str().unwrap();
+    let is_like = |(char, form): (char, char)| match form {
+        'd' => char.is_ascii_digit(),
+        _ => char == form,
+    };
+    text.len() == form.len() && text.chars().zip(form.chars()).all(is_like)
+}
+
+/// What Sentry's endpoint for security reports asks of one on pins.
+#[tokio::test]
+async fn a_collector_of_security_reports_reads_every_form() {
+    // 7469-3-a, 7469-3-j
+    let scene = Scene::start(pinned_by_foreign(pinned_to(foreign_pin()))).await;
+    let report = scene.report("https://example.com:8443/").await;
+    for detail in [
+        ReportDetail::Counts,
+        ReportDetail::Fingerprints,
+        ReportDetail::Full,
+    ] {
+        let text = report.to_json(&ReportForm::new().detail(detail));
+        assert!(!text.contains('\''));
+        let report = Strict::read(&text);
+        assert!(report.get("hostname").is_string());
+        assert!(report.get("noted-hostname").is_string());
+        assert!(report.get("known-pins").is_array());
+        assert!(is_date(report.get("date-time")));
+        assert!(is_date(report.get("effective-expiration-date")));
+        assert!(report.get("port").is_u64());
+        assert!(report.get("include-subdomains").is_boolean());
+        for (key, value) in &report.0 {
+            let strings = value.as_array().into_iter().flatten();
+            assert!(strings.clone().all(Value::is_string), "{key}");
+        }
+    }
+}
