@@ -258,8 +258,7 @@ impl AppliedPolicies {
     pub(crate) fn judge(&self, keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Judgement<'_> {
         let mut judgement = Judgement::default();
         for policy in self.iter() {
-            let skips = origin == AnchorOrigin::UserAdded
-                && policy.user_added_roots == UserAddedRoots::SkipPins;
+            let skips = skips(policy, origin);
             let matches = policy.pins.matches(keys);
             match policy.standing {
                 // Expired with "refuse" is not a pin validation that a user-added root could skip.
@@ -279,6 +278,11 @@ impl AppliedPolicies {
         }
         judgement
     }
+}
+
+/// Whether a policy skips its pins for chains to an anchor of this origin.
+pub(crate) fn skips(policy: &AppliedPolicy, origin: AnchorOrigin) -> bool {
+    origin == AnchorOrigin::UserAdded && policy.user_added_roots == UserAddedRoots::SkipPins
 }
 
 /// What the policies of a host say of one path.

@@ -15,7 +15,7 @@ use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
 
 use crate::anchors::AnchorOrigin;
-use crate::chain::{AppliedPolicies, Judgement, ValidatedChain};
+use crate::chain::{self, AppliedPolicies, Judgement, ValidatedChain};
 use crate::generation::{Generation, Validity};
 use crate::header::{HeaderSyntax, PinHeader};
 use crate::host::{Host, HostError};
@@ -175,9 +175,12 @@ impl Pinning {
             Decision::Skipped => return self.tell(Event::Skipped { host: host.clone() }),
         }
         let (roots, statics) = (self.shared.user_added_roots, self.shared.statics.read());
-        let tally = statics
-            .policy(host, roots, now)
-            .map(|applied| Arc::clone(applied.tally));
+        let applied = statics.policy(host, roots, now).filter(|applied| {
+            let on_trial = applied.candidate.as_ref().unwrap_or(&applied.policy);
+            on_trial.pins.matches(chain.fingerprints())
+                || !chain::skips(on_trial, chain.anchor_origin())
+        });
+        let tally = applied.map(|applied| Arc::clone(applied.tally));
         drop(statics);
         if let Some(tally) = tally {
             tally.count(chain.fingerprints(), now);
