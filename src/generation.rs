@@ -105,12 +105,27 @@ impl Validity {
         }
     }
 
+    /// Of a judgement that stands no more.
+    #[cfg(feature = "hyper")]
+    pub(crate) const NEVER: Self = Self {
+        generation: u64::MAX,
+        from: u64::MAX,
+        until: 0,
+    };
+
+    /// Whether the judgement is of this generation.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn is_of(&self, generation: u64) -> bool {
+        generation == self.generation
+    }
+
     /// Whether the judgement stands. The clock is read only where time could change it.
     #[cfg(feature = "hyper")]
-    pub(crate) fn holds(&self, generation: u64, clock: &dyn TimeProvider) -> bool {
+    #[inline]
+    pub(crate) fn holds(&self, generation: u64, clock: &Arc<dyn TimeProvider>) -> bool {
         let is_timeless = (self.from, self.until) == (0, u64::MAX);
         let in_time = |now: UnixTime| self.holds_at(generation, now);
-        generation == self.generation && (is_timeless || clock.current_time().is_some_and(in_time))
+        self.is_of(generation) && (is_timeless || clock.current_time().is_some_and(in_time))
     }
 
     /// Whether the judgement stands at `now`.
@@ -137,18 +152,26 @@ impl Watch {
         }
     }
 
+    /// Of the generation that is watched.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn number(&self) -> u64 {
+        self.generation.number()
+    }
+
     /// Has this task woken. Look at the number afterwards, or a change between is missed.
+    #[inline]
     pub(crate) fn wake_me(&mut self, cx: &Context<'_>) {
-        if self
-            .waker
-            .as_ref()
-            .is_some_and(|known| known.will_wake(cx.waker()))
-        {
-            return;
+        let known = self.waker.as_ref();
+        if !known.is_some_and(|known| known.will_wake(cx.waker())) {
+            self.wake_another(cx.waker());
         }
-        self.waker = Some(cx.waker().clone());
+    }
+
+    #[cold]
+    fn wake_another(&mut self, waker: &Waker) {
+        self.waker = Some(waker.clone());
         let mut waiting = self.generation.waiting.lock();
-        waiting.wakers.insert(self.key, cx.waker().clone());
+        waiting.wakers.insert(self.key, waker.clone());
     }
 }
 

@@ -135,7 +135,8 @@ pin_project! {
         captured: Option<CaptureConnection>,
         retiring: Retiring,
         asked: Asked,
-        storing: Option<Storing<B>>,
+        // Seldom there, and a small future is cheap to move.
+        storing: Option<Box<Storing<B>>>,
     }
 }
 
@@ -171,11 +172,11 @@ where
             let Some(durable) = durable else {
                 return Poll::Ready(Ok(response));
             };
-            *this.storing = Some(Storing {
+            *this.storing = Some(Box::new(Storing {
                 response,
                 durable,
                 patience: None,
-            });
+            }));
         }
         if let Some(storing) = this.storing {
             ready!(storing.poll(this.layer, cx));

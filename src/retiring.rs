@@ -151,7 +151,7 @@ impl Open {
     /// Poisons those that the pins refuse.
     fn retire(&mut self, pinning: &Pinning) {
         let (clock, generation) = (pinning.clock(), pinning.generation().number());
-        let stands = |validity: &Validity| validity.holds(generation, &**clock);
+        let stands = |validity: &Validity| validity.holds(generation, clock);
         if self.connections.is_empty() || self.validity.as_ref().is_some_and(stands) {
             return;
         }

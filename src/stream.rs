@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -40,20 +40,40 @@ struct Held {
 }
 
 impl Held {
+    /// Fails once the pins refuse the connection: in this generation, at this time.
+    #[inline]
     fn hold(&mut self) -> io::Result<()> {
+        match self
+            .validity
+            .holds(self.watch.number(), self.pinning.clock())
+        {
+            true => Ok(()),
+            false => self.judge(),
+        }
+    }
+
+    /// The same, but for what time alone may have changed.
+    #[inline]
+    fn hold_generation(&mut self) -> io::Result<()> {
+        match self.validity.is_of(self.watch.number()) {
+            true => Ok(()),
+            false => self.judge(),
+        }
+    }
+
+    #[cold]
+    fn judge(&mut self) -> io::Result<()> {
         if let Some(violation) = self.verified.ended_by() {
             return Err(io::Error::other(violation.clone()));
         }
-        let (clock, number) = (self.pinning.clock(), self.pinning.generation().number());
-        if self.validity.holds(number, &**clock) {
-            return Ok(());
-        }
-        let Some(now) = clock.current_time() else {
+        let Some(now) = self.pinning.clock().current_time() else {
             return Err(io::Error::other(rustls::Error::FailedToGetCurrentTime));
         };
         let (decision, validity) = self.pinning.check_for(self.verified.chain(), now);
         if let Decision::Refuse(violation) = decision {
             self.verified.end(violation.clone());
+            // For good, whatever the pins become.
+            self.validity = Validity::NEVER;
             self.pinning.tell_violation(&violation, Some(self.port));
             return Err(io::Error::other(violation));
         }
@@ -95,7 +115,7 @@ impl<T> PinnedStream<T> {
         }
     }
 
-    /// Fails once the pins refuse the connection.
+    #[inline]
     fn hold(&mut self) -> io::Result<()> {
         match &mut self.held {
             Some(held) => held.hold(),
@@ -151,12 +171,14 @@ impl<T: Read + Write + Unpin> Read for PinnedStream<T> {
         if let Some(held) = &mut self.held {
             // An idle connection ends when the pins change, not when it is used next.
             held.watch.wake_me(cx);
+            held.hold_generation()?;
         }
-        self.hold()?;
-        match &mut self.stream {
+        ready!(match &mut self.stream {
             Stream::Plain(transport) => Pin::new(transport).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        })?;
+        // The clock is read for bytes, not for waiting.
+        Poll::Ready(self.hold())
     }
 }
 
