@@ -70,7 +70,8 @@ pub enum PlainHttp {
 #[derive(Clone)]
 pub struct PinningConnector<H> {
     inner: H,
-    handshaker: Handshaker,
+    /// One, since hyper-util clones its connector for every request.
+    handshaker: Arc<Handshaker>,
     schemes: Schemes,
 }
 
@@ -135,7 +136,7 @@ impl<H> PinningConnector<H> {
             Err(HostError::IpAddress { .. }) => return Ok(()),
             Err(error) => return Err(ConnectError::Host(error)),
         };
-        let Handshaker { pinning, .. } = &self.handshaker;
+        let Handshaker { pinning, .. } = &*self.handshaker;
         let policies = pinning.query(&host, self.handshaker.now()?);
         let enforced = policies
             .iter()
@@ -148,14 +149,13 @@ impl<H> PinningConnector<H> {
 }
 
 /// Makes TLS connections of transports.
-#[derive(Clone)]
 struct Handshaker {
     pinning: Pinning,
     tls: TlsConnector,
     /// The same without resumption.
     afresh: TlsConnector,
     /// Those of the configuration's verifier, known since its first full handshake here.
-    sessions: Arc<OnceLock<Arc<Sessions>>>,
+    sessions: OnceLock<Arc<Sessions>>,
 }
 
 /// What a handshake came to.
@@ -265,7 +265,7 @@ where
         let port = uri.port_u16().unwrap_or(443);
         let mut inner = self.inner.clone();
         let connecting = self.inner.call(uri.clone());
-        let handshaker = self.handshaker.clone();
+        let handshaker = Arc::clone(&self.handshaker);
         Box::pin(async move {
             let transport = connecting.await.map_err(transport_error)?;
             let Some(name) = name else {
@@ -427,12 +427,12 @@ impl PinningConnectorBuilder {
         afresh.resumption = Resumption::disabled();
         Ok(PinningConnector {
             inner,
-            handshaker: Handshaker {
+            handshaker: Arc::new(Handshaker {
                 pinning: self.pinning,
                 tls: TlsConnector::from(Arc::new(config)),
                 afresh: TlsConnector::from(Arc::new(afresh)),
-                sessions: Arc::default(),
-            },
+                sessions: OnceLock::new(),
+            }),
             schemes: self.schemes,
         })
     }

@@ -220,24 +220,21 @@ struct Directives {
     max_age: Option<Option<Vec<u8>>>,
     include_subdomains: Option<Option<Vec<u8>>>,
     report_uri: Option<Option<Vec<u8>>>,
+    /// The names of those that mean nothing.
+    ignored: HashSet<String>,
 }
 
 impl Directives {
     fn read(value: &[u8], syntax: HeaderSyntax) -> Result<Self, HeaderError> {
         let mut directives = Self::default();
-        let mut seen = HashSet::new();
         let mut tokens = Tokens::new(value, syntax);
-        while let Some(directive) = tokens.directive()? {
-            // 7469-2.1-c, D-07: the rule covers unknown directives, too.
-            if !seen.insert(directive.name.clone()) && !directive.is_pin() {
-                return Err(HeaderError::DuplicateDirective {
-                    name: directive.name,
-                });
-            }
-            directives.take(directive)?;
-        }
-        if seen.is_empty() {
+        let mut next = tokens.directive()?;
+        if next.is_none() {
             return Err(HeaderError::Empty);
+        }
+        while let Some(directive) = next {
+            directives.take(directive)?;
+            next = tokens.directive()?;
         }
         Ok(directives)
     }
@@ -260,14 +257,18 @@ impl Directives {
             return Ok(());
         }
         let value = value.map(|(bytes, _)| bytes);
-        match name.as_str() {
-            "max-age" => self.max_age = Some(value),
-            "includesubdomains" => self.include_subdomains = Some(value),
-            "report-uri" => self.report_uri = Some(value),
+        let is_first = match name.as_str() {
+            "max-age" => self.max_age.replace(value).is_none(),
+            "includesubdomains" => self.include_subdomains.replace(value).is_none(),
+            "report-uri" => self.report_uri.replace(value).is_none(),
             // 7469-2.1-g
-            _ => {}
+            _ => self.ignored.insert(name.clone()),
+        };
+        // 7469-2.1-c, D-07: the rule covers unknown directives, too.
+        match is_first {
+            true => Ok(()),
+            false => Err(HeaderError::DuplicateDirective { name }),
         }
-        Ok(())
     }
 
     /// Everything but the max-age.
@@ -319,12 +320,6 @@ struct Directive {
     /// In lower case.
     name: String,
     value: Option<Value>,
-}
-
-impl Directive {
-    fn is_pin(&self) -> bool {
-        self.name.len() > 4 && self.name.starts_with("pin-")
-    }
 }
 
 struct Value {
