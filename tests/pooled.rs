@@ -24,7 +24,7 @@ use common::{Clock, NOW, at, foreign_pin, pinned_to, provider};
 use http_body_util::{BodyExt, Empty};
 use hyper::rt::{Read, ReadBuf, Write};
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use pinhold::{
     AfterExpiry, NotePins, NotePinsLayer, PinPolicy, PinViolation, PinnedStream, Pinning,
     PinningConnector, PinningVerifier, RepeatLayer,
@@ -479,4 +479,18 @@ async fn time_alone_can_end_a_connection() {
     write(&mut stream).await.unwrap();
     scene.clock.set(NOW + 10);
     assert!(PinViolation::find(&write(&mut stream).await.unwrap_err()).is_some());
+}
+
+#[tokio::test]
+async fn time_alone_keeps_bytes_from_being_read() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let scene = scene(Http::V1).await;
+    let policy = pinned_to(scene.leaf.pin()).expires(at(NOW + 10), AfterExpiry::Refuse);
+    scene.pin_to(policy);
+    let mut stream = TokioIo::new(scene.connect().await);
+    let request = b"GET / HTTP/1.1\r\nhost: example.com\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    scene.clock.set(NOW + 11);
+    let error = stream.read_u8().await.unwrap_err();
+    assert!(PinViolation::find(&error).is_some(), "{error:?}");
 }

@@ -1,0 +1,153 @@
+//! Several connections of one host in the pool: each of them is captured sooner or later and
+//! poisoned when the pins change, and none of them costs a request.
+#![cfg(feature = "hyper")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::pki::{Ca, Leaf};
+use common::server::{HyperClient, Loopback, Names, Server, full, server_config};
+use common::tls::Swap;
+use common::validated::trusting;
+use common::{pinned_to, provider};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use pinhold::{NotePins, NotePinsLayer, Pinning, PinningConnector, PinningVerifier};
+use tower::Service;
+use tower_layer::Layer;
+
+/// A server with HTTP/1.1 whose certificate can be swapped.
+struct Scene {
+    root: Ca,
+    swap: Arc<Swap>,
+    server: Server,
+    pinning: Pinning,
+    connector: PinningConnector<Loopback>,
+}
+
+async fn scene() -> Scene {
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&["example.com"]);
+    let swap = Swap::new(&leaf, provider());
+    let mut config = server_config(&leaf, provider(), rustls::ALL_VERSIONS);
+    config.cert_resolver = swap.clone();
+    // More than hyper reads ahead.
+    let body: &'static str = "ok".repeat(1 << 15).leak();
+    let server = Server::with_config(config, move |_| http::Response::new(full(body))).await;
+    let pinning = Pinning::builder().build().unwrap();
+    let names = Names::new([("example.com", &server)]);
+    let config = PinningVerifier::builder(pinning.clone(), trusting(&[&root]))
+        .with_provider(provider())
+        .client_config()
+        .unwrap();
+    let connector = PinningConnector::builder(pinning.clone())
+        .with_tls_config(config)
+        .enable_http1()
+        .wrap_connector(Loopback::new(&names))
+        .unwrap();
+    Scene {
+        root,
+        swap,
+        server,
+        pinning,
+        connector,
+    }
+}
+
+impl Scene {
+    fn client(&self, retries: Retries) -> NotePins<HyperClient> {
+        let pool = Client::builder(TokioExecutor::new())
+            .retry_canceled_requests(matches!(retries, Retries::Some))
+            .build(self.connector.clone());
+        NotePinsLayer::new(self.pinning.clone()).layer(pool)
+    }
+
+    /// The server has another key from now on, and it is the one that is pinned.
+    fn turn(&self) -> Leaf {
+        let leaf = self.root.leaf(&["example.com"]);
+        self.swap.to(&leaf);
+        let policy = pinned_to(leaf.pin());
+        self.pinning
+            .replace_static([("example.com", policy)])
+            .unwrap();
+        leaf
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Retries {
+    None,
+    Some,
+}
+
+/// The connection is in use for as long as the response is not read.
+async fn call(client: &mut NotePins<HyperClient>) -> http::Response<Incoming> {
+    let request = http::Request::get("https://example.com/");
+    let response = client.call(request.body(Empty::new()).unwrap()).await;
+    response.unwrap()
+}
+
+/// Reads it, and lets the pool have its connection back.
+async fn read(response: http::Response<Incoming>) {
+    response.into_body().collect().await.unwrap();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Both at once, so that neither connection has seen a change before both requests are handed to
+/// the pool.
+async fn call_twice(client: &NotePins<HyperClient>) -> [http::Response<Incoming>; 2] {
+    let (mut one, mut other) = (client.clone(), client.clone());
+    tokio::join!(call(&mut one), call(&mut other)).into()
+}
+
+#[tokio::test]
+async fn the_second_connection_is_captured_and_poisoned_too() {
+    let scene = scene().await;
+    let mut client = scene.client(Retries::None);
+    for round in 1..=20 {
+        scene.turn();
+        // The first connection is captured, and busy.
+        let first = call(&mut client).await;
+        // The second one is not captured before its second request.
+        for _ in 0..2 {
+            read(call(&mut client).await).await;
+        }
+        read(first).await;
+        assert_eq!(scene.server.connections(), 4 * round - 2);
+        scene.turn();
+        let [one, other] = call_twice(&client).await;
+        read(one).await;
+        read(other).await;
+        assert_eq!(scene.server.connections(), 4 * round);
+    }
+}
+
+/// The second connection is never captured, and costs no request all the same.
+#[tokio::test]
+async fn requests_after_a_change_succeed_with_a_connection_that_is_not_captured() {
+    let scene = scene().await;
+    let mut client = scene.client(Retries::Some);
+    for _ in 0..200 {
+        scene.turn();
+        for response in call_twice(&client).await {
+            read(response).await;
+        }
+        scene.turn();
+        let first = call(&mut client).await;
+        read(call(&mut client).await).await;
+        read(first).await;
+    }
+    // Two after each change; a server's new key needs a new one.
+    assert!(scene.server.connections() >= 800);
+}

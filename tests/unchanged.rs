@@ -1,0 +1,312 @@
+//! A header that comes again over the same connection: what is remembered of it never stands in for
+//! what a header has to do.
+#![cfg(feature = "hyper")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use common::pki::{Ca, Leaf};
+use common::server::{HyperClient, Loopback, Names, Server, full, server_config};
+use common::validated::trusting;
+use common::{Clock, NOW, at, foreign_pin, header_value, pinned_to, provider};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use pinhold::{
+    Host, IgnoreReason, NotePins, NotePinsLayer, Noted, PinViolation, Pinning, PinningConnector,
+    PinningVerifier, RemovalReason, SpkiFingerprint,
+};
+use tower::{Service, ServiceExt};
+use tower_layer::Layer;
+
+const NAMES: [&str; 2] = ["example.com", "www.example.com"];
+
+/// A server whose header can be changed, and a client with one version of HTTP.
+struct Scene {
+    leaf: Leaf,
+    server: Server,
+    value: Arc<Mutex<String>>,
+    clock: Arc<Clock>,
+    pinning: Pinning,
+    connector: PinningConnector<Loopback>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Http {
+    V1,
+    V2,
+}
+
+const BOTH: [Http; 2] = [Http::V1, Http::V2];
+
+async fn scene(http: Http) -> Scene {
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&NAMES);
+    let value = Arc::new(Mutex::new(header_value(leaf.pin(), "max-age=1000")));
+    let said = Arc::clone(&value);
+    let config = server_config(&leaf, provider(), rustls::ALL_VERSIONS);
+    let server = Server::with_config(config, move |_| {
+        let value = said.lock().unwrap().clone();
+        let response = http::Response::builder().header("public-key-pins", value);
+        response.body(full("ok")).unwrap()
+    });
+    let server = server.await;
+    let clock = Clock::new();
+    let pinning = Pinning::builder().time_provider(clock.clone());
+    let pinning = pinning.build().unwrap();
+    let config = PinningVerifier::builder(pinning.clone(), trusting(&[&root]))
+        .with_provider(provider())
+        .client_config()
+        .unwrap();
+    let connector = PinningConnector::builder(pinning.clone()).with_tls_config(config);
+    let connector = match http {
+        Http::V1 => connector.enable_http1(),
+        Http::V2 => connector.enable_http2(),
+    };
+    let names = Names::new(NAMES.map(|name| (name, &server)));
+    let connector = connector.wrap_connector(Loopback::new(&names)).unwrap();
+    Scene {
+        leaf,
+        server,
+        value,
+        clock,
+        pinning,
+        connector,
+    }
+}
+
+impl Scene {
+    fn client(&self) -> NotePins<HyperClient> {
+        let pool = Client::builder(TokioExecutor::new()).build(self.connector.clone());
+        NotePinsLayer::new(self.pinning.clone()).layer(pool)
+    }
+
+    fn says(&self, value: &str) {
+        *self.value.lock().unwrap() = value.to_owned();
+    }
+
+    /// A header with another backup.
+    fn value(&self, backup: u8, rest: &str) -> String {
+        let backup = SpkiFingerprint::from_digest([backup; 32]).to_base64();
+        let live = self.leaf.pin().to_base64();
+        format!("pin-sha256=\"{live}\"; pin-sha256=\"{backup}\"; {rest}")
+    }
+
+    /// When the entry of the host was noted, and when it ends.
+    #[track_caller]
+    fn is_noted(&self, name: &str, noted_at: u64, expires_at: u64) {
+        let host = Host::parse(name).unwrap();
+        let list = self.pinning.store().list();
+        let entry = list.iter().find(|entry| entry.host == host).unwrap();
+        let expected = (at(noted_at), at(expires_at));
+        assert_eq!((entry.noted_at, entry.expires_at), expected);
+    }
+}
+
+type Error = hyper_util::client::legacy::Error;
+
+async fn visit<S>(client: &mut S, name: &str) -> Result<Noted, Error>
+where
+    S: Service<
+            http::Request<Empty<bytes::Bytes>>,
+            Response = http::Response<hyper::body::Incoming>,
+            Error = Error,
+        >,
+{
+    let request = http::Request::get(format!("https://{name}/"));
+    let response = client.call(request.body(Empty::new()).unwrap()).await?;
+    let noted = response.extensions().get::<Noted>().unwrap().clone();
+    response.into_body().collect().await.unwrap();
+    Ok(noted)
+}
+
+#[tokio::test]
+async fn each_second_moves_the_expiry_once() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let mut client = scene.client();
+        // There and back; it runs out on the way.
+        for (seconds, first) in [
+            (0, Noted::Added),
+            (1, Noted::Refreshed),
+            (2, Noted::Refreshed),
+            (2000, Noted::Added),
+            (1, Noted::Refreshed),
+            (0, Noted::Refreshed),
+            (1, Noted::Refreshed),
+        ] {
+            let now = NOW + seconds;
+            scene.clock.set(now);
+            for expected in [first, Noted::Refreshed, Noted::Refreshed, Noted::Refreshed] {
+                let noted = visit(&mut client, "example.com").await.unwrap();
+                assert_eq!(noted, expected, "{http:?} {seconds}");
+                scene.is_noted("example.com", now, now + 1000);
+            }
+        }
+        assert_eq!(scene.server.connections(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_was_forgotten_or_cleared_is_added_again() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let mut client = scene.client();
+        let host = Host::parse("example.com").unwrap();
+        let removals: [&dyn Fn(); 3] = [
+            &|| drop(scene.pinning.forget(&host)),
+            &|| scene.pinning.store().clear(),
+            &|| scene.pinning.store().clear_since(at(NOW)),
+        ];
+        for remove in removals {
+            for expected in [Noted::Added, Noted::Refreshed, Noted::Refreshed] {
+                let noted = visit(&mut client, "example.com").await.unwrap();
+                assert_eq!(noted, expected, "{http:?}");
+            }
+            remove();
+            assert!(scene.pinning.store().list().is_empty());
+        }
+        assert_eq!(scene.server.connections(), 1);
+    }
+}
+
+#[tokio::test]
+async fn static_pins_that_fail_end_the_refreshes() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let mut client = scene.client();
+        for _ in 0..3 {
+            visit(&mut client, "example.com").await.unwrap();
+        }
+        let pin_to = |policy| scene.pinning.replace_static([("example.com", policy)]);
+        pin_to(pinned_to(foreign_pin())).unwrap();
+        scene.clock.set(NOW + 1);
+        let error = visit(&mut client, "example.com").await.unwrap_err();
+        assert!(PinViolation::find(&error).is_some());
+        scene.is_noted("example.com", NOW, NOW + 1000);
+        pin_to(pinned_to(scene.leaf.pin())).unwrap();
+        let noted = visit(&mut client, "example.com").await.unwrap();
+        assert_eq!(noted, Noted::Refreshed);
+        scene.is_noted("example.com", NOW + 1, NOW + 1001);
+    }
+}
+
+/// Of two connections with the same header one may note in a second that the clock leaves again.
+#[tokio::test]
+async fn a_clock_set_back_is_noticed_by_the_other_connection() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let (mut one, mut other) = (scene.client(), scene.client());
+        for _ in 0..3 {
+            visit(&mut one, "example.com").await.unwrap();
+        }
+        scene.clock.set(NOW + 1);
+        visit(&mut other, "example.com").await.unwrap();
+        scene.is_noted("example.com", NOW + 1, NOW + 1001);
+        scene.clock.set(NOW);
+        visit(&mut one, "example.com").await.unwrap();
+        scene.is_noted("example.com", NOW, NOW + 1000);
+    }
+}
+
+#[tokio::test]
+async fn the_same_header_counts_for_each_host_by_itself() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let mut client = scene.client();
+        for name in ["example.com", "www.example.com"] {
+            for expected in [Noted::Added, Noted::Refreshed, Noted::Refreshed] {
+                assert_eq!(visit(&mut client, name).await.unwrap(), expected);
+            }
+        }
+        for name in ["EXAMPLE.com", "example.com:443"] {
+            assert_eq!(visit(&mut client, name).await.unwrap(), Noted::Refreshed);
+        }
+        scene
+            .pinning
+            .forget(&Host::parse("www.example.com").unwrap());
+        let noted = visit(&mut client, "example.com").await.unwrap();
+        assert_eq!(noted, Noted::Refreshed);
+        let noted = visit(&mut client, "www.example.com").await.unwrap();
+        assert_eq!(noted, Noted::Added);
+    }
+}
+
+/// A layer below sends requests elsewhere: the bytes and the connection are those of another host.
+#[tokio::test]
+async fn the_same_connection_says_nothing_for_another_host() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let pool: HyperClient =
+            Client::builder(TokioExecutor::new()).build(scene.connector.clone());
+        let redirected = pool.map_request(|mut request: http::Request<Empty<bytes::Bytes>>| {
+            *request.uri_mut() = http::Uri::from_static("https://example.com/");
+            request
+        });
+        let mut client = NotePinsLayer::new(scene.pinning.clone()).layer(redirected);
+        for _ in 0..3 {
+            visit(&mut client, "example.com").await.unwrap();
+        }
+        for _ in 0..2 {
+            let noted = visit(&mut client, "www.example.com").await.unwrap();
+            assert_eq!(noted, Noted::Ignored(IgnoreReason::OtherHost));
+        }
+        for (uri, reason) in [
+            ("http://example.com/", IgnoreReason::InsecureTransport),
+            ("https://[::1]/", IgnoreReason::NoHost),
+        ] {
+            let request = http::Request::get(uri);
+            let response = client.call(request.body(Empty::new()).unwrap()).await;
+            let noted = response.unwrap().extensions().get::<Noted>().cloned();
+            assert_eq!(noted, Some(Noted::Ignored(reason)), "{http:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_changes_and_changes_back_is_followed() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let mut client = scene.client();
+        let (one, other) = (scene.value(1, "max-age=10"), scene.value(2, "max-age=20"));
+        let removed = Noted::Removed(RemovalReason::MaxAgeZero);
+        for (value, expected, backup) in [
+            (&*one, Noted::Added, 1),
+            (&*other, Noted::Refreshed, 2),
+            (&*one, Noted::Refreshed, 1),
+            ("max-age=0", removed, 0),
+            (&*one, Noted::Added, 1),
+            (&*other, Noted::Refreshed, 2),
+        ] {
+            scene.says(value);
+            let mut expected = expected;
+            for _ in 0..3 {
+                assert_eq!(visit(&mut client, "example.com").await.unwrap(), expected);
+                let list = scene.pinning.store().list();
+                expected = match list.is_empty() {
+                    true => Noted::Ignored(IgnoreReason::NotKnown),
+                    false => Noted::Refreshed,
+                };
+                let pin = SpkiFingerprint::from_digest([backup; 32]);
+                let end = at(NOW + 10 * u64::from(backup));
+                assert!(list.iter().all(|entry| entry.pins.contains(&pin)));
+                assert!(list.iter().all(|entry| entry.expires_at == end));
+            }
+        }
+        // A malformed one in between changes nothing.
+        scene.says("max-age");
+        let noted = visit(&mut client, "example.com").await.unwrap();
+        assert!(matches!(noted, Noted::Ignored(IgnoreReason::Header(_))));
+        scene.says(&other);
+        let noted = visit(&mut client, "example.com").await.unwrap();
+        assert_eq!(noted, Noted::Refreshed);
+        assert_eq!(scene.server.connections(), 1);
+    }
+}
