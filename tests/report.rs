@@ -354,7 +354,7 @@ async fn an_id_names_the_facts_and_the_time_whatever_the_form() {
     let seen = scene.report("https://example.com/").await;
     let form = ReportForm::new().detail(ReportDetail::Counts);
     assert!(!seen.to_json(&form).is_empty());
-    assert_eq!(first.id(), seen.clone().id());
+    assert_eq!(first.id(), seen.id());
     assert_ne!(first.id(), report(NOW + 1).id());
     assert_ne!(first.id(), report(NOW).with_port(8443).id());
     let policy = pinned_to(common::header::pin(1));
