@@ -84,6 +84,7 @@
 //! | `hyper` | yes | [`PinningConnector`] and [`NotePinsLayer`] |
 //! | `webpki-roots` | yes | Mozilla's roots, [`TrustAnchors::webpki_roots`] |
 //! | `ring` | | `ring` instead of `aws-lc-rs` (enable one, or choose by `with_provider`) |
+//! | `reqwest` | | [`Pinning::reqwest_client_builder`] and [`NotingClient`], for reqwest 0.13 |
 //! | `idn` | | hosts outside ASCII, turned into A-labels |
 //! | `tracing` | | events (target `pinhold`) for refusals, skips and received headers |
 //! | `cli` | | the command-line tool `pinhold` |
@@ -127,15 +128,21 @@ mod http_reporter;
 #[cfg(feature = "hyper")]
 mod layer;
 mod noting;
+#[cfg(feature = "reqwest")]
+mod noting_client;
 mod observers;
 #[cfg(feature = "hyper")]
 mod outbound;
 mod pinning;
 mod policy;
+#[cfg(feature = "reqwest")]
+mod redirect;
 #[cfg(feature = "hyper")]
 mod repeat;
 mod report;
 mod report_uri;
+#[cfg(feature = "reqwest")]
+mod reqwest;
 #[cfg(feature = "hyper")]
 mod retiring;
 mod rollout;
@@ -170,12 +177,16 @@ pub use crate::http_reporter::{HttpReporter, HttpReporterBuilder, ReportUris};
 #[cfg(feature = "hyper")]
 pub use crate::layer::{NotePins, NotePinsLayer, ResponseFuture};
 pub use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
+#[cfg(feature = "reqwest")]
+pub use crate::noting_client::{ClientBuildError, NotingClient, NotingClientBuilder, RequestError};
 pub use crate::observers::Event;
 pub use crate::pinning::{BuildError, Decision, Pinning};
 pub use crate::policy::{
     AfterExpiry, AppliedPolicy, Enforcement, HostMatch, KnownPinnedHost, PinPolicy, PinSet,
     PinSource, PolicyError, Standing, UserAddedRoots,
 };
+#[cfg(feature = "reqwest")]
+pub use crate::redirect::RedirectError;
 #[cfg(feature = "hyper")]
 pub use crate::repeat::{Repeat, RepeatFuture, RepeatLayer};
 pub use crate::report::{

@@ -103,7 +103,8 @@ impl fmt::Display for IgnoreReason {
             Self::KeyNotProved => "the server has not proved that it has the leaf's key",
             Self::NoBackupPin => "no backup pin: every pin is in the validated chain",
             Self::NoConnectionData => {
-                "the response carries no connection data, expected a client on PinningConnector"
+                "the response carries no connection data, expected a client on PinningConnector, or \
+                 a full handshake of NotingClient"
             }
             Self::NoHost => "the response does not come from a DNS name",
             Self::NoPinInChain => "no pin is in the validated chain",

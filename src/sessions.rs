@@ -110,6 +110,16 @@ impl Sessions {
         while self.kept.take_tls13_ticket(name).is_some() {}
     }
 
+    /// Whether a session of this name is offered in the handshake under way.
+    fn offer(&self, name: &ServerName<'_>) -> bool {
+        let offered = self.may_resume(name);
+        #[cfg(feature = "reqwest")]
+        if offered {
+            let _ = OFFERED.try_with(|known| known.set(true));
+        }
+        offered
+    }
+
     fn may_resume(&self, name: &ServerName<'_>) -> bool {
         let Some(now) = self.pinning.clock().current_time() else {
             return false;
@@ -160,7 +170,7 @@ impl ClientSessionStore for Sessions {
     fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
         // Looked for before the pins are asked: rustls asks for both kinds, and has one at most.
         let session = self.kept.tls12_session(server_name)?;
-        self.may_resume(server_name).then_some(session)
+        self.offer(server_name).then_some(session)
     }
 
     fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
@@ -180,8 +190,24 @@ impl ClientSessionStore for Sessions {
         server_name: &ServerName<'static>,
     ) -> Option<Tls13ClientSessionValue> {
         let ticket = self.kept.take_tls13_ticket(server_name)?;
-        self.may_resume(server_name).then_some(ticket)
+        self.offer(server_name).then_some(ticket)
     }
+}
+
+#[cfg(feature = "reqwest")]
+tokio::task_local! {
+    static OFFERED: Cell<bool>;
+}
+
+/// Runs handshakes and says, besides their outcome, whether a session of ours was offered in one:
+/// only then our verifier may not have been asked.
+#[cfg(feature = "reqwest")]
+pub(crate) async fn observe<F: Future>(handshakes: F) -> (F::Output, bool) {
+    let observed = async {
+        let outcome = handshakes.await;
+        (outcome, OFFERED.with(Cell::get))
+    };
+    OFFERED.scope(Cell::new(false), observed).await
 }
 
 impl fmt::Debug for Sessions {

@@ -24,9 +24,9 @@ const FLOORS: &[&[&str]] = &[
     &["builder", "heard", "sessions"],
     &["connection"],
     &["finding", "retiring", "stream", "verifier"],
-    &["connector", "layer", "repeat"],
-    &["endpoint", "sent"],
-    &["outbound"],
+    &["connector", "layer", "redirect", "repeat"],
+    &["endpoint", "reqwest", "sent"],
+    &["noting_client", "outbound"],
     &["http_reporter"],
 ];
 
@@ -48,6 +48,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "http_reporter",
             "observers",
             "pinning",
+            "reqwest",
             "retiring",
             "rollout",
             "sessions",
@@ -57,6 +58,8 @@ const DOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("pem_rfc7468", &["report"]),
+    // As it is written where a module has the same name.
+    ("::reqwest", &["noting_client", "redirect", "reqwest"]),
     ("serde", &["format", "report"]),
     ("serde_json", &["format", "report"]),
     ("sha2", &["fingerprint"]),
