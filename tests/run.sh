@@ -41,6 +41,8 @@ main() {
     RUSTDOCFLAGS='-D warnings' \
         step 'documentation' 300 cargo doc --locked --no-deps --all-features
     step 'clippy, ring' 300 cargo clippy --locked "${RING_SET[@]}" --all-targets -- -D warnings
+    step 'clippy, reqwest' 300 \
+        cargo clippy --locked --no-default-features --features reqwest -- -D warnings
     step 'clippy, no features' 120 cargo clippy --locked --no-default-features -- -D warnings
     step 'no provider' 300 \
         cargo test --locked --no-default-features --test verifier without_a_provider

@@ -22,6 +22,8 @@ pub mod noted;
 #[cfg(feature = "hyper")]
 pub mod peers;
 pub mod pki;
+#[cfg(feature = "reqwest")]
+pub mod reqwests;
 #[cfg(feature = "hyper")]
 pub mod server;
 #[cfg(feature = "hyper")]

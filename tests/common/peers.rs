@@ -214,6 +214,15 @@ impl Peer {
     /// mitmproxy as an HTTP proxy that connects to `server`, whatever host it was asked for. It
     /// makes its own root.
     pub fn mitmproxy(server: SocketAddr) -> Option<Self> {
+        Self::inspector(server, "regular@127.0.0.1:0")
+    }
+
+    /// mitmproxy in the place of `server`, as DNS or routing may have it.
+    pub fn reverse_mitmproxy(server: SocketAddr) -> Option<Self> {
+        Self::inspector(server, &format!("reverse:https://{server}@127.0.0.1:0"))
+    }
+
+    fn inspector(server: SocketAddr, mode: &str) -> Option<Self> {
         let program = program("mitmdump")?;
         let folder = Folder::new();
         let (host, port) = (server.ip(), server.port());
@@ -221,13 +230,7 @@ impl Peer {
             format!("def server_connect(data):\n    data.server.address = ('{host}', {port})\n");
         let addon = folder.write("addon.py", &addon);
         let mut command = Command::new(program);
-        command.args([
-            "--mode",
-            "regular@127.0.0.1:0",
-            "--ssl-insecure",
-            "--scripts",
-            &addon,
-        ]);
+        command.args(["--mode", mode, "--ssl-insecure", "--scripts", &addon]);
         command.args(["--set", &format!("confdir={}", folder.0.display())]);
         Some(Self::start(folder, &mut command, |line| {
             let (_, address) = line.split_once("listening at ")?;

@@ -213,6 +213,12 @@ impl Names {
         self.point_to(name, server.address);
     }
 
+    pub fn address(&self, name: &str) -> Option<SocketAddr> {
+        let name = name.to_ascii_lowercase();
+        let name = name.strip_suffix('.').unwrap_or(&name);
+        self.0.lock().unwrap().get(name).copied()
+    }
+
     pub fn point_to(&self, name: &str, address: SocketAddr) {
         self.0.lock().unwrap().insert(name.to_owned(), address);
     }
@@ -247,9 +253,7 @@ impl Service<http::Uri> for Loopback {
     }
 
     fn call(&mut self, uri: http::Uri) -> Self::Future {
-        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
-        let host = host.strip_suffix('.').unwrap_or(&host);
-        let address = self.names.0.lock().unwrap().get(host).copied();
+        let address = self.names.address(uri.host().unwrap_or_default());
         let mut http = self.http.clone();
         Box::pin(async move {
             let address = address.ok_or("a host that the test did not name")?;

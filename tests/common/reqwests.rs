@@ -1,0 +1,231 @@
+//! reqwest's clients at loopback servers, and proxies for them.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use pinhold::{
+    IgnoreReason, Noted, NotingClient, NotingClientBuilder, PinViolation, Pinning, PinningVerifier,
+    TrustAnchors, VerifiedConnection,
+};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use rustls::{ClientConfig, ServerConfig};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::server::Names;
+use super::stage::Stage;
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        let address = self.address(name.as_str());
+        Box::pin(async move {
+            let address = address.ok_or("a host that the test did not name")?;
+            let addresses: Addrs = Box::new(std::iter::once(address));
+            Ok(addresses)
+        })
+    }
+}
+
+impl Stage {
+    pub fn client_config(&self, pinning: &Pinning, anchors: &TrustAnchors) -> ClientConfig {
+        PinningVerifier::builder(pinning.clone(), anchors.clone())
+            .with_provider(self.provider.clone())
+            .with_protocol_versions(self.versions)
+            .client_config()
+            .unwrap()
+    }
+
+    /// A builder as an application has it, with names in place of the DNS.
+    pub fn reqwest(
+        &self,
+        pinning: &Pinning,
+        anchors: &TrustAnchors,
+        names: &Names,
+    ) -> reqwest::ClientBuilder {
+        let config = self.client_config(pinning, anchors);
+        let builder = pinning.reqwest_client_builder_with(config).unwrap();
+        let names = Arc::new(names.clone());
+        builder.no_proxy().dns_resolver(names)
+    }
+
+    pub fn noting(
+        &self,
+        pinning: &Pinning,
+        anchors: &TrustAnchors,
+        names: &Names,
+    ) -> NotingClientBuilder {
+        let names = Arc::new(names.clone());
+        NotingClient::builder(pinning.clone(), anchors.clone())
+            .with_tls_config(self.client_config(pinning, anchors))
+            .configure(|builder| builder.no_proxy().dns_resolver(names))
+    }
+}
+
+/// One GET by a noting client.
+pub async fn fetch(
+    client: &NotingClient,
+    url: &str,
+) -> Result<reqwest::Response, pinhold::RequestError> {
+    client.send(client.reqwest().get(url)).await
+}
+
+pub fn connection(response: &reqwest::Response) -> Option<&VerifiedConnection> {
+    response.extensions().get()
+}
+
+pub fn noted(response: &reqwest::Response) -> Option<&Noted> {
+    response.extensions().get()
+}
+
+pub const NO_DATA: Noted = Noted::Ignored(IgnoreReason::NoConnectionData);
+
+/// The violation, which both ways of looking for it must find.
+pub fn violation(error: &(dyn std::error::Error + 'static)) -> Option<PinViolation> {
+    let mut next = Some(error);
+    let mut walked = None;
+    while let Some(error) = next {
+        walked = walked.or_else(|| error.downcast_ref::<PinViolation>());
+        next = error.source();
+    }
+    let found = PinViolation::find(error);
+    assert_eq!(found.is_some(), walked.is_some(), "{error:?}");
+    found
+}
+
+/// A proxy on a loopback port of its own, that leads to one server whatever it is asked for.
+pub struct Proxy {
+    pub address: SocketAddr,
+    /// Tunnels that were opened.
+    pub tunnels: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Proxy {
+    /// HTTP CONNECT, over TLS with a configuration.
+    pub async fn connect(target: SocketAddr, tls: Option<ServerConfig>) -> Self {
+        let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+        Self::listen(move |socket, tunnels| {
+            let tls = tls.clone();
+            async move {
+                match tls {
+                    None => connect(socket, target, &tunnels).await,
+                    Some(tls) => connect(tls.accept(socket).await?, target, &tunnels).await,
+                }
+            }
+        })
+        .await
+    }
+
+    pub async fn socks5(target: SocketAddr) -> Self {
+        Self::listen(move |socket, tunnels| async move { socks(socket, target, &tunnels).await })
+            .await
+    }
+
+    async fn listen<F>(serve: impl Fn(TcpStream, Arc<AtomicUsize>) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tunnels = Arc::<AtomicUsize>::default();
+        let counter = Arc::clone(&tunnels);
+        let task = tokio::spawn(async move {
+            let mut open = tokio::task::JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                open.spawn(serve(socket, Arc::clone(&counter)));
+            }
+        });
+        Self {
+            address,
+            tunnels,
+            task,
+        }
+    }
+
+    pub fn tunnels(&self) -> usize {
+        self.tunnels.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn connect(
+    mut socket: impl AsyncRead + AsyncWrite + Unpin,
+    target: SocketAddr,
+    tunnels: &AtomicUsize,
+) -> io::Result<()> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(socket.read_u8().await?);
+    }
+    assert!(request.starts_with(b"CONNECT "));
+    let answer = b"HTTP/1.1 200 OK\r\nPublic-Key-Pins: max-age=0\r\n\r\n";
+    socket.write_all(answer).await?;
+    splice(socket, target, tunnels).await
+}
+
+async fn socks(mut socket: TcpStream, target: SocketAddr, tunnels: &AtomicUsize) -> io::Result<()> {
+    // RFC 1928: a greeting with its methods, answered by "no authentication".
+    let mut head = [0; 2];
+    socket.read_exact(&mut head).await?;
+    let mut methods = vec![0; usize::from(head[1])];
+    socket.read_exact(&mut methods).await?;
+    socket.write_all(&[5, 0]).await?;
+    let mut request = [0; 4];
+    socket.read_exact(&mut request).await?;
+    let length = match request[3] {
+        1 => 4,
+        3 => usize::from(socket.read_u8().await?),
+        _ => 16,
+    };
+    let mut address = vec![0; length + 2];
+    socket.read_exact(&mut address).await?;
+    socket.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
+    splice(socket, target, tunnels).await
+}
+
+async fn splice(
+    mut socket: impl AsyncRead + AsyncWrite + Unpin,
+    target: SocketAddr,
+    tunnels: &AtomicUsize,
+) -> io::Result<()> {
+    tunnels.fetch_add(1, Ordering::SeqCst);
+    let mut target = TcpStream::connect(target).await?;
+    tokio::io::copy_bidirectional(&mut socket, &mut target).await?;
+    Ok(())
+}
+
+/// Answers every request with its own body.
+pub async fn echo(config: ServerConfig) -> (SocketAddr, tokio::task::JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let tls = TlsAcceptor::from(Arc::new(config));
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let stream = tls.accept(socket).await.unwrap();
+            let echo = |request: http::Request<Incoming>| async {
+                Ok::<_, Infallible>(http::Response::new(request.into_body()))
+            };
+            let http = auto::Builder::new(TokioExecutor::new());
+            let service = service_fn(echo);
+            let served = http.serve_connection(TokioIo::new(stream), service);
+            let _ = served.await;
+        }
+    });
+    (address, task)
+}

@@ -1,0 +1,409 @@
+//! reqwest with the pins enforced, by real handshakes over TLS 1.2 and 1.3, with every crypto
+//! provider of the build.
+#![cfg(feature = "reqwest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::pki::{Ca, Leaf};
+use common::reqwests::{NO_DATA, connection, fetch, noted, violation};
+use common::server::{Names, Server, answer, server_config};
+use common::stage::{Stage, builder, known, pinned, stages};
+use common::validated::trusting;
+use common::{foreign_pin, header_value, pinned_to, provider};
+use pinhold::{
+    AnchorOrigin, BuildError, ConnectError, Decision, IgnoreReason, Noted, PinViolation, Pinning,
+    TrustAnchors,
+};
+use reqwest::{Error, Response, Version};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tower::ServiceExt;
+
+const HOST: &str = "example.com";
+const URL: &str = "https://example.com/";
+
+/// One GET with a client of its own.
+async fn visit(
+    stage: &Stage,
+    pinning: &Pinning,
+    anchors: &TrustAnchors,
+    server: &Server,
+) -> Result<Response, Error> {
+    let names = Names::new([(HOST, server)]);
+    let client = stage.reqwest(pinning, anchors, &names).build().unwrap();
+    client.get(URL).send().await
+}
+
+#[tokio::test]
+async fn a_pinned_server_is_reached_over_both_versions_of_http() {
+    for stage in stages() {
+        let root = Ca::root("Root");
+        let leaf = root.leaf(&[HOST]);
+        let pinning = pinned(pinned_to(leaf.pin()));
+        for (alpn, version) in [("h2", Version::HTTP_2), ("http/1.1", Version::HTTP_11)] {
+            let mut config = stage.config(&leaf);
+            config.alpn_protocols = vec![alpn.into()];
+            let server = Server::with_config(config, answer(&[])).await;
+            let response = visit(&stage, &pinning, &trusting(&[&root]), &server).await;
+            let response = response.unwrap();
+            assert_eq!(response.version(), version);
+            assert_eq!(response.text().await.unwrap(), "ok");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mis_issued_chain_with_the_genuine_certificate_appended_is_refused() {
+    for stage in stages() {
+        let (genuine_root, other_root) = (Ca::root("Genuine"), Ca::root("Other"));
+        let genuine = genuine_root.leaf(&[HOST]);
+        let mis_issued = other_root.leaf(&[HOST]).appending(genuine.chain.clone());
+        let anchors = trusting(&[&genuine_root, &other_root]);
+        let pinning = pinned(pinned_to(genuine.pin()));
+        for alpn in ["h2", "http/1.1"] {
+            let mut config = stage.config(&mis_issued);
+            config.alpn_protocols = vec![alpn.into()];
+            let server = Server::with_config(config, answer(&[])).await;
+            let error = visit(&stage, &pinning, &anchors, &server)
+                .await
+                .unwrap_err();
+            assert!(error.is_connect());
+            let violation = violation(&error).unwrap();
+            assert_eq!(violation.chain().served(), mis_issued.chain);
+
+            let names = Names::new([(HOST, &server)]);
+            let client = stage.noting(&pinning, &anchors, &names).build().unwrap();
+            let error = fetch(&client, URL).await.unwrap_err();
+            assert!(common::reqwests::violation(&error).is_some());
+            assert_eq!(server.requests(), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_name_and_an_unknown_root_are_no_matter_of_pins() {
+    for stage in stages() {
+        let root = Ca::root("Root");
+        for leaf in [root.leaf(&["example.net"]), Ca::root("No").leaf(&[HOST])] {
+            let server = stage.serve(&leaf, &[]).await;
+            let pinning = pinned(pinned_to(leaf.pin()));
+            let visit = visit(&stage, &pinning, &trusting(&[&root]), &server).await;
+            let error = visit.unwrap_err();
+            assert!(error.is_connect() && violation(&error).is_none());
+            assert_eq!(server.requests(), 0);
+        }
+    }
+}
+
+/// Presents a certificate without having its key.
+#[derive(Debug)]
+struct Replay(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Replay {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+#[tokio::test]
+async fn a_replayed_certificate_teaches_nothing() {
+    for stage in stages() {
+        let root = Ca::root("Root");
+        let genuine = root.leaf(&[HOST]);
+        let own_key = root.leaf(&["attacker.example"]).key();
+        let key = stage.provider.key_provider.load_private_key(own_key);
+        let replayed = CertifiedKey::new(genuine.chain.clone(), key.unwrap());
+        let mut config = stage.config(&genuine);
+        config.cert_resolver = Arc::new(Replay(Arc::new(replayed)));
+        let value = header_value(genuine.pin(), "max-age=100");
+        let server = Server::with_config(config, answer(&[("public-key-pins", &value)])).await;
+        let names = Names::new([(HOST, &server)]);
+        let pinning = pinned(pinned_to(genuine.pin()));
+        let client = stage.noting(&pinning, &trusting(&[&root]), &names);
+        let error = fetch(&client.build().unwrap(), URL).await.unwrap_err();
+        assert!(violation(&error).is_none());
+        assert!(!known(&pinning, HOST));
+        let rollout = pinning.rollout(&HOST.try_into().unwrap()).unwrap();
+        assert_eq!(rollout.connections, 0, "the chain was never proved");
+        assert_eq!(server.requests(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_user_added_root_is_skipped_and_shows() {
+    for stage in stages() {
+        let (root, proxy) = (Ca::root("Root"), Ca::root("Proxy"));
+        let leaf = proxy.leaf(&[HOST]);
+        let user_added = [proxy.certificate()];
+        let anchors = trusting(&[&root]).with_user_added(user_added).unwrap();
+        let pinning = pinned(pinned_to(foreign_pin()));
+        let value = header_value(leaf.pin(), "max-age=100");
+        let server = stage.serve(&leaf, &[("public-key-pins", &value)]).await;
+        let names = Names::new([(HOST, &server)]);
+        let client = stage.noting(&pinning, &anchors, &names).build().unwrap();
+        let response = fetch(&client, URL).await.unwrap();
+        let seen = connection(&response).unwrap();
+        assert!(matches!(seen.decision(), Decision::Skipped));
+        let ignored = IgnoreReason::AnchorNotBuiltIn(AnchorOrigin::UserAdded);
+        assert_eq!(noted(&response), Some(&Noted::Ignored(ignored)));
+    }
+}
+
+/// A server that is reached anew for every request.
+struct Scene {
+    root: Ca,
+    leaf: Leaf,
+    server: Server,
+    names: Names,
+    anchors: TrustAnchors,
+    pinning: Pinning,
+}
+
+async fn scene(stage: &Stage) -> Scene {
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&[HOST]);
+    let value = header_value(leaf.pin(), "max-age=100");
+    let server = stage.serve(&leaf, &[("public-key-pins", &value)]).await;
+    Scene {
+        names: Names::new([(HOST, &server)]),
+        anchors: trusting(&[&root]),
+        pinning: pinned(pinned_to(leaf.pin())),
+        root,
+        leaf,
+        server,
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_resumed_until_the_pins_change() {
+    for stage in stages() {
+        let scene = scene(&stage).await;
+        let client = stage.noting(&scene.pinning, &scene.anchors, &scene.names);
+        let client = client.configure(|builder| builder.pool_max_idle_per_host(0));
+        let client = client.build().unwrap();
+        let first = fetch(&client, URL).await.unwrap();
+        assert_eq!(noted(&first), Some(&Noted::Added));
+        // With the body come the tickets of TLS 1.3.
+        first.bytes().await.unwrap();
+
+        let resumed = fetch(&client, URL).await.unwrap();
+        assert_eq!(noted(&resumed), Some(&NO_DATA));
+        assert!(connection(&resumed).is_none());
+        resumed.bytes().await.unwrap();
+        assert_eq!(scene.server.connections(), 2);
+
+        let other = [(HOST, pinned_to(foreign_pin()))];
+        scene.pinning.replace_static(other).unwrap();
+        let error = fetch(&client, URL).await.unwrap_err();
+        assert!(violation(&error).is_some());
+        assert_eq!(scene.server.requests(), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_open_connection_outlives_a_change_of_pins() {
+    let stage = &stages()[0];
+    let scene = scene(stage).await;
+    let build = || stage.reqwest(&scene.pinning, &scene.anchors, &scene.names);
+    let (pooling, careful) = (build(), build().pool_max_idle_per_host(0));
+    let clients = [pooling.build().unwrap(), careful.build().unwrap()];
+    for client in &clients {
+        let response = client.get(URL).send().await.unwrap();
+        response.bytes().await.unwrap();
+    }
+    let other = [(HOST, pinned_to(foreign_pin()))];
+    scene.pinning.replace_static(other).unwrap();
+    let [pooling, careful] = &clients;
+    assert!(
+        pooling.get(URL).send().await.is_ok(),
+        "the limit that the documentation states"
+    );
+    let ways_around = [careful, &build().build().unwrap()];
+    for client in ways_around {
+        let error = client.get(URL).send().await.unwrap_err();
+        assert!(violation(&error).is_some());
+    }
+}
+
+#[tokio::test]
+async fn first_connections_at_once_are_each_tied_to_their_own_chain() {
+    for stage in stages() {
+        let root = Ca::root("Root");
+        let hosts = ["a.example", "b.example", "c.example"];
+        let names = Names::default();
+        let mut servers = Vec::new();
+        for host in hosts {
+            let leaf = root.leaf(&[host]);
+            let value = header_value(leaf.pin(), "max-age=100");
+            let server = stage.serve(&leaf, &[("public-key-pins", &value)]).await;
+            names.point(host, &server);
+            servers.push((leaf, server));
+        }
+        let pinning = builder().build().unwrap();
+        let client = stage.noting(&pinning, &trusting(&[&root]), &names);
+        let client = client
+            .configure(|builder| builder.pool_max_idle_per_host(0))
+            .build()
+            .unwrap();
+        let mut visits = tokio::task::JoinSet::new();
+        for index in 0..12 {
+            let (client, host) = (client.clone(), hosts[index % 3]);
+            visits.spawn(async move {
+                let response = fetch(&client, &format!("https://{host}/")).await;
+                (index % 3, response.unwrap())
+            });
+        }
+        while let Some(visit) = visits.join_next().await {
+            let (index, response) = visit.unwrap();
+            // One that came late enough resumed a session of another.
+            let Some(connection) = connection(&response) else {
+                assert_eq!(noted(&response), Some(&NO_DATA));
+                continue;
+            };
+            assert_eq!(connection.host().unwrap().as_str(), hosts[index]);
+            assert_eq!(connection.chain().fingerprints()[0], servers[index].0.pin());
+            assert!(connection.chain().is_proved());
+            let noted = noted(&response).unwrap();
+            assert!(matches!(noted, Noted::Added | Noted::Refreshed));
+        }
+        assert_eq!(pinning.store().list().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_chain_goes_with_its_connection_when_the_server_changes() {
+    let stage = &stages()[0];
+    let root = Ca::root("Root");
+    let leaves = [root.leaf(&[HOST]), root.leaf(&[HOST])];
+    let pinning = builder().build().unwrap();
+    let names = Names::default();
+    let config = |builder: reqwest::ClientBuilder| builder.pool_max_idle_per_host(0);
+    let client = stage.noting(&pinning, &trusting(&[&root]), &names);
+    let client = client.configure(config).build().unwrap();
+    for leaf in [&leaves[0], &leaves[1], &leaves[0]] {
+        let server = stage.serve(leaf, &[]).await;
+        names.point(HOST, &server);
+        let response = fetch(&client, URL).await.unwrap();
+        let seen = connection(&response).unwrap();
+        assert_eq!(seen.chain().fingerprints()[0], leaf.pin());
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_back_end_and_plain_http_are_refused() {
+    let stage = &stages()[0];
+    let scene = scene(stage).await;
+    let plain = Server::plain(answer(&[])).await;
+    scene.names.point("plain.example", &plain);
+    let refused = |error: &Error| {
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(error) = next {
+            if let Some(ConnectError::NotVerified) = error.downcast_ref() {
+                return true;
+            }
+            next = error.source();
+        }
+        false
+    };
+    let build = || stage.reqwest(&scene.pinning, &scene.anchors, &scene.names);
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(scene.root.certificate()).unwrap();
+    let clock = common::Clock::new();
+    let foreign = rustls::ClientConfig::builder_with_details(provider(), clock)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = build().tls_backend_preconfigured(foreign).build().unwrap();
+    for _ in 0..2 {
+        let error = client.get(URL).send().await.unwrap_err();
+        assert!(refused(&error), "{error:?}");
+    }
+    assert_eq!(scene.server.requests(), 0);
+
+    let client = build().https_only(false).build().unwrap();
+    let error = client
+        .get("http://plain.example/")
+        .send()
+        .await
+        .unwrap_err();
+    assert!(refused(&error), "{error:?}");
+    assert_eq!(plain.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_redirect_never_leads_to_plain_http() {
+    let stage = &stages()[0];
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&[HOST]);
+    let plain = Server::plain(answer(&[])).await;
+    let config = server_config(&leaf, provider(), rustls::ALL_VERSIONS);
+    let server = Server::with_config(config, |_| {
+        let response = http::Response::builder().status(302);
+        let response = response.header("location", "http://plain.example/");
+        response.body(common::server::full("")).unwrap()
+    })
+    .await;
+    let names = Names::new([(HOST, &server), ("plain.example", &plain)]);
+    let pinning = pinned(pinned_to(leaf.pin()));
+    let build = || stage.reqwest(&pinning, &trusting(&[&root]), &names);
+    let by_force = reqwest::redirect::Policy::custom(|attempt| attempt.follow());
+    for builder in [
+        build(),
+        build().redirect(by_force),
+        build().https_only(false),
+    ] {
+        let client = builder.build().unwrap();
+        assert!(client.get(URL).send().await.is_err());
+    }
+    let build = || stage.noting(&pinning, &trusting(&[&root]), &names);
+    for builder in [
+        build(),
+        build().https_or_http(),
+        build().redirects_by_reqwest(),
+        build().redirects_by_reqwest().https_or_http(),
+    ] {
+        let client = builder.build().unwrap();
+        assert!(fetch(&client, URL).await.is_err());
+    }
+    assert_eq!((server.requests(), plain.requests()), (7, 0));
+}
+
+#[test]
+fn early_data_is_refused() {
+    let (stage, pinning) = (&stages()[0], builder().build().unwrap());
+    let mut config = stage.client_config(&pinning, &trusting(&[&Ca::root("Root")]));
+    config.enable_early_data = true;
+    let refused = pinning.reqwest_client_builder_with(config);
+    assert!(matches!(refused, Err(BuildError::EarlyData)));
+    let none = pinning.reqwest_client_builder(TrustAnchors::new());
+    assert!(none.is_err(), "without anchors");
+}
+
+#[tokio::test]
+async fn a_noting_client_is_a_service() {
+    let stage = &stages()[0];
+    let scene = scene(stage).await;
+    let client = stage.noting(&scene.pinning, &scene.anchors, &scene.names);
+    let client = client.build().unwrap();
+    let request = client.reqwest().get(URL).build().unwrap();
+    let response = client.oneshot(request).await.unwrap();
+    assert_eq!(noted(&response), Some(&Noted::Added));
+    let seen = connection(&response).unwrap();
+    assert_eq!(seen.chain().fingerprints()[0], scene.leaf.pin());
+    assert!(
+        PinViolation::find(&pinhold::RequestError::PlainHttp {
+            host: HOST.try_into().unwrap()
+        })
+        .is_none()
+    );
+}

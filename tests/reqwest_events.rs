@@ -1,0 +1,165 @@
+//! What reqwest's connections and responses tell: violations once, report-only headers, counts, and
+//! pins that change in a handshake.
+#![cfg(feature = "reqwest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+
+use common::pki::Ca;
+use common::reqwests::{connection, fetch, violation};
+use common::server::{Names, Server, answer};
+use common::stage::{builder, pinned, stages};
+use common::validated::trusting;
+use common::{PATIENCE, foreign_pin, header_value, pinned_to};
+use pinhold::{Event, PinningBuilder};
+use rustls::server::StoresServerSessions;
+
+const HOST: &str = "example.com";
+const URL: &str = "https://example.com/";
+
+/// What observers are told.
+fn observed(builder: PinningBuilder) -> (PinningBuilder, Receiver<Event>) {
+    let (sender, events) = channel();
+    let sender = Mutex::new(sender);
+    let observer = move |event: &Event| {
+        let _ = sender.lock().unwrap().send(event.clone());
+    };
+    (builder.observer(observer), events)
+}
+
+#[tokio::test]
+async fn a_violation_is_told_once() {
+    for stage in stages() {
+        let root = Ca::root("Root");
+        let server = stage.serve(&root.leaf(&[HOST]), &[]).await;
+        let names = Names::new([(HOST, &server)]);
+        let policy = pinned_to(foreign_pin());
+        let (builder, events) = observed(builder().static_pins(HOST, policy));
+        let pinning = builder.build().unwrap();
+        let client = stage.reqwest(&pinning, &trusting(&[&root]), &names);
+        let client = client.build().unwrap();
+        assert!(client.get(URL).send().await.is_err());
+        assert!(pinning.flush_reports(PATIENCE));
+        let Event::Violation(report) = events.recv_timeout(PATIENCE).unwrap() else {
+            panic!("a violation");
+        };
+        assert_eq!(report.violation().host().as_str(), HOST);
+        assert!(events.try_recv().is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_passes_is_counted() {
+    let stage = &stages()[0];
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&[HOST]);
+    let server = stage.serve(&leaf, &[]).await;
+    let names = Names::new([(HOST, &server)]);
+    let pinning = pinned(pinned_to(leaf.pin()));
+    let client = stage.reqwest(&pinning, &trusting(&[&root]), &names);
+    let client = client.build().unwrap();
+    for _ in 0..2 {
+        let response = client.get(URL).send().await.unwrap();
+        response.bytes().await.unwrap();
+    }
+    let rollout = pinning.rollout(&HOST.try_into().unwrap()).unwrap();
+    assert_eq!((rollout.connections, rollout.would_have_failed), (1, 0));
+}
+
+#[tokio::test]
+async fn a_report_only_header_is_judged_by_its_connection() {
+    let stage = &stages()[0];
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&[HOST]);
+    for (pin, passes) in [(leaf.pin(), true), (foreign_pin(), false)] {
+        let value = header_value(pin, "max-age=1");
+        let fields = [("public-key-pins-report-only", &*value)];
+        let server = stage.serve(&leaf, &fields).await;
+        let names = Names::new([(HOST, &server)]);
+        let (builder, events) = observed(builder());
+        let pinning = builder.build().unwrap();
+        let client = stage.noting(&pinning, &trusting(&[&root]), &names);
+        let client = client.build().unwrap();
+        let response = fetch(&client, URL).await.unwrap();
+        assert!(connection(&response).is_some());
+        assert!(pinning.flush_reports(PATIENCE));
+        match events.try_recv() {
+            Ok(Event::WouldBeViolation(report)) => {
+                assert!(!passes);
+                assert!(
+                    report
+                        .violation()
+                        .chain()
+                        .fingerprints()
+                        .contains(&leaf.pin())
+                );
+            }
+            other => assert!(passes && other.is_err(), "{other:?}"),
+        }
+    }
+}
+
+/// Runs once the client has accepted the certificate, and before it knows that the handshake is
+/// done.
+struct Meanwhile(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
+}
+
+impl StoresServerSessions for Meanwhile {
+    fn put(&self, _: Vec<u8>, _: Vec<u8>) -> bool {
+        (self.0)();
+        false
+    }
+
+    fn get(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn take(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn pins_that_change_in_the_handshake_hold() {
+    // In TLS 1.3 the client is done before the server is.
+    let stages = stages();
+    let is_old = |stage: &&common::stage::Stage| {
+        stage.versions[0].version == rustls::ProtocolVersion::TLSv1_2
+    };
+    for stage in stages.iter().filter(is_old) {
+        let root = Ca::root("Root");
+        let leaf = root.leaf(&[HOST]);
+        let pinning = pinned(pinned_to(leaf.pin()));
+        let changing = pinning.clone();
+        let change = move || {
+            let other = [(HOST, pinned_to(foreign_pin()))];
+            changing.replace_static(other).unwrap();
+        };
+        let mut config = stage.config(&leaf);
+        config.session_storage = Arc::new(Meanwhile(Box::new(change)));
+        let server = Server::with_config(config, answer(&[])).await;
+        let names = Names::new([(HOST, &server)]);
+        let client = stage.reqwest(&pinning, &trusting(&[&root]), &names);
+        let client = client.build().unwrap();
+        let error = client.get(URL).send().await.unwrap_err();
+        assert!(violation(&error).is_some());
+        assert_eq!(server.requests(), 0);
+    }
+}

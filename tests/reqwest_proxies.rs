@@ -1,0 +1,240 @@
+//! reqwest through proxies: CONNECT over HTTP and HTTPS, SOCKS5, and mitmproxy.
+#![cfg(feature = "reqwest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::peers::Peer;
+use common::pki::{Ca, Leaf};
+use common::reqwests::{NO_DATA, Proxy, connection, fetch, noted, violation};
+use common::server::{Names, Server, answer};
+use common::stage::{Stage, builder, known, stages};
+use common::validated::trusting;
+use common::{PATIENCE, foreign_pin, header_value, pinned_to};
+use pinhold::{
+    AnchorOrigin, Decision, IgnoreReason, Noted, NotingClient, Pinning, PinningBuilder,
+    RequestError, TrustAnchors,
+};
+use rustls::server::NoServerSessionStorage;
+
+const HOST: &str = "example.com";
+const URL: &str = "https://example.com/";
+
+/// A server that pins, and the certificate of a proxy in front of it.
+struct Scene {
+    leaf: Leaf,
+    of_proxy: Leaf,
+    anchors: TrustAnchors,
+    server: Server,
+    names: Names,
+}
+
+impl Scene {
+    async fn new(stage: &Stage) -> Self {
+        let root = Ca::root("Root");
+        let leaf = root.leaf(&[HOST]);
+        let value = header_value(leaf.pin(), "max-age=100");
+        Self {
+            of_proxy: root.leaf(&["proxy.example"]),
+            anchors: trusting(&[&root]),
+            server: stage.serve(&leaf, &[("public-key-pins", &value)]).await,
+            names: Names::default(),
+            leaf,
+        }
+    }
+
+    /// A proxy of TLS that resumes no sessions.
+    async fn https_proxy(&self, stage: &Stage) -> Proxy {
+        let mut config = stage.config(&self.of_proxy);
+        config.alpn_protocols.clear();
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let proxy = Proxy::connect(self.server.address, Some(config)).await;
+        self.names.point_to("proxy.example", proxy.address);
+        proxy
+    }
+
+    /// A client that makes a connection for each request.
+    fn client(&self, stage: &Stage, pinning: &Pinning, proxy: &str) -> NotingClient {
+        let proxy = reqwest::Proxy::all(proxy).unwrap();
+        let client = stage.noting(pinning, &self.anchors, &self.names);
+        let client = client.configure(|builder| builder.proxy(proxy).pool_max_idle_per_host(0));
+        client.https_or_http().build().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn pins_hold_and_are_noted_through_proxies() {
+    for stage in stages() {
+        let scene = Scene::new(&stage).await;
+        let target = scene.server.address;
+        let proxies = [
+            (Proxy::connect(target, None).await, "http"),
+            (Proxy::socks5(target).await, "socks5"),
+            (Proxy::socks5(target).await, "socks5h"),
+            (scene.https_proxy(&stage).await, "https"),
+        ];
+        scene.names.point(HOST, &scene.server);
+        for (proxy, scheme) in proxies {
+            let address = match scheme {
+                "https" => "https://proxy.example".to_owned(),
+                _ => format!("{scheme}://{}", proxy.address),
+            };
+            let before = scene.server.requests();
+            let wrong = builder().static_pins(HOST, pinned_to(foreign_pin()));
+            let client = scene.client(&stage, &wrong.build().unwrap(), &address);
+            let error = fetch(&client, URL).await.unwrap_err();
+            assert_eq!(violation(&error).unwrap().host().as_str(), HOST);
+            assert_eq!(scene.server.requests(), before, "{scheme}");
+
+            let right = builder().static_pins(HOST, pinned_to(scene.leaf.pin()));
+            let right = right.build().unwrap();
+            let client = scene.client(&stage, &right, &address);
+            let response = fetch(&client, URL).await.unwrap();
+            let seen = connection(&response).unwrap();
+            assert_eq!(seen.chain().fingerprints()[0], scene.leaf.pin());
+            assert!(matches!(seen.decision(), Decision::Pass));
+            // What the proxy says in its answer to CONNECT pins nobody.
+            assert_eq!(noted(&response), Some(&Noted::Added), "{scheme}");
+            assert_eq!(proxy.tunnels(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_is_held_to_the_pins_of_its_own_name() {
+    for stage in stages() {
+        let scene = Scene::new(&stage).await;
+        let proxy = scene.https_proxy(&stage).await;
+        for (pin, passes) in [(foreign_pin(), false), (scene.of_proxy.pin(), true)] {
+            let pinning = builder().static_pins("proxy.example", pinned_to(pin));
+            let pinning = pinning.build().unwrap();
+            let client = scene.client(&stage, &pinning, "https://proxy.example");
+            let visit = fetch(&client, URL).await;
+            assert_eq!(visit.is_ok(), passes);
+            if let Err(error) = visit {
+                let violation = violation(&error).unwrap();
+                assert_eq!(violation.host().as_str(), "proxy.example");
+                assert_eq!(proxy.tunnels(), 0);
+            }
+        }
+        assert_eq!(proxy.tunnels(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_chain_of_a_proxy_is_not_taken_for_the_server_s() {
+    for stage in stages() {
+        let scene = Scene::new(&stage).await;
+        let _proxy = scene.https_proxy(&stage).await;
+        let pinning = builder().build().unwrap();
+        let client = scene.client(&stage, &pinning, "https://proxy.example");
+        let full = fetch(&client, URL).await.unwrap();
+        assert_eq!(noted(&full), Some(&Noted::Added));
+        full.bytes().await.unwrap();
+        // The proxy's handshake is a full one again, the server's is not.
+        let resumed = fetch(&client, URL).await.unwrap();
+        assert_eq!(noted(&resumed), Some(&NO_DATA));
+        assert!(connection(&resumed).is_none());
+        assert!(!known(&pinning, "proxy.example"));
+    }
+}
+
+#[tokio::test]
+async fn plain_http_through_a_proxy_notes_nothing() {
+    let stage = &stages()[0];
+    let scene = Scene::new(stage).await;
+    let value = header_value(scene.of_proxy.pin(), "max-age=100");
+    let fields = [("public-key-pins", &*value)];
+    let plain = Server::plain(answer(&fields)).await;
+    let secure = stage.serve(&scene.of_proxy, &fields).await;
+    scene.names.point("proxy.example", &secure);
+    let plain = format!("http://{}", plain.address);
+    for proxy in [&*plain, "https://proxy.example"] {
+        let pinning = builder().build().unwrap();
+        let client = scene.client(stage, &pinning, proxy);
+        for url in ["http://example.com/", "http://proxy.example/"] {
+            let response = fetch(&client, url).await.unwrap();
+            let ignored = Noted::Ignored(IgnoreReason::InsecureTransport);
+            assert_eq!(noted(&response), Some(&ignored), "{url} by {proxy}");
+            assert!(connection(&response).is_none());
+        }
+        assert!(pinning.store().list().is_empty());
+    }
+    assert_eq!(secure.requests(), 2);
+}
+
+/// mitmproxy before a server, as the client meets it.
+enum Inspector {
+    Connect,
+    Reverse,
+}
+
+impl Inspector {
+    fn start(&self, server: &Server) -> Option<Peer> {
+        match self {
+            Self::Connect => Peer::mitmproxy(server.address),
+            Self::Reverse => Peer::reverse_mitmproxy(server.address),
+        }
+    }
+
+    /// At the time of the system: mitmproxy's certificates are of today.
+    async fn visit(
+        &self,
+        peer: &Peer,
+        pinning: PinningBuilder,
+        anchors: &TrustAnchors,
+    ) -> Result<reqwest::Response, RequestError> {
+        let names = Names::default();
+        let client = stages()[0].noting(&pinning.build().unwrap(), anchors, &names);
+        let client = match self {
+            Self::Connect => {
+                let proxy = format!("http://{}", peer.address);
+                let proxy = reqwest::Proxy::all(proxy).unwrap();
+                client.configure(|builder| builder.proxy(proxy))
+            }
+            Self::Reverse => {
+                names.point_to(HOST, peer.address);
+                client
+            }
+        };
+        let client = client.build().unwrap();
+        let visit = tokio::time::timeout(PATIENCE, fetch(&client, URL)).await;
+        visit.expect("a peer on loopback answers in time")
+    }
+}
+
+#[tokio::test]
+async fn mitmproxy_is_refused_or_skipped_by_what_is_said_of_its_root() {
+    for inspector in [Inspector::Connect, Inspector::Reverse] {
+        let scene = Scene::new(&stages()[0]).await;
+        let Some(peer) = inspector.start(&scene.server) else {
+            return;
+        };
+        let root = [peer.root_of_mitmproxy()];
+        let unknown = scene.anchors.clone().with_unknown(root.clone()).unwrap();
+        let user_added = scene.anchors.clone().with_user_added(root).unwrap();
+        let pinned = || Pinning::builder().static_pins(HOST, pinned_to(scene.leaf.pin()));
+
+        let error = inspector.visit(&peer, pinned(), &scene.anchors).await;
+        assert!(violation(&error.unwrap_err()).is_none(), "no trusted root");
+        let error = inspector.visit(&peer, pinned(), &unknown).await;
+        let violation = violation(&error.unwrap_err()).unwrap();
+        assert_eq!(violation.chain().anchor_origin(), AnchorOrigin::Unknown);
+        assert_eq!(scene.server.requests(), 0);
+
+        let response = inspector.visit(&peer, pinned(), &user_added).await.unwrap();
+        let seen = connection(&response).unwrap();
+        assert!(matches!(seen.decision(), Decision::Skipped));
+        let ignored = IgnoreReason::AnchorNotBuiltIn(AnchorOrigin::UserAdded);
+        assert_eq!(noted(&response), Some(&Noted::Ignored(ignored)));
+        assert_eq!(response.text().await.unwrap(), "ok");
+    }
+}

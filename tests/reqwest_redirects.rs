@@ -1,0 +1,337 @@
+//! Redirects of `NotingClient`: every hop is noted, and they go as reqwest's own do.
+#![cfg(feature = "reqwest")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::pki::{Ca, Leaf};
+use common::reqwests::{connection, echo, fetch, noted, violation};
+use common::server::{Names, Server, full};
+use common::stage::{Stage, builder, known, pinned, stages};
+use common::validated::trusting;
+use common::{foreign_pin, header_value, pinned_to};
+use http_body_util::Full;
+use pinhold::{
+    ClientBuildError, FileStorage, IgnoreReason, Noted, NotingClientBuilder, PinStore, Pinning,
+    RedirectError, RequestError, TrustAnchors,
+};
+use reqwest::header::{
+    AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, REFERER,
+};
+use reqwest::{Body, Method, StatusCode};
+
+const HOSTS: [&str; 3] = ["a.example", "b.example", "c.example"];
+
+/// The header sections that came to each host.
+type Log = Arc<Mutex<Vec<(String, HeaderMap)>>>;
+
+/// Three hosts, of which each leads to the next one, and pins; the last one answers.
+struct Way {
+    leaves: Vec<Leaf>,
+    anchors: TrustAnchors,
+    servers: Vec<Server>,
+    names: Names,
+    log: Log,
+}
+
+impl Way {
+    async fn new(stage: &Stage, status: u16) -> Self {
+        let root = Ca::root("Root");
+        let (names, log) = (Names::default(), Log::default());
+        let leaves = HOSTS.map(|host| root.leaf(&[host]));
+        let mut servers = Vec::new();
+        for (index, leaf) in leaves.iter().enumerate() {
+            let (host, value) = (HOSTS[index], header_value(leaf.pin(), "max-age=100"));
+            let log = Arc::clone(&log);
+            let server = Server::with_config(stage.config(leaf), move |request| {
+                let headers = request.headers().clone();
+                log.lock().unwrap().push((host.to_owned(), headers));
+                let response = http::Response::builder()
+                    .header("public-key-pins", &value)
+                    .header("set-cookie", format!("of={host}; Secure"));
+                let response = match HOSTS.get(index + 1) {
+                    Some(next) => response
+                        .status(status)
+                        .header("location", format!("https://{next}/?from={host}#end")),
+                    None => response,
+                };
+                response.body(full("ok")).unwrap()
+            })
+            .await;
+            names.point(host, &server);
+            servers.push(server);
+        }
+        Self {
+            leaves: leaves.into(),
+            anchors: trusting(&[&root]),
+            servers,
+            names,
+            log,
+        }
+    }
+
+    fn client(&self, stage: &Stage, pinning: &Pinning) -> NotingClientBuilder {
+        stage.noting(pinning, &self.anchors, &self.names)
+    }
+
+    fn requests(&self) -> Vec<usize> {
+        self.servers.iter().map(Server::requests).collect()
+    }
+
+    /// What one field was at each host.
+    fn seen(&self, name: &HeaderName) -> Vec<Option<String>> {
+        let log = self.log.lock().unwrap();
+        let value = |headers: &HeaderMap| Some(headers.get(name)?.to_str().unwrap().to_owned());
+        log.iter().map(|(_, headers)| value(headers)).collect()
+    }
+}
+
+#[tokio::test]
+async fn every_hop_is_noted() {
+    for stage in stages() {
+        let way = Way::new(&stage, 302).await;
+        let pinning = builder().build().unwrap();
+        let client = way.client(&stage, &pinning).build().unwrap();
+        let response = fetch(&client, "https://a.example/").await.unwrap();
+        assert_eq!(response.url().as_str(), "https://c.example/?from=b.example");
+        assert_eq!(noted(&response), Some(&Noted::Added));
+        let seen = connection(&response).unwrap().chain().fingerprints();
+        assert_eq!(seen[0], way.leaves[2].pin());
+        assert!(HOSTS.iter().all(|host| known(&pinning, host)));
+        assert_eq!(way.requests(), [1, 1, 1]);
+    }
+}
+
+#[tokio::test]
+async fn left_to_reqwest_only_the_last_hop_is_noted() {
+    let stage = &stages()[0];
+    let way = Way::new(stage, 302).await;
+    let pinning = builder().build().unwrap();
+    let client = way.client(stage, &pinning).redirects_by_reqwest();
+    let client = client.build().unwrap();
+    let response = fetch(&client, "https://a.example/").await.unwrap();
+    assert_eq!(noted(&response), Some(&Noted::Added));
+    let known = HOSTS.map(|host| known(&pinning, host));
+    assert_eq!(known, [false, false, true]);
+}
+
+#[tokio::test]
+async fn pins_hold_on_every_hop() {
+    let stage = &stages()[0];
+    let way = Way::new(stage, 302).await;
+    let pinning = builder().static_pins("b.example", pinned_to(foreign_pin()));
+    let pinning = pinning.build().unwrap();
+    let build = || way.client(stage, &pinning);
+    for client in [build(), build().redirects_by_reqwest()] {
+        let client = client.build().unwrap();
+        let error = fetch(&client, "https://a.example/").await.unwrap_err();
+        assert_eq!(violation(&error).unwrap().host().as_str(), "b.example");
+    }
+    assert_eq!(way.requests(), [2, 0, 0]);
+    assert!(known(&pinning, "a.example"));
+}
+
+#[tokio::test]
+async fn headers_go_as_in_reqwest() {
+    let stage = &stages()[0];
+    let secret = || HeaderValue::from_static("secret");
+    let names = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, REFERER];
+    let mut seen = Vec::new();
+    for by_reqwest in [true, false] {
+        let way = Way::new(stage, 302).await;
+        let pinning = builder().build().unwrap();
+        let mut client = way.client(stage, &pinning);
+        if by_reqwest {
+            client = client.redirects_by_reqwest();
+        }
+        let client = client.build().unwrap();
+        let request = client.reqwest().get("https://user:word@a.example/#top");
+        let request = request
+            .header(AUTHORIZATION, secret())
+            .header(PROXY_AUTHORIZATION, secret())
+            .header(COOKIE, secret());
+        client.send(request).await.unwrap();
+        seen.push(names.each_ref().map(|name| way.seen(name)));
+    }
+    assert_eq!(seen[0], seen[1]);
+    let [authorization, .., referer] = &seen[0];
+    assert!(authorization[0].is_some() && authorization[1..] == [None, None]);
+    let from = |url: &str| Some(url.to_owned());
+    let [a, b] = ["https://a.example/", "https://b.example/?from=a.example"].map(from);
+    assert_eq!(referer, &[None, a, b]);
+}
+
+#[tokio::test]
+async fn reqwest_keeps_its_cookies_and_sends_them_on_each_hop() {
+    let stage = &stages()[0];
+    let way = Way::new(stage, 302).await;
+    let pinning = builder().build().unwrap();
+    let client = way.client(stage, &pinning);
+    let client = client.configure(|builder| builder.cookie_store(true));
+    let client = client.build().unwrap();
+    for _ in 0..2 {
+        fetch(&client, "https://a.example/").await.unwrap();
+    }
+    let cookies = way.seen(&COOKIE);
+    assert_eq!(cookies[..3], [None, None, None]);
+    let expected = HOSTS.map(|host| Some(format!("of={host}")));
+    assert_eq!(cookies[3..], expected);
+}
+
+#[tokio::test]
+async fn a_body_in_memory_is_sent_again_and_a_stream_is_not() {
+    for status in [307, 308] {
+        let stage = &stages()[0];
+        let way = Way::new(stage, status).await;
+        let (address, _task) = echo(stage.config(&way.leaves[2])).await;
+        way.names.point_to("c.example", address);
+        let pinning = builder().build().unwrap();
+        let client = way.client(stage, &pinning).build().unwrap();
+        let post = |body: Body| client.reqwest().post("https://a.example/").body(body);
+        let response = client.send(post("body".into())).await.unwrap();
+        assert_eq!(response.text().await.unwrap(), "body");
+        assert!(known(&pinning, "b.example"));
+
+        let streamed = Body::wrap(Full::new(Bytes::from_static(b"body")));
+        let response = client.send(post(streamed)).await.unwrap();
+        assert_eq!(response.status().as_u16(), status);
+        assert_eq!(noted(&response), Some(&Noted::Refreshed));
+        assert_eq!(way.requests(), [2, 1, 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_dropped_where_the_method_becomes_get() {
+    let stage = &stages()[0];
+    let way = Way::new(stage, 303).await;
+    let pinning = builder().build().unwrap();
+    let client = way.client(stage, &pinning).build().unwrap();
+    let streamed = Body::wrap(Full::new(Bytes::from_static(b"body")));
+    let request = client.reqwest().request(Method::PUT, "https://a.example/");
+    let response = client.send(request.body(streamed)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(way.requests(), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_circle_ends() {
+    let stage = &stages()[0];
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&["a.example"]);
+    let server = Server::with_config(stage.config(&leaf), |_| {
+        let response = http::Response::builder().status(302);
+        let response = response.header("location", "/");
+        response.body(full("")).unwrap()
+    })
+    .await;
+    let names = Names::new([("a.example", &server)]);
+    let pinning = builder().build().unwrap();
+    let client = stage.noting(&pinning, &trusting(&[&root]), &names);
+    let client = client.build().unwrap();
+    let error = fetch(&client, "https://a.example/").await.unwrap_err();
+    let too_many = matches!(error, RequestError::Redirect(RedirectError::TooMany { .. }));
+    assert!(too_many, "{error:?}");
+    assert_eq!(server.requests(), 11);
+}
+
+#[tokio::test]
+async fn a_timeout_of_the_request_is_for_all_hops() {
+    let stage = &stages()[0];
+    let way = Way::new(stage, 302).await;
+    let pinning = builder().build().unwrap();
+    let client = way.client(stage, &pinning).build().unwrap();
+    let request = client.reqwest().get("https://a.example/");
+    let error = client.send(request.timeout(Duration::ZERO)).await;
+    let RequestError::Reqwest(error) = error.unwrap_err() else {
+        panic!("a timeout of reqwest");
+    };
+    assert!(error.is_timeout());
+    let patient = client.reqwest().get("https://a.example/");
+    let response = client.send(patient.timeout(common::PATIENCE)).await;
+    assert!(response.is_ok());
+}
+
+#[tokio::test]
+async fn settings_that_would_do_harm_or_nothing_are_refused() {
+    let stage = &stages()[0];
+    let way = Way::new(stage, 302).await;
+    let pinning = pinned(pinned_to(foreign_pin()));
+    let build = || way.client(stage, &pinning);
+    for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
+        let mut headers = HeaderMap::new();
+        let mut secret = HeaderValue::from_static("secret");
+        secret.set_sensitive(name == COOKIE);
+        headers.insert(&name, secret);
+        let with = |client: NotingClientBuilder| {
+            client.configure(|builder| builder.default_headers(headers.clone()))
+        };
+        let refused = with(build()).build().unwrap_err();
+        let ClientBuildError::DefaultCredentials { name: told } = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(told, name);
+        // reqwest strips them itself.
+        assert!(with(build()).redirects_by_reqwest().build().is_ok());
+    }
+    let old = reqwest::tls::Version::TLS_1_2;
+    for client in [
+        build().configure(|builder| builder.tls_danger_accept_invalid_certs(true)),
+        build().configure(|builder| builder.tls_danger_accept_invalid_hostnames(true)),
+        build().configure(|builder| builder.tls_sni(false)),
+        build().configure(|builder| builder.http1_only()),
+        build().configure(|builder| builder.tls_version_min(old)),
+        build().configure(|builder| builder.tls_version_max(old)),
+    ] {
+        let refused = client.build().unwrap_err();
+        assert!(matches!(refused, ClientBuildError::IgnoredSetting { .. }));
+    }
+    let harmless = build().configure(|builder| builder.user_agent("x").referer(false));
+    assert!(harmless.build().is_ok());
+}
+
+#[tokio::test]
+async fn plain_http_notes_nothing_and_is_no_way_around_pins() {
+    let stage = &stages()[0];
+    let way = Way::new(stage, 302).await;
+    let value = header_value(foreign_pin(), "max-age=100");
+    let plain = Server::plain(common::server::answer(&[("public-key-pins", &value)])).await;
+    let (pinned, other) = ("http://example.com/", "http://example.net/");
+    for name in ["example.com", "example.net"] {
+        way.names.point(name, &plain);
+    }
+    let pinning = common::stage::pinned(pinned_to(foreign_pin()));
+    let strict = way.client(stage, &pinning).build().unwrap();
+    assert!(fetch(&strict, other).await.is_err());
+    let client = way.client(stage, &pinning).https_or_http().build().unwrap();
+    let response = fetch(&client, other).await.unwrap();
+    let ignored = Noted::Ignored(IgnoreReason::InsecureTransport);
+    assert_eq!(noted(&response), Some(&ignored));
+    let error = fetch(&client, pinned).await.unwrap_err();
+    assert!(matches!(error, RequestError::PlainHttp { .. }));
+    assert_eq!(plain.requests(), 1);
+    assert!(fetch(&client, "https://a.example/").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_response_that_pinned_comes_once_that_is_durable() {
+    let stage = &stages()[0];
+    let way = Way::new(stage, 302).await;
+    let folder = common::noted::folder();
+    let file = folder.path().join("pins.jsonl");
+    let store = PinStore::open(FileStorage::new(&file)).unwrap();
+    let pinning = builder().store(store).build().unwrap();
+    let client = way.client(stage, &pinning).durable_within(common::PATIENCE);
+    let client = client.build().unwrap();
+    fetch(&client, "https://a.example/").await.unwrap();
+    let written = PinStore::open(FileStorage::new(&file)).unwrap();
+    assert_eq!(written.list().len(), 3);
+}
