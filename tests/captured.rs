@@ -42,7 +42,15 @@ async fn scene() -> Scene {
     config.cert_resolver = swap.clone();
     // More than hyper reads ahead.
     let body: &'static str = "ok".repeat(1 << 15).leak();
-    let server = Server::with_config(config, move |_| http::Response::new(full(body))).await;
+    let server = Server::with_config(config, move |request| {
+        let mut response = http::Response::new(full(body));
+        if request.headers().contains_key("connection") {
+            let close = http::HeaderValue::from_static("close");
+            response.headers_mut().insert("connection", close);
+        }
+        response
+    });
+    let server = server.await;
     let pinning = Pinning::builder().build().unwrap();
     let names = Names::new([("example.com", &server)]);
     let config = PinningVerifier::builder(pinning.clone(), trusting(&[&root]))
@@ -150,4 +158,21 @@ async fn requests_after_a_change_succeed_with_a_connection_that_is_not_captured(
     }
     // Two after each change; a server's new key needs a new one.
     assert!(scene.server.connections() >= 800);
+}
+
+/// What the server has closed is not taken for one that may be handed out.
+#[tokio::test]
+async fn the_connection_after_a_closed_one_is_captured() {
+    let scene = scene().await;
+    let mut client = scene.client(Retries::None);
+    for round in 1..=20 {
+        scene.turn();
+        let request = http::Request::get("https://example.com/").header("connection", "close");
+        let response = client.call(request.body(Empty::new()).unwrap()).await;
+        read(response.unwrap()).await;
+        read(call(&mut client).await).await;
+        scene.turn();
+        read(call(&mut client).await).await;
+        assert_eq!(scene.server.connections(), 3 * round);
+    }
 }

@@ -20,7 +20,7 @@ use common::pki::{Ca, Leaf};
 use common::server::{HyperClient, Loopback, Names, Never, Server, full, server_config};
 use common::tls::Swap;
 use common::validated::trusting;
-use common::{Clock, NOW, at, foreign_pin, pinned_to, provider};
+use common::{Clock, NOW, PATIENCE, at, foreign_pin, pinned_to, provider};
 use http_body_util::{BodyExt, Empty};
 use hyper::rt::{Read, ReadBuf, Write};
 use hyper_util::client::legacy::Client;
@@ -412,7 +412,8 @@ async fn an_idle_read_ends_when_the_pins_change() {
     // A change that the chain satisfies wakes it, and it goes on waiting.
     scene.pin_to(pinned_to(scene.leaf.pin()));
     scene.pin_to(pinned_to(foreign_pin()));
-    let error = reading.await.unwrap().unwrap_err();
+    let reading = tokio::time::timeout(PATIENCE, reading).await;
+    let error = reading.unwrap().unwrap().unwrap_err();
     assert!(PinViolation::find(&error).is_some(), "{error:?}");
 }
 
@@ -472,6 +473,9 @@ async fn time_alone_can_end_a_connection() {
     write(&mut stream).await.unwrap();
     scene.clock.set(NOW + 11);
     assert!(PinViolation::find(&write(&mut stream).await.unwrap_err()).is_some());
+    scene.clock.set(NOW + 10);
+    write(&mut stream).await.unwrap_err();
+    scene.clock.set(NOW + 11);
 
     let foreign = pinned_to(foreign_pin()).expires(at(NOW + 10), AfterExpiry::Unpin);
     scene.pin_to(foreign);

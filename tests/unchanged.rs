@@ -216,6 +216,26 @@ async fn a_clock_set_back_is_noticed_by_the_other_connection() {
     }
 }
 
+/// In the same second: what the host said last is what counts.
+#[tokio::test]
+async fn a_header_is_noted_again_after_another_one_of_another_connection() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let (mut one, mut other) = (scene.client(), scene.client());
+        let values = [scene.value(1, "max-age=10"), scene.value(2, "max-age=10")];
+        let pins = |backup| scene.pinning.store().list()[0].pins.contains(&backup);
+        for _ in 0..3 {
+            for (client, backup) in [(&mut one, 1), (&mut other, 2)] {
+                scene.says(&values[usize::from(backup) - 1]);
+                for _ in 0..3 {
+                    visit(client, "example.com").await.unwrap();
+                    assert!(pins(SpkiFingerprint::from_digest([backup; 32])), "{http:?}");
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_same_header_counts_for_each_host_by_itself() {
     for http in BOTH {
