@@ -28,6 +28,7 @@ pub mod reqwests;
 pub mod server;
 #[cfg(feature = "hyper")]
 pub mod stage;
+#[cfg(feature = "hyper")]
 pub mod telling;
 pub mod tls;
 #[cfg(feature = "hyper")]

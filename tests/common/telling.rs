@@ -1,12 +1,21 @@
 //! An observer and a reporter that hand on what they are told.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex};
 
+use bytes::Bytes;
+use http::Response;
 use pinhold::{
-    DropReason, Event, IgnoreReason, PinViolation, Pinning, PinningBuilder, Report, Reporter,
+    DropReason, Event, IgnoreReason, NotePins, PinPolicy, PinViolation, Pinning, PinningBuilder,
+    Report, Reporter, TrustAnchors,
 };
 
-use super::PATIENCE;
+use super::pki::{Ca, Leaf};
+use super::server::{HyperClient, Names, Server, client, get};
+use super::validated::trusting;
+use super::{Clock, PATIENCE, foreign_pin, pinned_to};
+
+pub const URI: &str = "https://example.com:8443/";
 
 /// Hands every report on.
 pub struct Forward(pub Sender<Report>);
@@ -81,5 +90,98 @@ impl Told {
             [Event::HeaderIgnored { reason, .. }] => reason.clone(),
             events => panic!("{events:?}"),
         }
+    }
+}
+
+/// A server, to be visited by clients with pins.
+pub struct Scene {
+    pub root: Ca,
+    pub leaf: Leaf,
+    pub server: Server,
+}
+
+impl Scene {
+    pub async fn start() -> Self {
+        let root = Ca::root("Root");
+        let leaf = root.leaf(&["example.com"]);
+        let server = Server::start(&leaf, &[]).await;
+        Self { root, leaf, server }
+    }
+
+    /// As [`start`](Self::start), and its answers have these fields.
+    pub async fn answering(fields: &[(&'static str, &str)]) -> Self {
+        let scene = Self::start().await;
+        let server = Server::start(&scene.leaf, fields).await;
+        Self { server, ..scene }
+    }
+
+    pub fn client(&self, pinning: &Pinning) -> NotePins<HyperClient> {
+        let names = Names::new([("example.com", &self.server)]);
+        client(pinning, trusting(&[&self.root]), &names)
+    }
+
+    /// By a client of its own.
+    pub async fn visit(&self, pinning: &Pinning) -> Visit {
+        self.visit_at(&self.server, pinning).await
+    }
+
+    pub async fn visit_by(&self, pinning: &Pinning, anchors: TrustAnchors) -> Visit {
+        let names = Names::new([("example.com", &self.server)]);
+        let visit = get(&mut client(pinning, anchors, &names), URI).await;
+        visit.map_err(|error| PinViolation::find(&error))
+    }
+
+    /// At another server with the same root.
+    pub async fn visit_at(&self, server: &Server, pinning: &Pinning) -> Visit {
+        let names = Names::new([("example.com", server)]);
+        let visit = get(&mut client(pinning, trusting(&[&self.root]), &names), URI).await;
+        visit.map_err(|error| PinViolation::find(&error))
+    }
+}
+
+pub type Visit = Result<Response<Bytes>, Option<PinViolation>>;
+
+pub fn builder() -> PinningBuilder {
+    Pinning::builder().time_provider(Clock::new())
+}
+
+/// The builder, and what an observer is told.
+pub fn observed(builder: PinningBuilder) -> (PinningBuilder, Receiver<Event>) {
+    let (sender, events) = channel();
+    let builder = builder.observer(move |event| drop(sender.send(event.clone())));
+    (builder, events)
+}
+
+pub fn failing() -> PinPolicy {
+    pinned_to(foreign_pin())
+}
+
+pub fn next(events: &Receiver<Event>) -> Event {
+    events.recv_timeout(PATIENCE).unwrap()
+}
+
+/// What any number of observers wait for.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    pub fn pass(&self) {
+        let closed = self.0.0.lock().unwrap();
+        let waited = self.0.1.wait_timeout_while(closed, PATIENCE, |open| !*open);
+        assert!(!waited.unwrap().1.timed_out());
+    }
+}
+
+/// Opens the gate when dropped, so that a test that failed ends.
+pub struct Opens(pub Gate);
+
+impl Drop for Opens {
+    fn drop(&mut self) {
+        self.0.open();
     }
 }

@@ -1,0 +1,208 @@
+//! What observers are told, by real traffic: each kind of event.
+#![cfg(feature = "hyper")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::sync::Mutex;
+
+use common::PATIENCE;
+use common::header_value;
+use common::server::{Names, Server, client, get};
+use common::telling::{Scene, URI, builder, failing, next, observed};
+use common::validated::trusting;
+use pinhold::{
+    Batch, DropReason, Enforcement, Event, IgnoreReason, KnownPinnedHost, PinStore, RemovalReason,
+    Report, Reporter, Storage, StorageError, TrustAnchors,
+};
+
+const PKP: &str = "public-key-pins";
+
+fn reported(event: &Event) -> &Report {
+    match event {
+        Event::Violation(report) | Event::WouldBeViolation(report) => report,
+        event => panic!("{event:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_refused_handshake_is_told_once_and_the_connection_ended_all_the_same() {
+    // 7469-2.3.2-e
+    let scene = Scene::start().await;
+    let (builder, events) = observed(builder().static_pins("example.com", failing()));
+    let pinning = builder.build().unwrap();
+    let violation = scene.visit(&pinning).await.unwrap_err().unwrap();
+    let event = next(&events);
+    assert!(matches!(event, Event::Violation(_)));
+    let report = reported(&event);
+    assert_eq!(report.port(), 8443);
+    assert_eq!(report.violation().at(), violation.at());
+    assert_eq!(report.violation().host(), violation.host());
+    assert!(pinning.flush_reports(PATIENCE));
+    assert!(events.try_recv().is_err());
+    assert_eq!(scene.server.requests(), 0);
+}
+
+#[tokio::test]
+async fn an_open_connection_that_new_pins_end_is_told_once() {
+    let scene = Scene::start().await;
+    let (builder, events) = observed(builder());
+    let pinning = builder.build().unwrap();
+    let mut client = scene.client(&pinning);
+    get(&mut client, URI).await.unwrap();
+    assert!(events.try_recv().is_err());
+    pinning
+        .replace_static([("example.com", failing())])
+        .unwrap();
+    // The connection's task is woken; on this runtime it runs while the next request does.
+    assert!(get(&mut client, URI).await.is_err());
+    let event = next(&events);
+    assert!(matches!(event, Event::Violation(_)));
+    assert_eq!(reported(&event).port(), 8443);
+    // The request that then asked for a connection of its own is refused in its handshake.
+    assert!(pinning.flush_reports(PATIENCE));
+    let more = events.try_iter().collect::<Vec<_>>();
+    assert!(more.len() < 2, "{more:?}");
+    assert_eq!(scene.server.requests(), 1);
+}
+
+#[tokio::test]
+async fn what_would_be_refused_and_what_is_skipped_is_told() {
+    let scene = Scene::start().await;
+    let policy = failing().enforcement(Enforcement::ReportOnly);
+    let (of_policy, events) = observed(builder().static_pins("example.com", policy));
+    let pinning = of_policy.build().unwrap();
+    scene.visit(&pinning).await.unwrap();
+    let event = next(&events);
+    assert!(matches!(event, Event::WouldBeViolation(_)));
+    assert_eq!(reported(&event).port(), 8443);
+
+    let (of_policy, events) = observed(builder().static_pins("example.com", failing()));
+    let pinning = of_policy.build().unwrap();
+    let anchors = TrustAnchors::new().with_user_added([scene.root.certificate()]);
+    let names = Names::new([("example.com", &scene.server)]);
+    let mut client = client(&pinning, anchors.unwrap(), &names);
+    get(&mut client, URI).await.unwrap();
+    assert!(matches!(next(&events), Event::Skipped { host } if host.as_str() == "example.com"));
+}
+
+#[tokio::test]
+async fn what_headers_change_is_told_a_mere_refresh_is_not() {
+    let scene = Scene::start().await;
+    let (builder, events) = observed(builder());
+    let pinning = builder.build().unwrap();
+    let value = |rest| header_value(scene.leaf.pin(), rest);
+    let is_noted = |event| matches!(event, Event::Noted { host } if host.as_str() == "example.com");
+    for (value, changes) in [
+        (value("max-age=100"), true),
+        (value("max-age=100"), false),
+        (value("max-age=200"), true),
+        (value("max-age=200; includeSubDomains"), true),
+        (value("max-age=200; includeSubDomains"), false),
+    ] {
+        let server = Server::start(&scene.leaf, &[(PKP, &value)]).await;
+        let names = Names::new([("example.com", &server)]);
+        let mut client = client(&pinning, trusting(&[&scene.root]), &names);
+        get(&mut client, URI).await.unwrap();
+        assert!(pinning.flush_reports(PATIENCE));
+        let told = events.try_iter().collect::<Vec<_>>();
+        assert_eq!(told.len(), usize::from(changes), "{value}: {told:?}");
+        assert!(told.into_iter().all(is_noted));
+    }
+    for (value, expected) in [
+        ("max-age=0", Some(RemovalReason::MaxAgeZero)),
+        ("max-age=0", None),
+    ] {
+        let server = Server::start(&scene.leaf, &[(PKP, value)]).await;
+        let names = Names::new([("example.com", &server)]);
+        let mut client = client(&pinning, trusting(&[&scene.root]), &names);
+        get(&mut client, URI).await.unwrap();
+        match (next(&events), expected) {
+            (Event::Removed { reason, .. }, Some(expected)) => assert_eq!(reason, expected),
+            (Event::HeaderIgnored { host, reason }, None) => {
+                assert_eq!(host.unwrap().as_str(), "example.com");
+                assert_eq!(reason, IgnoreReason::NotKnown);
+            }
+            (event, _) => panic!("{event:?}"),
+        }
+    }
+}
+
+/// A storage on which nothing can be stored.
+struct Fails;
+
+impl Storage for Fails {
+    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+        Err(StorageError::other("as the test wants"))
+    }
+}
+
+#[tokio::test]
+async fn trouble_with_the_storage_is_told_after_the_header() {
+    let scene = Scene::start().await;
+    let value = header_value(scene.leaf.pin(), "max-age=100");
+    let scene = Scene {
+        server: Server::start(&scene.leaf, &[(PKP, &value)]).await,
+        ..scene
+    };
+    let (builder, events) = observed(builder().store(PinStore::open(Fails).unwrap()));
+    let pinning = builder.build().unwrap();
+    scene.visit(&pinning).await.unwrap();
+    let mut seen = [false; 2];
+    while seen != [true; 2] {
+        match next(&events) {
+            Event::Noted { .. } => seen[0] = true,
+            Event::StorageTrouble(StorageError::Other(_)) => seen[1] = true,
+            event => panic!("{event:?}"),
+        }
+    }
+}
+
+/// Answers reports as it is told to.
+struct Answers(Mutex<Vec<Option<DropReason>>>);
+
+impl Reporter for Answers {
+    fn report(&self, _: Report) -> Result<(), DropReason> {
+        let answer = self.0.lock().unwrap().pop();
+        match answer {
+            Some(Some(reason)) => Err(reason),
+            Some(None) => panic!("as the test wants"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_report_is_told_and_a_panic_of_the_reporter_is_one() {
+    let scene = Scene::start().await;
+    let (builder, events) = observed(builder().static_pins("example.com", failing()));
+    let answers = Mutex::new(vec![None, Some(DropReason::RateLimit)]);
+    let builder = builder.reporter(|_| Ok(Answers(answers)));
+    let pinning = builder.build().unwrap();
+    for expected in [
+        Some(DropReason::RateLimit),
+        Some(DropReason::Reporter),
+        None,
+    ] {
+        scene.visit(&pinning).await.unwrap_err().unwrap();
+        let violation = next(&events);
+        assert!(pinning.flush_reports(PATIENCE));
+        match (events.try_recv(), expected) {
+            (Ok(Event::ReportDropped { report, reason }), Some(expected)) => {
+                assert_eq!(reason, expected);
+                assert_eq!(report.id(), reported(&violation).id());
+            }
+            (Err(_), None) => {}
+            told => panic!("{told:?}"),
+        }
+    }
+}
