@@ -1,36 +1,49 @@
-//! What the feature `tracing` tells of noted pins that can't be stored.
+//! What the feature `tracing` tells, as the table at `Event` has it.
 #![cfg(all(feature = "hyper", feature = "tracing"))]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::sync::Mutex;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{LazyLock, Mutex, Once};
 
 use common::noted::{Hosts, folder, numbered, pinning};
-use common::{NOW, PATIENCE};
-use pinhold::{FileStorage, PinStore};
+use common::server::Server;
+use common::telling::{Scene, builder, failing};
+use common::{NOW, PATIENCE, header_value};
+use pinhold::{
+    DropReason, Enforcement, FileStorage, PinStore, Pinning, Report, Reporter, TrustAnchors,
+};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Sends level and error of each event of ours.
-struct Listener(Mutex<Sender<(Level, String)>>);
+/// An event of ours: its level, its message, and its fields in the order of their names.
+#[derive(Clone, Debug, PartialEq)]
+struct Said(Level, String, Vec<(&'static str, String)>);
+
+/// Sends each to all who listen.
+#[derive(Default)]
+struct Listener(Mutex<Vec<Sender<Said>>>);
 
 #[derive(Default)]
-struct Error(String);
+struct Fields(BTreeMap<&'static str, String>);
 
-impl Visit for Error {
+impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "error" {
-            self.0 = format!("{value:?}");
-        }
+        self.0.insert(field.name(), format!("{value:?}"));
     }
 }
 
-impl Subscriber for Listener {
+impl Subscriber for &'static Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() == "pinhold"
     }
@@ -44,10 +57,14 @@ impl Subscriber for Listener {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut error = Error::default();
-        event.record(&mut error);
-        let sender = self.0.lock().unwrap();
-        let _ = sender.send((*event.metadata().level(), error.0));
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let message = fields.0.remove("message").unwrap();
+        let fields = fields.0.into_iter().collect();
+        let said = Said(*event.metadata().level(), message, fields);
+        for sender in &*self.0.lock().unwrap() {
+            let _ = sender.send(said.clone());
+        }
     }
 
     fn enter(&self, _: &Id) {}
@@ -55,19 +72,39 @@ impl Subscriber for Listener {
     fn exit(&self, _: &Id) {}
 }
 
+/// All that is said from now on, by whatever test.
+fn listen() -> Receiver<Said> {
+    static LISTENER: LazyLock<Listener> = LazyLock::new(Listener::default);
+    static SET: Once = Once::new();
+    SET.call_once(|| tracing::subscriber::set_global_default(&*LISTENER).unwrap());
+    let (sender, events) = channel();
+    LISTENER.0.lock().unwrap().push(sender);
+    events
+}
+
+/// The next event that is wanted.
+fn next(events: &Receiver<Said>, is_wanted: impl Fn(&Said) -> bool) -> Said {
+    loop {
+        let said = events.recv_timeout(PATIENCE).unwrap();
+        if is_wanted(&said) {
+            return said;
+        }
+    }
+}
+
 #[test]
 fn trouble_with_the_storage_is_an_event() {
-    let (sender, events) = channel();
-    tracing::subscriber::set_global_default(Listener(Mutex::new(sender))).unwrap();
-    let warned = |expected: &pinhold::StorageError| {
-        let event = events.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(event, (Level::WARN, expected.to_string()));
+    let events = listen();
+    let warned = |message: &str, expected: &pinhold::StorageError| {
+        let Said(level, _, fields) = next(&events, |said| said.1 == message);
+        assert_eq!(level, Level::WARN);
+        assert_eq!(fields, [("error", expected.to_string())]);
     };
     let folder = folder();
     let file = folder.path().join("pins.jsonl");
     fs::write(&file, "").unwrap();
     let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
-    warned(&error.unwrap());
+    warned("noted pins were damaged", &error.unwrap());
 
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
@@ -79,10 +116,112 @@ fn trouble_with_the_storage_is_an_event() {
         NOW,
     );
     let error = store.flush().unwrap_err();
-    warned(&error);
+    warned("noted pins can't be stored", &error);
 
     let (_, error) = PinStore::open_or_recover(FileStorage::new(&file));
-    let of_opening = error.unwrap().to_string();
+    let of_opening = [("error", error.unwrap().to_string())];
     let mut said = std::iter::from_fn(|| events.recv_timeout(PATIENCE).ok());
-    assert!(said.any(|(level, error)| level == Level::WARN && error == of_opening));
+    assert!(said.any(|Said(level, _, fields)| level == Level::WARN && fields == of_opening));
+}
+
+/// Takes no report.
+struct Refuses;
+
+impl Reporter for Refuses {
+    fn report(&self, _: Report) -> Result<(), DropReason> {
+        Err(DropReason::RateLimit)
+    }
+}
+
+#[tokio::test]
+async fn each_event_of_the_table_has_its_message_level_and_fields() {
+    let events = listen();
+    let said = |level, message: &str, fields: &[(&'static str, &str)]| {
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()));
+        let expected = Said(level, message.to_owned(), fields.collect());
+        // Not of the other tests.
+        let is_ours = |said: &Said| said.2.contains(&("host", "example.com".to_owned()));
+        assert_eq!(next(&events, is_ours), expected);
+    };
+    let (host, named) = (("host", "example.com"), ("noted_hostname", "example.com"));
+    let port = ("port", "8443");
+    let scene = Scene::start().await;
+    let refused = builder().static_pins("example.com", failing());
+    let refused = refused.reporter(|_| Ok(Refuses)).build().unwrap();
+    scene.visit(&refused).await.unwrap_err().unwrap();
+    said(Level::WARN, "pin violation", &[host, named, port]);
+    let reason = (
+        "reason",
+        "the endpoint has got as many reports as it gets within an hour",
+    );
+    said(Level::WARN, "report dropped", &[host, reason]);
+
+    let policy = failing().enforcement(Enforcement::ReportOnly);
+    let told = builder()
+        .static_pins("example.com", policy)
+        .build()
+        .unwrap();
+    scene.visit(&told).await.unwrap();
+    said(Level::WARN, "pins would have failed", &[host, named, port]);
+
+    let anchors = TrustAnchors::new().with_user_added([scene.root.certificate()]);
+    let skipped = builder()
+        .static_pins("example.com", failing())
+        .build()
+        .unwrap();
+    scene.visit_by(&skipped, anchors.unwrap()).await.unwrap();
+    said(Level::WARN, "pins skipped", &[host]);
+
+    let noting = Pinning::builder().build().unwrap();
+    for (value, level, message, more) in [
+        (
+            &*header_value(scene.leaf.pin(), "max-age=100"),
+            Level::INFO,
+            "pins noted",
+            None,
+        ),
+        (
+            "max-age=0",
+            Level::INFO,
+            "pins removed",
+            Some("max-age is 0"),
+        ),
+        (
+            "max-age=0",
+            Level::DEBUG,
+            "pin header ignored",
+            Some("the host has no noted pins to remove"),
+        ),
+    ] {
+        let server = Server::start(&scene.leaf, &[("public-key-pins", value)]).await;
+        scene.visit_at(&server, &noting).await.unwrap();
+        let fields = [Some(host), more.map(|reason| ("reason", reason))];
+        said(
+            level,
+            message,
+            &fields.into_iter().flatten().collect::<Vec<_>>(),
+        );
+    }
+}
+
+#[test]
+fn lost_events_are_counted_aloud() {
+    let events = listen();
+    let hosts = Hosts::blocking(&["a.example"]);
+    let gate = common::telling::Gate::default();
+    let (opens, pass) = (common::telling::Opens(gate.clone()), gate);
+    let observed = builder().observer(move |_| pass.pass()).build().unwrap();
+    for _ in 0..1_000 {
+        // No pin of it is in the chain.
+        hosts.note(&observed, 0, &common::header::good(""), NOW);
+    }
+    drop(opens);
+    assert!(observed.flush_reports(PATIENCE));
+    let Said(level, _, fields) = next(&events, |said| said.1 == "events lost");
+    assert_eq!(level, Level::WARN);
+    let lost = fields[0].1.parse::<u64>().unwrap();
+    assert_eq!(fields[0].0, "events");
+    assert!((743..=744).contains(&lost), "{lost}");
 }
