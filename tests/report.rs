@@ -350,7 +350,7 @@ async fn an_id_names_the_facts_and_the_time_whatever_the_form() {
     assert!(first.id().bytes().all(|byte| byte.is_ascii_hexdigit()));
     assert_eq!(first.id(), report(NOW).id());
     assert_eq!(first.id(), report(NOW).with_port(443).id());
-    // From a connection, in another form and as a copy.
+    // From a connection, and whatever its form.
     let seen = scene.report("https://example.com/").await;
     let form = ReportForm::new().detail(ReportDetail::Counts);
     assert!(!seen.to_json(&form).is_empty());
