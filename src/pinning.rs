@@ -414,7 +414,7 @@ impl Pinning {
     ///
     /// # Errors
     ///
-    /// As [`PinningBuilder::build`]; the pins then stay as they were.
+    /// As [`PinningBuilder::build`](crate::PinningBuilder::build); the pins then stay as they were.
     ///
     /// ```
     /// use pinhold::{Pinning, PinPolicy};

@@ -37,6 +37,7 @@ async fn a_violation_is_reported_and_the_exit_code_stays() {
     assert!(run.stderr.contains(&more[1]), "{}", run.stderr);
 }
 
+/// 7469-2.3.2-b, 7469-2.5-f
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_only_header_is_judged_and_the_body_printed() {
     let value = header_value(foreign_pin(), "max-age=1");

@@ -140,7 +140,7 @@ fn gave_up(attempts: u32, last: Attempt) -> DropReason {
     DropReason::GaveUp { attempts, last }
 }
 
-/// 7469-2.1.4-a, 7469-3-a
+/// 7469-2.1.4-a, 7469-2.3.2-e, 7469-3-a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_violation_is_posted_once_to_the_applications_endpoint() {
     let scene = Scene::new().await;
@@ -198,7 +198,7 @@ async fn the_endpoint_of_a_static_policy_is_used_beside_others() {
     assert_eq!(own.next().body, all.next().body);
 }
 
-/// 7469-2.1.4-i
+/// 7469-2.1.4-i, 7469-2.5-i
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_is_reported_once_an_hour_and_other_pins_at_once() {
     let scene = Scene::new().await;
