@@ -18,10 +18,13 @@ use std::sync::{LazyLock, Mutex, Once};
 use common::noted::{Hosts, folder, numbered, pinning};
 use common::server::Server;
 use common::telling::{Scene, builder, failing};
-use common::{NOW, PATIENCE, header_value};
+use common::{NOW, PATIENCE, header_value, now, pinned_to, provider};
 use pinhold::{
-    DropReason, Enforcement, FileStorage, PinStore, Pinning, Report, Reporter, TrustAnchors,
+    DropReason, Enforcement, FileStorage, Noted, PinStore, Pinning, PinningVerifier, Report,
+    Reporter, TrustAnchors,
 };
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::ServerName;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -122,6 +125,61 @@ fn trouble_with_the_storage_is_an_event() {
     let of_opening = [("error", error.unwrap().to_string())];
     let mut said = std::iter::from_fn(|| events.recv_timeout(PATIENCE).ok());
     assert!(said.any(|Said(level, _, fields)| level == Level::WARN && fields == of_opening));
+}
+
+/// Changes the pins at every event, in the thread where it happened.
+struct Meddles(Pinning);
+
+impl Subscriber for Meddles {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "pinhold"
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        // Each waits for a lock that whoever told of the event must not hold.
+        self.0.restore_static();
+        self.0.store().clear();
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn events_are_told_while_no_lock_is_held() {
+    let (sender, done) = channel();
+    std::thread::spawn(move || {
+        let hosts = Hosts::blocking(&["a.example"]);
+        let policies = [
+            failing().enforcement(Enforcement::ReportOnly),
+            failing(),
+            pinned_to(hosts.leaf.pin()),
+        ];
+        for (policy, passes) in policies.into_iter().zip([true, false, true]) {
+            let pinning = builder().static_pins("a.example", policy).build().unwrap();
+            let subscriber = Meddles(pinning.clone());
+            let _meddling = tracing::subscriber::set_default(subscriber);
+            let noted = hosts.note(&pinning, 0, &hosts.value(numbered(1), "max-age=100"), NOW);
+            assert_eq!(noted == Noted::Added, passes);
+            let verifier = PinningVerifier::builder(pinning, hosts.anchors.clone());
+            let verifier = verifier.with_provider(provider());
+            let verifier = verifier.verifier_without_session_gate().unwrap();
+            let (name, leaf) = (ServerName::try_from("a.example"), &hosts.leaf.chain[0]);
+            let verified = verifier.verify_server_cert(leaf, &[], &name.unwrap(), &[], now());
+            assert_eq!(verified.is_ok(), passes);
+        }
+        sender.send(()).unwrap();
+    });
+    done.recv_timeout(PATIENCE).unwrap();
 }
 
 /// Takes no report.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use http::{Request, Response};
 use pinhold::{
-    Host, NotePinsLayer, Noted, PinStore, Pinning, SpkiFingerprint, ValidatedChain,
+    Host, NotePinsLayer, Noted, PinStore, Pinning, SpkiFingerprint, TrustAnchors, ValidatedChain,
     VerifiedConnection,
 };
 use rcgen::KeyPair;
@@ -27,6 +27,7 @@ pub fn folder() -> TempDir {
 /// One certificate for all of them.
 pub struct Hosts {
     pub leaf: Leaf,
+    pub anchors: TrustAnchors,
     hosts: Vec<(Host, VerifiedConnection)>,
 }
 
@@ -45,7 +46,11 @@ impl Hosts {
             let connection = verified_connection(&leaf, name, &anchors).await;
             hosts.push((Host::parse(name).unwrap(), connection));
         }
-        Self { leaf, hosts }
+        Self {
+            leaf,
+            anchors,
+            hosts,
+        }
     }
 
     /// The same where no runtime is at hand.
