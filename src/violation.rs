@@ -78,7 +78,7 @@ impl PinViolation {
     }
 
     pub(crate) fn into_rustls(self) -> rustls::Error {
-        CertificateError::Other(OtherError(Arc::new(self))).into()
+        CertificateError::Other(OtherError(Arc::new(Refusal(self)))).into()
     }
 
     /// A certificate that was served beside the path and carries a pinned key: it proves nothing,
@@ -117,6 +117,30 @@ impl PinViolation {
                  only if the change is genuine, forget the noted host (`PinStore::forget`)."
             }
         }
+    }
+}
+
+/// A violation on its way through rustls. quinn prints the error that it gets and sends the text
+/// to the server, so it says nothing that the server does not know: no pin, and no time.
+struct Refusal(PinViolation);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the pins of {} refused it", self.0.host())
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinViolation")
+            .field("host", self.0.host())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Error for Refusal {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
     }
 }
 

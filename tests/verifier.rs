@@ -14,8 +14,8 @@ use std::sync::Arc;
 use common::pki::{Ca, Leaf};
 use common::{at, foreign_pin, pinned_to, providers};
 use pinhold::{
-    AnchorOrigin, BuildError, Enforcement, PinPolicy, PinViolation, Pinning, PinningVerifier,
-    SpkiFingerprint, TrustAnchors, UserAddedRoots,
+    AfterExpiry, AnchorOrigin, BuildError, Enforcement, PinPolicy, PinViolation, Pinning,
+    PinningVerifier, SpkiFingerprint, TrustAnchors, UserAddedRoots,
 };
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
 use rustls::client::WebPkiServerVerifier;
@@ -65,6 +65,34 @@ fn webpki(roots: &[&Ca], provider: Arc<CryptoProvider>) -> Arc<WebPkiServerVerif
     }
     let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider);
     builder.build().unwrap()
+}
+
+/// quinn sends the text of the error to the server that is refused, who may be an attacker.
+#[test]
+fn what_rustls_prints_of_a_refusal_names_the_host_alone() {
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&["example.com"]);
+    let policy = pinned_to(foreign_pin()).expires(at(4_000_000_000), AfterExpiry::Refuse);
+    let verifier = verifier(static_pins(policy), trusting(&[&root]));
+    let error = verify(&verifier, &leaf.chain).unwrap_err();
+    let texts = [
+        format!("{error}"),
+        format!("{error:?}"),
+        format!("{error:#?}"),
+    ];
+    let violation = PinViolation::find(&error).unwrap();
+    let keys = violation.chain().fingerprints().iter();
+    let secrets = violation.policy().pins.iter().chain(keys);
+    let secrets = secrets.map(SpkiFingerprint::to_base64).collect::<Vec<_>>();
+    for text in texts {
+        assert!(text.contains("example.com"), "{text}");
+        for secret in &secrets {
+            assert!(!text.contains(secret), "{text}");
+        }
+        for time in [common::NOW, 4_000_000_000] {
+            assert!(!text.contains(&time.to_string()), "{text}");
+        }
+    }
 }
 
 #[test]
