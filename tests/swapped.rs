@@ -37,6 +37,7 @@ use tower::{Service, ServiceExt};
 use tower_layer::Layer;
 
 const CHANGES: u64 = 10_000;
+const CALLERS: usize = 8;
 
 struct Scene {
     leaf: Leaf,
@@ -171,8 +172,8 @@ async fn a_server_that_satisfies_old_and_new_pins_loses_no_response() {
         let client = Client::builder(TokioExecutor::new()).build(scene.connector.clone());
         let client = NotePinsLayer::new(scene.pinning.clone()).layer(client);
         let changes = replace(scene.pinning.clone(), policies, course.clone());
-        let callers =
-            (0..8).map(|_| tokio::spawn(call_again_and_again(client.clone(), course.clone())));
+        let callers = (0..CALLERS)
+            .map(|_| tokio::spawn(call_again_and_again(client.clone(), course.clone())));
         let callers = callers.collect::<Vec<_>>();
         let mut responses = 0;
         for caller in callers {
@@ -181,9 +182,13 @@ async fn a_server_that_satisfies_old_and_new_pins_loses_no_response() {
         }
         changes.join().unwrap();
         assert_eq!(scene.server.requests(), responses);
-        // One for each caller at most, and one that it began while another became free.
-        let connections = scene.server.connections();
-        assert!(connections <= 16, "{connections}");
+        match alpn {
+            // A pool begins connections that it then does not need, so their number says nothing;
+            // but one that has carried a request is kept.
+            b"http/1.1" => assert_eq!(scene.server.ended_in_use(), 0),
+            // Before there was one to share, each caller may have begun one of its own.
+            _ => assert!(scene.server.connections() <= CALLERS),
+        }
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Server {
     pub requests: Arc<AtomicUsize>,
     /// Connections that were accepted.
     pub connections: Arc<AtomicUsize>,
+    /// Those that ended after a request had come over them.
+    ended_in_use: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -84,6 +86,7 @@ impl Server {
             address,
             requests: Arc::default(),
             connections: Arc::default(),
+            ended_in_use: Arc::default(),
             task,
         }
     }
@@ -100,6 +103,8 @@ impl Server {
         let counter = Arc::clone(&requests);
         let connections = Arc::new(AtomicUsize::new(0));
         let accepted = Arc::clone(&connections);
+        let ended_in_use = Arc::new(AtomicUsize::new(0));
+        let ended = Arc::clone(&ended_in_use);
         let task = tokio::spawn(async move {
             let mut open = tokio::task::JoinSet::new();
             loop {
@@ -107,9 +112,12 @@ impl Server {
                 accepted.fetch_add(1, Ordering::SeqCst);
                 socket.set_nodelay(true).unwrap();
                 let (tls, handler, counter) = (tls.clone(), handler.clone(), counter.clone());
+                let ended = ended.clone();
                 open.spawn(async move {
-                    let service = service_fn(move |request: Request| {
+                    let is_used = AtomicUsize::new(0);
+                    let service = service_fn(|request: Request| {
                         counter.fetch_add(1, Ordering::SeqCst);
+                        is_used.store(1, Ordering::SeqCst);
                         let response = handler(&request);
                         async move {
                             if response.extensions().get::<Never>().is_some() {
@@ -129,6 +137,7 @@ impl Server {
                             Err(_) => Ok(()),
                         },
                     };
+                    ended.fetch_add(is_used.load(Ordering::SeqCst), Ordering::SeqCst);
                 });
             }
         });
@@ -136,8 +145,13 @@ impl Server {
             address,
             requests,
             connections,
+            ended_in_use,
             task,
         }
+    }
+
+    pub fn ended_in_use(&self) -> usize {
+        self.ended_in_use.load(Ordering::SeqCst)
     }
 
     pub fn connections(&self) -> usize {
