@@ -168,11 +168,11 @@ impl Pinning {
             Decision::NotPinned => return,
             Decision::Refuse(violation) => return self.tell_violation(violation, port),
             Decision::Pass => {}
-            Decision::ReportOnly(violation) => {
-                let report = report(violation, port);
-                self.tell(Event::WouldBeViolation(report));
+            Decision::ReportOnly(_) => self.tell_trials(host, chain, port, now),
+            Decision::Skipped => {
+                self.tell(Event::Skipped { host: host.clone() });
+                self.tell_trials(host, chain, port, now);
             }
-            Decision::Skipped => return self.tell(Event::Skipped { host: host.clone() }),
         }
         let (roots, statics) = (self.shared.user_added_roots, self.shared.statics.read());
         let applied = statics.policy(host, roots, now).filter(|applied| {
@@ -184,6 +184,19 @@ impl Pinning {
         drop(statics);
         if let Some(tally) = tally {
             tally.count(chain.fingerprints(), now);
+        }
+    }
+
+    /// Tells of each policy on trial that would have refused a connection that goes on.
+    fn tell_trials(&self, host: &Host, chain: &ValidatedChain, port: Option<u16>, now: UnixTime) {
+        for policy in self.query(host, now).iter() {
+            let would_fail = policy.standing == Standing::ReportOnly
+                && !chain::skips(policy, chain.anchor_origin())
+                && !policy.pins.matches(chain.fingerprints());
+            if would_fail {
+                let violation = PinViolation::new(host.clone(), policy, chain.clone(), now);
+                self.tell(Event::WouldBeViolation(report(&violation, port)));
+            }
         }
     }
 

@@ -10,7 +10,8 @@ use crate::policy::PinSet;
 ///
 /// The pins are those on trial: of the [candidate](crate::PinPolicy::candidate) if there is one,
 /// else of the policy itself. Connections whose pins were skipped, for a user-added root, are not
-/// counted, nor are those that other pins refused.
+/// counted, nor are those that other pins refused, nor, without a connector of ours, resumed ones:
+/// rustls asks no verifier about them.
 ///
 /// ```
 /// use pinhold::{Host, PinPolicy, Pinning};

@@ -334,6 +334,38 @@ async fn user_added_roots_say_nothing_about_a_roll_out() {
 }
 
 #[tokio::test]
+async fn pins_on_trial_are_judged_where_noted_ones_are_skipped() {
+    let mut scene = Scene::start().await;
+    let value = header_value(scene.leaf.pin(), "max-age=100");
+    scene.server = Server::start(&scene.leaf, &[("public-key-pins", &value)]).await;
+    let names = Names::new([("example.com", &scene.server)]);
+    let mut client = common::server::client(&scene.pinning, trusting(&[&scene.root]), &names);
+    get(&mut client, "https://example.com/").await.unwrap();
+    assert_eq!(scene.told.events(&scene.pinning).len(), 1);
+
+    let other = scene.root.leaf(&NAMES);
+    scene.server = Server::start(&other, &[]).await;
+    let user_added = || TrustAnchors::new().with_user_added([scene.root.certificate()]);
+    let on_trial = scene.live().enforcement(Enforcement::ReportOnly);
+    let on_trial = on_trial.user_added_roots(UserAddedRoots::EnforcePins);
+    // And of two policies on trial each is told.
+    let two = candidate(on_trial.clone(), &pinned_to(scene.leaf.pin()));
+    for (policy, expected) in [(on_trial, 1), (two, 2)] {
+        scene.set(policy);
+        let connection = scene.connect_by(user_added().unwrap(), "example.com").await;
+        assert!(matches!(connection.unwrap().decision(), Decision::Skipped));
+        let events = scene.told.events(&scene.pinning);
+        let (skipped, would_be) = events.split_first().unwrap();
+        assert!(matches!(skipped, Event::Skipped { .. }));
+        let is_would_be = |event: &Event| matches!(event, Event::WouldBeViolation(_));
+        assert!(would_be.iter().all(is_would_be) && would_be.len() == expected);
+        assert!(scene.told.reports(&scene.pinning).is_empty());
+    }
+    // The same pins are on trial in both.
+    assert_eq!(scene.counts(), (2, 2));
+}
+
+#[tokio::test]
 async fn a_root_of_unknown_origin_is_counted_and_told_but_not_reported() {
     // 7469-5-e
     let scene = Scene::start().await;
