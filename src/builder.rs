@@ -173,17 +173,13 @@ impl PinningBuilder {
             return Ok(Pinning::new(shared, audience));
         }
         let observers = Arc::new(Observers::new(self.callbacks));
-        let of_reports = Arc::downgrade(&observers);
         if let Some(make) = self.reporter {
-            let audience = Audience::OfReports(Weak::clone(&of_reports));
+            let audience = Audience::OfReports(Arc::downgrade(&observers));
             let quiet = Pinning::new(Arc::clone(&shared), audience);
             observers.set_reporter(make(quiet)?);
         }
-        shared.store.watch(Arc::new(move |error| {
-            if let Some(observers) = of_reports.upgrade() {
-                observers.tell(Event::StorageTrouble(error.clone()));
-            }
-        }));
+        let watch: Weak<Observers> = Arc::downgrade(&observers);
+        shared.store.watch(watch);
         let audience = Audience::All(observers);
         Ok(Pinning::new(shared, audience))
     }

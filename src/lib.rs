@@ -96,8 +96,11 @@
 /// A `tracing` event with the feature `tracing`, nothing without.
 macro_rules! event {
     ($level:ident, $($fields:tt)+) => {{
+        // A subscriber is foreign code: its panic must not end a thread of ours, nor a handshake.
         #[cfg(feature = "tracing")]
-        tracing::event!(target: "pinhold", tracing::Level::$level, $($fields)+);
+        drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            tracing::event!(target: "pinhold", tracing::Level::$level, $($fields)+);
+        })));
     }};
 }
 

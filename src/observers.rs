@@ -17,6 +17,7 @@ use crate::host::Host;
 use crate::noting::{IgnoreReason, RemovalReason};
 use crate::report::{DropReason, Report, Reporter};
 use crate::storage::StorageError;
+use crate::writer::Watch;
 
 /// What an application may want to know, see
 /// [`PinningBuilder::observer`](crate::PinningBuilder::observer).
@@ -225,6 +226,17 @@ impl Observers {
     /// Waits until everything is told and reported; whether that was so in time.
     pub(crate) fn flush(&self, within: Duration) -> bool {
         let until = Instant::now() + within.min(LONGEST);
+        let flushed = || {
+            let rest = until.saturating_duration_since(Instant::now());
+            self.0.reporter.get().is_none_or(|known| known.flush(rest))
+        };
+        // What the reporter gave up is told last.
+        self.wait_until_told(until)
+            && catch_unwind(AssertUnwindSafe(flushed)).unwrap_or(false)
+            && self.wait_until_told(until)
+    }
+
+    fn wait_until_told(&self, until: Instant) -> bool {
         let mut state = self.0.state.lock();
         // An observer can't wait for itself.
         if state.thread == Some(thread::current().id()) {
@@ -238,11 +250,13 @@ impl Observers {
             }
         }
         state.flushing -= 1;
-        let is_done = state.is_done();
-        drop(state);
-        let rest = until.saturating_duration_since(Instant::now());
-        let flushed = || self.0.reporter.get().is_none_or(|known| known.flush(rest));
-        is_done && catch_unwind(AssertUnwindSafe(flushed)).unwrap_or(false)
+        state.is_done()
+    }
+}
+
+impl Watch for Observers {
+    fn trouble(&self, error: &StorageError) {
+        self.tell(Event::StorageTrouble(error.clone()));
     }
 }
 

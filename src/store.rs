@@ -5,8 +5,8 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -17,7 +17,7 @@ use crate::generation::Generation;
 use crate::host::Host;
 use crate::policy::{HostMatch, KnownPinnedHost};
 use crate::storage::{Change, Recovered, Storage, StorageError};
-use crate::writer::{Durable, Urgency, Writer};
+use crate::writer::{Durable, Urgency, Watch, Writer};
 
 /// The known pinned hosts that servers asked for by header. A cheap handle: clones share entries;
 /// cap and capacity belong to the handle.
@@ -179,9 +179,9 @@ impl PinStore {
     }
 
     /// As [`on_error`](Self::on_error), beside all others.
-    pub(crate) fn watch(&self, callback: Arc<dyn Fn(&StorageError) + Send + Sync>) {
+    pub(crate) fn watch(&self, watch: Weak<dyn Watch>) {
         if let Some(writer) = &self.writer {
-            writer.watch(callback);
+            writer.watch(watch);
         }
     }
 

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,7 +44,12 @@ type Callback = Arc<dyn Fn(&StorageError) + Send + Sync>;
 struct Listeners {
     /// The application's own.
     on_error: Option<Callback>,
-    watching: Vec<Callback>,
+    watching: Vec<Weak<dyn Watch>>,
+}
+
+/// Who is told of trouble for as long as it lives.
+pub(crate) trait Watch: Send + Sync {
+    fn trouble(&self, error: &StorageError);
 }
 
 struct Shared {
@@ -171,8 +176,10 @@ impl Writer {
     }
 
     /// Tells this one beside all others.
-    pub(crate) fn watch(&self, callback: Callback) {
-        self.shared.state.lock().listeners.watching.push(callback);
+    pub(crate) fn watch(&self, watch: Weak<dyn Watch>) {
+        let watching = &mut self.shared.state.lock().listeners.watching;
+        watching.retain(|known| known.strong_count() > 0);
+        watching.push(watch);
     }
 }
 
@@ -548,9 +555,12 @@ impl Shared {
 impl Listeners {
     fn tell(&self, error: &StorageError) {
         event!(WARN, %error, "noted pins can't be stored");
-        for callback in self.on_error.iter().chain(&self.watching) {
+        if let Some(callback) = &self.on_error {
             // Ours to survive, theirs to mend: the panic hook has told.
             let _ = catch_unwind(AssertUnwindSafe(|| callback(error)));
+        }
+        for watch in self.watching.iter().filter_map(Weak::upgrade) {
+            watch.trouble(error);
         }
     }
 }

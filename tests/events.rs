@@ -17,7 +17,7 @@ use std::sync::{LazyLock, Mutex, Once};
 
 use common::noted::{Hosts, folder, numbered, pinning};
 use common::server::Server;
-use common::telling::{Scene, builder, failing};
+use common::telling::{Scene, builder, failing, told_by};
 use common::{NOW, PATIENCE, header_value, now, pinned_to, provider};
 use pinhold::{
     DropReason, Enforcement, FileStorage, Noted, PinStore, Pinning, PinningVerifier, Report,
@@ -73,6 +73,40 @@ impl Subscriber for &'static Listener {
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+/// As a subscriber should not be.
+struct Panicking;
+
+impl Subscriber for Panicking {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "pinhold"
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        panic!("as the test wants");
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test]
+async fn a_subscriber_that_panics_changes_no_verdict_and_silences_nobody() {
+    let scene = Scene::start().await;
+    let (pinning, told) = told_by(builder().static_pins("example.com", failing()));
+    let _here = tracing::subscriber::set_default(Panicking);
+    scene.visit(&pinning).await.unwrap_err().unwrap();
+    told.violation(&pinning);
 }
 
 /// All that is said from now on, by whatever test.
