@@ -305,6 +305,13 @@ pub(crate) struct ValidPath<'p> {
     anchor: usize,
 }
 
+impl ValidPath<'_> {
+    /// Whether the path comes to its anchor by the way of a served copy of it.
+    fn is_detour(&self) -> bool {
+        matches!(self.fingerprints[..], [.., last, anchor] if last == anchor)
+    }
+}
+
 /// No path is valid, or the leaf is not for this name.
 pub(crate) struct NoValidPath;
 
@@ -385,7 +392,8 @@ impl PathBuilder {
         // Of equally refused paths the last one is kept: RFC 7469 section 3 wants it reported.
         let better = best.as_ref().is_none_or(|best| {
             let known = self.rank(best);
-            rank < known || (rank == known && found.judgement.refused_by.is_some())
+            let is_refused = found.judgement.refused_by.is_some() && !found.is_detour();
+            rank < known || (rank == known && is_refused)
         });
         if better {
             *best = Some(found);

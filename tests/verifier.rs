@@ -289,6 +289,15 @@ fn of_two_paths_the_built_in_one_is_judged() {
 }
 
 /// A list of `issuer` that revokes these serial numbers.
+#[test]
+fn a_root_that_is_served_is_told_once() {
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&["example.com"]).appending([root.certificate()]);
+    let verifier = verifier(static_pins(pinned_to(foreign_pin())), trusting(&[&root]));
+    let violation = refused(&verifier, &leaf);
+    assert_eq!(violation.chain().fingerprints(), [leaf.pin(), root.pin()]);
+}
+
 fn crl(issuer: &Ca, revoked: &[u64]) -> CertificateRevocationListDer<'static> {
     let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
         serial_number: SerialNumber::from(*serial),
