@@ -42,6 +42,11 @@ impl Endpoint {
         if authority.as_str().contains('@') {
             return Err(EndpointProblem::UserInfo);
         }
+        // A port that is no number of 16 bits would be taken for none.
+        let port = authority.as_str().strip_prefix(authority.host());
+        if port.is_none_or(|port| port.len() > 1 && authority.port_u16().is_none()) {
+            return Err(EndpointProblem::Uri);
+        }
         let bare = authority.host().trim_start_matches('[');
         let host = match Host::parse(bare.trim_end_matches(']')) {
             Ok(host) => Some(host),
@@ -86,11 +91,11 @@ impl Endpoint {
     /// Whether this report may go there.
     pub(crate) fn admits(&self, report: &Report, plain: PlainHttp) -> Result<(), EndpointProblem> {
         let is_same_host = self.host.as_ref() == Some(report.violation().host());
-        match (self.is_tls(), plain) {
+        match self.is_tls() {
             // 7469-2.1.4-g: it would fail by the same pins.
-            (true, _) if is_same_host => Err(EndpointProblem::SameHost),
-            (false, PlainHttp::Refuse) => Err(EndpointProblem::PlainHttp),
-            (true, _) | (false, PlainHttp::Allow) => Ok(()),
+            true if is_same_host => Err(EndpointProblem::SameHost),
+            _ if self.is_barred(plain) => Err(EndpointProblem::PlainHttp),
+            _ => Ok(()),
         }
     }
 
@@ -110,6 +115,11 @@ impl Endpoint {
     pub(crate) fn origin(&self) -> (bool, String) {
         let authority = self.uri.authority().map_or("", Authority::as_str);
         (self.is_tls(), authority.to_ascii_lowercase())
+    }
+
+    /// Whether nothing is ever sent there for the want of TLS.
+    pub(crate) fn is_barred(&self, plain: PlainHttp) -> bool {
+        !self.is_tls() && plain == PlainHttp::Refuse
     }
 
     fn is_tls(&self) -> bool {
@@ -252,6 +262,18 @@ mod tests {
                 Err(Problem::UserInfo),
             ),
             ("https://a..example/", Err(Problem::Uri), Err(Problem::Uri)),
+            ("https://a.example:/", Ok(()), Ok(())),
+            ("https://a.example:65535/", Ok(()), Ok(())),
+            (
+                "https://a.example:65536/",
+                Err(Problem::Uri),
+                Err(Problem::Uri),
+            ),
+            (
+                "https://[2001:db8::1]:70000/",
+                Err(Problem::Uri),
+                Err(Problem::Uri),
+            ),
         ] {
             let parsed = ReportUri::parse(uri).unwrap();
             let named = |by| Endpoint::new(&parsed, by).map(drop);

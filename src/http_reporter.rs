@@ -82,6 +82,7 @@ impl HttpReporter {
     pub fn builder(pinning: Pinning) -> HttpReporterBuilder {
         HttpReporterBuilder {
             pinning,
+            endpoints: Vec::new(),
             anchors: TrustAnchors::new(),
             provider: None,
             choices: Choices {
@@ -110,6 +111,18 @@ struct Choices {
     timeout: Duration,
     pause: Duration,
     is_hsts: Arc<dyn Fn(&Host) -> bool + Send + Sync>,
+}
+
+impl Choices {
+    /// An endpoint of the application's that reports can be sent to.
+    fn may_send_to(&self, uri: &ReportUri) -> Result<Endpoint, EndpointProblem> {
+        let endpoint = Endpoint::new(uri, NamedBy::Application)?;
+        let upgraded = endpoint.clone().upgraded(&*self.is_hsts);
+        match upgraded.is_barred(self.plain) {
+            true => Err(EndpointProblem::PlainHttp),
+            false => Ok(endpoint),
+        }
+    }
 }
 
 struct Shared {
@@ -267,7 +280,7 @@ impl Shared {
             Err(_) => {
                 let waiting = std::mem::take(&mut self.state.lock().waiting);
                 for job in waiting {
-                    self.drop_job(job, DropReason::Reporter);
+                    self.pinning.tell_dropped(job.report, DropReason::Reporter);
                 }
                 self.state.lock().thread = None;
             }
@@ -300,22 +313,24 @@ impl Shared {
     }
 
     async fn send(self: Arc<Self>, job: Job) {
-        let outcome = self.deliver(&job).await;
-        if let Err(reason) = outcome {
-            self.state.lock().sent.forget(job.key);
-            self.drop_job(job, reason);
+        let (key, report) = (job.key, job.report.clone());
+        // A task of its own, since the application's resolver may panic.
+        let delivery = tokio::spawn(Arc::clone(&self).deliver(job)).await;
+        if let Err(reason) = delivery.unwrap_or(Err(DropReason::Reporter)) {
+            self.state.lock().sent.forget(key);
+            self.pinning.tell_dropped(report, reason);
         }
         self.state.lock().under_way -= 1;
         self.settled.notify_all();
         self.arrived.notify_one();
     }
 
-    async fn deliver(&self, job: &Job) -> Result<(), DropReason> {
+    async fn deliver(self: Arc<Self>, job: Job) -> Result<(), DropReason> {
         let body = job.report.to_json(&self.choices.form);
         let (mut pause, mut attempts) = (self.choices.pause, 0);
         loop {
             attempts += 1;
-            let last = match self.attempt(job, &body).await {
+            let last = match self.attempt(&job, &body).await {
                 Ok(()) => return Ok(()),
                 Err(Failed::For(reason)) => return Err(reason),
                 Err(Failed::Now(last)) => last,
@@ -349,10 +364,6 @@ impl Shared {
             Ok(Ok(status)) => Err(Failed::Now(Attempt::Status(status.as_u16()))),
         }
     }
-
-    fn drop_job(&self, job: Job, reason: DropReason) {
-        self.pinning.tell_dropped(job.report, reason);
-    }
 }
 
 /// Why an attempt did not deliver.
@@ -366,6 +377,7 @@ enum Failed {
 #[must_use]
 pub struct HttpReporterBuilder {
     pinning: Pinning,
+    endpoints: Vec<ReportUri>,
     anchors: TrustAnchors,
     provider: Option<Arc<CryptoProvider>>,
     choices: Choices,
@@ -394,19 +406,17 @@ impl HttpReporterBuilder {
     }
 
     /// An endpoint of the application's own: it gets every report, whatever its address. More
-    /// calls add more.
+    /// calls add more. Over plain http only with [`plain_http`](Self::plain_http).
     pub fn endpoint<U>(mut self, uri: U) -> Self
     where
         U: TryInto<ReportUri, Error: Into<ReportUriError>>,
     {
-        let endpoint = match uri.try_into() {
-            Err(error) => Err(BuildError::ReportUri(error.into())),
-            Ok(uri) => Endpoint::new(&uri, NamedBy::Application)
-                .map_err(|problem| BuildError::ReportEndpoint { uri, problem }),
-        };
-        match endpoint {
-            Ok(endpoint) => self.choices.endpoints.push(endpoint),
-            Err(error) => drop(self.error.get_or_insert(error)),
+        match uri.try_into() {
+            Ok(uri) => self.endpoints.push(uri),
+            Err(error) => drop(
+                self.error
+                    .get_or_insert(BuildError::ReportUri(error.into())),
+            ),
         }
         self
     }
@@ -476,9 +486,15 @@ impl HttpReporterBuilder {
     ///
     /// [`BuildError::ReportUri`] and [`BuildError::ReportEndpoint`] for an endpoint, and those of
     /// [`PinningVerifierBuilder::client_config`](crate::PinningVerifierBuilder::client_config).
-    pub fn build(self) -> Result<HttpReporter, BuildError> {
+    pub fn build(mut self) -> Result<HttpReporter, BuildError> {
         if let Some(error) = self.error {
             return Err(error);
+        }
+        for uri in self.endpoints {
+            match self.choices.may_send_to(&uri) {
+                Ok(endpoint) => self.choices.endpoints.push(endpoint),
+                Err(problem) => return Err(BuildError::ReportEndpoint { uri, problem }),
+            }
         }
         let outbound = Outbound::new(
             &self.pinning,
@@ -510,7 +526,7 @@ impl fmt::Debug for HttpReporter {
 impl fmt::Debug for HttpReporterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpReporterBuilder")
-            .field("endpoints", &self.choices.endpoints)
+            .field("endpoints", &self.endpoints)
             .field("follow", &self.choices.follow)
             .finish_non_exhaustive()
     }

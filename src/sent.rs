@@ -25,12 +25,13 @@ impl Sent {
         origin: (bool, String),
         now: UnixTime,
     ) -> Result<(), DropReason> {
-        // One from the future was sent before the clock was set back.
-        let is_live = |entry: &Entry| {
-            let age = now.as_secs().checked_sub(entry.at.as_secs());
-            age.is_some_and(|age| age < WINDOW)
-        };
-        self.0.retain(is_live);
+        // One from the far future was sent before the clock was set back; from the near one, by
+        // a thread that was faster.
+        let (now_at, earliest) = (now.as_secs(), now.as_secs().checked_sub(WINDOW));
+        self.0.retain(|entry| {
+            let at = entry.at.as_secs();
+            earliest.is_none_or(|earliest| at > earliest) && at <= now_at.saturating_add(DISORDER)
+        });
         if self.0.iter().any(|entry| entry.key == Some(key)) {
             return Err(DropReason::Duplicate);
         }
@@ -57,6 +58,8 @@ impl Sent {
     }
 }
 
+/// Seconds that a report may be made later than one which arrives after it.
+const DISORDER: u64 = 60;
 /// Seconds.
 const WINDOW: u64 = 60 * 60;
 const MAX_SENT: usize = 50;
@@ -87,6 +90,9 @@ mod tests {
             assert_eq!(again, Err(DropReason::Duplicate));
         }
         assert_eq!(admit(&mut sent, 1, "a", 13_600), Ok(()));
+        // Another thread saw it a moment before.
+        let again = admit(&mut sent, 1, "a", 13_590);
+        assert_eq!(again, Err(DropReason::Duplicate));
         // The clock is set back.
         assert_eq!(admit(&mut sent, 1, "a", 9_000), Ok(()));
     }

@@ -249,6 +249,27 @@ async fn attack_11_an_endpoint_that_hangs_delays_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_resolver_that_panics_costs_its_report_alone() {
+    let scene = Scene::new().await;
+    let collector = scene.collector(vec![Answer::Status(204)]).await;
+    let (good, bad) = (collector.uri("https", REPORTS), "https://bad.example/");
+    let (reporting, _server) = scene.reporting(move |builder| {
+        let builder = builder.endpoint(bad).endpoint(good);
+        builder.resolve_with(|name| async move {
+            assert_ne!(name, "bad.example", "as the test wants");
+            Ok(vec![Ipv4Addr::LOCALHOST.into()])
+        })
+    });
+    for host in [HOST, "www.example.com"] {
+        reporting.fail(host).await;
+        reporting.settle().await;
+        // Whoever flushes knows all that was lost.
+        assert_eq!(reporting.dropped.try_recv(), Ok(DropReason::Reporter));
+        collector.next();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn attack_11_an_endpoint_that_takes_too_long_is_given_up() {
     let scene = Scene::new().await;
     let hanging = scene.collector(vec![Answer::Never]).await;
@@ -396,13 +417,17 @@ async fn the_failing_host_itself_is_told_over_http_only() {
 
     for (plain, sent) in [(PlainHttp::Refuse, 0), (PlainHttp::Allow, 1)] {
         let collector = Collector::start(None, vec![Answer::Status(204)]).await;
-        let uri = collector.uri("http", HOST);
+        let uri = collector.uri("http", HOST).parse().unwrap();
+        let policy = pinned_to(foreign_pin()).report_uri(uri);
         let scene = Scene::new().await;
         let (reporting, _server) =
-            scene.reporting(move |builder| builder.endpoint(uri).plain_http(plain));
+            scene.reporting_with(policy, Vec::new(), move |builder| builder.plain_http(plain));
         reporting.fail(HOST).await;
         reporting.settle().await;
         assert_eq!(collector.rest(), sent);
+        let refused = DropReason::Endpoint(EndpointProblem::PlainHttp);
+        let dropped = reporting.dropped.try_iter().collect::<Vec<_>>();
+        assert_eq!(dropped, vec![refused; 1 - sent]);
     }
 }
 
@@ -434,6 +459,7 @@ async fn endpoints_that_cannot_be_are_told_when_it_is_built() {
     for (uri, expected) in [
         ("ftp://a.example/", EndpointProblem::Scheme),
         ("https://me@a.example/", EndpointProblem::UserInfo),
+        ("http://a.example/", EndpointProblem::PlainHttp),
     ] {
         let error = build(uri);
         assert!(
