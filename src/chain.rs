@@ -6,27 +6,21 @@
 //! What was served but is not on the path counts for nothing.
 
 use std::cell::RefCell;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use rustls::DistinguishedName;
-use rustls_pki_types::{
-    CertificateDer, CertificateRevocationListDer, Der, ServerName, SubjectPublicKeyInfoDer,
-    UnixTime,
-};
-use webpki::{
-    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
-    RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
-};
+use rustls_pki_types::{CertificateDer, Der, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
-use x509_cert::name::Name;
 
 use crate::anchors::{AnchorOrigin, Selection, TrustAnchors};
 use crate::fingerprint::SpkiFingerprint;
 use crate::host::Host;
 use crate::policy::{AppliedPolicy, Standing, UserAddedRoots};
+use crate::revocation::Revocation;
 use crate::signatures::Algorithms;
+use crate::subject;
 
 /// The path that was proved from a server's certificate to a trust anchor, for one name.
 ///
@@ -171,7 +165,7 @@ impl ValidatedChain {
                     _ => KeyRole::Intermediate,
                 };
                 let subject = match role {
-                    KeyRole::Anchor => name_text(&self.facts.anchor_subject),
+                    KeyRole::Anchor => subject::text(&self.facts.anchor_subject),
                     _ => subjects.next().unwrap_or_default(),
                 };
                 ChainKey {
@@ -344,7 +338,7 @@ impl PathBuilder {
         now: UnixTime,
     ) -> Result<ValidPath<'p>, NoValidPath> {
         let leaf = EndEntityCert::try_from(presented.leaf).map_err(|_| NoValidPath)?;
-        let crls = self.revocation.crls.iter().collect::<Vec<_>>();
+        let crls = self.revocation.lists();
         let anchors = self.anchors_for(&leaf, presented);
         let best = RefCell::new(None);
         let judge = |candidate: &VerifiedPath<'_>| {
@@ -502,72 +496,6 @@ impl PathBuilder {
     }
 }
 
-/// The choices that rustls's builder offers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum RevocationChoice {
-    AllowUnknown,
-    EndEntityOnly,
-    EnforceExpiration,
-}
-
-/// Certificate revocation lists, and how they are used.
-#[derive(Debug)]
-pub(crate) struct Revocation {
-    crls: Vec<CertRevocationList<'static>>,
-    depth: RevocationCheckDepth,
-    unknown_status: UnknownStatusPolicy,
-    expiration: ExpirationPolicy,
-}
-
-impl Revocation {
-    /// A list that can't be read gives `None`; the error is rustls's to name.
-    pub(crate) fn new(
-        crls: &[CertificateRevocationListDer<'_>],
-        choices: &[RevocationChoice],
-    ) -> Option<Self> {
-        let crls = crls
-            .iter()
-            .map(|crl| {
-                OwnedCertRevocationList::from_der(crl)
-                    .map(CertRevocationList::from)
-                    .ok()
-            })
-            .collect::<Option<Vec<_>>>()?;
-        // Unless chosen, as in rustls.
-        let mut this = Self {
-            crls,
-            depth: RevocationCheckDepth::Chain,
-            unknown_status: UnknownStatusPolicy::Deny,
-            expiration: ExpirationPolicy::Ignore,
-        };
-        for choice in choices {
-            match choice {
-                RevocationChoice::AllowUnknown => this.unknown_status = UnknownStatusPolicy::Allow,
-                RevocationChoice::EndEntityOnly => this.depth = RevocationCheckDepth::EndEntity,
-                RevocationChoice::EnforceExpiration => {
-                    this.expiration = ExpirationPolicy::Enforce;
-                }
-            }
-        }
-        Some(this)
-    }
-
-    /// `None` without lists: then nothing is checked, as in rustls.
-    fn options<'a>(
-        &self,
-        crls: &'a [&'a CertRevocationList<'a>],
-    ) -> Option<webpki::RevocationOptions<'a>> {
-        let builder = RevocationOptionsBuilder::new(crls).ok()?;
-        Some(
-            builder
-                .with_depth(self.depth)
-                .with_status_policy(self.unknown_status)
-                .with_expiration_policy(self.expiration)
-                .build(),
-        )
-    }
-}
-
 fn key_of(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
     let parsed = EndEntityCert::try_from(certificate).ok()?;
     Some(parsed.subject_public_key_info())
@@ -576,33 +504,7 @@ fn key_of(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'s
 /// The owner of a certificate, for people to read; empty if it can't be read.
 fn subject_of(certificate: &CertificateDer<'_>) -> String {
     match EndEntityCert::try_from(certificate) {
-        Ok(parsed) => name_text(parsed.subject()),
+        Ok(parsed) => subject::text(parsed.subject()),
         Err(_) => String::new(),
     }
-}
-
-/// Prints the contents of a distinguished name. The text comes from a certificate: what could
-/// steer a terminal is escaped.
-fn name_text(contents: &[u8]) -> String {
-    let mut text = String::new();
-    if let Ok(name) = Name::from_der(DistinguishedName::in_sequence(contents).as_ref()) {
-        // Printing may fail half-way on odd values; what was printed until then is kept.
-        let _ = write!(text, "{name}");
-    }
-    text.chars()
-        .map(|char| match is_unprintable(char) {
-            true => char.escape_unicode().to_string(),
-            false => char.to_string(),
-        })
-        .collect()
-}
-
-/// Control characters, those that turn the direction of text, and those without a width.
-fn is_unprintable(char: char) -> bool {
-    char.is_control()
-        || matches!(
-            char,
-            '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{2069}'
-        )
 }

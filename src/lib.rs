@@ -148,6 +148,7 @@ mod report_uri;
 mod reqwest;
 #[cfg(feature = "hyper")]
 mod retiring;
+mod revocation;
 mod rollout;
 #[cfg(feature = "hyper")]
 mod sent;
@@ -158,6 +159,7 @@ mod storage;
 mod store;
 #[cfg(feature = "hyper")]
 mod stream;
+mod subject;
 mod timestamp;
 mod verifier;
 mod violation;

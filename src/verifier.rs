@@ -18,12 +18,11 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 
 use crate::anchors::TrustAnchors;
-use crate::chain::{
-    AppliedPolicies, PathBuilder, Presented, Revocation, RevocationChoice, ValidPath,
-};
+use crate::chain::{AppliedPolicies, PathBuilder, Presented, ValidPath};
 use crate::connection::{self, Verified};
 use crate::host::Host;
 use crate::pinning::{BuildError, Decision, Pinning};
+use crate::revocation::{Revocation, RevocationChoice};
 use crate::sessions::Sessions;
 use crate::signatures::Algorithms;
 use crate::violation::PinViolation;
