@@ -31,6 +31,16 @@ pub enum AnchorOrigin {
     UserAdded,
 }
 
+impl AnchorOrigin {
+    /// The origin of an anchor that was handed in with both. To know is more than not to know.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unknown, known) | (known, Self::Unknown) => known,
+            (one, other) => one.min(other),
+        }
+    }
+}
+
 impl fmt::Display for AnchorOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -44,7 +54,7 @@ impl fmt::Display for AnchorOrigin {
 /// The roots that chains are validated against, each with its [`AnchorOrigin`].
 ///
 /// An anchor with the same subject and key as a built-in one counts as built-in, however often it
-/// is handed in.
+/// is handed in; one of unknown origin that is also handed in as user-added, as that.
 ///
 /// ```
 /// use pinhold::{AnchorOrigin, TrustAnchors};
@@ -94,7 +104,7 @@ struct AnchorFacts {
 }
 
 /// An anchor with its certificate, where that is known.
-type Handed = (TrustAnchor<'static>, Option<Arc<CertificateDer<'static>>>);
+pub(crate) type Handed = (TrustAnchor<'static>, Option<Arc<CertificateDer<'static>>>);
 
 impl TrustAnchors {
     /// No anchors at all: a chain can't be valid before some are added.
@@ -111,7 +121,31 @@ impl TrustAnchors {
         Self::new().with_anchors(AnchorOrigin::BuiltIn, roots)
     }
 
-    /// Adds certificates shipped with the application, such as its own CA.
+    /// Adds certificates shipped with the application, such as its own CA. Without other anchors
+    /// no public CA is trusted:
+    ///
+    /// ```
+    /// use pinhold::{AnchorOrigin, TrustAnchors};
+    /// use rustls::pki_types::{CertificateDer, pem::PemObject};
+    ///
+    /// const OWN_CA: &str = "\
+    /// -----BEGIN CERTIFICATE-----
+    /// MIIBcTCCARegAwIBAgIUGbV9p2Ck7U7jRNeh2NEi5SD6tpMwCgYIKoZIzj0EAwIw
+    /// DTELMAkGA1UEAwwCQ0EwIBcNMjYxMTIzMDkwMzMzWhgPMjEyNjEwMzAwOTAzMzNa
+    /// MA0xCzAJBgNVBAMMAkNBMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEsbs0tVTR
+    /// 9ENHqndrkLBhVo3miWzNxdh1ZR1xd1dm1/jHRmOAlp5tOalvKp/0GbQzOIlX5HnB
+    /// 3/2DcYCUboeDuKNTMFEwHQYDVR0OBBYEFP9ICtUHILIBsHT8eJlxfxBRQy3MMB8G
+    /// A1UdIwQYMBaAFP9ICtUHILIBsHT8eJlxfxBRQy3MMA8GA1UdEwEB/wQFMAMBAf8w
+    /// CgYIKoZIzj0EAwIDSAAwRQIgK72rPj7SLumZ/DF/xW/cxtteC8Axy3rAs71u4iAf
+    /// fVICIQCbQAxDgarxaK6kMyd25j56ZrIJ760v+nTYmXzSR21KJQ==
+    /// -----END CERTIFICATE-----
+    /// ";
+    ///
+    /// let own = CertificateDer::from_pem_slice(OWN_CA.as_bytes())?;
+    /// let anchors = TrustAnchors::new().with_built_in([own])?;
+    /// assert_eq!(anchors.iter().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -158,7 +192,34 @@ impl TrustAnchors {
         self.with(origin, anchors.into_iter().map(|anchor| (anchor, None)))
     }
 
-    fn with(mut self, origin: AnchorOrigin, handed: impl Iterator<Item = Handed>) -> Self {
+    /// Takes all anchors that are of unknown origin so far for user-added. Chains to them then skip
+    /// pins, unless a policy says [`EnforcePins`](crate::UserAddedRoots::EnforcePins).
+    ///
+    /// Only for applications that know that on their devices, say a managed fleet, whatever root is
+    /// in no list of known ones was added by the administrator. A root that Mozilla dropped is in
+    /// no such list either, and `SSL_CERT_FILE` may name a whole public bundle.
+    ///
+    /// ```
+    /// use pinhold::{AnchorOrigin, TrustAnchors};
+    ///
+    /// let anchors = TrustAnchors::new().with_unknown([])?.with_unknown_as_user_added();
+    /// assert!(anchors.iter().all(|(origin, _)| origin != AnchorOrigin::Unknown));
+    /// # Ok::<(), pinhold::AnchorError>(())
+    /// ```
+    #[must_use]
+    pub fn with_unknown_as_user_added(mut self) -> Self {
+        let unknown = self.facts.iter_mut();
+        for facts in unknown.filter(|facts| facts.origin == AnchorOrigin::Unknown) {
+            facts.origin = AnchorOrigin::UserAdded;
+        }
+        self.with(AnchorOrigin::UserAdded, std::iter::empty())
+    }
+
+    pub(crate) fn with(
+        mut self,
+        origin: AnchorOrigin,
+        handed: impl Iterator<Item = Handed>,
+    ) -> Self {
         let old = self.facts.drain(..);
         let old = old.map(|facts| (facts.origin, facts.certificate));
         let old = old.zip(self.anchors.drain(..));
@@ -176,7 +237,7 @@ impl TrustAnchors {
                 anchor.subject_public_key_info.clone(),
             );
             let known = best.entry(key).or_insert(*origin);
-            *known = (*known).min(*origin);
+            *known = known.or(*origin);
         }
         for (origin, anchor, _) in &mut all {
             let key = (
@@ -237,16 +298,12 @@ impl TrustAnchors {
         origin: AnchorOrigin,
         certificates: impl IntoIterator<Item = CertificateDer<'a>>,
     ) -> Result<Self, AnchorError> {
-        let mut parsed = RootCertStore::empty();
-        let mut known = Vec::new();
+        let mut handed = Vec::new();
         for (index, certificate) in certificates.into_iter().enumerate() {
-            let certificate = certificate.into_owned();
-            known.push(Some(Arc::new(certificate.clone())));
-            parsed
-                .add(certificate)
-                .map_err(|reason| AnchorError { index, reason })?;
+            let parsed = parse(certificate.into_owned());
+            handed.push(parsed.map_err(|reason| AnchorError { index, reason })?);
         }
-        Ok(self.with(origin, parsed.roots.into_iter().zip(known)))
+        Ok(self.with(origin, handed.into_iter()))
     }
 
     pub(crate) fn as_slice(&self) -> &[TrustAnchor<'static>] {
@@ -290,6 +347,15 @@ impl fmt::Debug for TrustAnchors {
             .field("user_added", &count(AnchorOrigin::UserAdded))
             .finish()
     }
+}
+
+pub(crate) fn parse(certificate: CertificateDer<'static>) -> Result<Handed, rustls::Error> {
+    let mut parsed = RootCertStore::empty();
+    parsed.add(certificate.clone())?;
+    // Never `None`: it was added.
+    let anchor = parsed.roots.pop();
+    let anchor = anchor.ok_or_else(|| rustls::Error::General("a root was lost".into()))?;
+    Ok((anchor, Some(Arc::new(certificate))))
 }
 
 fn subject<'a>(anchor: &'a TrustAnchor<'_>) -> &'a [u8] {
@@ -363,6 +429,29 @@ mod tests {
         assert_eq!(origins(&twice), [BuiltIn]);
         let constrained = twice.with_anchors(UserAdded, [anchor(b"a", Some(b"constraints"))]);
         assert_eq!(origins(&constrained), [BuiltIn, BuiltIn]);
+    }
+
+    #[test]
+    fn a_known_origin_outweighs_an_unknown_one() {
+        use AnchorOrigin::*;
+        for (first, then) in [(Unknown, UserAdded), (UserAdded, Unknown)] {
+            let twice = TrustAnchors::new()
+                .with_anchors(first, [anchor(b"a", None)])
+                .with_anchors(then, [anchor(b"a", None)]);
+            assert_eq!(origins(&twice), [UserAdded]);
+        }
+    }
+
+    #[test]
+    fn unknown_ones_become_user_added_by_word_only() {
+        use AnchorOrigin::*;
+        let all = TrustAnchors::new()
+            .with_anchors(Unknown, [anchor(b"a", None)])
+            .with_anchors(BuiltIn, [anchor(b"b", None)])
+            .with_unknown_as_user_added();
+        assert_eq!(origins(&all), [BuiltIn, UserAdded]);
+        let later = all.with_anchors(Unknown, [anchor(b"c", None)]);
+        assert_eq!(origins(&later), [BuiltIn, Unknown, UserAdded]);
     }
 
     #[test]

@@ -83,6 +83,7 @@
 //! | `aws-lc-rs` | yes | the crypto provider where the caller and the process chose none |
 //! | `hyper` | yes | [`PinningConnector`] and [`NotePinsLayer`] |
 //! | `webpki-roots` | yes | Mozilla's roots, [`TrustAnchors::webpki_roots`] |
+//! | `native-certs` | | the platform's roots with their origins, [`TrustAnchors::native`] |
 //! | `ring` | | `ring` instead of `aws-lc-rs` (enable one, or choose by `with_provider`) |
 //! | `reqwest` | | [`Pinning::reqwest_client_builder`] and [`NotingClient`], for reqwest 0.13 |
 //! | `idn` | | hosts outside ASCII, turned into A-labels |
@@ -130,6 +131,8 @@ mod host;
 mod http_reporter;
 #[cfg(feature = "hyper")]
 mod layer;
+#[cfg(feature = "native-certs")]
+mod native;
 mod noting;
 #[cfg(feature = "reqwest")]
 mod noting_client;
@@ -181,6 +184,8 @@ pub use crate::host::{Host, HostError};
 pub use crate::http_reporter::{HttpReporter, HttpReporterBuilder, ReportUris};
 #[cfg(feature = "hyper")]
 pub use crate::layer::{NotePins, NotePinsLayer, ResponseFuture};
+#[cfg(feature = "native-certs")]
+pub use crate::native::NativeRootError;
 pub use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
 #[cfg(feature = "reqwest")]
 pub use crate::noting_client::{ClientBuildError, NotingClient, NotingClientBuilder, RequestError};

@@ -103,8 +103,10 @@ impl PinViolation {
                  skip pins there (`UserAddedRoots::SkipPins`)."
             }
             (AnchorOrigin::Unknown, _) => {
-                "the root is of unknown origin. If the user or administrator added it, hand it in \
-                 by `TrustAnchors::with_user_added`; else somebody may be reading the traffic."
+                "the root is of unknown origin: from the platform's store or `SSL_CERT_FILE`, and in \
+                 no list of known roots. If the user or administrator added it, hand it in by \
+                 `TrustAnchors::with_user_added` (all such roots: `with_unknown_as_user_added`); \
+                 else somebody may be reading the traffic."
             }
             (AnchorOrigin::BuiltIn, PinSource::Static) => {
                 "either the server now uses a key or CA that the application was not told of (add \

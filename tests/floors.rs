@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
         "timestamp",
     ],
     &["anchors", "header", "policy"],
-    &["chain", "entries", "format", "noting", "rollout"],
+    &["chain", "entries", "format", "native", "noting", "rollout"],
     &["static_pins", "storage", "violation"],
     &["file_storage", "report", "writer"],
     &["observers", "store"],
@@ -62,6 +62,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("pem_rfc7468", &["report"]),
     // As it is written where a module has the same name.
     ("::reqwest", &["noting_client", "redirect", "reqwest"]),
+    ("rustls_native_certs", &["native"]),
     ("serde", &["format", "report"]),
     ("serde_json", &["format", "report"]),
     ("sha2", &["fingerprint"]),
@@ -69,7 +70,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("spki", &["fingerprint", "timestamp"]),
     ("tokio_rustls", &["connector", "stream"]),
     ("webpki", &["chain", "revocation"]),
-    ("webpki_roots", &["anchors"]),
+    ("webpki_roots", &["anchors", "native"]),
     ("x509_cert", &["chain", "subject"]),
 ];
 

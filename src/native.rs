@@ -1,0 +1,306 @@
+//! The platform's roots in, [`TrustAnchors`] out, with what is known of where each came from.
+//!
+//! A root of Mozilla's list is built-in; one whose subject and key lie in a folder where
+//! administrators put their own is user-added; the origin of any other is unknown. Nothing is
+//! trusted here that the platform does not trust: lists and folders only say where a root is from.
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use crate::anchors::{self, AnchorOrigin, Handed, TrustAnchors};
+
+impl TrustAnchors {
+    /// The roots that the platform trusts, and what could not be read of them: a root that is
+    /// damaged costs that root, not the others.
+    ///
+    /// As `rustls-native-certs` finds them: in the platform's store, or where `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR` lead. Their origins:
+    ///
+    /// | root | origin |
+    /// |---|---|
+    /// | its subject and key are in Mozilla's list | [`BuiltIn`](AnchorOrigin::BuiltIn) |
+    /// | Linux: it lies in [`LOCAL_FOLDERS`](Self::LOCAL_FOLDERS) | [`UserAdded`](AnchorOrigin::UserAdded) |
+    /// | any other | [`Unknown`](AnchorOrigin::Unknown): pins are enforced |
+    ///
+    /// On macOS, Windows and elsewhere nothing counts as user-added by itself. Where the application
+    /// knows more, it says so: by [`with_user_added`](Self::with_user_added),
+    /// [`user_added_in`](Self::user_added_in) or
+    /// [`with_unknown_as_user_added`](Self::with_unknown_as_user_added).
+    ///
+    /// Reads files: call it once, when the client is built.
+    ///
+    /// ```
+    /// use pinhold::TrustAnchors;
+    ///
+    /// let (anchors, trouble) = TrustAnchors::native();
+    /// for error in trouble {
+    ///     eprintln!("{error}"); // the other roots are there
+    /// }
+    /// println!("{anchors:?}"); // how many of each origin
+    /// ```
+    #[must_use]
+    pub fn native() -> (Self, Vec<NativeRootError>) {
+        let loaded = rustls_native_certs::load_native_certs();
+        let errors = loaded.errors.iter();
+        let mut trouble = errors
+            .map(|error| NativeRootError::Platform {
+                reason: error.to_string(),
+            })
+            .collect();
+        let anchors = Self::of_platform(loaded.certs, &mut trouble);
+        let (anchors, more) = anchors.user_added_in(Self::LOCAL_FOLDERS);
+        trouble.extend(more);
+        (anchors, trouble)
+    }
+
+    /// Where administrators put roots of their own: `/usr/local/share/ca-certificates` (Debian,
+    /// Alpine and others), `/etc/pki/ca-trust/source/anchors` (Fedora and its kin),
+    /// `/etc/pki/trust/anchors` (openSUSE), `/etc/ca-certificates/trust-source/anchors` (Arch).
+    ///
+    /// Empty elsewhere than on Linux: Homebrew keeps Mozilla's whole list in the first of them.
+    pub const LOCAL_FOLDERS: &'static [&'static str] = match cfg!(target_os = "linux") {
+        true => &[
+            "/usr/local/share/ca-certificates",
+            "/etc/pki/ca-trust/source/anchors",
+            "/etc/pki/trust/anchors",
+            "/etc/ca-certificates/trust-source/anchors",
+        ],
+        false => &[],
+    };
+
+    /// Takes those anchors of unknown origin for user-added that lie in these folders, or below
+    /// them, as PEM or DER; and says what could not be read there. No anchor is added.
+    ///
+    /// [`native`](Self::native) has done so with [`LOCAL_FOLDERS`](Self::LOCAL_FOLDERS): this is for
+    /// systems that keep them elsewhere. Only the administrator may be able to write there. A folder
+    /// that does not exist is none. Beyond 4,096 files or folders, 1 MiB of one file or 8 levels
+    /// nothing is read, and roots stay of unknown origin.
+    #[must_use]
+    pub fn user_added_in<P: AsRef<Path>>(
+        self,
+        folders: impl IntoIterator<Item = P>,
+    ) -> (Self, Vec<NativeRootError>) {
+        let mut search = Search::default();
+        for folder in folders {
+            search.folder(folder.as_ref(), 0);
+        }
+        let mut trouble = search.trouble;
+        let mut local = HashSet::new();
+        for (anchor, _) in parsed(search.found, &mut trouble) {
+            local.insert((anchor.subject, anchor.subject_public_key_info));
+        }
+        let unknown = self
+            .iter()
+            .filter(|(origin, _)| *origin == AnchorOrigin::Unknown);
+        let added = unknown
+            .map(|(_, anchor)| anchor.clone())
+            .filter(|anchor| {
+                let key = (
+                    anchor.subject.clone(),
+                    anchor.subject_public_key_info.clone(),
+                );
+                local.contains(&key)
+            })
+            .collect::<Vec<_>>();
+        (self.with_anchors(AnchorOrigin::UserAdded, added), trouble)
+    }
+
+    /// What the platform trusts, each root on its own.
+    fn of_platform(
+        certificates: Vec<CertificateDer<'static>>,
+        trouble: &mut Vec<NativeRootError>,
+    ) -> Self {
+        let known = webpki_roots::TLS_SERVER_ROOTS
+            .iter()
+            .map(|root| (&root.subject, &root.subject_public_key_info))
+            .collect::<HashSet<_>>();
+        let handed = parsed(certificates, trouble);
+        let (built_in, unknown) = handed.into_iter().partition::<Vec<_>, _>(|(anchor, _)| {
+            known.contains(&(&anchor.subject, &anchor.subject_public_key_info))
+        });
+        let built_in = Self::new().with(AnchorOrigin::BuiltIn, built_in.into_iter());
+        built_in.with(AnchorOrigin::Unknown, unknown.into_iter())
+    }
+}
+
+/// Those that can be anchors.
+fn parsed(
+    certificates: Vec<CertificateDer<'static>>,
+    trouble: &mut Vec<NativeRootError>,
+) -> Vec<Handed> {
+    let mut handed = Vec::new();
+    for certificate in certificates {
+        match anchors::parse(certificate.clone()) {
+            Ok(parsed) => handed.push(parsed),
+            Err(reason) => trouble.push(NativeRootError::Certificate {
+                certificate,
+                reason,
+            }),
+        }
+    }
+    handed
+}
+
+/// The certificates below some folders, as far as the bounds let it read.
+#[derive(Default)]
+struct Search {
+    found: Vec<CertificateDer<'static>>,
+    trouble: Vec<NativeRootError>,
+    entries: usize,
+}
+
+impl Search {
+    /// Links are followed, as `update-ca-certificates` does; the bounds end a circle of them.
+    fn folder(&mut self, folder: &Path, level: usize) {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) if level < MAX_LEVELS => entries,
+            Ok(_) => return self.beyond(folder),
+            Err(error) if level == 0 && error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.unreadable(folder, error),
+        };
+        for entry in entries {
+            self.entries = self.entries.saturating_add(1);
+            if self.entries > MAX_ENTRIES {
+                return self.beyond(folder);
+            }
+            match entry {
+                Ok(entry) => self.entry(&entry.path(), level),
+                Err(error) => self.unreadable(folder, error),
+            }
+        }
+    }
+
+    fn entry(&mut self, path: &Path, level: usize) {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => self.folder(path, level.saturating_add(1)),
+            Ok(metadata) if metadata.is_file() => match read(path) {
+                Ok(bytes) => self.file(path, &bytes),
+                Err(error) => self.unreadable(path, error),
+            },
+            // A device or a pipe holds no roots.
+            Ok(_) => {}
+            // A link that leads nowhere.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.unreadable(path, error),
+        }
+    }
+
+    fn file(&mut self, path: &Path, bytes: &[u8]) {
+        if bytes.len() > MAX_BYTES {
+            return self.beyond(path);
+        }
+        // DER begins with the tag of a sequence, which is the letter 0: no PEM begins with it.
+        if bytes.first() == Some(&0x30) {
+            return self.found.push(CertificateDer::from(bytes.to_vec()));
+        }
+        // A file without certificates, say a README, is none of ours.
+        for section in CertificateDer::pem_slice_iter(bytes) {
+            match section {
+                Ok(certificate) => self.found.push(certificate),
+                Err(error) => {
+                    return self
+                        .unreadable(path, io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            }
+        }
+    }
+
+    fn beyond(&mut self, path: &Path) {
+        let path = path.to_owned();
+        self.trouble.push(NativeRootError::Limit { path });
+    }
+
+    fn unreadable(&mut self, path: &Path, reason: io::Error) {
+        self.trouble.push(NativeRootError::Unreadable {
+            path: path.to_owned(),
+            reason: Arc::new(reason),
+        });
+    }
+}
+
+/// One byte more than is allowed is enough to know.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+    let mut file = File::open(path)?.take(most.saturating_add(1));
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Something that was not read of the platform's roots, or of where they came from. The others
+/// were.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum NativeRootError {
+    /// A certificate that can't be a trust anchor.
+    Certificate {
+        /// The certificate.
+        certificate: CertificateDer<'static>,
+        /// What is wrong with it.
+        reason: rustls::Error,
+    },
+    /// A file or folder of local roots that is too large, or too deep.
+    Limit {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The platform's store, or a part of it, as `rustls-native-certs` says it.
+    Platform {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file or folder of local roots that can't be read: its roots stay of unknown origin.
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: Arc<io::Error>,
+    },
+}
+
+impl fmt::Display for NativeRootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate { reason, .. } => write!(
+                f,
+                "a root of this machine can't be a trust anchor, expected X.509: {reason}"
+            ),
+            Self::Limit { path } => write!(
+                f,
+                "{} holds more than is read of local roots; what it adds stays of unknown origin",
+                path.display()
+            ),
+            Self::Platform { reason } => write!(f, "the platform's roots: {reason}"),
+            Self::Unreadable { path, reason } => write!(
+                f,
+                "{} can't be read; the roots in it stay of unknown origin: {reason}",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl Error for NativeRootError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Certificate { reason, .. } => Some(reason),
+            Self::Unreadable { reason, .. } => Some(&**reason),
+            Self::Limit { .. } | Self::Platform { .. } => None,
+        }
+    }
+}
+
+/// Files and folders below the local folders, of which there are a handful.
+const MAX_ENTRIES: usize = 4096;
+/// Folders within folders.
+const MAX_LEVELS: usize = 8;
+/// Bytes of one file: four times Mozilla's whole list as PEM.
+const MAX_BYTES: usize = 1024 * 1024;
