@@ -141,6 +141,7 @@ mod observers;
 mod outbound;
 mod pinning;
 mod policy;
+mod provider;
 #[cfg(feature = "reqwest")]
 mod redirect;
 #[cfg(feature = "hyper")]
@@ -164,6 +165,7 @@ mod store;
 mod stream;
 mod subject;
 mod timestamp;
+mod unproved;
 mod verifier;
 mod violation;
 mod writer;
@@ -208,6 +210,7 @@ pub use crate::storage::{Batch, Change, Recovered, Storage, StorageError};
 pub use crate::store::PinStore;
 #[cfg(feature = "hyper")]
 pub use crate::stream::PinnedStream;
+pub use crate::unproved::UnprovedPath;
 pub use crate::verifier::{PinningVerifier, PinningVerifierBuilder};
 pub use crate::violation::PinViolation;
 pub use crate::writer::Durable;

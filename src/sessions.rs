@@ -34,6 +34,7 @@ pub(crate) struct Sessions {
 
 enum Verified {
     All(Chains),
+    /// Or one that is not known.
     TooMany,
 }
 
@@ -80,6 +81,16 @@ impl Sessions {
                 true => chains.each.push(chain.clone()),
                 false => *known = Verified::TooMany,
             }
+        }
+    }
+
+    /// Leaves a name without resumption: it was reached without a chain that could be remembered.
+    pub(crate) fn forgo(&self, name: &ServerName<'_>) {
+        let mut verified = self.verified.lock();
+        let name = name.to_owned();
+        // Beyond the bound nothing is known of the name, which comes to the same.
+        if verified.len() < MAX_NAMES || verified.contains_key(&name) {
+            verified.insert(name, Verified::TooMany);
         }
     }
 

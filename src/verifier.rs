@@ -3,7 +3,8 @@
 //!
 //! The verifier validates as `WebPkiServerVerifier` does, to the letter: where no path is valid,
 //! rustls's own verifier is asked for the error, and all that is not about the chain is delegated
-//! to it. It only reads state, as it runs before the server has proved that it has the key.
+//! to it. A wrapped verifier is asked before, and has to agree. Ours only reads state, as it runs
+//! before the server has proved that it has the key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertRevocationListError, ClientConfig, DEFAULT_VERSIONS, DigitallySignedStruct,
     DistinguishedName, Error, RootCertStore, SignatureScheme, SupportedProtocolVersion,
@@ -22,9 +24,12 @@ use crate::chain::{AppliedPolicies, PathBuilder, Presented, ValidPath};
 use crate::connection::{self, Verified};
 use crate::host::Host;
 use crate::pinning::{BuildError, Decision, Pinning};
+use crate::policy::Standing;
+use crate::provider;
 use crate::revocation::{Revocation, RevocationChoice};
 use crate::sessions::Sessions;
 use crate::signatures::Algorithms;
+use crate::unproved::UnprovedPath;
 use crate::violation::PinViolation;
 
 impl Pinning {
@@ -59,11 +64,14 @@ impl Pinning {
 ///
 /// A refusal is `rustls::Error::InvalidCertificate(CertificateError::Other(_))` around a
 /// [`PinViolation`]; [`PinViolation::find`] finds it. The server sees a `certificate_unknown`
-/// alert. Any other error is the one that `WebPkiServerVerifier` gives for the same chain.
+/// alert. Any other error is the one that `WebPkiServerVerifier` gives for the same chain, unless
+/// another verifier is [wrapped](PinningVerifierBuilder::wrapping).
 pub struct PinningVerifier {
     pinning: Pinning,
     paths: PathBuilder,
     webpki: Arc<WebPkiServerVerifier>,
+    /// Decides trust; the path is proved after it.
+    inner: Option<Arc<dyn ServerCertVerifier>>,
     /// The gate of the configuration that this verifier belongs to.
     sessions: Option<Arc<Sessions>>,
 }
@@ -74,6 +82,7 @@ impl PinningVerifier {
         PinningVerifierBuilder {
             pinning,
             anchors,
+            inner: None,
             provider: None,
             versions: DEFAULT_VERSIONS,
             signature_memory: PinningVerifierBuilder::SIGNATURE_MEMORY,
@@ -119,6 +128,46 @@ impl PinningVerifier {
     }
 }
 
+/// What becomes of a server without a path.
+impl PinningVerifier {
+    /// Without a wrapped verifier the error is rustls's own. With one, which accepted the server,
+    /// it goes on where nothing is pinned and nobody wants a chain.
+    fn without_path(
+        &self,
+        presented: Presented<'_>,
+        policies: &AppliedPolicies,
+        reason: Error,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.inner.is_none() {
+            return Err(reason);
+        }
+        let enforced = policies
+            .iter()
+            .find(|policy| policy.standing != Standing::ReportOnly);
+        // Who observes will judge the connection by its chain, for as long as it lives.
+        if enforced.is_some() || connection::is_observed() {
+            let served = std::iter::once(presented.leaf)
+                .chain(presented.intermediates)
+                .map(|certificate| certificate.clone().into_owned());
+            let unproved = UnprovedPath::new(presented.name, enforced, served.collect(), reason);
+            event!(WARN, error = %unproved, "no path could be proved");
+            return Err(unproved.into_rustls());
+        }
+        if let Some(sessions) = &self.sessions {
+            sessions.forgo(presented.name);
+        }
+        event!(DEBUG, name = ?presented.name, "no path could be proved, none is needed");
+        Ok(ServerCertVerified::assertion())
+    }
+
+    /// A signature that the wrapped verifier let pass is checked again, else one that checks
+    /// nothing would let a replayed certificate satisfy its pins. Not where the leaf can't be read:
+    /// then no path was proved, and no pin depends on it.
+    fn is_settled(&self, leaf: &CertificateDer<'_>) -> bool {
+        self.inner.is_some() && ParsedCertificate::try_from(leaf).is_err()
+    }
+}
+
 impl ServerCertVerifier for PinningVerifier {
     fn verify_server_cert(
         &self,
@@ -128,6 +177,9 @@ impl ServerCertVerifier for PinningVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if let Some(inner) = &self.inner {
+            inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        }
         let presented = Presented {
             leaf: end_entity,
             intermediates,
@@ -143,16 +195,19 @@ impl ServerCertVerifier for PinningVerifier {
         };
         let Ok(path) = self.paths.validate(presented, &policies, now) else {
             // Never a pin violation: rustls says what is wrong with the chain or the name.
-            self.webpki.verify_server_cert(
+            let verdict = self.webpki.verify_server_cert(
                 end_entity,
                 intermediates,
                 server_name,
                 ocsp_response,
                 now,
-            )?;
-            return Err(Error::General(
-                "pinhold found no path where rustls did".into(),
-            ));
+            );
+            return match verdict {
+                Err(reason) => self.without_path(presented, &policies, reason),
+                Ok(_) => Err(Error::General(
+                    "pinhold found no path where rustls did".into(),
+                )),
+            };
         };
         self.conclude(&path, &policies, presented, host, now)?;
         Ok(ServerCertVerified::assertion())
@@ -164,6 +219,12 @@ impl ServerCertVerifier for PinningVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if let Some(inner) = &self.inner {
+            let verdict = inner.verify_tls12_signature(message, cert, dss)?;
+            if self.is_settled(cert) {
+                return Ok(verdict);
+            }
+        }
         self.webpki.verify_tls12_signature(message, cert, dss)
     }
 
@@ -173,19 +234,36 @@ impl ServerCertVerifier for PinningVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if let Some(inner) = &self.inner {
+            let verdict = inner.verify_tls13_signature(message, cert, dss)?;
+            if self.is_settled(cert) {
+                return Ok(verdict);
+            }
+        }
         self.webpki.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
+        let mut schemes = self.webpki.supported_verify_schemes();
+        if let Some(inner) = &self.inner {
+            let theirs = inner.supported_verify_schemes();
+            schemes.retain(|scheme| theirs.contains(scheme));
+        }
+        schemes
     }
 
     fn requires_raw_public_keys(&self) -> bool {
-        self.webpki.requires_raw_public_keys()
+        match &self.inner {
+            Some(inner) => inner.requires_raw_public_keys(),
+            None => self.webpki.requires_raw_public_keys(),
+        }
     }
 
     fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
-        self.webpki.root_hint_subjects()
+        match &self.inner {
+            Some(inner) => inner.root_hint_subjects(),
+            None => self.webpki.root_hint_subjects(),
+        }
     }
 }
 
@@ -194,6 +272,7 @@ impl fmt::Debug for PinningVerifier {
         f.debug_struct("PinningVerifier")
             .field("pinning", &self.pinning)
             .field("anchors", &self.paths.anchors)
+            .field("wraps", &self.inner)
             .finish_non_exhaustive()
     }
 }
@@ -213,6 +292,7 @@ impl fmt::Debug for PinningVerifier {
 pub struct PinningVerifierBuilder {
     pinning: Pinning,
     anchors: TrustAnchors,
+    inner: Option<Arc<dyn ServerCertVerifier>>,
     provider: Option<Arc<CryptoProvider>>,
     versions: &'static [&'static SupportedProtocolVersion],
     signature_memory: usize,
@@ -225,6 +305,54 @@ impl PinningVerifierBuilder {
     /// `aws-lc-rs` or `ring` enables. The process default is never set.
     pub fn with_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
         self.provider = Some(provider);
+        self
+    }
+
+    /// Lets another verifier decide whom to trust, and proves the path for the pins after it: for
+    /// the platform's own, such as that of `rustls-platform-verifier`, which knows the revocations
+    /// and roots of the device but tells nobody which chain it took.
+    ///
+    /// 1. `inner` is asked first. Its error is returned as it is.
+    /// 2. A path from the certificates that the server *sent* to the anchors handed in is proved, as
+    ///    without `inner`: dates, names, constraints, revocation lists. The pins are tried on it.
+    /// 3. Without such a path a host whose pins are enforced is refused with an [`UnprovedPath`]. On
+    ///    any other host the verdict of `inner` stands, and no session of it is resumed; but
+    ///    [`PinningConnector`](crate::PinningConnector) makes no connection without a path, since
+    ///    it could not judge it when pins change.
+    /// 4. Both check the handshake signature. Offered are the schemes that both know.
+    ///
+    /// So hand in what `inner` trusts: [`TrustAnchors::native`] with the feature `native-certs`, or
+    /// Mozilla's roots where only public servers are pinned. What that means for
+    /// `rustls-platform-verifier`:
+    ///
+    /// | platform | a path that it takes and we can't prove |
+    /// |---|---|
+    /// | Linux, BSD | none with `TrustAnchors::native`, which reads the same roots |
+    /// | macOS, iOS | one with intermediates that the server did not send and the system fetched or remembered; one to a root of Apple's that is not handed in |
+    /// | Windows | the same; roots that Windows fetches when first needed are in no store before |
+    /// | Android | one to a root of the device that is not handed in: `native` finds none there. User-added roots are trusted by it, whatever the application's network security configuration says |
+    ///
+    /// Of macOS, Windows and Android `native` can't tell who added a root: see there.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use pinhold::{Pinning, PinningVerifier, TrustAnchors};
+    /// use rustls::ClientConfig;
+    /// use rustls::client::danger::ServerCertVerifier;
+    ///
+    /// /// Say `Arc::new(rustls_platform_verifier::Verifier::new(provider)?)`.
+    /// fn over(
+    ///     platform: Arc<dyn ServerCertVerifier>,
+    ///     pinning: &Pinning,
+    ///     anchors: TrustAnchors,
+    /// ) -> Result<ClientConfig, pinhold::BuildError> {
+    ///     let verifier = PinningVerifier::builder(pinning.clone(), anchors);
+    ///     verifier.wrapping(platform).client_config()
+    /// }
+    /// ```
+    pub fn wrapping(mut self, inner: Arc<dyn ServerCertVerifier>) -> Self {
+        self.inner = Some(inner);
         self
     }
 
@@ -289,7 +417,7 @@ impl PinningVerifierBuilder {
     /// [`BuildError::UndecidedCryptoProvider`], [`BuildError::RevocationList`], and
     /// [`BuildError::Tls`] for TLS versions that the provider lacks.
     pub fn client_config(self) -> Result<ClientConfig, BuildError> {
-        let provider = provider(self.provider.clone())?;
+        let provider = provider::choose(self.provider.clone())?;
         let (clock, versions) = (Arc::clone(self.pinning.clock()), self.versions);
         let sessions = Arc::new(Sessions::new(self.pinning.clone()));
         let mut verifier = self.with_provider(Arc::clone(&provider)).build()?;
@@ -313,7 +441,7 @@ impl PinningVerifierBuilder {
     ///
     /// As [`client_config`](Self::client_config).
     pub fn verifier_without_session_gate(self) -> Result<PinningVerifier, BuildError> {
-        let provider = provider(self.provider.clone())?;
+        let provider = provider::choose(self.provider.clone())?;
         self.with_provider(provider).build()
     }
 
@@ -350,36 +478,8 @@ impl PinningVerifierBuilder {
                 revocation,
             },
             webpki,
+            inner: self.inner,
             sessions: None,
         })
     }
-}
-
-/// The caller's provider, else the process default, else the only one that a feature enables.
-/// Never rustls's own fall-back, which panics where it can't decide and installs what it chose.
-fn provider(chosen: Option<Arc<CryptoProvider>>) -> Result<Arc<CryptoProvider>, BuildError> {
-    match chosen.or_else(|| CryptoProvider::get_default().cloned()) {
-        Some(provider) => Ok(provider),
-        None => enabled_provider().map(Arc::new),
-    }
-}
-
-#[cfg(all(feature = "aws-lc-rs", not(feature = "ring")))]
-fn enabled_provider() -> Result<CryptoProvider, BuildError> {
-    Ok(rustls::crypto::aws_lc_rs::default_provider())
-}
-
-#[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
-fn enabled_provider() -> Result<CryptoProvider, BuildError> {
-    Ok(rustls::crypto::ring::default_provider())
-}
-
-#[cfg(all(feature = "ring", feature = "aws-lc-rs"))]
-fn enabled_provider() -> Result<CryptoProvider, BuildError> {
-    Err(BuildError::UndecidedCryptoProvider)
-}
-
-#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
-fn enabled_provider() -> Result<CryptoProvider, BuildError> {
-    Err(BuildError::NoCryptoProvider)
 }

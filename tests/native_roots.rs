@@ -295,10 +295,8 @@ fn contents(value: &[u8]) -> &[u8] {
 #[test]
 fn a_root_of_mozillas_list_is_built_in_wherever_it_came_from() {
     use AnchorOrigin::{BuiltIn, Unknown};
-    let mozilla = TrustAnchors::new().with_anchors(
-        BuiltIn,
-        webpki_roots::TLS_SERVER_ROOTS.iter().cloned(),
-    );
+    let mozilla =
+        TrustAnchors::new().with_anchors(BuiltIn, webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let test = "a_root_of_mozillas_list_is_built_in_wherever_it_came_from";
     let Some(folder) = inside(test, "SSL_CERT_DIR", "") else {
         return;

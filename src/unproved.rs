@@ -1,0 +1,160 @@
+//! A server that another verifier accepted, but whose path could not be proved: [`UnprovedPath`].
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustls::{CertificateError, OtherError};
+use rustls_pki_types::{CertificateDer, ServerName};
+
+use crate::policy::{AppliedPolicy, PinSource};
+
+/// The wrapped verifier accepts a server, but no path from the certificates that it sent to the
+/// anchors handed in could be proved, so nobody can say whether it holds a pinned key.
+///
+/// Not a [`PinViolation`](crate::PinViolation): there is no validated chain. The connection is
+/// refused where pins are enforced, and where it would have to be judged again as long as it lives,
+/// as [`PinningConnector`](crate::PinningConnector) promises. See
+/// [`PinningVerifierBuilder::wrapping`](crate::PinningVerifierBuilder::wrapping).
+///
+/// ```
+/// use pinhold::UnprovedPath;
+///
+/// let error = std::io::Error::other("connection reset");
+/// assert!(UnprovedPath::find(&error).is_none());
+/// ```
+#[derive(Clone)]
+pub struct UnprovedPath(Arc<Facts>);
+
+struct Facts {
+    name: ServerName<'static>,
+    policy: Option<AppliedPolicy>,
+    served: Vec<CertificateDer<'static>>,
+    reason: rustls::Error,
+}
+
+impl UnprovedPath {
+    pub(crate) fn new(
+        name: &ServerName<'_>,
+        policy: Option<&AppliedPolicy>,
+        served: Vec<CertificateDer<'static>>,
+        reason: rustls::Error,
+    ) -> Self {
+        Self(Arc::new(Facts {
+            name: name.to_owned(),
+            policy: policy.cloned(),
+            served,
+            reason,
+        }))
+    }
+
+    /// Finds it in an error of hyper-util, tokio-rustls or rustls, however often it was wrapped.
+    #[must_use]
+    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(found) = error.downcast_ref::<Self>() {
+                return Some(found.clone());
+            }
+            // `rustls::Error` has no `source`.
+            if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(
+                inner,
+            )))) = error.downcast_ref()
+            {
+                return Self::find(&**inner);
+            }
+            // `io::Error::source` passes over the very error that it wraps.
+            let inner = error.downcast_ref::<io::Error>();
+            if let Some(found) = inner
+                .and_then(io::Error::get_ref)
+                .and_then(|e| Self::find(e))
+            {
+                return Some(found);
+            }
+            next = error.source();
+        }
+        None
+    }
+
+    /// The name that was asked for.
+    #[must_use]
+    pub fn server_name(&self) -> &ServerName<'static> {
+        &self.0.name
+    }
+
+    /// The policy that could not be judged; `None` for a host without enforced pins.
+    #[must_use]
+    pub fn policy(&self) -> Option<&AppliedPolicy> {
+        self.0.policy.as_ref()
+    }
+
+    /// The certificates that the server sent, leaf first.
+    #[must_use]
+    pub fn served(&self) -> &[CertificateDer<'static>] {
+        &self.0.served
+    }
+
+    /// Why no path is valid, as rustls's own verifier says it of the same anchors.
+    #[must_use]
+    pub fn reason(&self) -> &rustls::Error {
+        &self.0.reason
+    }
+
+    pub(crate) fn into_rustls(self) -> rustls::Error {
+        CertificateError::Other(OtherError(Arc::new(self))).into()
+    }
+
+    fn advice(&self) -> &'static str {
+        match &self.0.reason {
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                "hand in the root that the wrapped verifier trusts (`TrustAnchors::native`, \
+                 `with_built_in`, or `with_user_added` for a proxy's); or let the server send its \
+                 intermediate certificates, which the platform may have fetched by itself."
+            }
+            _ => {
+                "the wrapped verifier overlooks what is wrong with the certificate: see the reason \
+                 above."
+            }
+        }
+    }
+}
+
+impl fmt::Display for UnprovedPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0.name.to_str();
+        writeln!(f, "no path could be proved for {name}: {}", self.0.reason)?;
+        match self.policy() {
+            Some(policy) => {
+                let source = match policy.source {
+                    PinSource::Noted => "noted from its Public-Key-Pins header",
+                    PinSource::Static => "set by the application",
+                };
+                writeln!(
+                    f,
+                    "  the wrapped verifier accepts it, but its pins, {source} for {}, can't be \
+                     checked",
+                    policy.noted_hostname
+                )?;
+            }
+            None => writeln!(
+                f,
+                "  the wrapped verifier accepts it, but a connection could not be judged when pins \
+                 change"
+            )?,
+        }
+        write!(f, "  what to do: {}", self.advice())
+    }
+}
+
+impl fmt::Debug for UnprovedPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnprovedPath")
+            .field("server_name", &self.0.name)
+            .field("policy", &self.0.policy)
+            .field("reason", &self.0.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Error for UnprovedPath {}
