@@ -399,6 +399,13 @@ fn what_was_not_proved_is_not_resumed() {
             HandshakeKind::Resumed
         );
 
+        // One of the same name that knows none of these tickets ends that.
+        let other = Arc::new(stage.config(&world.unproved));
+        for _ in 0..3 {
+            let kind = handshake(&world.config, &other, "example.com").unwrap();
+            assert_eq!(kind, HandshakeKind::Full);
+        }
+
         let world = TwoRoots::new(&stage);
         assert_eq!(world.connect(&world.unproved).unwrap(), HandshakeKind::Full);
         let pins = pinned_to(world.unproved.pin());
