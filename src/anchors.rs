@@ -26,6 +26,9 @@ pub enum AnchorOrigin {
     /// From the platform's store or a variable such as `SSL_CERT_FILE`, and in no list of known
     /// roots. Pins are enforced, since nobody said that the user added it; nothing is noted.
     Unknown,
+    /// A root of `PinningBuilder::debug_overrides`: all pins are skipped, nothing is noted.
+    #[cfg(pinhold_debug_overrides)]
+    DebugOverride,
     /// Added by the user or the administrator of the device, by the application's explicit word.
     /// Pins are skipped unless a policy enforces them; nothing is noted.
     UserAdded,
@@ -45,6 +48,8 @@ impl fmt::Display for AnchorOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BuiltIn => "built-in",
+            #[cfg(pinhold_debug_overrides)]
+            Self::DebugOverride => "debug-override",
             Self::Unknown => "unknown",
             Self::UserAdded => "user-added",
         })
@@ -293,7 +298,7 @@ impl TrustAnchors {
             .zip(&self.anchors)
     }
 
-    fn with_certificates<'a>(
+    pub(crate) fn with_certificates<'a>(
         self,
         origin: AnchorOrigin,
         certificates: impl IntoIterator<Item = CertificateDer<'a>>,

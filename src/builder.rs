@@ -10,11 +10,15 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use crate::header::HeaderSyntax;
 use crate::host::{Host, HostError};
 use crate::observers::{Audience, Callback, Event, Observers};
+#[cfg(pinhold_debug_overrides)]
+use crate::overrides::Overrides;
 use crate::pinning::{BuildError, Pinning, Shared};
 use crate::policy::{PinPolicy, UserAddedRoots};
 use crate::report::Reporter;
 use crate::static_pins::{StaticEntries, StaticPins};
 use crate::store::PinStore;
+#[cfg(pinhold_debug_overrides)]
+use {crate::anchors::AnchorError, rustls_pki_types::CertificateDer};
 
 impl Pinning {
     /// Starts without pins, with a store in memory.
@@ -26,6 +30,8 @@ impl Pinning {
             syntax: HeaderSyntax::default(),
             user_added_roots: UserAddedRoots::default(),
             clock: Arc::new(DefaultTimeProvider),
+            #[cfg(pinhold_debug_overrides)]
+            overrides: Overrides::default(),
             callbacks: Vec::new(),
             reporter: None,
             error: None,
@@ -44,6 +50,8 @@ pub struct PinningBuilder {
     clock: Arc<dyn TimeProvider>,
     callbacks: Vec<Callback>,
     reporter: Option<MakeReporter>,
+    #[cfg(pinhold_debug_overrides)]
+    overrides: Overrides,
     error: Option<BuildError>,
 }
 
@@ -105,6 +113,27 @@ impl PinningBuilder {
         self
     }
 
+    /// Trusts these roots, of proxies that are to read what is sent, and skips all pins on chains to
+    /// them, those of policies that enforce pins on user-added roots, and expired ones, too. Other
+    /// chains are judged as ever, and one to a root that is also built in. A
+    /// [wrapped](crate::PinningVerifierBuilder::wrapping) verifier must trust the roots by itself.
+    ///
+    /// Exists only where the final build is made with
+    /// `RUSTFLAGS="--cfg pinhold_debug_overrides"`, which no dependency can ask for. Such a build
+    /// says so on standard error whenever a [`Pinning`] is built.
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorError`] names the first certificate that can't be read.
+    #[cfg(pinhold_debug_overrides)]
+    pub fn debug_overrides<'a>(
+        mut self,
+        roots: impl IntoIterator<Item = CertificateDer<'a>>,
+    ) -> Result<Self, AnchorError> {
+        self.overrides = self.overrides.add(roots)?;
+        Ok(self)
+    }
+
     /// Tells `observer` what happens, from a thread of its own: no handshake waits for it. What
     /// comes too fast for it is lost, and it is told how much ([`Event::Lost`]). More calls add
     /// more observers. A panic in one is contained.
@@ -153,6 +182,8 @@ impl PinningBuilder {
         if let Some(error) = self.error {
             return Err(error);
         }
+        #[cfg(pinhold_debug_overrides)]
+        self.overrides.announce();
         let entries = StaticEntries::new(self.statics)?;
         if let Some(now) = self.clock.current_time() {
             self.store.mend_times(now);
@@ -167,6 +198,8 @@ impl PinningBuilder {
             syntax: self.syntax,
             user_added_roots: self.user_added_roots,
             clock: self.clock,
+            #[cfg(pinhold_debug_overrides)]
+            overrides: self.overrides,
         });
         if self.callbacks.is_empty() && self.reporter.is_none() {
             let audience = Audience::Nobody;

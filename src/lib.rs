@@ -139,6 +139,8 @@ mod noting_client;
 mod observers;
 #[cfg(feature = "hyper")]
 mod outbound;
+#[cfg(pinhold_debug_overrides)]
+mod overrides;
 mod pinning;
 mod policy;
 mod provider;

@@ -21,6 +21,8 @@ use crate::header::{HeaderSyntax, PinHeader};
 use crate::host::{Host, HostError};
 use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
 use crate::observers::{Audience, Event};
+#[cfg(pinhold_debug_overrides)]
+use crate::overrides::Overrides;
 use crate::policy::{
     AppliedPolicy, HostMatch, KnownPinnedHost, PinPolicy, PinSet, PinSource, Standing,
     UserAddedRoots,
@@ -66,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) syntax: HeaderSyntax,
     pub(crate) user_added_roots: UserAddedRoots,
     pub(crate) clock: Arc<dyn TimeProvider>,
+    #[cfg(pinhold_debug_overrides)]
+    pub(crate) overrides: Overrides,
 }
 
 impl Pinning {
@@ -494,6 +498,12 @@ impl Pinning {
         self.shared.syntax
     }
 
+    /// What an inspection build trusts besides.
+    #[cfg(pinhold_debug_overrides)]
+    pub(crate) fn overrides(&self) -> &Overrides {
+        &self.shared.overrides
+    }
+
     /// The clock of the edges: verifier, connector and layer.
     pub(crate) fn clock(&self) -> &Arc<dyn TimeProvider> {
         &self.shared.clock
@@ -502,7 +512,10 @@ impl Pinning {
 
 impl fmt::Debug for Pinning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pinning")
+        let mut debug = f.debug_struct("Pinning");
+        #[cfg(pinhold_debug_overrides)]
+        debug.field("debug_overrides", &self.shared.overrides.len());
+        debug
             .field("static_hosts", &self.shared.statics.read().entries.len())
             .field("store", &self.shared.store)
             .finish_non_exhaustive()

@@ -448,7 +448,10 @@ impl PinningVerifierBuilder {
     /// With the provider chosen.
     fn build(self) -> Result<PinningVerifier, BuildError> {
         let provider = self.provider.ok_or(BuildError::NoCryptoProvider)?;
-        let roots = self.anchors.as_slice().to_vec();
+        let anchors = self.anchors;
+        #[cfg(pinhold_debug_overrides)]
+        let anchors = self.pinning.overrides().apply(anchors);
+        let roots = anchors.as_slice().to_vec();
         if roots.is_empty() {
             return Err(BuildError::NoTrustAnchors);
         }
@@ -473,7 +476,7 @@ impl PinningVerifierBuilder {
         Ok(PinningVerifier {
             pinning: self.pinning,
             paths: PathBuilder {
-                anchors: self.anchors,
+                anchors,
                 algorithms,
                 revocation,
             },

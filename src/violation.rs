@@ -102,6 +102,8 @@ impl PinViolation {
                  enforces its pins on user-added roots: connect without it, or let the policy \
                  skip pins there (`UserAddedRoots::SkipPins`)."
             }
+            #[cfg(pinhold_debug_overrides)]
+            (AnchorOrigin::DebugOverride, _) => "nothing: this build overrides its pins.",
             (AnchorOrigin::Unknown, _) => {
                 "the root is of unknown origin: from the platform's store or `SSL_CERT_FILE`, and in \
                  no list of known roots. If the user or administrator added it, hand it in by \
@@ -151,6 +153,8 @@ impl Facts {
     fn write_chain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origin = match self.chain.anchor_origin() {
             AnchorOrigin::BuiltIn => "a built-in root",
+            #[cfg(pinhold_debug_overrides)]
+            AnchorOrigin::DebugOverride => "a root that overrides pins",
             AnchorOrigin::Unknown => "a root of unknown origin",
             AnchorOrigin::UserAdded => "a user-added root",
         };

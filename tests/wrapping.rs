@@ -360,7 +360,7 @@ impl TwoRoots {
         let unproved = theirs.leaf(&["example.com"]);
         let swap = Swap::new(&unproved, stage.provider.clone());
         let mut server = stage.config(&unproved);
-        server.cert_resolver = Arc::clone(&swap) as _;
+        server.cert_resolver = swap.clone();
         let pinning = unpinned();
         let inner = platform(stage, &[&ours, &theirs]);
         Self {

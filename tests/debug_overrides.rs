@@ -1,0 +1,164 @@
+//! Inspection builds. Without the cfg there is nothing to call; with it,
+//! `RUSTFLAGS='--cfg pinhold_debug_overrides' cargo test --test debug_overrides`, a proxy's root
+//! overrides pins, by real handshakes.
+#![cfg(feature = "hyper")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+#[cfg(pinhold_debug_overrides)]
+mod common;
+
+#[cfg(not(pinhold_debug_overrides))]
+mod absent {
+    use pinhold::{Pinning, PinningBuilder};
+
+    /// A method of the type itself would be preferred to this one, and has arguments.
+    trait Absent {
+        fn debug_overrides(&self) -> &'static str;
+    }
+
+    impl Absent for PinningBuilder {
+        fn debug_overrides(&self) -> &'static str {
+            "no such method"
+        }
+    }
+
+    #[test]
+    fn an_ordinary_build_has_no_overrides() {
+        assert_eq!(Pinning::builder().debug_overrides(), "no such method");
+        let pinning = Pinning::builder().build().unwrap();
+        assert!(!format!("{pinning:?}").contains("overrides"));
+    }
+}
+
+#[cfg(pinhold_debug_overrides)]
+mod present {
+    use std::env;
+    use std::process::Command;
+    use std::sync::Arc;
+
+    use pinhold::{
+        AfterExpiry, AnchorOrigin, Decision, IgnoreReason, Noted, PinPolicy, PinViolation, Pinning,
+        PinningVerifier, TrustAnchors, UserAddedRoots, VerifiedConnection,
+    };
+    use rustls::{CertificateError, Error, HandshakeKind};
+
+    use crate::common::pki::Ca;
+    use crate::common::stage::{
+        Stage, builder, certificate_error, noted, pinned, stages, violation,
+    };
+    use crate::common::tls::handshake;
+    use crate::common::validated::trusting;
+    use crate::common::{NOW, at, foreign_pin, header_value, pinned_to};
+
+    fn overridden(policy: PinPolicy, proxy: &Ca) -> Pinning {
+        let builder = builder().static_pins("example.com", policy.include_subdomains());
+        let builder = builder.debug_overrides([proxy.certificate()]).unwrap();
+        builder.build().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_proxy_reads_what_is_pinned_by_an_override_only() {
+        for stage in stages() {
+            let (genuine, proxy) = (Ca::root("Genuine"), Ca::root("mitmproxy"));
+            let leaf = proxy.leaf(&["example.com"]);
+            let value = header_value(leaf.pin(), "max-age=100");
+            let server = stage.serve(&leaf, &[("public-key-pins", &value)]).await;
+            let anchors = trusting(&[&genuine]);
+            let policy = pinned_to(foreign_pin());
+            let enforcing = policy.clone().user_added_roots(UserAddedRoots::EnforcePins);
+            let expired = policy.clone().expires(at(NOW - 1), AfterExpiry::Refuse);
+            for policy in [policy, enforcing, expired] {
+                let refused = stage
+                    .visit(&pinned(policy.clone()), &anchors, &server)
+                    .await;
+                assert_eq!(certificate_error(refused), CertificateError::UnknownIssuer);
+
+                let pinning = overridden(policy, &proxy);
+                let response = stage.visit(&pinning, &anchors, &server).await.unwrap();
+                let connection = response.extensions().get::<VerifiedConnection>().unwrap();
+                assert_eq!(connection.anchor_origin(), AnchorOrigin::DebugOverride);
+                assert!(matches!(connection.decision(), Decision::Skipped));
+                let ignored = IgnoreReason::AnchorNotBuiltIn(AnchorOrigin::DebugOverride);
+                assert_eq!(*noted(&response), Noted::Ignored(ignored));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn other_chains_are_judged_as_ever() {
+        for stage in stages() {
+            let (genuine, proxy) = (Ca::root("Genuine"), Ca::root("mitmproxy"));
+            let anchors = trusting(&[&genuine]);
+            let leaf = genuine
+                .leaf(&["example.com"])
+                .appending([proxy.certificate()]);
+            let server = stage.serve(&leaf, &[]).await;
+            let refused = overridden(pinned_to(foreign_pin()), &proxy);
+            let refused = violation(stage.visit(&refused, &anchors, &server).await).unwrap();
+            assert_eq!(refused.chain().anchor_origin(), AnchorOrigin::BuiltIn);
+            // A name that the proxy's certificate is not for, is not.
+            let server = stage.serve(&proxy.leaf(&["other.example"]), &[]).await;
+            let pinning = overridden(pinned_to(foreign_pin()), &proxy);
+            let error = certificate_error(stage.visit(&pinning, &anchors, &server).await);
+            assert!(matches!(
+                error,
+                CertificateError::NotValidForNameContext { .. }
+            ));
+        }
+    }
+
+    /// Two handshakes with a server of the proxy, pinned to what it is not.
+    fn twice(
+        stage: &Stage,
+        proxy: &Ca,
+        anchors: TrustAnchors,
+    ) -> [Result<HandshakeKind, Error>; 2] {
+        let pinning = overridden(pinned_to(foreign_pin()), proxy);
+        let config = PinningVerifier::builder(pinning, anchors)
+            .with_provider(stage.provider.clone())
+            .with_protocol_versions(stage.versions);
+        let client = Arc::new(config.client_config().unwrap());
+        let server = Arc::new(stage.config(&proxy.leaf(&["example.com"])));
+        [0, 1].map(|_| handshake(&client, &server, "example.com"))
+    }
+
+    #[test]
+    fn what_is_overridden_is_resumed_and_what_is_built_in_is_not_overridden() {
+        for stage in stages() {
+            let (genuine, proxy) = (Ca::root("Genuine"), Ca::root("mitmproxy"));
+            let kinds = twice(&stage, &proxy, trusting(&[&genuine]));
+            assert_eq!(kinds, [Ok(HandshakeKind::Full), Ok(HandshakeKind::Resumed)]);
+            for refused in twice(&stage, &proxy, trusting(&[&proxy])) {
+                let violation = PinViolation::find(&refused.unwrap_err()).unwrap();
+                assert_eq!(violation.chain().anchor_origin(), AnchorOrigin::BuiltIn);
+            }
+        }
+    }
+
+    #[test]
+    fn such_a_build_says_so_aloud() {
+        const INSIDE: &str = "PINHOLD_TEST_INSIDE";
+        let proxy = Ca::root("mitmproxy");
+        if env::var_os(INSIDE).is_some() {
+            let pinning = overridden(pinned_to(foreign_pin()), &proxy);
+            assert!(format!("{pinning:?}").contains("debug_overrides: 1"));
+            return;
+        }
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "present::such_a_build_says_so_aloud"])
+            .env(INSIDE, "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("pinhold_debug_overrides") && said.contains("sha256/"),
+            "{said}"
+        );
+    }
+}
