@@ -113,9 +113,9 @@ impl PinningBuilder {
         self
     }
 
-    /// Trusts these roots, of proxies that are to read what is sent, and skips all pins on chains to
-    /// them, those of policies that enforce pins on user-added roots, and expired ones, too. Other
-    /// chains are judged as ever, and one to a root that is also built in. A
+    /// Trusts these roots, of proxies that are to read what is sent, and skips all pins on chains
+    /// to them, those of policies that enforce pins on user-added roots, and expired ones, too.
+    /// Other chains are judged as ever, and one to a root that is also built in. A
     /// [wrapped](crate::PinningVerifierBuilder::wrapping) verifier must trust the roots by itself.
     ///
     /// Exists only where the final build is made with

@@ -24,16 +24,17 @@ impl TrustAnchors {
     /// As `rustls-native-certs` finds them: in the platform's store, or where `SSL_CERT_FILE` and
     /// `SSL_CERT_DIR` lead. Their origins:
     ///
-    /// | root | origin |
-    /// |---|---|
-    /// | its subject and key are in Mozilla's list | [`BuiltIn`](AnchorOrigin::BuiltIn) |
-    /// | Linux: it lies in [`LOCAL_FOLDERS`](Self::LOCAL_FOLDERS) | [`UserAdded`](AnchorOrigin::UserAdded) |
-    /// | any other | [`Unknown`](AnchorOrigin::Unknown): pins are enforced |
+    /// - [`BuiltIn`](AnchorOrigin::BuiltIn): its subject and key are in Mozilla's list.
+    /// - [`UserAdded`](AnchorOrigin::UserAdded): on Linux, it lies in one of the
+    ///   [`LOCAL_FOLDERS`](Self::LOCAL_FOLDERS).
+    /// - [`Unknown`](AnchorOrigin::Unknown), so that pins are enforced: any other.
     ///
-    /// On macOS, Windows and elsewhere nothing counts as user-added by itself. Where the application
-    /// knows more, it says so: by [`with_user_added`](Self::with_user_added),
+    /// Elsewhere than on Linux nothing counts as user-added by itself. Where the application knows
+    /// more, it says so: by [`with_user_added`](Self::with_user_added),
     /// [`user_added_in`](Self::user_added_in) or
-    /// [`with_unknown_as_user_added`](Self::with_unknown_as_user_added).
+    /// [`with_unknown_as_user_added`](Self::with_unknown_as_user_added). Android and iOS lend no
+    /// list: the anchors are empty there, and what is built from them is
+    /// [`BuildError::NoTrustAnchors`](crate::BuildError::NoTrustAnchors).
     ///
     /// Reads files: call it once, when the client is built.
     ///
@@ -79,10 +80,10 @@ impl TrustAnchors {
     /// Takes those anchors of unknown origin for user-added that lie in these folders, or below
     /// them, as PEM or DER; and says what could not be read there. No anchor is added.
     ///
-    /// [`native`](Self::native) has done so with [`LOCAL_FOLDERS`](Self::LOCAL_FOLDERS): this is for
-    /// systems that keep them elsewhere. Only the administrator may be able to write there. A folder
-    /// that does not exist is none. Beyond 4,096 files or folders, 1 MiB of one file or 8 levels
-    /// nothing is read, and roots stay of unknown origin.
+    /// [`native`](Self::native) has done so with [`LOCAL_FOLDERS`](Self::LOCAL_FOLDERS): this is
+    /// for systems that keep them elsewhere. Only the administrator may be able to write there. A
+    /// folder that does not exist is none. Beyond 4,096 files or folders, 1 MiB of one file or 8
+    /// levels nothing is read, and roots stay of unknown origin.
     #[must_use]
     pub fn user_added_in<P: AsRef<Path>>(
         self,

@@ -126,10 +126,17 @@ impl PinningVerifier {
         connection::record(|| Verified { chain, sessions });
         Ok(())
     }
-}
 
-/// What becomes of a server without a path.
-impl PinningVerifier {
+    /// An IP address has none.
+    fn pins_of(&self, name: &ServerName<'_>, now: UnixTime) -> (Option<Host>, AppliedPolicies) {
+        let ServerName::DnsName(name) = name else {
+            return (None, AppliedPolicies::default());
+        };
+        let host = Host::from(name);
+        let policies = self.pinning.query(&host, now);
+        (Some(host), policies)
+    }
+
     /// Without a wrapped verifier the error is rustls's own. With one, which accepted the server,
     /// it goes on where nothing is pinned and nobody wants a chain.
     fn without_path(
@@ -185,14 +192,7 @@ impl ServerCertVerifier for PinningVerifier {
             intermediates,
             name: server_name,
         };
-        let host = match server_name {
-            ServerName::DnsName(name) => Some(Host::from(name)),
-            _ => None,
-        };
-        let policies = match &host {
-            Some(host) => self.pinning.query(host, now),
-            None => AppliedPolicies::default(),
-        };
+        let (host, policies) = self.pins_of(server_name, now);
         let Ok(path) = self.paths.validate(presented, &policies, now) else {
             // Never a pin violation: rustls says what is wrong with the chain or the name.
             let verdict = self.webpki.verify_server_cert(
@@ -313,24 +313,24 @@ impl PinningVerifierBuilder {
     /// and roots of the device but tells nobody which chain it took.
     ///
     /// 1. `inner` is asked first. Its error is returned as it is.
-    /// 2. A path from the certificates that the server *sent* to the anchors handed in is proved, as
-    ///    without `inner`: dates, names, constraints, revocation lists. The pins are tried on it.
-    /// 3. Without such a path a host whose pins are enforced is refused with an [`UnprovedPath`]. On
-    ///    any other host the verdict of `inner` stands, and no session of it is resumed; but
+    /// 2. A path from the certificates that the server *sent* to the anchors handed in is proved,
+    ///    as without `inner`: dates, names, constraints, revocation lists. Pins are tried on it.
+    /// 3. Without such a path a host whose pins are enforced is refused with an [`UnprovedPath`].
+    ///    On any other host the verdict of `inner` stands, and no session of it is resumed; but
     ///    [`PinningConnector`](crate::PinningConnector) makes no connection without a path, since
     ///    it could not judge it when pins change.
     /// 4. Both check the handshake signature. Offered are the schemes that both know.
     ///
     /// So hand in what `inner` trusts: [`TrustAnchors::native`] with the feature `native-certs`, or
-    /// Mozilla's roots where only public servers are pinned. What that means for
-    /// `rustls-platform-verifier`:
+    /// Mozilla's roots where only public servers are pinned. What `rustls-platform-verifier` takes
+    /// and we can't prove:
     ///
-    /// | platform | a path that it takes and we can't prove |
-    /// |---|---|
-    /// | Linux, BSD | none with `TrustAnchors::native`, which reads the same roots |
-    /// | macOS, iOS | one with intermediates that the server did not send and the system fetched or remembered; one to a root of Apple's that is not handed in |
-    /// | Windows | the same; roots that Windows fetches when first needed are in no store before |
-    /// | Android | one to a root of the device that is not handed in: `native` finds none there. User-added roots are trusted by it, whatever the application's network security configuration says |
+    /// - Linux, BSD: nothing, given `TrustAnchors::native`, which reads the same roots.
+    /// - macOS, iOS: a path through intermediates that the server did not send and the system
+    ///   fetched or remembered; one to a root of Apple's that is not handed in.
+    /// - Windows: the same; roots that it fetches when first needed are in no store before.
+    /// - Android: a path to a root of the device that is not handed in, since `native` finds none
+    ///   there. User-added roots it trusts, whatever the network security configuration says.
     ///
     /// Of macOS, Windows and Android `native` can't tell who added a root: see there.
     ///

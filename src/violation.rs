@@ -105,8 +105,8 @@ impl PinViolation {
             #[cfg(pinhold_debug_overrides)]
             (AnchorOrigin::DebugOverride, _) => "nothing: this build overrides its pins.",
             (AnchorOrigin::Unknown, _) => {
-                "the root is of unknown origin: from the platform's store or `SSL_CERT_FILE`, and in \
-                 no list of known roots. If the user or administrator added it, hand it in by \
+                "the root is of unknown origin: from the platform's store or `SSL_CERT_FILE`, and \
+                 in no list of known roots. If the user or administrator added it, hand it in by \
                  `TrustAnchors::with_user_added` (all such roots: `with_unknown_as_user_added`); \
                  else somebody may be reading the traffic."
             }

@@ -68,6 +68,11 @@ async fn visit(pinning: &Pinning, anchors: TrustAnchors, leaf: &Leaf) -> Visit {
     .await
 }
 
+/// Pins that no server of these tests satisfies.
+fn refusing() -> Pinning {
+    pinned(pinned_to(foreign_pin()))
+}
+
 fn decision(visit: &Visit) -> &Decision {
     let connection = visit.as_ref().unwrap().extensions();
     connection.get::<VerifiedConnection>().unwrap().decision()
@@ -80,7 +85,7 @@ async fn a_root_of_a_local_folder_skips_pins_and_one_of_unknown_origin_does_not(
     let nested = folder.path().join("company/proxies");
     fs::create_dir_all(&nested).unwrap();
     let platform = unknown(&[&root]);
-    let pinning = pinned(pinned_to(foreign_pin()));
+    let pinning = refusing();
 
     // The folder is there, the root is not in it.
     let (anchors, trouble) = platform.clone().user_added_in([folder.path()]);
@@ -195,8 +200,8 @@ fn a_folder_adds_no_trust_and_takes_none_of_a_known_root() {
 
 #[tokio::test]
 async fn a_root_of_ssl_cert_file_is_enforced() {
-    let test = "a_root_of_ssl_cert_file_is_enforced";
-    let Some(folder) = inside(test, "SSL_CERT_FILE", "bundle.pem") else {
+    let (test, name) = ("a_root_of_ssl_cert_file_is_enforced", "bundle.pem");
+    let Some(folder) = inside(test, "SSL_CERT_FILE", name) else {
         return;
     };
     let root = Ca::root("Somebody's");
@@ -214,7 +219,7 @@ async fn a_root_of_ssl_cert_file_is_enforced() {
         matches!(&trouble[..], [NativeRootError::Certificate { .. }]),
         "one damaged root costs no other: {trouble:?}"
     );
-    let refused = visit(&pinned(pinned_to(foreign_pin())), anchors.clone(), &leaf).await;
+    let refused = visit(&refusing(), anchors.clone(), &leaf).await;
     let refused = violation(refused).unwrap();
     assert_eq!(refused.chain().anchor_origin(), AnchorOrigin::Unknown);
     assert!(
@@ -223,7 +228,7 @@ async fn a_root_of_ssl_cert_file_is_enforced() {
             .contains("`TrustAnchors::with_user_added`")
     );
 
-    // Pinned keys pass, unpinned hosts do; and nothing is noted.
+    // Pinned keys pass, and unpinned hosts, but nothing is noted.
     let passed = visit(&pinned(pinned_to(leaf.pin())), anchors.clone(), &leaf).await;
     assert!(matches!(decision(&passed), Decision::Pass));
     let unpinned = visit(&builder().build().unwrap(), anchors.clone(), &leaf)
@@ -234,7 +239,7 @@ async fn a_root_of_ssl_cert_file_is_enforced() {
 
     // By the application's word.
     let added = anchors.with_user_added([root.certificate()]).unwrap();
-    let skipped = visit(&pinned(pinned_to(foreign_pin())), added, &leaf).await;
+    let skipped = visit(&refusing(), added, &leaf).await;
     assert!(matches!(decision(&skipped), Decision::Skipped));
 }
 

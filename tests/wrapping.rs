@@ -421,21 +421,30 @@ fn what_was_not_proved_is_not_resumed() {
     }
 }
 
+/// Runs the test of this name again, alone, since `SSL_CERT_FILE` belongs to the whole process: the
+/// file is returned in the second one.
+#[cfg(feature = "native-certs")]
+fn inside(test: &str) -> Option<std::path::PathBuf> {
+    const INSIDE: &str = "PINHOLD_TEST_INSIDE";
+    if let Some(file) = std::env::var_os(INSIDE) {
+        return Some(file.into());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("root.pem");
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env_remove("SSL_CERT_DIR")
+        .env("SSL_CERT_FILE", &file)
+        .env(INSIDE, &file)
+        .status();
+    assert!(status.unwrap().success() && file.exists(), "see above");
+    None
+}
+
 #[cfg(feature = "native-certs")]
 #[tokio::test]
 async fn the_verifier_of_the_platform_is_wrapped() {
-    const INSIDE: &str = "PINHOLD_TEST_INSIDE";
-    let Some(file) = std::env::var_os(INSIDE) else {
-        // `SSL_CERT_FILE` belongs to the whole process, so a second one is needed.
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("root.pem");
-        let status = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_verifier_of_the_platform_is_wrapped"])
-            .env_remove("SSL_CERT_DIR")
-            .env("SSL_CERT_FILE", &file)
-            .env(INSIDE, &file)
-            .status();
-        assert!(status.unwrap().success() && file.exists(), "see above");
+    let Some(file) = inside("the_verifier_of_the_platform_is_wrapped") else {
         return;
     };
     let (root, other) = (Ca::root("Root"), Ca::root("Other"));
