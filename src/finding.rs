@@ -1,4 +1,4 @@
-//! Any error in, the [`PinViolation`] in it out.
+//! Any error in, the [`PinViolation`] or [`UnprovedPath`] in it out.
 
 use std::error::Error;
 use std::io;
@@ -7,6 +7,7 @@ use rustls::{CertificateError, OtherError};
 
 #[cfg(feature = "hyper")]
 use crate::connection::VerifiedConnection;
+use crate::unproved::UnprovedPath;
 use crate::violation::PinViolation;
 
 impl PinViolation {
@@ -14,35 +15,51 @@ impl PinViolation {
     /// it was wrapped.
     #[must_use]
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(violation) = error.downcast_ref::<Self>() {
-                return Some(violation.clone());
-            }
-            // `rustls::Error` has no `source`.
-            if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(
-                inner,
-            )))) = error.downcast_ref()
-            {
-                return Self::find(&**inner);
-            }
-            // `io::Error::source` passes over the very error that it wraps.
-            if let Some(inner) = error
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref)
-                && let Some(violation) = Self::find(inner)
-            {
-                return Some(violation);
-            }
+        find(error, &|error| match error.downcast_ref() {
+            Some(violation) => Some(Self::clone(violation)),
             // HTTP/2 flattens the error of a connection to text; the connection knows better.
             #[cfg(feature = "hyper")]
-            if let Some(violation) = of_connection(error) {
-                return Some(violation);
-            }
-            next = error.source();
-        }
-        None
+            None => of_connection(error),
+            #[cfg(not(feature = "hyper"))]
+            None => None,
+        })
     }
+}
+
+impl UnprovedPath {
+    /// Finds it in an error of hyper, hyper-util, tokio-rustls or rustls, however often it was
+    /// wrapped.
+    #[must_use]
+    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
+        find(error, &|error| error.downcast_ref().cloned())
+    }
+}
+
+/// The first that is found from the outside to the inside.
+fn find<T>(
+    error: &(dyn Error + 'static),
+    look_at: &dyn Fn(&(dyn Error + 'static)) -> Option<T>,
+) -> Option<T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = look_at(error) {
+            return Some(found);
+        }
+        // `rustls::Error` has no `source`.
+        if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inner)))) =
+            error.downcast_ref()
+        {
+            return find(&**inner, look_at);
+        }
+        // `io::Error::source` passes over the very error that it wraps.
+        let inner = error.downcast_ref::<io::Error>();
+        let inner = inner.and_then(io::Error::get_ref);
+        if let Some(found) = inner.and_then(|inner| find(inner, look_at)) {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// What ended the connection over which a request of hyper-util's client failed.

@@ -2,13 +2,13 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
-use rustls::{CertificateError, OtherError};
+use rustls::CertificateError;
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use crate::policy::{AppliedPolicy, PinSource};
+use crate::violation::Refusal;
 
 /// The wrapped verifier accepts a server, but no path from the certificates that it sent to the
 /// anchors handed in could be proved, so nobody can say whether it holds a pinned key.
@@ -49,34 +49,6 @@ impl UnprovedPath {
         }))
     }
 
-    /// Finds it in an error of hyper-util, tokio-rustls or rustls, however often it was wrapped.
-    #[must_use]
-    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(found) = error.downcast_ref::<Self>() {
-                return Some(found.clone());
-            }
-            // `rustls::Error` has no `source`.
-            if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(
-                inner,
-            )))) = error.downcast_ref()
-            {
-                return Self::find(&**inner);
-            }
-            // `io::Error::source` passes over the very error that it wraps.
-            let inner = error.downcast_ref::<io::Error>();
-            if let Some(found) = inner
-                .and_then(io::Error::get_ref)
-                .and_then(|e| Self::find(e))
-            {
-                return Some(found);
-            }
-            next = error.source();
-        }
-        None
-    }
-
     /// The name that was asked for.
     #[must_use]
     pub fn server_name(&self) -> &ServerName<'static> {
@@ -102,7 +74,8 @@ impl UnprovedPath {
     }
 
     pub(crate) fn into_rustls(self) -> rustls::Error {
-        CertificateError::Other(OtherError(Arc::new(self))).into()
+        let said = format!("no path could be proved for {}", self.0.name.to_str());
+        Refusal::of(self, said)
     }
 
     fn advice(&self) -> &'static str {

@@ -78,7 +78,8 @@ impl PinViolation {
     }
 
     pub(crate) fn into_rustls(self) -> rustls::Error {
-        CertificateError::Other(OtherError(Arc::new(Refusal(self)))).into()
+        let said = format!("the pins of {} refused it", self.host());
+        Refusal::of(self, said)
     }
 
     /// A certificate that was served beside the path and carries a pinned key: it proves nothing,
@@ -124,27 +125,34 @@ impl PinViolation {
     }
 }
 
-/// A violation on its way through rustls. quinn prints the error that it gets and sends the text
-/// to the server, so it says nothing that the server does not know: no pin, and no time.
-struct Refusal(PinViolation);
+/// An error of ours on its way through rustls. quinn prints the error that it gets and sends the
+/// text to the server, so it says nothing that the server does not know: no pin, and no time.
+pub(crate) struct Refusal<E> {
+    error: E,
+    said: String,
+}
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the pins of {} refused it", self.0.host())
+impl<E: Error + Send + Sync + 'static> Refusal<E> {
+    pub(crate) fn of(error: E, said: String) -> rustls::Error {
+        CertificateError::Other(OtherError(Arc::new(Self { error, said }))).into()
     }
 }
 
-impl fmt::Debug for Refusal {
+impl<E> fmt::Display for Refusal<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PinViolation")
-            .field("host", self.0.host())
-            .finish_non_exhaustive()
+        f.write_str(&self.said)
     }
 }
 
-impl Error for Refusal {
+impl<E> fmt::Debug for Refusal<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<E: Error + 'static> Error for Refusal<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.0)
+        Some(&self.error)
     }
 }
 

@@ -162,6 +162,9 @@ async fn a_server_without_a_path_to_our_anchors_is_refused_where_pins_are_enforc
                 PinViolation::find(&error).is_none(),
                 "there is no validated chain"
             );
+            // quinn sends the text to the server.
+            let told = format!("{error} {error:?}");
+            assert!(told.contains("example.com") && !told.contains(&pin.to_base64()));
             let unproved = UnprovedPath::find(&error).unwrap();
             assert!(is_unknown_issuer(&unproved));
             assert!(unproved.policy().unwrap().pins.contains(&pin));
