@@ -1,0 +1,223 @@
+//! The cases, each with every TLS version that the stack has.
+
+use std::sync::Arc;
+
+use pinhold::{Event, UserAddedRoots};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::task::JoinSet;
+
+use crate::common::pki::{Ca, Leaf};
+use crate::common::{foreign_pin, pinned_to, provider};
+use crate::scene::{
+    Client, OpenConnection, Resumptions, Serving, Stack, Versions, config, leading, trusting,
+};
+
+const HOST: &str = "example.com";
+
+async fn serve<S: Stack>(leaf: &Leaf, versions: Versions) -> Serving {
+    S::serve(config(leaf, versions)).await
+}
+
+pub async fn pinned_key<S: Stack>() {
+    for versions in S::VERSIONS {
+        let root = Ca::root("Root");
+        let ca = root.intermediate("CA");
+        let leaf = ca.leaf(&[HOST]);
+        for pin in [leaf.pin(), ca.pin(), root.pin()] {
+            let serving = serve::<S>(&leaf, versions).await;
+            let names = leading([(HOST, &serving)]);
+            let pins = [(HOST, pinned_to(pin))];
+            let mut client = Client::<S>::new(pins, trusting(&[&root]), &names);
+            client.stack.visit(HOST).await.unwrap();
+            assert_eq!(serving.requests(), 1);
+            assert!(client.told().is_empty());
+        }
+    }
+}
+
+pub async fn mis_issued_chain<S: Stack>() {
+    for versions in S::VERSIONS {
+        let (genuine_root, other_root) = (Ca::root("Genuine"), Ca::root("Other"));
+        let genuine = genuine_root.intermediate("Genuine CA").leaf(&[HOST]);
+        let mis_issued = other_root.intermediate("Other CA").leaf(&[HOST]);
+        let anchors = trusting(&[&genuine_root, &other_root]);
+        let appended = genuine.chain.iter().cloned();
+        let appended = appended.chain([genuine_root.certificate()]);
+        for pin in [genuine.pin(), genuine_root.pin()] {
+            let served = mis_issued.appending(appended.clone());
+            let serving = serve::<S>(&served, versions).await;
+            let names = leading([(HOST, &serving)]);
+            let pins = [(HOST, pinned_to(pin))];
+            let mut client = Client::<S>::new(pins, anchors.clone(), &names);
+            let outcome = client.stack.visit(HOST).await;
+            client.assert_refused(outcome, HOST);
+            assert_eq!(serving.requests(), 0, "no request reached the attacker");
+        }
+    }
+}
+
+pub async fn wrong_name<S: Stack>() {
+    for versions in S::VERSIONS {
+        let root = Ca::root("Root");
+        let leaf = root.leaf(&["example.net"]);
+        let serving = serve::<S>(&leaf, versions).await;
+        let names = leading([(HOST, &serving)]);
+        // Refused for its name, whether its key is pinned or not.
+        for pin in [leaf.pin(), foreign_pin()] {
+            let pins = [(HOST, pinned_to(pin))];
+            let mut client = Client::<S>::new(pins, trusting(&[&root]), &names);
+            let outcome = client.stack.visit(HOST).await;
+            client.assert_failed(outcome);
+        }
+        assert_eq!(serving.requests(), 0);
+    }
+}
+
+/// Presents a certificate without having its key.
+#[derive(Debug)]
+struct Replay(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Replay {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+pub async fn replayed_certificate<S: Stack>() {
+    for versions in S::VERSIONS {
+        let root = Ca::root("Root");
+        let genuine = root.leaf(&[HOST]);
+        let own_key = root.leaf(&["attacker.example"]).key();
+        let key = provider().key_provider.load_private_key(own_key).unwrap();
+        let mut config = config(&genuine, versions);
+        let replayed = CertifiedKey::new(genuine.chain.clone(), key);
+        config.cert_resolver = Arc::new(Replay(Arc::new(replayed)));
+        let serving = S::serve(config).await;
+        let names = leading([(HOST, &serving)]);
+        let pins = [(HOST, pinned_to(genuine.pin()))];
+        let mut client = Client::<S>::new(pins, trusting(&[&root]), &names);
+        let outcome = client.stack.visit(HOST).await;
+        client.assert_failed(outcome);
+        assert_eq!(serving.requests(), 0);
+    }
+}
+
+pub async fn user_added_root<S: Stack>() {
+    for versions in S::VERSIONS {
+        let (root, proxy) = (Ca::root("Root"), Ca::root("Proxy"));
+        let serving = serve::<S>(&proxy.leaf(&[HOST]), versions).await;
+        let names = leading([(HOST, &serving)]);
+        let anchors = trusting(&[&root]);
+        let anchors = anchors.with_user_added([proxy.certificate()]).unwrap();
+        let policy = pinned_to(foreign_pin());
+        let pins = [(HOST, policy.clone())];
+        let mut client = Client::<S>::new(pins, anchors.clone(), &names);
+        client.stack.visit(HOST).await.unwrap();
+        let told = client.told();
+        let is_told = told.iter().any(|event| {
+            let Event::Skipped { host } = event else {
+                return false;
+            };
+            host.as_str() == HOST
+        });
+        assert!(is_told, "{told:?}");
+
+        let strict = policy.user_added_roots(UserAddedRoots::EnforcePins);
+        let mut client = Client::<S>::new([(HOST, strict)], anchors, &names);
+        let outcome = client.stack.visit(HOST).await;
+        client.assert_refused(outcome, HOST);
+    }
+}
+
+pub async fn resumption_after_a_change_of_pins<S: Stack>() {
+    for versions in S::VERSIONS {
+        let root = Ca::root("Root");
+        let leaf = root.leaf(&[HOST]);
+        let mut config = config(&leaf, versions);
+        let resumptions = Resumptions::of(&mut config);
+        let serving = S::serve(config).await;
+        let names = leading([(HOST, &serving)]);
+        let pins = [(HOST, pinned_to(leaf.pin()))];
+        let mut client = Client::<S>::new(pins, trusting(&[&root]), &names);
+        client.stack.visit(HOST).await.unwrap();
+        assert_eq!(resumptions.count(), 0);
+        client.stack.visit(HOST).await.unwrap();
+        assert_eq!(resumptions.count(), 1);
+
+        client.pin(HOST, pinned_to(foreign_pin()));
+        let outcome = client.stack.visit(HOST).await;
+        client.assert_refused(outcome, HOST);
+        assert_eq!((resumptions.count(), serving.requests()), (1, 2));
+
+        client.pin(HOST, pinned_to(leaf.pin()));
+        client.stack.visit(HOST).await.unwrap();
+        assert_eq!(serving.requests(), 3);
+    }
+}
+
+pub async fn concurrent_first_connections<S: Stack>() {
+    let (good, bad) = (["a.example", "b.example"], "c.example");
+    for versions in S::VERSIONS {
+        let root = Ca::root("Root");
+        let mut servings = Vec::new();
+        let mut pins = Vec::new();
+        for host in good.into_iter().chain([bad]) {
+            let leaf = root.leaf(&[host]);
+            servings.push((host, serve::<S>(&leaf, versions).await));
+            pins.push((host, pinned_to(leaf.pin())));
+        }
+        pins.last_mut().unwrap().1 = pinned_to(foreign_pin());
+        let names = leading(servings.iter().map(|(host, serving)| (*host, serving)));
+        let mut client = Client::<S>::new(pins, trusting(&[&root]), &names);
+
+        let mut visits = JoinSet::new();
+        for _ in 0..4 {
+            for (host, _) in &servings {
+                let (stack, host) = (Arc::clone(&client.stack), *host);
+                visits.spawn(async move { (host, stack.visit(host).await) });
+            }
+        }
+        let outcomes = visits.join_all().await;
+        let (refused, passed) = outcomes
+            .into_iter()
+            .partition::<Vec<_>, _>(|(host, _)| *host == bad);
+        assert_eq!((refused.len(), passed.len()), (4, 8));
+        for (_, outcome) in passed {
+            outcome.unwrap();
+        }
+        let told = client.violations();
+        assert_eq!(told.len(), 4);
+        assert!(told.iter().all(|told| told.host().as_str() == bad));
+        assert!(refused.iter().all(|(_, outcome)| outcome.is_err()));
+        let requests = servings.iter().map(|(_, serving)| serving.requests());
+        assert_eq!(requests.collect::<Vec<_>>(), [4, 4, 0]);
+    }
+}
+
+pub async fn open_connection<S: Stack>() {
+    for versions in S::VERSIONS {
+        let root = Ca::root("Root");
+        let leaf = root.leaf(&[HOST]);
+        let serving = serve::<S>(&leaf, versions).await;
+        let names = leading([(HOST, &serving)]);
+        let pins = [(HOST, pinned_to(leaf.pin()))];
+        let mut client = Client::<S>::new(pins, trusting(&[&root]), &names);
+        let (stack, pinning) = (Arc::clone(&client.stack), client.pinning.clone());
+        let turn = move || {
+            let pins = [(HOST, pinned_to(foreign_pin()))];
+            pinning.replace_static(pins).unwrap();
+        };
+        let outcome = stack.stay(HOST, turn).await;
+        match S::OPEN_CONNECTION {
+            OpenConnection::Ends => {
+                client.assert_refused(outcome, HOST);
+                assert_eq!(serving.requests(), 1);
+            }
+            OpenConnection::GoesOn => {
+                outcome.unwrap();
+                assert_eq!(serving.requests(), 2);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! quinn and h3, over QUIC.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use pinhold::{Pinning, TrustAnchors};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Connecting, Endpoint, Incoming};
+use rustls::ServerConfig;
+
+use crate::common::pki::Ca;
+use crate::common::{pinned_to, tls};
+use crate::examples::quinn_h3::{config, get, requests};
+use crate::scene::{
+    self, Client, OpenConnection, Outcome, Refusal, Resumptions, Running, Serving, Stack, Versions,
+    leading, trusting,
+};
+use crate::server::Names;
+
+pub struct QuinnH3 {
+    endpoint: Endpoint,
+    names: Names,
+}
+
+impl QuinnH3 {
+    fn connect(&self, host: &str) -> Connecting {
+        let address = self.names.address(host).unwrap();
+        self.endpoint.connect(address, host).unwrap()
+    }
+}
+
+impl Stack for QuinnH3 {
+    const VERSIONS: &'static [Versions] = &[tls::VERSIONS[1]];
+    const REFUSAL: Refusal = Refusal::ToldToObservers;
+    const OPEN_CONNECTION: OpenConnection = OpenConnection::GoesOn;
+
+    async fn serve(mut config: ServerConfig) -> Serving {
+        config.alpn_protocols = vec![b"h3".to_vec()];
+        let config = Arc::new(QuicServerConfig::try_from(config).unwrap());
+        let config = quinn::ServerConfig::with_crypto(config);
+        let endpoint = Endpoint::server(config, loopback()).unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let count = Arc::new(AtomicUsize::new(0));
+        let requests = Arc::clone(&count);
+        let accepting = tokio::spawn(async move {
+            while let Some(incoming) = endpoint.accept().await {
+                tokio::spawn(answer(incoming, Arc::clone(&count)));
+            }
+        });
+        Serving {
+            address,
+            requests,
+            _running: Box::new(Running(accepting)),
+        }
+    }
+
+    fn new(pinning: &Pinning, anchors: TrustAnchors, names: &Names) -> Self {
+        let mut endpoint = Endpoint::client(loopback()).unwrap();
+        endpoint.set_default_client_config(config(pinning, anchors).unwrap());
+        Self {
+            endpoint,
+            names: names.clone(),
+        }
+    }
+
+    async fn visit(&self, host: &str) -> Outcome {
+        let mut requests = requests(self.connect(host).await?).await?;
+        get(&mut requests, format!("https://{host}/").parse()?).await?;
+        Ok(())
+    }
+
+    async fn stay(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
+        let mut requests = requests(self.connect(host).await.unwrap()).await?;
+        let uri = format!("https://{host}/").parse::<http::Uri>()?;
+        get(&mut requests, uri.clone()).await.unwrap();
+        change();
+        get(&mut requests, uri).await?;
+        Ok(())
+    }
+}
+
+fn loopback() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+/// Serves one connection. A client that refuses the certificate ends it: no test failure.
+async fn answer(incoming: Incoming, count: Arc<AtomicUsize>) {
+    let Ok(connection) = incoming.await else {
+        return;
+    };
+    let connection = h3_quinn::Connection::new(connection);
+    let Ok(mut connection) = h3::server::Connection::<_, Bytes>::new(connection).await else {
+        return;
+    };
+    while let Ok(Some(request)) = connection.accept().await {
+        let Ok((_, mut stream)) = request.resolve_request().await else {
+            return;
+        };
+        count.fetch_add(1, Ordering::SeqCst);
+        let response = http::Response::new(());
+        let _ = stream.send_response(response).await;
+        let _ = stream.send_data(Bytes::from_static(b"ok")).await;
+        let _ = stream.finish().await;
+    }
+}
+
+/// Data sent before the handshake ends would come before any judgement.
+#[tokio::test]
+async fn no_early_data_is_sent() {
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&["example.com"]);
+    let mut config = scene::config(&leaf, tls::VERSIONS[1]);
+    config.max_early_data_size = u32::MAX;
+    let resumptions = Resumptions::of(&mut config);
+    let serving = QuinnH3::serve(config).await;
+    let names = leading([("example.com", &serving)]);
+    let pins = [("example.com", pinned_to(leaf.pin()))];
+    let client = Client::<QuinnH3>::new(pins, trusting(&[&root]), &names);
+    client.stack.visit("example.com").await.unwrap();
+    let connecting = client.stack.connect("example.com").into_0rtt();
+    let Err(connecting) = connecting else {
+        panic!("a session was resumed with early data");
+    };
+    connecting.await.unwrap();
+    assert_eq!(resumptions.count(), 1);
+}
