@@ -214,6 +214,11 @@ pub async fn open_connection<S: Stack>() {
                 client.assert_refused(outcome, HOST);
                 assert_eq!(serving.requests(), 1);
             }
+            OpenConnection::EndsInText => {
+                assert!(outcome.is_err());
+                client.assert_told(HOST);
+                assert_eq!(serving.requests(), 1);
+            }
             OpenConnection::GoesOn => {
                 outcome.unwrap();
                 assert_eq!(serving.requests(), 2);

@@ -47,7 +47,7 @@ fn grpc() -> http::Response<BoxBody<Bytes, std::io::Error>> {
 }
 
 impl Stack for Tonic {
-    const OPEN_CONNECTION: OpenConnection = OpenConnection::Ends;
+    const OPEN_CONNECTION: OpenConnection = OpenConnection::EndsInText;
 
     async fn serve(config: ServerConfig) -> Serving {
         let answer = |request: &Request| {

@@ -26,48 +26,48 @@ use common::{pki, provider};
 macro_rules! conformance {
     ($($name:ident: $stack:ty,)+) => {$(
         mod $name {
-            use crate::cases;
+            use crate::{cases, scene::bounded};
 
             type Stack = $stack;
 
             #[tokio::test(flavor = "multi_thread")]
             async fn passes_a_server_with_a_pinned_key() {
-                cases::pinned_key::<Stack>().await;
+                bounded(cases::pinned_key::<Stack>()).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
             async fn refuses_a_mis_issued_chain_with_the_genuine_certificate_appended() {
-                cases::mis_issued_chain::<Stack>().await;
+                bounded(cases::mis_issued_chain::<Stack>()).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
             async fn refuses_a_wrong_name_but_not_for_its_pins() {
-                cases::wrong_name::<Stack>().await;
+                bounded(cases::wrong_name::<Stack>()).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
             async fn refuses_a_replayed_certificate_without_its_key() {
-                cases::replayed_certificate::<Stack>().await;
+                bounded(cases::replayed_certificate::<Stack>()).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
             async fn skips_the_pins_on_a_user_added_root_and_tells() {
-                cases::user_added_root::<Stack>().await;
+                bounded(cases::user_added_root::<Stack>()).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
             async fn resumes_a_session_only_while_its_chain_is_pinned() {
-                cases::resumption_after_a_change_of_pins::<Stack>().await;
+                bounded(cases::resumption_after_a_change_of_pins::<Stack>()).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
             async fn judges_concurrent_first_connections_each_by_its_own_pins() {
-                cases::concurrent_first_connections::<Stack>().await;
+                bounded(cases::concurrent_first_connections::<Stack>()).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
             async fn treats_an_open_connection_as_the_table_says_when_the_pins_turn() {
-                cases::open_connection::<Stack>().await;
+                bounded(cases::open_connection::<Stack>()).await;
             }
         }
     )+};

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use pinhold::{Pinning, TrustAnchors};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Connecting, Endpoint, Incoming};
+use quinn::{Connecting, ConnectionError, Endpoint, Incoming};
 use rustls::ServerConfig;
 
 use crate::common::pki::Ca;
-use crate::common::{pinned_to, tls};
+use crate::common::{NOW, foreign_pin, pinned_to, tls};
 use crate::examples::quinn_h3::{config, get, requests};
 use crate::scene::{
     self, Client, OpenConnection, Outcome, Refusal, Resumptions, Running, Serving, Stack, Versions,
@@ -125,4 +125,26 @@ async fn no_early_data_is_sent() {
     };
     connecting.await.unwrap();
     assert_eq!(resumptions.count(), 1);
+}
+
+/// quinn sends the text of the client's error to the server, who may be an attacker.
+#[tokio::test]
+async fn a_server_that_is_refused_is_not_told_the_pins() {
+    let root = Ca::root("Root");
+    let mut config = scene::config(&root.leaf(&["example.com"]), tls::VERSIONS[1]);
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    let config = Arc::new(QuicServerConfig::try_from(config).unwrap());
+    let server = Endpoint::server(quinn::ServerConfig::with_crypto(config), loopback()).unwrap();
+    let names = Names::default();
+    names.point_to("example.com", server.local_addr().unwrap());
+    let pins = [("example.com", pinned_to(foreign_pin()))];
+    let mut client = Client::<QuinnH3>::new(pins, trusting(&[&root]), &names);
+    let accepted = async { server.accept().await.unwrap().await };
+    let (visit, accepted) = tokio::join!(client.stack.visit("example.com"), accepted);
+    let ConnectionError::ConnectionClosed(close) = accepted.unwrap_err() else {
+        panic!("closed otherwise");
+    };
+    let told = String::from_utf8_lossy(&close.reason);
+    assert!(!told.contains("sha256") && !told.contains(&NOW.to_string()));
+    client.assert_refused(visit, "example.com");
 }

@@ -54,7 +54,11 @@ pub enum Refusal {
 /// What becomes of a connection when the pins turn against it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OpenConnection {
+    /// And the request that finds it so fails with the violation.
     Ends,
+    /// And the request that was under way may fail with the text that HTTP/2 makes of the
+    /// violation; one that comes later meets the refusal of a new connection.
+    EndsInText,
     GoesOn,
 }
 
@@ -138,6 +142,12 @@ impl<S: Stack> Client<S> {
         let found = PinViolation::find(&*error);
         let is_found = found.is_some_and(|violation| violation.host().as_str() == host);
         assert_eq!(is_found, S::REFUSAL == Refusal::InTheError, "{error:?}");
+        self.assert_told(host);
+    }
+
+    /// Checks that observers heard of a violation at `host`.
+    #[track_caller]
+    pub fn assert_told(&mut self, host: &str) {
         let told = self.violations();
         assert!(told.iter().any(|told| told.host().as_str() == host));
     }
@@ -149,6 +159,11 @@ impl<S: Stack> Client<S> {
         assert!(PinViolation::find(&*error).is_none(), "{error:?}");
         assert!(self.violations().is_empty());
     }
+}
+
+/// A case, which takes no longer than what must happen may take.
+pub async fn bounded(case: impl Future<Output = ()>) {
+    tokio::time::timeout(PATIENCE, case).await.unwrap();
 }
 
 /// These roots as built-in anchors.
