@@ -16,6 +16,8 @@ TEXT
 }
 
 RING_SET=(--no-default-features --features 'ring,hyper,webpki-roots')
+# Other network stacks, a workspace of their own.
+STACKS=(--manifest-path tests/stacks/Cargo.toml --target-dir target/stacks)
 MITMPROXY='mitmproxy>=11,<13'
 # Where Debian keeps servers, in the path of root only.
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -54,6 +56,10 @@ main() {
     step 'own storage' 120 cargo run --locked --example own_storage
     step 'tests, all features' 900 cargo test --locked --all-features
     step 'tests, ring' 900 cargo test --locked "${RING_SET[@]}"
+    step 'stacks, format' 60 cargo fmt --check --manifest-path tests/stacks/Cargo.toml
+    step 'stacks, clippy' 600 \
+        cargo clippy --locked "${STACKS[@]}" --all-targets -- -D warnings
+    step 'stacks' 600 cargo test --locked "${STACKS[@]}"
 }
 
 # step NAME BUDGET COMMAND...: runs a command or a function of this script for at most BUDGET
