@@ -11,16 +11,14 @@ use std::sync::{Arc, OnceLock};
 
 use rustls_pki_types::{CertificateDer, Der, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
 
 use crate::anchors::{AnchorOrigin, Selection, TrustAnchors};
+use crate::certificate::{self, name_text};
 use crate::fingerprint::SpkiFingerprint;
 use crate::host::Host;
 use crate::policy::{AppliedPolicy, Standing, UserAddedRoots};
 use crate::revocation::Revocation;
 use crate::signatures::Algorithms;
-use crate::subject;
 
 /// The path that was proved from a server's certificate to a trust anchor, for one name.
 ///
@@ -141,10 +139,7 @@ impl ValidatedChain {
         *self.facts.dates.get_or_init(|| {
             let mut certificates = self.certificates();
             certificates.try_fold((0, u64::MAX), |(from, until), der| {
-                let certificate = Certificate::from_der(der).ok()?;
-                let validity = certificate.tbs_certificate().validity();
-                let begins = validity.not_before.to_unix_duration().as_secs();
-                let ends = validity.not_after.to_unix_duration().as_secs();
+                let (begins, ends) = certificate::dates(der)?;
                 Some((begins.max(from), ends.min(until)))
             })
         })
@@ -165,7 +160,7 @@ impl ValidatedChain {
                     _ => KeyRole::Intermediate,
                 };
                 let subject = match role {
-                    KeyRole::Anchor => subject::text(&self.facts.anchor_subject),
+                    KeyRole::Anchor => name_text(&self.facts.anchor_subject),
                     _ => subjects.next().unwrap_or_default(),
                 };
                 ChainKey {
@@ -508,7 +503,7 @@ impl PathBuilder {
 /// The owner of a certificate, for people to read; empty if it can't be read.
 fn subject_of(certificate: &CertificateDer<'_>) -> String {
     match EndEntityCert::try_from(certificate) {
-        Ok(parsed) => subject::text(parsed.subject()),
+        Ok(parsed) => name_text(parsed.subject()),
         Err(_) => String::new(),
     }
 }

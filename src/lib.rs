@@ -107,6 +107,7 @@ macro_rules! event {
 
 mod anchors;
 mod builder;
+mod certificate;
 mod chain;
 mod connection;
 #[cfg(feature = "hyper")]
@@ -165,7 +166,6 @@ mod storage;
 mod store;
 #[cfg(feature = "hyper")]
 mod stream;
-mod subject;
 mod timestamp;
 mod unproved;
 mod verifier;

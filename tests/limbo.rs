@@ -28,8 +28,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use rustls::{Error, RootCertStore};
 use serde_json::Value;
+use spki::der::DateTime;
 use webpki::{EndEntityCert, KeyUsage, OwnedCertRevocationList, RevocationOptionsBuilder};
-use x509_cert::der::DateTime;
 
 #[test]
 fn verdicts_and_errors_are_those_of_rustls() {

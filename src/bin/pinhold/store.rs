@@ -11,7 +11,7 @@ use pinhold::{
 };
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
-use x509_cert::der::DateTime;
+use spki::der::DateTime;
 
 use crate::output::{Failure, Output};
 

@@ -1,0 +1,199 @@
+//! A certificate's DER in, its dates and the text of its owner's name out: what webpki does not
+//! tell.
+//!
+//! Read by `der` alone: a library for all of X.509 brings a table of all object identifiers, a fifth
+//! of a megabyte in a small client.
+
+use std::fmt::Write;
+
+use spki::ObjectIdentifier;
+use spki::der::asn1::{AnyRef, GeneralizedTime, UtcTime};
+use spki::der::{Decode, Tag, Tagged};
+
+/// The first and the last second in which a certificate is valid; `None` if they can't be read.
+pub(crate) fn dates(certificate: &[u8]) -> Option<(u64, u64)> {
+    let certificate = values(certificate).next()?;
+    let to_be_signed = values(certificate.contents()).next()?;
+    // Version, which may be absent; serial number, algorithm, issuer, validity.
+    let mut fields =
+        values(to_be_signed.contents()).skip_while(|field| field.any.tag().is_context_specific());
+    let validity = fields.nth(3)?;
+    let mut moments = values(validity.contents()).map(|value| moment(value.any));
+    Some((moments.next()??, moments.next()??))
+}
+
+fn moment(time: AnyRef<'_>) -> Option<u64> {
+    let since_1970 = match time.tag() {
+        Tag::UtcTime => time.decode_as::<UtcTime>().ok()?.to_unix_duration(),
+        _ => time.decode_as::<GeneralizedTime>().ok()?.to_unix_duration(),
+    };
+    Some(since_1970.as_secs())
+}
+
+/// Prints the contents of a distinguished name as RFC 4514 has it, as far as they can be read. The
+/// text comes from a certificate: what could steer a terminal is escaped.
+pub(crate) fn name_text(contents: &[u8]) -> String {
+    let mut text = String::new();
+    let parts = values(contents).collect::<Vec<_>>();
+    for (index, part) in parts.iter().rev().enumerate() {
+        for (position, attribute) in values(part.contents()).enumerate() {
+            match (index, position) {
+                (0, 0) => {}
+                (_, 0) => text.push(','),
+                _ => text.push('+'),
+            }
+            // `None` for what is no attribute: of that nothing is said.
+            let _ = print(&attribute, &mut text);
+        }
+    }
+    text
+}
+
+fn print(attribute: &Value<'_>, text: &mut String) -> Option<()> {
+    let mut parts = values(attribute.contents());
+    let (kind, value) = (parts.next()?, parts.next()?);
+    let words = match value.any.tag() {
+        Tag::Ia5String | Tag::PrintableString | Tag::TeletexString | Tag::Utf8String => {
+            str::from_utf8(value.contents()).ok()
+        }
+        _ => None,
+    };
+    if let (Some(label), Some(words)) = (label(kind.contents()), words) {
+        text.push_str(label);
+        text.push('=');
+        escape(words, text);
+        return Some(());
+    }
+    let kind = ObjectIdentifier::from_bytes(kind.contents()).ok()?;
+    write!(text, "{kind}=#").ok()?;
+    value
+        .der
+        .iter()
+        .try_for_each(|byte| write!(text, "{byte:02x}"))
+        .ok()
+}
+
+/// The names of RFC 4514 section 3, and those that CAs use besides.
+fn label(kind: &[u8]) -> Option<&'static str> {
+    Some(match kind {
+        b"\x55\x04\x03" => "CN",
+        b"\x55\x04\x05" => "SERIALNUMBER",
+        b"\x55\x04\x06" => "C",
+        b"\x55\x04\x07" => "L",
+        b"\x55\x04\x08" => "ST",
+        b"\x55\x04\x09" => "STREET",
+        b"\x55\x04\x0a" => "O",
+        b"\x55\x04\x0b" => "OU",
+        b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x01" => "UID",
+        b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x19" => "DC",
+        b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x01" => "EMAILADDRESS",
+        _ => return None,
+    })
+}
+
+fn escape(words: &str, text: &mut String) {
+    let last = words.chars().count().saturating_sub(1);
+    for (position, char) in words.chars().enumerate() {
+        let is_edge = position == 0 || position == last;
+        match char {
+            '"' | '+' | ',' | ';' | '<' | '>' | '\\' => text.extend(['\\', char]),
+            ' ' if is_edge => text.push_str("\\ "),
+            '#' if position == 0 => text.push_str("\\#"),
+            char if is_unprintable(char) => text.extend(char.escape_unicode()),
+            char => text.push(char),
+        }
+    }
+}
+
+/// Control characters, those that turn the direction of text, and those without a width.
+fn is_unprintable(char: char) -> bool {
+    char.is_control()
+        || matches!(
+            char,
+            '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{2069}'
+        )
+}
+
+/// One value of DER, and its bytes.
+struct Value<'a> {
+    any: AnyRef<'a>,
+    der: &'a [u8],
+}
+
+impl<'a> Value<'a> {
+    fn contents(&self) -> &'a [u8] {
+        self.any.value()
+    }
+}
+
+/// The values that stand one behind another; ends at what can't be read.
+fn values(mut rest: &[u8]) -> impl Iterator<Item = Value<'_>> {
+    std::iter::from_fn(move || {
+        let (any, behind) = AnyRef::from_der_partial(rest).ok()?;
+        let der = rest.get(..rest.len().checked_sub(behind.len())?)?;
+        rest = behind;
+        Some(Value { any, der })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyPair};
+
+    fn certificate(name: &[(DnType, DnValue)]) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        for (kind, value) in name {
+            params.distinguished_name.push(kind.clone(), value.clone());
+        }
+        params.not_before = rcgen::date_time_ymd(2049, 12, 31);
+        params.not_after = rcgen::date_time_ymd(2050, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    fn name(parts: &[(DnType, DnValue)]) -> String {
+        let der = certificate(parts);
+        let fields = values(values(&der).next().unwrap().contents()).next();
+        // The subject stands behind the validity; without the version, that is the fifth field.
+        let fields = values(fields.unwrap().contents()).collect::<Vec<_>>();
+        name_text(fields[5].contents())
+    }
+
+    #[test]
+    fn reads_both_forms_of_dates() {
+        let dates = dates(&certificate(&[]));
+        assert_eq!(dates, Some((2_524_521_600, 2_524_608_000)));
+        for broken in [&b""[..], b"\x30\x00", b"\x30\x02\x30\x00", b"\x30\x80"] {
+            assert_eq!(super::dates(broken), None);
+        }
+    }
+
+    #[test]
+    fn prints_names_as_rfc_4514_does() {
+        let utf8 = |text: &str| DnValue::Utf8String(text.to_owned());
+        for (parts, text) in [
+            (vec![], ""),
+            (
+                vec![
+                    (DnType::CountryName, utf8("DE")),
+                    (DnType::OrganizationName, utf8("A, B + C")),
+                    (DnType::CommonName, utf8("#1 ")),
+                ],
+                "CN=\\#1\\ ,O=A\\, B \\+ C,C=DE",
+            ),
+            (
+                vec![(DnType::CommonName, utf8("a\u{202e}b\u{1b}[2J"))],
+                "CN=a\\u{202e}b\\u{1b}[2J",
+            ),
+            (
+                vec![(DnType::CustomDnType(vec![2, 5, 4, 97]), utf8("X"))],
+                "2.5.4.97=#0c0158",
+            ),
+        ] {
+            assert_eq!(name(&parts), text);
+        }
+    }
+}
