@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# The cold start of a pinned client: medians of fresh processes, in microseconds, one line a step.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/size"
+
+RUNS=${1:-21}
+TARGET_DIR=${CARGO_TARGET_DIR:-../../../target/stacks-size}
+
+main() {
+    printf 'cold\tname\tstep\tcpu us\twall us\n'
+    measure ring ring
+    measure aws-lc-rs aws-lc-rs
+    # Another folder: cargo does not build a C library anew for a variable alone.
+    TARGET_DIR+=-no-jitter AWS_LC_SYS_NO_JITTER_ENTROPY=1 measure 'aws-lc-rs no-jitter' aws-lc-rs
+}
+
+# measure NAME PROVIDER
+measure() {
+    local step runs
+    # Fast, as this is about time.
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=3 CARGO_PROFILE_RELEASE_LTO=thin \
+        cargo build --quiet --locked --release --target-dir "$TARGET_DIR" \
+        --features "cold,pinned,$2" --bin cold >&2
+    runs=$(for ((run = 0; run < RUNS; run++)); do "$TARGET_DIR/release/cold"; done)
+    for step in client hello handshake; do
+        printf 'cold\t%s\t%s\t%s\t%s\n' "$1" "$step" \
+            "$(median "$step" 2 <<<"$runs")" "$(median "$step" 3 <<<"$runs")"
+    done
+}
+
+# median STEP COLUMN: of what is read.
+median() {
+    awk -F'\t' -v step="$1" -v column="$2" '$1 == step { print $column }' |
+        sort -n | sed -n "$((RUNS / 2 + 1))p"
+}
+
+main

@@ -1,0 +1,51 @@
+//! One request by hyper-util's client, over hyper-rustls or over pinhold.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tower_service::Service;
+
+#[cfg(not(feature = "pinned"))]
+fn client()
+-> Result<Client<hyper_rustls::HttpsConnector<HttpConnector>, Empty<Bytes>>, Box<dyn Error>> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(pinhold_size::plain()?)
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(tcp);
+    Ok(Client::builder(TokioExecutor::new()).build(connector))
+}
+
+#[cfg(feature = "pinned")]
+type Pinned = Client<pinhold::PinningConnector<HttpConnector>, Empty<Bytes>>;
+
+#[cfg(feature = "pinned")]
+fn client() -> Result<pinhold::NotePins<Pinned>, Box<dyn Error>> {
+    use tower_layer::Layer;
+
+    let pinning = pinhold_size::pinning()?;
+    let connector = pinhold::PinningConnector::builder(pinning.clone())
+        .with_provider(pinhold_size::provider())
+        .with_webpki_roots()
+        .build()?;
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    Ok(pinhold::NotePinsLayer::new(pinning).layer(client))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let uri = std::env::args().nth(1).ok_or("which URI?")?;
+    let request = http::Request::get(uri).body(Empty::new())?;
+    match client()?.call(request).await {
+        Ok(response) => println!("{:?}", response.into_body().collect().await?.to_bytes()),
+        Err(error) => pinhold_size::tell(&error),
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! What the clients share: the crypto provider of the build, and plain rustls.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, RootCertStore};
+
+/// The provider that a feature chose.
+pub fn provider() -> Arc<CryptoProvider> {
+    #[cfg(feature = "aws-lc-rs")]
+    return Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+    return Arc::new(rustls::crypto::ring::default_provider());
+}
+
+/// A client without pins.
+pub fn plain() -> Result<ClientConfig, rustls::Error> {
+    let roots = webpki_roots::TLS_SERVER_ROOTS.to_vec();
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(RootCertStore { roots })
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// The pins of a client with pins.
+#[cfg(feature = "pinned")]
+pub fn pinning() -> Result<pinhold::Pinning, Box<dyn Error>> {
+    use pinhold::{FileStorage, PinPolicy, PinStore, Pinning};
+
+    let policy = PinPolicy::new([
+        "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+        "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
+    ])?;
+    let (store, trouble) = PinStore::open_or_recover(FileStorage::new("noted-pins.jsonl"));
+    if let Some(error) = trouble {
+        eprintln!("{error}");
+    }
+    let builder = Pinning::builder().static_pins("example.com", policy);
+    Ok(builder.store(store).build()?)
+}
+
+/// Says why a request failed.
+pub fn tell(error: &(dyn Error + 'static)) {
+    #[cfg(feature = "pinned")]
+    if let Some(violation) = pinhold::PinViolation::find(error) {
+        eprintln!("{violation}");
+        return;
+    }
+    eprintln!("{error:?}");
+}
