@@ -10,18 +10,19 @@ main() {
     printf 'cold\tname\tstep\tcpu us\twall us\n'
     measure ring ring
     measure aws-lc-rs aws-lc-rs
+    measure 'aws-lc-rs warmed' aws-lc-rs warmed
     # Another folder: cargo does not build a C library anew for a variable alone.
     TARGET_DIR+=-no-jitter AWS_LC_SYS_NO_JITTER_ENTROPY=1 measure 'aws-lc-rs no-jitter' aws-lc-rs
 }
 
-# measure NAME PROVIDER
+# measure NAME PROVIDER [ARGUMENT]
 measure() {
     local step runs
     # Fast, as this is about time.
     CARGO_PROFILE_RELEASE_OPT_LEVEL=3 CARGO_PROFILE_RELEASE_LTO=thin \
         cargo build --quiet --locked --release --target-dir "$TARGET_DIR" \
         --features "cold,pinned,$2" --bin cold >&2
-    runs=$(for ((run = 0; run < RUNS; run++)); do "$TARGET_DIR/release/cold"; done)
+    runs=$(for ((run = 0; run < RUNS; run++)); do "$TARGET_DIR/release/cold" "${3:-}"; done)
     for step in client hello handshake; do
         printf 'cold\t%s\t%s\t%s\t%s\n' "$1" "$step" \
             "$(median "$step" 2 <<<"$runs")" "$(median "$step" 3 <<<"$runs")"

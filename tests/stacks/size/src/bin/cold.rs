@@ -16,6 +16,11 @@ use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerCon
 const HOST: &str = "example.com";
 
 fn main() -> Result<(), Box<dyn Error>> {
+    if std::env::args().any(|arg| arg == "warmed") {
+        let warming = std::thread::spawn(|| pinhold_size::provider().secure_random.fill(&mut [0]));
+        // Waited for, to see what is left for the first handshake in another thread.
+        let _ = warming.join();
+    }
     let (root, server) = server()?;
     let mut steps = Steps::new();
     let config = client(&root)?;
