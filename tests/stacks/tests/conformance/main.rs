@@ -14,6 +14,7 @@ mod grpc;
 mod limits;
 mod over_tcp;
 mod quic;
+mod reqwest_feature;
 mod scene;
 #[allow(dead_code, reason = "a part is used")]
 #[path = "../../../common/server.rs"]
@@ -77,6 +78,8 @@ conformance! {
     hyper_util: crate::over_tcp::HyperUtil,
     hyper_rustls: crate::over_tcp::HyperRustls,
     quinn_h3: crate::quic::QuinnH3,
+    reqwest_0_13: crate::reqwest_feature::Plain,
+    reqwest_0_13_that_notes: crate::reqwest_feature::Noting,
     reqwest_0_12: crate::over_tcp::Reqwest,
     tokio_tungstenite: crate::websocket::Tungstenite,
     tokio_tungstenite_over_the_connector: crate::websocket::OverConnector,

@@ -1,0 +1,116 @@
+//! reqwest 0.13 by pinhold's feature: its own client, and the one that notes pins.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use pinhold::{NotingClient, Pinning, TrustAnchors};
+use reqwest_0_13::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest_0_13::{Client, ClientBuilder};
+use rustls::ServerConfig;
+
+use crate::over_tcp::serving;
+use crate::scene::{OpenConnection, Outcome, Serving, Stack};
+use crate::server::{Names, Server, answer};
+
+/// Every name leads to loopback; the port is in the URL.
+struct AllLoopback;
+
+impl Resolve for AllLoopback {
+    fn resolve(&self, _: Name) -> Resolving {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let found: Addrs = Box::new(std::iter::once(address));
+        Box::pin(std::future::ready(Ok(found)))
+    }
+}
+
+/// A client that keeps connections, and one that does not.
+pub struct Clients<C> {
+    keeping: C,
+    closing: C,
+    names: Names,
+}
+
+pub type Plain = Clients<Client>;
+pub type Noting = Clients<NotingClient>;
+
+pub trait Get: Sized + Send + Sync + 'static {
+    fn build(
+        pinning: &Pinning,
+        anchors: TrustAnchors,
+        configure: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Self;
+
+    fn get(&self, url: String) -> impl Future<Output = Outcome> + Send;
+}
+
+impl Get for Client {
+    fn build(
+        pinning: &Pinning,
+        anchors: TrustAnchors,
+        configure: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Self {
+        let builder = pinning.reqwest_client_builder(anchors).unwrap();
+        configure(builder).build().unwrap()
+    }
+
+    async fn get(&self, url: String) -> Outcome {
+        let response = Client::get(self, url).send().await?;
+        assert_eq!(response.version(), http::Version::HTTP_2);
+        response.bytes().await?;
+        Ok(())
+    }
+}
+
+impl Get for NotingClient {
+    fn build(
+        pinning: &Pinning,
+        anchors: TrustAnchors,
+        configure: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Self {
+        let builder = Self::builder(pinning.clone(), anchors);
+        builder.configure(configure).build().unwrap()
+    }
+
+    async fn get(&self, url: String) -> Outcome {
+        let response = self.send(self.reqwest().get(url)).await?;
+        assert_eq!(response.version(), http::Version::HTTP_2);
+        response.bytes().await?;
+        Ok(())
+    }
+}
+
+impl<C: Get> Clients<C> {
+    fn url(&self, host: &str) -> String {
+        let port = self.names.address(host).unwrap().port();
+        format!("https://{host}:{port}/")
+    }
+}
+
+impl<C: Get> Stack for Clients<C> {
+    const OPEN_CONNECTION: OpenConnection = OpenConnection::GoesOn;
+
+    async fn serve(config: ServerConfig) -> Serving {
+        serving(Server::with_config(config, answer(&[])).await)
+    }
+
+    fn new(pinning: &Pinning, anchors: TrustAnchors, names: &Names) -> Self {
+        let local = |builder: ClientBuilder| builder.no_proxy().dns_resolver(Arc::new(AllLoopback));
+        Self {
+            keeping: C::build(pinning, anchors.clone(), local),
+            closing: C::build(pinning, anchors, |builder| {
+                local(builder).pool_max_idle_per_host(0)
+            }),
+            names: names.clone(),
+        }
+    }
+
+    async fn visit(&self, host: &str) -> Outcome {
+        self.closing.get(self.url(host)).await
+    }
+
+    async fn stay(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
+        self.keeping.get(self.url(host)).await.unwrap();
+        change();
+        self.keeping.get(self.url(host)).await
+    }
+}
