@@ -7,8 +7,8 @@
 //! [RFC 7469 section 2.3.3]: https://www.rfc-editor.org/rfc/rfc7469#section-2.3.3
 
 use std::borrow::Borrow;
-use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -20,7 +20,14 @@ use crate::policy::{HostMatch, KnownPinnedHost};
 /// At most one entry a host. Servers choose the names, but at most a sixteenth of the table under
 /// one domain, so a fast hash with a seed of the process does.
 #[derive(Default)]
-pub(crate) struct Entries(HashSet<Entry, RandomState>);
+pub(crate) struct Entries {
+    table: HashSet<Entry, RandomState>,
+    /// How many entries each domain has, expired ones included, by the hash of its name: never
+    /// less than the live ones of the domain, and so enough to tell that there is room.
+    in_domain: HashMap<u64, usize, RandomState>,
+    /// No entry ends before.
+    first_end: Option<UnixTime>,
+}
 
 impl Entries {
     /// The entry that applies to `host` at `now`, and how.
@@ -29,13 +36,13 @@ impl Entries {
         host: &Host,
         now: UnixTime,
     ) -> Option<(HostMatch, Arc<KnownPinnedHost>)> {
-        if self.0.is_empty() {
+        if self.table.is_empty() {
             return None;
         }
         let mut matched = HostMatch::Congruent;
         for name in host.and_superdomains() {
             // D-01: an entry that is expired or lacks the flag is passed over, it blocks nothing.
-            if let Some(Entry(entry)) = self.0.get(name)
+            if let Some(Entry(entry)) = self.table.get(name)
                 && !entry.is_expired(now)
                 && (matched == HostMatch::Congruent || entry.includes_subdomains)
             {
@@ -48,21 +55,23 @@ impl Entries {
 
     /// When the entries of the host and of its superdomains end, or ended.
     pub(crate) fn ends(&self, host: &Host) -> Vec<UnixTime> {
-        let entries = host.and_superdomains().filter_map(|name| self.0.get(name));
+        let entries = host
+            .and_superdomains()
+            .filter_map(|name| self.table.get(name));
         entries.map(|Entry(entry)| entry.expires_at).collect()
     }
 
     /// The entry kept under this very name, expired or not.
     pub(crate) fn get(&self, host: &Host) -> Option<&Arc<KnownPinnedHost>> {
-        self.0.get(host.as_str()).map(|Entry(entry)| entry)
+        self.table.get(host.as_str()).map(|Entry(entry)| entry)
     }
 
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<KnownPinnedHost>> {
-        self.0.iter().map(|Entry(entry)| entry)
+        self.table.iter().map(|Entry(entry)| entry)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.table.len()
     }
 
     /// All entries, expired ones included.
@@ -83,6 +92,10 @@ impl Entries {
             return true;
         }
         let domain = parent_domain(host);
+        let in_domain = self.in_domain.get(&self.key(domain));
+        if in_domain.is_none_or(|count| *count < share) {
+            return true;
+        }
         let siblings = self
             .iter()
             .filter(|known| !known.is_expired(now) && parent_domain(&known.host) == domain);
@@ -100,11 +113,13 @@ impl Entries {
         let mut evicted = Vec::new();
         // D-24: room is made of expired entries only, and only when it is needed.
         if self.len() >= capacity {
+            let all_live = self.first_end.is_some_and(|end| now <= end);
             let live = self.iter().filter(|known| !known.is_expired(now));
-            if live.count() >= capacity {
+            if all_live || live.count() >= capacity {
                 return None;
             }
             evicted = self.take_if(|known| known.is_expired(now));
+            self.first_end = self.iter().map(|known| known.expires_at).min();
         }
         self.put(entry);
         Some(evicted)
@@ -112,11 +127,18 @@ impl Entries {
 
     /// Adds the entry, or replaces the one under the same name as a whole.
     pub(crate) fn put(&mut self, entry: Arc<KnownPinnedHost>) {
-        self.0.replace(Entry(entry));
+        let end = entry.expires_at;
+        self.first_end = Some(self.first_end.map_or(end, |first| first.min(end)));
+        let domain = self.key(parent_domain(&entry.host));
+        if self.table.replace(Entry(entry)).is_none() {
+            *self.in_domain.entry(domain).or_default() += 1;
+        }
     }
 
     pub(crate) fn remove(&mut self, host: &Host) -> Option<Arc<KnownPinnedHost>> {
-        self.0.take(host.as_str()).map(|Entry(entry)| entry)
+        let Entry(entry) = self.table.take(host.as_str())?;
+        self.uncount(&entry);
+        Some(entry)
     }
 
     /// Removes what the condition names, and returns it.
@@ -124,8 +146,22 @@ impl Entries {
         &mut self,
         condition: impl Fn(&KnownPinnedHost) -> bool,
     ) -> Vec<Arc<KnownPinnedHost>> {
-        let taken = self.0.extract_if(|Entry(entry)| condition(entry));
-        taken.map(|Entry(entry)| entry).collect()
+        let taken = self.table.extract_if(|Entry(entry)| condition(entry));
+        let taken = taken.map(|Entry(entry)| entry).collect::<Vec<_>>();
+        taken.iter().for_each(|entry| self.uncount(entry));
+        taken
+    }
+
+    fn uncount(&mut self, entry: &KnownPinnedHost) {
+        let domain = self.key(parent_domain(&entry.host));
+        match self.in_domain.get_mut(&domain) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(self.in_domain.remove(&domain)),
+        }
+    }
+
+    fn key(&self, domain: &str) -> u64 {
+        self.table.hasher().hash_one(domain)
     }
 }
 
@@ -137,7 +173,14 @@ pub(crate) fn sorted(mut entries: Vec<Arc<KnownPinnedHost>>) -> Vec<Arc<KnownPin
 
 impl FromIterator<Arc<KnownPinnedHost>> for Entries {
     fn from_iter<I: IntoIterator<Item = Arc<KnownPinnedHost>>>(entries: I) -> Self {
-        Self(entries.into_iter().map(Entry).collect())
+        let mut this = Self::default();
+        for entry in entries {
+            // Of two for one host the first stays.
+            if this.get(&entry.host).is_none() {
+                this.put(entry);
+            }
+        }
+        this
     }
 }
 
@@ -176,5 +219,111 @@ fn parent_domain(host: &Host) -> &str {
     match dots.nth(1) {
         Some(at) => name.get(at + 1..).unwrap_or(name),
         None => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fingerprint::SpkiFingerprint;
+    use crate::policy::PinSet;
+
+    const CAPACITY: usize = 48;
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    fn entry(host: &str, now: u64, expires_at: u64) -> Arc<KnownPinnedHost> {
+        Arc::new(KnownPinnedHost {
+            host: Host::parse(host).unwrap(),
+            pins: PinSet::new([SpkiFingerprint::from_digest([1; 32])]).unwrap(),
+            includes_subdomains: false,
+            report_uri: None,
+            noted_at: at(now),
+            expires_at: at(expires_at),
+        })
+    }
+
+    /// By looking at each entry.
+    fn has_room(all: &[Arc<KnownPinnedHost>], host: &Host, capacity: usize, now: UnixTime) -> bool {
+        let live = || all.iter().filter(|known| !known.is_expired(now));
+        let domain = parent_domain(host);
+        let siblings = live().filter(|known| parent_domain(&known.host) == domain);
+        live().any(|known| known.host == *host)
+            || siblings.count() < (capacity / DOMAIN_SHARE).max(1)
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Add(String, u64, u64),
+        Put(String, u64),
+        Remove(String),
+        TakeExpired(u64),
+        Load,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let host = || "[a-d]\\.([xyz]\\.)?(one|two|three)\\.com";
+        prop_oneof![
+            8 => (host(), 0_u64..8, 0_u64..8).prop_map(|(host, now, end)| Step::Add(host, now, end)),
+            4 => (host(), 0_u64..8).prop_map(|(host, end)| Step::Put(host, end)),
+            2 => host().prop_map(Step::Remove),
+            1 => (0_u64..8).prop_map(Step::TakeExpired),
+            1 => Just(Step::Load),
+        ]
+    }
+
+    fn take(entries: &mut Entries, step: &Step, capacity: usize) {
+        match step {
+            Step::Add(host, now, end) => add(entries, entry(host, *now, *end), capacity),
+            Step::Put(host, end) => entries.put(entry(host, 0, *end)),
+            Step::Remove(host) => drop(entries.remove(&Host::parse(host).unwrap())),
+            Step::TakeExpired(now) => drop(entries.take_if(|known| known.is_expired(at(*now)))),
+            Step::Load => *entries = entries.collect().into_iter().collect(),
+        }
+    }
+
+    /// Room is made exactly where it should be, of what should go.
+    fn add(entries: &mut Entries, entry: Arc<KnownPinnedHost>, capacity: usize) {
+        if entries.get(&entry.host).is_some() {
+            return;
+        }
+        let (before, now) = (sorted(entries.collect()), entry.noted_at);
+        let (expired, live) = before
+            .into_iter()
+            .partition::<Vec<_>, _>(|known| known.is_expired(now));
+        let is_full = expired.len() + live.len() >= capacity;
+        let expected = match is_full {
+            true if live.len() >= capacity => None,
+            true => Some(expired),
+            false => Some(Vec::new()),
+        };
+        assert_eq!(entries.add(entry, capacity).map(sorted), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn room_is_as_if_every_entry_were_looked_at(
+            steps in proptest::collection::vec(step(), 0..80),
+            host in "[a-f]\\.(one|two|three|four)\\.com",
+            capacity in 1_usize..CAPACITY,
+        ) {
+            let host = Host::parse(&host).unwrap();
+            let mut entries = Entries::default();
+            for step in &steps {
+                take(&mut entries, step, capacity);
+                let all = entries.collect();
+                for now in (0..9).map(at) {
+                    let room = entries.domain_has_room(&host, capacity, now);
+                    prop_assert_eq!(room, has_room(&all, &host, capacity, now));
+                }
+                prop_assert_eq!(entries.in_domain.values().sum::<usize>(), all.len());
+            }
+        }
     }
 }
