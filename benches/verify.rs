@@ -1,121 +1,233 @@
-//! What the pin check adds to `verify_server_cert` on a chain seen for the first time, as a ratio
-//! against plain `WebPkiServerVerifier` in the same run.
+//! What `verify_server_cert` costs with pins, as a ratio against plain `WebPkiServerVerifier` on
+//! the same chains in the same run: of chains and issuers never seen (`first-seen`), of new leaves
+//! under an issuer that was seen (`new-leaf`), and of the same chains again (`repeated`).
 //!
-//! Once with pins alone, and once with a candidate that fails and an observer that is told of it,
-//! every time. Observers have a thread of their own, whose time is not counted.
+//! Beside it what one would write oneself (`naive`: the inner verifier, and then the path once
+//! more), and `candidate-and-observer`: first-seen chains with a candidate that fails and an
+//! observer that is told of each. Observers have a thread of their own, whose time is not counted.
 //!
-//! Prints a line per figure: `ratio`, name, value, target, separated by tabs. Each value is the
-//! median of the ratios of many rounds; in each round both verifiers take turns, in thread CPU
-//! time. Run `cargo bench --bench verify --features ring` for both crypto providers.
+//! `instructions` are counted by callgrind. `cpu` is the median of the ratios of many rounds, in
+//! each of which the verifiers take turns, in thread CPU time. The gate of sessions is part of a
+//! configuration, so it is measured in `handshake`. For both crypto providers:
+//! `cargo bench --bench verify --features ring`.
 #![allow(
+    clippy::panic,
+    clippy::print_stderr,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a benchmark prints and may panic"
 )]
 
+mod callgrind;
+mod chains;
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod figures;
+mod verifiers;
 
-use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::pki::{Ca, Leaf};
-use common::{foreign_pin, now, pinned_to, providers};
-use pinhold::{AnchorOrigin, Pinning, PinningVerifier, TrustAnchors};
-use rustix::time::{ClockId, clock_gettime};
-use rustls::RootCertStore;
+use chains::{Chains, Shape};
+use common::pki::Leaf;
+use figures::{Figures, cpu_time, median};
+use pinhold::PinningVerifier;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::ServerName;
+use verifiers::{Naive, named_providers, observed, pinned, pinning, plain, verify};
 
 /// Rounds of one figure; odd, so that the median is one of them.
-const ROUNDS: usize = 301;
-/// Verifications of one verifier in one round: about 2 ms.
-const BATCH: usize = 16;
-const HOST: &str = "example.com";
+const ROUNDS: usize = 61;
+/// Chains that each verifier sees in one round, and in no other.
+const BATCH: usize = 12;
+/// How often it then sees them again.
+const REPEATS: u32 = 16;
+/// Chains that are counted.
+const COUNTED: usize = 8;
 
 fn main() {
-    let root = Ca::root("Root");
-    let two = root.intermediate("CA").leaf(&[HOST]);
-    let three = root
-        .intermediate("Upper CA")
-        .intermediate("CA")
-        .leaf(&[HOST]);
-    for provider in providers() {
-        let name = match format!("{:?}", provider.secure_random).contains("Ring") {
-            true => "ring",
-            false => "aws-lc-rs",
-        };
-        for leaf in [&two, &three] {
-            let certificates = leaf.chain.len();
-            for (way, pinning, target) in [
-                ("", pinned(&root), "<=1.02"),
-                ("/candidate-and-observer", observed(&root), "<=1.03"),
-            ] {
-                let ratio = measure(&root, leaf, &provider, pinning);
-                println!("ratio\tverify/p256-{certificates}/{name}{way}\t{ratio:.4}\t{target}");
+    if let Some(task) = callgrind::task() {
+        return be_counted(&task);
+    }
+    callgrind::require();
+    let mut figures = Figures::default();
+    for shape in Shape::ALL {
+        let [counted, timed] = [COUNTED, ROUNDS * BATCH].map(|count| Chains::new(shape, count));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chains");
+        counted.write(&path);
+        for (name, provider) in named_providers() {
+            let task = format!("{name} {} {}", shape.name(), path.display());
+            let counts = callgrind::instructions_of_each(callgrind::COUNTED, &task);
+            let label = |way: Way| format!("{}/{}/{name}", way.name(), shape.name());
+            let mut counts = Costs::try_from(counts).unwrap();
+            counts[REPEATED] /= f64::from(REPEATS);
+            for (way, ratio) in ratios(&counts) {
+                let target = way.target(shape, name, "<=1.000");
+                figures.add(&format!("{}/instructions", label(way)), ratio, target);
             }
+            for (way, ratio) in measure(&timed, &provider) {
+                let target = way.target(shape, name, "<=1.01");
+                figures.add(&format!("{}/cpu", label(way)), ratio, target);
+            }
+        }
+    }
+    figures.conclude();
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    FirstSeen,
+    NewLeaf,
+    Repeated,
+    Naive,
+    Observed,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::FirstSeen => "first-seen",
+            Self::NewLeaf => "new-leaf",
+            Self::Repeated => "repeated",
+            Self::Naive => "naive",
+            Self::Observed => "candidate-and-observer",
+        }
+    }
+
+    fn target(self, shape: Shape, provider: &str, first_seen: &'static str) -> &'static str {
+        match (self, shape, provider) {
+            (Self::FirstSeen, ..) => first_seen,
+            (Self::NewLeaf, Shape::P256x2 | Shape::P256x3, _) => "<=0.55",
+            (Self::NewLeaf, Shape::Rsa2048, _) => "<=0.30",
+            (Self::NewLeaf, Shape::LetsEncrypt, "ring") => "<=0.93",
+            (Self::NewLeaf, Shape::LetsEncrypt, _) => "<=0.80",
+            (Self::Repeated, Shape::P256x2 | Shape::P256x3, _) => "<=0.025",
+            (Self::Repeated, Shape::Rsa2048, _) => "<=0.04",
+            (Self::Repeated, Shape::LetsEncrypt, _) => "<=0.01",
+            (Self::Naive, ..) => "info",
+            (Self::Observed, ..) => "<=1.03",
         }
     }
 }
 
-/// The pin that matches is the last one of the path, the worst case.
-fn pinned(root: &Ca) -> Pinning {
-    let builder = Pinning::builder().static_pins(HOST, pinned_to(root.pin()));
-    builder.build().unwrap()
+/// What each verifier took: plain for fresh chains and for siblings, pinned for fresh chains, for
+/// siblings and for the fresh ones again, naive and observed for fresh ones.
+type Costs = [f64; 7];
+const REPEATED: usize = 4;
+
+fn ratios(costs: &Costs) -> [(Way, f64); 5] {
+    let [
+        plain,
+        siblings,
+        first_seen,
+        new_leaf,
+        repeated,
+        naive,
+        observed,
+    ] = costs;
+    [
+        (Way::FirstSeen, first_seen / plain),
+        (Way::NewLeaf, new_leaf / siblings),
+        (Way::Repeated, repeated / plain),
+        (Way::Naive, naive / plain),
+        (Way::Observed, observed / plain),
+    ]
 }
 
-/// A candidate that fails beside pins that pass: each connection is judged by both, and told.
-fn observed(root: &Ca) -> Pinning {
-    let policy = pinned_to(root.pin()).candidate([foreign_pin()]).unwrap();
-    let builder = Pinning::builder().static_pins(HOST, policy);
-    builder
-        .observer(|event| drop(black_box(event.clone())))
-        .build()
-        .unwrap()
+/// The medians of the ratios of all rounds.
+fn measure(chains: &Chains, provider: &Arc<CryptoProvider>) -> Vec<(Way, f64)> {
+    let stage = Stage::new(chains, provider);
+    let fresh = chains.fresh.chunks_exact(BATCH);
+    let rounds = fresh.zip(chains.siblings.chunks_exact(BATCH)).enumerate();
+    let rounds = rounds
+        .map(|(round, (fresh, siblings))| ratios(&stage.run(fresh, siblings, round, clocked)));
+    let rounds = rounds.collect::<Vec<_>>();
+    let ways = rounds.first().unwrap().iter().enumerate();
+    ways.map(|(position, (way, _))| {
+        let all = rounds.iter().filter_map(|ratios| ratios.get(position));
+        (*way, median(all.map(|(_, ratio)| *ratio).collect()))
+    })
+    .collect()
 }
 
-fn measure(root: &Ca, leaf: &Leaf, provider: &Arc<CryptoProvider>, pinning: Pinning) -> f64 {
-    let mut store = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    store.add(root.certificate()).unwrap();
-    let anchors = TrustAnchors::new().with_anchors(AnchorOrigin::BuiltIn, store.roots.clone());
-    let plain = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone());
-    let plain = plain.build().unwrap();
-    let pinned = PinningVerifier::builder(pinning, anchors)
-        .with_provider(provider.clone())
-        .signature_memory(0)
-        .verifier_without_session_gate()
-        .unwrap();
-    let mut ratios = (0..ROUNDS)
-        .map(|round| {
-            // Taking turns in who goes first cancels what the first one warms up for the second.
-            if round % 2 == 0 {
-                let plain = time(&*plain, leaf);
-                time(&pinned, leaf).as_secs_f64() / plain.as_secs_f64()
-            } else {
-                let pinned = time(&pinned, leaf);
-                pinned.as_secs_f64() / time(&*plain, leaf).as_secs_f64()
-            }
-        })
-        .collect::<Vec<_>>();
-    ratios.sort_by(f64::total_cmp);
-    *ratios.get(ROUNDS / 2).unwrap()
+/// Verifiers that have seen the first chain.
+struct Stage {
+    plain: Arc<WebPkiServerVerifier>,
+    naive: Naive,
+    ours: PinningVerifier,
+    observed: PinningVerifier,
 }
 
-/// Thread CPU time of one batch.
-fn time(verifier: &dyn ServerCertVerifier, leaf: &Leaf) -> Duration {
-    let name = ServerName::try_from(HOST).unwrap();
-    let (leaf, intermediates) = leaf.chain.split_first().unwrap();
-    let start = cpu();
-    for _ in 0..BATCH {
-        let verdict = verifier.verify_server_cert(leaf, intermediates, &name, &[], now());
-        black_box(verdict).unwrap();
+impl Stage {
+    fn new(chains: &Chains, provider: &Arc<CryptoProvider>) -> Self {
+        let root = &chains.root;
+        let this = Self {
+            plain: plain(root, provider),
+            naive: Naive::new(root, provider),
+            ours: pinned(pinning(root), root, provider),
+            observed: pinned(observed(root), root, provider),
+        };
+        let all: [&dyn ServerCertVerifier; 4] =
+            [&*this.plain, &this.naive, &this.ours, &this.observed];
+        all.into_iter()
+            .for_each(|each| verify(each, [&chains.first]));
+        this
     }
-    cpu() - start
+
+    /// Who goes first changes: it warms up what they share.
+    fn run(&self, fresh: &[Leaf], siblings: &[Leaf], round: usize, run: Run) -> Costs {
+        let again = |times, verifier: &dyn ServerCertVerifier, leaves: &[Leaf]| {
+            let all = (0..times).flat_map(|_| leaves);
+            let took = run(&mut || verify(verifier, all.clone()));
+            took.as_secs_f64() / f64::from(times)
+        };
+        let run = |verifier: &dyn ServerCertVerifier, leaves| again(1, verifier, leaves);
+        let of_plain = || [fresh, siblings].map(|leaves| run(&*self.plain, leaves));
+        let of_ours = || [fresh, siblings].map(|leaves| run(&self.ours, leaves));
+        let [plain, of_siblings];
+        let [first_seen, new_leaf];
+        if round.is_multiple_of(2) {
+            [plain, of_siblings] = of_plain();
+            [first_seen, new_leaf] = of_ours();
+        } else {
+            [first_seen, new_leaf] = of_ours();
+            [plain, of_siblings] = of_plain();
+        }
+        let repeated = again(REPEATS, &self.ours, fresh);
+        let [naive, observed] = [run(&self.naive, fresh), run(&self.observed, fresh)];
+        [
+            plain,
+            of_siblings,
+            first_seen,
+            new_leaf,
+            repeated,
+            naive,
+            observed,
+        ]
+    }
 }
 
-fn cpu() -> Duration {
-    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
+type Run = fn(&mut dyn FnMut()) -> Duration;
+
+fn clocked(work: &mut dyn FnMut()) -> Duration {
+    cpu_time(work)
+}
+
+/// Under callgrind, where clocks say nothing.
+fn counted(work: &mut dyn FnMut()) -> Duration {
+    callgrind::counted(work);
+    Duration::ZERO
+}
+
+fn be_counted(task: &str) {
+    let mut words = task.splitn(3, ' ');
+    let [name, shape, path] = [(); 3].map(|()| words.next().unwrap());
+    let mut all = named_providers().into_iter();
+    let (_, provider) = all.find(|(known, _)| *known == name).unwrap();
+    let chains = Chains::read(Shape::named(shape), Path::new(path));
+    let stage = Stage::new(&chains, &provider);
+    stage.run(&chains.fresh, &chains.siblings, 0, counted);
 }

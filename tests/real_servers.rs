@@ -160,7 +160,7 @@ fn leaves(root: &Ca) -> Vec<(Leaf, Tls)> {
     let issuer = root.intermediate("CA");
     let ecdsa = (issuer.leaf(&[HOST]), Tls::V1_3);
     // Without openssl the test goes on with the other key.
-    let rsa = rsa_key().map(|key| {
+    let rsa = rsa_key(2048).map(|key| {
         let leaf = issuer.leaf_with_key(leaf_params(&[HOST]), key);
         (leaf, Tls::V1_2)
     });

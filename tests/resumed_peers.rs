@@ -99,7 +99,7 @@ fn stacks(pinning: &Pinning, root: &Ca, names: &Names) -> [Stack; 2] {
 /// ECDSA, and RSA where openssl can make a key.
 fn leaves(root: &Ca) -> Vec<Leaf> {
     let ecdsa = root.leaf(&[HOST]);
-    let rsa = rsa_key().map(|key| root.leaf_with_key(leaf_params(&[HOST]), key));
+    let rsa = rsa_key(2048).map(|key| root.leaf_with_key(leaf_params(&[HOST]), key));
     std::iter::once(ecdsa).chain(rsa).collect()
 }
 

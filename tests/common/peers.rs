@@ -287,16 +287,11 @@ pub fn curl(root: &Ca, host: &str, address: SocketAddr, pin: SpkiFingerprint) ->
     output.status.code()
 }
 
-/// An RSA key, which `openssl` makes.
-pub fn rsa_key() -> Option<KeyPair> {
+/// An RSA key of so many bits, which `openssl` makes.
+pub fn rsa_key(bits: u32) -> Option<KeyPair> {
     let mut command = Command::new(program("openssl")?);
-    command.args([
-        "genpkey",
-        "-algorithm",
-        "RSA",
-        "-pkeyopt",
-        "rsa_keygen_bits:2048",
-    ]);
+    command.args(["genpkey", "-algorithm", "RSA", "-pkeyopt"]);
+    command.arg(format!("rsa_keygen_bits:{bits}"));
     let output = command.output().unwrap();
     assert!(
         output.status.success(),

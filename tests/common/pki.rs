@@ -18,7 +18,10 @@ pub struct Ca {
 
 impl Ca {
     pub fn root(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
+        Self::root_with_key(name, KeyPair::generate().unwrap())
+    }
+
+    pub fn root_with_key(name: &str, key: KeyPair) -> Self {
         Self {
             name: name.to_owned(),
             issuer: CertifiedIssuer::self_signed(ca_params(name), key).unwrap(),
@@ -32,7 +35,15 @@ impl Ca {
     }
 
     pub fn intermediate_from(&self, params: CertificateParams, name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
+        self.intermediate_with_key(params, name, KeyPair::generate().unwrap())
+    }
+
+    pub fn intermediate_with_key(
+        &self,
+        params: CertificateParams,
+        name: &str,
+        key: KeyPair,
+    ) -> Self {
         let issuer = CertifiedIssuer::signed_by(params, key, &self.issuer).unwrap();
         let own = issuer.der().clone().into_owned();
         let chain = std::iter::once(own).chain(self.chain.clone()).collect();

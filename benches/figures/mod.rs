@@ -1,0 +1,103 @@
+//! Figures: a line for each, as soon as it is known, and what became of their targets.
+#![allow(dead_code, reason = "each benchmark uses a part")]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// The figures of one run.
+#[derive(Default)]
+pub(crate) struct Figures {
+    met: usize,
+    missed: Vec<String>,
+}
+
+impl Figures {
+    /// Prints `ratio`, name, value and target, separated by tabs. A target begins with `<=` or
+    /// `>=`; anything else is none.
+    pub(crate) fn add(&mut self, name: &str, value: f64, target: &str) {
+        println!("ratio\t{name}\t{value:.4}\t{target}");
+        let bound = |text: &str| text.parse::<f64>().unwrap();
+        let is_met = match (target.strip_prefix("<="), target.strip_prefix(">=")) {
+            (Some(most), _) => value <= bound(most),
+            (_, Some(least)) => value >= bound(least),
+            _ => return,
+        };
+        match is_met {
+            true => self.met += 1,
+            false => {
+                let line = format!("missed: {name} is {value:.4}, target {target}");
+                self.missed.push(line);
+            }
+        }
+    }
+
+    /// How many targets were met, and which were not.
+    pub(crate) fn conclude(&self) {
+        let all = self.met + self.missed.len();
+        println!("\n{} of {all} targets met", self.met);
+        self.missed.iter().for_each(|line| println!("{line}"));
+    }
+}
+
+/// Of one variant, the medians of its time and of its ratio to the first one in the same round.
+pub(crate) struct Cost {
+    pub(crate) seconds: f64,
+    pub(crate) ratio: f64,
+}
+
+/// Times each of `N` variants once a round. Who goes first changes: it warms up what they share.
+pub(crate) fn compare<const N: usize>(
+    rounds: u32,
+    mut time: impl FnMut(usize, usize) -> Duration,
+) -> [Cost; N] {
+    let mut all: [(Vec<f64>, Vec<f64>); N] = std::array::from_fn(|_| Default::default());
+    for round in 0..usize::try_from(rounds).unwrap() {
+        let mut times = [0.0; N];
+        for turn in 0..N {
+            let variant = (round + turn) % N;
+            *times.get_mut(variant).unwrap() = time(round, variant).as_secs_f64();
+        }
+        let first = *times.first().unwrap();
+        for ((seconds, ratios), time) in all.iter_mut().zip(times) {
+            seconds.push(time);
+            ratios.push(time / first);
+        }
+    }
+    all.map(|(seconds, ratios)| Cost {
+        seconds: median(seconds),
+        ratio: median(ratios),
+    })
+}
+
+pub(crate) fn median(values: Vec<f64>) -> f64 {
+    quantile(values, 0.5)
+}
+
+/// The value that this part of all is less than.
+pub(crate) fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let position = part * f64::from(u32::try_from(values.len()).unwrap() - 1);
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a position in the list"
+    )]
+    let position = position.round() as usize;
+    *values.get(position).unwrap()
+}
+
+/// Thread CPU time of the work; to drop its result takes none of it.
+pub(crate) fn cpu_time<T>(work: impl FnOnce() -> T) -> Duration {
+    let start = cpu();
+    let result = black_box(work());
+    let time = cpu() - start;
+    drop(result);
+    time
+}
+
+fn cpu() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
+}
