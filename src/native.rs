@@ -5,6 +5,7 @@
 //! trusted here that the platform does not trust: lists and folders only say where a root is from.
 
 use std::collections::HashSet;
+use std::env;
 use std::error::Error;
 use std::fmt;
 use std::fs::{self, File};
@@ -26,7 +27,7 @@ impl TrustAnchors {
     ///
     /// - [`BuiltIn`](AnchorOrigin::BuiltIn): its subject and key are in Mozilla's list.
     /// - [`UserAdded`](AnchorOrigin::UserAdded): on Linux, it lies in one of the
-    ///   [`LOCAL_FOLDERS`](Self::LOCAL_FOLDERS).
+    ///   [`LOCAL_FOLDERS`](Self::LOCAL_FOLDERS), and neither variable is set.
     /// - [`Unknown`](AnchorOrigin::Unknown), so that pins are enforced: any other.
     ///
     /// Elsewhere than on Linux nothing counts as user-added by itself. Where the application knows
@@ -57,7 +58,8 @@ impl TrustAnchors {
             })
             .collect();
         let anchors = Self::of_platform(loaded.certs, &mut trouble);
-        let (anchors, more) = anchors.user_added_in(Self::LOCAL_FOLDERS);
+        let (anchors, more) =
+            anchors.user_added_in(folders_for(|name| env::var_os(name).is_some()));
         trouble.extend(more);
         (anchors, trouble)
     }
@@ -83,7 +85,8 @@ impl TrustAnchors {
     /// [`native`](Self::native) has done so with [`LOCAL_FOLDERS`](Self::LOCAL_FOLDERS): this is
     /// for systems that keep them elsewhere. Only the administrator may be able to write there. A
     /// folder that does not exist is none. Beyond 4,096 files or folders, 1 MiB of one file or 8
-    /// levels nothing is read, and roots stay of unknown origin.
+    /// levels nothing is read, and roots stay of unknown origin; so do those of a file with more
+    /// than 8 of them, which is somebody's bundle.
     #[must_use]
     pub fn user_added_in<P: AsRef<Path>>(
         self,
@@ -129,6 +132,14 @@ impl TrustAnchors {
         });
         let built_in = Self::new().with(AnchorOrigin::BuiltIn, built_in.into_iter());
         built_in.with(AnchorOrigin::Unknown, unknown.into_iter())
+    }
+}
+
+/// Where a variable says what to trust, whoever set it chose the roots: where they lie says nothing.
+fn folders_for(is_set: impl Fn(&str) -> bool) -> &'static [&'static str] {
+    match ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(is_set) {
+        true => &[],
+        false => TrustAnchors::LOCAL_FOLDERS,
     }
 }
 
@@ -203,14 +214,19 @@ impl Search {
             return self.found.push(CertificateDer::from(bytes.to_vec()));
         }
         // A file without certificates, say a README, is none of ours.
+        let mut found = Vec::new();
         for section in CertificateDer::pem_slice_iter(bytes) {
             match section {
-                Ok(certificate) => self.found.push(certificate),
+                Ok(certificate) => found.push(certificate),
+                // One that is damaged costs no other.
                 Err(error) => {
-                    return self
-                        .unreadable(path, io::Error::new(io::ErrorKind::InvalidData, error));
+                    self.unreadable(path, io::Error::new(io::ErrorKind::InvalidData, error));
                 }
             }
+        }
+        match found.len() > MAX_OF_FILE {
+            true => self.beyond(path),
+            false => self.found.append(&mut found),
         }
     }
 
@@ -303,5 +319,20 @@ impl Error for NativeRootError {
 const MAX_ENTRIES: usize = 4096;
 /// Folders within folders.
 const MAX_LEVELS: usize = 8;
+/// Roots of one file: administrators put one into each, public bundles have a hundred.
+const MAX_OF_FILE: usize = 8;
 /// Bytes of one file: four times Mozilla's whole list as PEM.
 const MAX_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_say_nothing_where_a_variable_chose_the_roots() {
+        assert_eq!(folders_for(|_| false), TrustAnchors::LOCAL_FOLDERS);
+        for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            assert!(folders_for(|name| name == variable).is_empty());
+        }
+    }
+}

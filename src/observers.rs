@@ -17,6 +17,7 @@ use crate::host::Host;
 use crate::noting::{IgnoreReason, RemovalReason};
 use crate::report::{DropReason, Report, Reporter};
 use crate::storage::StorageError;
+use crate::unproved::UnprovedPath;
 use crate::writer::Watch;
 
 /// What an application may want to know, see
@@ -34,6 +35,7 @@ use crate::writer::Watch;
 /// | `pins removed` | `INFO` | `host`, `reason` |
 /// | `pin header ignored` | `DEBUG` | `host`, `reason` |
 /// | `report dropped` | `WARN` | `host`, `reason` |
+/// | `no path could be proved` | `WARN` | `host`, `reason` |
 /// | `events lost` | `WARN` | `events` |
 /// | `noted pins can't be stored` | `WARN` | `error` |
 #[derive(Clone, Debug)]
@@ -77,6 +79,10 @@ pub enum Event {
     },
     /// Noted pins are in memory, but could not be stored.
     StorageTrouble(StorageError),
+    /// A wrapped verifier accepted a server, but no path could be proved: refused, or a connection
+    /// to a host whose pins only report, which then would have been refused. See
+    /// [`PinningVerifierBuilder::wrapping`](crate::PinningVerifierBuilder::wrapping).
+    Unproved(UnprovedPath),
     /// A connection was refused, or ended, by the pins of its host.
     Violation(Report),
     /// A connection goes on that pins under trial would have refused: a candidate, a policy or a
@@ -106,6 +112,12 @@ impl Event {
             }
             #[cfg(feature = "tracing")]
             Self::Skipped { host } => event!(WARN, %host, "pins skipped"),
+            #[cfg(feature = "tracing")]
+            Self::Unproved(unproved) => {
+                let host = unproved.server_name().to_str();
+                let reason = unproved.reason();
+                event!(WARN, %host, %reason, "no path could be proved");
+            }
             #[cfg(feature = "tracing")]
             Self::Violation(report) => {
                 let (host, noted_hostname) = report.names();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use rustls::client::VerifierBuilderError;
 use rustls::time_provider::TimeProvider;
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::anchors::AnchorOrigin;
 use crate::chain::{self, AppliedPolicies, Judgement, ValidatedChain};
@@ -34,6 +34,7 @@ use crate::report_uri::{ReportUri, ReportUriError};
 use crate::rollout::Rollout;
 use crate::static_pins::{Conflict, StaticEntries, StaticPins};
 use crate::store::{Inserted, PinStore};
+use crate::unproved::UnprovedPath;
 use crate::violation::PinViolation;
 use crate::writer::Durable;
 
@@ -189,6 +190,23 @@ impl Pinning {
         if let Some(tally) = tally {
             tally.count(chain.fingerprints(), now);
         }
+    }
+
+    /// Takes into account that a server has no path: pins on trial would have failed.
+    pub(crate) fn witness_unproved(&self, unproved: &UnprovedPath, now: UnixTime) {
+        let on_trial = |policy: &AppliedPolicy| policy.standing == Standing::ReportOnly;
+        if let ServerName::DnsName(name) = unproved.server_name()
+            && unproved.policy().is_some_and(on_trial)
+        {
+            let (roots, statics) = (self.shared.user_added_roots, self.shared.statics.read());
+            let applied = statics.policy(&Host::from(name), roots, now);
+            let tally = applied.map(|applied| Arc::clone(applied.tally));
+            drop(statics);
+            if let Some(tally) = tally {
+                tally.count(&[], now);
+            }
+        }
+        self.tell(Event::Unproved(unproved.clone()));
     }
 
     /// Tells of each policy on trial that would have refused a connection that goes on.

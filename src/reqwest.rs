@@ -25,6 +25,7 @@ use crate::connection::{self, Verified, VerifiedConnection};
 use crate::connector::ConnectError;
 use crate::pinning::{BuildError, Decision, Pinning};
 use crate::sessions;
+use crate::unproved::UnprovedPath;
 use crate::violation::PinViolation;
 
 impl Pinning {
@@ -287,7 +288,7 @@ where
                         ties.pinning.tell_violation(&violation, None);
                         violation.into()
                     }
-                    None => error,
+                    None => UnprovedPath::find(&*error).map_or(error, Into::into),
                 }),
             }
         })

@@ -56,6 +56,10 @@ impl Revocation {
         Some(this)
     }
 
+    pub(crate) fn has_lists(&self) -> bool {
+        !self.crls.is_empty()
+    }
+
     pub(crate) fn lists(&self) -> Vec<&CertRevocationList<'static>> {
         self.crls.iter().collect()
     }

@@ -14,7 +14,8 @@ use crate::violation::Refusal;
 /// anchors handed in could be proved, so nobody can say whether it holds a pinned key.
 ///
 /// Not a [`PinViolation`](crate::PinViolation): there is no validated chain. The connection is
-/// refused where pins are enforced, and where it would have to be judged again as long as it lives,
+/// refused where pins are enforced or revocation lists are handed in, and where it would have to be
+/// judged again as long as it lives,
 /// as [`PinningConnector`](crate::PinningConnector) promises. See
 /// [`PinningVerifierBuilder::wrapping`](crate::PinningVerifierBuilder::wrapping).
 ///
@@ -55,7 +56,8 @@ impl UnprovedPath {
         &self.0.name
     }
 
-    /// The policy that could not be judged; `None` for a host without enforced pins.
+    /// The policy that could not be judged, an enforced one if there is one; `None` for a host
+    /// without pins.
     #[must_use]
     pub fn policy(&self) -> Option<&AppliedPolicy> {
         self.0.policy.as_ref()
@@ -112,8 +114,8 @@ impl fmt::Display for UnprovedPath {
             }
             None => writeln!(
                 f,
-                "  the wrapped verifier accepts it, but a connection could not be judged when pins \
-                 change"
+                "  the wrapped verifier accepts it, but revocation lists, and pins that may come, \
+                 can't be checked"
             )?,
         }
         write!(f, "  what to do: {}", self.advice())

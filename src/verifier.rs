@@ -12,7 +12,6 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::server::ParsedCertificate;
 use rustls::{
     CertRevocationListError, ClientConfig, DEFAULT_VERSIONS, DigitallySignedStruct,
     DistinguishedName, Error, RootCertStore, SignatureScheme, SupportedProtocolVersion,
@@ -138,12 +137,14 @@ impl PinningVerifier {
     }
 
     /// Without a wrapped verifier the error is rustls's own. With one, which accepted the server,
-    /// it goes on where nothing is pinned and nobody wants a chain.
+    /// it goes on where nothing is pinned, nobody wants a chain, and no revocation lists are to be
+    /// checked.
     fn without_path(
         &self,
         presented: Presented<'_>,
         policies: &AppliedPolicies,
         reason: Error,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         if self.inner.is_none() {
             return Err(reason);
@@ -152,26 +153,24 @@ impl PinningVerifier {
             .iter()
             .find(|policy| policy.standing != Standing::ReportOnly);
         // Who observes will judge the connection by its chain, for as long as it lives.
-        if enforced.is_some() || connection::is_observed() {
+        let is_refused =
+            enforced.is_some() || connection::is_observed() || self.paths.revocation.has_lists();
+        if is_refused || !policies.is_empty() {
             let served = std::iter::once(presented.leaf)
                 .chain(presented.intermediates)
                 .map(|certificate| certificate.clone().into_owned());
-            let unproved = UnprovedPath::new(presented.name, enforced, served.collect(), reason);
-            event!(WARN, error = %unproved, "no path could be proved");
-            return Err(unproved.into_rustls());
+            let policy = enforced.or_else(|| policies.iter().next());
+            let unproved = UnprovedPath::new(presented.name, policy, served.collect(), reason);
+            self.pinning.witness_unproved(&unproved, now);
+            if is_refused {
+                return Err(unproved.into_rustls());
+            }
         }
         if let Some(sessions) = &self.sessions {
             sessions.forgo(presented.name);
         }
         event!(DEBUG, name = ?presented.name, "no path could be proved, none is needed");
         Ok(ServerCertVerified::assertion())
-    }
-
-    /// A signature that the wrapped verifier let pass is checked again, else one that checks
-    /// nothing would let a replayed certificate satisfy its pins. Not where the leaf can't be read:
-    /// then no path was proved, and no pin depends on it.
-    fn is_settled(&self, leaf: &CertificateDer<'_>) -> bool {
-        self.inner.is_some() && ParsedCertificate::try_from(leaf).is_err()
     }
 }
 
@@ -203,7 +202,7 @@ impl ServerCertVerifier for PinningVerifier {
                 now,
             );
             return match verdict {
-                Err(reason) => self.without_path(presented, &policies, reason),
+                Err(reason) => self.without_path(presented, &policies, reason, now),
                 Ok(_) => Err(Error::General(
                     "pinhold found no path where rustls did".into(),
                 )),
@@ -220,10 +219,7 @@ impl ServerCertVerifier for PinningVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         if let Some(inner) = &self.inner {
-            let verdict = inner.verify_tls12_signature(message, cert, dss)?;
-            if self.is_settled(cert) {
-                return Ok(verdict);
-            }
+            inner.verify_tls12_signature(message, cert, dss)?;
         }
         self.webpki.verify_tls12_signature(message, cert, dss)
     }
@@ -235,10 +231,7 @@ impl ServerCertVerifier for PinningVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         if let Some(inner) = &self.inner {
-            let verdict = inner.verify_tls13_signature(message, cert, dss)?;
-            if self.is_settled(cert) {
-                return Ok(verdict);
-            }
+            inner.verify_tls13_signature(message, cert, dss)?;
         }
         self.webpki.verify_tls13_signature(message, cert, dss)
     }
@@ -320,6 +313,9 @@ impl PinningVerifierBuilder {
     ///    [`PinningConnector`](crate::PinningConnector) makes no connection without a path, since
     ///    it could not judge it when pins change.
     /// 4. Both check the handshake signature. Offered are the schemes that both know.
+    ///
+    /// The path that is proved need not be the one that `inner` took: what only `inner` knows to be
+    /// revoked may stand on it. Hand in your own lists where that matters.
     ///
     /// So hand in what `inner` trusts: [`TrustAnchors::native`] with the feature `native-certs`, or
     /// Mozilla's roots where only public servers are pinned. What `rustls-platform-verifier` takes

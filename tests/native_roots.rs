@@ -184,6 +184,24 @@ fn what_cannot_be_read_grants_nothing_and_is_told() {
 }
 
 #[test]
+fn a_damaged_root_costs_no_other_and_a_bundle_says_nothing_of_its_roots() {
+    let (root, folder) = (Ca::root("Proxy"), tempfile::tempdir().unwrap());
+    let path = folder.path().join("roots.crt");
+    let damaged = "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n";
+    let bundle = (0..8).map(|number| Ca::root(&format!("Root {number}")).pem());
+    let bundle = bundle.collect::<String>();
+    for (before, expected) in [
+        (damaged, AnchorOrigin::UserAdded),
+        (&bundle, AnchorOrigin::Unknown),
+    ] {
+        fs::write(&path, format!("{before}{}", root.pem())).unwrap();
+        let (anchors, trouble) = unknown(&[&root]).user_added_in([folder.path()]);
+        assert_eq!(origins(&anchors), [expected]);
+        assert_eq!(trouble.len(), 1, "{trouble:?}");
+    }
+}
+
+#[test]
 fn a_folder_adds_no_trust_and_takes_none_of_a_known_root() {
     let (known, proxy) = (Ca::root("Known"), Ca::root("Proxy"));
     let folder = tempfile::tempdir().unwrap();

@@ -51,6 +51,9 @@ main() {
     step 'tests, default' 900 cargo test --locked
     # The flag is another one for every crate: a folder of its own keeps the other steps' builds.
     RUSTFLAGS='--cfg pinhold_debug_overrides' CARGO_TARGET_DIR=target/inspection \
+        step 'clippy, inspection build' 300 \
+        cargo clippy --locked "${RING_SET[@]}" -- -D warnings
+    RUSTFLAGS='--cfg pinhold_debug_overrides' CARGO_TARGET_DIR=target/inspection \
         step 'inspection build' 600 cargo test --locked "${RING_SET[@]}" --test debug_overrides
     step 'demo' 120 cargo run --locked --example demo
     step 'own storage' 120 cargo run --locked --example own_storage

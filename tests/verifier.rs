@@ -17,7 +17,7 @@ use pinhold::{
     AfterExpiry, AnchorOrigin, BuildError, Enforcement, PinPolicy, PinViolation, Pinning,
     PinningVerifier, SpkiFingerprint, TrustAnchors, UserAddedRoots,
 };
-use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
+use rcgen::SerialNumber;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
@@ -298,24 +298,6 @@ fn a_root_that_is_served_is_told_once() {
     assert_eq!(violation.chain().fingerprints(), [leaf.pin(), root.pin()]);
 }
 
-fn crl(issuer: &Ca, revoked: &[u64]) -> CertificateRevocationListDer<'static> {
-    let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
-        serial_number: SerialNumber::from(*serial),
-        revocation_time: rcgen::date_time_ymd(2023, 1, 1),
-        reason_code: None,
-        invalidity_date: None,
-    });
-    let params = CertificateRevocationListParams {
-        this_update: rcgen::date_time_ymd(2023, 1, 1),
-        next_update: rcgen::date_time_ymd(2023, 2, 1),
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs: revoked_certs.collect(),
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
-    params.signed_by(issuer.issuer()).unwrap().der().clone()
-}
-
 #[test]
 fn revocation_has_the_options_and_verdicts_of_rustls() {
     let root = Ca::root("Root");
@@ -326,9 +308,9 @@ fn revocation_has_the_options_and_verdicts_of_rustls() {
     let mut verdicts = Vec::new();
     for crls in [
         vec![],
-        vec![crl(&ca, &[7])],
-        vec![crl(&ca, &[8])],
-        vec![crl(&root, &[])],
+        vec![ca.crl(&[7])],
+        vec![ca.crl(&[8])],
+        vec![root.crl(&[])],
     ] {
         for options in 0_u8..8 {
             let (leaf_only, unknown, expiry) =

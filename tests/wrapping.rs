@@ -16,6 +16,7 @@ use bytes::Bytes;
 use common::pki::{Ca, Leaf, leaf_params};
 use common::server::{Loopback, Names, Server, answer, get};
 use common::stage::{Stage, Visit, builder, certificate_error, pinned, stages, violation};
+use common::telling::told_by;
 use common::tls::{Swap, handshake};
 use common::validated::trusting;
 use common::{foreign_pin, pinned_to};
@@ -23,9 +24,10 @@ use http_body_util::Empty;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use pinhold::{
-    Decision, Enforcement, NotePinsLayer, PinViolation, Pinning, PinningConnector, PinningVerifier,
-    TrustAnchors, UnprovedPath, VerifiedConnection,
+    AppliedPolicy, Decision, Enforcement, Event, Host, NotePinsLayer, PinViolation, Pinning,
+    PinningConnector, PinningVerifier, Standing, TrustAnchors, UnprovedPath, VerifiedConnection,
 };
+use rcgen::SerialNumber;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -183,7 +185,8 @@ async fn without_pins_the_verdict_stands_but_our_connector_wants_a_path() {
         let (ours, theirs) = (Ca::root("Ours"), Ca::root("Theirs"));
         let leaf = theirs.leaf(&["example.com"]);
         let trial = pinned_to(foreign_pin()).enforcement(Enforcement::ReportOnly);
-        for pinning in [unpinned(), pinned(trial)] {
+        let (on_trial, told) = told_by(builder().static_pins("example.com", trial));
+        for pinning in [unpinned(), on_trial.clone()] {
             let inner = platform(&stage, &[&theirs]);
             let config = wrapping(&stage, inner, &pinning, trusting(&[&ours]));
             assert!(bare(&config, stage.config(&leaf)).is_ok());
@@ -191,9 +194,39 @@ async fn without_pins_the_verdict_stands_but_our_connector_wants_a_path() {
             let server = stage.serve(&leaf, &[]).await;
             let error = visit(&pinning, config, &server).await.unwrap_err();
             let unproved = UnprovedPath::find(&error).unwrap();
-            assert!(unproved.policy().is_none() && is_unknown_issuer(&unproved));
+            assert!(is_unknown_issuer(&unproved));
+            let is_on_trial = |policy: &AppliedPolicy| policy.standing == Standing::ReportOnly;
+            assert!(unproved.policy().is_none_or(is_on_trial));
             assert_eq!(server.requests(), 0);
         }
+        // Whoever looks at the roll-out sees what enforcing would do.
+        let rollout = on_trial.rollout(&Host::parse("example.com").unwrap());
+        assert_eq!(rollout.unwrap().would_have_failed, 2);
+        let events = told.events(&on_trial);
+        assert!(matches!(
+            &events[..],
+            [Event::Unproved(_), Event::Unproved(_)]
+        ));
+    }
+}
+
+#[test]
+fn revocation_lists_are_checked_or_nobody_is_let_in() {
+    for stage in stages() {
+        let root = Ca::root("Root");
+        let mut params = leaf_params(&["example.com"]);
+        params.serial_number = Some(SerialNumber::from(7));
+        let revoked = root.leaf_from(params);
+        let inner = platform(&stage, &[&root]);
+        let builder = PinningVerifier::builder(unpinned(), trusting(&[&root]))
+            .with_provider(stage.provider.clone())
+            .with_protocol_versions(stage.versions)
+            .with_crls([root.crl(&[7])])
+            .wrapping(inner);
+        let config = builder.client_config().unwrap();
+        let error = bare(&config, stage.config(&revoked)).unwrap_err();
+        let reason: Error = CertificateError::Revoked.into();
+        assert_eq!(*UnprovedPath::find(&error).unwrap().reason(), reason);
     }
 }
 

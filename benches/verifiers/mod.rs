@@ -25,7 +25,11 @@ pub(crate) fn named_providers() -> Vec<(&'static str, Arc<CryptoProvider>)> {
     let all = providers().into_iter();
     all.map(|provider| {
         let is_ring = format!("{:?}", provider.secure_random).contains("Ring");
-        (["aws-lc-rs", "ring"][usize::from(is_ring)], provider)
+        let name = match is_ring {
+            true => "ring",
+            false => "aws-lc-rs",
+        };
+        (name, provider)
     })
     .collect()
 }

@@ -2,9 +2,12 @@
 
 use pinhold::SpkiFingerprint;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SigningKey,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, SigningKey,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime,
+};
 
 use super::now;
 
@@ -77,6 +80,25 @@ impl Ca {
             key: key.serialize_der(),
             chain: std::iter::once(own).chain(self.chain.clone()).collect(),
         }
+    }
+
+    /// A revocation list with these serial numbers.
+    pub fn crl(&self, revoked: &[u64]) -> CertificateRevocationListDer<'static> {
+        let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: rcgen::date_time_ymd(2023, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2023, 1, 1),
+            next_update: rcgen::date_time_ymd(2023, 2, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked_certs.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().der().clone()
     }
 
     /// The CA's own certificate.
