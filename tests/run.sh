@@ -55,6 +55,9 @@ main() {
         cargo clippy --locked "${RING_SET[@]}" -- -D warnings
     RUSTFLAGS='--cfg pinhold_debug_overrides' CARGO_TARGET_DIR=target/inspection \
         step 'inspection build' 600 cargo test --locked "${RING_SET[@]}" --test debug_overrides
+    if type -P valgrind >/dev/null; then
+        step 'instructions' 600 cargo bench --locked --bench verify -- --guard
+    fi
     step 'demo' 120 cargo run --locked --example demo
     step 'own storage' 120 cargo run --locked --example own_storage
     step 'tests, all features' 900 cargo test --locked --all-features

@@ -33,6 +33,10 @@ impl Figures {
         }
     }
 
+    pub(crate) fn are_all_met(&self) -> bool {
+        self.missed.is_empty()
+    }
+
     /// How many targets were met, and which were not.
     pub(crate) fn conclude(&self) {
         let all = self.met + self.missed.len();
