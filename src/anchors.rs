@@ -8,6 +8,8 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
+#[cfg(feature = "webpki-roots")]
+use std::sync::LazyLock;
 use std::sync::{Arc, OnceLock};
 
 use rustls::RootCertStore;
@@ -74,7 +76,11 @@ impl fmt::Display for AnchorOrigin {
 /// # Ok::<(), pinhold::AnchorError>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct TrustAnchors {
+pub struct TrustAnchors(Arc<Set>);
+
+/// What clones share.
+#[derive(Clone, Default)]
+struct Set {
     /// Contiguous, as webpki wants them, and in its search order: built-in ones first.
     anchors: Vec<TrustAnchor<'static>>,
     /// One for each of `anchors`.
@@ -122,8 +128,12 @@ impl TrustAnchors {
     #[cfg(feature = "webpki-roots")]
     #[must_use]
     pub fn webpki_roots() -> Self {
-        let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
-        Self::new().with_anchors(AnchorOrigin::BuiltIn, roots)
+        // To put them in order takes as long as to build sixty plain clients: once a process.
+        static ROOTS: LazyLock<TrustAnchors> = LazyLock::new(|| {
+            let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
+            TrustAnchors::new().with_anchors(AnchorOrigin::BuiltIn, roots)
+        });
+        ROOTS.clone()
     }
 
     /// Adds certificates shipped with the application, such as its own CA. Without other anchors
@@ -213,21 +223,19 @@ impl TrustAnchors {
     /// ```
     #[must_use]
     pub fn with_unknown_as_user_added(mut self) -> Self {
-        let unknown = self.facts.iter_mut();
+        let unknown = Arc::make_mut(&mut self.0).facts.iter_mut();
         for facts in unknown.filter(|facts| facts.origin == AnchorOrigin::Unknown) {
             facts.origin = AnchorOrigin::UserAdded;
         }
         self.with(AnchorOrigin::UserAdded, std::iter::empty())
     }
 
-    pub(crate) fn with(
-        mut self,
-        origin: AnchorOrigin,
-        handed: impl Iterator<Item = Handed>,
-    ) -> Self {
-        let old = self.facts.drain(..);
-        let old = old.map(|facts| (facts.origin, facts.certificate));
-        let old = old.zip(self.anchors.drain(..));
+    pub(crate) fn with(self, origin: AnchorOrigin, handed: impl Iterator<Item = Handed>) -> Self {
+        let (old, mut new) = (Arc::unwrap_or_clone(self.0), Set::default());
+        let facts = old.facts.into_iter();
+        let old = facts
+            .map(|facts| (facts.origin, facts.certificate))
+            .zip(old.anchors);
         let mut all = old
             .map(|((origin, certificate), anchor)| (origin, anchor, certificate))
             .chain(handed.map(|(anchor, certificate)| (origin, anchor, certificate)))
@@ -253,12 +261,12 @@ impl TrustAnchors {
         }
         all.sort_by_key(|(origin, ..)| *origin);
         for (origin, anchor, certificate) in all {
-            let known = self.anchors.iter().position(|known| *known == anchor);
-            match known.and_then(|position| self.facts.get_mut(position)) {
+            let known = new.anchors.iter().position(|known| *known == anchor);
+            match known.and_then(|position| new.facts.get_mut(position)) {
                 Some(facts) => facts.certificate = facts.certificate.take().or(certificate),
                 None => {
-                    self.anchors.push(anchor);
-                    self.facts.push(AnchorFacts {
+                    new.anchors.push(anchor);
+                    new.facts.push(AnchorFacts {
                         origin,
                         fingerprint: OnceLock::new(),
                         certificate,
@@ -266,24 +274,26 @@ impl TrustAnchors {
                 }
             }
         }
-        self.by_subject = (0..self.anchors.len()).collect();
-        let anchors = &self.anchors;
-        self.by_subject
+        new.by_subject = (0..new.anchors.len()).collect();
+        let anchors = &new.anchors;
+        new.by_subject
             .sort_by_key(|position| anchors.get(*position).map(subject));
-        self
+        Self(Arc::new(new))
     }
 
     /// Adds the anchors of this name, in webpki's order, unless they are there.
     pub(crate) fn select<'a>(&'a self, name: &[u8], selection: &mut Selection<'a>) {
-        let of_name = |position: &usize| self.anchors.get(*position).map(subject).cmp(&Some(name));
+        let of_name =
+            |position: &usize| self.0.anchors.get(*position).map(subject).cmp(&Some(name));
         let begin = self
+            .0
             .by_subject
             .partition_point(|known| of_name(known).is_lt());
-        for position in self.by_subject.iter().skip(begin) {
+        for position in self.0.by_subject.iter().skip(begin) {
             if of_name(position).is_ne() || selection.positions.contains(position) {
                 return;
             }
-            if let Some(anchor) = self.anchors.get(*position) {
+            if let Some(anchor) = self.0.anchors.get(*position) {
                 selection.positions.push(*position);
                 selection.anchors.push(borrowed(anchor));
             }
@@ -292,10 +302,8 @@ impl TrustAnchors {
 
     /// Each anchor with its origin; built-in ones first.
     pub fn iter(&self) -> impl Iterator<Item = (AnchorOrigin, &TrustAnchor<'static>)> {
-        self.facts
-            .iter()
-            .map(|facts| facts.origin)
-            .zip(&self.anchors)
+        let origins = self.0.facts.iter().map(|facts| facts.origin);
+        origins.zip(&self.0.anchors)
     }
 
     pub(crate) fn with_certificates<'a>(
@@ -312,12 +320,12 @@ impl TrustAnchors {
     }
 
     pub(crate) fn as_slice(&self) -> &[TrustAnchor<'static>] {
-        &self.anchors
+        &self.0.anchors
     }
 
     /// The best origin that any path could end in.
     pub(crate) fn best_origin(&self) -> AnchorOrigin {
-        match self.facts.first() {
+        match self.0.facts.first() {
             Some(facts) => facts.origin,
             None => AnchorOrigin::BuiltIn,
         }
@@ -325,12 +333,12 @@ impl TrustAnchors {
 
     /// The certificate of the anchor at `position`, where it was handed in as one.
     pub(crate) fn certificate(&self, position: usize) -> Option<Arc<CertificateDer<'static>>> {
-        self.facts.get(position)?.certificate.clone()
+        self.0.facts.get(position)?.certificate.clone()
     }
 
     /// Origin and fingerprint of the anchor at `position`; hashed once, when first asked for.
     pub(crate) fn facts(&self, position: usize) -> Option<(AnchorOrigin, SpkiFingerprint)> {
-        let (anchor, facts) = (self.anchors.get(position)?, self.facts.get(position)?);
+        let (anchor, facts) = (self.0.anchors.get(position)?, self.0.facts.get(position)?);
         let fingerprint = facts
             .fingerprint
             .get_or_init(|| SpkiFingerprint::of_anchor(anchor));
@@ -341,10 +349,8 @@ impl TrustAnchors {
 impl fmt::Debug for TrustAnchors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |origin| {
-            self.facts
-                .iter()
-                .filter(|facts| facts.origin == origin)
-                .count()
+            let facts = self.0.facts.iter();
+            facts.filter(|facts| facts.origin == origin).count()
         };
         f.debug_struct("TrustAnchors")
             .field("built_in", &count(AnchorOrigin::BuiltIn))
