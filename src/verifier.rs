@@ -308,10 +308,14 @@ impl PinningVerifierBuilder {
     /// 1. `inner` is asked first. Its error is returned as it is.
     /// 2. A path from the certificates that the server *sent* to the anchors handed in is proved,
     ///    as without `inner`: dates, names, constraints, revocation lists. Pins are tried on it.
-    /// 3. Without such a path a host whose pins are enforced is refused with an [`UnprovedPath`].
-    ///    On any other host the verdict of `inner` stands, and no session of it is resumed; but
-    ///    [`PinningConnector`](crate::PinningConnector) makes no connection without a path, since
-    ///    it could not judge it when pins change.
+    /// 3. Without such a path a host whose pins are enforced is refused with an [`UnprovedPath`],
+    ///    and so is every host where revocation lists are handed in, which could not be checked. On
+    ///    any other host the verdict of `inner` stands, and no session of it is resumed; but
+    ///    [`PinningConnector`](crate::PinningConnector) and the clients of reqwest make no
+    ///    connection without a path, whatever the host, even where pins only report: they could
+    ///    not judge it when pins change. Observers are told of each refusal, and of hosts whose
+    ///    pins only report ([`Event::Unproved`](crate::Event::Unproved)); pins on trial count it
+    ///    as a failure.
     /// 4. Both check the handshake signature. Offered are the schemes that both know.
     ///
     /// The path that is proved need not be the one that `inner` took: what only `inner` knows to be
