@@ -79,39 +79,55 @@ impl fmt::Display for AnchorOrigin {
 pub struct TrustAnchors(Arc<Set>);
 
 /// What clones share.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Set {
-    /// Contiguous, as webpki wants them, and in its search order: built-in ones first.
-    anchors: Vec<TrustAnchor<'static>>,
-    /// One for each of `anchors`.
-    facts: Vec<AnchorFacts>,
-    /// Positions in `anchors`, by subject.
-    by_subject: Vec<usize>,
+    /// In webpki's search order: built-in ones first.
+    all: Vec<Arc<Anchor>>,
+    /// The same ones by subject, of one subject in that order.
+    by_subject: Vec<Arc<Anchor>>,
+}
+
+/// A root, and what is known of it.
+pub(crate) struct Anchor {
+    pub(crate) origin: AnchorOrigin,
+    /// For reports. A root of a compiled-in list has none.
+    pub(crate) certificate: Option<Arc<CertificateDer<'static>>>,
+    parsed: TrustAnchor<'static>,
+    fingerprint: OnceLock<SpkiFingerprint>,
+}
+
+impl Anchor {
+    pub(crate) fn subject(&self) -> &[u8] {
+        &self.parsed.subject
+    }
+
+    /// Hashed once, when first asked for.
+    pub(crate) fn fingerprint(&self) -> SpkiFingerprint {
+        let hash = || SpkiFingerprint::of_anchor(&self.parsed);
+        *self.fingerprint.get_or_init(hash)
+    }
+
+    /// Whether a path that ends here ends there as well.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.parsed == other.parsed && self.origin == other.origin
+    }
 }
 
 /// The anchors that can end the paths of one server, for webpki to compare names with.
 #[derive(Default)]
 pub(crate) struct Selection<'a> {
-    pub(crate) anchors: Vec<TrustAnchor<'a>>,
-    /// One for each of them: where it is among all.
-    positions: Vec<usize>,
+    pub(crate) borrowed: Vec<TrustAnchor<'a>>,
+    /// Where each of them is from.
+    anchors: Vec<&'a Arc<Anchor>>,
 }
 
-impl Selection<'_> {
-    /// Where the anchor, one of this very selection, is among all.
-    pub(crate) fn position(&self, anchor: &TrustAnchor<'_>) -> Option<usize> {
+impl<'a> Selection<'a> {
+    /// The anchor that this one, of this very selection, was borrowed from.
+    pub(crate) fn origin_of(&self, anchor: &TrustAnchor<'_>) -> Option<&'a Arc<Anchor>> {
         let is_it = |known: &TrustAnchor<'_>| std::ptr::eq(known, anchor);
-        let position = self.anchors.iter().position(is_it)?;
-        self.positions.get(position).copied()
+        let position = self.borrowed.iter().position(is_it)?;
+        self.anchors.get(position).copied()
     }
-}
-
-#[derive(Clone)]
-struct AnchorFacts {
-    origin: AnchorOrigin,
-    fingerprint: OnceLock<SpkiFingerprint>,
-    /// For reports. An anchor of a compiled-in list has none.
-    certificate: Option<Arc<CertificateDer<'static>>>,
 }
 
 /// An anchor with its certificate, where that is known.
@@ -222,88 +238,76 @@ impl TrustAnchors {
     /// # Ok::<(), pinhold::AnchorError>(())
     /// ```
     #[must_use]
-    pub fn with_unknown_as_user_added(mut self) -> Self {
-        let unknown = Arc::make_mut(&mut self.0).facts.iter_mut();
-        for facts in unknown.filter(|facts| facts.origin == AnchorOrigin::Unknown) {
-            facts.origin = AnchorOrigin::UserAdded;
-        }
-        self.with(AnchorOrigin::UserAdded, std::iter::empty())
+    pub fn with_unknown_as_user_added(self) -> Self {
+        let known = self.0.all.iter().map(|anchor| {
+            let origin = match anchor.origin {
+                AnchorOrigin::Unknown => AnchorOrigin::UserAdded,
+                origin => origin,
+            };
+            (origin, handed(anchor))
+        });
+        Self::in_order(known.collect())
     }
 
-    pub(crate) fn with(self, origin: AnchorOrigin, handed: impl Iterator<Item = Handed>) -> Self {
-        let (old, mut new) = (Arc::unwrap_or_clone(self.0), Set::default());
-        let facts = old.facts.into_iter();
-        let old = facts
-            .map(|facts| (facts.origin, facts.certificate))
-            .zip(old.anchors);
-        let mut all = old
-            .map(|((origin, certificate), anchor)| (origin, anchor, certificate))
-            .chain(handed.map(|(anchor, certificate)| (origin, anchor, certificate)))
-            .collect::<Vec<_>>();
+    pub(crate) fn with(self, origin: AnchorOrigin, added: impl Iterator<Item = Handed>) -> Self {
+        let known = self.0.all.iter();
+        let known = known.map(|anchor| (anchor.origin, handed(anchor)));
+        let added = added.map(|handed| (origin, handed));
+        Self::in_order(known.chain(added).collect())
+    }
 
+    fn in_order(mut all: Vec<(AnchorOrigin, Handed)>) -> Self {
         // The same subject and key in two sets has the better origin in both. Both stay if they
         // differ in name constraints.
+        let key = |(anchor, _): &Handed| {
+            let key = anchor.subject_public_key_info.clone();
+            (anchor.subject.clone(), key)
+        };
         let mut best = HashMap::new();
-        for (origin, anchor, _) in &all {
-            let key = (
-                anchor.subject.clone(),
-                anchor.subject_public_key_info.clone(),
-            );
-            let known = best.entry(key).or_insert(*origin);
+        for (origin, handed) in &all {
+            let known = best.entry(key(handed)).or_insert(*origin);
             *known = known.or(*origin);
         }
-        for (origin, anchor, _) in &mut all {
-            let key = (
-                anchor.subject.clone(),
-                anchor.subject_public_key_info.clone(),
-            );
-            *origin = best.get(&key).copied().unwrap_or(*origin);
+        for (origin, handed) in &mut all {
+            *origin = best.get(&key(handed)).copied().unwrap_or(*origin);
         }
-        all.sort_by_key(|(origin, ..)| *origin);
-        for (origin, anchor, certificate) in all {
-            let known = new.anchors.iter().position(|known| *known == anchor);
-            match known.and_then(|position| new.facts.get_mut(position)) {
-                Some(facts) => facts.certificate = facts.certificate.take().or(certificate),
-                None => {
-                    new.anchors.push(anchor);
-                    new.facts.push(AnchorFacts {
-                        origin,
-                        fingerprint: OnceLock::new(),
-                        certificate,
-                    });
-                }
+        all.sort_by_key(|(origin, _)| *origin);
+        let mut each = Vec::<Anchor>::with_capacity(all.len());
+        for (origin, (parsed, certificate)) in all {
+            match each.iter_mut().find(|known| known.parsed == parsed) {
+                Some(known) => known.certificate = known.certificate.take().or(certificate),
+                None => each.push(Anchor {
+                    origin,
+                    certificate,
+                    parsed,
+                    fingerprint: OnceLock::new(),
+                }),
             }
         }
-        new.by_subject = (0..new.anchors.len()).collect();
-        let anchors = &new.anchors;
-        new.by_subject
-            .sort_by_key(|position| anchors.get(*position).map(subject));
-        Self(Arc::new(new))
+        let all = each.into_iter().map(Arc::new).collect::<Vec<_>>();
+        let mut by_subject = all.clone();
+        by_subject.sort_by(|one, other| one.subject().cmp(other.subject()));
+        Self(Arc::new(Set { all, by_subject }))
     }
 
     /// Adds the anchors of this name, in webpki's order, unless they are there.
     pub(crate) fn select<'a>(&'a self, name: &[u8], selection: &mut Selection<'a>) {
-        let of_name =
-            |position: &usize| self.0.anchors.get(*position).map(subject).cmp(&Some(name));
-        let begin = self
-            .0
-            .by_subject
-            .partition_point(|known| of_name(known).is_lt());
-        for position in self.0.by_subject.iter().skip(begin) {
-            if of_name(position).is_ne() || selection.positions.contains(position) {
-                return;
-            }
-            if let Some(anchor) = self.0.anchors.get(*position) {
-                selection.positions.push(*position);
-                selection.anchors.push(borrowed(anchor));
-            }
+        let is_there = |known: &&Arc<Anchor>| known.subject() == name;
+        if selection.anchors.iter().any(is_there) {
+            return;
+        }
+        let all = &self.0.by_subject;
+        let begin = all.partition_point(|anchor| anchor.subject() < name);
+        for anchor in all.iter().skip(begin).take_while(is_there) {
+            selection.anchors.push(anchor);
+            selection.borrowed.push(borrowed(&anchor.parsed));
         }
     }
 
     /// Each anchor with its origin; built-in ones first.
     pub fn iter(&self) -> impl Iterator<Item = (AnchorOrigin, &TrustAnchor<'static>)> {
-        let origins = self.0.facts.iter().map(|facts| facts.origin);
-        origins.zip(&self.0.anchors)
+        let all = self.0.all.iter();
+        all.map(|anchor| (anchor.origin, &anchor.parsed))
     }
 
     pub(crate) fn with_certificates<'a>(
@@ -319,38 +323,20 @@ impl TrustAnchors {
         Ok(self.with(origin, handed.into_iter()))
     }
 
-    pub(crate) fn as_slice(&self) -> &[TrustAnchor<'static>] {
-        &self.0.anchors
-    }
-
     /// The best origin that any path could end in.
     pub(crate) fn best_origin(&self) -> AnchorOrigin {
-        match self.0.facts.first() {
-            Some(facts) => facts.origin,
+        match self.0.all.first() {
+            Some(anchor) => anchor.origin,
             None => AnchorOrigin::BuiltIn,
         }
-    }
-
-    /// The certificate of the anchor at `position`, where it was handed in as one.
-    pub(crate) fn certificate(&self, position: usize) -> Option<Arc<CertificateDer<'static>>> {
-        self.0.facts.get(position)?.certificate.clone()
-    }
-
-    /// Origin and fingerprint of the anchor at `position`; hashed once, when first asked for.
-    pub(crate) fn facts(&self, position: usize) -> Option<(AnchorOrigin, SpkiFingerprint)> {
-        let (anchor, facts) = (self.0.anchors.get(position)?, self.0.facts.get(position)?);
-        let fingerprint = facts
-            .fingerprint
-            .get_or_init(|| SpkiFingerprint::of_anchor(anchor));
-        Some((facts.origin, *fingerprint))
     }
 }
 
 impl fmt::Debug for TrustAnchors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |origin| {
-            let facts = self.0.facts.iter();
-            facts.filter(|facts| facts.origin == origin).count()
+            let all = self.0.all.iter();
+            all.filter(|anchor| anchor.origin == origin).count()
         };
         f.debug_struct("TrustAnchors")
             .field("built_in", &count(AnchorOrigin::BuiltIn))
@@ -369,8 +355,8 @@ pub(crate) fn parse(certificate: CertificateDer<'static>) -> Result<Handed, rust
     Ok((anchor, Some(Arc::new(certificate))))
 }
 
-fn subject<'a>(anchor: &'a TrustAnchor<'_>) -> &'a [u8] {
-    &anchor.subject
+fn handed(anchor: &Arc<Anchor>) -> Handed {
+    (anchor.parsed.clone(), anchor.certificate.clone())
 }
 
 /// The same anchor, without its bytes.
@@ -428,7 +414,7 @@ mod tests {
             .with_anchors(Unknown, [anchor(b"b", None)])
             .with_anchors(BuiltIn, [anchor(b"c", None)]);
         assert_eq!(origins(&anchors), [BuiltIn, Unknown, UserAdded]);
-        assert_eq!(anchors.as_slice()[0], anchor(b"c", None));
+        assert_eq!(*anchors.iter().next().unwrap().1, anchor(b"c", None));
     }
 
     #[test]

@@ -9,10 +9,10 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use rustls_pki_types::{CertificateDer, Der, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-use crate::anchors::{AnchorOrigin, Selection, TrustAnchors};
+use crate::anchors::{Anchor, AnchorOrigin, Selection, TrustAnchors};
 use crate::certificate::{self, name_text};
 use crate::fingerprint::SpkiFingerprint;
 use crate::host::Host;
@@ -36,11 +36,9 @@ struct Facts {
     served: Vec<CertificateDer<'static>>,
     /// Positions in `served`, leaf first. The anchor is not among them.
     path: Vec<usize>,
-    /// Leaf first; the anchor's last.
-    fingerprints: Vec<SpkiFingerprint>,
-    anchor_subject: Der<'static>,
-    anchor_origin: AnchorOrigin,
-    anchor_certificate: Option<Arc<CertificateDer<'static>>>,
+    anchor: Arc<Anchor>,
+    /// Leaf first; the anchor's last. Hashed when first asked for: a host without pins is not.
+    fingerprints: OnceLock<Vec<SpkiFingerprint>>,
     /// See [`ValidatedChain::dates`]; read when first asked for.
     dates: OnceLock<Option<(u64, u64)>>,
 }
@@ -75,7 +73,11 @@ impl ValidatedChain {
     /// The fingerprints of leaf, intermediates and anchor, in this order: at least two.
     #[must_use]
     pub fn fingerprints(&self) -> &[SpkiFingerprint] {
-        &self.facts.fingerprints
+        self.facts.fingerprints.get_or_init(|| {
+            let keys = self.certificates().filter_map(key_of);
+            let anchor = self.facts.anchor.fingerprint();
+            keys.chain(std::iter::once(anchor)).collect()
+        })
     }
 
     /// The certificates of the path, leaf first. An anchor is known by subject and key only, so
@@ -96,12 +98,12 @@ impl ValidatedChain {
         let is_anchor = |der: &&CertificateDer<'static>| {
             EndEntityCert::try_from(*der).is_ok_and(|parsed| {
                 let key = SpkiFingerprint::of_parsed_key(&parsed.subject_public_key_info());
-                parsed.subject() == &*facts.anchor_subject
+                parsed.subject() == facts.anchor.subject()
                     && parsed.issuer() == parsed.subject()
-                    && facts.fingerprints.last() == Some(&key)
+                    && key == facts.anchor.fingerprint()
             })
         };
-        let handed_in = facts.anchor_certificate.as_deref();
+        let handed_in = facts.anchor.certificate.as_deref();
         handed_in.or_else(|| facts.served.iter().find(is_anchor))
     }
 
@@ -114,16 +116,14 @@ impl ValidatedChain {
     /// Where the anchor came from.
     #[must_use]
     pub fn anchor_origin(&self) -> AnchorOrigin {
-        self.facts.anchor_origin
+        self.facts.anchor.origin
     }
 
     /// Whether both are the same path in the same list of certificates.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let (one, other) = (&self.facts, &other.facts);
         one.path == other.path
-            && one.fingerprints == other.fingerprints
-            && one.anchor_origin == other.anchor_origin
-            && one.anchor_subject == other.anchor_subject
+            && one.anchor.is_same(&other.anchor)
             && one.served == other.served
             && one.name == other.name
     }
@@ -148,9 +148,8 @@ impl ValidatedChain {
     /// Each key of the path with its role and its owner's name, leaf first.
     pub fn keys(&self) -> impl Iterator<Item = ChainKey> {
         let mut subjects = self.certificates().map(subject_of);
-        let last = self.facts.fingerprints.len().saturating_sub(1);
-        self.facts
-            .fingerprints
+        let last = self.fingerprints().len().saturating_sub(1);
+        self.fingerprints()
             .iter()
             .enumerate()
             .map(move |(position, fingerprint)| {
@@ -160,7 +159,7 @@ impl ValidatedChain {
                     _ => KeyRole::Intermediate,
                 };
                 let subject = match role {
-                    KeyRole::Anchor => name_text(&self.facts.anchor_subject),
+                    KeyRole::Anchor => name_text(self.facts.anchor.subject()),
                     _ => subjects.next().unwrap_or_default(),
                 };
                 ChainKey {
@@ -176,8 +175,8 @@ impl fmt::Debug for ValidatedChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ValidatedChain")
             .field("server_name", &self.facts.name)
-            .field("fingerprints", &self.facts.fingerprints)
-            .field("anchor_origin", &self.facts.anchor_origin)
+            .field("fingerprints", &self.fingerprints())
+            .field("anchor_origin", &self.anchor_origin())
             .finish_non_exhaustive()
     }
 }
@@ -300,10 +299,47 @@ pub(crate) struct ValidPath<'p> {
     path: Vec<usize>,
     /// Empty while no policy asked for them.
     fingerprints: Vec<SpkiFingerprint>,
-    anchor: usize,
+    anchor: Arc<Anchor>,
 }
 
 impl ValidPath<'_> {
+    /// The path with the least rank is taken: one that passes, else a skipped one, else a refused
+    /// one; of equals the better origin; of equals the one that fails no report-only policy.
+    fn rank(&self) -> (bool, bool, AnchorOrigin, bool) {
+        let judgement = &self.judgement;
+        let would_fail = judgement.would_be_refused_by.is_some();
+        (
+            judgement.refused_by.is_some(),
+            judgement.skipped,
+            self.anchor.origin,
+            would_fail,
+        )
+    }
+
+    /// The path as a value of its own, with what was served beside it.
+    pub(crate) fn into_chain(self, presented: Presented<'_>, host: Option<Host>) -> ValidatedChain {
+        let served = std::iter::once(presented.leaf)
+            .chain(presented.intermediates)
+            .map(|certificate| certificate.clone().into_owned());
+        let fingerprints = match self.fingerprints.is_empty() {
+            true => OnceLock::new(),
+            false => self.fingerprints.into(),
+        };
+        let facts = Arc::new(Facts {
+            name: presented.name.to_owned(),
+            host,
+            served: served.collect(),
+            path: self.path,
+            anchor: self.anchor,
+            fingerprints,
+            dates: OnceLock::new(),
+        });
+        ValidatedChain {
+            facts,
+            proved: false,
+        }
+    }
+
     /// Whether the path comes to its anchor by the way of a served copy of it.
     fn is_detour(&self) -> bool {
         matches!(self.fingerprints[..], [.., last, anchor] if last == anchor)
@@ -357,7 +393,7 @@ impl PathBuilder {
         // search for a better one ran out of budget.
         let _ = leaf.verify_for_usage(
             &self.algorithms.as_dyn(),
-            &anchors.anchors,
+            &anchors.borrowed,
             presented.intermediates,
             now,
             KeyUsage::server_auth(),
@@ -386,10 +422,10 @@ impl PathBuilder {
 
     /// Keeps the better one of two paths; settled once no other path could be better.
     fn prefer<'p>(&self, best: &mut Option<ValidPath<'p>>, found: ValidPath<'p>) -> Search {
-        let rank = self.rank(&found);
+        let rank = found.rank();
         // Of equally refused paths the last one is kept: RFC 7469 section 3 wants it reported.
         let better = best.as_ref().is_none_or(|best| {
-            let known = self.rank(best);
+            let known = best.rank();
             let is_refused = found.judgement.refused_by.is_some() && !found.is_detour();
             rank < known || (rank == known && is_refused)
         });
@@ -400,24 +436,6 @@ impl PathBuilder {
             true => Search::Settled,
             false => Search::GoesOn,
         }
-    }
-
-    /// The path with the least rank is taken: one that passes, else a skipped one, else a refused
-    /// one; of equals the better origin; of equals the one that fails no report-only policy.
-    fn rank(&self, path: &ValidPath<'_>) -> (bool, bool, AnchorOrigin, bool) {
-        // A position that is not there can't be; the origin that grants nothing, if it were.
-        let origin = match self.anchors.facts(path.anchor) {
-            Some((origin, _)) => origin,
-            None => AnchorOrigin::Unknown,
-        };
-        let judgement = &path.judgement;
-        let would_fail = judgement.would_be_refused_by.is_some();
-        (
-            judgement.refused_by.is_some(),
-            judgement.skipped,
-            origin,
-            would_fail,
-        )
     }
 
     /// Judges one candidate. `None` only if webpki named a certificate that it was not given.
@@ -432,7 +450,7 @@ impl PathBuilder {
             judgement: Judgement::default(),
             path: vec![0],
             fingerprints: Vec::new(),
-            anchor: selection.position(candidate.anchor())?,
+            anchor: Arc::clone(selection.origin_of(candidate.anchor())?),
         };
         for certificate in candidate.intermediate_certificates() {
             let der = certificate.der();
@@ -454,50 +472,18 @@ impl PathBuilder {
                     .fingerprints
                     .push(SpkiFingerprint::of_parsed_key(&key));
             }
-            let (origin, fingerprint) = self.anchors.facts(found.anchor)?;
-            found.fingerprints.push(fingerprint);
-            found.judgement = policies.judge(&found.fingerprints, origin);
+            found.fingerprints.push(found.anchor.fingerprint());
+            found.judgement = policies.judge(&found.fingerprints, found.anchor.origin);
         }
         Some(found)
     }
+}
 
-    /// The path as a value of its own, with what was served beside it.
-    pub(crate) fn chain(
-        &self,
-        path: &ValidPath<'_>,
-        presented: Presented<'_>,
-        host: Option<Host>,
-    ) -> Option<ValidatedChain> {
-        let served = std::iter::once(presented.leaf)
-            .chain(presented.intermediates)
-            .map(|certificate| certificate.clone().into_owned())
-            .collect::<Vec<_>>();
-        let (anchor_origin, anchor_fingerprint) = self.anchors.facts(path.anchor)?;
-        let mut fingerprints = path.fingerprints.clone();
-        if fingerprints.is_empty() {
-            for position in &path.path {
-                let parsed = EndEntityCert::try_from(served.get(*position)?).ok()?;
-                let key = parsed.subject_public_key_info();
-                fingerprints.push(SpkiFingerprint::of_parsed_key(&key));
-            }
-            fingerprints.push(anchor_fingerprint);
-        }
-        let facts = Arc::new(Facts {
-            name: presented.name.to_owned(),
-            host,
-            served,
-            path: path.path.clone(),
-            fingerprints,
-            anchor_subject: self.anchors.as_slice().get(path.anchor)?.subject.clone(),
-            anchor_origin,
-            anchor_certificate: self.anchors.certificate(path.anchor),
-            dates: OnceLock::new(),
-        });
-        Some(ValidatedChain {
-            facts,
-            proved: false,
-        })
-    }
+/// Never `None` for one of a path: it was read before.
+fn key_of(certificate: &CertificateDer<'_>) -> Option<SpkiFingerprint> {
+    let parsed = EndEntityCert::try_from(certificate).ok()?;
+    let key = parsed.subject_public_key_info();
+    Some(SpkiFingerprint::of_parsed_key(&key))
 }
 
 /// The owner of a certificate, for people to read; empty if it can't be read.

@@ -101,6 +101,10 @@ impl Pinning {
     #[must_use]
     pub fn check(&self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Decision {
         let policies = self.query(host, now);
+        // Without pins nothing is hashed.
+        if policies.is_empty() {
+            return Decision::NotPinned;
+        }
         let judgement = policies.judge(chain.fingerprints(), chain.anchor_origin());
         Decision::of(judgement, &policies, |policy| {
             PinViolation::new(host.clone(), policy, chain.clone(), now)

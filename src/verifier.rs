@@ -93,7 +93,7 @@ impl PinningVerifier {
     /// Refuses a path that is valid but fails the pins; hands on any other.
     fn conclude(
         &self,
-        path: &ValidPath<'_>,
+        path: ValidPath<'_>,
         policies: &AppliedPolicies,
         presented: Presented<'_>,
         host: Option<Host>,
@@ -103,10 +103,10 @@ impl PinningVerifier {
         if self.sessions.is_none() && !is_observed && policies.is_empty() {
             return Ok(());
         }
-        let chain = self.paths.chain(path, presented, host.clone());
-        let chain = chain.ok_or_else(|| Error::General("a path was lost".into()))?;
+        let judgement = path.judgement;
+        let chain = path.into_chain(presented, host.clone());
         if let Some(host) = host {
-            let decision = Decision::of(path.judgement, policies, |policy| {
+            let decision = Decision::of(judgement, policies, |policy| {
                 PinViolation::new(host.clone(), policy, chain.clone(), now)
             });
             // Where our connector observes, it tells: it knows the port, and when the server has
@@ -208,7 +208,7 @@ impl ServerCertVerifier for PinningVerifier {
                 )),
             };
         };
-        self.conclude(&path, &policies, presented, host, now)?;
+        self.conclude(path, &policies, presented, host, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -451,7 +451,10 @@ impl PinningVerifierBuilder {
         let anchors = self.anchors;
         #[cfg(pinhold_debug_overrides)]
         let anchors = self.pinning.overrides().apply(anchors);
-        let roots = anchors.as_slice().to_vec();
+        let roots = anchors
+            .iter()
+            .map(|(_, anchor)| anchor.clone())
+            .collect::<Vec<_>>();
         if roots.is_empty() {
             return Err(BuildError::NoTrustAnchors);
         }

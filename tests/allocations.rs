@@ -1,4 +1,4 @@
-//! A judgement that nobody will read allocates nothing.
+//! A judgement that nobody will read allocates nothing, and a chain without pins is not hashed.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -22,13 +22,26 @@ const LONG: &str = "a-name-that-is-too-long-to-be-inline.and-so-is-its.example.c
 async fn a_check_that_finds_nothing_to_say_allocates_nothing() {
     let root = Ca::root("Root");
     let (host, parent) = (Host::parse(LONG).unwrap(), "and-so-is-its.example.com");
+    let builder = || Pinning::builder().time_provider(Clock::new());
     let connection = verified_connection(&root.leaf(&[LONG]), LONG, &trusting(&[&root])).await;
     let chain = connection.chain();
+    let unpinned = builder().build().unwrap();
+    let decision = unpinned.check(&host, chain, now());
+    assert!(matches!(decision, Decision::NotPinned));
+    // Neither handshake, gate, connector and layer have hashed it, nor the check.
+    let allocations = [(); 2].map(|()| {
+        let region = Region::new(ALLOCATOR);
+        let _ = chain.fingerprints();
+        region.change().allocations
+    });
+    assert!(
+        matches!(allocations, [1..=usize::MAX, 0]),
+        "{allocations:?}"
+    );
+
     let uri = ReportUri::parse("https://reports.example/pins").unwrap();
     let policy: PinPolicy = pinned_to(root.pin()).report_uri(uri).include_subdomains();
-    let builder = || Pinning::builder().time_provider(Clock::new());
 
-    let unpinned = builder().build().unwrap();
     let elsewhere = builder().static_pins("other.example", policy.clone());
     let elsewhere = elsewhere.build().unwrap();
     let inherited = builder().static_pins(parent, policy.clone());
