@@ -14,7 +14,7 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::anchors::{Anchor, AnchorOrigin, Selection, TrustAnchors};
 use crate::certificate::{self, name_text};
-use crate::fingerprint::SpkiFingerprint;
+use crate::fingerprint::{KeyHash, SpkiFingerprint};
 use crate::host::Host;
 use crate::policy::{AppliedPolicy, Standing, UserAddedRoots};
 use crate::revocation::Revocation;
@@ -39,6 +39,7 @@ struct Facts {
     anchor: Arc<Anchor>,
     /// Leaf first; the anchor's last. Hashed when first asked for: a host without pins is not.
     fingerprints: OnceLock<Vec<SpkiFingerprint>>,
+    hash: KeyHash,
     /// See [`ValidatedChain::dates`]; read when first asked for.
     dates: OnceLock<Option<(u64, u64)>>,
 }
@@ -74,7 +75,8 @@ impl ValidatedChain {
     #[must_use]
     pub fn fingerprints(&self) -> &[SpkiFingerprint] {
         self.facts.fingerprints.get_or_init(|| {
-            let keys = self.certificates().filter_map(key_of);
+            let keys = self.certificates();
+            let keys = keys.filter_map(|der| key_of(der, self.facts.hash));
             let anchor = self.facts.anchor.fingerprint();
             keys.chain(std::iter::once(anchor)).collect()
         })
@@ -97,7 +99,8 @@ impl ValidatedChain {
         let facts = &self.facts;
         let is_anchor = |der: &&CertificateDer<'static>| {
             EndEntityCert::try_from(*der).is_ok_and(|parsed| {
-                let key = SpkiFingerprint::of_parsed_key(&parsed.subject_public_key_info());
+                let key = parsed.subject_public_key_info();
+                let key = SpkiFingerprint::of_parsed_key(&key, facts.hash);
                 parsed.subject() == facts.anchor.subject()
                     && parsed.issuer() == parsed.subject()
                     && key == facts.anchor.fingerprint()
@@ -299,6 +302,7 @@ pub(crate) struct ValidPath<'p> {
     path: Vec<usize>,
     /// Empty while no policy asked for them.
     fingerprints: Vec<SpkiFingerprint>,
+    hash: KeyHash,
     anchor: Arc<Anchor>,
 }
 
@@ -332,6 +336,7 @@ impl ValidPath<'_> {
             path: self.path,
             anchor: self.anchor,
             fingerprints,
+            hash: self.hash,
             dates: OnceLock::new(),
         });
         ValidatedChain {
@@ -367,6 +372,7 @@ pub(crate) struct Presented<'a> {
 pub(crate) struct PathBuilder {
     pub(crate) anchors: TrustAnchors,
     pub(crate) algorithms: Algorithms,
+    pub(crate) hash: KeyHash,
     pub(crate) revocation: Revocation,
 }
 
@@ -411,11 +417,10 @@ impl PathBuilder {
     fn anchors_for(&self, leaf: &EndEntityCert<'_>, presented: Presented<'_>) -> Selection<'_> {
         let mut selection = Selection::default();
         self.anchors.select(leaf.issuer(), &mut selection);
-        for intermediate in presented.intermediates {
-            // What can't be read is on no path.
-            if let Ok(parsed) = EndEntityCert::try_from(intermediate) {
-                self.anchors.select(parsed.issuer(), &mut selection);
-            }
+        // What can't be read is on no path.
+        let issuers = presented.intermediates.iter();
+        for issuer in issuers.filter_map(|der| certificate::issuer(der)) {
+            self.anchors.select(issuer, &mut selection);
         }
         selection
     }
@@ -450,6 +455,7 @@ impl PathBuilder {
             judgement: Judgement::default(),
             path: vec![0],
             fingerprints: Vec::new(),
+            hash: self.hash,
             anchor: Arc::clone(selection.origin_of(candidate.anchor())?),
         };
         for certificate in candidate.intermediate_certificates() {
@@ -465,12 +471,12 @@ impl PathBuilder {
             let leaf = candidate.end_entity().subject_public_key_info();
             found
                 .fingerprints
-                .push(SpkiFingerprint::of_parsed_key(&leaf));
+                .push(SpkiFingerprint::of_parsed_key(&leaf, self.hash));
             for certificate in candidate.intermediate_certificates() {
                 let key = certificate.subject_public_key_info();
                 found
                     .fingerprints
-                    .push(SpkiFingerprint::of_parsed_key(&key));
+                    .push(SpkiFingerprint::of_parsed_key(&key, self.hash));
             }
             found.fingerprints.push(found.anchor.fingerprint());
             found.judgement = policies.judge(&found.fingerprints, found.anchor.origin);
@@ -480,10 +486,10 @@ impl PathBuilder {
 }
 
 /// Never `None` for one of a path: it was read before.
-fn key_of(certificate: &CertificateDer<'_>) -> Option<SpkiFingerprint> {
+fn key_of(certificate: &CertificateDer<'_>, hash: KeyHash) -> Option<SpkiFingerprint> {
     let parsed = EndEntityCert::try_from(certificate).ok()?;
     let key = parsed.subject_public_key_info();
-    Some(SpkiFingerprint::of_parsed_key(&key))
+    Some(SpkiFingerprint::of_parsed_key(&key, hash))
 }
 
 /// The owner of a certificate, for people to read; empty if it can't be read.

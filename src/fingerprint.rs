@@ -13,7 +13,9 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::hash::{Hash, HashAlgorithm};
+use rustls::{RootCertStore, SupportedCipherSuite};
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, TrustAnchor};
 use sha2::{Digest, Sha256};
@@ -122,8 +124,10 @@ impl SpkiFingerprint {
     }
 
     /// The fingerprint of a `SubjectPublicKeyInfo` that a parser has already taken apart.
-    pub(crate) fn of_parsed_key(spki: &SubjectPublicKeyInfoDer<'_>) -> Self {
-        Self(sha256(&[spki]))
+    pub(crate) fn of_parsed_key(spki: &SubjectPublicKeyInfoDer<'_>, hash: KeyHash) -> Self {
+        let digest = hash.0.map(|hash| hash.hash(spki));
+        let digest = digest.and_then(|digest| digest.as_ref().try_into().ok());
+        Self(digest.unwrap_or_else(|| sha256(&[spki])))
     }
 
     /// Decodes what stands between the quotes of a `pin-sha256` directive.
@@ -273,6 +277,22 @@ impl Error for ParseFingerprintError {}
 impl From<Infallible> for ParseFingerprintError {
     fn from(never: Infallible) -> Self {
         match never {}
+    }
+}
+
+/// The SHA-256 of a crypto provider, else our own. Where a processor has no instructions for it, a
+/// provider's takes half as many of others; and one that is validated (FIPS 140) hashes the keys.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct KeyHash(Option<&'static dyn Hash>);
+
+impl KeyHash {
+    pub(crate) fn of(provider: &CryptoProvider) -> Self {
+        let suites = provider.cipher_suites.iter();
+        let mut hashes = suites.map(|suite| match suite {
+            SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider,
+            SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider,
+        });
+        Self(hashes.find(|hash| hash.algorithm() == HashAlgorithm::SHA256))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 
 use crate::host::Host;
@@ -17,9 +18,10 @@ pub(crate) struct StaticPins {
     pub(crate) disabled: HashSet<Host>,
 }
 
-/// By host: policies, and the names that they exempt.
+/// By host: policies, and the names that they exempt. The application chooses the names: a fast
+/// hash does.
 #[derive(Default)]
-pub(crate) struct StaticEntries(HashMap<Host, StaticEntry>);
+pub(crate) struct StaticEntries(HashMap<Host, StaticEntry, RandomState>);
 
 enum StaticEntry {
     /// By the policies of these hosts, for as long as one of them applies.
@@ -30,6 +32,24 @@ enum StaticEntry {
 struct Pinned {
     policy: PinPolicy,
     tally: Arc<Tally>,
+}
+
+impl Pinned {
+    /// The policy, kept under this very name, as it stands at `now`.
+    fn apply(
+        &self,
+        host: &Host,
+        matched: HostMatch,
+        roots: UserAddedRoots,
+        now: UnixTime,
+    ) -> Option<Applied<'_>> {
+        let policy = self.policy.apply(host, matched, roots, now)?;
+        Some(Applied {
+            candidate: self.policy.apply_candidate(&policy),
+            policy,
+            tally: &self.tally,
+        })
+    }
 }
 
 /// A policy as it applies, the candidate beside it, and what was seen of both.
@@ -57,16 +77,19 @@ impl StaticPins {
             }
             match self.entries.0.get_key_value(name) {
                 Some((_, StaticEntry::Exempt(by))) => {
-                    let superdomain = HostMatch::Superdomain;
-                    if by
+                    let mut by = by
                         .iter()
-                        .any(|host| self.apply(host, superdomain, roots, now).is_some())
-                    {
+                        .filter_map(|host| match self.entries.0.get(host)? {
+                            StaticEntry::Policy(pinned) => Some((host, pinned)),
+                            StaticEntry::Exempt(_) => None,
+                        });
+                    let matched = HostMatch::Superdomain;
+                    if by.any(|(host, pinned)| pinned.apply(host, matched, roots, now).is_some()) {
                         return None;
                     }
                 }
-                Some((host, StaticEntry::Policy(_))) => {
-                    let applied = self.apply(host, matched, roots, now);
+                Some((host, StaticEntry::Policy(pinned))) => {
+                    let applied = pinned.apply(host, matched, roots, now);
                     if applied.is_some() {
                         return applied;
                     }
@@ -90,25 +113,6 @@ impl StaticPins {
         ends.collect()
     }
 
-    /// The policy kept under this very name, as it stands at `now`.
-    fn apply(
-        &self,
-        host: &Host,
-        matched: HostMatch,
-        roots: UserAddedRoots,
-        now: UnixTime,
-    ) -> Option<Applied<'_>> {
-        let StaticEntry::Policy(pinned) = self.entries.0.get(host)? else {
-            return None;
-        };
-        let policy = pinned.policy.apply(host, matched, roots, now)?;
-        Some(Applied {
-            candidate: pinned.policy.apply_candidate(&policy),
-            policy,
-            tally: &pinned.tally,
-        })
-    }
-
     /// Sets other entries. What was counted of pins that are still on trial goes on.
     pub(crate) fn replace(&mut self, mut entries: StaticEntries) {
         for (host, entry) in &mut entries.0 {
@@ -126,7 +130,7 @@ impl StaticPins {
 impl StaticEntries {
     /// The entries that these policies and their exemptions make.
     pub(crate) fn new(policies: Vec<(Host, PinPolicy)>) -> Result<Self, Conflict> {
-        let mut entries = HashMap::new();
+        let mut entries = HashMap::default();
         let mut exemptions = Vec::new();
         for (host, policy) in policies {
             for exempt in policy.exemptions() {

@@ -21,6 +21,7 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName,
 use crate::anchors::TrustAnchors;
 use crate::chain::{AppliedPolicies, PathBuilder, Presented, ValidPath};
 use crate::connection::{self, Verified};
+use crate::fingerprint::KeyHash;
 use crate::host::Host;
 use crate::pinning::{BuildError, Decision, Pinning};
 use crate::policy::Standing;
@@ -460,6 +461,7 @@ impl PinningVerifierBuilder {
         }
         let algorithms = provider.signature_verification_algorithms.all;
         let algorithms = Algorithms::new(algorithms, self.signature_memory);
+        let hash = KeyHash::of(&provider);
         let revocation = Revocation::new(&self.crls, &self.choices);
         let roots = Arc::new(RootCertStore { roots });
         let mut webpki =
@@ -481,6 +483,7 @@ impl PinningVerifierBuilder {
             paths: PathBuilder {
                 anchors,
                 algorithms,
+                hash,
                 revocation,
             },
             webpki,

@@ -46,7 +46,13 @@ const DOORS: &[(&str, &[&str])] = &[
     ("fluent_uri", &["report_uri"]),
     (
         "foldhash",
-        &["entries", "retiring", "sessions", "signatures"],
+        &[
+            "entries",
+            "retiring",
+            "sessions",
+            "signatures",
+            "static_pins",
+        ],
     ),
     ("futures_timer", &["layer"]),
     ("idna", &["host"]),
