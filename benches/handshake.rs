@@ -1,72 +1,169 @@
-//! What the session gate adds to the client's side of a resumed TLS handshake, as a ratio against
-//! rustls with plain `WebPkiServerVerifier` and its own memory of sessions, in the same run.
+//! The client's side of a TLS handshake in memory, as a ratio against rustls with plain
+//! `WebPkiServerVerifier` in the same run: `resumed` through the session gate, and `full` with a
+//! chain that was seen before, which has a part that nobody can save. So `above-unseen` compares
+//! with a client that accepts any chain unseen.
 //!
-//! Prints a line per figure: `ratio`, name, value, target, separated by tabs. `instructions` are
-//! those between two runs of this program under callgrind, one of which makes twice as many
-//! handshakes: what happens once cancels. `cpu` is the median of the ratios of many rounds, in each
-//! of which both clients take turns, in thread CPU time. Neither counts the server.
+//! `instructions` are those between two runs of this program under callgrind, one of which makes
+//! twice as many handshakes: what happens once cancels. `cpu` is the median of the ratios of many
+//! rounds, in each of which the clients take turns, in thread CPU time. Neither counts the server.
+//! For both crypto providers: `cargo bench --bench handshake --features ring`.
 #![allow(
+    clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a benchmark prints and may panic"
 )]
 
 mod callgrind;
+mod chains;
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod figures;
+mod verifiers;
 
 use std::hint::black_box;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chains::{Chains, HOST, Shape};
 use common::pki::{Ca, Leaf};
 use common::server::server_config;
 use common::tls::VERSIONS;
 use common::validated::trusting;
 use common::{pinned_to, provider};
+use figures::{Figures, compare};
 use pinhold::{Pinning, PinningVerifier};
 use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
+use rustls::server::NoServerSessionStorage;
 use rustls::{
-    ClientConfig, ClientConnection, Connection, HandshakeKind, RootCertStore, ServerConfig,
-    ServerConnection, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, Connection, HandshakeKind, NamedGroup, RootCertStore,
+    ServerConfig, ServerConnection, SupportedProtocolVersion,
 };
+use verifiers::{Accepting, anchors, named_providers, pinning, plain};
 
-const HOST: &str = "example.com";
 const NAMES: [&str; 2] = ["tls12", "tls13"];
-const TARGET: &str = "<=1.01";
-/// Rounds of one figure; odd, so that the median is one of them.
+const GROUPS: [NamedGroup; 2] = [NamedGroup::X25519, NamedGroup::X25519MLKEM768];
+/// Rounds of one figure of resumed handshakes; odd, so that the median is one of them.
 const ROUNDS: u32 = 401;
 /// Handshakes of one client in one round: 1 to 3 ms.
 const BATCH: u32 = 16;
+/// The same of full handshakes, which take longer.
+const FULL_ROUNDS: u32 = 101;
+const FULL_BATCH: u32 = 6;
 /// Handshakes of the shorter run under callgrind.
 const COUNTED: u32 = 200;
+const FULL_COUNTED: u32 = 40;
 
 fn main() {
     if let Some(task) = callgrind::task() {
         return be_counted(&task);
     }
-    let has_callgrind = callgrind::is_there();
+    callgrind::require();
+    let mut figures = Figures::default();
     for (name, versions) in NAMES.into_iter().zip(VERSIONS) {
-        if has_callgrind {
-            let count = |client: &str| {
-                let task = format!("{name} {client}");
-                callgrind::instructions("handshake::counted", &task, COUNTED)
-            };
-            print(name, "instructions", count("pinned") / count("plain"));
+        let [plain, pinned] = [0, 1].map(|client| {
+            let task = format!("{name} {client}");
+            callgrind::instructions("handshake::counted", &task, COUNTED)
+        });
+        figures.add(
+            &format!("resumed/{name}/instructions"),
+            pinned / plain,
+            "<=1.01",
+        );
+        let mut clients = Scene::new(versions).clients(clocked);
+        let [_, pinned] = compare(ROUNDS, |_, client| clients[client].batch(BATCH));
+        figures.add(&format!("resumed/{name}/cpu"), pinned.ratio, "<=1.01");
+    }
+    for shape in [Shape::P256x2, Shape::P256x3, Shape::LetsEncrypt] {
+        let chains = Chains::new(shape, 0);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chains");
+        chains.write(&path);
+        for (name, provider) in named_providers() {
+            for group in GROUPS {
+                let Some(provider) = with_group(&provider, group) else {
+                    continue;
+                };
+                let label = format!("{}/{name}/{group:?}", shape.name());
+                let task = format!("{} {name} {group:?} {}", shape.name(), path.display());
+                measure_full(&chains, &provider, &label, &task, &mut figures);
+            }
         }
-        let [mut plain, mut pinned] = Scene::new(versions).clients(clocked);
-        print(name, "cpu", measure(&mut plain, &mut pinned));
     }
-    if !has_callgrind {
-        println!("no valgrind here: instructions were not counted");
-    }
+    figures.conclude();
 }
 
-fn print(name: &str, unit: &str, value: f64) {
-    println!("ratio\tresumed/{name}/{unit}\t{value:.4}\t{TARGET}");
+/// With this key exchange alone; `None` if the provider does not know it.
+fn with_group(provider: &CryptoProvider, group: NamedGroup) -> Option<Arc<CryptoProvider>> {
+    let mut provider = provider.clone();
+    provider.kx_groups.retain(|known| known.name() == group);
+    (!provider.kx_groups.is_empty()).then(|| provider.into())
+}
+
+fn measure_full(
+    chains: &Chains,
+    provider: &Arc<CryptoProvider>,
+    label: &str,
+    task: &str,
+    figures: &mut Figures,
+) {
+    let target = match (label.contains("lets-encrypt"), label.contains("ring")) {
+        (true, true) => "<=0.20",
+        (true, false) => "<=0.43",
+        (false, _) => "<=0.66",
+    };
+    let [plain, pinned, unseen] = [0, 1, 2].map(|client| {
+        let task = format!("{task} {client}");
+        callgrind::instructions("handshake::counted", &task, FULL_COUNTED)
+    });
+    figures.add(
+        &format!("full/{label}/instructions"),
+        pinned / plain,
+        target,
+    );
+    figures.add(
+        &format!("above-unseen/{label}/instructions"),
+        pinned / unseen,
+        "<=1.04",
+    );
+    let mut clients = full_clients(chains, provider, clocked);
+    let [_, pinned, unseen] = compare(FULL_ROUNDS, |_, client| clients[client].batch(FULL_BATCH));
+    figures.add(&format!("full/{label}/cpu"), pinned.ratio, target);
+    let above = pinned.ratio / unseen.ratio;
+    figures.add(&format!("above-unseen/{label}/cpu"), above, "<=1.04");
+}
+
+/// The plain one, the pinned one, and one that accepts any chain. The server has no sessions.
+fn full_clients(chains: &Chains, provider: &Arc<CryptoProvider>, run: Run) -> [Client; 3] {
+    let config = |verifier: Arc<dyn ServerCertVerifier>| {
+        let builder = ClientConfig::builder_with_provider(provider.clone());
+        let builder = builder.with_protocol_versions(VERSIONS[1]).unwrap();
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = builder.with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config
+    };
+    let pinned = PinningVerifier::builder(pinning(&chains.root), anchors(&chains.root))
+        .with_provider(provider.clone())
+        .with_protocol_versions(VERSIONS[1])
+        .client_config();
+    let unseen = config(Arc::new(Accepting(provider.clone())));
+    let plain = config(plain(&chains.root, provider));
+    [plain, pinned.unwrap(), unseen].map(|config| {
+        let mut server = server_config(&chains.first, provider.clone(), VERSIONS[1]);
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        Client::new(config, server, HandshakeKind::Full, run)
+    })
 }
 
 /// A server and who it is.
@@ -91,7 +188,7 @@ impl Scene {
     fn clients(&self, run: Run) -> [Client; 2] {
         [self.plain(), self.pinned()].map(|config| {
             let server = server_config(&self.leaf, provider(), self.versions);
-            Client::new(config, server, run)
+            Client::new(config, server, HandshakeKind::Resumed, run)
         })
     }
 
@@ -121,34 +218,40 @@ impl Scene {
 
 type Run = fn(&mut dyn FnMut()) -> Duration;
 
-/// A client with sessions to resume, the server that it knows, and the time that it took so far.
+/// A client, the server that it knows, and the time that it took so far.
 struct Client {
     config: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    /// What its handshakes are, but for the first one.
+    kind: HandshakeKind,
     /// Runs a step of the client, and says how long it took.
     run: Run,
     spent: Duration,
 }
 
 impl Client {
-    fn new(config: ClientConfig, server: ServerConfig, run: Run) -> Self {
+    fn new(config: ClientConfig, server: ServerConfig, kind: HandshakeKind, run: Run) -> Self {
         let mut client = Self {
             config: Arc::new(config),
             server: Arc::new(server),
+            kind,
             run: uncounted,
             spent: Duration::ZERO,
         };
         assert_eq!(client.handshake(), HandshakeKind::Full);
         // So many that tables and the memory of sessions have their final size.
-        client.resume(BATCH);
+        client.batch(BATCH);
         client.run = run;
         client
     }
 
-    fn resume(&mut self, handshakes: u32) {
+    /// The client's time of so many.
+    fn batch(&mut self, handshakes: u32) -> Duration {
+        self.spent = Duration::ZERO;
         for _ in 0..handshakes {
-            assert_eq!(self.handshake(), HandshakeKind::Resumed);
+            assert_eq!(self.handshake(), self.kind);
         }
+        self.spent
     }
 
     /// A handshake, and two bytes from the server, so that its tickets have come, too.
@@ -200,30 +303,6 @@ fn take(end: &mut Connection, mut bytes: &[u8]) {
     }
 }
 
-fn measure(plain: &mut Client, pinned: &mut Client) -> f64 {
-    let mut ratios = (0..ROUNDS)
-        .map(|round| {
-            // Taking turns in who goes first cancels what the first one warms up for the second.
-            if round % 2 == 0 {
-                let plain = time(plain);
-                time(pinned) / plain
-            } else {
-                let pinned = time(pinned);
-                pinned / time(plain)
-            }
-        })
-        .collect::<Vec<_>>();
-    ratios.sort_by(f64::total_cmp);
-    *ratios.get(ratios.len() / 2).unwrap()
-}
-
-/// The client's thread CPU time of one batch.
-fn time(client: &mut Client) -> f64 {
-    client.spent = Duration::ZERO;
-    client.resume(BATCH);
-    client.spent.as_secs_f64()
-}
-
 fn uncounted(step: &mut dyn FnMut()) -> Duration {
     step();
     Duration::ZERO
@@ -244,13 +323,26 @@ fn counted(step: &mut dyn FnMut()) -> Duration {
 
 /// Under callgrind.
 fn be_counted(task: &str) {
-    let mut words = task.split(' ');
-    let [version, client, handshakes] = [(); 3].map(|()| words.next().unwrap());
-    let version = NAMES.iter().position(|name| *name == version).unwrap();
-    let [mut plain, mut pinned] = Scene::new(VERSIONS.get(version).unwrap()).clients(counted);
-    let client = match client {
-        "plain" => &mut plain,
-        _ => &mut pinned,
+    let words = task.split(' ').collect::<Vec<_>>();
+    let (clients, client, handshakes) = match words[..] {
+        [shape, name, group, path, client, handshakes] => {
+            let group = GROUPS
+                .into_iter()
+                .find(|known| format!("{known:?}") == group);
+            let mut all = named_providers().into_iter();
+            let (_, provider) = all.find(|(known, _)| *known == name).unwrap();
+            let provider = with_group(&provider, group.unwrap()).unwrap();
+            let chains = Chains::read(Shape::named(shape), Path::new(path));
+            let clients = Vec::from(full_clients(&chains, &provider, counted));
+            (clients, client, handshakes)
+        }
+        [version, client, handshakes] => {
+            let version = NAMES.iter().position(|name| *name == version).unwrap();
+            let clients = Scene::new(VERSIONS[version]).clients(counted);
+            (Vec::from(clients), client, handshakes)
+        }
+        _ => panic!("{task} is no task"),
     };
-    client.resume(handshakes.parse().unwrap());
+    let mut client = clients.into_iter().nth(client.parse().unwrap()).unwrap();
+    client.batch(handshakes.parse().unwrap());
 }

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::LazyLock;
 use std::sync::{Arc, OnceLock};
 
+use foldhash::fast::RandomState;
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, Der, TrustAnchor};
 
@@ -83,8 +84,9 @@ pub struct TrustAnchors(Arc<Set>);
 struct Set {
     /// In webpki's search order: built-in ones first.
     all: Vec<Arc<Anchor>>,
-    /// The same ones by subject, of one subject in that order.
-    by_subject: Vec<Arc<Anchor>>,
+    /// The same ones by subject, of one subject in that order. The application hands them in: a
+    /// fast hash does.
+    by_subject: HashMap<Box<[u8]>, Vec<Arc<Anchor>>, RandomState>,
 }
 
 /// A root, and what is known of it.
@@ -285,20 +287,27 @@ impl TrustAnchors {
             }
         }
         let all = each.into_iter().map(Arc::new).collect::<Vec<_>>();
-        let mut by_subject = all.clone();
-        by_subject.sort_by(|one, other| one.subject().cmp(other.subject()));
+        let mut by_subject = HashMap::<_, Vec<_>, _>::default();
+        for anchor in &all {
+            let same = by_subject.entry(anchor.subject().into()).or_default();
+            same.push(Arc::clone(anchor));
+        }
         Self(Arc::new(Set { all, by_subject }))
     }
 
     /// Adds the anchors of this name, in webpki's order, unless they are there.
     pub(crate) fn select<'a>(&'a self, name: &[u8], selection: &mut Selection<'a>) {
-        let is_there = |known: &&Arc<Anchor>| known.subject() == name;
-        if selection.anchors.iter().any(is_there) {
+        let of_name = self.0.by_subject.get(name).map_or(&[][..], Vec::as_slice);
+        let is_there = |first| {
+            selection
+                .anchors
+                .iter()
+                .any(|known| Arc::ptr_eq(known, first))
+        };
+        if of_name.first().is_some_and(is_there) {
             return;
         }
-        let all = &self.0.by_subject;
-        let begin = all.partition_point(|anchor| anchor.subject() < name);
-        for anchor in all.iter().skip(begin).take_while(is_there) {
+        for anchor in of_name {
             selection.anchors.push(anchor);
             selection.borrowed.push(borrowed(&anchor.parsed));
         }

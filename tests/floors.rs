@@ -47,6 +47,7 @@ const DOORS: &[(&str, &[&str])] = &[
     (
         "foldhash",
         &[
+            "anchors",
             "entries",
             "retiring",
             "sessions",
