@@ -31,6 +31,7 @@ use figures::{Figures, compare, cpu_time};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use pinhold::{PinningConnector, PinningVerifier};
 use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::server::NoServerSessionStorage;
 use tokio::io::AsyncReadExt;
@@ -38,7 +39,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::TlsAcceptor;
 use tower::{Service, ServiceExt};
-use verifiers::{anchors, named_providers, pinning, plain};
+use verifiers::{Accepting, anchors, named_providers, pinning, plain};
 
 /// Rounds of one figure; odd, so that the median is one of them.
 const ROUNDS: u32 = 101;
@@ -52,8 +53,8 @@ fn main() {
         for (name, provider) in named_providers() {
             let mut scene = Scene::new(&chains, &provider);
             // So that tables and memories have their final size.
-            (0..2).for_each(|client| scene.connect(client));
-            let [_, cpu] = compare(ROUNDS, |_, client| cpu_time(|| scene.connect(client)));
+            (0..3).for_each(|client| scene.connect(client));
+            let [_, cpu, unseen] = compare(ROUNDS, |_, client| cpu_time(|| scene.connect(client)));
             let [_, wall] = compare(ROUNDS, |_, client| wall_time(|| scene.connect(client)));
             let (less, more) = match (shape, name) {
                 (Shape::LetsEncrypt, "ring") => ("<=0.25", ">=2.6"),
@@ -62,6 +63,8 @@ fn main() {
             };
             let label = format!("connections/{}/{name}", shape.name());
             figures.add(&format!("{label}/cpu"), cpu.ratio, less);
+            let above = cpu.ratio / unseen.ratio;
+            figures.add(&format!("{label}/above-unseen/cpu"), above, "info");
             figures.add(&format!("{label}/per-second"), wall.ratio.recip(), more);
         }
     }
@@ -74,24 +77,30 @@ fn wall_time(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// A server, and the two clients in this thread.
+/// A server, and the clients in this thread.
 struct Scene {
     runtime: Runtime,
     plain: HttpsConnector<Loopback>,
     pinned: PinningConnector<Loopback>,
+    /// Accepts any chain, which nobody can undercut.
+    unseen: HttpsConnector<Loopback>,
 }
 
 impl Scene {
     fn new(chains: &Chains, provider: &Arc<CryptoProvider>) -> Self {
         let names = Names::default();
         names.point_to(HOST, serve(&chains.first, provider));
-        let config = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(VERSIONS[1])
-            .unwrap()
-            .with_webpki_verifier(plain(&chains.root, provider))
-            .with_no_client_auth();
-        let builder = HttpsConnectorBuilder::new().with_tls_config(config);
-        let builder = builder.https_only().enable_http1().enable_http2();
+        let foreign = |verifier: Arc<dyn ServerCertVerifier>| {
+            let config = ClientConfig::builder_with_provider(provider.clone())
+                .with_protocol_versions(VERSIONS[1])
+                .unwrap()
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+                .with_no_client_auth();
+            let builder = HttpsConnectorBuilder::new().with_tls_config(config);
+            let builder = builder.https_only().enable_http1().enable_http2();
+            builder.wrap_connector(Loopback::new(&names))
+        };
         let pinning = pinning(&chains.root);
         let config = PinningVerifier::builder(pinning.clone(), anchors(&chains.root))
             .with_provider(provider.clone())
@@ -102,7 +111,8 @@ impl Scene {
             .https_only();
         Self {
             runtime: Builder::new_current_thread().enable_all().build().unwrap(),
-            plain: builder.wrap_connector(Loopback::new(&names)),
+            plain: foreign(plain(&chains.root, provider)),
+            unseen: foreign(Arc::new(Accepting(provider.clone()))),
             pinned: pinned.wrap_connector(Loopback::new(&names)).unwrap(),
         }
     }
@@ -110,7 +120,8 @@ impl Scene {
     fn connect(&mut self, client: usize) {
         match client {
             0 => self.runtime.block_on(connect(&mut self.plain)),
-            _ => self.runtime.block_on(connect(&mut self.pinned)),
+            1 => self.runtime.block_on(connect(&mut self.pinned)),
+            _ => self.runtime.block_on(connect(&mut self.unseen)),
         }
     }
 }
