@@ -21,13 +21,12 @@ mod verifiers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use chains::{Chains, HOST, Shape};
 use common::pki::Leaf;
 use common::server::{Loopback, Names, server_config};
 use common::tls::VERSIONS;
-use figures::{Figures, compare, cpu_time};
+use figures::{Figures, compare, cpu_time, wall_time};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use pinhold::{PinningConnector, PinningVerifier};
 use rustls::ClientConfig;
@@ -69,12 +68,6 @@ fn main() {
         }
     }
     figures.conclude();
-}
-
-fn wall_time(work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    work();
-    start.elapsed()
 }
 
 /// A server, and the clients in this thread.

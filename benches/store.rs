@@ -11,6 +11,7 @@
     reason = "a benchmark prints and may panic"
 )]
 
+mod figures;
 #[allow(dead_code, reason = "an example, with a main of its own")]
 #[path = "../examples/own_storage.rs"]
 mod own_storage;
@@ -22,14 +23,14 @@ use std::hint::black_box;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use figures::{Cost, Figures, compare, cpu_time, wall_time};
 use own_storage::RedbStorage;
 use pinhold::{
     Batch, Change, FileStorage, Host, KnownPinnedHost, PinSet, PinStore, SpkiFingerprint, Storage,
     StorageError,
 };
-use rustix::time::{ClockId, clock_gettime};
 use rustls::pki_types::UnixTime;
 use serde::Deserialize;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -40,23 +41,31 @@ static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 fn main() {
     // On the disk of the build: `/tmp` may be memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mut summary = Vec::new();
+    let mut told = Told::default();
     for size in [Size("1k", 1_000), Size("100k", 100_000)] {
-        memory(folder.path(), size);
+        memory(folder.path(), size, &mut told);
     }
     for size in LOOKUP_SIZES {
-        lookup(size, &mut summary);
+        lookup(size, &mut told);
     }
     for (size, rounds) in [(Size("1k", 1_000), 201), (Size("100k", 100_000), 11)] {
-        open(folder.path(), size, rounds, &mut summary);
+        open(folder.path(), size, rounds, &mut told);
     }
     let costs = NOTES.map(|(size, rounds, target)| {
-        let cost = note(folder.path(), size, rounds, target, &mut summary);
+        let cost = note(folder.path(), size, rounds, target, &mut told);
         (size, cost)
     });
+    told.figures.conclude();
     println!("\nMedians here and now:");
-    summary.iter().for_each(|line| println!("{line}"));
+    told.medians.iter().for_each(|line| println!("{line}"));
     println!("{}", crossing(&costs));
+}
+
+/// The figures, and what they are ratios of.
+#[derive(Default)]
+struct Told {
+    figures: Figures,
+    medians: Vec<String>,
 }
 
 /// Its name, and how many hosts.
@@ -72,21 +81,22 @@ const LOOKUP_SIZES: [Size; 4] = [
 
 /// Rounds are odd, so that the median is one of them.
 const NOTES: [(Size, u32, &str); 4] = [
-    (Size("100", 100), 61, "-"),
+    (Size("100", 100), 61, "info"),
     (Size("1k", 1_000), 61, "<=20"),
-    (Size("10k", 10_000), 31, "-"),
-    (Size("100k", 100_000), 11, "-"),
+    (Size("10k", 10_000), 31, "info"),
+    (Size("100k", 100_000), 11, "info"),
 ];
 
 /// Bytes requested for each host of a store on a file, once it is loaded.
-fn memory(folder: &Path, Size(size, hosts): Size) {
+fn memory(folder: &Path, Size(size, hosts): Size, told: &mut Told) {
     let path = folder.join("memory.jsonl");
     write_file(&path, hosts);
     let before = live();
     let store = PinStore::open(FileStorage::new(path)).unwrap();
     let each = f64::from(live() - before) / f64::from(hosts);
     drop(store);
-    print(&format!("memory/bytes-per-host/{size}"), each, "<=200");
+    told.figures
+        .add(&format!("memory/bytes-per-host/{size}"), each, "<=200");
 }
 
 fn live() -> u32 {
@@ -95,7 +105,7 @@ fn live() -> u32 {
 }
 
 /// [`PinStore::query`] against a bare `HashMap` with the same walk up the name.
-fn lookup(Size(size, hosts): Size, summary: &mut Vec<String>) {
+fn lookup(Size(size, hosts): Size, told: &mut Told) {
     let entries = entries(hosts);
     let plain = entries.iter().map(Plain::keyed).collect::<HashMap<_, _>>();
     let store = PinStore::open(Given(entries)).unwrap();
@@ -113,9 +123,9 @@ fn lookup(Size(size, hosts): Size, summary: &mut Vec<String>) {
         for (heat, names, target) in [("hot", hot, "<=1.5"), ("random", random, "<=1.25")] {
             let [bare, ours] = compare_lookups(&plain, &store, &names, hits);
             let label = format!("lookup/{heat}/{case}/{size}");
-            print(&label, ours.ratio, target);
+            told.figures.add(&label, ours.ratio, target);
             let [bare, ours] = [bare, ours].map(|cost| cost.seconds * 1e9 / f64::from(BATCH));
-            summary.push(format!(
+            told.medians.push(format!(
                 "{label}: {ours:.0} ns, a bare HashMap {bare:.0} ns"
             ));
         }
@@ -203,7 +213,7 @@ impl Storage for Given {
 }
 
 /// [`PinStore::open`] on a file, ready for lookups, against `serde_json` on the same lines.
-fn open(folder: &Path, Size(size, hosts): Size, rounds: u32, summary: &mut Vec<String>) {
+fn open(folder: &Path, Size(size, hosts): Size, rounds: u32, told: &mut Told) {
     let path = folder.join("open.jsonl");
     write_file(&path, hosts);
     let [json, ours] = compare(rounds, |_, variant| match variant {
@@ -216,9 +226,10 @@ fn open(folder: &Path, Size(size, hosts): Size, rounds: u32, summary: &mut Vec<S
         _ => cpu_time(|| PinStore::open(FileStorage::new(&path)).unwrap()),
     });
     let label = format!("open/{size}");
-    print(&label, ours.ratio, "<=3");
+    told.figures.add(&label, ours.ratio, "<=3");
     let [json, ours] = [json, ours].map(|cost| cost.seconds * 1e3);
-    summary.push(format!("{label}: {ours:.2} ms, serde_json {json:.2} ms"));
+    told.medians
+        .push(format!("{label}: {ours:.2} ms, serde_json {json:.2} ms"));
 }
 
 #[derive(Deserialize)]
@@ -235,13 +246,7 @@ struct Line {
 
 /// One durable change of a store on a file, and of one on redb, against 4 KiB written in place.
 /// Returns the time with the file over that with redb.
-fn note(
-    folder: &Path,
-    Size(size, hosts): Size,
-    rounds: u32,
-    target: &str,
-    summary: &mut Vec<String>,
-) -> f64 {
+fn note(folder: &Path, Size(size, hosts): Size, rounds: u32, target: &str, told: &mut Told) -> f64 {
     // As many as stated when half of the changes are made, each of which removes one.
     let entries = entries(hosts + rounds / 2);
     let mut floor = Floor::new(&folder.join(format!("floor-{size}")));
@@ -261,11 +266,13 @@ fn note(
     drop(in_file);
     let left = FileStorage::new(path).load().unwrap().len();
     assert_eq!(left, entries.len() - usize::try_from(rounds).unwrap());
-    print(&format!("note/{size}"), file.ratio, target);
-    print(&format!("note/redb/{size}"), redb.ratio, "-");
+    told.figures
+        .add(&format!("note/{size}"), file.ratio, target);
+    told.figures
+        .add(&format!("note/redb/{size}"), redb.ratio, "info");
     let against = file.seconds / redb.seconds;
     let [floor, redb, file] = [floor, redb, file].map(|cost| cost.seconds * 1e3);
-    summary.push(format!(
+    told.medians.push(format!(
         "note/{size}: a file {file:.2} ms, redb {redb:.2} ms, 4 KiB in place {floor:.3} ms"
     ));
     against
@@ -381,64 +388,6 @@ impl Random {
         let words = [(); 4].map(|()| self.next().to_le_bytes());
         SpkiFingerprint::from_digest(words.concat().try_into().unwrap())
     }
-}
-
-/// Of one variant, the medians of its time and of its ratio to the first one in the same round.
-struct Cost {
-    seconds: f64,
-    ratio: f64,
-}
-
-/// Times each of `N` variants once a round. Who goes first changes: it warms up what they share.
-fn compare<const N: usize>(
-    rounds: u32,
-    mut time: impl FnMut(usize, usize) -> Duration,
-) -> [Cost; N] {
-    let mut all: [(Vec<f64>, Vec<f64>); N] = std::array::from_fn(|_| Default::default());
-    for round in 0..usize::try_from(rounds).unwrap() {
-        let mut times = [0.0; N];
-        for turn in 0..N {
-            let variant = (round + turn) % N;
-            *times.get_mut(variant).unwrap() = time(round, variant).as_secs_f64();
-        }
-        let first = *times.first().unwrap();
-        for ((seconds, ratios), time) in all.iter_mut().zip(times) {
-            seconds.push(time);
-            ratios.push(time / first);
-        }
-    }
-    all.map(|(seconds, ratios)| Cost {
-        seconds: median(seconds),
-        ratio: median(ratios),
-    })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    *values.get(values.len() / 2).unwrap()
-}
-
-/// Thread CPU time of the work; to drop its result takes none of it.
-fn cpu_time<T>(work: impl FnOnce() -> T) -> Duration {
-    let start = cpu();
-    let result = black_box(work());
-    let time = cpu() - start;
-    drop(result);
-    time
-}
-
-fn cpu() -> Duration {
-    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
-}
-
-fn wall_time(work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    work();
-    start.elapsed()
-}
-
-fn print(name: &str, value: f64, target: &str) {
-    println!("ratio\t{name}\t{value:.3}\t{target}");
 }
 
 /// A day in 2027, when every entry holds.

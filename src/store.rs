@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockUpgradableReadGuard};
 use rustls_pki_types::UnixTime;
 
 use crate::entries::{Entries, sorted};
@@ -57,6 +57,8 @@ use crate::writer::{Durable, Urgency, Watch, Writer};
 pub struct PinStore {
     /// Held from the judgement of a header's chain until what it asks for is done.
     noting: Arc<Mutex<()>>,
+    /// Whoever looks at all of them, or changes them, locks upgradably, and lookups go on; a plain
+    /// lock for writing would have them wait for all that is read before it.
     entries: Arc<RwLock<Entries>>,
     generation: Arc<Generation>,
     writer: Option<Arc<Writer>>,
@@ -194,7 +196,7 @@ impl PinStore {
     /// All entries, expired ones included, by name.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<KnownPinnedHost>> {
-        let list = self.entries.read().collect();
+        let list = self.entries.upgradable_read().collect();
         sorted(list)
     }
 
@@ -277,7 +279,7 @@ impl PinStore {
         // Apart, since it looks at every entry: lookups go on meanwhile.
         if !self
             .entries
-            .read()
+            .upgradable_read()
             .domain_has_room(&entry.host, self.capacity, now)
         {
             return Inserted::DomainFull;
@@ -377,13 +379,20 @@ impl PinStore {
     }
 
     fn change(&self, change: impl FnOnce(&mut Entries) -> Verdicts) {
-        let mut entries = self.entries.write();
+        let entries = self.entries.upgradable_read();
+        let grown = entries.grown();
+        let mut entries = RwLockUpgradableReadGuard::upgrade(entries);
+        let replaced = grown.map(|grown| std::mem::replace(&mut *entries, grown));
         let verdicts = change(&mut entries);
         if verdicts == Verdicts::MayChange {
             self.generation.advance();
-            drop(entries);
+        }
+        drop(entries);
+        if verdicts == Verdicts::MayChange {
             self.generation.wake();
         }
+        // Without the lock: it takes its time.
+        drop(replaced);
     }
 
     /// While the entries are locked for writing.

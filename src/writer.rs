@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockUpgradableReadGuard};
 use rustls_pki_types::UnixTime;
 
 use crate::entries::{Entries, sorted};
@@ -465,7 +465,7 @@ impl<S: Storage> Thread<S> {
     fn commit(&mut self, changes: &[Change]) -> Result<(), StorageError> {
         let entries = Arc::clone(&self.entries);
         let snapshot = move || {
-            let list = entries.read().collect();
+            let list = entries.upgradable_read().collect();
             // Without the lock: it takes its time.
             sorted(list)
         };
@@ -482,18 +482,25 @@ impl<S: Storage> Thread<S> {
 
     /// Makes what is stored the truth, but for what has changed since.
     fn take_over(&self, stored: Vec<KnownPinnedHost>) {
-        let mut entries = self.entries.write();
+        let entries = self.entries.upgradable_read();
+        // Nothing becomes pending meanwhile: whatever does holds the entries for writing.
         let state = self.shared.state.lock();
         let _before = entries.len();
         let stored = stored.into_iter();
         let stored = stored.filter(|entry| !state.pending.concerns(entry));
         let changed = entries.iter();
         let changed = changed.filter(|entry| state.pending.touches(&entry.host));
-        *entries = stored.map(Arc::new).chain(changed.cloned()).collect();
-        let _now = entries.len();
+        let new = stored.map(Arc::new).chain(changed.cloned());
+        let new = new.collect::<Entries>();
+        drop(state);
+        let _now = new.len();
+        let mut entries = RwLockUpgradableReadGuard::upgrade(entries);
+        let replaced = std::mem::replace(&mut *entries, new);
         self.generation.advance();
-        drop((state, entries));
+        drop(entries);
         self.generation.wake();
+        // Without the lock: it takes its time.
+        drop(replaced);
         event!(
             INFO,
             before = _before,

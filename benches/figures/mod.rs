@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -100,6 +100,12 @@ pub(crate) fn cpu_time<T>(work: impl FnOnce() -> T) -> Duration {
     let time = cpu() - start;
     drop(result);
     time
+}
+
+pub(crate) fn wall_time(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
 }
 
 fn cpu() -> Duration {

@@ -1,0 +1,124 @@
+//! Whether a connection waits while pins are noted: how long [`Pinning::check`] takes at most, in
+//! 999 of 1,000 cases (`p99.9`), while another thread notes 100,000 hosts in a store on a file, as a
+//! ratio to its median in the same time. In wall time: a processor that is lent to somebody else,
+//! as the thread that writes the file needs one, too, is part of what a user waits for.
+#![allow(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints and may panic"
+)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+mod figures;
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use common::header::parse;
+use common::pki::Ca;
+use common::server::server_config;
+use common::tls::VERSIONS;
+use common::validated::trusting;
+use common::{Clock, header_value, now, pinned_to, provider};
+use figures::{Figures, quantile};
+use http::Extensions;
+use hyper_util::client::legacy::connect::Connection;
+use hyper_util::rt::TokioIo;
+use pinhold::{
+    Decision, FileStorage, Host, Noted, PinHeader, PinStore, Pinning, PinningConnector,
+    PinningVerifier, ValidatedChain, VerifiedConnection,
+};
+use tokio::net::UnixStream;
+use tokio::runtime::Builder;
+use tokio_rustls::TlsAcceptor;
+use tower::{Service, ServiceExt, service_fn};
+
+const HOSTS: u32 = 100_000;
+
+fn main() {
+    let root = Ca::root("Root");
+    let header = header_value(root.pin(), "max-age=5184000");
+    let header = parse(header).unwrap();
+    // Each host has to prove its name before it is noted.
+    let chains = Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .unwrap()
+        .block_on(chains(&root));
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let store = PinStore::open(FileStorage::new(folder.path().join("noted.jsonl"))).unwrap();
+    // All are of one domain, which may fill a sixteenth.
+    let pinning = Pinning::builder()
+        .time_provider(Clock::new())
+        .static_pins("pinned.example", pinned_to(root.pin()))
+        .store(store.capacity(16 * usize::try_from(HOSTS).unwrap()));
+    let pinning = pinning.build().unwrap();
+    let times = thread::scope(|scope| {
+        let noting = scope.spawn(|| note(&pinning, &header, &chains));
+        let host = Host::parse("pinned.example").unwrap();
+        let mut times = Vec::new();
+        while !noting.is_finished() {
+            let start = Instant::now();
+            let decision = black_box(pinning.check(&host, chains.first().unwrap(), now()));
+            times.push(start.elapsed().as_nanos() as f64);
+            assert!(matches!(decision, Decision::Pass));
+        }
+        times
+    });
+    let mut figures = Figures::default();
+    let [median, tail] = [0.5, 0.999].map(|part| quantile(times.clone(), part));
+    figures.add("noting/check/p99.9", tail / median, "<=20");
+    let longest = quantile(times.clone(), 1.0);
+    figures.add("noting/check/longest", longest / median, "info");
+    println!(
+        "{} checks: median {median:.0} ns, p99.9 {tail:.0} ns, longest {longest:.0} ns",
+        times.len()
+    );
+    figures.conclude();
+}
+
+fn note(pinning: &Pinning, header: &PinHeader, chains: &[ValidatedChain]) {
+    for chain in chains {
+        let noted = pinning.note(chain.host().unwrap(), header, chain, now());
+        assert_eq!(noted, Noted::Added);
+    }
+}
+
+/// What as many handshakes of an unpinned client have proved.
+async fn chains(root: &Ca) -> Vec<ValidatedChain> {
+    let leaf = root.leaf(&["*.hosts.example"]);
+    let config = server_config(&leaf, provider(), VERSIONS[1]);
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let transport = service_fn(move |_: http::Uri| {
+        let acceptor = acceptor.clone();
+        async move {
+            let (ours, its) = UnixStream::pair().unwrap();
+            tokio::spawn(acceptor.accept(its));
+            Ok::<_, Infallible>(TokioIo::new(ours))
+        }
+    });
+    let pinning = Pinning::builder().time_provider(Clock::new());
+    let pinning = pinning.build().unwrap();
+    let config = PinningVerifier::builder(pinning.clone(), trusting(&[root]))
+        .with_provider(provider())
+        .client_config();
+    let connector = PinningConnector::builder(pinning).with_tls_config(config.unwrap());
+    let mut connector = connector.https_only().wrap_connector(transport).unwrap();
+    let mut chains = Vec::new();
+    for number in 0..HOSTS {
+        let uri = format!("https://host-{number}.hosts.example/");
+        let connector = connector.ready().await.unwrap();
+        let stream = connector.call(uri.parse().unwrap()).await.unwrap();
+        let mut extensions = Extensions::new();
+        stream.connected().get_extras(&mut extensions);
+        let connection = extensions.get::<VerifiedConnection>().unwrap();
+        chains.push(connection.chain().clone());
+    }
+    chains
+}
