@@ -384,6 +384,10 @@ impl PathBuilder {
         now: UnixTime,
     ) -> Result<ValidPath<'p>, NoValidPath> {
         let leaf = EndEntityCert::try_from(presented.leaf).map_err(|_| NoValidPath)?;
+        // First: else a server could fill the memory of signatures with chains of other hosts, or
+        // time which of them were seen before.
+        leaf.verify_is_valid_for_subject_name(presented.name)
+            .map_err(|_| NoValidPath)?;
         let crls = self.revocation.lists();
         let anchors = self.anchors_for(&leaf, presented);
         let best = RefCell::new(None);
@@ -406,11 +410,7 @@ impl PathBuilder {
             self.revocation.options(&crls),
             Some(&judge),
         );
-        let best = best.into_inner().ok_or(NoValidPath)?;
-        match leaf.verify_is_valid_for_subject_name(presented.name) {
-            Ok(()) => Ok(best),
-            Err(_) => Err(NoValidPath),
-        }
+        best.into_inner().ok_or(NoValidPath)
     }
 
     /// The anchors that can end a path: webpki would compare each name with all of them.

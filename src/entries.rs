@@ -7,7 +7,7 @@
 //! [RFC 7469 section 2.3.3]: https://www.rfc-editor.org/rfc/rfc7469#section-2.3.3
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -19,12 +19,11 @@ use crate::policy::{HostMatch, KnownPinnedHost};
 
 /// At most one entry a host. Servers choose the names, but at most a sixteenth of the table under
 /// one domain, so a fast hash with a seed of the process does.
-#[derive(Default)]
 pub(crate) struct Entries {
     table: HashSet<Entry, RandomState>,
-    /// How many entries each domain has, expired ones included, by the hash of its name: never
-    /// less than the live ones of the domain, and so enough to tell that there is room.
-    in_domain: HashMap<u64, usize, RandomState>,
+    /// How many entries the domains of each slot have, expired ones included: never less than the
+    /// live ones of one domain, and so enough to tell that there is room.
+    in_slot: Box<[u32; SLOTS]>,
     /// No entry ends before.
     first_end: Option<UnixTime>,
 }
@@ -77,20 +76,17 @@ impl Entries {
     /// The same entries with room for as many more, if there is room for none. To add one would
     /// fill a bigger table under the lock that lookups wait for: 20 ms at 100,000 hosts.
     pub(crate) fn grown(&self) -> Option<Self> {
-        let (table, in_domain) = (&self.table, &self.in_domain);
-        let has_room = table.len() < table.capacity() && in_domain.len() < in_domain.capacity();
-        if has_room {
+        if self.len() < self.table.capacity() {
             return None;
         }
-        let (size, hasher) = (2 * self.len(), table.hasher());
-        let mut grown = Self {
-            table: HashSet::with_capacity_and_hasher(size, hasher.clone()),
-            in_domain: HashMap::with_capacity_and_hasher(2 * in_domain.len(), hasher.clone()),
+        let (room, hasher) = (2 * self.len(), self.table.hasher().clone());
+        let mut table = HashSet::with_capacity_and_hasher(room, hasher);
+        table.extend(self.table.iter().cloned());
+        Some(Self {
+            table,
+            in_slot: self.in_slot.clone(),
             first_end: self.first_end,
-        };
-        grown.table.extend(table.iter().cloned());
-        grown.in_domain.extend(in_domain);
-        Some(grown)
+        })
     }
 
     /// All entries, expired ones included.
@@ -111,8 +107,8 @@ impl Entries {
             return true;
         }
         let domain = parent_domain(host);
-        let in_domain = self.in_domain.get(&self.key(domain));
-        if in_domain.is_none_or(|count| *count < share) {
+        let in_slot = self.in_slot.get(self.slot(domain));
+        if in_slot.is_some_and(|count| usize::try_from(*count).is_ok_and(|count| count < share)) {
             return true;
         }
         let siblings = self
@@ -134,7 +130,12 @@ impl Entries {
         if self.len() >= capacity {
             let all_live = self.first_end.is_some_and(|end| now <= end);
             let live = self.iter().filter(|known| !known.is_expired(now));
-            if all_live || live.count() >= capacity {
+            if all_live {
+                return None;
+            }
+            if live.count() >= capacity {
+                // Refreshes have moved the ends: once found, not looked for with each new host.
+                self.first_end = self.iter().map(|known| known.expires_at).min();
                 return None;
             }
             evicted = self.take_if(|known| known.is_expired(now));
@@ -148,9 +149,11 @@ impl Entries {
     pub(crate) fn put(&mut self, entry: Arc<KnownPinnedHost>) {
         let end = entry.expires_at;
         self.first_end = Some(self.first_end.map_or(end, |first| first.min(end)));
-        let domain = self.key(parent_domain(&entry.host));
-        if self.table.replace(Entry(entry)).is_none() {
-            *self.in_domain.entry(domain).or_default() += 1;
+        let slot = self.slot(parent_domain(&entry.host));
+        if self.table.replace(Entry(entry)).is_none()
+            && let Some(count) = self.in_slot.get_mut(slot)
+        {
+            *count = count.saturating_add(1);
         }
     }
 
@@ -172,15 +175,15 @@ impl Entries {
     }
 
     fn uncount(&mut self, entry: &KnownPinnedHost) {
-        let domain = self.key(parent_domain(&entry.host));
-        match self.in_domain.get_mut(&domain) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(self.in_domain.remove(&domain)),
+        let slot = self.slot(parent_domain(&entry.host));
+        if let Some(count) = self.in_slot.get_mut(slot) {
+            *count = count.saturating_sub(1);
         }
     }
 
-    fn key(&self, domain: &str) -> u64 {
-        self.table.hasher().hash_one(domain)
+    fn slot(&self, domain: &str) -> usize {
+        let [low, high, ..] = self.table.hasher().hash_one(domain).to_le_bytes();
+        usize::from(u16::from_le_bytes([low, high])) % SLOTS
     }
 }
 
@@ -188,6 +191,16 @@ impl Entries {
 pub(crate) fn sorted(mut entries: Vec<Arc<KnownPinnedHost>>) -> Vec<Arc<KnownPinnedHost>> {
     entries.sort_unstable_by(|one, other| one.host.cmp(&other.host));
     entries
+}
+
+impl Default for Entries {
+    fn default() -> Self {
+        Self {
+            table: HashSet::default(),
+            in_slot: Box::new([0; SLOTS]),
+            first_end: None,
+        }
+    }
 }
 
 impl FromIterator<Arc<KnownPinnedHost>> for Entries {
@@ -230,6 +243,10 @@ impl Eq for Entry {}
 /// The share of the store that one domain may fill: a sixteenth. So a hostile domain that answers
 /// under many names can't keep others from being noted.
 const DOMAIN_SHARE: usize = 16;
+
+/// A slot has a 512th of the entries on average, which is a 32nd of a domain's share at most: two
+/// domains of one slot seldom have all entries looked at.
+const SLOTS: usize = 512;
 
 /// The last two labels. Coarser than the registrable domain under suffixes such as `co.uk`, which
 /// then share; finer would need a list of public suffixes.
@@ -335,15 +352,14 @@ mod tests {
                 assert_eq!(sorted(bigger.collect()), sorted(entries.collect()));
                 (entries, grown) = (bigger, grown + 1);
             }
-            let capacities = |of: &Entries| (of.table.capacity(), of.in_domain.capacity());
-            let before = capacities(&entries);
+            let before = entries.table.capacity();
             let host = format!("{number}.domain-{}.example", number / 3);
             entries.put(entry(&host, 0, 1));
             // The very first don't matter.
-            assert!(number < 8 || capacities(&entries) == before, "{number}");
+            assert!(number < 8 || entries.table.capacity() == before, "{number}");
         }
-        assert!((8..40).contains(&grown), "{grown}");
-        assert_eq!(entries.in_domain.values().sum::<usize>(), 5_000);
+        assert!((8..20).contains(&grown), "{grown}");
+        assert_eq!(entries.in_slot.iter().sum::<u32>(), 5_000);
     }
 
     proptest! {
@@ -362,7 +378,8 @@ mod tests {
                     let room = entries.domain_has_room(&host, capacity, now);
                     prop_assert_eq!(room, has_room(&all, &host, capacity, now));
                 }
-                prop_assert_eq!(entries.in_domain.values().sum::<usize>(), all.len());
+                let counted = entries.in_slot.iter().sum::<u32>();
+                prop_assert_eq!(usize::try_from(counted).unwrap(), all.len());
             }
         }
     }

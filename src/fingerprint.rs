@@ -281,7 +281,7 @@ impl From<Infallible> for ParseFingerprintError {
 }
 
 /// The SHA-256 of a crypto provider, else our own. Where a processor has no instructions for it, a
-/// provider's takes half as many of others; and one that is validated (FIPS 140) hashes the keys.
+/// provider's takes half as many of others.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct KeyHash(Option<&'static dyn Hash>);
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard};
 use rustls::client::VerifierBuilderError;
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::{ServerName, UnixTime};
@@ -479,15 +479,25 @@ impl Pinning {
             let host = host.map_err(|error| BuildError::Host(error.into()))?;
             parsed.push((host, policy));
         }
-        let entries = StaticEntries::new(parsed)?;
-        self.change(|statics| statics.replace(entries));
+        let mut entries = StaticEntries::new(parsed)?;
+        // Whoever asks goes on until the new ones are ready, and before the old ones are dropped.
+        let statics = self.shared.statics.upgradable_read();
+        statics.carry_over(&mut entries);
+        let mut statics = RwLockUpgradableReadGuard::upgrade(statics);
+        let replaced = std::mem::replace(&mut statics.entries, entries);
+        self.changed(statics);
+        drop(replaced);
         Ok(())
     }
 
-    /// Changes the static pins, and has connections judged anew.
     fn change(&self, change: impl FnOnce(&mut StaticPins)) {
         let mut statics = self.shared.statics.write();
         change(&mut statics);
+        self.changed(statics);
+    }
+
+    /// Has connections judged anew, now that the static pins have changed.
+    fn changed(&self, statics: RwLockWriteGuard<'_, StaticPins>) {
         self.generation().advance();
         drop(statics);
         self.generation().wake();

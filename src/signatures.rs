@@ -152,10 +152,12 @@ struct Memory {
 
 #[derive(Default)]
 struct Halves {
-    young: HashMap<u64, Known, RandomState>,
-    old: HashMap<u64, Known, RandomState>,
+    young: Half,
+    old: Half,
     young_bytes: usize,
 }
+
+type Half = HashMap<u64, Known, RandomState>;
 
 impl Memory {
     fn new(max_bytes: usize) -> Self {
@@ -191,31 +193,44 @@ impl Memory {
 
     fn remember(&self, hash: u64, check: &Check<'_>) {
         let known = Known::new(check);
-        let mut halves = self.halves.write();
-        if halves.young_bytes + known.size() > self.max_bytes / 2 {
-            if known.size() > self.max_bytes / 2 {
-                return;
+        let forgotten = self.halves.write().put(hash, known, self.max_bytes / 2);
+        // Without the lock: it takes its time.
+        drop(forgotten);
+    }
+}
+
+impl Halves {
+    /// Returns what is forgotten for it.
+    fn put(&mut self, hash: u64, known: Known, max_bytes: usize) -> Half {
+        let mut forgotten = Half::default();
+        if self.young_bytes + known.size() > max_bytes {
+            if known.size() > max_bytes {
+                return forgotten;
             }
-            halves.old = std::mem::take(&mut halves.young);
-            halves.young_bytes = 0;
+            let young = std::mem::take(&mut self.young);
+            forgotten = std::mem::replace(&mut self.old, young);
+            self.young_bytes = 0;
         }
-        halves.young_bytes += known.size();
-        if let Some(replaced) = halves.young.insert(hash, known) {
-            halves.young_bytes -= replaced.size();
+        self.young_bytes += known.size();
+        if let Some(replaced) = self.young.insert(hash, known) {
+            self.young_bytes -= replaced.size();
         }
+        forgotten
     }
 }
 
 /// Bytes of one check: beyond 16 KB it is a revocation list, which is not worth the room.
 const MAX_CHECK: usize = 16 * 1024;
-/// Bytes that an entry takes beside its own: a place in the table, of which an eighth is free, and
+/// Bytes that an entry takes beside its own: a place in the table, of which a half may be free, and
 /// the header of an allocation.
-const OVERHEAD: usize = 96;
+const OVERHEAD: usize = 144;
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use rcgen::{KeyPair, SigningKey};
+    use rustls::crypto::CryptoProvider;
     use rustls_pki_types::alg_id;
 
     use super::*;
@@ -319,6 +334,51 @@ mod tests {
         // Another algorithm of the same name.
         assert!(scene.verify(1, right));
         assert_eq!(scene.asked(), 4);
+    }
+
+    /// Bits flip in key, message and signature, and algorithms are exchanged: with a memory that
+    /// knows the right one, and with one so small that it forgets all the time.
+    #[test]
+    fn of_a_real_signature_nothing_wrong_passes() {
+        let key = KeyPair::generate().unwrap();
+        let message = b"a certificate to be signed".repeat(20);
+        let signature = key.sign(&message).unwrap();
+        let right = [key.public_key_raw().to_vec(), message, signature];
+        let verify = |algorithm: &dyn Algorithm, [key, message, signature]: &[Vec<u8>; 3]| {
+            algorithm.verify_signature(key, message, signature).is_ok()
+        };
+        for provider in providers() {
+            let all = provider.signature_verification_algorithms.all;
+            let position = all.iter().position(|inner| verify(*inner, &right)).unwrap();
+            let (warm, tiny) = (Algorithms::new(all, 1 << 16), Algorithms::new(all, 2_000));
+            for number in 0..3_000_u32 {
+                let random = number.wrapping_mul(0x9e37_79b9).rotate_left(15);
+                let random = usize::try_from(random).unwrap();
+                let mut wrong = right.clone();
+                let part = &mut wrong[random % 3];
+                let bit = random / 3 % (part.len() * 8);
+                part[bit / 8] ^= 1 << (bit % 8);
+                for algorithms in [&warm, &tiny] {
+                    let algorithms = algorithms.as_dyn();
+                    assert!(verify(algorithms[position], &right));
+                    assert!(!verify(algorithms[position], &wrong), "{number}");
+                    let other = random % all.len();
+                    assert_eq!(
+                        verify(algorithms[other], &right),
+                        verify(all[other], &right)
+                    );
+                }
+            }
+        }
+    }
+
+    fn providers() -> Vec<CryptoProvider> {
+        vec![
+            #[cfg(feature = "aws-lc-rs")]
+            rustls::crypto::aws_lc_rs::default_provider(),
+            #[cfg(feature = "ring")]
+            rustls::crypto::ring::default_provider(),
+        ]
     }
 
     #[test]

@@ -113,8 +113,8 @@ impl StaticPins {
         ends.collect()
     }
 
-    /// Sets other entries. What was counted of pins that are still on trial goes on.
-    pub(crate) fn replace(&mut self, mut entries: StaticEntries) {
+    /// What was counted of pins that are still on trial in the new entries goes on there.
+    pub(crate) fn carry_over(&self, entries: &mut StaticEntries) {
         for (host, entry) in &mut entries.0 {
             if let StaticEntry::Policy(new) = entry
                 && let Some(StaticEntry::Policy(old)) = self.entries.0.get(host)
@@ -123,7 +123,6 @@ impl StaticPins {
                 new.tally = Arc::clone(&old.tally);
             }
         }
-        self.entries = entries;
     }
 }
 

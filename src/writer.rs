@@ -371,9 +371,7 @@ impl Pending {
     }
 
     /// Takes back what could not be written; newer changes go before it.
-    fn put_back(&mut self, changes: Vec<Change>) {
-        let mut older = Self::default();
-        changes.into_iter().for_each(|change| older.record(change));
+    fn put_back(&mut self, older: Self) {
         let newer = std::mem::replace(self, older);
         newer
             .into_changes()
@@ -448,8 +446,9 @@ impl<S: Storage> Thread<S> {
             state.due = None;
             let is_last = state.phase == Phase::Closing;
             let ticket = state.ticket;
-            let changes = std::mem::take(&mut state.pending).into_changes();
+            let pending = std::mem::take(&mut state.pending);
             drop(state);
+            let changes = pending.into_changes();
             let result = match changes.is_empty() {
                 true => Ok(()),
                 false => self.commit(&changes),
@@ -510,6 +509,12 @@ impl<S: Storage> Thread<S> {
     }
 
     fn settle(&mut self, ticket: u64, changes: Vec<Change>, result: Result<(), StorageError>) {
+        let mut unwritten = Pending::default();
+        if result.is_err() {
+            let changes = changes.into_iter();
+            // Before lookups have to wait for it, by way of whoever records a change.
+            changes.for_each(|change| unwritten.record(change));
+        }
         let mut state = self.shared.state.lock();
         let mut told = None;
         match result {
@@ -519,7 +524,7 @@ impl<S: Storage> Thread<S> {
                 self.pause = FIRST_PAUSE;
             }
             Err(error) => {
-                state.pending.put_back(changes);
+                state.pending.put_back(unwritten);
                 state.failed = ticket;
                 state.error = Some(error.clone());
                 let retry = Instant::now() + self.pause;

@@ -5,6 +5,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::pki::{Ca, Leaf, leaf_params};
 use common::{DAY, NOW, Random, at, pinned_to, providers};
@@ -13,7 +14,10 @@ use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, Ser
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
+use rustls::pki_types::{
+    AlgorithmIdentifier, CertificateDer, CertificateRevocationListDer, InvalidSignature,
+    ServerName, SignatureVerificationAlgorithm as Algorithm, UnixTime,
+};
 use rustls::{CertificateError, Error, RootCertStore};
 
 const HOST: &str = "example.com";
@@ -149,6 +153,64 @@ fn an_expired_or_renamed_chain_is_refused_though_its_signatures_are_known() {
             Some(CertificateError::NotValidForNameContext { .. })
         ));
         assert_eq!(of(HOST, at(NOW)), None);
+    }
+}
+
+/// Else a server without any key could fill the memory with chains of other hosts, and learn from
+/// the time until its alert which of them were seen before.
+#[test]
+fn a_chain_for_another_name_neither_enters_the_memory_nor_asks_it() {
+    for mut provider in providers() {
+        let scene = Scene::new();
+        let calculated = counting(Arc::make_mut(&mut provider));
+        let verifier = scene.verifier(&provider, Vec::new());
+        let [of_rustls, first, again, known] =
+            ["other.example", HOST, HOST, "other.example"].map(|name| {
+                let verdict = verify(&verifier, &scene.leaf.chain, name, at(NOW));
+                assert_eq!(verdict.is_ok(), name == HOST);
+                calculated.swap(0, Ordering::SeqCst)
+            });
+        // For the error of a refusal rustls calculates all of them, each time.
+        assert_eq!((first, again), (2, 0));
+        assert_eq!((of_rustls, known), (2, 2));
+    }
+}
+
+/// Has the provider's algorithms counted when they are asked.
+fn counting(provider: &mut CryptoProvider) -> &'static AtomicUsize {
+    let calculated = &*Box::leak(Box::new(AtomicUsize::new(0)));
+    let algorithms = &mut provider.signature_verification_algorithms;
+    let count = |inner: &&'static dyn Algorithm| -> &'static dyn Algorithm {
+        let inner = *inner;
+        Box::leak(Box::new(Counting { inner, calculated }))
+    };
+    algorithms.all = algorithms.all.iter().map(count).collect::<Vec<_>>().leak();
+    calculated
+}
+
+#[derive(Debug)]
+struct Counting {
+    inner: &'static dyn Algorithm,
+    calculated: &'static AtomicUsize,
+}
+
+impl Algorithm for Counting {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        self.calculated.fetch_add(1, Ordering::SeqCst);
+        self.inner.verify_signature(public_key, message, signature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.inner.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.inner.signature_alg_id()
     }
 }
 
