@@ -19,11 +19,12 @@ use crate::policy::{HostMatch, KnownPinnedHost};
 
 /// At most one entry a host. Servers choose the names, but at most a sixteenth of the table under
 /// one domain, so a fast hash with a seed of the process does.
+#[derive(Default)]
 pub(crate) struct Entries {
     table: HashSet<Entry, RandomState>,
     /// How many entries the domains of each slot have, expired ones included: never less than the
-    /// live ones of one domain, and so enough to tell that there is room.
-    in_slot: Box<[u32; SLOTS]>,
+    /// live ones of one domain, and so enough to tell that there is room. Empty without entries.
+    in_slot: Vec<u32>,
     /// No entry ends before.
     first_end: Option<UnixTime>,
 }
@@ -108,7 +109,7 @@ impl Entries {
         }
         let domain = parent_domain(host);
         let in_slot = self.in_slot.get(self.slot(domain));
-        if in_slot.is_some_and(|count| usize::try_from(*count).is_ok_and(|count| count < share)) {
+        if in_slot.is_none_or(|count| usize::try_from(*count).is_ok_and(|count| count < share)) {
             return true;
         }
         let siblings = self
@@ -150,6 +151,7 @@ impl Entries {
         let end = entry.expires_at;
         self.first_end = Some(self.first_end.map_or(end, |first| first.min(end)));
         let slot = self.slot(parent_domain(&entry.host));
+        self.in_slot.resize(SLOTS, 0);
         if self.table.replace(Entry(entry)).is_none()
             && let Some(count) = self.in_slot.get_mut(slot)
         {
@@ -191,16 +193,6 @@ impl Entries {
 pub(crate) fn sorted(mut entries: Vec<Arc<KnownPinnedHost>>) -> Vec<Arc<KnownPinnedHost>> {
     entries.sort_unstable_by(|one, other| one.host.cmp(&other.host));
     entries
-}
-
-impl Default for Entries {
-    fn default() -> Self {
-        Self {
-            table: HashSet::default(),
-            in_slot: Box::new([0; SLOTS]),
-            first_end: None,
-        }
-    }
 }
 
 impl FromIterator<Arc<KnownPinnedHost>> for Entries {
