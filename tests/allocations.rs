@@ -8,8 +8,12 @@ use std::alloc::System;
 use common::header::parse;
 use common::pki::Ca;
 use common::validated::{trusting, verified_connection};
-use common::{Clock, header_value, now, pinned_to};
-use pinhold::{Decision, Host, Noted, PinPolicy, Pinning, ReportUri};
+use common::{Clock, header_value, now, pinned_to, provider};
+use pinhold::{
+    Decision, Host, Noted, PinPolicy, Pinning, PinningBuilder, PinningVerifier, ReportUri,
+};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::ServerName;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -65,4 +69,31 @@ async fn a_check_that_finds_nothing_to_say_allocates_nothing() {
         assert_eq!(matches!(decision, Decision::Pass), passes);
         assert_eq!(matches!(decision, Decision::NotPinned), !passes);
     }
+    // Not a test of its own: allocations are counted for all threads.
+    a_verification_allocates_lists_and_a_chain();
+}
+
+/// Of an unpinned host four lists (algorithms, anchors and where they are, the path); of a pinned
+/// one its policy, too, and the chain, which sessions, observers and violations may want.
+fn a_verification_allocates_lists_and_a_chain() {
+    let root = Ca::root("Root");
+    let leaf = root.intermediate("CA").leaf(&["example.com"]);
+    let (served, intermediates) = leaf.chain.split_first().unwrap();
+    let name = ServerName::try_from("example.com").unwrap();
+    let verifier = |builder: PinningBuilder| {
+        let verifier = PinningVerifier::builder(builder.build().unwrap(), trusting(&[&root]));
+        let verifier = verifier.with_provider(provider());
+        verifier.verifier_without_session_gate().unwrap()
+    };
+    let unpinned = verifier(Pinning::builder());
+    let pinned = verifier(Pinning::builder().static_pins("example.com", pinned_to(root.pin())));
+    let [unpinned, pinned] = [unpinned, pinned].map(|verifier| {
+        let verify = || verifier.verify_server_cert(served, intermediates, &name, &[], now());
+        // So that its signatures are known.
+        verify().unwrap();
+        let region = Region::new(ALLOCATOR);
+        verify().unwrap();
+        region.change().allocations
+    });
+    assert!(unpinned <= 4 && pinned <= 12, "{unpinned}, {pinned}");
 }
