@@ -115,23 +115,6 @@ impl Anchor {
     }
 }
 
-/// The anchors that can end the paths of one server, for webpki to compare names with.
-#[derive(Default)]
-pub(crate) struct Selection<'a> {
-    pub(crate) borrowed: Vec<TrustAnchor<'a>>,
-    /// Where each of them is from.
-    anchors: Vec<&'a Arc<Anchor>>,
-}
-
-impl<'a> Selection<'a> {
-    /// The anchor that this one, of this very selection, was borrowed from.
-    pub(crate) fn origin_of(&self, anchor: &TrustAnchor<'_>) -> Option<&'a Arc<Anchor>> {
-        let is_it = |known: &TrustAnchor<'_>| std::ptr::eq(known, anchor);
-        let position = self.borrowed.iter().position(is_it)?;
-        self.anchors.get(position).copied()
-    }
-}
-
 /// An anchor with its certificate, where that is known.
 pub(crate) type Handed = (TrustAnchor<'static>, Option<Arc<CertificateDer<'static>>>);
 
@@ -296,21 +279,22 @@ impl TrustAnchors {
     }
 
     /// Adds the anchors of this name, in webpki's order, unless they are there.
-    pub(crate) fn select<'a>(&'a self, name: &[u8], selection: &mut Selection<'a>) {
-        let of_name = self.0.by_subject.get(name).map_or(&[][..], Vec::as_slice);
-        let is_there = |first| {
-            selection
-                .anchors
-                .iter()
-                .any(|known| Arc::ptr_eq(known, first))
-        };
-        if of_name.first().is_some_and(is_there) {
-            return;
+    pub(crate) fn select<'a>(&'a self, name: &[u8], selected: &mut Vec<TrustAnchor<'a>>) {
+        if !selected.iter().any(|known| *known.subject == *name) {
+            let of_name = self.of_name(name).iter();
+            selected.extend(of_name.map(|anchor| borrowed(&anchor.parsed)));
         }
-        for anchor in of_name {
-            selection.anchors.push(anchor);
-            selection.borrowed.push(borrowed(&anchor.parsed));
-        }
+    }
+
+    /// The anchor that a selected one was borrowed from.
+    pub(crate) fn owner_of(&self, selected: &TrustAnchor<'_>) -> Option<&Arc<Anchor>> {
+        let mut of_name = self.of_name(&selected.subject).iter();
+        of_name.find(|anchor| anchor.parsed == *selected)
+    }
+
+    fn of_name(&self, name: &[u8]) -> &[Arc<Anchor>] {
+        let of_name = self.0.by_subject.get(name);
+        of_name.map_or(&[], Vec::as_slice)
     }
 
     /// Each anchor with its origin; built-in ones first.

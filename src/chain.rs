@@ -9,10 +9,10 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-use crate::anchors::{Anchor, AnchorOrigin, Selection, TrustAnchors};
+use crate::anchors::{Anchor, AnchorOrigin, TrustAnchors};
 use crate::certificate::{self, name_text};
 use crate::fingerprint::{KeyHash, SpkiFingerprint};
 use crate::host::Host;
@@ -392,7 +392,7 @@ impl PathBuilder {
         let anchors = self.anchors_for(&leaf, presented);
         let best = RefCell::new(None);
         let judge = |candidate: &VerifiedPath<'_>| {
-            let found = self.judge(candidate, &anchors, presented, policies);
+            let found = self.judge(candidate, presented, policies);
             match found.map(|found| self.prefer(&mut best.borrow_mut(), found)) {
                 Some(Search::Settled) => Ok(()),
                 // An error makes webpki go on. The least specific one hides no other.
@@ -403,7 +403,7 @@ impl PathBuilder {
         // search for a better one ran out of budget.
         let _ = leaf.verify_for_usage(
             &self.algorithms.as_dyn(),
-            &anchors.borrowed,
+            &anchors,
             presented.intermediates,
             now,
             KeyUsage::server_auth(),
@@ -414,15 +414,19 @@ impl PathBuilder {
     }
 
     /// The anchors that can end a path: webpki would compare each name with all of them.
-    fn anchors_for(&self, leaf: &EndEntityCert<'_>, presented: Presented<'_>) -> Selection<'_> {
-        let mut selection = Selection::default();
-        self.anchors.select(leaf.issuer(), &mut selection);
+    fn anchors_for(
+        &self,
+        leaf: &EndEntityCert<'_>,
+        presented: Presented<'_>,
+    ) -> Vec<TrustAnchor<'_>> {
+        let mut selected = Vec::new();
+        self.anchors.select(leaf.issuer(), &mut selected);
         // What can't be read is on no path.
         let issuers = presented.intermediates.iter();
         for issuer in issuers.filter_map(|der| certificate::issuer(der)) {
-            self.anchors.select(issuer, &mut selection);
+            self.anchors.select(issuer, &mut selected);
         }
-        selection
+        selected
     }
 
     /// Keeps the better one of two paths; settled once no other path could be better.
@@ -447,17 +451,18 @@ impl PathBuilder {
     fn judge<'p>(
         &self,
         candidate: &VerifiedPath<'_>,
-        selection: &Selection<'_>,
         presented: Presented<'_>,
         policies: &'p AppliedPolicies,
     ) -> Option<ValidPath<'p>> {
+        let most = presented.intermediates.len() + 1;
         let mut found = ValidPath {
             judgement: Judgement::default(),
-            path: vec![0],
+            path: Vec::with_capacity(most),
             fingerprints: Vec::new(),
             hash: self.hash,
-            anchor: Arc::clone(selection.origin_of(candidate.anchor())?),
+            anchor: Arc::clone(self.anchors.owner_of(candidate.anchor())?),
         };
+        found.path.push(0);
         for certificate in candidate.intermediate_certificates() {
             let der = certificate.der();
             let position = presented
@@ -468,6 +473,7 @@ impl PathBuilder {
         }
         // The host was looked up first: without pins nothing is hashed.
         if !policies.is_empty() {
+            found.fingerprints.reserve(most + 1);
             let leaf = candidate.end_entity().subject_public_key_info();
             found
                 .fingerprints
