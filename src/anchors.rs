@@ -256,17 +256,21 @@ impl TrustAnchors {
         for (origin, handed) in &mut all {
             *origin = best.get(&key(handed)).copied().unwrap_or(*origin);
         }
-        all.sort_by_key(|(origin, _)| *origin);
         let mut each = Vec::<Anchor>::with_capacity(all.len());
         for (origin, (parsed, certificate)) in all {
             match each.iter_mut().find(|known| known.parsed == parsed) {
                 Some(known) => known.certificate = known.certificate.take().or(certificate),
-                None => each.push(Anchor {
-                    origin,
-                    certificate,
-                    parsed,
-                    fingerprint: OnceLock::new(),
-                }),
+                None => {
+                    // Not sorted afterwards: that is eight kilobytes of a program.
+                    let position = each.partition_point(|known| known.origin <= origin);
+                    let anchor = Anchor {
+                        origin,
+                        certificate,
+                        parsed,
+                        fingerprint: OnceLock::new(),
+                    };
+                    each.insert(position, anchor);
+                }
             }
         }
         let all = each.into_iter().map(Arc::new).collect::<Vec<_>>();

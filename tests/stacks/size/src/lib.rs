@@ -27,18 +27,39 @@ pub fn plain() -> Result<ClientConfig, rustls::Error> {
 /// The pins of a client with pins.
 #[cfg(feature = "pinned")]
 pub fn pinning() -> Result<pinhold::Pinning, Box<dyn Error>> {
-    use pinhold::{FileStorage, PinPolicy, PinStore, Pinning};
+    use pinhold::{PinPolicy, Pinning};
 
     let policy = PinPolicy::new([
         "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
         "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
     ])?;
+    let builder = Pinning::builder().static_pins("example.com", policy);
+    #[cfg(not(feature = "static"))]
+    let builder = builder.store(store());
+    Ok(builder.build()?)
+}
+
+#[cfg(all(feature = "pinned", not(feature = "static")))]
+fn store() -> pinhold::PinStore {
+    use pinhold::{FileStorage, PinStore};
+
     let (store, trouble) = PinStore::open_or_recover(FileStorage::new("noted-pins.jsonl"));
     if let Some(error) = trouble {
         eprintln!("{error}");
     }
-    let builder = Pinning::builder().static_pins("example.com", policy);
-    Ok(builder.store(store).build()?)
+    store
+}
+
+/// The configuration with these pins, else a plain one.
+pub fn config() -> Result<ClientConfig, Box<dyn Error>> {
+    #[cfg(feature = "pinned")]
+    return Ok(
+        pinhold::PinningVerifier::builder(pinning()?, pinhold::TrustAnchors::webpki_roots())
+            .with_provider(provider())
+            .client_config()?,
+    );
+    #[cfg(not(feature = "pinned"))]
+    Ok(plain()?)
 }
 
 /// Says why a request failed.

@@ -9,24 +9,27 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tower_service::Service;
 
-#[cfg(not(feature = "pinned"))]
+#[cfg(any(feature = "static", not(feature = "pinned")))]
 fn client()
 -> Result<Client<hyper_rustls::HttpsConnector<HttpConnector>, Empty<Bytes>>, Box<dyn Error>> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
+    let mut config = pinhold_size::config()?;
+    // Its builder sets them.
+    config.alpn_protocols.clear();
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(pinhold_size::plain()?)
+        .with_tls_config(config)
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(tcp);
     Ok(Client::builder(TokioExecutor::new()).build(connector))
 }
 
-#[cfg(feature = "pinned")]
+#[cfg(all(feature = "pinned", not(feature = "static")))]
 type Pinned = Client<pinhold::PinningConnector<HttpConnector>, Empty<Bytes>>;
 
-#[cfg(feature = "pinned")]
+#[cfg(all(feature = "pinned", not(feature = "static")))]
 fn client() -> Result<pinhold::NotePins<Pinned>, Box<dyn Error>> {
     use tower_layer::Layer;
 
