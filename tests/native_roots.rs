@@ -12,6 +12,7 @@ mod common;
 
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -349,6 +350,62 @@ fn a_root_of_mozillas_list_is_built_in_wherever_it_came_from() {
         origins(&anchors),
         [BuiltIn, BuiltIn, BuiltIn, Unknown, Unknown]
     );
+}
+
+/// A machine with a root that its administrator added as Debian has it, and one that lies in no
+/// local folder: in a process with folders of its own mounted over those of the system.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_administrator_of_this_machine_added_is_user_added() {
+    use AnchorOrigin::*;
+    if env::var_os(INSIDE).is_some() {
+        let (anchors, trouble) = TrustAnchors::native();
+        assert!(trouble.is_empty(), "{trouble:?}");
+        let subjects = anchors.iter().map(|(origin, anchor)| {
+            let is_added = anchor.subject.windows(5).any(|text| text == b"Added");
+            (origin, is_added)
+        });
+        let subjects = subjects.collect::<Vec<_>>();
+        assert_eq!(subjects, [(Unknown, false), (UserAdded, true)]);
+        fs::write(env::var_os(INSIDE).unwrap(), "seen").unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [local, trusted] = ["local", "trusted"].map(|name| folder.path().join(name));
+    for path in [&local, &trusted] {
+        fs::create_dir(path).unwrap();
+    }
+    let [added, other] = ["Added", "Other"].map(|name| pem(&Ca::root(name).certificate()));
+    fs::write(
+        trusted.join("ca-certificates.crt"),
+        [&*added, &other].concat(),
+    )
+    .unwrap();
+    fs::write(local.join("added.crt"), added).unwrap();
+    let seen = folder.path().join("seen");
+    let mount = "mount --bind \"$1\" /usr/local/share/ca-certificates \
+        && mount --bind \"$2\" /etc/ssl/certs && shift 2 && exec \"$@\"";
+    let inside = |program: &Path, arguments: &[&str]| {
+        let mut child = Command::new("unshare");
+        child.args(["--mount", "--map-root-user", "sh", "-c", mount, "sh"]);
+        child.args([&local, &trusted]).arg(program).args(arguments);
+        child.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
+        child.env(INSIDE, &seen).status().unwrap().success()
+    };
+    if !inside(Path::new("true"), &[]) {
+        // Containers may forbid it, and no package helps. Past the capture of passing tests.
+        let told = writeln!(
+            std::io::stderr(),
+            "no mount may be made here: a test passes over itself"
+        );
+        return told.unwrap();
+    }
+    let name = "what_the_administrator_of_this_machine_added_is_user_added";
+    assert!(
+        inside(&env::current_exe().unwrap(), &["--exact", name]),
+        "see above"
+    );
+    assert!(seen.exists(), "no test of this name ran");
 }
 
 fn pem(certificate: &[u8]) -> String {
