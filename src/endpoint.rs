@@ -107,6 +107,11 @@ impl Endpoint {
         &self.uri
     }
 
+    /// The same, to be told.
+    pub(crate) fn report_uri(&self) -> Option<ReportUri> {
+        ReportUri::parse(&self.uri.to_string()).ok()
+    }
+
     pub(crate) fn named_by(&self) -> NamedBy {
         self.named_by
     }

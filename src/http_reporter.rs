@@ -163,9 +163,13 @@ impl Reporter for HttpReporter {
             return Err(DropReason::NoEndpoint);
         }
         for endpoint in endpoints {
+            let uri = match &endpoint {
+                Ok(endpoint) => endpoint.report_uri(),
+                Err(_) => report.violation().policy().report_uri.clone(),
+            };
             let queued = endpoint.and_then(|endpoint| self.0.queue(&report, endpoint));
             if let Err(reason) = queued {
-                self.0.pinning.tell_dropped(report.clone(), reason);
+                self.0.pinning.tell_dropped(report.clone(), uri, reason);
             }
         }
         self.0.start();
@@ -188,6 +192,7 @@ impl Reporter for HttpReporter {
     }
 }
 
+/// What is waiting is still tried, once.
 impl Drop for HttpReporter {
     fn drop(&mut self) {
         self.0.state.lock().is_closed = true;
@@ -279,8 +284,15 @@ impl Shared {
             Ok(runtime) => runtime.block_on(Arc::clone(&self).send_all()),
             Err(_) => {
                 let waiting = std::mem::take(&mut self.state.lock().waiting);
-                for job in waiting {
-                    self.pinning.tell_dropped(job.report, DropReason::Reporter);
+                for Job {
+                    report,
+                    endpoint,
+                    key,
+                } in waiting
+                {
+                    self.state.lock().sent.forget(key);
+                    let uri = endpoint.report_uri();
+                    self.pinning.tell_dropped(report, uri, DropReason::Reporter);
                 }
                 self.state.lock().thread = None;
             }
@@ -296,7 +308,7 @@ impl Shared {
                 let mut state = self.state.lock();
                 let jobs = std::mem::take(&mut state.waiting);
                 state.under_way += jobs.len();
-                let is_last = state.is_closed || state.under_way == 0;
+                let is_last = state.under_way == 0;
                 if is_last {
                     state.thread = None;
                 }
@@ -313,12 +325,12 @@ impl Shared {
     }
 
     async fn send(self: Arc<Self>, job: Job) {
-        let (key, report) = (job.key, job.report.clone());
+        let (key, report, uri) = (job.key, job.report.clone(), job.endpoint.report_uri());
         // A task of its own, since the application's resolver may panic.
         let delivery = tokio::spawn(Arc::clone(&self).deliver(job)).await;
         if let Err(reason) = delivery.unwrap_or(Err(DropReason::Reporter)) {
             self.state.lock().sent.forget(key);
-            self.pinning.tell_dropped(report, reason);
+            self.pinning.tell_dropped(report, uri, reason);
         }
         self.state.lock().under_way -= 1;
         self.settled.notify_all();

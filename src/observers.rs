@@ -16,6 +16,7 @@ use crate::anchors::AnchorOrigin;
 use crate::host::Host;
 use crate::noting::{IgnoreReason, RemovalReason};
 use crate::report::{DropReason, Report, Reporter};
+use crate::report_uri::ReportUri;
 use crate::storage::StorageError;
 use crate::unproved::UnprovedPath;
 use crate::writer::Watch;
@@ -65,10 +66,12 @@ pub enum Event {
         /// How it asked for that.
         reason: RemovalReason,
     },
-    /// A violation was not reported.
+    /// A violation was not reported, or not to one of several endpoints.
     ReportDropped {
         /// The report.
         report: Report,
+        /// Where it was to go; `None` where that was not known yet.
+        endpoint: Option<ReportUri>,
         /// Why.
         reason: DropReason,
     },
@@ -106,7 +109,7 @@ impl Event {
             #[cfg(feature = "tracing")]
             Self::Removed { host, reason } => event!(INFO, %host, %reason, "pins removed"),
             #[cfg(feature = "tracing")]
-            Self::ReportDropped { report, reason } => {
+            Self::ReportDropped { report, reason, .. } => {
                 let host = report.violation().host();
                 event!(WARN, %host, %reason, "report dropped");
             }
@@ -343,7 +346,11 @@ impl Shared {
         }
         let taken = catch_unwind(AssertUnwindSafe(|| reporter.report(report.clone())));
         if let Err(reason) = taken.unwrap_or(Err(DropReason::Reporter)) {
-            let event = Event::ReportDropped { report, reason };
+            let event = Event::ReportDropped {
+                report,
+                endpoint: None,
+                reason,
+            };
             event.trace();
             self.call(&event);
         }

@@ -239,8 +239,17 @@ impl Pinning {
 
     /// Tells that a violation is not reported.
     #[cfg(feature = "hyper")]
-    pub(crate) fn tell_dropped(&self, report: Report, reason: DropReason) {
-        self.tell(Event::ReportDropped { report, reason });
+    pub(crate) fn tell_dropped(
+        &self,
+        report: Report,
+        endpoint: Option<ReportUri>,
+        reason: DropReason,
+    ) {
+        self.tell(Event::ReportDropped {
+            report,
+            endpoint,
+            reason,
+        });
     }
 
     /// Not while a lock is held: a `tracing` subscriber is foreign code.

@@ -86,7 +86,11 @@ impl Scene {
             .time_provider(self.clock)
             .static_pins(HOST, policy.include_subdomains())
             .observer(move |event| {
-                if let Event::ReportDropped { reason, .. } = event {
+                if let Event::ReportDropped {
+                    endpoint, reason, ..
+                } = event
+                {
+                    assert!(endpoint.is_some(), "of whom it is not known");
                     let _ = sender.send(reason.clone());
                 }
             })
@@ -162,6 +166,19 @@ async fn a_violation_is_posted_once_to_the_applications_endpoint() {
     reporting.settle().await;
     assert_eq!(collector.rest(), 0);
     assert!(reporting.dropped.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_when_the_pins_are_dropped_is_still_tried() {
+    let scene = Scene::new().await;
+    let collector = scene.collector(vec![Answer::Status(204)]).await;
+    let (reporting, _server) = scene.reporting(to(collector.uri("https", REPORTS)));
+    let violation = reporting.fail(HOST).await;
+    drop(reporting);
+    assert_eq!(
+        collector.next().json()["hostname"],
+        violation.host().as_str()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -196,7 +196,7 @@ async fn a_dropped_report_is_told_and_a_panic_of_the_reporter_is_one() {
         let violation = next(&events);
         assert!(pinning.flush_reports(PATIENCE));
         match (events.try_recv(), expected) {
-            (Ok(Event::ReportDropped { report, reason }), Some(expected)) => {
+            (Ok(Event::ReportDropped { report, reason, .. }), Some(expected)) => {
                 assert_eq!(reason, expected);
                 assert_eq!(report.id(), reported(&violation).id());
             }
