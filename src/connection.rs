@@ -67,8 +67,10 @@ impl VerifiedConnection {
         }))
     }
 
-    /// What the pins ended it by, if they did.
-    pub(crate) fn ended_by(&self) -> Option<&PinViolation> {
+    /// What the pins ended it by, if they did: also where HTTP/2 leaves nothing but text of it in the
+    /// error of a body.
+    #[must_use]
+    pub fn ended_by(&self) -> Option<&PinViolation> {
         self.0.ended_by.get()
     }
 

@@ -1,6 +1,5 @@
 //! A URI in, a connection whose pins hold out: [`PinningConnector`] for hyper-util's clients.
 
-use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -23,12 +22,12 @@ use tower_service::Service;
 
 use crate::anchors::TrustAnchors;
 use crate::chain::ValidatedChain;
+use crate::connect_error::{BoxError, ConnectError};
 use crate::connection::{self, Verified, VerifiedConnection};
 use crate::host::{Host, HostError};
 use crate::pinning::{BuildError, Decision, Pinning};
-use crate::policy::Standing;
 use crate::sessions::Sessions;
-use crate::stream::PinnedStream;
+use crate::stream::{PinnedStream, Plain};
 use crate::verifier::PinningVerifier;
 use crate::violation::PinViolation;
 
@@ -96,8 +95,8 @@ impl PinningConnector<HttpConnector> {
 }
 
 impl<H> PinningConnector<H> {
-    /// Whether, and how, a URI may be connected to: `None` for plain HTTP.
-    fn admit(&self, uri: &Uri) -> Result<Option<ServerName<'static>>, ConnectError> {
+    /// Whether, and how, a URI may be connected to.
+    fn admit(&self, uri: &Uri) -> Result<Admitted, ConnectError> {
         let host = uri.host().unwrap_or_default();
         // Some resolvers take `[example.com]` for the name in it: what is in brackets is an address
         // or nothing.
@@ -112,20 +111,18 @@ impl<H> PinningConnector<H> {
         let bare = bracketed.unwrap_or(host);
         match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => match ServerName::try_from(bare) {
-                Ok(name) => Ok(Some(name.to_owned())),
+                Ok(name) => Ok(Admitted::Tls(name.to_owned())),
                 Err(_) => Err(ConnectError::Host(HostError::Invalid {
                     name: host.to_owned(),
                 })),
             },
-            Some(scheme) if *scheme == Scheme::HTTP => {
-                self.admit_plain(bare)?;
-                Ok(None)
-            }
+            Some(scheme) if *scheme == Scheme::HTTP => Ok(Admitted::Plain(self.admit_plain(bare)?)),
             _ => Err(ConnectError::Scheme { uri: uri.clone() }),
         }
     }
 
-    fn admit_plain(&self, host: &str) -> Result<(), ConnectError> {
+    /// For how long; `None` where pins don't matter.
+    fn admit_plain(&self, host: &str) -> Result<Option<Plain>, ConnectError> {
         let Schemes::HttpsOrHttp(plain) = self.schemes else {
             return Err(ConnectError::HttpsOnly {
                 host: host.to_owned(),
@@ -133,19 +130,23 @@ impl<H> PinningConnector<H> {
         };
         let host = match Host::parse(host) {
             Ok(host) => host,
-            Err(HostError::IpAddress { .. }) => return Ok(()),
+            Err(HostError::IpAddress { .. }) => return Ok(None),
             Err(error) => return Err(ConnectError::Host(error)),
         };
         let Handshaker { pinning, .. } = &*self.handshaker;
-        let policies = pinning.query(&host, self.handshaker.now()?);
-        let enforced = policies
-            .iter()
-            .any(|policy| policy.standing != Standing::ReportOnly);
+        let (is_pinned, validity) = pinning.is_pinned(&host, self.handshaker.now()?);
         match plain {
-            PlainHttp::Refuse if enforced => Err(ConnectError::PlainHttp { host }),
-            PlainHttp::Refuse | PlainHttp::Allow => Ok(()),
+            PlainHttp::Refuse if is_pinned => Err(ConnectError::PlainHttp { host }),
+            PlainHttp::Refuse => Ok(Some(Plain { host, validity })),
+            PlainHttp::Allow => Ok(None),
         }
     }
+}
+
+/// How a URI is connected to.
+enum Admitted {
+    Plain(Option<Plain>),
+    Tls(ServerName<'static>),
 }
 
 /// Makes TLS connections of transports.
@@ -179,7 +180,7 @@ impl Handshaker {
     ) -> Result<Secured<T>, ConnectError> {
         let handshake = tls.connect(name.clone(), TokioIo::new(transport));
         let (stream, verified) = connection::observe(handshake).await;
-        let stream = stream.map_err(ConnectError::from_handshake);
+        let stream = stream.map_err(handshake_error);
         if let Err(ConnectError::Pins(violation)) = &stream {
             self.pinning.tell_violation(violation, Some(port));
         }
@@ -187,11 +188,12 @@ impl Handshaker {
         let now = self.now()?;
         let session = stream.get_ref().1;
         let handshake = session.handshake_kind().unwrap_or(HandshakeKind::Full);
+        let is_resumed = verified.is_none() && handshake == HandshakeKind::Resumed;
         let chain = match verified {
-            None if handshake == HandshakeKind::Resumed => {
+            None if is_resumed => {
                 match self.resumed(name, session.peer_certificates().unwrap_or_default(), now) {
                     Some(chain) => chain,
-                    None => return Ok(Secured::Outdated),
+                    None => return Ok(self.outdated(name)),
                 }
             }
             // No chain, or one for another name: the verifier is not ours.
@@ -207,6 +209,9 @@ impl Handshaker {
         let chain = chain.proved();
         // Judged again: pins may have changed while the handshake was under way.
         let (decision, validity) = self.pinning.check_for(&chain, now);
+        if is_resumed && matches!(decision, Decision::Refuse(_)) {
+            return Ok(self.outdated(name));
+        }
         self.pinning.witness(&chain, &decision, Some(port), now);
         if let Decision::Refuse(violation) = decision {
             return Err(ConnectError::Pins(violation));
@@ -216,30 +221,27 @@ impl Handshaker {
         Ok(Secured::Connected(stream))
     }
 
-    /// The chain of a resumed session; `None` where the pins must see a full handshake.
+    /// The chain of a resumed session; `None` where that is not certain, or not valid today.
     fn resumed(
         &self,
         name: &ServerName<'static>,
         served: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Option<ValidatedChain> {
-        let sessions = self.sessions.get()?;
-        let chain = sessions.chain_of(name, served, now).filter(|chain| {
-            // The configuration may have been made of other pins than the connector.
-            let decision = chain
-                .host()
-                .map(|host| self.pinning.check(host, chain, now));
-            !matches!(decision, Some(Decision::Refuse(_)))
-        });
-        if chain.is_none() {
-            event!(
-                DEBUG,
-                ?name,
-                "a resumed session is outdated: one full handshake"
-            );
+        self.sessions.get()?.chain_of(name, served, now)
+    }
+
+    /// Forgets what could be resumed: a full handshake follows.
+    fn outdated<T>(&self, name: &ServerName<'static>) -> Secured<T> {
+        event!(
+            DEBUG,
+            ?name,
+            "a resumed session is outdated: one full handshake"
+        );
+        if let Some(sessions) = self.sessions.get() {
             sessions.forget(name);
         }
-        chain
+        Secured::Outdated
     }
 }
 
@@ -258,8 +260,8 @@ where
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let name = match self.admit(&uri) {
-            Ok(name) => name,
+        let admitted = match self.admit(&uri) {
+            Ok(admitted) => admitted,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
         let port = uri.port_u16().unwrap_or(443);
@@ -268,8 +270,12 @@ where
         let handshaker = Arc::clone(&self.handshaker);
         Box::pin(async move {
             let transport = connecting.await.map_err(transport_error)?;
-            let Some(name) = name else {
-                return Ok(PinnedStream::plain(transport));
+            let name = match admitted {
+                Admitted::Plain(Some(plain)) => {
+                    return Ok(PinnedStream::plain(transport, &handshaker.pinning, plain));
+                }
+                Admitted::Plain(None) => return Ok(PinnedStream::unpinned(transport)),
+                Admitted::Tls(name) => name,
             };
             let end = (&name, port);
             let secured = handshaker.secure(&handshaker.tls, end, transport).await?;
@@ -438,96 +444,19 @@ impl PinningConnectorBuilder {
     }
 }
 
-/// Why [`PinningConnector`] made no connection. `source()` leads on to the cause.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The URI's host is neither a DNS name nor an IP address.
-    Host(HostError),
-    /// An `http://` URI, while the connector is `https_only`.
-    HttpsOnly {
-        /// The URI's host.
-        host: String,
-    },
-    /// The TLS stream failed otherwise.
-    Io(io::Error),
-    /// The handshake was done without our verifier, or for another name than the URI's: the TLS
-    /// configuration has a verifier that is not ours.
-    NotVerified,
-    /// The validated chain holds no pinned key.
-    Pins(PinViolation),
-    /// Plain `http://` to a known pinned host.
-    PlainHttp {
-        /// The pinned host.
-        host: Host,
-    },
-    /// A URI that is neither `https` nor `http`.
-    Scheme {
-        /// The URI.
-        uri: Uri,
-    },
-    /// The TLS handshake failed, say for an invalid certificate.
-    Tls(rustls::Error),
-    /// The inner connector failed.
-    Transport(BoxError),
-}
-
-impl ConnectError {
-    fn from_handshake(error: io::Error) -> Self {
-        if let Some(violation) = PinViolation::find(&error) {
-            return Self::Pins(violation);
-        }
-        match error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        {
-            Some(tls) => Self::Tls(tls.clone()),
-            None => Self::Io(error),
-        }
+fn handshake_error(error: io::Error) -> ConnectError {
+    if let Some(violation) = PinViolation::find(&error) {
+        return ConnectError::Pins(violation);
     }
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host(_) => f.write_str("the URI names no host"),
-            Self::HttpsOnly { host } => write!(f, "http to {host:?}, expected https"),
-            Self::Io(_) => f.write_str("the connection failed in the TLS handshake"),
-            Self::NotVerified => f.write_str(
-                "the TLS configuration has a foreign verifier, or one for another name, expected \
-                 that of `Pinning::client_config`",
-            ),
-            Self::Pins(violation) => write!(f, "the pins of {} refused it", violation.host()),
-            Self::PlainHttp { host } => write!(
-                f,
-                "http to the known pinned host {host}, where pins can't be checked; expected https \
-                 (or `PlainHttp::Allow`)"
-            ),
-            Self::Scheme { uri } => write!(f, "can't connect to {uri}, expected an https URI"),
-            Self::Tls(_) => f.write_str("the TLS handshake failed"),
-            Self::Transport(_) => f.write_str("the connection failed"),
-        }
-    }
-}
-
-impl Error for ConnectError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Host(error) => Some(error),
-            Self::Io(error) => Some(error),
-            Self::Pins(violation) => Some(violation),
-            Self::Tls(error) => Some(error),
-            Self::Transport(error) => Some(&**error),
-            Self::HttpsOnly { .. }
-            | Self::NotVerified
-            | Self::PlainHttp { .. }
-            | Self::Scheme { .. } => None,
-        }
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
+        Some(tls) => ConnectError::Tls(tls.clone()),
+        None => ConnectError::Io(error),
     }
 }
 
 fn transport_error(error: impl Into<BoxError>) -> ConnectError {
     ConnectError::Transport(error.into())
 }
-
-type BoxError = Box<dyn Error + Send + Sync>;

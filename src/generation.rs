@@ -17,6 +17,8 @@ use rustls_pki_types::UnixTime;
 #[derive(Default)]
 pub(crate) struct Generation {
     number: AtomicU64,
+    /// The latest second that a verdict was asked for.
+    latest: AtomicU64,
     waiting: Mutex<Waiting>,
 }
 
@@ -35,6 +37,17 @@ impl Generation {
     /// the change then sees the number, too.
     pub(crate) fn advance(&self) {
         self.number.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A verdict is made for this time. Call it before what the verdict is made of is read.
+    pub(crate) fn judges_at(&self, now: UnixTime) {
+        self.latest.fetch_max(now.as_secs(), Ordering::SeqCst);
+    }
+
+    /// Whether a verdict was made for a time at which what ends then had ended. Call it while what
+    /// ends is locked for writing.
+    pub(crate) fn has_judged_after(&self, end: UnixTime) -> bool {
+        self.latest.load(Ordering::SeqCst) > end.as_secs()
     }
 
     /// Wakes all who watch. Call it without a lock: a waker is foreign code.
@@ -171,7 +184,10 @@ impl Watch {
     fn wake_another(&mut self, waker: &Waker) {
         self.waker = Some(waker.clone());
         let mut waiting = self.generation.waiting.lock();
-        waiting.wakers.insert(self.key, waker.clone());
+        let replaced = waiting.wakers.insert(self.key, waker.clone());
+        drop(waiting);
+        // Not under the lock.
+        drop(replaced);
     }
 }
 

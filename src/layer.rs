@@ -113,7 +113,7 @@ where
         let asked = Asked::by(&request);
         let captures = self
             .retiring
-            .is_to_capture(&self.layer.pinning, asked.authority());
+            .is_to_capture(&self.layer.pinning, &asked.authority);
         ResponseFuture {
             captured: captures.then(|| capture_connection(&mut request)),
             asked,
@@ -244,10 +244,6 @@ impl Asked {
         }
     }
 
-    fn authority(&self) -> &str {
-        self.authority.as_ref().map_or("", Authority::as_str)
-    }
-
     /// Who speaks, if it is a host at all.
     fn host(&self) -> Result<Host, IgnoreReason> {
         match self.speaker {
@@ -273,7 +269,7 @@ impl Asked {
     ) -> Option<(Noted, Option<Durable>)> {
         let connection = response.extensions().get::<VerifiedConnection>();
         let last = connection.and_then(|connection| {
-            retiring.answered(pinning, self.authority(), captured, connection)
+            retiring.answered(pinning, &self.authority, captured, connection)
         });
         // D-15: not a 1xx, and a 101 does arrive here.
         if response.status().is_informational() {
@@ -298,7 +294,7 @@ impl Asked {
                 return Ok((Noted::Refreshed, pinning.store().urgent()));
             }
             let outcome = heard.note(pinning, connection.chain(), now);
-            retiring.remember(self.authority(), connection, heard);
+            retiring.remember(&self.authority, connection, heard);
             Ok(outcome)
         };
         Some(noted().unwrap_or_else(|reason| {
@@ -316,7 +312,7 @@ impl Asked {
         };
         let (value, extensions) = (value.as_bytes(), response.extensions());
         let connection = extensions.get::<VerifiedConnection>();
-        let is_news = |known| retiring.is_news(self.authority(), known, value);
+        let is_news = |known| retiring.is_news(&self.authority, known, value);
         if response.status().is_informational() || !connection.is_none_or(is_news) {
             return;
         }

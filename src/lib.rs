@@ -109,6 +109,8 @@ mod anchors;
 mod builder;
 mod certificate;
 mod chain;
+#[cfg(feature = "hyper")]
+mod connect_error;
 mod connection;
 #[cfg(feature = "hyper")]
 mod connector;
@@ -176,9 +178,11 @@ pub use crate::anchors::{AnchorError, AnchorOrigin, TrustAnchors};
 pub use crate::builder::PinningBuilder;
 pub use crate::chain::{AppliedPolicies, ChainKey, KeyRole, ValidatedChain};
 #[cfg(feature = "hyper")]
+pub use crate::connect_error::ConnectError;
+#[cfg(feature = "hyper")]
 pub use crate::connection::VerifiedConnection;
 #[cfg(feature = "hyper")]
-pub use crate::connector::{ConnectError, PinningConnector, PinningConnectorBuilder, PlainHttp};
+pub use crate::connector::{PinningConnector, PinningConnectorBuilder, PlainHttp};
 pub use crate::file_storage::FileStorage;
 pub use crate::fingerprint::{ParseFingerprintError, SpkiFingerprint};
 pub use crate::format::{Damage, EntryError};

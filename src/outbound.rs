@@ -20,7 +20,8 @@ use rustls::crypto::CryptoProvider;
 use tower_service::Service;
 
 use crate::anchors::TrustAnchors;
-use crate::connector::{ConnectError, PinningConnector, PlainHttp};
+use crate::connect_error::ConnectError;
+use crate::connector::{PinningConnector, PlainHttp};
 use crate::endpoint::{NamedBy, is_public};
 use crate::pinning::{BuildError, Pinning};
 use crate::report::{Attempt, DropReason, EndpointProblem};

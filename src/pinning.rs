@@ -527,10 +527,29 @@ impl Pinning {
                 Validity::new(generation, Vec::new(), now),
             );
         };
-        let mut ends = self.shared.store.ends(host);
-        ends.extend(self.shared.statics.read().ends(host));
-        let validity = Validity::new(generation, ends, now);
+        let validity = Validity::new(generation, self.ends(host, now), now);
         (self.check(host, chain, now), validity)
+    }
+
+    /// Whether pins of this host are enforced, and for how long that is so.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn is_pinned(&self, host: &Host, now: UnixTime) -> (bool, Validity) {
+        // As above.
+        let generation = self.generation().number();
+        let validity = Validity::new(generation, self.ends(host, now), now);
+        let policies = self.query(host, now);
+        let mut standing = policies.iter().map(|policy| policy.standing);
+        (
+            standing.any(|standing| standing != Standing::ReportOnly),
+            validity,
+        )
+    }
+
+    /// When the policies of the host and of its superdomains end, or ended.
+    fn ends(&self, host: &Host, now: UnixTime) -> Vec<UnixTime> {
+        let mut ends = self.shared.store.ends(host, now);
+        ends.extend(self.shared.statics.read().ends(host));
+        ends
     }
 
     /// How literally headers are read.

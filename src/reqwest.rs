@@ -21,8 +21,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::anchors::TrustAnchors;
+use crate::connect_error::ConnectError;
 use crate::connection::{self, Verified, VerifiedConnection};
-use crate::connector::ConnectError;
 use crate::pinning::{BuildError, Decision, Pinning};
 use crate::sessions;
 use crate::unproved::UnprovedPath;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use http::Extensions;
+use http::uri::Authority;
 use hyper_util::client::legacy::connect::CaptureConnection;
 use parking_lot::Mutex;
 use rustls_pki_types::UnixTime;
@@ -25,8 +26,9 @@ pub(crate) struct Retiring(Arc<Mutex<Open>>);
 
 #[derive(Debug, Default)]
 struct Open {
-    /// By the authority of the requests, as it was written: the pool keeps them by authority, too.
-    connections: HashMap<Box<str>, Vec<Seen>, RandomState>,
+    /// By the authority of the requests, whose equality is that of the pool: it ignores case, or a
+    /// server could fill the table by redirects to ever other spellings of its name.
+    connections: HashMap<Option<Authority>, Vec<Seen>, RandomState>,
     /// For how long all captured ones need not be judged again.
     validity: Option<Validity>,
 }
@@ -46,22 +48,26 @@ struct Seen {
 impl Retiring {
     /// Poisons those that the pins refuse, so that the pool hands them out no more; call it before
     /// each request. Whether the request is to capture its connection.
-    pub(crate) fn is_to_capture(&self, pinning: &Pinning, authority: &str) -> bool {
+    pub(crate) fn is_to_capture(&self, pinning: &Pinning, authority: &Option<Authority>) -> bool {
         let mut open = self.0.lock();
-        open.retire(pinning);
+        let refused = open.retire(pinning);
         let seen = open.connections.get(authority).map_or(&[][..], |seen| seen);
         let is_open = |seen: &Seen| !seen.connection.is_closed();
         // One that can't be poisoned yet may be handed out, or a new one, if none is known.
-        seen.iter()
+        let is_to_capture = seen
+            .iter()
             .any(|seen| seen.captured.is_none() && is_open(seen))
-            || !seen.iter().any(is_open)
+            || !seen.iter().any(is_open);
+        drop(open);
+        refused.iter().for_each(Seen::poison);
+        is_to_capture
     }
 
     /// Takes in the connection of a response; the last header that came over it.
     pub(crate) fn answered(
         &self,
         pinning: &Pinning,
-        authority: &str,
+        authority: &Option<Authority>,
         captured: Option<&CaptureConnection>,
         connection: &VerifiedConnection,
     ) -> Option<Heard> {
@@ -70,14 +76,21 @@ impl Retiring {
         match open.seen(authority, connection) {
             Some(seen) if seen.captured.is_some() || captured.is_none() => seen.heard.clone(),
             _ => {
-                open.take_in(pinning, authority, captured, connection);
+                let refused = open.take_in(pinning, authority, captured, connection);
+                drop(open);
+                refused.iter().for_each(Seen::poison);
                 None
             }
         }
     }
 
     /// Keeps what came over a connection that was taken in, for the next response.
-    pub(crate) fn remember(&self, authority: &str, connection: &VerifiedConnection, heard: Heard) {
+    pub(crate) fn remember(
+        &self,
+        authority: &Option<Authority>,
+        connection: &VerifiedConnection,
+        heard: Heard,
+    ) {
         if !heard.is_small() {
             return;
         }
@@ -90,7 +103,7 @@ impl Retiring {
     /// keeps it for the next response.
     pub(crate) fn is_news(
         &self,
-        authority: &str,
+        authority: &Option<Authority>,
         connection: &VerifiedConnection,
         value: &[u8],
     ) -> bool {
@@ -107,88 +120,111 @@ impl Retiring {
 }
 
 impl Open {
-    fn seen(&mut self, authority: &str, connection: &VerifiedConnection) -> Option<&mut Seen> {
+    fn seen(
+        &mut self,
+        authority: &Option<Authority>,
+        connection: &VerifiedConnection,
+    ) -> Option<&mut Seen> {
         let mut seen = self.connections.get_mut(authority)?.iter_mut();
         seen.find(|seen| seen.connection.is_same(connection))
     }
 
-    /// Takes in a connection, or completes what is known of one.
+    /// Takes in a connection, or completes what is known of one; or returns it, to be poisoned.
     #[cold]
     fn take_in(
         &mut self,
         pinning: &Pinning,
-        authority: &str,
+        authority: &Option<Authority>,
         captured: Option<&CaptureConnection>,
         connection: &VerifiedConnection,
-    ) {
-        let Some(now) = pinning.clock().current_time() else {
-            return;
-        };
+    ) -> Option<Seen> {
+        let now = pinning.clock().current_time()?;
         let mut new = Seen {
             connection: connection.clone(),
             captured: captured.cloned(),
             heard: None,
             report_only: None,
         };
-        let Some(validity) = new.judge(pinning, now) else {
-            return;
+        let validity = match new.judge(pinning, now) {
+            Judged::Stands(validity) => validity,
+            Judged::Gone => return None,
+            Judged::Refused => return Some(new),
         };
         self.validity = Some(self.validity.map_or(validity, |known| known.and(validity)));
         if let Some(known) = self.seen(authority, connection) {
             new.heard = known.heard.take();
             new.report_only = known.report_only.take();
             *known = new;
-            return;
+            return None;
         }
         self.connections.retain(|_, seen| {
             seen.retain(|seen| !seen.connection.is_closed());
             !seen.is_empty()
         });
-        let seen = self.connections.entry(authority.into()).or_default();
+        let seen = self.connections.entry(authority.clone()).or_default();
         seen.push(new);
+        None
     }
 
-    /// Poisons those that the pins refuse.
-    fn retire(&mut self, pinning: &Pinning) {
+    /// Those that the pins refuse, to be poisoned without the lock: that tells `tracing`, which is
+    /// foreign code, and may use the same client.
+    fn retire(&mut self, pinning: &Pinning) -> Vec<Seen> {
         let (clock, generation) = (pinning.clock(), pinning.generation().number());
         let stands = |validity: &Validity| validity.holds(generation, clock);
+        let mut refused = Vec::new();
         if self.connections.is_empty() || self.validity.as_ref().is_some_and(stands) {
-            return;
+            return refused;
         }
         let Some(now) = clock.current_time() else {
-            return;
+            return refused;
         };
         let mut all = Validity::new(generation, Vec::new(), now);
         self.connections.retain(|_, seen| {
-            seen.retain(|seen| match seen.judge(pinning, now) {
-                Some(validity) => {
-                    all = all.and(validity);
-                    true
+            for known in std::mem::take(seen) {
+                match known.judge(pinning, now) {
+                    Judged::Stands(validity) => {
+                        all = all.and(validity);
+                        seen.push(known);
+                    }
+                    Judged::Gone => {}
+                    Judged::Refused => refused.push(known),
                 }
-                None => false,
-            });
+            }
             !seen.is_empty()
         });
         self.validity = Some(all);
+        refused
     }
 }
 
 impl Seen {
-    /// For how long it need not be judged again; `None` if it is closed, or poisoned for the pins.
-    fn judge(&self, pinning: &Pinning, now: UnixTime) -> Option<Validity> {
-        let Self { connection, .. } = self;
-        if connection.is_closed() {
-            return None;
+    fn judge(&self, pinning: &Pinning, now: UnixTime) -> Judged {
+        if self.connection.is_closed() {
+            return Judged::Gone;
         }
-        let (decision, validity) = pinning.check_for(connection.chain(), now);
-        if let (Decision::Refuse(_), Some(captured)) = (decision, &self.captured) {
+        let (decision, validity) = pinning.check_for(self.connection.chain(), now);
+        match (decision, &self.captured) {
+            (Decision::Refuse(_), Some(_)) => Judged::Refused,
+            // Not captured yet: the stream itself ends it.
+            _ => Judged::Stands(validity),
+        }
+    }
+
+    fn poison(&self) {
+        if let Some(captured) = &self.captured {
             let connected = captured.connection_metadata();
             connected.as_ref().inspect(|connected| connected.poison());
-            event!(DEBUG, host = ?connection.host(), "pins retire a pooled connection");
-            return None;
+            event!(DEBUG, host = ?self.connection.host(), "pins retire a pooled connection");
         }
-        Some(validity)
     }
+}
+
+/// What becomes of an open connection.
+enum Judged {
+    Gone,
+    Refused,
+    /// For so long it need not be judged again.
+    Stands(Validity),
 }
 
 /// Whether it captured this connection: a layer below may have sent the request more than once.

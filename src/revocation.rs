@@ -7,7 +7,7 @@ use webpki::{
 };
 
 /// The choices that rustls's builder offers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RevocationChoice {
     AllowUnknown,
     EndEntityOnly,

@@ -77,7 +77,13 @@ impl Sessions {
             && !chains.each.iter().any(|known| known.is_same(chain))
         {
             chains.all_pass.set(None);
-            match chains.each.len() < MAX_CHAINS && chain.served_len() <= MAX_SERVED {
+            // Of the same certificates on two paths a session does not say which one was taken.
+            let is_told_apart = chains
+                .each
+                .iter()
+                .all(|known| known.served() != chain.served());
+            let has_room = chains.each.len() < MAX_CHAINS && chain.served_len() <= MAX_SERVED;
+            match is_told_apart && has_room {
                 true => chains.each.push(chain.clone()),
                 false => *known = Verified::TooMany,
             }
@@ -107,11 +113,9 @@ impl Sessions {
             Verified::All(chains) => chains.each.clone(),
             Verified::TooMany => return None,
         };
-        let mut same = chains.into_iter().filter(|chain| chain.served() == served);
-        let chain = same.next()?;
-        // The same certificates may have been taken along two paths, which differ in their anchors.
-        let is_certain = same.next().is_none();
-        (is_certain && self.passes(&chain, now).is_some()).then_some(chain)
+        let mut chains = chains.into_iter();
+        let chain = chains.find(|chain| chain.served() == served)?;
+        self.passes(&chain, now).is_some().then_some(chain)
     }
 
     /// Drops the sessions of a name.

@@ -296,8 +296,14 @@ impl PinStore {
                 };
                 self.record_noted(&entry, known.noted_at, inserted);
                 match inserted {
-                    // Only its end has moved, and not to an earlier time.
-                    Inserted::Refreshed if known.expires_at <= entry.expires_at => Verdicts::Stay,
+                    // Only its end has moved, and not to an earlier time; nor was anybody told that
+                    // it had ended, by a clock ahead of this header's.
+                    Inserted::Refreshed
+                        if known.expires_at <= entry.expires_at
+                            && !self.generation.has_judged_after(known.expires_at) =>
+                    {
+                        Verdicts::Stay
+                    }
                     _ => Verdicts::MayChange,
                 }
             }
@@ -373,8 +379,9 @@ impl PinStore {
         &self.generation
     }
 
-    /// The times at which entries of the host and of its superdomains end.
-    pub(crate) fn ends(&self, host: &Host) -> Vec<UnixTime> {
+    /// The times at which entries of the host and of its superdomains end, for a verdict at `now`.
+    pub(crate) fn ends(&self, host: &Host, now: UnixTime) -> Vec<UnixTime> {
+        self.generation.judges_at(now);
         self.entries.read().ends(host)
     }
 

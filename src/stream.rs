@@ -8,10 +8,13 @@ use std::task::{Context, Poll, ready};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
+use rustls_pki_types::UnixTime;
 use tokio_rustls::client::TlsStream;
 
+use crate::connect_error::ConnectError;
 use crate::connection::VerifiedConnection;
 use crate::generation::{Validity, Watch};
+use crate::host::Host;
 use crate::pinning::{Decision, Pinning};
 
 /// A connection of [`PinningConnector`](crate::PinningConnector): TLS, or plain where allowed.
@@ -19,7 +22,8 @@ use crate::pinning::{Decision, Pinning};
 /// Before each read and write the pins of the moment are asked, at the cost of a comparison while
 /// they have not changed. Once they refuse the connection's chain, both fail with the
 /// [`PinViolation`](crate::PinViolation): no byte is taken for a chain that fails the pins. A flush
-/// or a shutdown takes none.
+/// or a shutdown takes none. A plain connection fails with
+/// [`ConnectError::PlainHttp`](crate::ConnectError::PlainHttp) once its host is pinned.
 pub struct PinnedStream<T> {
     stream: Stream<T>,
     held: Option<Held>,
@@ -33,10 +37,23 @@ enum Stream<T> {
 /// What a connection was judged by.
 struct Held {
     pinning: Pinning,
-    verified: VerifiedConnection,
+    subject: Subject,
     validity: Validity,
     watch: Watch,
-    port: u16,
+}
+
+/// What is judged.
+enum Subject {
+    /// Whether the host has pins: they can't be checked without TLS.
+    Plain(Host),
+    /// The chain; and which port it is told with.
+    Tls(VerifiedConnection, u16),
+}
+
+/// A host without pins, and for how long it has none unless they change.
+pub(crate) struct Plain {
+    pub(crate) host: Host,
+    pub(crate) validity: Validity,
 }
 
 impl Held {
@@ -63,36 +80,73 @@ impl Held {
 
     #[cold]
     fn judge(&mut self) -> io::Result<()> {
-        if let Some(violation) = self.verified.ended_by() {
-            return Err(io::Error::other(violation.clone()));
-        }
         let Some(now) = self.pinning.clock().current_time() else {
             return Err(io::Error::other(rustls::Error::FailedToGetCurrentTime));
         };
-        let (decision, validity) = self.pinning.check_for(self.verified.chain(), now);
+        let judged = match &self.subject {
+            Subject::Plain(host) => self.judge_plain(host, now),
+            Subject::Tls(verified, port) => self.judge_tls(verified, *port, now),
+        };
+        // Once refused for good, whatever the pins become.
+        self.validity = *judged.as_ref().unwrap_or(&Validity::NEVER);
+        judged.map(drop)
+    }
+
+    fn judge_plain(&self, host: &Host, now: UnixTime) -> io::Result<Validity> {
+        match self.pinning.is_pinned(host, now) {
+            (false, validity) => Ok(validity),
+            (true, _) => Err(io::Error::other(ConnectError::PlainHttp {
+                host: host.clone(),
+            })),
+        }
+    }
+
+    fn judge_tls(
+        &self,
+        verified: &VerifiedConnection,
+        port: u16,
+        now: UnixTime,
+    ) -> io::Result<Validity> {
+        if let Some(violation) = verified.ended_by() {
+            return Err(io::Error::other(violation.clone()));
+        }
+        let (decision, validity) = self.pinning.check_for(verified.chain(), now);
         if let Decision::Refuse(violation) = decision {
-            self.verified.end(violation.clone());
-            // For good, whatever the pins become.
-            self.validity = Validity::NEVER;
-            self.pinning.tell_violation(&violation, Some(self.port));
+            verified.end(violation.clone());
+            self.pinning.tell_violation(&violation, Some(port));
             return Err(io::Error::other(violation));
         }
-        self.validity = validity;
-        Ok(())
+        Ok(validity)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.verified.close();
+        if let Subject::Tls(verified, _) = &self.subject {
+            verified.close();
+        }
     }
 }
 
 impl<T> PinnedStream<T> {
-    pub(crate) fn plain(transport: T) -> Self {
+    /// A plain one that pins can't end.
+    pub(crate) fn unpinned(transport: T) -> Self {
         Self {
             stream: Stream::Plain(transport),
             held: None,
+        }
+    }
+
+    /// A plain one for as long as its host has no pins.
+    pub(crate) fn plain(transport: T, pinning: &Pinning, plain: Plain) -> Self {
+        Self {
+            stream: Stream::Plain(transport),
+            held: Some(Held {
+                watch: Watch::new(pinning.generation()),
+                pinning: pinning.clone(),
+                subject: Subject::Plain(plain.host),
+                validity: plain.validity,
+            }),
         }
     }
 
@@ -108,9 +162,8 @@ impl<T> PinnedStream<T> {
             held: Some(Held {
                 watch: Watch::new(pinning.generation()),
                 pinning,
-                verified,
+                subject: Subject::Tls(verified, port),
                 validity,
-                port,
             }),
         }
     }
@@ -126,7 +179,10 @@ impl<T> PinnedStream<T> {
     /// What is known of the TLS connection; `None` for a plain one.
     #[must_use]
     pub fn verified(&self) -> Option<&VerifiedConnection> {
-        self.held.as_ref().map(|held| &held.verified)
+        match &self.held.as_ref()?.subject {
+            Subject::Plain(_) => None,
+            Subject::Tls(verified, _) => Some(verified),
+        }
     }
 
     /// What the inner connector made, say to ask for the peer's address.
@@ -154,9 +210,9 @@ impl<T: Connection + Read + Write + Unpin> Connection for PinnedStream<T> {
         } else {
             connected
         };
-        match &self.held {
+        match self.verified() {
             // One, since the pool clones them for every response.
-            Some(held) => connected.extra(held.verified.clone()),
+            Some(verified) => connected.extra(verified.clone()),
             None => connected,
         }
     }

@@ -404,7 +404,8 @@ impl PinningVerifierBuilder {
         self
     }
 
-    /// Refuses when a list is past its `nextUpdate`.
+    /// Refuses when a list is past its `nextUpdate`. A resumed session would not ask the lists
+    /// again, so together with lists this leaves a configuration without resumption.
     pub fn enforce_revocation_expiration(mut self) -> Self {
         self.choices.push(RevocationChoice::EnforceExpiration);
         self
@@ -421,6 +422,8 @@ impl PinningVerifierBuilder {
         let provider = provider::choose(self.provider.clone())?;
         let (clock, versions) = (Arc::clone(self.pinning.clock()), self.versions);
         let sessions = Arc::new(Sessions::new(self.pinning.clone()));
+        let enforces = self.choices.contains(&RevocationChoice::EnforceExpiration);
+        let lists_expire = enforces && !self.crls.is_empty();
         let mut verifier = self.with_provider(Arc::clone(&provider)).build()?;
         verifier.sessions = Some(Arc::clone(&sessions));
         let mut config = ClientConfig::builder_with_details(provider, clock)
@@ -430,7 +433,10 @@ impl PinningVerifierBuilder {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.resumption = Resumption::store(sessions);
+        config.resumption = match lists_expire {
+            true => Resumption::disabled(),
+            false => Resumption::store(sessions),
+        };
         Ok(config)
     }
 

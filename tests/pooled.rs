@@ -19,15 +19,16 @@ use bytes::Bytes;
 use common::pki::{Ca, Leaf};
 use common::server::{HyperClient, Loopback, Names, Never, Server, full, server_config};
 use common::tls::Swap;
-use common::validated::trusting;
-use common::{Clock, NOW, PATIENCE, at, foreign_pin, pinned_to, provider};
+use common::validated::{trusting, verified_chain};
+use common::{Clock, NOW, PATIENCE, at, foreign_pin, header_value, pinned_to, provider};
 use http_body_util::{BodyExt, Empty};
 use hyper::rt::{Read, ReadBuf, Write};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pinhold::{
-    AfterExpiry, NotePins, NotePinsLayer, PinPolicy, PinViolation, PinnedStream, Pinning,
-    PinningConnector, PinningVerifier, RepeatLayer,
+    AfterExpiry, ConnectError, Enforcement, HeaderSyntax, Host, NotePins, NotePinsLayer, Noted,
+    PinHeader, PinPolicy, PinViolation, PinnedStream, Pinning, PinningConnector, PinningVerifier,
+    RepeatLayer,
 };
 use tokio::sync::Notify;
 use tower::{Service, ServiceExt};
@@ -195,6 +196,62 @@ async fn attack_5_an_idle_connection_with_the_layer() {
         scene.swap.to(&new);
         scene.pin_to(pinned_to(new.pin()));
         fetch(&mut client).await.unwrap();
+    }
+}
+
+/// Without TLS there is no chain to judge, so such a connection ends once its host is pinned.
+#[tokio::test]
+async fn attack_5_a_plain_connection_to_a_host_that_is_pinned_later() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let plain = Server::plain(|_| http::Response::new(full("ok"))).await;
+        let names = Names::new([("example.com", &plain)]);
+        let connector = PinningConnector::builder(scene.pinning.clone())
+            .with_anchors(trusting(&[&scene.root]))
+            .with_provider(provider());
+        let connector = connector.wrap_connector(Loopback::new(&names)).unwrap();
+        let client = Client::builder(TokioExecutor::new())
+            .http2_only(http == Http::V2)
+            .build::<_, Empty<Bytes>>(connector);
+        let visit = async || {
+            let visit = client.get(http::Uri::from_static("http://example.com/"));
+            let body = visit.await?.into_body().collect().await.unwrap();
+            assert_eq!(body.to_bytes(), "ok");
+            Ok::<_, Error>(())
+        };
+        visit().await.unwrap();
+        visit().await.unwrap();
+        scene.pin_to(pinned_to(foreign_pin()).enforcement(Enforcement::ReportOnly));
+        visit().await.unwrap();
+        assert_eq!(plain.connections(), 1, "{http:?}");
+        scene.pin_to(pinned_to(foreign_pin()));
+        let refused = std::error::Error::source(&visit().await.unwrap_err())
+            .and_then(|source| source.downcast_ref::<ConnectError>())
+            .is_some_and(|error| matches!(error, ConnectError::PlainHttp { .. }));
+        assert!(refused, "{http:?}");
+        assert_eq!((plain.connections(), plain.requests()), (1, 3), "{http:?}");
+    }
+}
+
+/// A header that came before the end of its host's pins, and is noted after a connection was
+/// judged without them: pins that live again end it.
+#[tokio::test]
+async fn pins_that_are_refreshed_by_a_late_header_end_what_was_judged_without_them() {
+    for http in BOTH {
+        let scene = scene(http).await;
+        let host = Host::parse("example.com").unwrap();
+        let genuine = verified_chain(&scene.leaf, "example.com", &trusting(&[&scene.root])).await;
+        let header = header_value(scene.leaf.pin(), "max-age=10");
+        let header = PinHeader::parse(header.as_bytes(), HeaderSyntax::Rfc7469).unwrap();
+        let note = |now| scene.pinning.note(&host, &header, &genuine, at(now));
+        assert_eq!(note(NOW), Noted::Added);
+        scene.clock.set(NOW + 11);
+        scene.swap.to(&scene.root.leaf(&["example.com"]));
+        let mut client = scene.pool();
+        fetch(&mut client).await.unwrap();
+        assert_eq!(note(NOW + 10), Noted::Refreshed);
+        assert!(is_violation(fetch(&mut client).await), "{http:?}");
+        assert_eq!(scene.server.requests(), 1, "{http:?}");
     }
 }
 

@@ -1,6 +1,6 @@
-//! Attack 4 with servers that are not ours: nginx and `openssl s_server`, session tickets on, TLS
-//! 1.2 and 1.3, ECDSA and RSA; through our connector, and through a bare `ClientConfig` in
-//! hyper-rustls, where the gate stands alone.
+//! Attacks 4 and 5 with servers that are not ours: nginx and `openssl s_server`, session tickets on,
+//! TLS 1.2 and 1.3, ECDSA and RSA; through our connector, and through a bare `ClientConfig` in
+//! hyper-rustls, where the gate stands alone and open connections are not judged again.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -19,8 +19,13 @@ use common::validated::trusting;
 use common::{Clock, PATIENCE, foreign_pin, header_value, pinned_to, provider};
 use http_body_util::{BodyExt, Empty};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use pinhold::{PinPolicy, PinViolation, Pinning, PinningConnector, PinningVerifier};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use pinhold::{
+    PinPolicy, PinViolation, Pinning, PinningConnector, PinningVerifier, VerifiedConnection,
+};
 use rustls::{ClientConfig, HandshakeKind};
+use tokio::io::AsyncWriteExt;
 use tower::ServiceExt;
 
 const HOST: &str = "pinned.test";
@@ -145,4 +150,61 @@ async fn attack_4_with_nginx() {
 #[tokio::test]
 async fn attack_4_with_openssl() {
     resumption_asks_the_pins(Peer::s_server).await;
+}
+
+/// An open connection of a pool, and pins that turn against it.
+async fn open_connections_ask_the_pins(
+    keeps_alive: bool,
+    start: impl Fn(&Leaf, Tls) -> Option<Peer>,
+) {
+    let root = Ca::root("Root");
+    for tls in [Tls::V1_2, Tls::V1_3] {
+        for leaf in leaves(&root) {
+            let new = root.leaf(&[HOST]);
+            let (Some(server), Some(renewed)) = (start(&leaf, tls), start(&new, tls)) else {
+                return;
+            };
+            let pinning = Pinning::builder().time_provider(Clock::new());
+            let pinning = pinning.build().unwrap();
+            let names = Names::default();
+            let pin_to = |policy: PinPolicy| pinning.replace_static([(HOST, policy)]).unwrap();
+            let [Stack::Ours(connector), _] = stacks(&pinning, &root, &names) else {
+                panic!("ours is the first")
+            };
+            let pool = Client::builder(TokioExecutor::new());
+            let client = pool.build::<_, Empty<Bytes>>(connector.clone());
+            let visit = async || {
+                let response = client.get(http::Uri::from_static(URI)).await?;
+                let verified = response.extensions().get::<VerifiedConnection>().cloned();
+                response.into_body().collect().await?;
+                Ok::<_, BoxError>(verified.unwrap())
+            };
+            names.point_to(HOST, server.address);
+            pin_to(pinned_to(leaf.pin()));
+            let first = visit().await.unwrap();
+            let idle = connector.oneshot(http::Uri::from_static(URI)).await;
+            pin_to(pinned_to(foreign_pin()));
+            let written = TokioIo::new(idle.unwrap()).write_all(b"GET / ").await;
+            assert!(PinViolation::find(&written.unwrap_err()).is_some());
+            let error = visit().await.unwrap_err();
+            assert!(PinViolation::find(&*error).is_some(), "{error:?}");
+            assert_eq!(first.ended_by().is_some(), keeps_alive);
+            // The counter-case: a server whose new key is pinned.
+            names.point_to(HOST, renewed.address);
+            pin_to(pinned_to(new.pin()));
+            assert!(visit().await.unwrap().ended_by().is_none());
+        }
+    }
+}
+
+#[tokio::test]
+async fn attack_5_with_nginx() {
+    let header = header_value(foreign_pin(), "max-age=0");
+    open_connections_ask_the_pins(true, |leaf, tls| Peer::nginx(leaf, tls, &header)).await;
+}
+
+#[tokio::test]
+async fn attack_5_with_openssl() {
+    // It answers one request.
+    open_connections_ask_the_pins(false, Peer::s_server).await;
 }

@@ -229,6 +229,29 @@ fn a_session_ends_with_the_dates_of_its_certificates() {
 }
 
 /// What the gate keeps of its last verdict does not outlive the chains that it was about.
+/// A resumed session would outlive them.
+#[test]
+fn revocation_lists_that_expire_leave_no_resumption() {
+    for mut scene in scenes() {
+        let crl = scene.root.crl(&[]);
+        // A month before its end.
+        scene.clock.set(1_672_617_600);
+        let builder = || {
+            PinningVerifier::builder(scene.pinning.clone(), trusting(&[&scene.root]))
+                .with_provider(scene.client.crypto_provider().clone())
+                .with_crls([crl.clone()])
+        };
+        let [lasting, expiring] = [builder(), builder().enforce_revocation_expiration()]
+            .map(|builder| Arc::new(builder.client_config().unwrap()));
+        scene.client = lasting;
+        scene.is_full();
+        scene.is_resumed();
+        scene.client = expiring;
+        scene.is_full();
+        scene.is_full();
+    }
+}
+
 #[test]
 fn a_chain_that_is_verified_later_counts_from_then_on() {
     for scene in scenes() {
