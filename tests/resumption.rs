@@ -336,6 +336,26 @@ fn a_name_with_more_chains_than_are_remembered_has_no_resumption() {
     }
 }
 
+/// A session says which certificates it was made with, not along which path.
+#[test]
+fn certificates_that_were_taken_along_two_paths_have_no_resumption() {
+    for provider in providers() {
+        let (old, new) = (Ca::root("Old root"), Ca::root("New root"));
+        let leaf = new.leaf(&NAMES).appending([old.cross_sign(&new)]);
+        let [of_old, of_new] = [&old, &new].map(Ca::pin);
+        let anchors = trusting(&[&old, &new]);
+        let scene = scene_of(provider, VERSIONS[1], new, leaf, anchors);
+        scene.pin_to(PinPolicy::new([of_new, foreign_pin()]).unwrap());
+        scene.is_full();
+        scene.is_resumed();
+        scene.pin_to(PinPolicy::new([of_old, foreign_pin()]).unwrap());
+        scene.is_full();
+        scene.pin_to(PinPolicy::new([of_old, of_new]).unwrap());
+        scene.is_full();
+        scene.is_full();
+    }
+}
+
 #[test]
 fn a_chain_that_is_too_large_to_remember_has_no_resumption() {
     for scene in scenes() {
@@ -426,6 +446,26 @@ async fn attack_4_through_the_connector() {
         visit().await.unwrap_err();
         scene.swap.to(&new);
         assert_eq!(visit().await.unwrap(), pass(HandshakeKind::Full));
+    }
+}
+
+/// The gate of a configuration that was made of other pins knows nothing of the connector's.
+#[tokio::test]
+async fn a_session_that_only_the_connectors_pins_refuse_costs_a_full_handshake_and_no_error() {
+    for scene in scenes() {
+        let elsewhere = Pinning::builder().time_provider(scene.clock.clone());
+        let config = PinningVerifier::builder(elsewhere.build().unwrap(), trusting(&[&scene.root]))
+            .with_provider(scene.client.crypto_provider().clone())
+            .client_config();
+        let (_server, connector) = reach(&scene, config.unwrap()).await;
+        let kind = async || connect(&connector).await.map(|(kind, _)| kind);
+        scene.pin_to(pinned_to(scene.leaf.pin()));
+        assert_eq!(kind().await.unwrap(), HandshakeKind::Full);
+        assert_eq!(kind().await.unwrap(), HandshakeKind::Resumed);
+        let new = scene.new_leaf();
+        scene.swap.to(&new);
+        scene.pin_to(pinned_to(new.pin()));
+        assert_eq!(kind().await.unwrap(), HandshakeKind::Full);
     }
 }
 
