@@ -209,7 +209,9 @@ impl PinningBuilder {
         if let Some(make) = self.reporter {
             let audience = Audience::OfReports(Arc::downgrade(&observers));
             let quiet = Pinning::new(Arc::clone(&shared), audience);
-            observers.set_reporter(make(quiet)?);
+            let store = shared.store.clone();
+            // As the drop of the last handle of a store.
+            observers.set_reporter(make(quiet)?, move || store.durable().wait_at_the_end());
         }
         let watch: Weak<Observers> = Arc::downgrade(&observers);
         shared.store.watch(watch);

@@ -10,6 +10,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 
 use crate::connector::PlainHttp;
 use crate::host::{Host, HostError};
+use crate::policy::Standing;
 use crate::report::{EndpointProblem, Report};
 use crate::report_uri::ReportUri;
 
@@ -90,13 +91,19 @@ impl Endpoint {
 
     /// Whether this report may go there.
     pub(crate) fn admits(&self, report: &Report, plain: PlainHttp) -> Result<(), EndpointProblem> {
-        let is_same_host = self.host.as_ref() == Some(report.violation().host());
+        let violation = report.violation();
+        let would_fail = violation.policy().standing != Standing::ReportOnly;
         match self.is_tls() {
-            // 7469-2.1.4-g: it would fail by the same pins.
-            true if is_same_host => Err(EndpointProblem::SameHost),
+            // 7469-2.1.4-g: it would fail by the same pins, unless they are on trial.
+            true if would_fail && self.is_of(violation.host()) => Err(EndpointProblem::SameHost),
             _ if self.is_barred(plain) => Err(EndpointProblem::PlainHttp),
             _ => Ok(()),
         }
+    }
+
+    /// Its host, where that can be read on the way.
+    pub(crate) fn exposed_host(&self) -> Option<&Host> {
+        self.host.as_ref().filter(|_| !self.is_tls())
     }
 
     pub(crate) fn is_of(&self, host: &Host) -> bool {

@@ -145,7 +145,8 @@ struct State {
     /// How many are being sent, pauses included.
     under_way: usize,
     thread: Option<ThreadId>,
-    flushing: usize,
+    /// How often somebody could not wait.
+    flushes: u64,
     is_closed: bool,
 }
 
@@ -178,8 +179,10 @@ impl Reporter for HttpReporter {
 
     fn flush(&self, within: Duration) -> bool {
         let until = Instant::now() + within.min(LONGEST);
+        // Unless it could not be started before.
+        self.0.start();
         let mut state = self.0.state.lock();
-        state.flushing += 1;
+        state.flushes += 1;
         self.0.hurry.notify_waiters();
         while state.under_way > 0 || !state.waiting.is_empty() {
             let is_running = state.thread.is_some();
@@ -187,7 +190,6 @@ impl Reporter for HttpReporter {
                 break;
             }
         }
-        state.flushing -= 1;
         state.under_way == 0 && state.waiting.is_empty()
     }
 }
@@ -246,10 +248,17 @@ impl Shared {
         let endpoint = endpoint.upgraded(&*self.choices.is_hsts);
         let admitted = endpoint.admits(report, self.choices.plain);
         admitted.map_err(DropReason::Endpoint)?;
+        let (violation, at) = (report.violation(), report.violation().at());
+        // Of the pinned hosts only the one that failed is told in the clear.
+        let others = endpoint.exposed_host();
+        let mut others = others.into_iter().filter(|host| *host != violation.host());
+        if others.any(|host| self.pinning.is_pinned(host, at).0) {
+            return Err(DropReason::Endpoint(EndpointProblem::PlainHttp));
+        }
         let key = sha256(&[&report.key(), endpoint.uri().to_string().as_bytes()]);
         let mut state = self.state.lock();
-        let at = report.violation().at();
-        state.sent.admit(key, endpoint.origin(), at)?;
+        let source = violation.policy().source;
+        state.sent.admit(key, endpoint.origin(), source, at)?;
         if state.waiting.len() + state.under_way >= MAX_WAITING {
             state.sent.forget(key);
             return Err(DropReason::QueueFull);
@@ -283,7 +292,11 @@ impl Shared {
         match runtime {
             Ok(runtime) => runtime.block_on(Arc::clone(&self).send_all()),
             Err(_) => {
-                let waiting = std::mem::take(&mut self.state.lock().waiting);
+                let waiting = {
+                    let mut state = self.state.lock();
+                    state.thread = None;
+                    std::mem::take(&mut state.waiting)
+                };
                 for Job {
                     report,
                     endpoint,
@@ -294,7 +307,6 @@ impl Shared {
                     let uri = endpoint.report_uri();
                     self.pinning.tell_dropped(report, uri, DropReason::Reporter);
                 }
-                self.state.lock().thread = None;
             }
         }
         self.settled.notify_all();
@@ -342,6 +354,7 @@ impl Shared {
         let (mut pause, mut attempts) = (self.choices.pause, 0);
         loop {
             attempts += 1;
+            let flushes = self.state.lock().flushes;
             let last = match self.attempt(&job, &body).await {
                 Ok(()) => return Ok(()),
                 Err(Failed::For(reason)) => return Err(reason),
@@ -350,8 +363,11 @@ impl Shared {
             if attempts == ATTEMPTS || !last.is_passing() || self.state.lock().is_closed {
                 return Err(DropReason::GaveUp { attempts, last });
             }
-            let hurried = self.hurry.notified();
-            if self.state.lock().flushing == 0 {
+            // Each flush spares one pause, and no more: an endpoint that is down for a second would
+            // have been tried in vain.
+            let mut hurried = std::pin::pin!(self.hurry.notified());
+            hurried.as_mut().enable();
+            if self.state.lock().flushes == flushes {
                 let _ = tokio::time::timeout(pause, hurried).await;
             }
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);

@@ -166,7 +166,11 @@ impl Audience {
 pub(crate) type Callback = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// The hands of the thread that tells; when dropped, what is left is told.
-pub(crate) struct Observers(Arc<Shared>);
+pub(crate) struct Observers {
+    shared: Arc<Shared>,
+    /// See [`set_reporter`](Self::set_reporter).
+    closing: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
 
 struct Shared {
     state: Mutex<State>,
@@ -203,28 +207,38 @@ enum Phase {
 
 impl Observers {
     pub(crate) fn new(callbacks: Vec<Callback>) -> Self {
-        Self(Arc::new(Shared {
+        let shared = Shared {
             state: Mutex::default(),
             arrived: Condvar::new(),
             told: Condvar::new(),
             callbacks,
             reporter: OnceLock::new(),
-        }))
+        };
+        Self {
+            shared: Arc::new(shared),
+            closing: OnceLock::new(),
+        }
     }
 
-    /// Once.
-    pub(crate) fn set_reporter(&self, reporter: Arc<dyn Reporter>) {
-        self.0.reporter.get_or_init(|| reporter);
+    /// Once. A reporter has a handle of the pins, and lives on in threads: so what the last handle
+    /// of the application does in the end is told with it.
+    pub(crate) fn set_reporter(
+        &self,
+        reporter: Arc<dyn Reporter>,
+        closing: impl Fn() + Send + Sync + 'static,
+    ) {
+        self.shared.reporter.get_or_init(|| reporter);
+        self.closing.get_or_init(|| Box::new(closing));
     }
 
     pub(crate) fn tell(&self, event: Event) {
-        let mut state = self.0.state.lock();
+        let mut state = self.shared.state.lock();
         match state.queue.len() < CAPACITY {
             true => state.queue.push_back(event),
             false => state.lost += 1,
         }
         if state.thread.is_none() {
-            let shared = Arc::clone(&self.0);
+            let shared = Arc::clone(&self.shared);
             let thread = thread::Builder::new().name("pinhold-events".to_owned());
             // Without a thread now, the next event tries again.
             let thread = thread.spawn(move || shared.run());
@@ -234,7 +248,7 @@ impl Observers {
         if state.phase == Phase::Idle || (state.phase == Phase::Gathering && is_half_full) {
             state.phase = Phase::Telling;
             drop(state);
-            self.0.arrived.notify_one();
+            self.shared.arrived.notify_one();
         }
     }
 
@@ -243,7 +257,10 @@ impl Observers {
         let until = Instant::now() + within.min(LONGEST);
         let flushed = || {
             let rest = until.saturating_duration_since(Instant::now());
-            self.0.reporter.get().is_none_or(|known| known.flush(rest))
+            self.shared
+                .reporter
+                .get()
+                .is_none_or(|known| known.flush(rest))
         };
         // What the reporter gave up is told last.
         self.wait_until_told(until)
@@ -252,15 +269,15 @@ impl Observers {
     }
 
     fn wait_until_told(&self, until: Instant) -> bool {
-        let mut state = self.0.state.lock();
+        let mut state = self.shared.state.lock();
         // An observer can't wait for itself.
         if state.thread == Some(thread::current().id()) {
             return false;
         }
         state.flushing += 1;
-        self.0.arrived.notify_one();
+        self.shared.arrived.notify_one();
         while state.thread.is_some() && !state.is_done() {
-            if self.0.told.wait_until(&mut state, until).timed_out() {
+            if self.shared.told.wait_until(&mut state, until).timed_out() {
                 break;
             }
         }
@@ -277,8 +294,11 @@ impl Watch for Observers {
 
 impl Drop for Observers {
     fn drop(&mut self) {
-        self.0.state.lock().is_closed = true;
-        self.0.arrived.notify_one();
+        if let Some(closing) = self.closing.get() {
+            closing();
+        }
+        self.shared.state.lock().is_closed = true;
+        self.shared.arrived.notify_one();
     }
 }
 
@@ -367,8 +387,8 @@ impl Shared {
 impl fmt::Debug for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observers")
-            .field("callbacks", &self.0.callbacks.len())
-            .field("reports", &self.0.reporter.get().is_some())
+            .field("callbacks", &self.shared.callbacks.len())
+            .field("reports", &self.shared.reporter.get().is_some())
             .finish_non_exhaustive()
     }
 }

@@ -226,9 +226,21 @@ impl Pinning {
         }
     }
 
-    /// Tells that the pins refused or ended a connection.
+    /// Tells that the pins refused or ended a connection: each policy that did, since each may name
+    /// an endpoint of its own.
     pub(crate) fn tell_violation(&self, violation: &PinViolation, port: Option<u16>) {
         self.tell(Event::Violation(report(violation, port)));
+        let (host, chain, now) = (violation.host(), violation.chain(), violation.at());
+        for policy in self.query(host, now).iter() {
+            let fails = policy.standing == Standing::Enforced
+                && policy.source != violation.policy().source
+                && !chain::skips(policy, chain.anchor_origin())
+                && !policy.pins.matches(chain.fingerprints());
+            if fails {
+                let violation = PinViolation::new(host.clone(), policy, chain.clone(), now);
+                self.tell(Event::Violation(report(&violation, port)));
+            }
+        }
     }
 
     /// Tells that a header's pins would have refused a connection.

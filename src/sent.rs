@@ -3,6 +3,7 @@
 
 use rustls_pki_types::UnixTime;
 
+use crate::policy::PinSource;
 use crate::report::DropReason;
 
 /// Reports of the last hour.
@@ -14,6 +15,7 @@ struct Entry {
     /// `None` once it was given up: it may be tried anew, but counts.
     key: Option<[u8; 32]>,
     origin: (bool, String),
+    source: PinSource,
     at: UnixTime,
 }
 
@@ -23,26 +25,42 @@ impl Sent {
         &mut self,
         key: [u8; 32],
         origin: (bool, String),
+        source: PinSource,
         now: UnixTime,
     ) -> Result<(), DropReason> {
-        // One from the far future was sent before the clock was set back; from the near one, by
-        // a thread that was faster.
         let (now_at, earliest) = (now.as_secs(), now.as_secs().checked_sub(WINDOW));
-        self.0.retain(|entry| {
+        self.0.retain_mut(|entry| {
             let at = entry.at.as_secs();
-            earliest.is_none_or(|earliest| at > earliest) && at <= now_at.saturating_add(DISORDER)
+            // From the near future it was sent by a thread that was faster; from the far one before
+            // the clock was set back, and how long ago nobody knows.
+            if at > now_at.saturating_add(DISORDER) {
+                entry.at = now;
+            }
+            earliest.is_none_or(|earliest| at > earliest)
         });
         if self.0.iter().any(|entry| entry.key == Some(key)) {
             return Err(DropReason::Duplicate);
         }
-        let of_origin = self.0.iter().filter(|entry| entry.origin == origin);
-        // A live entry is never evicted, so within the window nothing is sent twice.
-        if of_origin.count() >= MAX_OF_ORIGIN || self.0.len() >= MAX_SENT {
+        let count = |of_all: bool, source: Option<PinSource>| {
+            let entries = self.0.iter();
+            entries
+                .filter(|entry| of_all || entry.origin == origin)
+                .filter(|entry| source.is_none_or(|source| entry.source == source))
+                .count()
+        };
+        // A live entry is never evicted, so within the window nothing is sent twice. A server that
+        // sets ever other pins leaves the other half to those of the application.
+        let noted = Some(PinSource::Noted);
+        let is_full = count(false, None) >= MAX_OF_ORIGIN || count(true, None) >= MAX_SENT;
+        let has_had_half =
+            count(false, noted) >= MAX_OF_ORIGIN / 2 || count(true, noted) >= MAX_SENT / 2;
+        if is_full || (source == PinSource::Noted && has_had_half) {
             return Err(DropReason::RateLimit);
         }
         self.0.push(Entry {
             key: Some(key),
             origin,
+            source,
             at: now,
         });
         Ok(())
@@ -77,7 +95,8 @@ mod tests {
     }
 
     fn admit(sent: &mut Sent, key: u8, origin: &str, seconds: u64) -> Result<(), DropReason> {
-        sent.admit([key; 32], (true, origin.to_owned()), at(seconds))
+        let origin = (true, origin.to_owned());
+        sent.admit([key; 32], origin, PinSource::Static, at(seconds))
     }
 
     #[test]
@@ -93,8 +112,33 @@ mod tests {
         // Another thread saw it a moment before.
         let again = admit(&mut sent, 1, "a", 13_590);
         assert_eq!(again, Err(DropReason::Duplicate));
-        // The clock is set back.
-        assert_eq!(admit(&mut sent, 1, "a", 9_000), Ok(()));
+        // The clock is set back: how long ago it was sent is not known any more.
+        for seconds in [9_000, 12_599] {
+            let again = admit(&mut sent, 1, "a", seconds);
+            assert_eq!(again, Err(DropReason::Duplicate));
+        }
+        assert_eq!(admit(&mut sent, 1, "a", 12_600), Ok(()));
+    }
+
+    #[test]
+    fn servers_leave_a_half_to_the_pins_of_the_application() {
+        let mut sent = Sent::default();
+        let mut noted = |key, origin: &str| {
+            let origin = (true, origin.to_owned());
+            sent.admit([key; 32], origin, PinSource::Noted, at(0))
+        };
+        for key in 0..15 {
+            assert_eq!(noted(key, "a"), Ok(()));
+        }
+        assert_eq!(noted(15, "a"), Err(DropReason::RateLimit));
+        for key in 15..25 {
+            assert_eq!(noted(key, "b"), Ok(()));
+        }
+        assert_eq!(noted(25, "c"), Err(DropReason::RateLimit));
+        for key in 25..40 {
+            assert_eq!(admit(&mut sent, key, "a", 0), Ok(()));
+        }
+        assert_eq!(admit(&mut sent, 40, "a", 0), Err(DropReason::RateLimit));
     }
 
     #[test]

@@ -230,19 +230,34 @@ impl Durable {
 
     /// Blocks the thread until it is resolved.
     pub(crate) fn wait(self) -> Result<(), StorageError> {
+        self.wait_until(None).unwrap_or(Ok(()))
+    }
+
+    /// As long as the last handle of a store waits when it is dropped.
+    pub(crate) fn wait_at_the_end(self) {
+        drop(self.wait_until(Some(Instant::now() + CLOSING_PATIENCE)));
+    }
+
+    /// `None` if it was not resolved in time.
+    fn wait_until(self, until: Option<Instant>) -> Option<Result<(), StorageError>> {
         let Some(waiting) = self.0 else {
-            return Ok(());
+            return Some(Ok(()));
         };
         let shared = Arc::clone(&waiting.shared);
         let mut state = shared.state.lock();
         loop {
-            match state.settled(waiting.ticket) {
-                Some(settled) => {
-                    // Before `waiting`, whose end locks it again.
-                    drop(state);
-                    return settled;
-                }
+            if let Some(settled) = state.settled(waiting.ticket) {
+                // Before `waiting`, whose end locks it again.
+                drop(state);
+                return Some(settled);
+            }
+            match until {
                 None => shared.turned.wait(&mut state),
+                Some(until) if shared.turned.wait_until(&mut state, until).timed_out() => {
+                    drop(state);
+                    return None;
+                }
+                Some(_) => {}
             }
         }
     }

@@ -22,8 +22,9 @@ use common::validated::trusting;
 use common::{Clock, NOW, PATIENCE, foreign_pin, pinned_to, provider};
 use http::HeaderValue;
 use pinhold::{
-    Attempt, BuildError, DropReason, EndpointProblem, Event, HttpReporter, HttpReporterBuilder,
-    PinPolicy, PinViolation, Pinning, PlainHttp, ReportDetail, ReportForm, ReportUri,
+    Attempt, BuildError, DropReason, EndpointProblem, Enforcement, Event, HttpReporter,
+    HttpReporterBuilder, PinPolicy, PinViolation, Pinning, PlainHttp, ReportDetail, ReportForm,
+    ReportUri,
 };
 use tokio::net::TcpListener;
 
@@ -445,6 +446,62 @@ async fn the_failing_host_itself_is_told_over_http_only() {
         let refused = DropReason::Endpoint(EndpointProblem::PlainHttp);
         let dropped = reporting.dropped.try_iter().collect::<Vec<_>>();
         assert_eq!(dropped, vec![refused; 1 - sent]);
+    }
+}
+
+/// Pins on trial refuse nothing, so a report on them gets there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_of_pins_on_trial_is_told_over_tls() {
+    let scene = Scene::new().await;
+    let itself = scene.root.leaf(&[HOST]);
+    let collector = Collector::start(Some(&itself), vec![Answer::Status(204)]).await;
+    let uri = collector.uri("https", HOST).parse().unwrap();
+    let policy = pinned_to(foreign_pin()).enforcement(Enforcement::ReportOnly);
+    let policy = policy.report_uri(uri);
+    let (reporting, _server) = scene.reporting_with(policy, Vec::new(), |builder| builder);
+    let mut client = client(
+        &reporting.pinning,
+        trusting(&[&reporting.root]),
+        &reporting.names,
+    );
+    get(&mut client, &format!("https://{HOST}/")).await.unwrap();
+    assert_eq!(collector.next().json()["hostname"], HOST);
+}
+
+/// Of the pinned hosts only the one that failed may be told in the clear.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_pinned_host_is_not_told_in_the_clear() {
+    let scene = Scene::new().await;
+    let collector = Collector::start(None, vec![Answer::Status(204)]).await;
+    let uri = collector.uri("http", REPORTS);
+    let pinned = vec![(REPORTS, pinned_to(foreign_pin()))];
+    let (reporting, _server) =
+        scene.reporting_with(pinned_to(foreign_pin()), pinned, move |builder| {
+            builder.endpoint(uri).plain_http(PlainHttp::Allow)
+        });
+    reporting.fail(HOST).await;
+    let refused = DropReason::Endpoint(EndpointProblem::PlainHttp);
+    assert_eq!(reporting.dropped(), refused);
+    assert_eq!(collector.connections(), 0);
+}
+
+/// An endpoint that is down for a moment gets its report later all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_flush_spares_one_pause_and_no_more() {
+    let scene = Scene::new().await;
+    let answers = [503, 503, 204].map(Answer::Status);
+    let collector = scene.collector(Vec::from(answers)).await;
+    let uri = collector.uri("https", REPORTS);
+    let (reporting, _server) =
+        scene.reporting(|builder| builder.endpoint(uri).pause(Duration::from_secs(600)));
+    reporting.fail(HOST).await;
+    collector.next();
+    for (within, is_done) in [(Duration::from_millis(200), false), (PATIENCE, true)] {
+        let pinning = reporting.pinning.clone();
+        let flush = tokio::task::spawn_blocking(move || pinning.flush_reports(within));
+        collector.next();
+        assert_eq!(flush.await.unwrap(), is_done);
+        assert_eq!(collector.rest(), 0);
     }
 }
 

@@ -11,14 +11,14 @@ mod common;
 
 use std::sync::Mutex;
 
-use common::PATIENCE;
-use common::header_value;
 use common::server::{Names, Server, client, get};
 use common::telling::{Scene, URI, builder, failing, next, observed};
-use common::validated::trusting;
+use common::validated::{trusting, verified_chain};
+use common::{NOW, PATIENCE, header_value, now};
 use pinhold::{
-    Batch, DropReason, Enforcement, Event, IgnoreReason, KnownPinnedHost, PinStore, RemovalReason,
-    Report, Reporter, Storage, StorageError, TrustAnchors,
+    Batch, DropReason, Enforcement, Event, FileStorage, HeaderSyntax, Host, IgnoreReason,
+    KnownPinnedHost, Noted, PinHeader, PinSource, PinStore, RemovalReason, Report, Reporter,
+    SpkiFingerprint, Storage, StorageError, TrustAnchors,
 };
 
 const PKP: &str = "public-key-pins";
@@ -204,4 +204,50 @@ async fn a_dropped_report_is_told_and_a_panic_of_the_reporter_is_one() {
             told => panic!("{told:?}"),
         }
     }
+}
+
+fn header(pin: SpkiFingerprint) -> PinHeader {
+    let value = header_value(pin, "max-age=60; report-uri=\"https://a.example/\"");
+    PinHeader::parse(value.as_bytes(), HeaderSyntax::Rfc7469).unwrap()
+}
+
+/// Each may name an endpoint of its own. 7469-2.3.2-e
+#[tokio::test]
+async fn static_and_noted_pins_that_both_refuse_are_both_told() {
+    let scene = Scene::start().await;
+    let chain = verified_chain(&scene.leaf, "example.com", &trusting(&[&scene.root])).await;
+    let (builder, events) = observed(builder().static_pins("example.com", failing()));
+    let pinning = builder.build().unwrap();
+    pinning.disable_static(&Host::parse("example.com").unwrap());
+    let host = chain.host().unwrap();
+    let noted = pinning.note(host, &header(scene.leaf.pin()), &chain, now());
+    assert_eq!(noted, Noted::Added);
+    assert!(matches!(next(&events), Event::Noted { .. }));
+    pinning.restore_static();
+    let other = Server::start(&scene.root.leaf(&["example.com"]), &[]).await;
+    let visit = scene.visit_at(&other, &pinning).await;
+    assert!(visit.unwrap_err().is_some());
+    let told = [(); 2].map(|()| reported(&next(&events)).violation().policy().source);
+    assert_eq!(told, [PinSource::Static, PinSource::Noted]);
+    assert!(pinning.flush_reports(PATIENCE));
+    assert!(events.try_recv().is_err());
+}
+
+/// A reporter has a handle of the pins, in threads that live on.
+#[tokio::test]
+async fn the_last_handle_of_the_application_leaves_a_stored_store_also_with_a_reporter() {
+    let scene = Scene::start().await;
+    let chain = verified_chain(&scene.leaf, "example.com", &trusting(&[&scene.root])).await;
+    let folder = tempfile::tempdir().unwrap();
+    let open = || PinStore::open(FileStorage::new(folder.path().join("noted.jsonl"))).unwrap();
+    let builder = builder().store(open());
+    let builder = builder.reporter(|_| Ok(Answers(Mutex::default())));
+    let pinning = builder.build().unwrap();
+    let header = header(scene.leaf.pin());
+    for (at, expected) in [(NOW, Noted::Added), (NOW + 5, Noted::Refreshed)] {
+        let noted = pinning.note(chain.host().unwrap(), &header, &chain, common::at(at));
+        assert_eq!(noted, expected);
+    }
+    drop(pinning);
+    assert_eq!(open().list()[0].noted_at, common::at(NOW + 5));
 }
