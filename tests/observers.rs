@@ -17,8 +17,8 @@ use common::validated::{trusting, verified_chain};
 use common::{NOW, PATIENCE, header_value, now};
 use pinhold::{
     Batch, DropReason, Enforcement, Event, FileStorage, HeaderSyntax, Host, IgnoreReason,
-    KnownPinnedHost, Noted, PinHeader, PinSource, PinStore, RemovalReason, Report, Reporter,
-    SpkiFingerprint, Storage, StorageError, TrustAnchors,
+    KnownPinnedHost, Noted, PinHeader, PinSource, PinStore, Pinning, RemovalReason, Report,
+    Reporter, SpkiFingerprint, Storage, StorageError, TrustAnchors,
 };
 
 const PKP: &str = "public-key-pins";
@@ -241,7 +241,7 @@ async fn the_last_handle_of_the_application_leaves_a_stored_store_also_with_a_re
     let folder = tempfile::tempdir().unwrap();
     let open = || PinStore::open(FileStorage::new(folder.path().join("noted.jsonl"))).unwrap();
     let builder = builder().store(open());
-    let builder = builder.reporter(|_| Ok(Answers(Mutex::default())));
+    let builder = builder.reporter(|pinning| Ok(Keeps(pinning)));
     let pinning = builder.build().unwrap();
     let header = header(scene.leaf.pin());
     for (at, expected) in [(NOW, Noted::Added), (NOW + 5, Noted::Refreshed)] {
@@ -250,4 +250,14 @@ async fn the_last_handle_of_the_application_leaves_a_stored_store_also_with_a_re
     }
     drop(pinning);
     assert_eq!(open().list()[0].noted_at, common::at(NOW + 5));
+}
+
+/// Has a handle of the pins, as one that sends reports over connections with pins.
+struct Keeps(Pinning);
+
+impl Reporter for Keeps {
+    fn report(&self, _: Report) -> Result<(), DropReason> {
+        assert!(!format!("{:?}", self.0).is_empty());
+        Ok(())
+    }
 }
