@@ -12,7 +12,8 @@ use crate::violation::PinViolation;
 
 impl PinViolation {
     /// Finds the violation in an error of hyper, hyper-util, tokio-rustls or rustls, however often
-    /// it was wrapped.
+    /// it was wrapped. Of the body of a response HTTP/2 keeps text alone: ask
+    /// `VerifiedConnection::ended_by`, which is in the response's extensions.
     #[must_use]
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         find(error, &|error| match error.downcast_ref() {

@@ -40,8 +40,9 @@ use crate::sent::Sent;
 ///
 /// What is reported once goes to the same endpoint again after an hour at the earliest (for one
 /// host, one set of pins and one chain of keys), at most 50 reports are sent in an hour, and at most
-/// 30 to one origin: the rest is dropped, and observers are told. Nothing is kept beyond the
-/// process.
+/// 30 to one origin, of both at most half on pins that servers set: the rest is dropped, and
+/// observers are told. Nothing is kept beyond the process. When the last handle of the
+/// application is dropped, what is waiting is tried once more, and no longer.
 ///
 /// ```
 /// use pinhold::{HttpReporter, Pinning};

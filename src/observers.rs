@@ -393,7 +393,8 @@ impl fmt::Debug for Observers {
     }
 }
 
-/// Events that wait for observers. Each may hold a served chain, of some kilobytes.
+/// Events that wait for observers. Each may hold a served chain, of some kilobytes, and of 64 KB if a
+/// hostile server makes it: 16 MB at most.
 const CAPACITY: usize = 256;
 /// How long events come together before they are told: nobody sees the delay, and a flood of
 /// connections wakes the thread fifty times a second, not each time.

@@ -346,7 +346,8 @@ pub enum EndpointProblem {
     PlainHttp,
     /// The server names a host that leads to a loopback, link-local or private address.
     PrivateAddress,
-    /// The host that failed is itself the endpoint, over TLS: it would fail by the same pins.
+    /// The host that failed is itself the endpoint, over TLS: it would fail by the same pins, which
+    /// are enforced.
     SameHost,
     /// It is neither `https` nor `http`.
     Scheme,

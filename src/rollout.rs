@@ -29,7 +29,8 @@ use crate::policy::PinSet;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rollout {
-    /// Connections that were made and judged.
+    /// Connections that were made and judged. Where a configuration is used without our connector,
+    /// also those that a server without the key could not complete.
     pub connections: u64,
     /// When the last of them was made.
     pub last_connection: Option<UnixTime>,

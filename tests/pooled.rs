@@ -28,7 +28,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use pinhold::{
     AfterExpiry, ConnectError, Enforcement, HeaderSyntax, Host, NotePins, NotePinsLayer, Noted,
     PinHeader, PinPolicy, PinViolation, PinnedStream, Pinning, PinningConnector, PinningVerifier,
-    RepeatLayer,
+    RepeatLayer, VerifiedConnection,
 };
 use tokio::sync::Notify;
 use tower::{Service, ServiceExt};
@@ -331,8 +331,8 @@ async fn a_response_in_flight_fails_with_the_violation() {
         let request = http::Request::get("https://example.com/slow")
             .body(Empty::new())
             .unwrap();
-        let response = client.call(request).await.unwrap();
-        let mut body = response.into_body();
+        let (parts, mut body) = client.call(request).await.unwrap().into_parts();
+        let connection = parts.extensions.get::<VerifiedConnection>().unwrap();
         assert_eq!(
             body.frame().await.unwrap().unwrap().into_data().unwrap(),
             "ok"
@@ -345,9 +345,12 @@ async fn a_response_in_flight_fails_with_the_violation() {
             }
         };
         scene.go_on.notify_one();
-        // HTTP/2 flattens it to text, and a body knows no connection.
+        // HTTP/2 flattens it to text, and a body knows no connection: the response does.
         let found = PinViolation::find(&error).is_some();
         assert_eq!(found, http == Http::V1, "{error:?}");
+        let expected = foreign_pin();
+        let violation = connection.ended_by().unwrap();
+        assert!(violation.policy().pins.iter().any(|pin| *pin == expected));
     }
 }
 
