@@ -309,9 +309,9 @@ fn uncounted(step: &mut dyn FnMut()) -> Duration {
 }
 
 fn clocked(step: &mut dyn FnMut()) -> Duration {
-    let start = callgrind::cpu();
+    let start = figures::cpu();
     step();
-    callgrind::cpu() - start
+    figures::cpu() - start
 }
 
 /// Callgrind knows it by its name, and the clock of rustix fails under it.

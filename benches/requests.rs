@@ -2,13 +2,13 @@
 //! response (`absent`) and with the one that is known already (`unchanged`), as a ratio against
 //! the same client of hyper-util over plain hyper-rustls in the same run.
 //!
-//! Prints a line per figure: `ratio`, name, value, target, separated by tabs. `instructions` are
-//! those between two runs of this program under callgrind, one of which makes twice as many
+//! `instructions` are those between two runs of this program under callgrind, one of which makes twice as many
 //! requests: what happens once cancels. `cpu` is the median of the ratios of many rounds, in each
 //! of which both clients take turns, in thread CPU time. The server has a thread of its own, and
 //! so has the writer of the store: neither figure has them in it.
 #![allow(
     clippy::panic,
+    clippy::print_stderr,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a benchmark prints and may panic"
@@ -17,19 +17,20 @@
 mod callgrind;
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod figures;
 
 use std::fmt::Debug;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use common::pki::{Ca, Leaf};
 use common::server::{HyperClient, Loopback, Names, Server};
 use common::validated::trusting;
 use common::{header_value, pinned_to, provider};
+use figures::{Figures, compare, cpu_time};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -60,25 +61,27 @@ fn main() {
     if let Some(task) = callgrind::task() {
         return be_counted(&task);
     }
-    let has_callgrind = callgrind::is_there();
+    callgrind::require();
+    let mut figures = Figures::default();
     for protocol in ["h1", "h2"] {
         for header in ["absent", "unchanged"] {
-            let print = |unit, value: f64| {
-                println!("ratio\tkept-alive/{protocol}/{header}/{unit}\t{value:.4}\t{TARGET}");
-            };
-            if has_callgrind {
-                let count = |client: &str| {
-                    let task = format!("{protocol} {header} {client}");
-                    callgrind::instructions("requests::counted", &task, COUNTED)
-                };
-                print("instructions", count("pinned") / count("plain"));
-            }
-            print("cpu", measure(&mut Scene::new(protocol, header)));
+            let label = format!("kept-alive/{protocol}/{header}");
+            let [plain, pinned] = ["plain", "pinned"].map(|client| {
+                let task = format!("{protocol} {header} {client}");
+                callgrind::instructions("requests::counted", &task, COUNTED)
+            });
+            figures.add(&format!("{label}/instructions"), pinned / plain, TARGET);
+            let mut scene = Scene::new(protocol, header);
+            let [_, pinned] = compare(ROUNDS, |_, client| {
+                cpu_time(|| match client {
+                    0 => scene.get_plain(BATCH),
+                    _ => scene.get_pinned(BATCH),
+                })
+            });
+            figures.add(&format!("{label}/cpu"), pinned.ratio, TARGET);
         }
     }
-    if !has_callgrind {
-        println!("no valgrind here: instructions were not counted");
-    }
+    figures.conclude();
 }
 
 /// A server and two clients with a connection each.
@@ -228,30 +231,6 @@ where
     last.unwrap()
 }
 
-fn measure(scene: &mut Scene) -> f64 {
-    let mut ratios = (0..ROUNDS)
-        .map(|round| {
-            // Taking turns in who goes first cancels what the first one warms up for the second.
-            if round % 2 == 0 {
-                let plain = time(|| scene.get_plain(BATCH));
-                time(|| scene.get_pinned(BATCH)) / plain
-            } else {
-                let pinned = time(|| scene.get_pinned(BATCH));
-                pinned / time(|| scene.get_plain(BATCH))
-            }
-        })
-        .collect::<Vec<_>>();
-    ratios.sort_by(f64::total_cmp);
-    *ratios.get(ratios.len() / 2).unwrap()
-}
-
-/// Thread CPU time.
-fn time(work: impl FnOnce()) -> f64 {
-    let start = callgrind::cpu();
-    work();
-    (callgrind::cpu() - start).as_secs_f64()
-}
-
 /// Under callgrind.
 fn be_counted(task: &str) {
     let mut words = task.split(' ');
@@ -266,7 +245,7 @@ fn be_counted(task: &str) {
 
 /// Callgrind knows it by its name, and counts what happens in it, in its thread.
 #[inline(never)]
-fn counted(work: &mut dyn FnMut()) -> Duration {
+fn counted(work: &mut dyn FnMut()) {
     work();
-    black_box(Duration::ZERO)
+    black_box(());
 }

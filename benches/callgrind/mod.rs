@@ -7,16 +7,13 @@ use std::hint::black_box;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
-
-use rustix::time::{ClockId, clock_gettime};
 
 /// The task of a run under callgrind; `None` in the run that was asked for.
 pub(crate) fn task() -> Option<String> {
     std::env::var(TASK).ok()
 }
 
-pub(crate) fn is_there() -> bool {
+fn is_there() -> bool {
     let mut valgrind = Command::new("valgrind");
     match valgrind.arg("--version").stdout(Stdio::null()).status() {
         Ok(status) => status.success(),
@@ -85,11 +82,6 @@ pub(crate) fn require() {
         eprintln!("without valgrind no instructions are counted");
         std::process::exit(1);
     }
-}
-
-/// Thread CPU time. Not under callgrind, where it fails.
-pub(crate) fn cpu() -> Duration {
-    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
 }
 
 const TASK: &str = "PINHOLD_BENCH_TASK";

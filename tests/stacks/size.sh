@@ -13,8 +13,13 @@ main() {
     for provider in ring aws-lc-rs; do
         for stack in hyper reqwest; do
             plain=$(size "$stack" "$stack,$provider")
-            pinned=$(size "$stack" "$stack,$provider,pinned")
             line "$stack $provider" "$plain" 0 -
+            if [[ $stack == hyper ]]; then
+                pinned=$(size "$stack" "$stack,$provider,static")
+                line "$stack $provider configuration" "$pinned" $((pinned - plain)) \
+                    "$(target "$stack" "$provider")"
+            fi
+            pinned=$(size "$stack" "$stack,$provider,pinned")
             line "$stack $provider pinhold" "$pinned" $((pinned - plain)) "$(target "$stack" "$provider")"
         done
     done
