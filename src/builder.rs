@@ -7,12 +7,13 @@ use std::sync::{Arc, Weak};
 use parking_lot::RwLock;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
+use crate::build_error::BuildError;
 use crate::header::HeaderSyntax;
 use crate::host::{Host, HostError};
 use crate::observers::{Audience, Callback, Event, Observers};
 #[cfg(pinhold_debug_overrides)]
 use crate::overrides::Overrides;
-use crate::pinning::{BuildError, Pinning, Shared};
+use crate::pinning::{Pinning, Shared};
 use crate::policy::{PinPolicy, UserAddedRoots};
 use crate::report::Reporter;
 use crate::static_pins::{StaticEntries, StaticPins};

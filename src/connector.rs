@@ -21,11 +21,12 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use crate::anchors::TrustAnchors;
+use crate::build_error::BuildError;
 use crate::chain::ValidatedChain;
 use crate::connect_error::{BoxError, ConnectError};
 use crate::connection::{self, Verified, VerifiedConnection};
 use crate::host::{Host, HostError};
-use crate::pinning::{BuildError, Decision, Pinning};
+use crate::pinning::{Decision, Pinning};
 use crate::sessions::Sessions;
 use crate::stream::{PinnedStream, Plain};
 use crate::verifier::PinningVerifier;

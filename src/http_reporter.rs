@@ -16,12 +16,13 @@ use rustls::crypto::CryptoProvider;
 use tokio::sync::Notify;
 
 use crate::anchors::TrustAnchors;
+use crate::build_error::BuildError;
 use crate::connector::PlainHttp;
 use crate::endpoint::{Endpoint, NamedBy};
 use crate::fingerprint::sha256;
 use crate::host::Host;
 use crate::outbound::{Outbound, Resolve};
-use crate::pinning::{BuildError, Pinning};
+use crate::pinning::Pinning;
 use crate::policy::PinSource;
 use crate::report::{Attempt, DropReason, EndpointProblem, Report, ReportForm, Reporter};
 use crate::report_uri::{ReportUri, ReportUriError};

@@ -106,6 +106,7 @@ macro_rules! event {
 }
 
 mod anchors;
+mod build_error;
 mod builder;
 mod certificate;
 mod chain;
@@ -175,6 +176,7 @@ mod violation;
 mod writer;
 
 pub use crate::anchors::{AnchorError, AnchorOrigin, TrustAnchors};
+pub use crate::build_error::BuildError;
 pub use crate::builder::PinningBuilder;
 pub use crate::chain::{AppliedPolicies, ChainKey, KeyRole, ValidatedChain};
 #[cfg(feature = "hyper")]
@@ -198,7 +200,7 @@ pub use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
 #[cfg(feature = "reqwest")]
 pub use crate::noting_client::{ClientBuildError, NotingClient, NotingClientBuilder, RequestError};
 pub use crate::observers::Event;
-pub use crate::pinning::{BuildError, Decision, Pinning};
+pub use crate::pinning::{Decision, Pinning};
 pub use crate::policy::{
     AfterExpiry, AppliedPolicy, Enforcement, HostMatch, KnownPinnedHost, PinPolicy, PinSet,
     PinSource, PolicyError, Standing, UserAddedRoots,

@@ -19,10 +19,11 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::anchors::TrustAnchors;
+use crate::build_error::BuildError;
 use crate::connection::VerifiedConnection;
 use crate::host::Host;
 use crate::layer::{NotePins, NotePinsLayer};
-use crate::pinning::{BuildError, Pinning};
+use crate::pinning::Pinning;
 use crate::policy::Standing;
 use crate::redirect::{CREDENTIALS, RedirectError, Referer, Trail};
 use crate::reqwest::{Ties, Unverified, admit};

@@ -20,10 +20,11 @@ use rustls::crypto::CryptoProvider;
 use tower_service::Service;
 
 use crate::anchors::TrustAnchors;
+use crate::build_error::BuildError;
 use crate::connect_error::ConnectError;
 use crate::connector::{PinningConnector, PlainHttp};
 use crate::endpoint::{NamedBy, is_public};
-use crate::pinning::{BuildError, Pinning};
+use crate::pinning::Pinning;
 use crate::report::{Attempt, DropReason, EndpointProblem};
 use crate::verifier::PinningVerifier;
 use crate::violation::PinViolation;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-use crate::pinning::BuildError;
+use crate::build_error::BuildError;
 
 /// The caller's provider, else the process default, else the only one that a feature enables.
 /// Never rustls's own fall-back, which panics where it can't decide and installs what it chose.

@@ -21,9 +21,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::anchors::TrustAnchors;
+use crate::build_error::BuildError;
 use crate::connect_error::ConnectError;
 use crate::connection::{self, Verified, VerifiedConnection};
-use crate::pinning::{BuildError, Decision, Pinning};
+use crate::pinning::{Decision, Pinning};
 use crate::sessions;
 use crate::unproved::UnprovedPath;
 use crate::violation::PinViolation;

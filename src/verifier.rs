@@ -19,11 +19,12 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 
 use crate::anchors::TrustAnchors;
+use crate::build_error::BuildError;
 use crate::chain::{AppliedPolicies, PathBuilder, Presented, ValidPath};
 use crate::connection::{self, Verified};
 use crate::fingerprint::KeyHash;
 use crate::host::Host;
-use crate::pinning::{BuildError, Decision, Pinning};
+use crate::pinning::{Decision, Pinning};
 use crate::policy::Standing;
 use crate::provider;
 use crate::revocation::{Revocation, RevocationChoice};

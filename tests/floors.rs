@@ -35,7 +35,7 @@ const FLOORS: &[&[&str]] = &[
         "unproved",
         "writer",
     ],
-    &["observers", "store"],
+    &["build_error", "observers", "store"],
     &["pinning"],
     &["builder", "heard", "provider", "sessions"],
     &["connection"],
