@@ -29,6 +29,7 @@ use crate::policy::{
 #[cfg(feature = "hyper")]
 use crate::report::DropReason;
 use crate::report::Report;
+#[cfg(feature = "hyper")]
 use crate::report_uri::ReportUri;
 use crate::rollout::Rollout;
 use crate::static_pins::{StaticEntries, StaticPins};
