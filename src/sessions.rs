@@ -241,5 +241,5 @@ const MAX_NAMES: usize = 1024;
 /// that is renewed makes one more.
 const MAX_CHAINS: usize = 8;
 /// Bytes of one served chain, of which ordinary ones have 2,000 to 6,000: so no server makes us
-/// remember more than 128 KB.
+/// remember more than 128 KB for a name, nor all of them more than 128 MB.
 const MAX_SERVED: usize = 16 * 1024;
