@@ -119,6 +119,22 @@ async fn call_twice(client: &NotePins<HyperClient>) -> [http::Response<Incoming>
     tokio::join!(call(&mut one), call(&mut other)).into()
 }
 
+/// Else a server could fill our memory by redirects to ever other spellings of its name.
+#[tokio::test]
+async fn a_host_that_is_spelled_otherwise_is_not_kept_twice() {
+    let scene = scene().await;
+    let mut client = scene.client(Retries::Some);
+    for host in ["example.com", "EXAMPLE.com", "eXample.cOm"] {
+        let request = http::Request::get(format!("https://{host}/"));
+        let request = request.body(Empty::new()).unwrap();
+        read(client.call(request).await.unwrap()).await;
+    }
+    assert_eq!(scene.server.connections(), 1);
+    // What it keeps of open connections can be seen there alone.
+    let kept = format!("{client:?}").matches("Seen {").count();
+    assert_eq!(kept, 1);
+}
+
 #[tokio::test]
 async fn the_second_connection_is_captured_and_poisoned_too() {
     let scene = scene().await;
