@@ -10,7 +10,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use crate::build_error::BuildError;
 use crate::header::HeaderSyntax;
 use crate::host::{Host, HostError};
-use crate::observers::{Audience, Callback, Event, Observers};
+use crate::observers::{Audience, Callback, Event, Observers, Tell};
 #[cfg(pinhold_debug_overrides)]
 use crate::overrides::Overrides;
 use crate::pinning::{Pinning, Shared};
@@ -35,6 +35,7 @@ impl Pinning {
             overrides: Overrides::default(),
             callbacks: Vec::new(),
             reporter: None,
+            observe: None,
             error: None,
         }
     }
@@ -51,10 +52,14 @@ pub struct PinningBuilder {
     clock: Arc<dyn TimeProvider>,
     callbacks: Vec<Callback>,
     reporter: Option<MakeReporter>,
+    observe: Option<Observe>,
     #[cfg(pinhold_debug_overrides)]
     overrides: Overrides,
     error: Option<BuildError>,
 }
+
+/// Named only where there is somebody to tell: other clients do not carry the thread that tells.
+type Observe = fn(Arc<Shared>, Vec<Callback>, Option<MakeReporter>) -> Result<Pinning, BuildError>;
 
 type MakeReporter = Box<dyn FnOnce(Pinning) -> Result<Arc<dyn Reporter>, BuildError> + Send>;
 
@@ -157,6 +162,7 @@ impl PinningBuilder {
     /// ```
     pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.callbacks.push(Box::new(observer));
+        self.observe = Some(observe);
         self
     }
 
@@ -170,6 +176,7 @@ impl PinningBuilder {
         make: impl FnOnce(Pinning) -> Result<R, BuildError> + Send + 'static,
     ) -> Self {
         self.reporter = Some(Box::new(|pinning| Ok(Arc::new(make(pinning)?))));
+        self.observe = Some(observe);
         self
     }
 
@@ -202,28 +209,36 @@ impl PinningBuilder {
             #[cfg(pinhold_debug_overrides)]
             overrides: self.overrides,
         });
-        if self.callbacks.is_empty() && self.reporter.is_none() {
-            let audience = Audience::Nobody;
-            return Ok(Pinning::new(shared, audience));
+        match self.observe {
+            Some(observe) => observe(shared, self.callbacks, self.reporter),
+            None => Ok(Pinning::new(shared, Audience::Nobody)),
         }
-        let observers = Arc::new(Observers::new(self.callbacks));
-        if let Some(make) = self.reporter {
-            let audience = Audience::OfReports(Arc::downgrade(&observers));
-            let quiet = Pinning::new(Arc::clone(&shared), audience);
-            let store = shared.store.clone();
-            // As the drop of the last handle of a store.
-            observers.set_reporter(make(quiet)?, move || store.durable().wait_at_the_end());
-        }
-        let watch: Weak<Observers> = Arc::downgrade(&observers);
-        shared.store.watch(watch);
-        let audience = Audience::All(observers);
-        Ok(Pinning::new(shared, audience))
     }
 
     /// The first error is the one that is told.
     fn fail(&mut self, error: BuildError) {
         self.error.get_or_insert(error);
     }
+}
+
+/// The pins, with these observers and what this makes of a quiet handle on them.
+fn observe(
+    shared: Arc<Shared>,
+    callbacks: Vec<Callback>,
+    reporter: Option<MakeReporter>,
+) -> Result<Pinning, BuildError> {
+    let observers = Arc::new(Observers::new(callbacks));
+    let everybody: Arc<dyn Tell> = observers.clone();
+    if let Some(make) = reporter {
+        let audience = Audience::OfReports(Arc::downgrade(&everybody));
+        let quiet = Pinning::new(Arc::clone(&shared), audience);
+        let store = shared.store.clone();
+        // As the drop of the last handle of a store.
+        observers.set_reporter(make(quiet)?, move || store.durable().wait_at_the_end());
+    }
+    let watch: Weak<Observers> = Arc::downgrade(&observers);
+    shared.store.watch(watch);
+    Ok(Pinning::new(shared, Audience::All(everybody)))
 }
 
 impl fmt::Debug for PinningBuilder {

@@ -373,7 +373,7 @@ pub(crate) struct PathBuilder {
     pub(crate) anchors: TrustAnchors,
     pub(crate) algorithms: Algorithms,
     pub(crate) hash: KeyHash,
-    pub(crate) revocation: Revocation,
+    pub(crate) revocation: Option<Revocation>,
 }
 
 impl PathBuilder {
@@ -388,7 +388,7 @@ impl PathBuilder {
         // time which of them were seen before.
         leaf.verify_is_valid_for_subject_name(presented.name)
             .map_err(|_| NoValidPath)?;
-        let crls = self.revocation.lists();
+        let crls = self.revocation.as_ref().map(Revocation::lists);
         let anchors = self.anchors_for(&leaf, presented);
         let best = RefCell::new(None);
         let judge = |candidate: &VerifiedPath<'_>| {
@@ -407,7 +407,10 @@ impl PathBuilder {
             presented.intermediates,
             now,
             KeyUsage::server_auth(),
-            self.revocation.options(&crls),
+            self.revocation
+                .as_ref()
+                .zip(crls.as_deref())
+                .and_then(|(revocation, crls)| revocation.options(crls)),
             Some(&judge),
         );
         best.into_inner().ok_or(NoValidPath)

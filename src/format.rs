@@ -7,7 +7,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
-use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::{self, SpkiFingerprint};
 use crate::host::Host;
@@ -17,22 +16,20 @@ use crate::timestamp;
 
 /// The bytes of a file with these entries, which are sorted by host.
 pub(crate) fn encode(entries: &[Arc<KnownPinnedHost>]) -> Vec<u8> {
-    let mut lines = Vec::with_capacity(entries.len() * TYPICAL_LINE);
+    let mut lines = String::with_capacity(entries.len() * TYPICAL_LINE);
     let mut sums = String::with_capacity(entries.len() * SUM_LEN);
     for entry in entries {
         sums.push_str(&write_entry(&mut lines, entry));
     }
-    let mut file = Vec::with_capacity(lines.len() + TYPICAL_LINE);
-    let header = Header {
-        format: FORMAT,
-        version: VERSION,
-        entries: entries.len(),
-        digest: &hex(sums.as_bytes()),
-        _sum: "",
-    };
-    write_line(&mut file, &header);
-    file.append(&mut lines);
-    file
+    let mut file = String::with_capacity(lines.len() + TYPICAL_LINE);
+    let (count, digest) = (entries.len().to_string(), hex(sums.as_bytes()));
+    let version = VERSION.to_string();
+    file.extend([
+        FORMAT, VERSION_OF, &version, ENTRIES, &count, DIGEST, &digest, "\"",
+    ]);
+    end_line(&mut file, 0);
+    file.push_str(&lines);
+    file.into_bytes()
 }
 
 impl KnownPinnedHost {
@@ -50,11 +47,10 @@ impl KnownPinnedHost {
     /// ```
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut line = Vec::with_capacity(TYPICAL_LINE);
+        let mut line = String::with_capacity(TYPICAL_LINE);
         write_entry(&mut line, self);
         line.pop();
-        // The writer of JSON writes UTF-8 only.
-        String::from_utf8(line).unwrap_or_default()
+        line
     }
 
     /// Reads what [`to_json`](Self::to_json) wrote.
@@ -130,88 +126,154 @@ fn fault(
     sums: &str,
     damage: Option<Damage>,
 ) -> Option<Fault> {
-    let probe = serde_json::from_slice::<Probe<'_>>(header).ok();
-    match probe.filter(|probe| probe.format == FORMAT) {
-        Some(probe) if probe.version > VERSION => return Some(Fault::NewerVersion(probe.version)),
+    match version(header) {
+        Some(version) if version > VERSION => return Some(Fault::NewerVersion(version)),
         Some(_) => {}
         None if header.is_empty() => return Some(Fault::Damage(Damage::Empty)),
-        None if entries.is_empty() && !header.starts_with(BEGINNING) => {
+        None if entries.is_empty() && !header.starts_with(FORMAT.as_bytes()) => {
             return Some(Fault::Damage(Damage::Foreign));
         }
         None => return Some(Fault::Damage(Damage::FirstLine)),
     }
-    let verified = header.strip_suffix(b"\n").and_then(verify);
-    let header = verified.and_then(|(line, _)| serde_json::from_slice::<Header<'_>>(line).ok());
-    let damage = match header {
-        Some(header) if header.version == VERSION => {
-            let cut = || (header.entries != entries.len()).then_some(Damage::Cut);
-            let mixed = || (header.digest != hex(sums.as_bytes())).then_some(Damage::Mixed);
+    let damage = match read_header(header) {
+        Some((count, digest)) => {
+            let cut = || (usize::try_from(count) != Ok(entries.len())).then_some(Damage::Cut);
+            let mixed = || (digest != hex(sums.as_bytes())).then_some(Damage::Mixed);
             damage.or_else(cut).or_else(mixed)
         }
-        _ => Some(Damage::FirstLine),
+        None => Some(Damage::FirstLine),
     };
     damage.map(Fault::Damage)
 }
 
-/// A line that says what its sum says, and that sum.
-fn verify(line: &[u8]) -> Option<(&[u8], &str)> {
+/// The version of a file that begins like this: what no version may change.
+fn version(header: &[u8]) -> Option<u64> {
+    let mut header = Reader(str::from_utf8(header).ok()?);
+    header.literal(FORMAT)?;
+    header.literal(VERSION_OF)?;
+    header.number()
+}
+
+/// The number of entries and the digest of their sums, as the first line of version 1 has them.
+fn read_header(header: &[u8]) -> Option<(u64, &str)> {
+    let (text, _) = verify(header.strip_suffix(b"\n")?)?;
+    let mut header = Reader(text);
+    header.literal(FORMAT)?;
+    header.literal(VERSION_OF)?;
+    let version = header.number()?;
+    header.literal(ENTRIES)?;
+    let entries = header.number()?;
+    header.literal(DIGEST)?;
+    let digest = header.until_quote()?;
+    (version == VERSION && header.0.is_empty()).then_some((entries, digest))
+}
+
+/// A line that is taken apart from its beginning: what stands between the values is known, and no
+/// value has an escape. A parser of JSON would be forty kilobytes of a program.
+struct Reader<'a>(&'a str);
+
+impl<'a> Reader<'a> {
+    fn literal(&mut self, text: &str) -> Option<()> {
+        self.0 = self.0.strip_prefix(text)?;
+        Some(())
+    }
+
+    fn until_quote(&mut self) -> Option<&'a str> {
+        let (value, rest) = self.0.split_once('"')?;
+        self.0 = rest;
+        Some(value)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let end = self.0.find(|next: char| !next.is_ascii_digit())?;
+        let (digits, rest) = self.0.split_at_checked(end)?;
+        self.0 = rest;
+        digits.parse().ok()
+    }
+}
+
+/// The text of a line that says what its sum says, and that sum.
+fn verify(line: &[u8]) -> Option<(&str, &str)> {
+    let line = str::from_utf8(line).ok()?;
     let (text, end) = line.split_at_checked(line.len().checked_sub(END_LEN)?)?;
-    let sum = end.strip_prefix(SUM)?.strip_suffix(b"\"}")?;
-    let sum = str::from_utf8(sum).ok()?;
-    (sum == hex(text)).then_some((line, sum))
+    let sum = end.strip_prefix(SUM)?.strip_suffix(END)?;
+    (sum == hex(text.as_bytes())).then_some((text, sum))
 }
 
 fn read_entry(line: &[u8]) -> Option<(KnownPinnedHost, &str)> {
-    let (line, sum) = verify(line)?;
-    let line = serde_json::from_slice::<Line<'_>>(line).ok()?;
-    let host = Host::parse(line.host).ok()?;
+    let (text, sum) = verify(line)?;
+    let mut line = Reader(text);
+    line.literal(HOST)?;
+    let name = line.until_quote()?;
+    let host = Host::parse(name).ok()?;
     // Whatever else `Host` reads, an entry is kept under the canonical name only.
-    if host.as_str() != line.host {
+    if host.as_str() != name {
         return None;
     }
-    let pins = line.pins.iter().map(|pin| pin.parse::<SpkiFingerprint>());
-    let pins = pins.collect::<Result<Vec<_>, _>>().ok()?;
-    let report_uri = line.report_uri.map(ReportUri::parse).transpose().ok()?;
+    line.literal(PINS)?;
+    let mut pins = vec![read_pin(&mut line)?];
+    while line.literal(ANOTHER_PIN).is_some() {
+        pins.push(read_pin(&mut line)?);
+    }
+    line.literal(INCLUDE_SUBDOMAINS)?;
+    let includes_subdomains = line.literal("true").is_some();
+    if !includes_subdomains {
+        line.literal("false")?;
+    }
+    line.literal(REPORT_URI)?;
+    let report_uri = match line.literal("null") {
+        Some(()) => None,
+        None => {
+            line.literal("\"")?;
+            Some(ReportUri::parse(line.until_quote()?).ok()?)
+        }
+    };
+    line.literal(NOTED_AT)?;
+    let noted_at = timestamp::parse(line.until_quote()?)?;
+    line.literal(EXPIRES_AT)?;
+    let expires_at = timestamp::parse(line.until_quote()?)?;
     let entry = KnownPinnedHost {
         host,
         pins: PinSet::new(pins).ok()?,
-        includes_subdomains: line.include_subdomains,
+        includes_subdomains,
         report_uri,
-        noted_at: timestamp::parse(line.noted_at)?,
-        expires_at: timestamp::parse(line.expires_at)?,
+        noted_at,
+        expires_at,
     };
-    Some((entry, sum))
+    line.0.is_empty().then_some((entry, sum))
+}
+
+fn read_pin(line: &mut Reader<'_>) -> Option<SpkiFingerprint> {
+    SpkiFingerprint::from_base64(line.until_quote()?.as_bytes()).ok()
 }
 
 /// Appends the entry as a line, and returns its sum.
-fn write_entry(file: &mut Vec<u8>, entry: &KnownPinnedHost) -> String {
-    let pins = entry.pins.iter();
-    let pins = pins.map(|pin| ["sha256/", &pin.to_base64()].concat());
-    let pins = pins.collect::<Vec<_>>();
-    let line = Line {
-        host: entry.host.as_str(),
-        pins: pins.iter().map(String::as_str).collect(),
-        include_subdomains: entry.includes_subdomains,
-        report_uri: entry.report_uri.as_ref().map(ReportUri::as_str),
-        noted_at: &time(entry.noted_at),
-        expires_at: &time(entry.expires_at),
-        _sum: "",
+fn write_entry(file: &mut String, entry: &KnownPinnedHost) -> String {
+    let begin = file.len();
+    file.extend([HOST, entry.host.as_str(), "\""]);
+    for (index, pin) in entry.pins.iter().enumerate() {
+        let before = if index == 0 { PINS } else { ANOTHER_PIN };
+        file.extend([before, &pin.to_base64(), "\""]);
+    }
+    let subdomains = if entry.includes_subdomains {
+        "true"
+    } else {
+        "false"
     };
-    write_line(file, &line)
+    file.extend([INCLUDE_SUBDOMAINS, subdomains, REPORT_URI]);
+    match &entry.report_uri {
+        Some(uri) => file.extend(["\"", uri.as_str(), "\""]),
+        None => file.push_str("null"),
+    }
+    let (noted_at, expires_at) = (time(entry.noted_at), time(entry.expires_at));
+    file.extend([NOTED_AT, &noted_at, "\"", EXPIRES_AT, &expires_at, "\""]);
+    end_line(file, begin)
 }
 
-/// Appends the object as a line that ends in its sum, and returns the sum.
-fn write_line(file: &mut Vec<u8>, object: &impl Serialize) -> String {
-    let begin = file.len();
-    // Strings and integers always have a JSON form, and a vector takes all of it.
-    let written = serde_json::to_writer(&mut *file, object);
-    debug_assert!(written.is_ok(), "{written:?}");
-    // The brace that closed the object closes it after the sum.
-    file.pop();
-    let sum = hex(file.get(begin..).unwrap_or_default());
-    file.extend_from_slice(SUM);
-    file.extend_from_slice(sum.as_bytes());
-    file.extend_from_slice(b"\"}\n");
+/// Ends the line that begins there with its sum, and returns the sum.
+fn end_line(file: &mut String, begin: usize) -> String {
+    let sum = hex(file.get(begin..).unwrap_or_default().as_bytes());
+    file.extend([SUM, &sum, END, "\n"]);
     sum
 }
 
@@ -270,46 +332,27 @@ impl fmt::Display for Damage {
     }
 }
 
-/// What no version of the first line may change.
-#[derive(Deserialize)]
-struct Probe<'a> {
-    format: &'a str,
-    version: u64,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Header<'a> {
-    format: &'a str,
-    version: u64,
-    entries: usize,
-    digest: &'a str,
-    #[serde(skip_serializing, rename = "sum")]
-    _sum: &'a str,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Line<'a> {
-    host: &'a str,
-    #[serde(borrow)]
-    pins: Vec<&'a str>,
-    include_subdomains: bool,
-    report_uri: Option<&'a str>,
-    noted_at: &'a str,
-    expires_at: &'a str,
-    #[serde(skip_serializing, rename = "sum")]
-    _sum: &'a str,
-}
-
-const FORMAT: &str = "pinhold";
 pub(crate) const VERSION: u64 = 1;
-const BEGINNING: &[u8] = br#"{"format":"pinhold","#;
-const SUM: &[u8] = br#","sum":""#;
+/// What stands before the values of the first line. No version may change the first two.
+const FORMAT: &str = r#"{"format":"pinhold","#;
+const VERSION_OF: &str = r#""version":"#;
+const ENTRIES: &str = r#","entries":"#;
+const DIGEST: &str = r#","digest":""#;
+/// What stands before the values of an entry.
+const HOST: &str = r#"{"host":""#;
+const PINS: &str = r#","pins":["sha256/"#;
+const ANOTHER_PIN: &str = r#","sha256/"#;
+const INCLUDE_SUBDOMAINS: &str = r#"],"include_subdomains":"#;
+const REPORT_URI: &str = r#","report_uri":"#;
+const NOTED_AT: &str = r#","noted_at":""#;
+const EXPIRES_AT: &str = r#","expires_at":""#;
+/// What stands around the sum of a line.
+const SUM: &str = r#","sum":""#;
+const END: &str = r#""}"#;
 /// Hexadecimal digits.
 const SUM_LEN: usize = 32;
 /// Bytes from `SUM` to the end of a line.
-const END_LEN: usize = SUM.len() + SUM_LEN + 2;
+const END_LEN: usize = SUM.len() + SUM_LEN + END.len();
 /// Bytes of an entry with two pins, for the buffers' first size only.
 const TYPICAL_LINE: usize = 320;
 

@@ -141,11 +141,19 @@ impl Event {
 /// Who is told.
 #[derive(Clone)]
 pub(crate) enum Audience {
-    All(Arc<Observers>),
+    All(Arc<dyn Tell>),
     Nobody,
     /// Those who are told what becomes of reports, by the reporter. Its own connections are not
     /// told of: a report on a report would have no end.
-    OfReports(Weak<Observers>),
+    OfReports(Weak<dyn Tell>),
+}
+
+/// Where events go. A client without observers does not carry [`Observers`] and their thread.
+pub(crate) trait Tell: Send + Sync {
+    fn tell(&self, event: Event);
+
+    /// Waits until everything is told and reported; whether that was so in time.
+    fn flush(&self, within: Duration) -> bool;
 }
 
 impl Audience {
@@ -231,7 +239,26 @@ impl Observers {
         self.closing.get_or_init(|| Box::new(closing));
     }
 
-    pub(crate) fn tell(&self, event: Event) {
+    fn wait_until_told(&self, until: Instant) -> bool {
+        let mut state = self.shared.state.lock();
+        // An observer can't wait for itself.
+        if state.thread == Some(thread::current().id()) {
+            return false;
+        }
+        state.flushing += 1;
+        self.shared.arrived.notify_one();
+        while state.thread.is_some() && !state.is_done() {
+            if self.shared.told.wait_until(&mut state, until).timed_out() {
+                break;
+            }
+        }
+        state.flushing -= 1;
+        state.is_done()
+    }
+}
+
+impl Tell for Observers {
+    fn tell(&self, event: Event) {
         let mut state = self.shared.state.lock();
         match state.queue.len() < CAPACITY {
             true => state.queue.push_back(event),
@@ -252,8 +279,7 @@ impl Observers {
         }
     }
 
-    /// Waits until everything is told and reported; whether that was so in time.
-    pub(crate) fn flush(&self, within: Duration) -> bool {
+    fn flush(&self, within: Duration) -> bool {
         let until = Instant::now() + within.min(LONGEST);
         let flushed = || {
             let rest = until.saturating_duration_since(Instant::now());
@@ -266,23 +292,6 @@ impl Observers {
         self.wait_until_told(until)
             && catch_unwind(AssertUnwindSafe(flushed)).unwrap_or(false)
             && self.wait_until_told(until)
-    }
-
-    fn wait_until_told(&self, until: Instant) -> bool {
-        let mut state = self.shared.state.lock();
-        // An observer can't wait for itself.
-        if state.thread == Some(thread::current().id()) {
-            return false;
-        }
-        state.flushing += 1;
-        self.shared.arrived.notify_one();
-        while state.thread.is_some() && !state.is_done() {
-            if self.shared.told.wait_until(&mut state, until).timed_out() {
-                break;
-            }
-        }
-        state.flushing -= 1;
-        state.is_done()
     }
 }
 

@@ -1,5 +1,10 @@
 //! Certificate revocation lists and choices in, what webpki asks for out.
 
+use std::sync::Arc;
+
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::{CertRevocationListError, RootCertStore};
 use rustls_pki_types::CertificateRevocationListDer;
 use webpki::{
     CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth,
@@ -14,9 +19,11 @@ pub(crate) enum RevocationChoice {
     EnforceExpiration,
 }
 
-/// Certificate revocation lists, and how they are used.
+/// Certificate revocation lists, at least one, and how they are used.
 #[derive(Debug)]
 pub(crate) struct Revocation {
+    /// With the same lists, to say what is wrong with a chain.
+    pub(crate) reference: Arc<WebPkiServerVerifier>,
     crls: Vec<CertRevocationList<'static>>,
     depth: RevocationCheckDepth,
     unknown_status: UnknownStatusPolicy,
@@ -24,22 +31,31 @@ pub(crate) struct Revocation {
 }
 
 impl Revocation {
-    /// A list that can't be read gives `None`; the error is rustls's to name.
+    /// A list that can't be read is rustls's to name.
     pub(crate) fn new(
-        crls: &[CertificateRevocationListDer<'_>],
+        lists: Vec<CertificateRevocationListDer<'static>>,
         choices: &[RevocationChoice],
-    ) -> Option<Self> {
-        let crls = crls
+        roots: Arc<RootCertStore>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, VerifierBuilderError> {
+        let crls = lists
             .iter()
-            .map(|crl| {
-                OwnedCertRevocationList::from_der(crl)
-                    .map(CertRevocationList::from)
-                    .ok()
-            })
-            .collect::<Option<Vec<_>>>()?;
+            .map(|list| OwnedCertRevocationList::from_der(list).map(CertRevocationList::from))
+            .collect::<Result<Vec<_>, _>>();
+        let mut reference =
+            WebPkiServerVerifier::builder_with_provider(roots, provider).with_crls(lists);
+        for choice in choices {
+            reference = match choice {
+                RevocationChoice::AllowUnknown => reference.allow_unknown_revocation_status(),
+                RevocationChoice::EndEntityOnly => reference.only_check_end_entity_revocation(),
+                RevocationChoice::EnforceExpiration => reference.enforce_revocation_expiration(),
+            };
+        }
         // Unless chosen, as in rustls.
         let mut this = Self {
-            crls,
+            reference: reference.build()?,
+            // Never an error here: rustls has just read the same lists by the same parser.
+            crls: crls.map_err(|_| CertRevocationListError::ParseError)?,
             depth: RevocationCheckDepth::Chain,
             unknown_status: UnknownStatusPolicy::Deny,
             expiration: ExpirationPolicy::Ignore,
@@ -53,18 +69,14 @@ impl Revocation {
                 }
             }
         }
-        Some(this)
-    }
-
-    pub(crate) fn has_lists(&self) -> bool {
-        !self.crls.is_empty()
+        Ok(this)
     }
 
     pub(crate) fn lists(&self) -> Vec<&CertRevocationList<'static>> {
         self.crls.iter().collect()
     }
 
-    /// `None` without lists: then nothing is checked, as in rustls.
+    /// `None` where there are no lists after all: then nothing is checked, as in rustls.
     pub(crate) fn options<'a>(
         &self,
         crls: &'a [&'a CertRevocationList<'a>],

@@ -10,11 +10,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::client::{
+    Resumption, VerifierBuilderError, verify_server_cert_signed_by_trust_anchor, verify_server_name,
+};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::server::ParsedCertificate;
 use rustls::{
-    CertRevocationListError, ClientConfig, DEFAULT_VERSIONS, DigitallySignedStruct,
-    DistinguishedName, Error, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+    ClientConfig, DEFAULT_VERSIONS, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion,
 };
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 
@@ -70,7 +75,8 @@ impl Pinning {
 pub struct PinningVerifier {
     pinning: Pinning,
     paths: PathBuilder,
-    webpki: Arc<WebPkiServerVerifier>,
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
     /// Decides trust; the path is proved after it.
     inner: Option<Arc<dyn ServerCertVerifier>>,
     /// The gate of the configuration that this verifier belongs to.
@@ -88,6 +94,7 @@ impl PinningVerifier {
             versions: DEFAULT_VERSIONS,
             signature_memory: PinningVerifierBuilder::SIGNATURE_MEMORY,
             crls: Vec::new(),
+            read_crls: None,
             choices: Vec::new(),
         }
     }
@@ -128,6 +135,26 @@ impl PinningVerifier {
         Ok(())
     }
 
+    /// As `WebPkiServerVerifier`, which is these calls.
+    fn verdict_of_rustls(&self, presented: Presented<'_>, now: UnixTime) -> Result<(), Error> {
+        let (leaf, intermediates, name) = (presented.leaf, presented.intermediates, presented.name);
+        if let Some(revocation) = &self.paths.revocation {
+            let reference = &revocation.reference;
+            let verdict = reference.verify_server_cert(leaf, intermediates, name, &[], now);
+            return verdict.map(drop);
+        }
+        let leaf = ParsedCertificate::try_from(leaf)?;
+        let algorithms = self.algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(
+            &leaf,
+            &self.roots,
+            intermediates,
+            now,
+            algorithms,
+        )?;
+        verify_server_name(&leaf, name)
+    }
+
     /// An IP address has none.
     fn pins_of(&self, name: &ServerName<'_>, now: UnixTime) -> (Option<Host>, AppliedPolicies) {
         let ServerName::DnsName(name) = name else {
@@ -156,7 +183,7 @@ impl PinningVerifier {
             .find(|policy| policy.standing != Standing::ReportOnly);
         // Who observes will judge the connection by its chain, for as long as it lives.
         let is_refused =
-            enforced.is_some() || connection::is_observed() || self.paths.revocation.has_lists();
+            enforced.is_some() || connection::is_observed() || self.paths.revocation.is_some();
         if is_refused || !policies.is_empty() {
             let served = std::iter::once(presented.leaf)
                 .chain(presented.intermediates)
@@ -196,16 +223,9 @@ impl ServerCertVerifier for PinningVerifier {
         let (host, policies) = self.pins_of(server_name, now);
         let Ok(path) = self.paths.validate(presented, &policies, now) else {
             // Never a pin violation: rustls says what is wrong with the chain or the name.
-            let verdict = self.webpki.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            );
-            return match verdict {
+            return match self.verdict_of_rustls(presented, now) {
                 Err(reason) => self.without_path(presented, &policies, reason, now),
-                Ok(_) => Err(Error::General(
+                Ok(()) => Err(Error::General(
                     "pinhold found no path where rustls did".into(),
                 )),
             };
@@ -223,7 +243,7 @@ impl ServerCertVerifier for PinningVerifier {
         if let Some(inner) = &self.inner {
             inner.verify_tls12_signature(message, cert, dss)?;
         }
-        self.webpki.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -235,11 +255,11 @@ impl ServerCertVerifier for PinningVerifier {
         if let Some(inner) = &self.inner {
             inner.verify_tls13_signature(message, cert, dss)?;
         }
-        self.webpki.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let mut schemes = self.webpki.supported_verify_schemes();
+        let mut schemes = self.algorithms.supported_schemes();
         if let Some(inner) = &self.inner {
             let theirs = inner.supported_verify_schemes();
             schemes.retain(|scheme| theirs.contains(scheme));
@@ -248,17 +268,12 @@ impl ServerCertVerifier for PinningVerifier {
     }
 
     fn requires_raw_public_keys(&self) -> bool {
-        match &self.inner {
-            Some(inner) => inner.requires_raw_public_keys(),
-            None => self.webpki.requires_raw_public_keys(),
-        }
+        let inner = self.inner.as_ref();
+        inner.is_some_and(|inner| inner.requires_raw_public_keys())
     }
 
     fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
-        match &self.inner {
-            Some(inner) => inner.root_hint_subjects(),
-            None => self.webpki.root_hint_subjects(),
-        }
+        self.inner.as_ref()?.root_hint_subjects()
     }
 }
 
@@ -292,8 +307,17 @@ pub struct PinningVerifierBuilder {
     versions: &'static [&'static SupportedProtocolVersion],
     signature_memory: usize,
     crls: Vec<CertificateRevocationListDer<'static>>,
+    read_crls: Option<ReadLists>,
     choices: Vec<RevocationChoice>,
 }
+
+/// Named only where lists are handed in: a client without them does not carry their parser.
+type ReadLists = fn(
+    Vec<CertificateRevocationListDer<'static>>,
+    &[RevocationChoice],
+    Arc<RootCertStore>,
+    Arc<CryptoProvider>,
+) -> Result<Revocation, VerifierBuilderError>;
 
 impl PinningVerifierBuilder {
     /// Uses this crypto provider. Unless said: the process default, else the one that the feature
@@ -390,6 +414,7 @@ impl PinningVerifierBuilder {
         crls: impl IntoIterator<Item = CertificateRevocationListDer<'static>>,
     ) -> Self {
         self.crls.extend(crls);
+        self.read_crls = Some(Revocation::new);
         self
     }
 
@@ -466,34 +491,26 @@ impl PinningVerifierBuilder {
         if roots.is_empty() {
             return Err(BuildError::NoTrustAnchors);
         }
-        let algorithms = provider.signature_verification_algorithms.all;
-        let algorithms = Algorithms::new(algorithms, self.signature_memory);
+        let algorithms = provider.signature_verification_algorithms;
         let hash = KeyHash::of(&provider);
-        let revocation = Revocation::new(&self.crls, &self.choices);
         let roots = Arc::new(RootCertStore { roots });
-        let mut webpki =
-            WebPkiServerVerifier::builder_with_provider(roots, provider).with_crls(self.crls);
-        for choice in self.choices {
-            webpki = match choice {
-                RevocationChoice::AllowUnknown => webpki.allow_unknown_revocation_status(),
-                RevocationChoice::EndEntityOnly => webpki.only_check_end_entity_revocation(),
-                RevocationChoice::EnforceExpiration => webpki.enforce_revocation_expiration(),
-            };
-        }
-        let webpki = webpki.build().map_err(BuildError::RevocationList)?;
-        // Never `None` here: rustls has just read the same lists by the same parser.
-        let revocation = revocation.ok_or(BuildError::RevocationList(
-            VerifierBuilderError::InvalidCrl(CertRevocationListError::ParseError),
-        ))?;
+        let revocation = match self.read_crls {
+            Some(read) if !self.crls.is_empty() => {
+                let read = read(self.crls, &self.choices, Arc::clone(&roots), provider);
+                Some(read.map_err(BuildError::RevocationList)?)
+            }
+            _ => None,
+        };
         Ok(PinningVerifier {
             pinning: self.pinning,
             paths: PathBuilder {
                 anchors,
-                algorithms,
+                algorithms: Algorithms::new(algorithms.all, self.signature_memory),
                 hash,
                 revocation,
             },
-            webpki,
+            roots,
+            algorithms,
             inner: self.inner,
             sessions: None,
         })
