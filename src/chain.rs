@@ -116,6 +116,12 @@ impl ValidatedChain {
         &self.facts.served
     }
 
+    /// The keys of those that can be read.
+    pub(crate) fn served_keys(&self) -> impl Iterator<Item = SpkiFingerprint> {
+        let served = self.facts.served.iter();
+        served.filter_map(|certificate| key_of(certificate, self.facts.hash))
+    }
+
     /// Where the anchor came from.
     #[must_use]
     pub fn anchor_origin(&self) -> AnchorOrigin {

@@ -270,7 +270,7 @@ where
         let connecting = self.inner.call(uri.clone());
         let handshaker = Arc::clone(&self.handshaker);
         Box::pin(async move {
-            let transport = connecting.await.map_err(transport_error)?;
+            let mut transport = connecting.await.map_err(transport_error)?;
             let name = match admitted {
                 Admitted::Plain(Some(plain)) => {
                     return Ok(PinnedStream::plain(transport, &handshaker.pinning, plain));
@@ -278,22 +278,20 @@ where
                 Admitted::Plain(None) => return Ok(PinnedStream::unpinned(transport)),
                 Admitted::Tls(name) => name,
             };
-            let end = (&name, port);
-            let secured = handshaker.secure(&handshaker.tls, end, transport).await?;
-            if let Secured::Connected(stream) = secured {
-                return Ok(stream);
-            }
             // D-12: a server that rotated its key must not be locked out by what we remember.
-            poll_fn(|cx| inner.poll_ready(cx))
-                .await
-                .map_err(transport_error)?;
-            let transport = inner.call(uri).await.map_err(transport_error)?;
-            match handshaker
-                .secure(&handshaker.afresh, end, transport)
-                .await?
-            {
-                Secured::Connected(stream) => Ok(stream),
-                Secured::Outdated => Err(ConnectError::NotVerified),
+            let mut then = Some(&handshaker.afresh);
+            let mut tls = &handshaker.tls;
+            loop {
+                let secured = handshaker.secure(tls, (&name, port), transport).await?;
+                if let Secured::Connected(stream) = secured {
+                    return Ok(stream);
+                }
+                tls = then.take().ok_or(ConnectError::NotVerified)?;
+                poll_fn(|cx| inner.poll_ready(cx))
+                    .await
+                    .map_err(transport_error)?;
+                let connecting = inner.call(uri.clone());
+                transport = connecting.await.map_err(transport_error)?;
             }
         })
     }
@@ -449,12 +447,9 @@ fn handshake_error(error: io::Error) -> ConnectError {
     if let Some(violation) = PinViolation::find(&error) {
         return ConnectError::Pins(violation);
     }
-    match error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    {
-        Some(tls) => ConnectError::Tls(tls.clone()),
-        None => ConnectError::Io(error),
+    match error.downcast::<rustls::Error>() {
+        Ok(tls) => ConnectError::Tls(tls),
+        Err(error) => ConnectError::Io(error),
     }
 }
 

@@ -433,8 +433,9 @@ fn create(path: &Path) -> io::Result<File> {
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut file = private(OpenOptions::new().write(true).create_new(true)).open(to)?;
+    // Told nothing of the files: the ways by which Linux copies them are two kilobytes of a program.
     let copied = File::open(from)
-        .and_then(|mut from| io::copy(&mut from, &mut file))
+        .and_then(|mut from| io::copy::<dyn Read, dyn Write>(&mut from, &mut file))
         .and_then(|_| file.sync_all());
     if copied.is_err() {
         let _ = fs::remove_file(to);

@@ -346,22 +346,20 @@ fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str
 
 /// 64 hex digits, all or none of the 32 bytes separated by colons.
 fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let digits = match text.len() {
-        64 => text.to_owned(),
-        95 => {
-            let groups = text.split(':').collect::<Vec<_>>();
-            let even = groups.len() == 32 && groups.iter().all(|group| group.len() == 2);
-            even.then(|| groups.concat())?
-        }
+    let group = match text.len() {
+        64 => 2,
+        95 => 3,
         _ => return None,
     };
-    let mut nibbles = digits.chars().map(|digit| digit.to_digit(16));
     let mut digest = [0; 32];
-    for byte in &mut digest {
-        let (high, low) = (nibbles.next()??, nibbles.next()??);
-        *byte = u8::try_from(high * 16 + low).ok()?;
+    for (byte, digits) in digest.iter_mut().zip(text.as_bytes().chunks(group)) {
+        let ([high, low] | [high, low, b':']) = digits else {
+            return None;
+        };
+        let value = |digit: u8| char::from(digit).to_digit(16);
+        *byte = u8::try_from(value(*high)? * 16 + value(*low)?).ok()?;
     }
-    nibbles.next().is_none().then_some(digest)
+    Some(digest)
 }
 
 /// Characters of padded base64 for 32 bytes.

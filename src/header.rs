@@ -5,7 +5,7 @@
 //!
 //! [RFC 7469 section 2.1]: https://www.rfc-editor.org/rfc/rfc7469#section-2.1
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::error::Error;
 use std::fmt;
 use std::str;
@@ -47,8 +47,8 @@ pub enum HeaderSyntax {
 pub struct PinHeader {
     /// Distinct, in the order of the field.
     pins: Vec<SpkiFingerprint>,
-    /// Lower case.
-    unknown_algorithms: BTreeSet<String>,
+    /// Distinct, in lower case, in the order of the field.
+    unknown_algorithms: Vec<String>,
     /// `None` in a report-only field.
     max_age: Option<Duration>,
     includes_subdomains: bool,
@@ -89,7 +89,8 @@ impl PinHeader {
         &self.pins
     }
 
-    /// The names of the algorithms, in lower case, whose pins were left out as unknown.
+    /// The names of the algorithms, in lower case, whose pins were left out as unknown; distinct, in
+    /// the order of the field.
     #[must_use]
     pub fn unknown_algorithms(&self) -> impl ExactSizeIterator<Item = &str> {
         self.unknown_algorithms.iter().map(String::as_str)
@@ -211,17 +212,15 @@ impl Error for HeaderError {}
 /// The directives that mean something to us, as they stand in the field.
 #[derive(Default)]
 struct Directives {
-    /// In the order of the field; `known` tells the distinct ones in constant time, as a hostile
-    /// field may hold thousands.
     pins: Vec<SpkiFingerprint>,
-    known: HashSet<SpkiFingerprint>,
-    unknown_algorithms: BTreeSet<String>,
+    unknown_algorithms: Vec<String>,
     /// The outer `Option`: is it there; the inner one: has it a value.
     max_age: Option<Option<Vec<u8>>>,
     include_subdomains: Option<Option<Vec<u8>>>,
     report_uri: Option<Option<Vec<u8>>>,
-    /// The names of those that mean nothing.
-    ignored: HashSet<String>,
+    /// Pins, names of algorithms, and of directives that mean nothing: told apart in constant time,
+    /// as a hostile field may hold thousands. No two kinds look the same.
+    seen: HashSet<String>,
 }
 
 impl Directives {
@@ -248,11 +247,11 @@ impl Directives {
             };
             if algorithm == "sha256" {
                 let pin = SpkiFingerprint::from_base64(&value).map_err(HeaderError::InvalidPin)?;
-                if self.known.insert(pin) {
+                if self.seen.insert(pin.to_string()) {
                     self.pins.push(pin);
                 }
-            } else {
-                self.unknown_algorithms.insert(algorithm.to_owned());
+            } else if self.seen.insert(name.clone()) {
+                self.unknown_algorithms.push(algorithm.to_owned());
             }
             return Ok(());
         }
@@ -262,7 +261,7 @@ impl Directives {
             "includesubdomains" => self.include_subdomains.replace(value).is_none(),
             "report-uri" => self.report_uri.replace(value).is_none(),
             // 7469-2.1-g
-            _ => self.ignored.insert(name.clone()),
+            _ => self.seen.insert(name.clone()),
         };
         // 7469-2.1-c, D-07: the rule covers unknown directives, too.
         match is_first {

@@ -85,12 +85,8 @@ impl PinViolation {
     /// A certificate that was served beside the path and carries a pinned key: it proves nothing,
     /// but tells what happened.
     fn pinned_bystander(&self) -> Option<SpkiFingerprint> {
-        self.0
-            .chain
-            .served()
-            .iter()
-            .filter_map(|certificate| SpkiFingerprint::of_certificate(certificate).ok())
-            .find(|key| self.0.policy.pins.contains(key))
+        let mut keys = self.0.chain.served_keys();
+        keys.find(|key| self.0.policy.pins.contains(key))
     }
 
     fn advice(&self) -> &'static str {
