@@ -84,9 +84,26 @@ pub struct TrustAnchors(Arc<Set>);
 struct Set {
     /// In webpki's search order: built-in ones first.
     all: Vec<Arc<Anchor>>,
-    /// The same ones by subject, of one subject in that order. The application hands them in: a
-    /// fast hash does.
-    by_subject: HashMap<Box<[u8]>, Vec<Arc<Anchor>>, RandomState>,
+    by_subject: Places,
+}
+
+/// Where anchors of a subject stand in a list, in that order. The application hands them in: a fast
+/// hash does.
+#[derive(Default)]
+struct Places(HashMap<Box<[u8]>, Vec<usize>, RandomState>);
+
+impl Places {
+    fn of<'a>(subjects: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut places = Self::default();
+        for (place, subject) in subjects.enumerate() {
+            places.0.entry(subject.into()).or_default().push(place);
+        }
+        places
+    }
+
+    fn get(&self, subject: &[u8]) -> &[usize] {
+        self.0.get(subject).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// A root, and what is known of it.
@@ -241,23 +258,25 @@ impl TrustAnchors {
         Self::in_order(known.chain(added).collect())
     }
 
-    fn in_order(mut all: Vec<(AnchorOrigin, Handed)>) -> Self {
-        // The same subject and key in two sets has the better origin in both. Both stay if they
-        // differ in name constraints.
-        let key = |(anchor, _): &Handed| {
-            let key = anchor.subject_public_key_info.clone();
-            (anchor.subject.clone(), key)
-        };
-        let mut best = HashMap::new();
-        for (origin, handed) in &all {
-            let known = best.entry(key(handed)).or_insert(*origin);
-            *known = known.or(*origin);
-        }
-        for (origin, handed) in &mut all {
-            *origin = best.get(&key(handed)).copied().unwrap_or(*origin);
-        }
+    fn in_order(all: Vec<(AnchorOrigin, Handed)>) -> Self {
+        let places = Places::of(all.iter().map(|(_, (anchor, _))| &*anchor.subject));
+        let origins = all.iter().map(|(origin, (anchor, _))| {
+            let of_name = places.get(&anchor.subject).iter();
+            of_name.filter_map(|place| all.get(*place)).fold(
+                *origin,
+                |best, (origin, (other, _))| {
+                    // The same subject and key in two sets has the better origin in both. Both stay if
+                    // they differ in name constraints.
+                    match other.subject_public_key_info == anchor.subject_public_key_info {
+                        true => best.or(*origin),
+                        false => best,
+                    }
+                },
+            )
+        });
+        let origins = origins.collect::<Vec<_>>();
         let mut each = Vec::<Anchor>::with_capacity(all.len());
-        for (origin, (parsed, certificate)) in all {
+        for (origin, (_, (parsed, certificate))) in origins.into_iter().zip(all) {
             match each.iter_mut().find(|known| known.parsed == parsed) {
                 Some(known) => known.certificate = known.certificate.take().or(certificate),
                 None => {
@@ -274,31 +293,26 @@ impl TrustAnchors {
             }
         }
         let all = each.into_iter().map(Arc::new).collect::<Vec<_>>();
-        let mut by_subject = HashMap::<_, Vec<_>, _>::default();
-        for anchor in &all {
-            let same = by_subject.entry(anchor.subject().into()).or_default();
-            same.push(Arc::clone(anchor));
-        }
+        let by_subject = Places::of(all.iter().map(|anchor| anchor.subject()));
         Self(Arc::new(Set { all, by_subject }))
     }
 
     /// Adds the anchors of this name, in webpki's order, unless they are there.
     pub(crate) fn select<'a>(&'a self, name: &[u8], selected: &mut Vec<TrustAnchor<'a>>) {
         if !selected.iter().any(|known| *known.subject == *name) {
-            let of_name = self.of_name(name).iter();
-            selected.extend(of_name.map(|anchor| borrowed(&anchor.parsed)));
+            selected.extend(self.of_name(name).map(|anchor| borrowed(&anchor.parsed)));
         }
     }
 
     /// The anchor that a selected one was borrowed from.
     pub(crate) fn owner_of(&self, selected: &TrustAnchor<'_>) -> Option<&Arc<Anchor>> {
-        let mut of_name = self.of_name(&selected.subject).iter();
+        let mut of_name = self.of_name(&selected.subject);
         of_name.find(|anchor| anchor.parsed == *selected)
     }
 
-    fn of_name(&self, name: &[u8]) -> &[Arc<Anchor>] {
-        let of_name = self.0.by_subject.get(name);
-        of_name.map_or(&[], Vec::as_slice)
+    fn of_name(&self, name: &[u8]) -> impl Iterator<Item = &Arc<Anchor>> {
+        let of_name = self.0.by_subject.get(name).iter();
+        of_name.filter_map(|place| self.0.all.get(*place))
     }
 
     /// Each anchor with its origin; built-in ones first.

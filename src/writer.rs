@@ -326,63 +326,71 @@ impl State {
 #[derive(Default)]
 struct Pending {
     cleared_since: Option<UnixTime>,
-    noted: HashMap<Host, Change>,
-    removed: HashMap<Host, UnixTime>,
+    of_hosts: HashMap<Host, Change>,
+    /// How many of them are removals.
+    removals: usize,
 }
 
 impl Pending {
     fn record(&mut self, change: Change) {
         match change {
             Change::ClearedSince(time) => {
-                self.noted.retain(|_, change| !is_cleared(change, time));
+                self.of_hosts.retain(|_, change| !is_cleared(change, time));
                 let earlier = self.cleared_since.map_or(time, |known| known.min(time));
                 self.cleared_since = Some(earlier);
             }
             Change::Noted { entry, replaces } => {
                 let replaces = self.replaced_by(&entry.host, replaces);
-                let host = entry.host.clone();
-                self.noted.insert(host, Change::Noted { entry, replaces });
+                self.put(entry.host.clone(), Change::Noted { entry, replaces });
             }
             Change::Refreshed { entry, replaces } => {
-                let is_new = self.removed.contains_key(&entry.host)
-                    || matches!(self.noted.get(&entry.host), Some(Change::Noted { .. }));
                 let replaces = self.replaced_by(&entry.host, replaces);
                 let host = entry.host.clone();
-                // What it refreshes is not stored yet.
-                let change = match is_new {
-                    true => Change::Noted { entry, replaces },
-                    false => Change::Refreshed { entry, replaces },
+                let change = match self.of_hosts.get(&host) {
+                    // What it refreshes is not stored yet.
+                    Some(Change::Noted { .. } | Change::Removed { .. }) => {
+                        Change::Noted { entry, replaces }
+                    }
+                    _ => Change::Refreshed { entry, replaces },
                 };
-                self.noted.insert(host, change);
+                self.put(host, change);
             }
             Change::Removed { host, noted_until } => {
-                self.noted.remove(&host);
-                self.removed.insert(host, noted_until);
+                self.put(host.clone(), Change::Removed { host, noted_until });
                 // Else hosts that come and go while the disk is full would fill the memory. What is
                 // dropped here can come back only if another process writes meanwhile: rather a pin
                 // too many than one too few.
-                if self.removed.len() > MAX_REMOVED {
+                if self.removals > MAX_REMOVED {
                     event!(
                         WARN,
                         "too many removals to remember while nothing can be stored"
                     );
-                    self.removed.clear();
+                    self.of_hosts.retain(|_, change| !is_removal(change));
+                    self.removals = 0;
                 }
             }
         }
     }
 
+    /// In place of an earlier change of the host.
+    fn put(&mut self, host: Host, change: Change) {
+        self.removals += usize::from(is_removal(&change));
+        let replaced = self.of_hosts.insert(host, change);
+        self.removals -= usize::from(replaced.as_ref().is_some_and(is_removal));
+    }
+
     /// The latest time at which a stored entry was noted that the next change of the host replaces.
-    fn replaced_by(&mut self, host: &Host, replaces: UnixTime) -> UnixTime {
-        let removed = self.removed.remove(host);
-        let noted = self.noted.get(host).and_then(|change| match change {
-            Change::Noted { replaces, .. } | Change::Refreshed { replaces, .. } => Some(*replaces),
-            Change::ClearedSince(_) | Change::Removed { .. } => None,
-        });
-        [removed, noted]
-            .into_iter()
-            .flatten()
-            .fold(replaces, UnixTime::max)
+    fn replaced_by(&self, host: &Host, replaces: UnixTime) -> UnixTime {
+        match self.of_hosts.get(host) {
+            Some(
+                Change::Noted { replaces: time, .. }
+                | Change::Refreshed { replaces: time, .. }
+                | Change::Removed {
+                    noted_until: time, ..
+                },
+            ) => replaces.max(*time),
+            Some(Change::ClearedSince(_)) | None => replaces,
+        }
     }
 
     /// Takes back what could not be written; newer changes go before it.
@@ -397,14 +405,12 @@ impl Pending {
     /// In the order in which a batch has them.
     fn into_changes(self) -> Vec<Change> {
         let cleared = self.cleared_since.map(Change::ClearedSince);
-        let removed = self.removed.into_iter();
-        let removed = removed.map(|(host, noted_until)| Change::Removed { host, noted_until });
-        let noted = self.noted.into_values();
-        cleared.into_iter().chain(removed).chain(noted).collect()
+        let of_hosts = self.of_hosts.into_values();
+        cleared.into_iter().chain(of_hosts).collect()
     }
 
     fn touches(&self, host: &Host) -> bool {
-        self.noted.contains_key(host) || self.removed.contains_key(host)
+        self.of_hosts.contains_key(host)
     }
 
     /// Whether a stored entry of this host is out of date.
@@ -414,6 +420,10 @@ impl Pending {
                 .cleared_since
                 .is_some_and(|time| entry.noted_at >= time)
     }
+}
+
+fn is_removal(change: &Change) -> bool {
+    matches!(change, Change::Removed { .. })
 }
 
 fn is_cleared(change: &Change, since: UnixTime) -> bool {

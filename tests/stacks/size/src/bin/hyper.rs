@@ -9,7 +9,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tower_service::Service;
 
-#[cfg(any(feature = "static", not(feature = "pinned")))]
+#[cfg(any(
+    not(feature = "pinned"),
+    all(feature = "static", not(feature = "connector"))
+))]
 fn client()
 -> Result<Client<hyper_rustls::HttpsConnector<HttpConnector>, Empty<Bytes>>, Box<dyn Error>> {
     let mut tcp = HttpConnector::new();
@@ -26,19 +29,35 @@ fn client()
     Ok(Client::builder(TokioExecutor::new()).build(connector))
 }
 
-#[cfg(all(feature = "pinned", not(feature = "static")))]
+#[cfg(any(
+    feature = "connector",
+    all(feature = "pinned", not(feature = "static"))
+))]
 type Pinned = Client<pinhold::PinningConnector<HttpConnector>, Empty<Bytes>>;
+
+#[cfg(any(
+    feature = "connector",
+    all(feature = "pinned", not(feature = "static"))
+))]
+fn over(pinning: &pinhold::Pinning) -> Result<Pinned, Box<dyn Error>> {
+    let connector = pinhold::PinningConnector::builder(pinning.clone())
+        .with_provider(pinhold_size::provider())
+        .with_webpki_roots()
+        .build()?;
+    Ok(Client::builder(TokioExecutor::new()).build(connector))
+}
+
+#[cfg(feature = "connector")]
+fn client() -> Result<Pinned, Box<dyn Error>> {
+    over(&pinhold_size::pinning()?)
+}
 
 #[cfg(all(feature = "pinned", not(feature = "static")))]
 fn client() -> Result<pinhold::NotePins<Pinned>, Box<dyn Error>> {
     use tower_layer::Layer;
 
     let pinning = pinhold_size::pinning()?;
-    let connector = pinhold::PinningConnector::builder(pinning.clone())
-        .with_provider(pinhold_size::provider())
-        .with_webpki_roots()
-        .build()?;
-    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let client = over(&pinning)?;
     Ok(pinhold::NotePinsLayer::new(pinning).layer(client))
 }
 
