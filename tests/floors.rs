@@ -84,8 +84,8 @@ const DOORS: &[(&str, &[&str])] = &[
     // As it is written where a module has the same name.
     ("::reqwest", &["noting_client", "redirect", "reqwest"]),
     ("rustls_native_certs", &["native"]),
-    ("serde", &["format", "report"]),
-    ("serde_json", &["format", "report"]),
+    ("serde", &["report"]),
+    ("serde_json", &["report"]),
     ("sha2", &["fingerprint"]),
     ("smol_str", &["host"]),
     ("spki", &["certificate", "fingerprint", "timestamp"]),

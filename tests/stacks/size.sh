@@ -8,19 +8,20 @@ TARGET=153600
 TARGET_DIR=${CARGO_TARGET_DIR:-../../../target/stacks-size}
 
 main() {
-    local stack provider plain pinned
+    local stack provider part plain pinned
     printf 'size\tname\tbytes\tdelta\ttarget\n'
     for provider in ring aws-lc-rs; do
         for stack in hyper reqwest; do
             plain=$(size "$stack" "$stack,$provider")
             line "$stack $provider" "$plain" 0 -
-            if [[ $stack == hyper ]]; then
-                pinned=$(size "$stack" "$stack,$provider,static")
-                line "$stack $provider configuration" "$pinned" $((pinned - plain)) \
-                    "$(target "$stack" "$provider")"
-            fi
-            pinned=$(size "$stack" "$stack,$provider,pinned")
-            line "$stack $provider pinhold" "$pinned" $((pinned - plain)) "$(target "$stack" "$provider")"
+            for part in static connector pinned; do
+                # reqwest takes the configuration.
+                if [[ $stack == hyper || $part != connector ]]; then
+                    pinned=$(size "$stack" "$stack,$provider,$part")
+                    line "$stack $provider $part" "$pinned" $((pinned - plain)) \
+                        "$(target "$stack" "$provider")"
+                fi
+            done
         done
     done
 }
