@@ -613,3 +613,80 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How many removals are remembered while nothing can be written.
 const MAX_REMOVED: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::SpkiFingerprint;
+    use crate::policy::PinSet;
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    fn host(number: usize) -> Host {
+        Host::parse(&format!("h{number}.example")).unwrap()
+    }
+
+    fn entry(number: usize) -> Arc<KnownPinnedHost> {
+        Arc::new(KnownPinnedHost {
+            host: host(number),
+            pins: PinSet::new([SpkiFingerprint::from_digest([1; 32])]).unwrap(),
+            includes_subdomains: false,
+            report_uri: None,
+            noted_at: at(1),
+            expires_at: at(9),
+        })
+    }
+
+    fn removed(number: usize, noted_until: u64) -> Change {
+        Change::Removed {
+            host: host(number),
+            noted_until: at(noted_until),
+        }
+    }
+
+    #[test]
+    fn removals_are_bounded_and_hosts_that_come_back_are_none() {
+        let mut pending = Pending::default();
+        pending.record(removed(0, 1));
+        for _ in 0..=MAX_REMOVED {
+            pending.record(Change::noted(entry(1)));
+            pending.record(removed(1, 1));
+        }
+        assert!(pending.touches(&host(0)));
+        pending.record(Change::noted(entry(1)));
+        for number in 2..MAX_REMOVED + 2 {
+            pending.record(removed(number, 1));
+        }
+        assert!(!pending.touches(&host(0)) && pending.touches(&host(1)));
+        pending.record(removed(0, 1));
+        assert!(pending.touches(&host(0)));
+    }
+
+    #[test]
+    fn a_change_replaces_what_the_changes_before_it_replaced() {
+        let mut pending = Pending::default();
+        let refreshed = |replaces| Change::Refreshed {
+            entry: entry(0),
+            replaces: at(replaces),
+        };
+        let noted = |replaces| Change::Noted {
+            entry: entry(0),
+            replaces: at(replaces),
+        };
+        for (change, comes_to) in [
+            (refreshed(4), refreshed(4)),
+            (refreshed(3), refreshed(4)),
+            (removed(0, 7), removed(0, 7)),
+            // Refreshes nothing that is stored.
+            (refreshed(5), noted(7)),
+            (refreshed(8), noted(8)),
+            (noted(2), noted(8)),
+        ] {
+            pending.record(change);
+            let changes = pending.of_hosts.values().cloned().collect::<Vec<_>>();
+            assert_eq!(changes, [comes_to]);
+        }
+    }
+}

@@ -53,6 +53,13 @@ async fn attack_1_the_pinned_certificate_appended_to_a_mis_issued_chain() {
                 let visit = stage.visit(&pinning, &anchors, &server).await;
                 let violation = violation(visit).unwrap();
                 assert_eq!(violation.chain().served().len(), served.chain.len());
+                // Expected, and where it was served beside the path: seen, for what it is worth.
+                let told = violation.to_string().matches(&pin.to_string()).count();
+                let keys = served.chain.iter().map(SpkiFingerprint::of_certificate);
+                assert_eq!(
+                    told,
+                    1 + usize::from(keys.into_iter().any(|key| key == Ok(pin)))
+                );
                 assert_eq!(
                     server.requests(),
                     0,
