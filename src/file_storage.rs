@@ -28,10 +28,10 @@ use crate::timestamp;
 ///
 /// | hosts | one change | opening | the same change in redb |
 /// |---|---|---|---|
-/// | 100 | 0.6 ms | | 0.3 ms |
-/// | 1,000 | 1.9 ms | 2 ms | 0.4 ms |
-/// | 10,000 | 14 ms | | 0.5 ms |
-/// | 100,000 | 170 ms | 140 ms | 0.6 ms |
+/// | 100 | 0.7 ms | | 0.3 ms |
+/// | 1,000 | 1.7 ms | 1.2 ms | 0.3 ms |
+/// | 10,000 | 11 ms | | 0.5 ms |
+/// | 100,000 | 130 ms | 115 ms | 0.5 ms |
 ///
 /// So up to some thousand hosts, of which the store notes 1024 unless told otherwise, the file's
 /// simplicity costs nothing that a user could notice. From about ten thousand on, a database behind
