@@ -135,6 +135,8 @@ mod host;
 mod http_reporter;
 #[cfg(feature = "hyper")]
 mod layer;
+#[cfg(all(feature = "native-certs", any(target_os = "macos", windows, test)))]
+mod local_roots;
 #[cfg(feature = "native-certs")]
 mod native;
 mod noting;

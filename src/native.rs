@@ -1,8 +1,8 @@
 //! The platform's roots in, [`TrustAnchors`] out, with what is known of where each came from.
 //!
-//! A root of Mozilla's list is built-in; one whose subject and key lie in a folder where
+//! A root of Mozilla's list is built-in; one whose subject and key lie where users and
 //! administrators put their own is user-added; the origin of any other is unknown. Nothing is
-//! trusted here that the platform does not trust: lists and folders only say where a root is from.
+//! trusted here that the platform does not trust: lists and places only say where a root is from.
 
 use std::collections::HashSet;
 use std::env;
@@ -17,6 +17,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::anchors::{self, AnchorOrigin, Handed, TrustAnchors};
+#[cfg(any(target_os = "macos", windows))]
+use crate::local_roots;
 
 impl TrustAnchors {
     /// The roots that the platform trusts, and what could not be read of them: a root that is
@@ -26,18 +28,21 @@ impl TrustAnchors {
     /// `SSL_CERT_DIR` lead. Their origins:
     ///
     /// - [`BuiltIn`](AnchorOrigin::BuiltIn): its subject and key are in Mozilla's list.
-    /// - [`UserAdded`](AnchorOrigin::UserAdded): on Linux, it lies in one of the
-    ///   [`LOCAL_FOLDERS`](Self::LOCAL_FOLDERS), and neither variable is set.
+    /// - [`UserAdded`](AnchorOrigin::UserAdded): neither variable is set, and it lies
+    ///   - on Linux, in one of the [`LOCAL_FOLDERS`](Self::LOCAL_FOLDERS);
+    ///   - on macOS, in the trust settings of the user or the administrator, and not in the
+    ///     system's;
+    ///   - on Windows, in a root store of the user, of group policies or of the enterprise (what is
+    ///     in the machine's own store may be Microsoft's).
     /// - [`Unknown`](AnchorOrigin::Unknown), so that pins are enforced: any other.
     ///
-    /// Elsewhere than on Linux nothing counts as user-added by itself. Where the application knows
-    /// more, it says so: by [`with_user_added`](Self::with_user_added),
+    /// Where the application knows more, it says so: by [`with_user_added`](Self::with_user_added),
     /// [`user_added_in`](Self::user_added_in) or
     /// [`with_unknown_as_user_added`](Self::with_unknown_as_user_added). Android and iOS lend no
     /// list: the anchors are empty there, and what is built from them is
     /// [`BuildError::NoTrustAnchors`](crate::BuildError::NoTrustAnchors).
     ///
-    /// Reads files: call it once, when the client is built.
+    /// Reads files, or the registry: call it once, when the client is built.
     ///
     /// ```
     /// use pinhold::TrustAnchors;
@@ -58,9 +63,19 @@ impl TrustAnchors {
             })
             .collect();
         let anchors = Self::of_platform(loaded.certs, &mut trouble);
-        let (anchors, more) =
-            anchors.user_added_in(folders_for(|name| env::var_os(name).is_some()));
+        // Whoever set it chose the roots: where they lie says nothing.
+        if is_chosen(|name| env::var_os(name).is_some()) {
+            return (anchors, trouble);
+        }
+        let (anchors, more) = anchors.user_added_in(Self::LOCAL_FOLDERS);
         trouble.extend(more);
+        #[cfg(any(target_os = "macos", windows))]
+        let anchors = {
+            let (certificates, reasons) = local_roots::load();
+            let reasons = reasons.into_iter();
+            trouble.extend(reasons.map(|reason| NativeRootError::Platform { reason }));
+            anchors.user_added(certificates, &mut trouble)
+        };
         (anchors, trouble)
     }
 
@@ -97,8 +112,18 @@ impl TrustAnchors {
             search.folder(folder.as_ref(), 0);
         }
         let mut trouble = search.trouble;
+        (self.user_added(search.found, &mut trouble), trouble)
+    }
+
+    /// Takes those anchors of unknown origin for user-added that have subject and key of one of
+    /// these certificates.
+    fn user_added(
+        self,
+        certificates: Vec<CertificateDer<'static>>,
+        trouble: &mut Vec<NativeRootError>,
+    ) -> Self {
         let mut local = HashSet::new();
-        for (anchor, _) in parsed(search.found, &mut trouble) {
+        for (anchor, _) in parsed(certificates, trouble) {
             local.insert((anchor.subject, anchor.subject_public_key_info));
         }
         let unknown = self
@@ -114,7 +139,7 @@ impl TrustAnchors {
                 local.contains(&key)
             })
             .collect::<Vec<_>>();
-        (self.with_anchors(AnchorOrigin::UserAdded, added), trouble)
+        self.with_anchors(AnchorOrigin::UserAdded, added)
     }
 
     /// What the platform trusts, each root on its own.
@@ -135,12 +160,9 @@ impl TrustAnchors {
     }
 }
 
-/// Where a variable says what to trust, whoever set it chose the roots: where they lie says nothing.
-fn folders_for(is_set: impl Fn(&str) -> bool) -> &'static [&'static str] {
-    match ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(is_set) {
-        true => &[],
-        false => TrustAnchors::LOCAL_FOLDERS,
-    }
+/// Whether a variable says what to trust.
+fn is_chosen(is_set: impl Fn(&str) -> bool) -> bool {
+    ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(is_set)
 }
 
 /// Those that can be anchors.
@@ -329,10 +351,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_say_nothing_where_a_variable_chose_the_roots() {
-        assert_eq!(folders_for(|_| false), TrustAnchors::LOCAL_FOLDERS);
+    fn places_say_nothing_where_a_variable_chose_the_roots() {
+        assert!(!is_chosen(|_| false));
         for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
-            assert!(folders_for(|name| name == variable).is_empty());
+            assert!(is_chosen(|name| name == variable));
         }
     }
 }

@@ -358,7 +358,7 @@ impl PinningVerifierBuilder {
     /// - Android: a path to a root of the device that is not handed in, since `native` finds none
     ///   there. User-added roots it trusts, whatever the network security configuration says.
     ///
-    /// Of macOS, Windows and Android `native` can't tell who added a root: see there.
+    /// Who added a root `native` can tell of Linux, macOS and Windows, as far as they know.
     ///
     /// ```
     /// use std::sync::Arc;

@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
         "fingerprint",
         "generation",
         "host",
+        "local_roots",
         "report_uri",
         "revocation",
         "signatures",
@@ -84,6 +85,7 @@ const DOORS: &[(&str, &[&str])] = &[
     // As it is written where a module has the same name.
     ("::reqwest", &["noting_client", "redirect", "reqwest"]),
     ("rustls_native_certs", &["native"]),
+    ("security_framework", &["local_roots"]),
     ("serde", &["report"]),
     ("serde_json", &["report"]),
     ("sha2", &["fingerprint"]),
@@ -92,6 +94,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["connector", "stream"]),
     ("webpki", &["chain", "revocation"]),
     ("webpki_roots", &["anchors", "native"]),
+    ("windows_registry", &["local_roots"]),
 ];
 
 fn floor(module: &str) -> Option<usize> {

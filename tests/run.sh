@@ -18,6 +18,8 @@ TEXT
 RING_SET=(--no-default-features --features 'ring,hyper,webpki-roots')
 # Other network stacks, a workspace of their own.
 STACKS=(--manifest-path tests/stacks/Cargo.toml --target-dir target/stacks)
+# What is compiled for them alone is not linked, and not run.
+SYSTEMS=(aarch64-apple-darwin aarch64-apple-ios aarch64-linux-android x86_64-pc-windows-gnu)
 MITMPROXY='mitmproxy>=11,<13'
 # Where Debian keeps servers, in the path of root only.
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -63,6 +65,7 @@ main() {
     step 'own storage' 120 cargo run --locked --example own_storage
     step 'tests, all features' 900 cargo test --locked --all-features
     step 'tests, ring' 900 cargo test --locked "${RING_SET[@]}"
+    step 'other systems' 300 other_systems
     step 'stacks, format' 60 cargo fmt --check --manifest-path tests/stacks/Cargo.toml
     step 'stacks, clippy' 600 \
         cargo clippy --locked "${STACKS[@]}" --all-targets -- -D warnings
@@ -106,6 +109,20 @@ conclude() {
     exit "$status"
 }
 
+# Lints for each system whose standard library is installed.
+other_systems() {
+    local system installed
+    installed=$(rustup target list --installed || true)
+    for system in "${SYSTEMS[@]}"; do
+        if grep -qx "$system" <<<"$installed"; then
+            cargo clippy --locked --target "$system" --no-default-features \
+                --features native-certs,reqwest -- -D warnings
+        else
+            printf 'not installed, and not looked at: %s\n' "$system"
+        fi
+    done
+}
+
 missing_peers() {
     local peer
     for peer in nginx openssl curl strace valgrind; do
@@ -145,6 +162,8 @@ install_peers() {
         python3 -m venv --clear target/peers
         target/peers/bin/pip install --quiet --disable-pip-version-check "$MITMPROXY"
     fi
+    # Without them the step passes over them.
+    rustup target add "${SYSTEMS[@]}" || true
     printf 'was missing: %s\n' "${missing:-nothing}"
 }
 
@@ -164,10 +183,12 @@ install_from_debian() {
 }
 
 # `timeout` runs programs only, so a function is run by this script again.
-if [[ ${1:-} == --step=install_peers ]]; then
-    install_peers
-    exit
-fi
+case ${1:-} in
+    --step=install_peers | --step=other_systems)
+        "${1#--step=}"
+        exit
+        ;;
+esac
 
 running='' summary=''
 declare -i passed=0 failed=0
