@@ -20,9 +20,11 @@ use common::validated::trusting;
 use common::{foreign_pin, header_value, pinned_to, provider};
 use pinhold::{
     AnchorOrigin, BuildError, ConnectError, Decision, IgnoreReason, Noted, PinViolation, Pinning,
-    TrustAnchors,
+    PinningVerifier, TrustAnchors, UnprovedPath,
 };
 use reqwest::{Error, Response, Version};
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tower::ServiceExt;
@@ -311,7 +313,7 @@ async fn a_foreign_back_end_and_plain_http_are_refused() {
     scene.names.point("plain.example", &plain);
     let build = || stage.reqwest(&scene.pinning, &scene.anchors, &scene.names);
 
-    let mut roots = rustls::RootCertStore::empty();
+    let mut roots = RootCertStore::empty();
     roots.add(scene.root.certificate()).unwrap();
     let clock = common::Clock::new();
     let foreign = rustls::ClientConfig::builder_with_details(provider(), clock)
@@ -402,4 +404,32 @@ async fn a_noting_client_is_a_service() {
         })
         .is_none()
     );
+}
+
+#[tokio::test]
+async fn a_server_without_a_path_is_refused_by_an_error_of_its_own() {
+    for stage in stages() {
+        let (ours, theirs) = (Ca::root("Ours"), Ca::root("Theirs"));
+        let leaf = theirs.leaf(&[HOST]);
+        let server = stage.serve(&leaf, &[]).await;
+        let pinning = pinned(pinned_to(leaf.pin()));
+        let mut roots = RootCertStore::empty();
+        roots.add(theirs.certificate()).unwrap();
+        let inner =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), stage.provider.clone());
+        let config = PinningVerifier::builder(pinning.clone(), trusting(&[&ours]))
+            .with_provider(stage.provider.clone())
+            .with_protocol_versions(stage.versions)
+            .wrapping(inner.build().unwrap())
+            .client_config()
+            .unwrap();
+        let client = pinning.reqwest_client_builder_with(config).unwrap();
+        let names = Arc::new(Names::new([(HOST, &server)]));
+        let client = client.no_proxy().dns_resolver(names).build().unwrap();
+        let error = client.get(URL).send().await.unwrap_err();
+        let unproved = UnprovedPath::find(&error).unwrap();
+        assert_eq!(unproved.served(), leaf.chain);
+        assert!(violation(&error).is_none());
+        assert_eq!(server.requests(), 0);
+    }
 }

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use common::peers::Peer;
 use common::pki::{Ca, Leaf};
-use common::reqwests::{NO_DATA, Proxy, connection, fetch, noted, violation};
+use common::proxy::Proxy;
+use common::reqwests::{NO_DATA, connection, fetch, noted, violation};
 use common::server::{Names, Server, answer};
 use common::stage::{Stage, builder, known, stages};
 use common::validated::trusting;

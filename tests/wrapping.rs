@@ -17,7 +17,7 @@ use common::pki::{Ca, Leaf, leaf_params};
 use common::server::{Loopback, Names, Server, answer, get};
 use common::stage::{Stage, Visit, builder, certificate_error, pinned, stages, violation};
 use common::telling::told_by;
-use common::tls::{Swap, handshake};
+use common::tls::{self, Swap, handshake};
 use common::validated::trusting;
 use common::{foreign_pin, pinned_to};
 use http_body_util::Empty;
@@ -31,7 +31,7 @@ use rcgen::SerialNumber;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{AlwaysResolvesServerRawPublicKeys, ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, HandshakeKind,
@@ -44,6 +44,8 @@ use tower_layer::Layer;
 enum Foreign {
     /// Each server, name and signature is right: found in many a program.
     Careless,
+    /// The same, of keys without certificates (RFC 7250).
+    RawKeys,
     /// No server is.
     Strict,
 }
@@ -58,7 +60,7 @@ impl ServerCertVerifier for Foreign {
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match self {
-            Self::Careless => Ok(ServerCertVerified::assertion()),
+            Self::Careless | Self::RawKeys => Ok(ServerCertVerified::assertion()),
             Self::Strict => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
     }
@@ -89,7 +91,7 @@ impl ServerCertVerifier for Foreign {
     }
 
     fn requires_raw_public_keys(&self) -> bool {
-        matches!(self, Self::Strict)
+        matches!(self, Self::RawKeys)
     }
 
     fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
@@ -356,6 +358,35 @@ async fn a_replayed_certificate_fails_even_if_the_wrapped_verifier_checks_no_sig
     }
 }
 
+/// Nothing of a raw key can be pinned by a chain, and nobody checks the server's signature with it.
+#[test]
+fn a_raw_public_key_is_refused_pinned_or_not() {
+    let stages = stages().into_iter();
+    for stage in stages.filter(|stage| stage.versions == tls::VERSIONS[1]) {
+        let root = Ca::root("Root");
+        let leaf = root.leaf(&["example.com"]);
+        let key = stage.provider.key_provider.load_private_key(leaf.key());
+        let key = key.unwrap();
+        let raw = key.public_key().unwrap().to_vec();
+        let mut server = stage.config(&leaf);
+        let raw = CertifiedKey::new(vec![raw.into()], key);
+        server.cert_resolver = Arc::new(AlwaysResolvesServerRawPublicKeys::new(raw.into()));
+
+        let inner = Arc::new(Foreign::RawKeys);
+        let plain = ClientConfig::builder_with_provider(stage.provider.clone())
+            .with_protocol_versions(stage.versions)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(inner.clone())
+            .with_no_client_auth();
+        assert!(bare(&plain, server.clone()).is_ok());
+        for pinning in [unpinned(), pinned(pinned_to(leaf.pin()))] {
+            let config = wrapping(&stage, inner.clone(), &pinning, trusting(&[&root]));
+            assert!(bare(&config, server.clone()).is_err());
+        }
+    }
+}
+
 #[test]
 fn the_other_methods_are_those_of_the_wrapped_verifier() {
     let root = Ca::root("Root");
@@ -365,7 +396,7 @@ fn the_other_methods_are_those_of_the_wrapped_verifier() {
         let builder = builder.wrapping(Arc::new(inner));
         builder.verifier_without_session_gate().unwrap()
     };
-    for inner in [Foreign::Careless, Foreign::Strict] {
+    for inner in [Foreign::Careless, Foreign::RawKeys, Foreign::Strict] {
         let ours = ours(inner);
         assert_eq!(
             ours.requires_raw_public_keys(),

@@ -23,6 +23,8 @@ pub mod noted;
 pub mod peers;
 pub mod pki;
 #[cfg(feature = "reqwest")]
+pub mod proxy;
+#[cfg(feature = "reqwest")]
 pub mod reqwests;
 #[cfg(feature = "hyper")]
 pub mod server;

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioExecutor;
-use pinhold::{IgnoreReason, NotePinsLayer, Noted, PinViolation, Pinning};
+use pinhold::{IgnoreReason, NotePinsLayer, Noted, PinViolation, Pinning, SpkiFingerprint};
 use tower::ServiceExt;
 use tower_layer::Layer;
 
@@ -12,6 +14,7 @@ use crate::common::pki::Ca;
 use crate::common::{Clock, foreign_pin, header_value, pinned_to, provider};
 use crate::examples;
 use crate::over_tcp::AllLoopback;
+use crate::proxy::Proxy;
 use crate::scene::trusting;
 use crate::server::{Loopback, Names, Server, answer, full, server_config};
 
@@ -87,4 +90,73 @@ async fn reqwest_0_12_follows_no_redirect_to_plain_http() {
     let uri = format!("https://a.example:{}/", start.address.port());
     assert!(client.get(uri).send().await.is_err());
     assert_eq!((start.requests(), plain.requests()), (1, 0));
+}
+
+/// A server behind a proxy: a pin, and whether it lets the server pass.
+struct Behind {
+    root: Ca,
+    pins: [(SpkiFingerprint, bool); 2],
+    server: Server,
+    proxy: Proxy,
+}
+
+impl Behind {
+    async fn new() -> Self {
+        let root = Ca::root("Root");
+        let leaf = root.leaf(&["example.com"]);
+        let server = Server::start(&leaf, &[]).await;
+        Self {
+            root,
+            pins: [(foreign_pin(), false), (leaf.pin(), true)],
+            proxy: Proxy::connect(server.address, None).await,
+            server,
+        }
+    }
+
+    fn pinning(&self, pin: SpkiFingerprint) -> Pinning {
+        let builder = Pinning::builder().static_pins("example.com", pinned_to(pin));
+        builder.time_provider(Clock::new()).build().unwrap()
+    }
+
+    /// Both came by the proxy, and one request to the server.
+    fn assert_asked(&self) {
+        assert_eq!((self.proxy.tunnels(), self.server.requests()), (2, 1));
+    }
+}
+
+#[tokio::test]
+async fn hyper_rustls_enforces_pins_through_a_tunnel() {
+    let behind = Behind::new().await;
+    for (pin, passes) in behind.pins {
+        let proxy = format!("http://{}", behind.proxy.address);
+        let tunnel = Tunnel::new(proxy.parse().unwrap(), HttpConnector::new());
+        let anchors = trusting(&[&behind.root]);
+        let connector = examples::hyper_rustls::connector(&behind.pinning(pin), anchors, tunnel);
+        let client = HyperClient::builder(TokioExecutor::new()).build(connector.unwrap());
+        let uri = http::Uri::from_static("https://example.com/");
+        let request = http::Request::get(uri).body(Empty::<Bytes>::new());
+        let outcome = client.request(request.unwrap()).await;
+        assert_eq!(outcome.is_ok(), passes, "{outcome:?}");
+        if let Err(error) = outcome {
+            assert!(PinViolation::find(&error).is_some());
+        }
+    }
+    behind.assert_asked();
+}
+
+#[tokio::test]
+async fn reqwest_0_12_enforces_pins_through_a_proxy() {
+    let behind = Behind::new().await;
+    for (pin, passes) in behind.pins {
+        let anchors = trusting(&[&behind.root]);
+        let builder = examples::reqwest_0_12::builder(&behind.pinning(pin), anchors).unwrap();
+        let proxy = reqwest::Proxy::all(format!("http://{}", behind.proxy.address)).unwrap();
+        let client = builder.proxy(proxy).build().unwrap();
+        let outcome = client.get("https://example.com/").send().await;
+        assert_eq!(outcome.is_ok(), passes, "{outcome:?}");
+        if let Err(error) = outcome {
+            assert!(PinViolation::find(&error).is_some());
+        }
+    }
+    behind.assert_asked();
 }

@@ -13,6 +13,9 @@ mod examples;
 mod grpc;
 mod limits;
 mod over_tcp;
+#[allow(dead_code, reason = "a part is used")]
+#[path = "../../../common/proxy.rs"]
+mod proxy;
 mod quic;
 mod reqwest_feature;
 mod scene;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use pinhold::{Pinning, TrustAnchors};
-use quinn::crypto::rustls::QuicServerConfig;
+use pinhold::{Event, Pinning, PinningVerifier, TrustAnchors};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Connecting, ConnectionError, Endpoint, Incoming};
-use rustls::ServerConfig;
+use rustls::client::WebPkiServerVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 use crate::common::pki::Ca;
-use crate::common::{NOW, foreign_pin, pinned_to, tls};
+use crate::common::{NOW, foreign_pin, pinned_to, provider, tls};
 use crate::examples::quinn_h3::{config, get, requests};
 use crate::scene::{
     self, Client, OpenConnection, Outcome, Refusal, Resumptions, Running, Serving, Stack, Versions,
@@ -147,4 +148,32 @@ async fn a_server_that_is_refused_is_not_told_the_pins() {
     let told = String::from_utf8_lossy(&close.reason);
     assert!(!told.contains("sha256") && !told.contains(&NOW.to_string()));
     client.assert_refused(visit, "example.com");
+}
+
+/// Where another verifier accepts and no path can be proved, too, the connection fails, and whoever
+/// observes knows why.
+#[tokio::test]
+async fn a_server_without_a_path_is_refused_and_observers_are_told() {
+    let (ours, theirs) = (Ca::root("Ours"), Ca::root("Theirs"));
+    let leaf = theirs.leaf(&["example.com"]);
+    let serving = QuinnH3::serve(scene::config(&leaf, tls::VERSIONS[1])).await;
+    let names = leading([("example.com", &serving)]);
+    let pins = [("example.com", pinned_to(leaf.pin()))];
+    let mut client = Client::<QuinnH3>::new(pins, trusting(&[&ours]), &names);
+    let mut roots = RootCertStore::empty();
+    roots.add(theirs.certificate()).unwrap();
+    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+    let mut config = PinningVerifier::builder(client.pinning.clone(), trusting(&[&ours]))
+        .wrapping(inner.build().unwrap())
+        .client_config()
+        .unwrap();
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    let config = Arc::new(QuicClientConfig::try_from(config).unwrap());
+    let config = quinn::ClientConfig::new(config);
+    let endpoint = &client.stack.endpoint;
+    let connecting = endpoint.connect_with(config, serving.address, "example.com");
+    assert!(connecting.unwrap().await.is_err());
+    let told = client.told();
+    assert!(matches!(&told[..], [Event::Unproved(unproved)]
+        if unproved.server_name().to_str() == "example.com"));
 }
