@@ -210,6 +210,7 @@ fn firefox_4_a_huge_file_is_not_read_beyond_its_limit() {
     // Sparse: no disk is filled.
     let file = File::options().write(true).open(&scene.file).unwrap();
     file.set_len(len).unwrap();
+    drop(file);
     let limit = FileStorage::MAX_LEN;
     let refused = open(&scene.file).unwrap_err();
     let oversized = Damage::Oversized { len, limit };
