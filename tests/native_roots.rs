@@ -12,9 +12,9 @@ mod common;
 
 use std::env;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use common::pki::{Ca, Leaf};
@@ -114,8 +114,11 @@ async fn a_root_of_a_local_folder_skips_pins_and_one_of_unknown_origin_does_not(
     assert!(matches!(decision(&skipped), Decision::Skipped));
 }
 
+#[cfg(unix)]
 #[test]
 fn local_folders_are_read_as_their_owners_fill_them() {
+    use std::os::unix::fs::symlink;
+
     let (pem, der, linked, absent) = (
         Ca::root("Pem"),
         Ca::root("Der"),
@@ -357,7 +360,10 @@ fn a_root_of_mozillas_list_is_built_in_wherever_it_came_from() {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_the_administrator_of_this_machine_added_is_user_added() {
+    use std::io::Write;
+
     use AnchorOrigin::*;
+
     if env::var_os(INSIDE).is_some() {
         let (anchors, trouble) = TrustAnchors::native();
         assert!(trouble.is_empty(), "{trouble:?}");
