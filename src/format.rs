@@ -537,6 +537,17 @@ mod tests {
         assert_eq!(entries.len(), 2, "what can be read is pinned all the same");
     }
 
+    /// The only part of a line that comes from a server as text.
+    #[test]
+    fn no_report_uri_needs_an_escape() {
+        for char in (0..0x20)
+            .map(char::from)
+            .chain(['"', '\\', '\u{7f}', '\u{e4}'])
+        {
+            assert!(ReportUri::parse(&format!("https://r.example/{char}")).is_err());
+        }
+    }
+
     /// A line whose sum is right, and still no entry.
     #[test]
     fn a_right_sum_makes_no_entry() {
@@ -591,7 +602,9 @@ mod tests {
             prop_assert_eq!(contents.fault, None);
             prop_assert!(contents.entries.iter().eq(entries.iter().map(|entry| &**entry)));
             for entry in &entries {
-                let restored = KnownPinnedHost::from_json(&entry.to_json());
+                let json = entry.to_json();
+                prop_assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok());
+                let restored = KnownPinnedHost::from_json(&json);
                 prop_assert_eq!(restored.as_ref(), Ok(&**entry));
             }
         }
