@@ -321,6 +321,14 @@ impl TrustAnchors {
         all.map(|anchor| (anchor.origin, &anchor.parsed))
     }
 
+    /// As rustls takes them.
+    pub(crate) fn root_store(&self) -> RootCertStore {
+        let roots = self.iter().map(|(_, anchor)| anchor.clone());
+        RootCertStore {
+            roots: roots.collect(),
+        }
+    }
+
     pub(crate) fn with_certificates<'a>(
         self,
         origin: AnchorOrigin,

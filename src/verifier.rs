@@ -7,7 +7,7 @@
 //! before the server has proved that it has the key.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
@@ -75,7 +75,9 @@ impl Pinning {
 pub struct PinningVerifier {
     pinning: Pinning,
     paths: PathBuilder,
-    roots: Arc<RootCertStore>,
+    /// The anchors as rustls takes them, once a chain has failed: half of what a client takes to
+    /// build.
+    roots: OnceLock<RootCertStore>,
     algorithms: WebPkiSupportedAlgorithms,
     /// Decides trust; the path is proved after it.
     inner: Option<Arc<dyn ServerCertVerifier>>,
@@ -147,7 +149,7 @@ impl PinningVerifier {
         let algorithms = self.algorithms.all;
         verify_server_cert_signed_by_trust_anchor(
             &leaf,
-            &self.roots,
+            self.roots.get_or_init(|| self.paths.anchors.root_store()),
             intermediates,
             now,
             algorithms,
@@ -484,19 +486,15 @@ impl PinningVerifierBuilder {
         let anchors = self.anchors;
         #[cfg(pinhold_debug_overrides)]
         let anchors = self.pinning.overrides().apply(anchors);
-        let roots = anchors
-            .iter()
-            .map(|(_, anchor)| anchor.clone())
-            .collect::<Vec<_>>();
-        if roots.is_empty() {
+        if anchors.iter().next().is_none() {
             return Err(BuildError::NoTrustAnchors);
         }
         let algorithms = provider.signature_verification_algorithms;
         let hash = KeyHash::of(&provider);
-        let roots = Arc::new(RootCertStore { roots });
         let revocation = match self.read_crls {
             Some(read) if !self.crls.is_empty() => {
-                let read = read(self.crls, &self.choices, Arc::clone(&roots), provider);
+                let roots = Arc::new(anchors.root_store());
+                let read = read(self.crls, &self.choices, roots, provider);
                 Some(read.map_err(BuildError::RevocationList)?)
             }
             _ => None,
@@ -509,7 +507,7 @@ impl PinningVerifierBuilder {
                 hash,
                 revocation,
             },
-            roots,
+            roots: OnceLock::new(),
             algorithms,
             inner: self.inner,
             sessions: None,
