@@ -163,7 +163,7 @@ install_peers() {
         target/peers/bin/pip install --quiet --disable-pip-version-check "$MITMPROXY"
     fi
     # Without them the step passes over them.
-    rustup target add "${SYSTEMS[@]}" || true
+    timeout 90 rustup target add "${SYSTEMS[@]}" || true
     printf 'was missing: %s\n' "${missing:-nothing}"
 }
 
