@@ -32,8 +32,9 @@ pub enum AnchorOrigin {
     /// A root of `PinningBuilder::debug_overrides`: all pins are skipped, nothing is noted.
     #[cfg(pinhold_debug_overrides)]
     DebugOverride,
-    /// Added by the user or the administrator of the device, by the application's explicit word.
-    /// Pins are skipped unless a policy enforces them; nothing is noted.
+    /// Added by the user or the administrator of the device: by the application's explicit word, or
+    /// by the place where `TrustAnchors::native` found it. Pins are skipped unless a policy enforces
+    /// them; nothing is noted.
     UserAdded,
 }
 

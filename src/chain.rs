@@ -116,7 +116,7 @@ impl ValidatedChain {
         &self.facts.served
     }
 
-    /// The keys of those that can be read.
+    /// The keys of those that can be read, which of version 1 webpki can't.
     pub(crate) fn served_keys(&self) -> impl Iterator<Item = SpkiFingerprint> {
         let served = self.facts.served.iter();
         served.filter_map(|certificate| key_of(certificate, self.facts.hash))

@@ -95,8 +95,8 @@ use crate::timestamp;
 ///   pins hold. A time beyond the year 9999 is written as the last second of that year.
 /// - Nothing needs an escape, and a string with one is no entry.
 ///
-/// Every version of the format begins with the members `format` and `version`, so that a newer file
-/// is told from a damaged one. Version 1 is the only one so far; `tests/formats` has files of it.
+/// Every version of the format begins with the bytes `{"format":"pinhold","version":`, digits, and
+/// something else, so that a newer file is told from a damaged one. Version 1 is the only one so far; `tests/formats` has files of it.
 ///
 /// # Platforms
 ///

@@ -300,7 +300,7 @@ impl KeyHash {
     }
 }
 
-/// The hash of an enabled provider: what a client carries anyway, and fast on each processor.
+/// The hash of an enabled provider: what most clients carry anyway, and fast on each processor.
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
     if let SupportedCipherSuite::Tls13(suite) = TLS13_AES_128_GCM_SHA256 {

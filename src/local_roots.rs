@@ -6,43 +6,67 @@
 #[cfg(any(target_os = "macos", windows))]
 use rustls_pki_types::CertificateDer;
 
-/// Certificates, and the words of the system for what could not be read.
+/// What the system tells.
 #[cfg(any(target_os = "macos", windows))]
-type Found = (Vec<CertificateDer<'static>>, Vec<String>);
+#[derive(Default)]
+pub(crate) struct LocalRoots {
+    /// In the places of users and administrators.
+    pub(crate) local: Vec<CertificateDer<'static>>,
+    /// Came with the system: a copy of one in another place says nothing of who added it.
+    pub(crate) of_system: Vec<CertificateDer<'static>>,
+    /// In its words, what could not be read.
+    pub(crate) trouble: Vec<String>,
+}
 
-/// Those with trust settings of the user or of the administrator, and none of the system's.
+/// Those with trust settings of the user or of the administrator, and those with the system's.
 #[cfg(target_os = "macos")]
-pub(crate) fn load() -> Found {
+pub(crate) fn load() -> LocalRoots {
+    use security_framework::base::Error;
     use security_framework::trust_settings::{Domain, TrustSettings};
 
     let with_settings = |domain| {
         let certificates = TrustSettings::new(domain).iter()?;
         let certificates = certificates.map(|certificate| certificate.to_der().into());
-        Ok::<Vec<_>, security_framework::base::Error>(certificates.collect())
+        Ok::<Vec<_>, Error>(certificates.collect())
     };
-    let of_system = match with_settings(Domain::System) {
-        Ok(of_system) => of_system,
-        // Then nobody knows which of the others are Apple's.
-        Err(error) => return (Vec::new(), vec![error.to_string()]),
-    };
-    let (mut found, mut trouble) = (Vec::new(), Vec::new());
+    let mut found = LocalRoots::default();
+    match with_settings(Domain::System) {
+        Ok(of_system) => found.of_system = of_system,
+        Err(error) => found.trouble.push(error.to_string()),
+    }
+    // Then nobody knows which of the others are Apple's.
+    if found.of_system.is_empty() {
+        found
+            .trouble
+            .push("the system has no trust settings".into());
+        return found;
+    }
     for domain in [Domain::Admin, Domain::User] {
         match with_settings(domain) {
-            Ok(certificates) => found.extend(certificates),
-            Err(error) => trouble.push(error.to_string()),
+            Ok(certificates) => found.local.extend(certificates),
+            Err(error) => found.trouble.push(error.to_string()),
         }
     }
-    found.retain(|certificate| !of_system.contains(certificate));
-    (found, trouble)
+    found
 }
 
-/// Those in the stores of the user, of group policies and of the enterprise. The machine's own store
-/// is none of them: Microsoft's roots lie there, too.
+/// Those in the stores of the user, of group policies and of the enterprise, and those of Microsoft's
+/// program. The machine's own store is none of them: Microsoft's roots lie there, too.
 #[cfg(windows)]
-pub(crate) fn load() -> Found {
+pub(crate) fn load() -> LocalRoots {
     use windows_registry::{CURRENT_USER, LOCAL_MACHINE};
 
-    let (mut found, mut trouble) = (Vec::new(), Vec::new());
+    let program = r"SOFTWARE\Microsoft\SystemCertificates\AuthRoot";
+    let (of_system, trouble) = certificates_in(LOCAL_MACHINE, program);
+    let mut found = LocalRoots {
+        local: Vec::new(),
+        of_system,
+        trouble,
+    };
+    // Then nobody knows which of the others are the program's.
+    if !found.trouble.is_empty() {
+        return found;
+    }
     for (hive, store) in [
         (CURRENT_USER, r"Software\Microsoft\SystemCertificates\Root"),
         (
@@ -58,36 +82,49 @@ pub(crate) fn load() -> Found {
             r"SOFTWARE\Microsoft\EnterpriseCertificates\Root",
         ),
     ] {
-        let (certificates, reasons) = certificates_in(hive, store);
-        found.extend(certificates);
-        trouble.extend(reasons);
+        let (certificates, trouble) = certificates_in(hive, store);
+        found.trouble.extend(trouble);
+        match certificates.len() > MAX_OF_STORE {
+            true => found.trouble.push(format!("{store} holds a public bundle")),
+            false => found.local.extend(certificates),
+        }
     }
-    (found, trouble)
+    found
 }
 
 /// The certificates of a store in the registry: a key for each, whose value `Blob` has its
-/// properties. A store that does not exist has none.
+/// properties; and what could not be read. A store that does not exist has none.
 #[cfg(windows)]
-fn certificates_in(hive: &windows_registry::Key, store: &str) -> Found {
+fn certificates_in(
+    hive: &windows_registry::Key,
+    store: &str,
+) -> (Vec<CertificateDer<'static>>, Vec<String>) {
     let store = format!(r"{store}\Certificates");
     let (mut found, mut trouble) = (Vec::new(), Vec::new());
-    let opened = hive.open(&store).and_then(|certificates| {
-        let names = certificates.keys()?.take(MAX_CERTIFICATES);
-        for name in names {
-            let blob = certificates.open(&name)?.get_value("Blob");
-            match blob.as_deref().map(certificate) {
-                Ok(Some(der)) => found.push(CertificateDer::from(der.to_vec())),
-                Ok(None) => trouble.push(format!(r"{store}\{name}: no serialised certificate")),
-                Err(error) => trouble.push(format!(r"{store}\{name}: {error}")),
-            }
+    let certificates = match hive.open(&store) {
+        Ok(certificates) => certificates,
+        Err(error) if error.code().0 == FILE_NOT_FOUND => return (found, trouble),
+        Err(error) => return (found, vec![format!("{store}: {error}")]),
+    };
+    let names = match certificates.keys() {
+        Ok(names) => names,
+        Err(error) => return (found, vec![format!("{store}: {error}")]),
+    };
+    for (index, name) in names.enumerate() {
+        if index == MAX_CERTIFICATES {
+            trouble.push(format!(
+                "{store} has more than {MAX_CERTIFICATES} certificates"
+            ));
+            break;
         }
-        Ok(())
-    });
-    match opened {
-        Err(error) if error.code().0 != FILE_NOT_FOUND => {
-            trouble.push(format!("{store}: {error}"));
+        let blob = certificates
+            .open(&name)
+            .and_then(|key| key.get_value("Blob"));
+        match blob.as_deref().map(certificate) {
+            Ok(Some(der)) => found.push(CertificateDer::from(der.to_vec())),
+            Ok(None) => trouble.push(format!(r"{store}\{name}: no serialised certificate")),
+            Err(error) => trouble.push(format!(r"{store}\{name}: {error}")),
         }
-        _ => {}
     }
     (found, trouble)
 }
@@ -116,9 +153,13 @@ const CERT_CERT_PROP_ID: u32 = 32;
 /// `HRESULT_FROM_WIN32(ERROR_FILE_NOT_FOUND)`.
 #[cfg(windows)]
 const FILE_NOT_FOUND: i32 = -0x7ff8_fffe;
-/// As many as [`user_added_in`](crate::TrustAnchors::user_added_in) reads.
+/// Of one store are read.
 #[cfg(windows)]
 const MAX_CERTIFICATES: usize = 4096;
+/// Certificates of one store: a large company has some ten roots, Microsoft's program, which isolated
+/// networks hand out by policy, some hundreds.
+#[cfg(windows)]
+const MAX_OF_STORE: usize = 32;
 
 #[cfg(test)]
 mod tests {

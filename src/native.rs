@@ -30,10 +30,11 @@ impl TrustAnchors {
     /// - [`BuiltIn`](AnchorOrigin::BuiltIn): its subject and key are in Mozilla's list.
     /// - [`UserAdded`](AnchorOrigin::UserAdded): neither variable is set, and it lies
     ///   - on Linux, in one of the [`LOCAL_FOLDERS`](Self::LOCAL_FOLDERS);
-    ///   - on macOS, in the trust settings of the user or the administrator, and not in the
-    ///     system's;
-    ///   - on Windows, in a root store of the user, of group policies or of the enterprise (what is
-    ///     in the machine's own store may be Microsoft's).
+    ///   - on macOS, in the trust settings of the user or the administrator, and neither it nor
+    ///     another certificate of its key in the system's;
+    ///   - on Windows, in a root store of the user, of group policies or of the enterprise that has
+    ///     at most 32, and not in that of Microsoft's program (what is in the machine's own store
+    ///     may be Microsoft's).
     /// - [`Unknown`](AnchorOrigin::Unknown), so that pins are enforced: any other.
     ///
     /// Where the application knows more, it says so: by [`with_user_added`](Self::with_user_added),
@@ -71,10 +72,10 @@ impl TrustAnchors {
         trouble.extend(more);
         #[cfg(any(target_os = "macos", windows))]
         let anchors = {
-            let (certificates, reasons) = local_roots::load();
-            let reasons = reasons.into_iter();
-            trouble.extend(reasons.map(|reason| NativeRootError::Platform { reason }));
-            anchors.user_added(certificates, &mut trouble)
+            let found = local_roots::load();
+            let reasons = found.trouble.into_iter();
+            trouble.extend(reasons.map(|reason| NativeRootError::Origin { reason }));
+            anchors.user_added(found.local, found.of_system, &mut trouble)
         };
         (anchors, trouble)
     }
@@ -112,20 +113,27 @@ impl TrustAnchors {
             search.folder(folder.as_ref(), 0);
         }
         let mut trouble = search.trouble;
-        (self.user_added(search.found, &mut trouble), trouble)
+        (
+            self.user_added(search.found, Vec::new(), &mut trouble),
+            trouble,
+        )
     }
 
-    /// Takes those anchors of unknown origin for user-added that have subject and key of one of
-    /// these certificates.
+    /// Takes those anchors of unknown origin for user-added that have subject and key of a local
+    /// certificate, and of none that came with the system.
     fn user_added(
         self,
-        certificates: Vec<CertificateDer<'static>>,
+        local: Vec<CertificateDer<'static>>,
+        of_system: Vec<CertificateDer<'static>>,
         trouble: &mut Vec<NativeRootError>,
     ) -> Self {
-        let mut local = HashSet::new();
-        for (anchor, _) in parsed(certificates, trouble) {
-            local.insert((anchor.subject, anchor.subject_public_key_info));
-        }
+        let mut keys_of = |certificates| {
+            let parsed = parsed(certificates, trouble).into_iter();
+            let keys = parsed.map(|(anchor, _)| (anchor.subject, anchor.subject_public_key_info));
+            keys.collect::<HashSet<_>>()
+        };
+        let (mut local, of_system) = (keys_of(local), keys_of(of_system));
+        local.retain(|key| !of_system.contains(key));
         let unknown = self
             .iter()
             .filter(|(origin, _)| *origin == AnchorOrigin::Unknown);
@@ -291,6 +299,11 @@ pub enum NativeRootError {
         /// Which.
         path: PathBuf,
     },
+    /// What the platform can't tell of who added roots: these stay of unknown origin.
+    Origin {
+        /// In its words.
+        reason: String,
+    },
     /// The platform's store, or a part of it, as `rustls-native-certs` says it.
     Platform {
         /// What is wrong with it.
@@ -317,6 +330,10 @@ impl fmt::Display for NativeRootError {
                 "{} holds more than is read of local roots; what it adds stays of unknown origin",
                 path.display()
             ),
+            Self::Origin { reason } => write!(
+                f,
+                "who added some roots is not known, they stay of unknown origin: {reason}"
+            ),
             Self::Platform { reason } => write!(f, "the platform's roots: {reason}"),
             Self::Unreadable { path, reason } => write!(
                 f,
@@ -332,7 +349,7 @@ impl Error for NativeRootError {
         match self {
             Self::Certificate { reason, .. } => Some(reason),
             Self::Unreadable { reason, .. } => Some(&**reason),
-            Self::Limit { .. } | Self::Platform { .. } => None,
+            Self::Limit { .. } | Self::Origin { .. } | Self::Platform { .. } => None,
         }
     }
 }
@@ -348,7 +365,39 @@ const MAX_BYTES: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, SerialNumber};
+
     use super::*;
+
+    /// Certificates of one name and key.
+    fn issues(name: &str, serials: [u64; 2]) -> [CertificateDer<'static>; 2] {
+        let key = KeyPair::generate().unwrap();
+        serials.map(|serial| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.serial_number = Some(SerialNumber::from(serial));
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.self_signed(&key).unwrap().der().clone()
+        })
+    }
+
+    /// A copy, or another issue, of a root that came with the system, in the place of the user.
+    #[test]
+    fn a_root_of_the_system_is_not_the_users_wherever_else_it_lies() {
+        let [own, _] = issues("Own", [1, 1]);
+        let [trusted, of_system] = issues("System's", [1, 2]);
+        let anchors = TrustAnchors::new().with_unknown([own.clone(), trusted.clone()]);
+        let mut trouble = Vec::new();
+        let (local, of_system) = (vec![own.clone(), trusted], vec![of_system]);
+        let anchors = anchors.unwrap().user_added(local, of_system, &mut trouble);
+        assert!(trouble.is_empty());
+        let parsed = anchors::parse(own).unwrap().0;
+        for (origin, anchor) in anchors.iter() {
+            let is_own = anchor.subject == parsed.subject;
+            assert_eq!(origin == AnchorOrigin::UserAdded, is_own);
+        }
+        assert_eq!(anchors.iter().count(), 2);
+    }
 
     #[test]
     fn places_say_nothing_where_a_variable_chose_the_roots() {

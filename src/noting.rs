@@ -155,9 +155,10 @@ impl HeaderEffect {
         let pins = header.pins();
         if header.is_report_only() {
             // 7469-2.3.2-d: also without a `report-uri`, as the application may want to know.
-            return match pins.is_empty() {
-                true => Self::Ignore(IgnoreReason::NoPins),
-                false => Self::Evaluate,
+            return match pins.len() {
+                0 => Self::Ignore(IgnoreReason::NoPins),
+                1..=MAX_PINS => Self::Evaluate,
+                _ => Self::Ignore(IgnoreReason::TooManyPins),
             };
         }
         // D-02: no pins are needed to remove.
@@ -199,16 +200,20 @@ mod tests {
     use crate::header::HeaderSyntax;
 
     #[test]
-    fn more_pins_than_can_be_meant_are_not_noted() {
-        for (count, expected) in [
-            (64, HeaderEffect::Add),
-            (65, HeaderEffect::Ignore(IgnoreReason::TooManyPins)),
+    fn more_pins_than_can_be_meant_are_neither_noted_nor_evaluated() {
+        let too_many = HeaderEffect::Ignore(IgnoreReason::TooManyPins);
+        for (count, noted, evaluated) in [
+            (64, HeaderEffect::Add, HeaderEffect::Evaluate),
+            (65, too_many.clone(), too_many),
         ] {
             let pins = (0..count).map(|n| SpkiFingerprint::from_digest([n; 32]));
             let pins = pins.map(|pin| format!("pin-sha256=\"{}\"; ", pin.to_base64()));
             let value = format!("{}max-age=1", pins.collect::<String>());
             let header = PinHeader::parse(value.as_bytes(), HeaderSyntax::Rfc7469).unwrap();
-            assert_eq!(HeaderEffect::of(&header, None), expected, "{count}");
+            assert_eq!(HeaderEffect::of(&header, None), noted, "{count}");
+            let header =
+                PinHeader::parse_report_only(value.as_bytes(), HeaderSyntax::Rfc7469).unwrap();
+            assert_eq!(HeaderEffect::of(&header, None), evaluated, "{count}");
         }
     }
 }

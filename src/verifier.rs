@@ -2,8 +2,8 @@
 //! hand out.
 //!
 //! The verifier validates as `WebPkiServerVerifier` does, to the letter: where no path is valid,
-//! rustls's own verifier is asked for the error, and all that is not about the chain is delegated
-//! to it. A wrapped verifier is asked before, and has to agree. Ours only reads state, as it runs
+//! rustls is asked for the error, and all that is not about the chain is delegated to its
+//! functions. A wrapped verifier is asked before, and has to agree. Ours only reads state, as it runs
 //! before the server has proved that it has the key.
 
 use std::fmt;

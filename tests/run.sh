@@ -8,7 +8,8 @@ usage() {
 usage: tests/run.sh [--install | --allow-missing]
 
   --install        first install what the tests with real peers lack: nginx, openssl, curl,
-                   strace and valgrind from Debian, mitmproxy from PyPI into target/peers
+                   strace and valgrind from Debian, mitmproxy from PyPI into target/peers,
+                   the standard libraries of other systems by rustup
   --allow-missing  go on where a peer is missing; its tests then pass over themselves
 
 Without either a missing peer is an error, and nothing is installed.
