@@ -102,7 +102,8 @@ impl TrustAnchors {
     /// for systems that keep them elsewhere. Only the administrator may be able to write there. A
     /// folder that does not exist is none. Beyond 4,096 files or folders, 1 MiB of one file or 8
     /// levels nothing is read, and roots stay of unknown origin; so do those of a file with more
-    /// than 8 of them, which is somebody's bundle.
+    /// than 8 of them, which is somebody's bundle, and those that OpenSSL writes as
+    /// `TRUSTED CERTIFICATE`.
     #[must_use]
     pub fn user_added_in<P: AsRef<Path>>(
         self,
@@ -243,6 +244,12 @@ impl Search {
         if bytes.first() == Some(&0x30) {
             return self.found.push(CertificateDer::from(bytes.to_vec()));
         }
+        // Whoever put it there meant it, and the parser of PEM passes over it.
+        let mut lines = bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
+        if lines.any(|line| line.starts_with(TRUSTED)) {
+            let reason = "a section `TRUSTED CERTIFICATE`, expected `CERTIFICATE`";
+            self.unreadable(path, io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
         // A file without certificates, say a README, is none of ours.
         let mut found = Vec::new();
         for section in CertificateDer::pem_slice_iter(bytes) {
@@ -362,6 +369,8 @@ const MAX_LEVELS: usize = 8;
 const MAX_OF_FILE: usize = 8;
 /// Bytes of one file: four times Mozilla's whole list as PEM.
 const MAX_BYTES: usize = 1024 * 1024;
+/// OpenSSL's own form: a certificate, and after it what it is trusted or rejected for.
+const TRUSTED: &[u8] = b"-----BEGIN TRUSTED CERTIFICATE-----";
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ mod common;
 
 use std::env;
 use std::fs;
+use std::io::ErrorKind;
 #[cfg(unix)]
 use std::path::Path;
 use std::path::PathBuf;
@@ -20,10 +21,10 @@ use std::process::Command;
 use common::pki::{Ca, Leaf};
 use common::server::{Names, Server, client, get};
 use common::stage::{Visit, builder, pinned, violation};
-use common::{foreign_pin, header_value, pinned_to};
+use common::{foreign_pin, header_value, pinned_to, provider};
 use pinhold::{
-    AnchorOrigin, Decision, IgnoreReason, NativeRootError, Noted, Pinning, TrustAnchors,
-    UserAddedRoots, VerifiedConnection,
+    AnchorOrigin, BuildError, Decision, IgnoreReason, NativeRootError, Noted, Pinning,
+    PinningVerifier, TrustAnchors, UserAddedRoots, VerifiedConnection,
 };
 use rustls::pki_types::{CertificateDer, Der, TrustAnchor};
 
@@ -203,6 +204,48 @@ fn a_damaged_root_costs_no_other_and_a_bundle_says_nothing_of_its_roots() {
         assert_eq!(origins(&anchors), [expected]);
         assert_eq!(trouble.len(), 1, "{trouble:?}");
     }
+}
+
+/// OpenSSL's own form of a root, with what it is trusted for behind it.
+fn trusted_pem(root: &Ca) -> String {
+    root.pem().replace(" CERTIFICATE-", " TRUSTED CERTIFICATE-")
+}
+
+#[test]
+fn a_root_in_the_form_of_openssl_grants_nothing_costs_no_other_and_is_told() {
+    use AnchorOrigin::{Unknown, UserAdded};
+    let (root, folder) = (Ca::root("Proxy"), tempfile::tempdir().unwrap());
+    let file = folder.path().join("roots.crt");
+    let trusted = trusted_pem(&Ca::root("Trusted"));
+    for (text, expected) in [
+        (trusted_pem(&root), Unknown),
+        (trusted_pem(&root).replace('\n', "\r\n"), Unknown),
+        (format!("{trusted}{}", root.pem()), UserAdded),
+        (format!("{}{trusted}", root.pem()), UserAdded),
+    ] {
+        fs::write(&file, text).unwrap();
+        let (anchors, trouble) = unknown(&[&root]).user_added_in([folder.path()]);
+        assert_eq!(origins(&anchors), [expected]);
+        assert!(
+            matches!(&trouble[..], [NativeRootError::Unreadable { path, reason }]
+            if *path == file && reason.kind() == ErrorKind::InvalidData)
+        );
+    }
+}
+
+/// Only the platform's own reader sees that file, and it tells of nothing that it passes over.
+#[test]
+fn a_file_of_roots_in_the_form_of_openssl_makes_no_client() {
+    let test = "a_file_of_roots_in_the_form_of_openssl_makes_no_client";
+    let Some(folder) = inside(test, "SSL_CERT_FILE", "trusted.pem") else {
+        return;
+    };
+    let trusted = trusted_pem(&Ca::root("Trusted"));
+    fs::write(folder.join("trusted.pem"), trusted).unwrap();
+    let (anchors, _) = TrustAnchors::native();
+    let client = PinningVerifier::builder(builder().build().unwrap(), anchors);
+    let client = client.with_provider(provider()).client_config();
+    assert!(matches!(client, Err(BuildError::NoTrustAnchors)));
 }
 
 #[test]
