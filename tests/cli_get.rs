@@ -251,6 +251,9 @@ async fn addresses_are_never_pinned_and_never_silently_so() {
 fn bad_input_ends_with_2_and_a_message() {
     let folder = Folder::new();
     let text = folder.write("text.pem", "no certificate");
+    let trusted = Ca::root("Root").pem();
+    let trusted = trusted.replace(" CERTIFICATE-", " TRUSTED CERTIFICATE-");
+    let trusted = folder.write("trusted.pem", trusted);
     let missing = folder.path("missing.pem");
     let url = "https://shop.example/";
     for arguments in [
@@ -265,6 +268,7 @@ fn bad_input_ends_with_2_and_a_message() {
         &["get", url, "--ca", &text],
         &["get", url, "--ca", &missing],
         &["get", url, "--user-ca", &text],
+        &["get", url, "--user-ca", &trusted],
         &["get", url, "--resolve", "shop.example:443"],
         &["get", url, "--resolve", "shop.example:port:127.0.0.1"],
         &["get", url, "--resolve", "shop.example:443:elsewhere"],
