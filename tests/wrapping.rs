@@ -17,7 +17,7 @@ use common::pki::{Ca, Leaf, leaf_params};
 use common::server::{Loopback, Names, Server, answer, get};
 use common::stage::{Stage, Visit, builder, certificate_error, pinned, stages, violation};
 use common::telling::told_by;
-use common::tls::{self, Swap, handshake};
+use common::tls::{Swap, handshake};
 use common::validated::trusting;
 use common::{foreign_pin, pinned_to};
 use http_body_util::Empty;
@@ -358,19 +358,26 @@ async fn a_replayed_certificate_fails_even_if_the_wrapped_verifier_checks_no_sig
     }
 }
 
+/// A server that has a key without a certificate (RFC 7250), which rustls sends over TLS 1.2, too.
+fn raw_key_server(stage: &Stage, leaf: &Leaf) -> ServerConfig {
+    let key = stage.provider.key_provider.load_private_key(leaf.key());
+    let key = key.unwrap();
+    let raw = key.public_key().unwrap().to_vec();
+    let raw = CertifiedKey::new(vec![raw.into()], key);
+    let mut server = stage.config(leaf);
+    server.cert_resolver = Arc::new(AlwaysResolvesServerRawPublicKeys::new(raw.into()));
+    server
+}
+
 /// Nothing of a raw key can be pinned by a chain, and nobody checks the server's signature with it.
-#[test]
-fn a_raw_public_key_is_refused_pinned_or_not() {
-    let stages = stages().into_iter();
-    for stage in stages.filter(|stage| stage.versions == tls::VERSIONS[1]) {
+#[tokio::test]
+async fn a_raw_public_key_is_refused_pinned_or_not() {
+    let unreadable: Error = CertificateError::BadEncoding.into();
+    for stage in stages() {
         let root = Ca::root("Root");
         let leaf = root.leaf(&["example.com"]);
-        let key = stage.provider.key_provider.load_private_key(leaf.key());
-        let key = key.unwrap();
-        let raw = key.public_key().unwrap().to_vec();
-        let mut server = stage.config(&leaf);
-        let raw = CertifiedKey::new(vec![raw.into()], key);
-        server.cert_resolver = Arc::new(AlwaysResolvesServerRawPublicKeys::new(raw.into()));
+        let raw = raw_key_server(&stage, &leaf);
+        let server = Server::with_config(raw.clone(), answer(&[])).await;
 
         let inner = Arc::new(Foreign::RawKeys);
         let plain = ClientConfig::builder_with_provider(stage.provider.clone())
@@ -379,11 +386,18 @@ fn a_raw_public_key_is_refused_pinned_or_not() {
             .dangerous()
             .with_custom_certificate_verifier(inner.clone())
             .with_no_client_auth();
-        assert!(bare(&plain, server.clone()).is_ok());
-        for pinning in [unpinned(), pinned(pinned_to(leaf.pin()))] {
+        assert!(bare(&plain, raw.clone()).is_ok());
+        let pinned = pinned(pinned_to(leaf.pin()));
+        for (pinning, is_pinned) in [(unpinned(), false), (pinned, true)] {
             let config = wrapping(&stage, inner.clone(), &pinning, trusting(&[&root]));
-            assert!(bare(&config, server.clone()).is_err());
+            let error = bare(&config, raw.clone()).unwrap_err();
+            // Pins refuse before any signature is looked at.
+            assert_eq!(UnprovedPath::find(&error).is_some(), is_pinned);
+            assert!(is_pinned || error == unreadable, "{error:?}");
+            let error = visit(&pinning, config, &server).await.unwrap_err();
+            assert!(UnprovedPath::find(&error).is_some());
         }
+        assert_eq!(server.requests(), 0);
     }
 }
 
