@@ -10,6 +10,8 @@
 
 mod common;
 
+use std::error::Error as _;
+use std::iter;
 use std::sync::Arc;
 
 use common::pki::{Ca, Leaf};
@@ -406,30 +408,35 @@ async fn a_noting_client_is_a_service() {
     );
 }
 
+/// Whatever the host: the client could not judge such a connection when pins come.
 #[tokio::test]
 async fn a_server_without_a_path_is_refused_by_an_error_of_its_own() {
     for stage in stages() {
         let (ours, theirs) = (Ca::root("Ours"), Ca::root("Theirs"));
         let leaf = theirs.leaf(&[HOST]);
         let server = stage.serve(&leaf, &[]).await;
-        let pinning = pinned(pinned_to(leaf.pin()));
         let mut roots = RootCertStore::empty();
         roots.add(theirs.certificate()).unwrap();
         let inner =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), stage.provider.clone());
-        let config = PinningVerifier::builder(pinning.clone(), trusting(&[&ours]))
-            .with_provider(stage.provider.clone())
-            .with_protocol_versions(stage.versions)
-            .wrapping(inner.build().unwrap())
-            .client_config()
-            .unwrap();
-        let client = pinning.reqwest_client_builder_with(config).unwrap();
-        let names = Arc::new(Names::new([(HOST, &server)]));
-        let client = client.no_proxy().dns_resolver(names).build().unwrap();
-        let error = client.get(URL).send().await.unwrap_err();
-        let unproved = UnprovedPath::find(&error).unwrap();
-        assert_eq!(unproved.served(), leaf.chain);
-        assert!(violation(&error).is_none());
+        let inner = inner.build().unwrap();
+        for pinning in [pinned(pinned_to(leaf.pin())), builder().build().unwrap()] {
+            let config = PinningVerifier::builder(pinning.clone(), trusting(&[&ours]))
+                .with_provider(stage.provider.clone())
+                .with_protocol_versions(stage.versions)
+                .wrapping(inner.clone())
+                .client_config()
+                .unwrap();
+            let client = pinning.reqwest_client_builder_with(config).unwrap();
+            let names = Arc::new(Names::new([(HOST, &server)]));
+            let client = client.no_proxy().dns_resolver(names).build().unwrap();
+            let error = client.get(URL).send().await.unwrap_err();
+            let unproved = UnprovedPath::find(&error).unwrap();
+            assert_eq!(unproved.served(), leaf.chain);
+            let mut sources = iter::successors(error.source(), |error| (*error).source());
+            assert!(sources.any(|source| source.is::<UnprovedPath>()));
+            assert!(violation(&error).is_none());
+        }
         assert_eq!(server.requests(), 0);
     }
 }
