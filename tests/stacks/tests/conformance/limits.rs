@@ -1,12 +1,14 @@
 //! What a stack can't do, or does by itself, as the table says.
 
+use std::error::Error;
+
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioExecutor;
-use pinhold::{IgnoreReason, NotePinsLayer, Noted, PinViolation, Pinning, SpkiFingerprint};
+use pinhold::{IgnoreReason, NotePinsLayer, Noted, PinViolation, Pinning, TrustAnchors};
 use tower::ServiceExt;
 use tower_layer::Layer;
 
@@ -92,71 +94,77 @@ async fn reqwest_0_12_follows_no_redirect_to_plain_http() {
     assert_eq!((start.requests(), plain.requests()), (1, 0));
 }
 
-/// A server behind a proxy: a pin, and whether it lets the server pass.
+/// A server behind a proxy.
 struct Behind {
-    root: Ca,
-    pins: [(SpkiFingerprint, bool); 2],
+    pinning: Pinning,
+    anchors: TrustAnchors,
     server: Server,
     proxy: Proxy,
+    /// Whether its chain holds the pinned key.
+    passes: bool,
 }
 
 impl Behind {
-    async fn new() -> Self {
-        let root = Ca::root("Root");
-        let leaf = root.leaf(&["example.com"]);
-        let server = Server::start(&leaf, &[]).await;
-        Self {
-            root,
-            pins: [(foreign_pin(), false), (leaf.pin(), true)],
-            proxy: Proxy::connect(server.address, None).await,
-            server,
-        }
+    /// The genuine server, and one of a mis-issued chain with the genuine certificate appended.
+    async fn both() -> [Self; 2] {
+        let (root, other) = (Ca::root("Root"), Ca::root("Other"));
+        let genuine = root.leaf(&["example.com"]);
+        let mis_issued = other.leaf(&["example.com"]);
+        let mis_issued = mis_issued.appending(genuine.chain.clone());
+        let policy = pinned_to(genuine.pin());
+        let builder = Pinning::builder().static_pins("example.com", policy);
+        let pinning = builder.time_provider(Clock::new()).build().unwrap();
+        let behind = async |leaf, passes| {
+            let server = Server::start(leaf, &[]).await;
+            Self {
+                pinning: pinning.clone(),
+                anchors: trusting(&[&root, &other]),
+                proxy: Proxy::connect(server.address, None).await,
+                server,
+                passes,
+            }
+        };
+        [
+            behind(&genuine, true).await,
+            behind(&mis_issued, false).await,
+        ]
     }
 
-    fn pinning(&self, pin: SpkiFingerprint) -> Pinning {
-        let builder = Pinning::builder().static_pins("example.com", pinned_to(pin));
-        builder.time_provider(Clock::new()).build().unwrap()
+    fn uri(&self) -> String {
+        format!("http://{}", self.proxy.address)
     }
 
-    /// Both came by the proxy, and one request to the server.
-    fn assert_asked(&self) {
-        assert_eq!((self.proxy.tunnels(), self.server.requests()), (2, 1));
+    /// It was asked by the proxy, and the pins let it pass or are found in the error.
+    fn assert_asked<T>(&self, outcome: Result<T, impl Error + 'static>) {
+        let refused = outcome
+            .err()
+            .map(|error| PinViolation::find(&error).is_some());
+        assert_eq!(refused, (!self.passes).then_some(true));
+        let asked = (self.proxy.tunnels(), self.server.requests());
+        assert_eq!(asked, (1, usize::from(self.passes)));
     }
 }
 
 #[tokio::test]
 async fn hyper_rustls_enforces_pins_through_a_tunnel() {
-    let behind = Behind::new().await;
-    for (pin, passes) in behind.pins {
-        let proxy = format!("http://{}", behind.proxy.address);
-        let tunnel = Tunnel::new(proxy.parse().unwrap(), HttpConnector::new());
-        let anchors = trusting(&[&behind.root]);
-        let connector = examples::hyper_rustls::connector(&behind.pinning(pin), anchors, tunnel);
+    for behind in Behind::both().await {
+        let tunnel = Tunnel::new(behind.uri().parse().unwrap(), HttpConnector::new());
+        let anchors = behind.anchors.clone();
+        let connector = examples::hyper_rustls::connector(&behind.pinning, anchors, tunnel);
         let client = HyperClient::builder(TokioExecutor::new()).build(connector.unwrap());
         let uri = http::Uri::from_static("https://example.com/");
         let request = http::Request::get(uri).body(Empty::<Bytes>::new());
-        let outcome = client.request(request.unwrap()).await;
-        assert_eq!(outcome.is_ok(), passes, "{outcome:?}");
-        if let Err(error) = outcome {
-            assert!(PinViolation::find(&error).is_some());
-        }
+        behind.assert_asked(client.request(request.unwrap()).await);
     }
-    behind.assert_asked();
 }
 
 #[tokio::test]
 async fn reqwest_0_12_enforces_pins_through_a_proxy() {
-    let behind = Behind::new().await;
-    for (pin, passes) in behind.pins {
-        let anchors = trusting(&[&behind.root]);
-        let builder = examples::reqwest_0_12::builder(&behind.pinning(pin), anchors).unwrap();
-        let proxy = reqwest::Proxy::all(format!("http://{}", behind.proxy.address)).unwrap();
+    for behind in Behind::both().await {
+        let anchors = behind.anchors.clone();
+        let builder = examples::reqwest_0_12::builder(&behind.pinning, anchors).unwrap();
+        let proxy = reqwest::Proxy::all(behind.uri()).unwrap();
         let client = builder.proxy(proxy).build().unwrap();
-        let outcome = client.get("https://example.com/").send().await;
-        assert_eq!(outcome.is_ok(), passes, "{outcome:?}");
-        if let Err(error) = outcome {
-            assert!(PinViolation::find(&error).is_some());
-        }
+        behind.assert_asked(client.get("https://example.com/").send().await);
     }
-    behind.assert_asked();
 }
