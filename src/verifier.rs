@@ -344,7 +344,8 @@ impl PinningVerifierBuilder {
     ///    not judge it when pins change. Observers are told of each refusal, and of hosts whose
     ///    pins only report ([`Event::Unproved`](crate::Event::Unproved)); pins on trial count it
     ///    as a failure.
-    /// 4. Both check the handshake signature. Offered are the schemes that both know.
+    /// 4. Both check the handshake signature, ours by the leaf's certificate: a raw public key is
+    ///    refused. Offered are the schemes that both know.
     ///
     /// The path that is proved need not be the one that `inner` took: what only `inner` knows to be
     /// revoked may stand on it. Hand in your own lists where that matters.
