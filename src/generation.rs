@@ -36,6 +36,9 @@ impl Generation {
     /// Begins a new generation. Call it while what has changed is locked for writing: whoever sees
     /// the change then sees the number, too.
     pub(crate) fn advance(&self) {
+        // Verdicts of earlier generations stand no more, whatever time they were made for. Before
+        // the number: who reads the new one tells its time later.
+        self.latest.store(0, Ordering::SeqCst);
         self.number.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -196,5 +199,29 @@ impl Drop for Watch {
         let waker = self.generation.waiting.lock().wakers.remove(&self.key);
         // Not under the lock.
         drop(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    /// Else a clock that was ahead once would make each refresh a change, for ever.
+    #[test]
+    fn verdicts_of_an_earlier_generation_are_no_matter() {
+        let generation = Generation::default();
+        generation.judges_at(at(9));
+        generation.judges_at(at(5));
+        assert!(generation.has_judged_after(at(8)) && !generation.has_judged_after(at(9)));
+        generation.advance();
+        assert!(!generation.has_judged_after(at(3)));
+        generation.judges_at(at(5));
+        assert!(generation.has_judged_after(at(4)) && !generation.has_judged_after(at(5)));
     }
 }

@@ -21,7 +21,7 @@ use tower_service::Service;
 use crate::anchors::TrustAnchors;
 use crate::build_error::BuildError;
 use crate::connection::VerifiedConnection;
-use crate::host::Host;
+use crate::host::{Host, HostError};
 use crate::layer::{NotePins, NotePinsLayer};
 use crate::pinning::Pinning;
 use crate::policy::Standing;
@@ -173,9 +173,11 @@ fn admit_url(pinning: &Pinning, url: &Url) -> Result<(), RequestError> {
     if url.scheme() != "http" {
         return Ok(());
     }
-    let Some(host) = url.host_str().and_then(|host| Host::parse(host).ok()) else {
+    // An address has no pins. Of what is no name it is not known whether it has.
+    let Some(domain) = url.domain() else {
         return Ok(());
     };
+    let host = Host::parse(domain).map_err(RequestError::Host)?;
     let enforces = |now| {
         let policies = pinning.query(&host, now);
         let mut standings = policies.iter().map(|policy| policy.standing);
@@ -443,6 +445,8 @@ impl From<::reqwest::Error> for ClientBuildError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RequestError {
+    /// Plain `http://` to a host whose name is none, so that its pins can't be looked up.
+    Host(HostError),
     /// Plain `http://` to a known pinned host.
     PlainHttp {
         /// The pinned host.
@@ -457,6 +461,7 @@ pub enum RequestError {
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Host(_) => f.write_str("the URL names no host"),
             Self::PlainHttp { host } => write!(
                 f,
                 "http to the known pinned host {host}, where pins can't be checked; expected https"
@@ -470,6 +475,7 @@ impl fmt::Display for RequestError {
 impl Error for RequestError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
+            Self::Host(error) => Some(error),
             Self::PlainHttp { .. } => None,
             Self::Redirect(error) => Some(error),
             Self::Reqwest(error) => Some(error),

@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use tower_service::Service;
 
@@ -51,9 +52,13 @@ impl Outbound {
         if let Some(provider) = provider {
             verifier = verifier.with_provider(provider);
         }
+        let mut config = verifier.client_config()?;
+        // Each connector is new, and would make a second connection rather than resume a session
+        // whose chain it does not know.
+        config.resumption = Resumption::disabled();
         Ok(Self {
             pinning: pinning.clone(),
-            config: verifier.client_config()?,
+            config,
             plain,
             resolve,
         })

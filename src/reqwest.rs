@@ -151,6 +151,10 @@ impl Ties {
         connected.get_extras(&mut extras);
         let pair = Pair::of(&extras);
         let verified = match verified {
+            // The chain is a proxy's, which sends the request on in the clear.
+            _ if self.unverified == Unverified::Refuse && connected.is_proxied() => {
+                return Err(ConnectError::NotVerified.into());
+            }
             Some(verified) => Some(self.judge(verified)?),
             // Resumed, or in the clear. A session of ours can't lead to a foreign verifier.
             None if was_offered || self.unverified == Unverified::Allow => None,

@@ -22,7 +22,7 @@ use common::validated::trusting;
 use common::{foreign_pin, header_value, pinned_to, provider};
 use pinhold::{
     AnchorOrigin, BuildError, ConnectError, Decision, IgnoreReason, Noted, PinViolation, Pinning,
-    PinningVerifier, TrustAnchors, UnprovedPath,
+    PinningVerifier, RequestError, TrustAnchors, UnprovedPath,
 };
 use reqwest::{Error, Response, Version};
 use rustls::RootCertStore;
@@ -401,7 +401,7 @@ async fn a_noting_client_is_a_service() {
     let seen = connection(&response).unwrap();
     assert_eq!(seen.chain().fingerprints()[0], scene.leaf.pin());
     assert!(
-        PinViolation::find(&pinhold::RequestError::PlainHttp {
+        PinViolation::find(&RequestError::PlainHttp {
             host: HOST.try_into().unwrap()
         })
         .is_none()
@@ -439,4 +439,31 @@ async fn a_server_without_a_path_is_refused_by_an_error_of_its_own() {
         }
         assert_eq!(server.requests(), 0);
     }
+}
+
+/// Some resolvers know names that are none, below a pinned host whose cookies they would be sent.
+#[tokio::test]
+async fn plain_http_to_what_is_no_name_is_refused() {
+    let stage = &stages()[0];
+    let plain = Server::plain(answer(&[])).await;
+    let names = Names::default();
+    let policy = pinned_to(foreign_pin()).include_subdomains();
+    let root = Ca::root("Root");
+    let client = stage.noting(&pinned(policy), &trusting(&[&root]), &names);
+    let client = client.https_or_http().build().unwrap();
+    for host in [
+        "a-.example.com",
+        "-a.example.com",
+        "a~b.example.com",
+        "a..example.com",
+    ] {
+        names.point_to(host, plain.address);
+        let error = fetch(&client, &format!("http://{host}/"))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, RequestError::Host(_)), "{error:?}");
+    }
+    let address = format!("http://{}/", plain.address);
+    assert!(fetch(&client, &address).await.is_ok());
+    assert_eq!(plain.requests(), 1);
 }

@@ -239,3 +239,20 @@ async fn mitmproxy_is_refused_or_skipped_by_what_is_said_of_its_root() {
         assert_eq!(response.text().await.unwrap(), "ok");
     }
 }
+
+/// The chain that was verified is the proxy's, and the request goes on from it in the clear.
+#[tokio::test]
+async fn plain_http_through_a_proxy_of_tls_is_refused_by_a_client_of_pins() {
+    let stage = &stages()[0];
+    let scene = Scene::new(stage).await;
+    let secure = stage.serve(&scene.of_proxy, &[]).await;
+    scene.names.point("proxy.example", &secure);
+    let pinning = builder().static_pins(HOST, pinned_to(foreign_pin()));
+    let client = stage.reqwest(&pinning.build().unwrap(), &scene.anchors, &scene.names);
+    let proxy = reqwest::Proxy::all("https://proxy.example").unwrap();
+    let client = client.https_only(false).proxy(proxy).build().unwrap();
+    for _ in 0..2 {
+        assert!(client.get("http://example.com/").send().await.is_err());
+    }
+    assert_eq!(secure.requests(), 0);
+}
