@@ -256,3 +256,29 @@ async fn plain_http_through_a_proxy_of_tls_is_refused_by_a_client_of_pins() {
     }
     assert_eq!(secure.requests(), 0);
 }
+
+#[tokio::test]
+async fn a_client_of_pins_reaches_its_server_through_tunnels() {
+    let stage = &stages()[0];
+    let scene = Scene::new(stage).await;
+    let target = scene.server.address;
+    scene.names.point(HOST, &scene.server);
+    let proxies = [
+        (Proxy::connect(target, None).await, "http"),
+        (Proxy::socks5(target).await, "socks5h"),
+        (scene.https_proxy(stage).await, "https"),
+    ];
+    let pinning = builder().static_pins(HOST, pinned_to(scene.leaf.pin()));
+    let pinning = pinning.build().unwrap();
+    for (proxy, scheme) in proxies {
+        let address = match scheme {
+            "https" => "https://proxy.example".to_owned(),
+            _ => format!("{scheme}://{}", proxy.address),
+        };
+        let client = stage.reqwest(&pinning, &scene.anchors, &scene.names);
+        let client = client.proxy(reqwest::Proxy::all(address).unwrap());
+        let response = client.build().unwrap().get(URL).send().await;
+        assert!(response.is_ok(), "{scheme}: {response:?}");
+        assert_eq!(proxy.tunnels(), 1);
+    }
+}
