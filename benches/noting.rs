@@ -30,9 +30,10 @@ use figures::{Figures, quantile};
 use http::Extensions;
 use hyper_util::client::legacy::connect::Connection;
 use hyper_util::rt::TokioIo;
+use pinhold::header::{Noted, PinHeader};
 use pinhold::{
-    Decision, FileStorage, Host, Noted, PinHeader, PinStore, Pinning, PinningConnector,
-    PinningVerifier, ValidatedChain, VerifiedConnection,
+    Decision, FileStorage, Host, PinStore, Pinning, PinningConnector, PinningVerifier,
+    ValidatedChain, VerifiedConnection,
 };
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;

@@ -36,10 +36,9 @@ use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use pinhold::{
-    FileStorage, NotePins, NotePinsLayer, Noted, PinStore, Pinning, PinningConnector,
-    PinningVerifier,
-};
+use pinhold::header::Noted;
+use pinhold::layer::NotePins;
+use pinhold::{FileStorage, NotePinsLayer, PinStore, Pinning, PinningConnector, PinningVerifier};
 use rustls::client::WebPkiServerVerifier;
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;

@@ -32,10 +32,7 @@ fn main() {
     let mut figures = Figures::default();
     for provider in providers() {
         let is_ring = format!("{:?}", provider.secure_random).contains("Ring");
-        let name = match is_ring {
-            true => "ring",
-            false => "aws-lc-rs",
-        };
+        let name = if is_ring { "ring" } else { "aws-lc-rs" };
         let [_, pinned] = compare(ROUNDS, |_, variant| match variant {
             0 => batch(|| plain(&provider)),
             _ => batch(|| pinned(&provider)),

@@ -27,10 +27,9 @@ use std::time::Duration;
 
 use figures::{Cost, Figures, compare, cpu_time, wall_time};
 use own_storage::RedbStorage;
-use pinhold::{
-    Batch, Change, FileStorage, Host, KnownPinnedHost, PinSet, PinStore, SpkiFingerprint, Storage,
-    StorageError,
-};
+use pinhold::policy::KnownPinnedHost;
+use pinhold::storage::{Batch, Change, Storage, StorageError};
+use pinhold::{FileStorage, Host, PinSet, PinStore, SpkiFingerprint};
 use rustls::pki_types::UnixTime;
 use serde::Deserialize;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};

@@ -19,9 +19,11 @@ use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pinhold::header::Noted;
+use pinhold::report::Rollout;
 use pinhold::{
-    Decision, FileStorage, Host, NotePinsLayer, Noted, PinPolicy, PinStore, PinViolation, Pinning,
-    PinningConnector, PinningVerifier, Rollout, SpkiFingerprint, TrustAnchors, VerifiedConnection,
+    Decision, FileStorage, Host, NotePinsLayer, PinPolicy, PinStore, PinViolation, Pinning,
+    PinningConnector, PinningVerifier, SpkiFingerprint, TrustAnchors, VerifiedConnection,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::CryptoProvider;
@@ -139,7 +141,7 @@ async fn roll_out(
 
     chapter("New pins are tried beside the enforced ones. They hold a mistake: nothing breaks.");
     let policy = enforced.clone().candidate([mistaken, backup])?;
-    world.pinning.replace_static([(host.clone(), policy)])?;
+    world.pinning.replace_pins([(host.clone(), policy)])?;
     let visit = world.visit(anchors, "https://api.shop.example/").await;
     expect(visit.would_be_refused(), &visit)?;
     let rollout = world.rollout(&host)?;
@@ -150,7 +152,7 @@ async fn roll_out(
     chapter("They are mended, and tried again: the counts begin anew, and stay clean.");
     let mended = [live, mistaken, backup];
     let policy = enforced.candidate(mended)?;
-    world.pinning.replace_static([(host.clone(), policy)])?;
+    world.pinning.replace_pins([(host.clone(), policy)])?;
     let visit = world.visit(anchors, "https://api.shop.example/").await;
     expect(visit.passed(), &visit)?;
     let rollout = world.rollout(&host)?;
@@ -160,7 +162,7 @@ async fn roll_out(
 
     chapter("So they are enforced, under the running client.");
     let policy = PinPolicy::new(mended)?;
-    world.pinning.replace_static([(host, policy)])?;
+    world.pinning.replace_pins([(host, policy)])?;
     let visit = world.visit(anchors, "https://api.shop.example/").await;
     expect(visit.passed(), &visit)
 }

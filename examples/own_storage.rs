@@ -7,7 +7,9 @@
 use std::error::Error;
 use std::path::Path;
 
-use pinhold::{Batch, Change, FileStorage, KnownPinnedHost, PinStore, Storage, StorageError};
+use pinhold::policy::KnownPinnedHost;
+use pinhold::storage::{Batch, Change, Storage, StorageError};
+use pinhold::{FileStorage, PinStore};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 const TABLE: TableDefinition<'_, &str, &str> = TableDefinition::new("noted pins");

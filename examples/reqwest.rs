@@ -7,9 +7,9 @@ use std::env;
 use std::error::Error;
 use std::process::ExitCode;
 
-use pinhold::{
-    Noted, NotingClient, PinPolicy, PinViolation, Pinning, TrustAnchors, VerifiedConnection,
-};
+use pinhold::header::Noted;
+use pinhold::reqwest::NotingClient;
+use pinhold::{PinPolicy, PinViolation, Pinning, TrustAnchors, VerifiedConnection};
 use reqwest::Url;
 
 #[tokio::main]

@@ -6,9 +6,7 @@
 //!
 //! ```
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-//! use pinhold::{
-//!     FileStorage, NotePinsLayer, PinPolicy, PinStore, Pinning, PinningConnector, TrustAnchors,
-//! };
+//! use pinhold::{FileStorage, NotePinsLayer, PinPolicy, PinStore, Pinning, PinningConnector, TrustAnchors};
 //! use tower_layer::Layer;
 //!
 //! # #[cfg(all(feature = "webpki-roots", feature = "aws-lc-rs", not(feature = "ring")))] {
@@ -69,7 +67,7 @@
 //!    would have been refused, and look at [`Pinning::rollout`]: how many connections would have
 //!    failed, and which pins were never seen.
 //! 3. Enforce. From then on try each new set as a [candidate](PinPolicy::candidate) beside the
-//!    enforced one, which goes on to decide, and swap it in with [`Pinning::replace_static`].
+//!    enforced one, which goes on to decide, and swap it in with [`Pinning::replace_pins`].
 //!
 //! # What is not done
 //!
@@ -105,125 +103,64 @@ macro_rules! event {
     }};
 }
 
-mod anchors;
-mod build_error;
-mod builder;
-mod certificate;
 mod chain;
 #[cfg(feature = "hyper")]
-mod connect_error;
-mod connection;
-#[cfg(feature = "hyper")]
-mod connector;
-#[cfg(feature = "hyper")]
-mod endpoint;
-mod entries;
-mod file_storage;
-mod finding;
-mod fingerprint;
-mod format;
-#[cfg_attr(
-    not(feature = "hyper"),
-    expect(dead_code, reason = "only connections of hyper watch it")
-)]
-mod generation;
-mod header;
-#[cfg(feature = "hyper")]
-mod heard;
-mod host;
+pub mod connector;
 #[cfg(feature = "hyper")]
 mod http_reporter;
 #[cfg(feature = "hyper")]
-mod layer;
-#[cfg(all(feature = "native-certs", any(target_os = "macos", windows, test)))]
-mod local_roots;
-#[cfg(feature = "native-certs")]
-mod native;
-mod noting;
-#[cfg(feature = "reqwest")]
-mod noting_client;
-mod observers;
-#[cfg(feature = "hyper")]
-mod outbound;
-#[cfg(pinhold_debug_overrides)]
-mod overrides;
+pub mod layer;
 mod pinning;
-mod policy;
-mod provider;
+pub mod policy;
 #[cfg(feature = "reqwest")]
-mod redirect;
-#[cfg(feature = "hyper")]
-mod repeat;
-mod report;
-mod report_uri;
-#[cfg(feature = "reqwest")]
-mod reqwest;
-#[cfg(feature = "hyper")]
-mod retiring;
-mod revocation;
-mod rollout;
-#[cfg(feature = "hyper")]
-mod sent;
-mod sessions;
-mod signatures;
-mod static_pins;
-mod storage;
+pub mod reqwest;
+pub mod roots;
 mod store;
-#[cfg(feature = "hyper")]
-mod stream;
-mod timestamp;
-mod unproved;
-mod verifier;
+pub mod tls;
 mod violation;
-mod writer;
 
-pub use crate::anchors::{AnchorError, AnchorOrigin, TrustAnchors};
-pub use crate::build_error::BuildError;
-pub use crate::builder::PinningBuilder;
-pub use crate::chain::{AppliedPolicies, ChainKey, KeyRole, ValidatedChain};
+pub use rustls;
+
+pub use crate::chain::ValidatedChain;
 #[cfg(feature = "hyper")]
-pub use crate::connect_error::ConnectError;
+pub use crate::connector::PinningConnector;
 #[cfg(feature = "hyper")]
-pub use crate::connection::VerifiedConnection;
+pub use crate::layer::NotePinsLayer;
+pub use crate::pinning::{BuildError, Decision, Event, Pinning, PinningBuilder};
+pub use crate::policy::{Enforcement, Host, PinPolicy, PinSet, SpkiFingerprint, UserAddedRoots};
+pub use crate::roots::TrustAnchors;
+pub use crate::store::{FileStorage, PinStore};
+pub use crate::tls::PinningVerifier;
 #[cfg(feature = "hyper")]
-pub use crate::connector::{PinningConnector, PinningConnectorBuilder, PlainHttp};
-pub use crate::file_storage::FileStorage;
-pub use crate::fingerprint::{ParseFingerprintError, SpkiFingerprint};
-pub use crate::format::{Damage, EntryError};
-pub use crate::header::{HeaderError, HeaderSyntax, PinHeader};
-pub use crate::host::{Host, HostError};
-#[cfg(feature = "hyper")]
-pub use crate::http_reporter::{HttpReporter, HttpReporterBuilder, ReportUris};
-#[cfg(feature = "hyper")]
-pub use crate::layer::{NotePins, NotePinsLayer, ResponseFuture};
-#[cfg(feature = "native-certs")]
-pub use crate::native::NativeRootError;
-pub use crate::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
-#[cfg(feature = "reqwest")]
-pub use crate::noting_client::{ClientBuildError, NotingClient, NotingClientBuilder, RequestError};
-pub use crate::observers::Event;
-pub use crate::pinning::{Decision, Pinning};
-pub use crate::policy::{
-    AfterExpiry, AppliedPolicy, Enforcement, HostMatch, KnownPinnedHost, PinPolicy, PinSet,
-    PinSource, PolicyError, Standing, UserAddedRoots,
-};
-#[cfg(feature = "reqwest")]
-pub use crate::redirect::RedirectError;
-#[cfg(feature = "hyper")]
-pub use crate::repeat::{Repeat, RepeatFuture, RepeatLayer};
-pub use crate::report::{
-    Attempt, DropReason, EndpointProblem, Report, ReportDetail, ReportForm, Reporter, ReservedField,
-};
-pub use crate::report_uri::{ReportUri, ReportUriError};
-pub use crate::rollout::Rollout;
-pub use crate::storage::{Batch, Change, Recovered, Storage, StorageError};
-pub use crate::store::PinStore;
-#[cfg(feature = "hyper")]
-pub use crate::stream::PinnedStream;
-pub use crate::unproved::UnprovedPath;
-pub use crate::verifier::{PinningVerifier, PinningVerifierBuilder};
+pub use crate::tls::VerifiedConnection;
 pub use crate::violation::PinViolation;
-pub use crate::writer::Durable;
+
+/// `Public-Key-Pins` header fields: their syntax, and what became of one.
+pub mod header {
+    pub use crate::pinning::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
+    pub use crate::policy::header::{HeaderError, HeaderSyntax, PinHeader};
+}
+
+/// Reports of pin violations ([RFC 7469 section 3]) and what sends them.
+///
+/// [RFC 7469 section 3]: https://www.rfc-editor.org/rfc/rfc7469#section-3
+pub mod report {
+    #[cfg(feature = "hyper")]
+    pub use crate::http_reporter::{HttpReporter, HttpReporterBuilder, ReportUriPolicy};
+    pub use crate::pinning::Rollout;
+    pub use crate::violation::{
+        DeliveryError, DropReason, EndpointError, Report, ReportDetail, ReportForm, Reporter,
+        ReservedField,
+    };
+}
+
+/// The store of noted pins, and the seam to where it is kept.
+pub mod storage {
+    pub use crate::store::{
+        Batch, Change, Corruption, DurableFuture, EntryError, FileStorage, PinStore, Recovered,
+        Storage, StorageError,
+    };
+}
 
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../DESIGN.md")]

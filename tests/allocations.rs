@@ -9,9 +9,9 @@ use common::header::parse;
 use common::pki::Ca;
 use common::validated::{trusting, verified_connection};
 use common::{Clock, header_value, now, pinned_to, provider};
-use pinhold::{
-    Decision, Host, Noted, PinPolicy, Pinning, PinningBuilder, PinningVerifier, ReportUri,
-};
+use pinhold::header::Noted;
+use pinhold::policy::ReportUri;
+use pinhold::{Decision, Host, PinPolicy, Pinning, PinningBuilder, PinningVerifier};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -83,7 +83,7 @@ fn a_verification_allocates_lists_and_a_chain() {
     let verifier = |builder: PinningBuilder| {
         let verifier = PinningVerifier::builder(builder.build().unwrap(), trusting(&[&root]));
         let verifier = verifier.with_provider(provider());
-        verifier.verifier_without_session_gate().unwrap()
+        verifier.verifier_without_resumption_check().unwrap()
     };
     let unpinned = verifier(Pinning::builder());
     let pinned = verifier(Pinning::builder().static_pins("example.com", pinned_to(root.pin())));

@@ -20,9 +20,10 @@ use common::stage::{builder, certificate_error, known, noted, pinned, stages, vi
 use common::validated::{trusting, verified_chain};
 use common::{Clock, DAY, NOW, foreign_pin, header_value, pinned_to};
 use http_body_util::BodyExt;
+use pinhold::header::{HeaderError, HeaderSyntax, IgnoreReason, Noted, PinHeader};
+use pinhold::roots::AnchorOrigin;
 use pinhold::{
-    AnchorOrigin, Decision, HeaderError, HeaderSyntax, Host, IgnoreReason, Noted, PinHeader,
-    PinPolicy, PinStore, PinViolation, Pinning, SpkiFingerprint, VerifiedConnection,
+    Decision, Host, PinPolicy, PinStore, PinViolation, Pinning, SpkiFingerprint, VerifiedConnection,
 };
 use rcgen::{BasicConstraints, IsCa};
 use rustls::CertificateError;
@@ -220,7 +221,7 @@ fn attack_6_letters_that_only_look_alike() {
             let error = built.unwrap_err();
             let refused = matches!(
                 error,
-                pinhold::BuildError::Host(pinhold::HostError::IdnFeatureNeeded { .. })
+                pinhold::BuildError::Host(pinhold::policy::HostError::IdnFeatureNeeded { .. })
             );
             assert!(refused, "{error:?}");
         }
@@ -436,7 +437,7 @@ async fn attack_7_with_the_chain_of_a_refused_handshake() {
         let header = PinHeader::parse(value.as_bytes(), HeaderSyntax::Rfc7469).unwrap();
         let chain = violation.chain();
         let outcome = pinning.note(violation.host(), &header, chain, common::now());
-        assert_eq!(outcome, Noted::Ignored(IgnoreReason::KeyNotProved));
+        assert_eq!(outcome, Noted::Ignored(IgnoreReason::HandshakeNotVerified));
     }
 }
 

@@ -21,7 +21,8 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use pinhold::{NotePins, NotePinsLayer, Pinning, PinningConnector, PinningVerifier};
+use pinhold::layer::NotePins;
+use pinhold::{NotePinsLayer, Pinning, PinningConnector, PinningVerifier};
 use tower::Service;
 use tower_layer::Layer;
 
@@ -85,7 +86,7 @@ impl Scene {
         self.swap.to(&leaf);
         let policy = pinned_to(leaf.pin());
         self.pinning
-            .replace_static([("example.com", policy)])
+            .replace_pins([("example.com", policy)])
             .unwrap();
         leaf
     }

@@ -19,7 +19,9 @@ use common::peers::{Peer, Tls};
 use common::pki::Ca;
 use common::server::Server;
 use common::{NOW, at, foreign_pin, header_value};
-use pinhold::{Batch, FileStorage, Host, KnownPinnedHost, Storage};
+use pinhold::policy::KnownPinnedHost;
+use pinhold::storage::{Batch, Storage};
+use pinhold::{FileStorage, Host};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]

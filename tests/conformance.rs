@@ -143,9 +143,10 @@ fn every_test_in_the_table_exists_and_names_its_rule() {
             let (file, name) = test.split_once("::").unwrap();
             let code = fs::read_to_string(repository().join(file));
             let code = code.unwrap_or_else(|error| panic!("{id}: {file}: {error}"));
-            let name = match file.starts_with("src/") {
-                true => name.strip_prefix("tests::").unwrap(),
-                false => name,
+            let name = if file.starts_with("src/") {
+                name.strip_prefix("tests::").unwrap()
+            } else {
+                name
             };
             let tests = tests(&code);
             let body = tests

@@ -21,13 +21,17 @@ use common::server::{
 };
 use common::{Clock, foreign_pin, header_value, pinned_to, provider};
 use http_body_util::Empty;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use pinhold::connector::{ConnectError, PinningConnectorBuilder, PlainHttp};
+use pinhold::header::{IgnoreReason, Noted};
+use pinhold::layer::NotePins;
+use pinhold::roots::AnchorOrigin;
 use pinhold::{
-    AnchorOrigin, BuildError, ConnectError, Decision, Enforcement, IgnoreReason, NotePins,
-    NotePinsLayer, Noted, PinPolicy, PinViolation, Pinning, PinningConnector,
-    PinningConnectorBuilder, PinningVerifier, PlainHttp, TrustAnchors, VerifiedConnection,
+    BuildError, Decision, Enforcement, NotePinsLayer, PinPolicy, PinViolation, Pinning,
+    PinningConnector, PinningVerifier, TrustAnchors, VerifiedConnection,
 };
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -324,8 +328,11 @@ async fn socks_proxy(target: SocketAddr) -> SocketAddr {
 /// The decision on `example.com` over this inner connector.
 async fn decide<H>(connector: PinningConnector<H>) -> Result<Decision, PinViolation>
 where
-    PinningConnector<H>:
-        Service<http::Uri, Response = pinhold::PinnedStream<H::Response>, Error = ConnectError>,
+    PinningConnector<H>: Service<
+            http::Uri,
+            Response = pinhold::connector::PinnedStream<H::Response>,
+            Error = ConnectError,
+        >,
     H: Service<http::Uri>,
 {
     let uri = http::Uri::from_static("https://example.com/");
@@ -391,7 +398,7 @@ async fn a_foreign_verifier_or_a_resumed_session_never_passes() {
     let other = PinningVerifier::builder(unpinned(), trusting(&root)).with_provider(provider());
     let mut config = other.client_config().unwrap();
     let other = PinningVerifier::builder(unpinned(), trusting(&root)).with_provider(provider());
-    let verifier = OtherName(other.verifier_without_session_gate().unwrap());
+    let verifier = OtherName(other.verifier_without_resumption_check().unwrap());
     config
         .dangerous()
         .set_certificate_verifier(Arc::new(verifier));

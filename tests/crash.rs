@@ -14,20 +14,21 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::env;
-use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use common::noted::{Hosts, folder, listing, number, numbered, pinning};
 use common::peers::program;
 use common::{NOW, Random};
-use pinhold::{FileStorage, KnownPinnedHost, NotePinsLayer, Noted, PinStore, StorageError};
+use pinhold::header::Noted;
+use pinhold::policy::KnownPinnedHost;
+use pinhold::storage::StorageError;
+use pinhold::{FileStorage, NotePinsLayer, PinStore};
 use rcgen::KeyPair;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
@@ -137,7 +138,7 @@ fn hand_on_for_ever(role: &str) {
     runtime.block_on(async {
         let hosts = hosts_with_key(&NAMES, Path::new(file)).await;
         let layer = NotePinsLayer::new(pinning(&open(Path::new(file))));
-        let layer = layer.durable_within(Duration::MAX);
+        let layer = layer.storage_timeout(Duration::MAX);
         for number in first.parse().unwrap().. {
             let index = NAMES
                 .iter()
@@ -188,9 +189,10 @@ fn kill_again_and_again(lane: u64) -> u64 {
 }
 
 fn apply(state: &mut BTreeMap<String, u64>, number: u64) {
-    match removes(number) {
-        true => drop(state.remove(host_of(number))),
-        false => drop(state.insert(host_of(number).to_owned(), number)),
+    if removes(number) {
+        drop(state.remove(host_of(number)))
+    } else {
+        drop(state.insert(host_of(number).to_owned(), number))
     }
 }
 
@@ -305,7 +307,7 @@ fn every_moment_of_a_recovery_loses_nothing() {
         fs::write(&temporary, &commit.before.as_ref().unwrap()[..len]).unwrap();
         let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
         assert!(
-            matches!(error, Some(StorageError::Damaged { readable: 1, .. })),
+            matches!(error, Some(StorageError::Corrupt { readable: 1, .. })),
             "{error:?}"
         );
         assert_eq!(names(&store), commit.names_before, "{len}");
@@ -494,7 +496,7 @@ fn on_a_small_disk(folder: &Path) {
     fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
     fill();
     let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
-    let is_told = matches!(error, Some(StorageError::Damaged { moved_to: None, .. }));
+    let is_told = matches!(error, Some(StorageError::Corrupt { moved_to: None, .. }));
     assert!(is_told, "{error:?}");
     assert_eq!(names(&store), NAMES[..1]);
     let copies = || {
@@ -566,7 +568,7 @@ fn without_permission(folder: &Path) {
     fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
     block();
     let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
-    let is_kept = matches!(error, Some(StorageError::Damaged { moved_to: None, .. }));
+    let is_kept = matches!(error, Some(StorageError::Corrupt { moved_to: None, .. }));
     assert!(is_kept, "{error:?}");
     assert_eq!(names(&store), NAMES[..1]);
     heal();
@@ -613,7 +615,7 @@ fn a_folder_that_cannot_be_synced(file: &Path, allow: &impl Fn(&Path, u32)) {
     allow(folder, 0o300);
     let (store, error) = PinStore::open_or_recover(FileStorage::new(file));
     assert!(
-        matches!(error, Some(StorageError::Damaged { .. })),
+        matches!(error, Some(StorageError::Corrupt { .. })),
         "{error:?}"
     );
     assert_eq!(names(&store), NAMES[..2]);

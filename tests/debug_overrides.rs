@@ -41,9 +41,12 @@ mod present {
     use std::process::Command;
     use std::sync::Arc;
 
+    use pinhold::header::{IgnoreReason, Noted};
+    use pinhold::policy::AfterExpiry;
+    use pinhold::roots::AnchorOrigin;
     use pinhold::{
-        AfterExpiry, AnchorOrigin, Decision, IgnoreReason, Noted, PinPolicy, PinViolation, Pinning,
-        PinningVerifier, TrustAnchors, UserAddedRoots, VerifiedConnection,
+        Decision, PinPolicy, PinViolation, Pinning, PinningVerifier, TrustAnchors, UserAddedRoots,
+        VerifiedConnection,
     };
     use rustls::{CertificateError, Error, HandshakeKind};
 

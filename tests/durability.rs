@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 
 use common::noted::{Hosts, numbered, pinning};
 use common::{NOW, PATIENCE, at};
-use pinhold::{
-    Batch, Change, Host, IgnoreReason, KnownPinnedHost, NotePinsLayer, Noted, PinStore, Recovered,
-    Storage, StorageError,
-};
+use pinhold::header::{IgnoreReason, Noted};
+use pinhold::policy::KnownPinnedHost;
+use pinhold::storage::{Batch, Change, Recovered, Storage, StorageError};
+use pinhold::{Host, NotePinsLayer, PinStore};
 
 /// Asks the test what to do with each commit.
 struct Steered {
@@ -281,7 +281,7 @@ fn a_response_waits_no_longer_than_told_and_a_failure_ends_the_wait() {
     let scene = runtime.block_on(scene());
     drop(runtime);
     for patience in [Duration::ZERO, Duration::from_millis(20)] {
-        let layer = NotePinsLayer::new(pinning(&scene.store)).durable_within(patience);
+        let layer = NotePinsLayer::new(pinning(&scene.store)).storage_timeout(patience);
         let value = scene.value(u64::from(patience.subsec_millis()));
         let response = block_on(scene.hosts.respond(&layer, 0, &value));
         assert!(matches!(
@@ -294,7 +294,7 @@ fn a_response_waits_no_longer_than_told_and_a_failure_ends_the_wait() {
     // The storage still has the first commit, and fails it: the wait ends with the next ones.
     assert_eq!(scene.commit(), ["a.example 0"]);
     scene.answer(Verdict::Fail);
-    let layer = NotePinsLayer::new(pinning(&scene.store)).durable_within(Duration::MAX);
+    let layer = NotePinsLayer::new(pinning(&scene.store)).storage_timeout(Duration::MAX);
     let value = scene.value(3);
     let mut response = Box::pin(scene.hosts.respond(&layer, 1, &value));
     assert!(is_pending(&mut response));
@@ -406,9 +406,10 @@ fn flush_says_what_went_wrong() {
         }
 
         fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
-            match self.0.load(Ordering::SeqCst) {
-                true => Err(StorageError::other("no")),
-                false => Ok(None),
+            if self.0.load(Ordering::SeqCst) {
+                Err(StorageError::other("no"))
+            } else {
+                Ok(None)
             }
         }
     }

@@ -10,19 +10,17 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{LazyLock, Mutex, Once};
+use std::{fmt, fs};
 
 use common::noted::{Hosts, folder, numbered, pinning};
+use common::recording::{Scene, builder, failing, told_by};
 use common::server::Server;
-use common::telling::{Scene, builder, failing, told_by};
 use common::{NOW, PATIENCE, header_value, now, pinned_to, provider};
-use pinhold::{
-    DropReason, Enforcement, FileStorage, Noted, PinStore, Pinning, PinningVerifier, Report,
-    Reporter, TrustAnchors,
-};
+use pinhold::header::Noted;
+use pinhold::report::{DropReason, Report, Reporter};
+use pinhold::{Enforcement, FileStorage, PinStore, Pinning, PinningVerifier, TrustAnchors};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
 use tracing::field::{Field, Visit};
@@ -132,7 +130,7 @@ fn next(events: &Receiver<Said>, is_wanted: impl Fn(&Said) -> bool) -> Said {
 #[test]
 fn trouble_with_the_storage_is_an_event() {
     let events = listen();
-    let warned = |message: &str, expected: &pinhold::StorageError| {
+    let warned = |message: &str, expected: &pinhold::storage::StorageError| {
         let Said(level, _, fields) = next(&events, |said| said.1 == message);
         assert_eq!(level, Level::WARN);
         assert_eq!(fields, [("error", expected.to_string())]);
@@ -206,7 +204,7 @@ fn events_are_told_while_no_lock_is_held() {
             assert_eq!(noted == Noted::Added, passes);
             let verifier = PinningVerifier::builder(pinning, hosts.anchors.clone());
             let verifier = verifier.with_provider(provider());
-            let verifier = verifier.verifier_without_session_gate().unwrap();
+            let verifier = verifier.verifier_without_resumption_check().unwrap();
             let (name, leaf) = (ServerName::try_from("a.example"), &hosts.leaf.chain[0]);
             let verified = verifier.verify_server_cert(leaf, &[], &name.unwrap(), &[], now());
             assert_eq!(verified.is_ok(), passes);
@@ -302,8 +300,8 @@ async fn each_event_of_the_table_has_its_message_level_and_fields() {
 fn lost_events_are_counted_aloud() {
     let events = listen();
     let hosts = Hosts::blocking(&["a.example"]);
-    let gate = common::telling::Gate::default();
-    let (opens, pass) = (common::telling::Opens(gate.clone()), gate);
+    let gate = common::recording::Gate::default();
+    let (opens, pass) = (common::recording::Opens(gate.clone()), gate);
     let observed = builder().observer(move |_| pass.pass()).build().unwrap();
     for _ in 0..1_000 {
         // No pin of it is in the chain.

@@ -21,11 +21,13 @@ use common::server::{Names, Server, client, get};
 use common::validated::trusting;
 use common::{Clock, NOW, PATIENCE, foreign_pin, pinned_to, provider};
 use http::HeaderValue;
-use pinhold::{
-    Attempt, BuildError, DropReason, EndpointProblem, Enforcement, Event, HttpReporter,
-    HttpReporterBuilder, PinPolicy, PinViolation, Pinning, PlainHttp, ReportDetail, ReportForm,
-    ReportUri,
+use pinhold::connector::PlainHttp;
+use pinhold::policy::ReportUri;
+use pinhold::report::{
+    DeliveryError, DropReason, EndpointError, HttpReporter, HttpReporterBuilder, ReportDetail,
+    ReportForm,
 };
+use pinhold::{BuildError, Enforcement, Event, PinPolicy, PinViolation, Pinning};
 use tokio::net::TcpListener;
 
 const HOST: &str = "example.com";
@@ -99,7 +101,7 @@ impl Scene {
                 let builder = HttpReporter::builder(pinning)
                     .with_anchors(anchors)
                     .with_provider(provider())
-                    .pause(Duration::from_millis(1))
+                    .backoff(Duration::from_millis(1))
                     .resolve_with(|_| async { Ok(vec![Ipv4Addr::LOCALHOST.into()]) });
                 choose(builder).build()
             });
@@ -141,7 +143,7 @@ fn to(uri: String) -> impl FnOnce(HttpReporterBuilder) -> HttpReporterBuilder + 
     move |builder| builder.endpoint(uri)
 }
 
-fn gave_up(attempts: u32, last: Attempt) -> DropReason {
+fn gave_up(attempts: u32, last: DeliveryError) -> DropReason {
     DropReason::GaveUp { attempts, last }
 }
 
@@ -234,7 +236,7 @@ async fn the_same_is_reported_once_an_hour_and_other_pins_at_once() {
     // Another name below, another set of pins, another hour.
     reporting.fail("www.example.com").await;
     let other = PinPolicy::without_backup([foreign_pin()]).unwrap();
-    reporting.pinning.replace_static([(HOST, other)]).unwrap();
+    reporting.pinning.replace_pins([(HOST, other)]).unwrap();
     reporting.fail(HOST).await;
     reporting.settle().await;
     assert_eq!(collector.rest(), 2);
@@ -295,7 +297,7 @@ async fn attack_11_an_endpoint_that_takes_too_long_is_given_up() {
     let (reporting, _server) =
         scene.reporting(|builder| builder.endpoint(uri).timeout(Duration::from_millis(50)));
     reporting.fail(HOST).await;
-    assert_eq!(reporting.dropped(), gave_up(5, Attempt::Timeout));
+    assert_eq!(reporting.dropped(), gave_up(5, DeliveryError::Timeout));
 }
 
 /// 7469-2.1.4-h
@@ -324,7 +326,7 @@ async fn attack_11_an_endpoint_that_always_fails_is_given_up_and_may_be_tried_an
     let (reporting, _server) = scene.reporting(to(collector.uri("https", REPORTS)));
     for _ in 0..2 {
         reporting.fail(HOST).await;
-        assert_eq!(reporting.dropped(), gave_up(5, Attempt::Status(500)));
+        assert_eq!(reporting.dropped(), gave_up(5, DeliveryError::Status(500)));
         assert_eq!(collector.rest(), 5);
     }
 }
@@ -339,7 +341,10 @@ async fn attack_11_redirects_are_not_followed_and_refusals_not_repeated() {
         let collector = scene.collector(vec![answer]).await;
         let (reporting, _server) = scene.reporting(to(collector.uri("https", REPORTS)));
         reporting.fail(HOST).await;
-        assert_eq!(reporting.dropped(), gave_up(1, Attempt::Status(status)));
+        assert_eq!(
+            reporting.dropped(),
+            gave_up(1, DeliveryError::Status(status))
+        );
         assert_eq!(collector.rest(), 1);
     }
     assert_eq!(other.connections(), 0);
@@ -364,7 +369,7 @@ async fn attack_11_an_answer_that_is_cut_off_is_none() {
     let (reporting, _server) =
         scene.reporting(|builder| builder.endpoint(uri).plain_http(PlainHttp::Allow));
     reporting.fail(HOST).await;
-    assert_eq!(reporting.dropped(), gave_up(5, Attempt::Connection));
+    assert_eq!(reporting.dropped(), gave_up(5, DeliveryError::Connection));
     task.abort();
 }
 
@@ -382,7 +387,7 @@ async fn attack_11_nothing_is_sent_to_an_endpoint_that_is_not_valid() {
         };
         let (reporting, _server) = scene.reporting(to(collector.uri("https", REPORTS)));
         reporting.fail(HOST).await;
-        assert_eq!(reporting.dropped(), gave_up(1, Attempt::Certificate));
+        assert_eq!(reporting.dropped(), gave_up(1, DeliveryError::Certificate));
         assert_eq!(collector.rest(), 0);
     }
 }
@@ -396,7 +401,7 @@ async fn attack_11_an_endpoint_that_fails_its_own_pins_gets_nothing() {
     let endpoint = to(collector.uri("https", REPORTS));
     let (reporting, _server) = scene.reporting_with(pinned_to(foreign_pin()), more, endpoint);
     reporting.fail(HOST).await;
-    assert_eq!(reporting.dropped(), gave_up(1, Attempt::Pins));
+    assert_eq!(reporting.dropped(), gave_up(1, DeliveryError::Pins));
     assert_eq!(collector.rest(), 0);
 }
 
@@ -414,7 +419,7 @@ async fn attack_11_a_loop_of_reports_ends() {
     let (reporting, server) = scene.reporting_with(policy, more, |builder| builder);
     reporting.fail(HOST).await;
     reporting.settle().await;
-    assert_eq!(reporting.dropped(), gave_up(1, Attempt::Pins));
+    assert_eq!(reporting.dropped(), gave_up(1, DeliveryError::Pins));
     assert!(reporting.dropped.try_recv().is_err(), "told once");
     assert_eq!(other.connections(), 1);
     assert_eq!(server.connections(), 1);
@@ -429,7 +434,7 @@ async fn the_failing_host_itself_is_told_over_http_only() {
     let uri = format!("https://{HOST}:8444/");
     let (reporting, server) = scene.reporting(to(uri));
     reporting.fail(HOST).await;
-    let same = DropReason::Endpoint(EndpointProblem::SameHost);
+    let same = DropReason::Endpoint(EndpointError::SameHost);
     assert_eq!(reporting.dropped(), same);
     assert_eq!(server.connections(), 1);
 
@@ -443,7 +448,7 @@ async fn the_failing_host_itself_is_told_over_http_only() {
         reporting.fail(HOST).await;
         reporting.settle().await;
         assert_eq!(collector.rest(), sent);
-        let refused = DropReason::Endpoint(EndpointProblem::PlainHttp);
+        let refused = DropReason::Endpoint(EndpointError::PlainHttp);
         let dropped = reporting.dropped.try_iter().collect::<Vec<_>>();
         assert_eq!(dropped, vec![refused; 1 - sent]);
     }
@@ -480,7 +485,7 @@ async fn another_pinned_host_is_not_told_in_the_clear() {
             builder.endpoint(uri).plain_http(PlainHttp::Allow)
         });
     reporting.fail(HOST).await;
-    let refused = DropReason::Endpoint(EndpointProblem::PlainHttp);
+    let refused = DropReason::Endpoint(EndpointError::PlainHttp);
     assert_eq!(reporting.dropped(), refused);
     assert_eq!(collector.connections(), 0);
 }
@@ -493,7 +498,7 @@ async fn each_flush_spares_one_pause_and_no_more() {
     let collector = scene.collector(Vec::from(answers)).await;
     let uri = collector.uri("https", REPORTS);
     let (reporting, _server) =
-        scene.reporting(|builder| builder.endpoint(uri).pause(Duration::from_secs(600)));
+        scene.reporting(|builder| builder.endpoint(uri).backoff(Duration::from_secs(600)));
     reporting.fail(HOST).await;
     collector.next();
     for (within, is_done) in [(Duration::from_millis(200), false), (PATIENCE, true)] {
@@ -531,9 +536,9 @@ async fn endpoints_that_cannot_be_are_told_when_it_is_built() {
         builder.build().err()
     };
     for (uri, expected) in [
-        ("ftp://a.example/", EndpointProblem::Scheme),
-        ("https://me@a.example/", EndpointProblem::UserInfo),
-        ("http://a.example/", EndpointProblem::PlainHttp),
+        ("ftp://a.example/", EndpointError::Scheme),
+        ("https://me@a.example/", EndpointError::UserInfo),
+        ("http://a.example/", EndpointError::PlainHttp),
     ] {
         let error = build(uri);
         assert!(
@@ -566,11 +571,11 @@ async fn a_flood_of_violations_is_reported_in_measure() {
         .build()
         .unwrap();
     tokio::task::spawn_blocking(move || {
-        use pinhold::Reporter;
+        use pinhold::report::Reporter;
         for number in 0..100_000_u32 {
             // A thousand distinct ones.
             let port = u16::try_from(number % 1_000).unwrap();
-            let report = pinhold::Report::new(violation.clone()).with_port(port);
+            let report = pinhold::report::Report::new(violation.clone()).with_port(port);
             let _ = reporter.report(report);
         }
         assert!(reporter.flush(PATIENCE));

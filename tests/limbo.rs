@@ -169,7 +169,7 @@ impl Case {
         if checks.enforce_expiration {
             builder = builder.enforce_revocation_expiration();
         }
-        builder.verifier_without_session_gate().unwrap()
+        builder.verifier_without_resumption_check().unwrap()
     }
 
     fn webpki(&self, provider: &Arc<CryptoProvider>, checks: Checks) -> Arc<WebPkiServerVerifier> {

@@ -10,21 +10,22 @@
 
 mod common;
 
-use std::env;
-use std::fs;
 use std::io::ErrorKind;
 #[cfg(unix)]
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::{env, fs};
 
 use common::pki::{Ca, Leaf};
 use common::server::{Names, Server, client, get};
 use common::stage::{Visit, builder, pinned, violation};
 use common::{foreign_pin, header_value, pinned_to, provider};
+use pinhold::header::{IgnoreReason, Noted};
+use pinhold::roots::{AnchorOrigin, NativeRootError};
 use pinhold::{
-    AnchorOrigin, BuildError, Decision, IgnoreReason, NativeRootError, Noted, Pinning,
-    PinningVerifier, TrustAnchors, UserAddedRoots, VerifiedConnection,
+    BuildError, Decision, Pinning, PinningVerifier, TrustAnchors, UserAddedRoots,
+    VerifiedConnection,
 };
 use rustls::pki_types::{CertificateDer, Der, TrustAnchor};
 
@@ -90,7 +91,7 @@ async fn a_root_of_a_local_folder_skips_pins_and_one_of_unknown_origin_does_not(
     let pinning = refusing();
 
     // The folder is there, the root is not in it.
-    let (anchors, trouble) = platform.clone().user_added_in([folder.path()]);
+    let (anchors, trouble) = platform.clone().mark_user_added_from([folder.path()]);
     assert!(trouble.is_empty(), "{trouble:?}");
     let refused = violation(visit(&pinning, anchors, &leaf).await).unwrap();
     assert_eq!(refused.chain().anchor_origin(), AnchorOrigin::Unknown);
@@ -99,7 +100,7 @@ async fn a_root_of_a_local_folder_skips_pins_and_one_of_unknown_origin_does_not(
     assert!(advice.contains("with_unknown_as_user_added"));
 
     fs::write(nested.join("proxy.crt"), root.pem()).unwrap();
-    let (anchors, trouble) = platform.clone().user_added_in([folder.path()]);
+    let (anchors, trouble) = platform.clone().mark_user_added_from([folder.path()]);
     assert!(trouble.is_empty(), "{trouble:?}");
     let skipped = visit(&pinning, anchors.clone(), &leaf).await;
     assert!(matches!(decision(&skipped), Decision::Skipped));
@@ -138,7 +139,7 @@ fn local_folders_are_read_as_their_owners_fill_them() {
 
     let all = unknown(&[&pem, &der, &linked, &absent]);
     let folders = [folder.path(), Path::new("/nonexistent")];
-    let (anchors, trouble) = all.user_added_in(folders);
+    let (anchors, trouble) = all.mark_user_added_from(folders);
     let is_limit = |error: &NativeRootError| matches!(error, NativeRootError::Limit { .. });
     assert!(
         !trouble.is_empty() && trouble.iter().all(is_limit),
@@ -175,7 +176,7 @@ fn what_cannot_be_read_grants_nothing_and_is_told() {
     {
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();
-        let (anchors, trouble) = unknown(&[&root]).user_added_in([folder.path()]);
+        let (anchors, trouble) = unknown(&[&root]).mark_user_added_from([folder.path()]);
         assert_eq!(origins(&anchors), [AnchorOrigin::Unknown], "{name}");
         assert_eq!(trouble.len(), 1, "{name}: {trouble:?}");
         fs::remove_file(path).unwrap();
@@ -183,7 +184,7 @@ fn what_cannot_be_read_grants_nothing_and_is_told() {
     // No folder at all.
     let file = folder.path().join("file");
     fs::write(&file, root.pem()).unwrap();
-    let (anchors, trouble) = unknown(&[&root]).user_added_in([&file]);
+    let (anchors, trouble) = unknown(&[&root]).mark_user_added_from([&file]);
     assert_eq!(origins(&anchors), [AnchorOrigin::Unknown]);
     assert!(matches!(&trouble[..], [NativeRootError::Unreadable { path, .. }] if *path == file));
 }
@@ -200,7 +201,7 @@ fn a_damaged_root_costs_no_other_and_a_bundle_says_nothing_of_its_roots() {
         (&bundle, AnchorOrigin::Unknown),
     ] {
         fs::write(&path, format!("{before}{}", root.pem())).unwrap();
-        let (anchors, trouble) = unknown(&[&root]).user_added_in([folder.path()]);
+        let (anchors, trouble) = unknown(&[&root]).mark_user_added_from([folder.path()]);
         assert_eq!(origins(&anchors), [expected]);
         assert_eq!(trouble.len(), 1, "{trouble:?}");
     }
@@ -224,7 +225,7 @@ fn a_root_in_the_form_of_openssl_grants_nothing_costs_no_other_and_is_told() {
         (format!("{}{trusted}", root.pem()), UserAdded),
     ] {
         fs::write(&file, text).unwrap();
-        let (anchors, trouble) = unknown(&[&root]).user_added_in([folder.path()]);
+        let (anchors, trouble) = unknown(&[&root]).mark_user_added_from([folder.path()]);
         assert_eq!(origins(&anchors), [expected]);
         assert!(
             matches!(&trouble[..], [NativeRootError::Unreadable { path, reason }]
@@ -258,7 +259,7 @@ fn a_folder_adds_no_trust_and_takes_none_of_a_known_root() {
     let built_in = TrustAnchors::new()
         .with_built_in([known.certificate()])
         .unwrap();
-    let (anchors, trouble) = built_in.user_added_in([folder.path()]);
+    let (anchors, trouble) = built_in.mark_user_added_from([folder.path()]);
     assert!(trouble.is_empty(), "{trouble:?}");
     assert_eq!(origins(&anchors), [AnchorOrigin::BuiltIn]);
 }

@@ -14,15 +14,14 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use common::PATIENCE;
 use common::header::{directive, pin};
-use common::provider;
-use common::telling::{Forward, Gate, Opens, Scene, builder, failing, next, observed, told_by};
+use common::recording::{Forward, Gate, Opens, Scene, builder, failing, next, observed, told_by};
 use common::validated::{trusting, verified_connection};
+use common::{PATIENCE, provider};
 use http::{Request, Response};
+use pinhold::report::{DropReason, Report, Reporter};
 use pinhold::{
-    DropReason, Enforcement, Event, Host, NotePinsLayer, PinPolicy, PinViolation, Pinning,
-    PinningVerifier, Report, Reporter,
+    Enforcement, Event, Host, NotePinsLayer, PinPolicy, PinViolation, Pinning, PinningVerifier,
 };
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
@@ -65,12 +64,13 @@ async fn no_handshake_waits_for_an_observer_or_a_reporter() {
         let builder = builder().static_pins("example.com", policy);
         let (gate, (sender, entered)) = (Gate::default(), channel());
         let _opens = Opens(gate.clone());
-        let builder = match of_reporter {
-            true => builder.reporter(move |_| Ok(Slow(gate, sender))),
-            false => builder.observer(move |_| {
+        let builder = if of_reporter {
+            builder.reporter(move |_| Ok(Slow(gate, sender)))
+        } else {
+            builder.observer(move |_| {
                 sender.send(()).unwrap();
                 gate.pass();
-            }),
+            })
         };
         let pinning = builder.build().unwrap();
         let scene = Scene::start().await;
@@ -145,7 +145,7 @@ async fn refusals_of_a_bare_verifier_are_bounded_too() {
     let pinning = builder.build().unwrap();
     let verifier = PinningVerifier::builder(pinning.clone(), trusting(&[&scene.root]));
     let verifier = verifier.with_provider(provider());
-    let verifier = verifier.verifier_without_session_gate().unwrap();
+    let verifier = verifier.verifier_without_resumption_check().unwrap();
     let (name, leaf) = (ServerName::try_from("example.com"), &scene.leaf.chain[0]);
     let name = name.unwrap();
     for _ in 0..SENT {
@@ -233,7 +233,7 @@ async fn a_handle_of_a_reporter_tells_nobody_of_its_own_connections() {
     assert!(quiet.flush_reports(PATIENCE) && pinning.flush_reports(PATIENCE));
     assert!(events.try_recv().is_err());
     pinning
-        .replace_static(std::iter::empty::<(Host, PinPolicy)>())
+        .replace_pins(std::iter::empty::<(Host, PinPolicy)>())
         .unwrap();
     scene.visit(quiet).await.unwrap();
     assert!(pinning.flush_reports(PATIENCE));
@@ -252,7 +252,7 @@ async fn an_observer_can_change_pins_and_wait_for_nothing() {
         };
         let pinning = pinning.lock().unwrap().clone();
         let none = std::iter::empty::<(Host, PinPolicy)>();
-        pinning.replace_static(none).unwrap();
+        pinning.replace_pins(none).unwrap();
         let begin = Instant::now();
         let is_flushed = pinning.flush_reports(4 * PATIENCE);
         sender.send((is_flushed, begin.elapsed())).unwrap();

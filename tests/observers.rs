@@ -11,14 +11,16 @@ mod common;
 
 use std::sync::Mutex;
 
+use common::recording::{Scene, URI, builder, failing, next, observed};
 use common::server::{Names, Server, client, get};
-use common::telling::{Scene, URI, builder, failing, next, observed};
 use common::validated::{trusting, verified_chain};
 use common::{NOW, PATIENCE, header_value, now};
+use pinhold::header::{HeaderSyntax, IgnoreReason, Noted, PinHeader, RemovalReason};
+use pinhold::policy::{KnownPinnedHost, PinSource};
+use pinhold::report::{DropReason, Report, Reporter};
+use pinhold::storage::{Batch, Storage, StorageError};
 use pinhold::{
-    Batch, DropReason, Enforcement, Event, FileStorage, HeaderSyntax, Host, IgnoreReason,
-    KnownPinnedHost, Noted, PinHeader, PinSource, PinStore, Pinning, RemovalReason, Report,
-    Reporter, SpkiFingerprint, Storage, StorageError, TrustAnchors,
+    Enforcement, Event, FileStorage, Host, PinStore, Pinning, SpkiFingerprint, TrustAnchors,
 };
 
 const PKP: &str = "public-key-pins";
@@ -56,9 +58,7 @@ async fn an_open_connection_that_new_pins_end_is_told_once() {
     let mut client = scene.client(&pinning);
     get(&mut client, URI).await.unwrap();
     assert!(events.try_recv().is_err());
-    pinning
-        .replace_static([("example.com", failing())])
-        .unwrap();
+    pinning.replace_pins([("example.com", failing())]).unwrap();
     // Nobody uses it: its task is woken.
     let told = tokio::task::spawn_blocking(move || (next(&events), events));
     let (event, events) = told.await.unwrap();
@@ -160,7 +160,7 @@ async fn trouble_with_the_storage_is_told_after_the_header() {
     while seen != [true; 2] {
         match next(&events) {
             Event::Noted { .. } => seen[0] = true,
-            Event::StorageTrouble(StorageError::Other(_)) => seen[1] = true,
+            Event::StorageFailed(StorageError::Other(_)) => seen[1] = true,
             event => panic!("{event:?}"),
         }
     }

@@ -17,10 +17,11 @@ use common::stage::{builder, certificate_error, known, noted, pinned, stages, vi
 use common::tls::handshake;
 use common::validated::trusting;
 use common::{foreign_pin, header_value, pinned_to};
-use pinhold::{
-    AnchorOrigin, Noted, PinPolicy, PinViolation, PinningVerifier, TrustAnchors, VerifiedConnection,
-};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use pinhold::header::Noted;
+use pinhold::roots::AnchorOrigin;
+use pinhold::{PinPolicy, PinViolation, PinningVerifier, TrustAnchors, VerifiedConnection};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, Error};
 
 #[tokio::test]

@@ -8,10 +8,9 @@ use bytes::Bytes;
 use common::pki::{Ca, Leaf};
 use common::server::{Names, Server, client, get};
 use common::{Clock, foreign_pin, header_value, pinned_to};
-use pinhold::{
-    AnchorOrigin, Decision, Enforcement, IgnoreReason, Noted, PinPolicy, Pinning, TrustAnchors,
-    VerifiedConnection,
-};
+use pinhold::header::{IgnoreReason, Noted};
+use pinhold::roots::AnchorOrigin;
+use pinhold::{Decision, Enforcement, PinPolicy, Pinning, TrustAnchors, VerifiedConnection};
 
 /// ```text
 ///  Old root ----> New (cross-signed) --+

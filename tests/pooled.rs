@@ -25,10 +25,13 @@ use http_body_util::{BodyExt, Empty};
 use hyper::rt::{Read, ReadBuf, Write};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pinhold::connector::{ConnectError, PinnedStream};
+use pinhold::header::{HeaderSyntax, Noted, PinHeader};
+use pinhold::layer::{NotePins, PinRetryLayer};
+use pinhold::policy::AfterExpiry;
 use pinhold::{
-    AfterExpiry, ConnectError, Enforcement, HeaderSyntax, Host, NotePins, NotePinsLayer, Noted,
-    PinHeader, PinPolicy, PinViolation, PinnedStream, Pinning, PinningConnector, PinningVerifier,
-    RepeatLayer, VerifiedConnection,
+    Enforcement, Host, NotePinsLayer, PinPolicy, PinViolation, Pinning, PinningConnector,
+    PinningVerifier, VerifiedConnection,
 };
 use tokio::sync::Notify;
 use tower::{Service, ServiceExt};
@@ -145,7 +148,7 @@ impl Scene {
 
     fn pin_to(&self, policy: PinPolicy) {
         self.pinning
-            .replace_static([("example.com", policy)])
+            .replace_pins([("example.com", policy)])
             .unwrap();
     }
 
@@ -384,7 +387,7 @@ async fn a_request_under_way_fails_with_the_violation_or_is_repeated() {
         ] {
             let scene = scene(http).await;
             let (mut plain, noting) = (scene.noting(), scene.noting());
-            let mut repeating = RepeatLayer::new().layer(noting);
+            let mut repeating = PinRetryLayer::new().layer(noting);
             let request = async {
                 match repeats {
                     true => request_of(&mut repeating, method).await,
@@ -415,7 +418,7 @@ async fn a_request_under_way_fails_with_the_violation_or_is_repeated() {
 async fn a_request_that_a_new_connection_refuses_is_not_repeated() {
     let scene = scene(Http::V1).await;
     scene.pin_to(pinned_to(foreign_pin()));
-    let mut client = RepeatLayer::new().layer(scene.noting());
+    let mut client = PinRetryLayer::new().layer(scene.noting());
     assert!(is_violation(fetch(&mut client).await));
     assert_eq!(scene.server.connections(), 1);
 }

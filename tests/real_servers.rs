@@ -27,10 +27,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
+use pinhold::header::{IgnoreReason, Noted};
+use pinhold::policy::PinSource;
+use pinhold::roots::AnchorOrigin;
 use pinhold::{
-    AnchorOrigin, Decision, IgnoreReason, NotePinsLayer, Noted, PinPolicy, PinSource, PinViolation,
-    Pinning, PinningBuilder, PinningConnector, SpkiFingerprint, TrustAnchors, UserAddedRoots,
-    VerifiedConnection,
+    Decision, NotePinsLayer, PinPolicy, PinViolation, Pinning, PinningBuilder, PinningConnector,
+    SpkiFingerprint, TrustAnchors, UserAddedRoots, VerifiedConnection,
 };
 use tower::ServiceExt;
 use tower_layer::Layer;
@@ -120,9 +122,10 @@ async fn mitmproxy_is_refused_or_skipped_by_what_is_said_of_its_root() {
     for (policy, anchors, origin) in accepted {
         let is_pinned = policy.is_some();
         let (response, pinning) = visit_through(&proxy, policy, anchors).await.unwrap();
-        match is_pinned {
-            true => assert!(matches!(decision(&response), Decision::Skipped)),
-            false => assert!(matches!(decision(&response), Decision::NotPinned)),
+        if is_pinned {
+            assert!(matches!(decision(&response), Decision::Skipped))
+        } else {
+            assert!(matches!(decision(&response), Decision::NotPinned))
         }
         let ignored = Noted::Ignored(IgnoreReason::AnchorNotBuiltIn(origin));
         assert_eq!(response.extensions().get(), Some(&ignored));

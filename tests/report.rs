@@ -16,14 +16,15 @@ use std::process::{Command, Stdio};
 
 use common::peers::program;
 use common::pki::{Ca, Leaf};
+use common::recording::{Told, told_by};
 use common::server::{Names, Server, client, get};
-use common::telling::{Told, told_by};
 use common::validated::{trusting, verified_chain};
 use common::{Clock, DAY, NOW, at, foreign_pin, header_value, now, pinned_to};
-use pinhold::{
-    AfterExpiry, AnchorOrigin, Decision, Host, PinHeader, PinPolicy, Pinning, PinningBuilder,
-    Report, ReportDetail, ReportForm, TrustAnchors, UserAddedRoots,
-};
+use pinhold::header::PinHeader;
+use pinhold::policy::AfterExpiry;
+use pinhold::report::{Report, ReportDetail, ReportForm};
+use pinhold::roots::AnchorOrigin;
+use pinhold::{Decision, Host, PinPolicy, Pinning, PinningBuilder, TrustAnchors, UserAddedRoots};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -359,7 +360,7 @@ async fn an_id_names_the_facts_and_the_time_whatever_the_form() {
     assert_ne!(first.id(), report(NOW).with_port(8443).id());
     let policy = pinned_to(common::header::pin(1));
     let replaced = [("example.com", policy)];
-    scene.pinning.replace_static(replaced).unwrap();
+    scene.pinning.replace_pins(replaced).unwrap();
     assert_ne!(first.id(), report(NOW).id());
 }
 

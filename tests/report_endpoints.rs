@@ -18,10 +18,12 @@ use common::pki::Ca;
 use common::server::{Names, Server, client, get};
 use common::validated::trusting;
 use common::{Clock, PATIENCE, foreign_pin, header_value, pinned_to, provider};
-use pinhold::{
-    DropReason, EndpointProblem, Event, HttpReporter, HttpReporterBuilder, Noted, PinViolation,
-    Pinning, PlainHttp, ReportUris,
+use pinhold::connector::PlainHttp;
+use pinhold::header::Noted;
+use pinhold::report::{
+    DropReason, EndpointError, HttpReporter, HttpReporterBuilder, ReportUriPolicy,
 };
+use pinhold::{Event, PinViolation, Pinning};
 use serde_json::Value;
 
 const HOST: &str = "example.com";
@@ -99,12 +101,12 @@ fn found(addresses: &[&str]) -> impl Fn(HttpReporterBuilder) -> HttpReporterBuil
     move |builder| {
         let parsed = parsed.clone();
         builder
-            .follow(ReportUris::Any)
+            .report_uri_policy(ReportUriPolicy::Any)
             .resolve_with(move |_| std::future::ready(Ok(parsed.clone())))
     }
 }
 
-fn endpoint(problem: EndpointProblem) -> DropReason {
+fn endpoint(problem: EndpointError) -> DropReason {
     DropReason::Endpoint(problem)
 }
 
@@ -128,7 +130,7 @@ async fn attack_11_a_server_can_not_point_reports_into_private_networks() {
         &["93.184.215.14", "127.0.0.1"],
     ] {
         let scene = Scene::new(&uri, found(addresses)).await;
-        let expected = endpoint(EndpointProblem::PrivateAddress);
+        let expected = endpoint(EndpointError::PrivateAddress);
         assert_eq!(scene.dropped().await, expected, "{addresses:?}");
     }
     assert_eq!(collector.connections(), 0);
@@ -138,14 +140,14 @@ async fn attack_11_a_server_can_not_point_reports_into_private_networks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_11_a_server_can_name_a_public_host_over_tls_only() {
     for (uri, expected) in [
-        ("https://127.0.0.1/", EndpointProblem::IpAddress),
-        ("https://[::1]/", EndpointProblem::IpAddress),
-        ("https://2130706433/", EndpointProblem::IpAddress),
-        ("https://localhost/", EndpointProblem::SingleLabel),
-        ("https://me:pw@reports.example/", EndpointProblem::UserInfo),
-        ("ftp://reports.example/", EndpointProblem::Scheme),
-        ("http://reports.example/", EndpointProblem::PlainHttp),
-        ("https://example.com:8443/", EndpointProblem::SameHost),
+        ("https://127.0.0.1/", EndpointError::IpAddress),
+        ("https://[::1]/", EndpointError::IpAddress),
+        ("https://2130706433/", EndpointError::IpAddress),
+        ("https://localhost/", EndpointError::SingleLabel),
+        ("https://me:pw@reports.example/", EndpointError::UserInfo),
+        ("ftp://reports.example/", EndpointError::Scheme),
+        ("http://reports.example/", EndpointError::PlainHttp),
+        ("https://example.com:8443/", EndpointError::SameHost),
     ] {
         let scene = Scene::new(uri, found(&["93.184.215.14"])).await;
         assert_eq!(scene.dropped().await, endpoint(expected), "{uri}");
@@ -157,16 +159,16 @@ async fn attack_11_a_server_can_name_a_public_host_over_tls_only() {
 async fn reports_can_be_kept_to_the_host_that_asked_for_them() {
     let follow = |builder: HttpReporterBuilder| {
         builder
-            .follow(ReportUris::SameHost)
+            .report_uri_policy(ReportUriPolicy::SameHost)
             .plain_http(PlainHttp::Allow)
             .resolve_with(|_| async { Ok(vec!["127.0.0.1".parse().unwrap()]) })
     };
     for (uri, expected) in [
-        ("https://reports.example/", EndpointProblem::OtherHost),
-        ("https://www.example.com/", EndpointProblem::OtherHost),
-        ("https://example.com/", EndpointProblem::SameHost),
+        ("https://reports.example/", EndpointError::OtherHost),
+        ("https://www.example.com/", EndpointError::OtherHost),
+        ("https://example.com/", EndpointError::SameHost),
         // Followed, as far as this address goes.
-        ("http://example.com/", EndpointProblem::PrivateAddress),
+        ("http://example.com/", EndpointError::PrivateAddress),
     ] {
         let scene = Scene::new(uri, follow).await;
         assert_eq!(scene.dropped().await, endpoint(expected), "{uri}");

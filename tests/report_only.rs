@@ -15,14 +15,16 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use common::header::{directive, parse_report_only, pin};
 use common::pki::{Ca, Leaf};
+use common::recording::{Told, told_by};
 use common::server::{Names, Server, answer, client, get, server_config};
-use common::telling::{Told, told_by};
 use common::validated::{trusting, verified_connection};
 use common::{Clock, NOW, at, foreign_pin, header_value, now, pinned_to, provider};
 use http::{Method, Request, Response, StatusCode};
+use pinhold::header::{HeaderError, IgnoreReason, Noted};
+use pinhold::policy::{PinSource, PolicyState};
 use pinhold::{
-    Decision, HeaderError, Host, IgnoreReason, NotePinsLayer, Noted, PinSource, PinViolation,
-    Pinning, PinningBuilder, Standing, TrustAnchors, UserAddedRoots, VerifiedConnection,
+    Decision, Host, NotePinsLayer, PinViolation, Pinning, PinningBuilder, TrustAnchors,
+    UserAddedRoots, VerifiedConnection,
 };
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
@@ -139,7 +141,7 @@ async fn what_would_have_failed_is_told_and_reported_and_nothing_else_happens() 
         "https://r.example/ro"
     );
     assert!(policy.includes_subdomains);
-    assert_eq!(policy.standing, Standing::ReportOnly);
+    assert_eq!(policy.state, PolicyState::ReportOnly);
     assert_eq!(policy.source, PinSource::Noted);
     assert_eq!((policy.expires_at, violation.at()), (Some(now()), now()));
     assert!(scene.is_empty());
@@ -407,7 +409,7 @@ async fn an_evaluation_answers_and_tells_nobody() {
     assert!(matches!(decision, Ok(Decision::Skipped)));
     // Whatever is pinned otherwise.
     let pinned = [("example.com", pinned_to(foreign_pin()))];
-    scene.pinning.replace_static(pinned).unwrap();
+    scene.pinning.replace_pins(pinned).unwrap();
     let decision = scene.evaluate("example.com", &passing, &known);
     assert!(matches!(decision, Ok(Decision::Pass)));
     scene.told.nothing(&scene.pinning);
@@ -427,7 +429,7 @@ async fn the_chain_of_a_refused_handshake_speaks_for_nobody() {
     let header = parse_report_only(failing("")).unwrap();
     let (host, chain) = (violation.host(), violation.chain());
     let judged = scene.pinning.evaluate(host, &header, chain, now());
-    assert_eq!(judged.unwrap_err(), IgnoreReason::KeyNotProved);
+    assert_eq!(judged.unwrap_err(), IgnoreReason::HandshakeNotVerified);
 }
 
 #[test]

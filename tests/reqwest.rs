@@ -20,10 +20,12 @@ use common::server::{Names, Server, answer, server_config};
 use common::stage::{Stage, builder, known, pinned, stages};
 use common::validated::trusting;
 use common::{foreign_pin, header_value, pinned_to, provider};
-use pinhold::{
-    AnchorOrigin, BuildError, ConnectError, Decision, IgnoreReason, Noted, PinViolation, Pinning,
-    PinningVerifier, RequestError, TrustAnchors, UnprovedPath,
-};
+use pinhold::connector::ConnectError;
+use pinhold::header::{IgnoreReason, Noted};
+use pinhold::reqwest::RequestError;
+use pinhold::roots::AnchorOrigin;
+use pinhold::tls::UnverifiablePath;
+use pinhold::{BuildError, Decision, PinViolation, Pinning, PinningVerifier, TrustAnchors};
 use reqwest::{Error, Response, Version};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
@@ -205,7 +207,7 @@ async fn a_session_is_resumed_until_the_pins_change() {
         assert_eq!(scene.server.connections(), 2);
 
         let other = [(HOST, pinned_to(foreign_pin()))];
-        scene.pinning.replace_static(other).unwrap();
+        scene.pinning.replace_pins(other).unwrap();
         let error = fetch(&client, URL).await.unwrap_err();
         assert!(violation(&error).is_some());
         assert_eq!(scene.server.requests(), 2);
@@ -224,7 +226,7 @@ async fn an_open_connection_outlives_a_change_of_pins() {
         response.bytes().await.unwrap();
     }
     let other = [(HOST, pinned_to(foreign_pin()))];
-    scene.pinning.replace_static(other).unwrap();
+    scene.pinning.replace_pins(other).unwrap();
     let [pooling, careful] = &clients;
     assert!(
         pooling.get(URL).send().await.is_ok(),
@@ -269,7 +271,7 @@ async fn first_connections_at_once_are_each_tied_to_their_own_chain() {
             };
             assert_eq!(connection.host().unwrap().as_str(), hosts[index]);
             assert_eq!(connection.chain().fingerprints()[0], servers[index].0.pin());
-            assert!(connection.chain().is_proved());
+            assert!(connection.chain().handshake_verified());
             let noted = noted(&response);
             assert!(matches!(noted, Some(Noted::Added | Noted::Refreshed)));
         }
@@ -424,17 +426,17 @@ async fn a_server_without_a_path_is_refused_by_an_error_of_its_own() {
             let config = PinningVerifier::builder(pinning.clone(), trusting(&[&ours]))
                 .with_provider(stage.provider.clone())
                 .with_protocol_versions(stage.versions)
-                .wrapping(inner.clone())
+                .with_inner_verifier(inner.clone())
                 .client_config()
                 .unwrap();
             let client = pinning.reqwest_client_builder_with(config).unwrap();
             let names = Arc::new(Names::new([(HOST, &server)]));
             let client = client.no_proxy().dns_resolver(names).build().unwrap();
             let error = client.get(URL).send().await.unwrap_err();
-            let unproved = UnprovedPath::find(&error).unwrap();
+            let unproved = UnverifiablePath::find(&error).unwrap();
             assert_eq!(unproved.served(), leaf.chain);
             let mut sources = iter::successors(error.source(), |error| (*error).source());
-            assert!(sources.any(|source| source.is::<UnprovedPath>()));
+            assert!(sources.any(|source| source.is::<UnverifiablePath>()));
             assert!(violation(&error).is_none());
         }
         assert_eq!(server.requests(), 0);

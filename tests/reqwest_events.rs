@@ -150,7 +150,7 @@ async fn pins_that_change_in_the_handshake_hold() {
         let changing = pinning.clone();
         let change = move || {
             let other = [(HOST, pinned_to(foreign_pin()))];
-            changing.replace_static(other).unwrap();
+            changing.replace_pins(other).unwrap();
         };
         let mut config = stage.config(&leaf);
         config.session_storage = Arc::new(Meanwhile(Box::new(change)));

@@ -19,10 +19,10 @@ use common::server::{Names, Server, answer};
 use common::stage::{Stage, builder, known, stages};
 use common::validated::trusting;
 use common::{PATIENCE, foreign_pin, header_value, pinned_to};
-use pinhold::{
-    AnchorOrigin, Decision, IgnoreReason, Noted, NotingClient, Pinning, PinningBuilder,
-    RequestError, TrustAnchors,
-};
+use pinhold::header::{IgnoreReason, Noted};
+use pinhold::reqwest::{NotingClient, RequestError};
+use pinhold::roots::AnchorOrigin;
+use pinhold::{Decision, Pinning, PinningBuilder, TrustAnchors};
 use rustls::server::NoServerSessionStorage;
 
 const HOST: &str = "example.com";

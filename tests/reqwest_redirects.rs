@@ -20,10 +20,9 @@ use common::stage::{Stage, builder, known, pinned, stages};
 use common::validated::trusting;
 use common::{foreign_pin, header_value, pinned_to};
 use http_body_util::Full;
-use pinhold::{
-    ClientBuildError, FileStorage, IgnoreReason, Noted, NotingClientBuilder, PinStore, Pinning,
-    RedirectError, RequestError, TrustAnchors,
-};
+use pinhold::header::{IgnoreReason, Noted};
+use pinhold::reqwest::{ClientBuildError, NotingClientBuilder, RedirectError, RequestError};
+use pinhold::{FileStorage, PinStore, Pinning, TrustAnchors};
 use reqwest::header::{
     AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, REFERER,
 };
@@ -329,7 +328,9 @@ async fn a_response_that_pinned_comes_once_that_is_durable() {
     let file = folder.path().join("pins.jsonl");
     let store = PinStore::open(FileStorage::new(&file)).unwrap();
     let pinning = builder().store(store).build().unwrap();
-    let client = way.client(stage, &pinning).durable_within(common::PATIENCE);
+    let client = way
+        .client(stage, &pinning)
+        .storage_timeout(common::PATIENCE);
     let client = client.build().unwrap();
     fetch(&client, "https://a.example/").await.unwrap();
     let written = PinStore::open(FileStorage::new(&file)).unwrap();

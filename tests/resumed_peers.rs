@@ -46,9 +46,10 @@ impl Stack {
         match self {
             Self::Ours(connector) => {
                 let stream = connector.clone().oneshot(uri).await?;
-                let kind = match stream.verified().unwrap().is_resumed() {
-                    true => HandshakeKind::Resumed,
-                    false => HandshakeKind::Full,
+                let kind = if stream.verified().unwrap().is_resumed() {
+                    HandshakeKind::Resumed
+                } else {
+                    HandshakeKind::Full
                 };
                 fetch(stream).await;
                 Ok(kind)
@@ -122,7 +123,7 @@ async fn resumption_asks_the_pins(start: impl Fn(&Leaf, Tls) -> Option<Peer>) {
                 .build()
                 .unwrap();
             let names = Names::default();
-            let pin_to = |policy: PinPolicy| pinning.replace_static([(HOST, policy)]).unwrap();
+            let pin_to = |policy: PinPolicy| pinning.replace_pins([(HOST, policy)]).unwrap();
             for stack in stacks(&pinning, &root, &names) {
                 names.point_to(HOST, server.address);
                 pin_to(pinned_to(leaf.pin()));
@@ -167,7 +168,7 @@ async fn open_connections_ask_the_pins(
             let pinning = Pinning::builder().time_provider(Clock::new());
             let pinning = pinning.build().unwrap();
             let names = Names::default();
-            let pin_to = |policy: PinPolicy| pinning.replace_static([(HOST, policy)]).unwrap();
+            let pin_to = |policy: PinPolicy| pinning.replace_pins([(HOST, policy)]).unwrap();
             let [Stack::Ours(connector), _] = stacks(&pinning, &root, &names) else {
                 panic!("ours is the first")
             };

@@ -20,9 +20,11 @@ use common::tls::{Swap, VERSIONS, handshake, settle, shake_hands};
 use common::validated::trusting;
 use common::{Clock, NOW, at, foreign_pin, header_value, now, pinned_to, providers};
 use hyper_util::rt::TokioIo;
+use pinhold::header::{Noted, PinHeader};
+use pinhold::policy::AfterExpiry;
 use pinhold::{
-    AfterExpiry, Decision, Host, Noted, PinHeader, PinPolicy, PinViolation, Pinning,
-    PinningConnector, PinningVerifier, TrustAnchors, UserAddedRoots,
+    Decision, Host, PinPolicy, PinViolation, Pinning, PinningConnector, PinningVerifier,
+    TrustAnchors, UserAddedRoots,
 };
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
@@ -109,7 +111,7 @@ impl Scene {
 
     fn pin_to(&self, policy: PinPolicy) {
         self.pinning
-            .replace_static([("example.com", policy)])
+            .replace_pins([("example.com", policy)])
             .unwrap();
     }
 
@@ -168,7 +170,7 @@ fn attack_4_under_another_name_of_the_same_address() {
     for scene in scenes() {
         scene
             .pinning
-            .replace_static([("www.example.com", pinned_to(foreign_pin()))])
+            .replace_pins([("www.example.com", pinned_to(foreign_pin()))])
             .unwrap();
         scene.is_full();
         let www = handshake(&scene.client, &scene.server, "www.example.com");
@@ -397,9 +399,10 @@ async fn connect(
             // Reads what comes, tickets, too.
             let verified = stream.verified().unwrap().clone();
             read_greeting(&mut stream).await;
-            let kind = match verified.is_resumed() {
-                true => HandshakeKind::Resumed,
-                false => HandshakeKind::Full,
+            let kind = if verified.is_resumed() {
+                HandshakeKind::Resumed
+            } else {
+                HandshakeKind::Full
             };
             Ok((kind, verified.decision().clone()))
         }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use common::header::{
     directive, good, is_bad_syntax, parse, parse_as_browsers, parse_report_only, pin,
 };
-use pinhold::{HeaderEffect, HeaderError, IgnoreReason, SpkiFingerprint};
+use pinhold::SpkiFingerprint;
+use pinhold::header::{HeaderEffect, HeaderError, IgnoreReason};
 
 fn seconds(seconds: u64) -> Option<Duration> {
     Some(Duration::from_secs(seconds))

@@ -13,10 +13,9 @@ use common::header::{directive, parse, pin};
 use common::pki::{Ca, Leaf};
 use common::validated::{trusting, verified_chain};
 use common::{NOW, at, foreign_pin, header_value, pinned_to};
-use pinhold::{
-    AppliedPolicy, BuildError, Decision, Host, HostError, HostMatch, IgnoreReason, Noted,
-    PinPolicy, PinSource, PinStore, Pinning, TrustAnchors,
-};
+use pinhold::header::{IgnoreReason, Noted};
+use pinhold::policy::{AppliedPolicy, HostError, HostMatch, PinSource};
+use pinhold::{BuildError, Decision, Host, PinPolicy, PinStore, Pinning, TrustAnchors};
 
 fn host(name: &str) -> Host {
     Host::parse(name).unwrap()
@@ -71,8 +70,8 @@ fn noted_hostname(pinning: &Pinning, name: &str, seconds: u64) -> Option<String>
     Some(policy.noted_hostname.to_string())
 }
 
-fn of_application(pinning: &Pinning, name: &str) -> Option<AppliedPolicy> {
-    pinning.query(&host(name), at(NOW)).of_application
+fn static_policy(pinning: &Pinning, name: &str) -> Option<AppliedPolicy> {
+    pinning.query(&host(name), at(NOW)).static_policy
 }
 
 #[tokio::test]
@@ -171,7 +170,7 @@ async fn a_subdomain_s_header_never_touches_its_parent() {
         ),
         (
             "max-age=0".to_owned(),
-            Noted::Removed(pinhold::RemovalReason::MaxAgeZero),
+            Noted::Removed(pinhold::header::RemovalReason::MaxAgeZero),
         ),
     ] {
         let header = parse(&value).unwrap();
@@ -233,7 +232,7 @@ fn a_name_has_one_form_or_is_refused_aloud() {
     for name in ["EXAMPLE.com", "example.COM.", "example.com"] {
         let pinning = pinning(name).unwrap();
         for asked in ["example.com", "Example.Com", "example.com."] {
-            assert!(of_application(&pinning, asked).is_some(), "{name}: {asked}");
+            assert!(static_policy(&pinning, asked).is_some(), "{name}: {asked}");
         }
     }
     for name in ["example.com..", ".example.com", "exa mple.com", "", "."] {
@@ -247,8 +246,8 @@ fn a_name_has_one_form_or_is_refused_aloud() {
     let built = pinning("B\u{dc}CHER.example");
     if cfg!(feature = "idn") {
         let pinning = built.unwrap();
-        assert!(of_application(&pinning, "XN--bcher-kva.example.").is_some());
-        assert!(of_application(&pinning, "b\u{fc}cher.example").is_some());
+        assert!(static_policy(&pinning, "XN--bcher-kva.example.").is_some());
+        assert!(static_policy(&pinning, "b\u{fc}cher.example").is_some());
     } else {
         let error = built.unwrap_err();
         let asks = matches!(error, BuildError::Host(HostError::IdnFeatureNeeded { .. }));
@@ -367,7 +366,7 @@ async fn static_pins_are_out_of_a_header_s_reach() {
         .static_pins("example.com", pinned_to(one.pin()))
         .build()
         .unwrap();
-    let before = of_application(&pinning, "example.com");
+    let before = static_policy(&pinning, "example.com");
     for value in [
         header_value(one.pin(), &format!("{}; max-age=100", directive(two.pin()))),
         header_value(two.pin(), "max-age=100; includeSubDomains"),
@@ -382,7 +381,7 @@ async fn static_pins_are_out_of_a_header_s_reach() {
             failed,
             "{value}"
         );
-        assert_eq!(of_application(&pinning, "example.com"), before, "{value}");
+        assert_eq!(static_policy(&pinning, "example.com"), before, "{value}");
         let decision = pinning.check(&name, &failing, at(NOW));
         assert!(matches!(decision, Decision::Refuse(_)), "{value}");
     }
@@ -404,7 +403,7 @@ fn the_user_can_switch_static_pins_off_and_on() {
         "own.example.com",
         "example.net",
     ];
-    let applies = || names.map(|name| of_application(&pinning, name).is_some());
+    let applies = || names.map(|name| static_policy(&pinning, name).is_some());
     assert_eq!(applies(), [true; 4]);
     pinning.disable_static(&host("example.com"));
     assert_eq!(applies(), [false, false, true, true]);

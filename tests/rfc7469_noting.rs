@@ -16,10 +16,10 @@ use common::header::{directive, parse, parse_report_only, pin};
 use common::pki::{Ca, Leaf};
 use common::validated::{trusting, verified_chain};
 use common::{NOW, at, header_value};
-use pinhold::{
-    AnchorOrigin, Decision, Host, IgnoreReason, KnownPinnedHost, Noted, PinStore, Pinning,
-    RemovalReason, TrustAnchors, ValidatedChain,
-};
+use pinhold::header::{IgnoreReason, Noted, RemovalReason};
+use pinhold::policy::KnownPinnedHost;
+use pinhold::roots::AnchorOrigin;
+use pinhold::{Decision, Host, PinStore, Pinning, TrustAnchors, ValidatedChain};
 
 /// `example.com` behind a root and an intermediate.
 struct Scene {

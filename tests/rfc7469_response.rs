@@ -20,9 +20,11 @@ use common::server::{Names, Request, Server, answer, client, full, get, server_c
 use common::validated::{trusting, verified_connection};
 use common::{Clock, NOW, at, foreign_pin, header_value, pinned_to, provider};
 use http_body_util::BodyExt;
+use pinhold::header::{HeaderError, HeaderSyntax, IgnoreReason, Noted, RemovalReason};
+use pinhold::policy::KnownPinnedHost;
 use pinhold::{
-    Decision, HeaderError, HeaderSyntax, IgnoreReason, KnownPinnedHost, NotePinsLayer, Noted,
-    PinViolation, Pinning, PinningBuilder, RemovalReason, TrustAnchors, VerifiedConnection,
+    Decision, NotePinsLayer, PinViolation, Pinning, PinningBuilder, TrustAnchors,
+    VerifiedConnection,
 };
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;

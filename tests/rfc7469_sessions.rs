@@ -17,9 +17,9 @@ use common::server::{Names, Server, client, get, server_config};
 use common::tls::{VERSIONS, ends, handshake, transfer};
 use common::validated::trusting;
 use common::{Clock, foreign_pin, header_value, now, pinned_to, provider};
+use pinhold::header::{IgnoreReason, Noted};
 use pinhold::{
-    BuildError, IgnoreReason, Noted, PinViolation, Pinning, PinningConnector, PinningVerifier,
-    VerifiedConnection,
+    BuildError, PinViolation, Pinning, PinningConnector, PinningVerifier, VerifiedConnection,
 };
 use rustls::{AlertDescription, ClientConfig, HandshakeKind, SupportedProtocolVersion};
 
@@ -54,7 +54,7 @@ fn no_session_is_resumed_past_the_pins() {
         let visit = || handshake(&config, &server, "example.com");
         assert_eq!(visit().unwrap(), HandshakeKind::Full);
         assert_eq!(visit().unwrap(), HandshakeKind::Resumed);
-        let replaced = pinning.replace_static([("example.com", pinned_to(foreign_pin()))]);
+        let replaced = pinning.replace_pins([("example.com", pinned_to(foreign_pin()))]);
         replaced.unwrap();
         assert!(PinViolation::find(&visit().unwrap_err()).is_some());
     }

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use common::noted::{Hosts, folder, listing, numbered};
 use common::{Clock, DAY, NOW, at};
-use pinhold::{Decision, FileStorage, KnownPinnedHost, Noted, PinStore, Pinning};
+use pinhold::header::Noted;
+use pinhold::policy::KnownPinnedHost;
+use pinhold::{Decision, FileStorage, PinStore, Pinning};
 
 /// What a process has that starts at this time.
 fn start(file: &Path, seconds: u64) -> Pinning {
@@ -191,7 +193,7 @@ async fn what_was_evicted_is_gone_from_the_disk_and_what_lives_is_not() {
     assert_eq!(hosts.note(&pinning, 0, &short, NOW), Noted::Added);
     assert_eq!(hosts.note(&pinning, 1, &long, NOW), Noted::Added);
     assert_eq!(hosts.note(&pinning, 2, &long, NOW + 11), Noted::Added);
-    let full = Noted::Ignored(pinhold::IgnoreReason::StoreFull);
+    let full = Noted::Ignored(pinhold::header::IgnoreReason::StoreFull);
     assert_eq!(hosts.note(&pinning, 3, &long, NOW + 11), full);
     drop(pinning);
     let names = start(&file, NOW).store().list();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::header::{
     directive, good, is_bad_syntax, parse, parse_as_browsers, parse_report_only, pin,
 };
-use pinhold::{HeaderError, HeaderSyntax, PinHeader};
+use pinhold::header::{HeaderError, HeaderSyntax, PinHeader};
 
 fn permutations(items: Vec<String>) -> Vec<Vec<String>> {
     if items.len() < 2 {

@@ -17,9 +17,13 @@ use common::pki::{Ca, Leaf, leaf_params};
 use common::server::{Names, Server, client, get};
 use common::validated::trusting;
 use common::{Clock, NOW, at, foreign_pin, header_value, pinned_to, provider};
+use pinhold::connector::ConnectError;
+use pinhold::header::Noted;
+use pinhold::policy::PinSource;
+use pinhold::roots::AnchorOrigin;
 use pinhold::{
-    AnchorOrigin, ConnectError, Decision, Noted, PinPolicy, PinSource, PinViolation, Pinning,
-    PinningVerifier, SpkiFingerprint, TrustAnchors, UserAddedRoots, VerifiedConnection,
+    Decision, PinPolicy, PinViolation, Pinning, PinningVerifier, SpkiFingerprint, TrustAnchors,
+    UserAddedRoots, VerifiedConnection,
 };
 use rcgen::KeyPair;
 use rustls::client::danger::ServerCertVerifier;
@@ -201,7 +205,7 @@ fn pins_are_checked_by_the_certificate_verifier_itself() {
     let leaf = root.leaf(&["example.com", "example.net"]);
     let verifier = PinningVerifier::builder(pinned(pinned_to(foreign_pin())), trusting(&[&root]))
         .with_provider(provider())
-        .verifier_without_session_gate()
+        .verifier_without_resumption_check()
         .unwrap();
     let verify = |name: &'static str| {
         let name = ServerName::try_from(name).unwrap();
@@ -265,9 +269,10 @@ async fn of_two_policies_one_that_refuses_outdoes_one_that_is_skipped() {
         assert_eq!(response.extensions().get(), Some(&Noted::Added));
         // The noted pins would be skipped; the static ones decide.
         let outcome = visit_leaf(&pinning, &anchors, &intercepted).await;
-        match skipped {
-            true => assert!(matches!(decision(&outcome), Decision::Skipped)),
-            false => assert!(violation(&outcome).is_some()),
+        if skipped {
+            assert!(matches!(decision(&outcome), Decision::Skipped))
+        } else {
+            assert!(violation(&outcome).is_some())
         }
     }
 }
@@ -319,9 +324,10 @@ async fn an_expired_host_is_connected_to_without_validation() {
     ] {
         clock.set(seconds);
         let outcome = visit_leaf(&pinning, &anchors, &other).await;
-        match passes {
-            true => assert!(matches!(decision(&outcome), Decision::NotPinned)),
-            false => assert_eq!(violation(&outcome).unwrap().at(), at(seconds)),
+        if passes {
+            assert!(matches!(decision(&outcome), Decision::NotPinned))
+        } else {
+            assert_eq!(violation(&outcome).unwrap().at(), at(seconds))
         }
     }
 }

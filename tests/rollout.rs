@@ -12,18 +12,19 @@ mod common;
 use std::sync::Arc;
 
 use common::pki::{Ca, Leaf};
+use common::recording::{Told, told_by};
 use common::server::{Loopback, Names, Server, answer, get, server_config};
-use common::telling::{Told, told_by};
 use common::tls::handshake;
 use common::validated::trusting;
 use common::{Clock, NOW, at, foreign_pin, header_value, now, pinned_to, provider};
 use http_body_util::Empty;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use pinhold::policy::{PinSource, PolicyState};
+use pinhold::report::Rollout;
 use pinhold::{
-    Decision, Enforcement, Event, Host, PinPolicy, PinSource, PinViolation, Pinning,
-    PinningConnector, PinningVerifier, Rollout, Standing, TrustAnchors, UserAddedRoots,
-    VerifiedConnection,
+    Decision, Enforcement, Event, Host, PinPolicy, PinViolation, Pinning, PinningConnector,
+    PinningVerifier, TrustAnchors, UserAddedRoots, VerifiedConnection,
 };
 use tower::{Service, ServiceExt};
 
@@ -68,7 +69,7 @@ impl Scene {
 
     fn set(&self, policy: PinPolicy) {
         let policies = [("example.com", policy)];
-        self.pinning.replace_static(policies).unwrap();
+        self.pinning.replace_pins(policies).unwrap();
     }
 
     fn connector(&self, anchors: TrustAnchors, alpn: &[u8]) -> PinningConnector<Loopback> {
@@ -138,7 +139,7 @@ async fn a_candidate_is_judged_beside_the_pins_that_decide() {
     let report = scene.told.reports(&scene.pinning).remove(0);
     assert_eq!(report.port(), 8443);
     let violation = scene.told.would_be(&scene.pinning);
-    assert_eq!(violation.policy().standing, Standing::ReportOnly);
+    assert_eq!(violation.policy().state, PolicyState::ReportOnly);
     assert_eq!(&violation.policy().pins, foreign.pins());
     assert_eq!(violation.policy().source, PinSource::Static);
 
@@ -146,7 +147,7 @@ async fn a_candidate_is_judged_beside_the_pins_that_decide() {
     scene.set(candidate(foreign.clone(), &live));
     assert!(scene.connect().await.is_none());
     let violation = scene.told.violation(&scene.pinning);
-    assert_eq!(violation.policy().standing, Standing::Enforced);
+    assert_eq!(violation.policy().state, PolicyState::Enforced);
     assert_eq!(&violation.policy().pins, foreign.pins());
     assert_eq!(scene.counts(), (0, 0));
 
@@ -167,12 +168,9 @@ async fn a_candidate_says_where_it_comes_from() {
     let scene = Scene::start().await;
     scene.set(candidate(scene.live(), &scene.foreign()));
     let policies = scene.pinning.query(&host("www.example.com"), now());
-    let (policy, candidate) = (
-        policies.of_application.unwrap(),
-        policies.candidate.unwrap(),
-    );
-    assert_eq!(policy.standing, Standing::Enforced);
-    assert_eq!(candidate.standing, Standing::ReportOnly);
+    let (policy, candidate) = (policies.static_policy.unwrap(), policies.candidate.unwrap());
+    assert_eq!(policy.state, PolicyState::Enforced);
+    assert_eq!(candidate.state, PolicyState::ReportOnly);
     assert_eq!(candidate.noted_hostname, policy.noted_hostname);
     assert_eq!(candidate.matched, policy.matched);
     assert_eq!(&candidate.pins, scene.foreign().pins());
@@ -402,7 +400,7 @@ async fn counts_outlive_a_replacement_while_the_same_pins_are_on_trial() {
     // As it does for the same pins of another host.
     scene.connect().await;
     let policies = [("www.example.com", scene.foreign())];
-    scene.pinning.replace_static(policies).unwrap();
+    scene.pinning.replace_pins(policies).unwrap();
     assert_eq!(scene.pinning.rollout(&host("example.com")), None);
 }
 
@@ -418,9 +416,10 @@ async fn of_two_paths_that_pass_the_one_that_satisfies_the_candidate_is_found() 
         let (old, new) = (Ca::root("Old"), Ca::root("New"));
         let leaf = new.leaf(&NAMES).appending([old.cross_sign(&new)]);
         scene.server = Server::start(&leaf, &[]).await;
-        let wanted = match clean {
-            true => pinned_to(old.pin()),
-            false => scene.foreign(),
+        let wanted = if clean {
+            pinned_to(old.pin())
+        } else {
+            scene.foreign()
         };
         scene.set(candidate(pinned_to(new.pin()), &wanted));
         let anchors = trusting(&[&old, &new]);
@@ -428,9 +427,10 @@ async fn of_two_paths_that_pass_the_one_that_satisfies_the_candidate_is_found() 
         let keys = connection.chain().fingerprints();
         assert_eq!(keys.contains(&old.pin()), clean);
         assert_eq!(scene.counts(), (1, u64::from(!clean)));
-        match clean {
-            true => scene.told.nothing(&scene.pinning),
-            false => drop(scene.told.would_be(&scene.pinning)),
+        if clean {
+            scene.told.nothing(&scene.pinning)
+        } else {
+            drop(scene.told.would_be(&scene.pinning))
         }
     }
 }

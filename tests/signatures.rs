@@ -61,7 +61,7 @@ impl Scene {
         PinningVerifier::builder(self.pinning.clone(), anchors.unwrap())
             .with_provider(provider.clone())
             .with_crls(crls)
-            .verifier_without_session_gate()
+            .verifier_without_resumption_check()
             .unwrap()
     }
 
@@ -260,7 +260,7 @@ fn pins_are_asked_of_a_chain_whose_signatures_are_known() {
         let scene = Scene::new();
         let verifier = scene.warm(&provider);
         let foreign = pinned_to(common::foreign_pin());
-        scene.pinning.replace_static([(HOST, foreign)]).unwrap();
+        scene.pinning.replace_pins([(HOST, foreign)]).unwrap();
         let error = verify(&verifier, &scene.leaf.chain, HOST, at(NOW)).unwrap_err();
         assert!(PinViolation::find(&error).is_some());
     }

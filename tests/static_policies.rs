@@ -4,10 +4,8 @@
 mod common;
 
 use common::{NOW, at, foreign_pin, now, pinned_to};
-use pinhold::{
-    AfterExpiry, BuildError, Host, HostError, HostMatch, ParseFingerprintError, PinPolicy, PinSet,
-    Pinning, PolicyError, SpkiFingerprint,
-};
+use pinhold::policy::{AfterExpiry, HostError, HostMatch, ParseFingerprintError, PolicyError};
+use pinhold::{BuildError, Host, PinPolicy, PinSet, Pinning, SpkiFingerprint};
 
 fn policy() -> PinPolicy {
     pinned_to(foreign_pin())
@@ -16,7 +14,7 @@ fn policy() -> PinPolicy {
 /// The name whose policy applies to `host`, and how.
 fn applied(pinning: &Pinning, host: &str) -> Option<(String, HostMatch)> {
     let policies = pinning.query(&Host::parse(host).unwrap(), now());
-    let policy = policies.of_application?;
+    let policy = policies.static_policy?;
     Some((policy.noted_hostname.to_string(), policy.matched))
 }
 

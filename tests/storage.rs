@@ -16,9 +16,9 @@ use std::sync::mpsc::channel;
 
 use common::noted::{Hosts, folder, listing, numbered, pinning};
 use common::{Clock, DAY, NOW, PATIENCE, now, pinned_to};
-use pinhold::{
-    Damage, Decision, FileStorage, Host, Noted, PinStore, Pinning, Storage, StorageError,
-};
+use pinhold::header::Noted;
+use pinhold::storage::{Corruption, Storage, StorageError};
+use pinhold::{Decision, FileStorage, Host, PinStore, Pinning};
 use tempfile::TempDir;
 
 /// A file in which `a.example` to `c.example` are noted.
@@ -96,28 +96,28 @@ impl Scene {
 
     /// `open` refuses, `open_or_recover` keeps these hosts and the file under another name.
     #[track_caller]
-    fn is_damaged(&self, expected: &Damage, kept: &[&str]) {
+    fn is_damaged(&self, expected: &Corruption, kept: &[&str]) {
         let bytes = fs::read(&self.file).unwrap();
         let before = listing(&self.folder);
         let refused = open(&self.file).unwrap_err();
         assert!(
-            matches!(&refused, StorageError::Damaged { damage, readable, moved_to: None, .. }
-                if damage == expected && *readable == kept.len()),
+            matches!(&refused, StorageError::Corrupt { corruption, readable, moved_to: None, .. }
+                if corruption == expected && *readable == kept.len()),
             "{refused:?}"
         );
         assert_eq!(listing(&self.folder), before, "a refusal touches nothing");
 
         let (store, error) = self.recover();
         assert_eq!(names(&store), kept);
-        let Some(StorageError::Damaged {
-            damage,
+        let Some(StorageError::Corrupt {
+            corruption,
             moved_to: Some(aside),
             ..
         }) = error
         else {
             panic!("{error:?}");
         };
-        assert_eq!(damage, *expected);
+        assert_eq!(corruption, *expected);
         assert_eq!(fs::read(&aside).unwrap(), bytes, "nothing is lost");
         assert_eq!(
             names(&open(&self.file).unwrap()),
@@ -180,7 +180,7 @@ fn firefox_1_an_absent_file_is_an_empty_store() {
 fn firefox_2_an_empty_file_is_damage() {
     let scene = scene();
     scene.lay(b"");
-    scene.is_damaged(&Damage::Empty, &[]);
+    scene.is_damaged(&Corruption::Empty, &[]);
 }
 
 #[test]
@@ -193,13 +193,13 @@ fn firefox_3_garbage_is_foreign() {
     ] {
         scene.lay(garbage);
         let refused = open(&scene.file).unwrap_err();
-        let foreign = Damage::Foreign;
+        let foreign = Corruption::Foreign;
         assert!(
-            matches!(&refused, StorageError::Damaged { damage, .. } if *damage == foreign),
+            matches!(&refused, StorageError::Corrupt { corruption, .. } if *corruption == foreign),
             "{refused:?}"
         );
     }
-    scene.is_damaged(&Damage::Foreign, &[]);
+    scene.is_damaged(&Corruption::Foreign, &[]);
 }
 
 #[test]
@@ -213,17 +213,17 @@ fn firefox_4_a_huge_file_is_not_read_beyond_its_limit() {
     drop(file);
     let limit = FileStorage::MAX_LEN;
     let refused = open(&scene.file).unwrap_err();
-    let oversized = Damage::Oversized { len, limit };
+    let oversized = Corruption::Oversized { len, limit };
     assert!(
-        matches!(&refused, StorageError::Damaged { damage, readable: 3, .. }
-            if *damage == oversized),
+        matches!(&refused, StorageError::Corrupt { corruption, readable: 3, .. }
+            if *corruption == oversized),
         "{refused:?}"
     );
     // A storage that was chosen while the program runs.
     let chosen: Box<dyn Storage> = Box::new(FileStorage::new(&scene.file));
     let (store, error) = PinStore::open_or_recover(chosen);
     assert_eq!(names(&store), ALL);
-    let Some(StorageError::Damaged {
+    let Some(StorageError::Corrupt {
         moved_to: Some(aside),
         ..
     }) = error
@@ -240,9 +240,9 @@ fn attack_10_a_file_cut_short_keeps_its_whole_lines() {
     let lines = scene.lines();
     let two = [lines[0], lines[1], lines[2]].concat();
     scene.lay(&two);
-    scene.is_damaged(&Damage::Cut, &ALL[..2]);
+    scene.is_damaged(&Corruption::Cut, &ALL[..2]);
     scene.lay(&[&two, &lines[3][..50]].concat());
-    scene.is_damaged(&Damage::Cut, &ALL[..2]);
+    scene.is_damaged(&Corruption::Cut, &ALL[..2]);
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn attack_10_a_flipped_bit_costs_one_line() {
     let mut flipped = scene.bytes.clone();
     flipped[lines[0].len() + lines[1].len() + 30] ^= 1;
     scene.lay(&flipped);
-    scene.is_damaged(&Damage::Line(3), &["a.example", "c.example"]);
+    scene.is_damaged(&Corruption::Line(3), &["a.example", "c.example"]);
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn attack_10_damage_that_comes_while_the_process_runs_is_mended() {
 
     store.forget(scene.hosts.host(0));
     let error = errors.recv_timeout(PATIENCE).unwrap();
-    let StorageError::Damaged {
+    let StorageError::Corrupt {
         moved_to: Some(aside),
         ..
     } = error

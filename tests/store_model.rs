@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use common::noted::{Hosts, folder, number, numbered};
 use common::{NOW, Random, at};
-use pinhold::{
-    Decision, FileStorage, HostMatch, IgnoreReason, KnownPinnedHost, Noted, PinStore, Pinning,
-};
+use pinhold::header::{IgnoreReason, Noted};
+use pinhold::policy::{HostMatch, KnownPinnedHost};
+use pinhold::{Decision, FileStorage, PinStore, Pinning};
 
 /// What is known of one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,14 +62,15 @@ impl Operator<'_> {
     fn note(&mut self, index: usize) {
         let (backup, max_age) = (self.random.below(3), self.random.below(4) * 30);
         let includes_subdomains = self.random.below(2) == 0;
-        let rest = match includes_subdomains {
-            true => format!("max-age={max_age}; includeSubDomains"),
-            false => format!("max-age={max_age}"),
+        let rest = if includes_subdomains {
+            format!("max-age={max_age}; includeSubDomains")
+        } else {
+            format!("max-age={max_age}")
         };
         let value = self.hosts.value(numbered(backup), &rest);
         let was_known = self.live(index).is_some();
         let expected = match (max_age, was_known) {
-            (0, true) => Noted::Removed(pinhold::RemovalReason::MaxAgeZero),
+            (0, true) => Noted::Removed(pinhold::header::RemovalReason::MaxAgeZero),
             (0, false) => Noted::Ignored(IgnoreReason::NotKnown),
             (_, true) => Noted::Refreshed,
             (_, false) => Noted::Added,

@@ -19,9 +19,10 @@ use common::{Clock, NOW, at, foreign_pin, header_value, pinned_to, provider};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use pinhold::header::{IgnoreReason, Noted, RemovalReason};
+use pinhold::layer::NotePins;
 use pinhold::{
-    Host, IgnoreReason, NotePins, NotePinsLayer, Noted, PinViolation, Pinning, PinningConnector,
-    PinningVerifier, RemovalReason, SpkiFingerprint,
+    Host, NotePinsLayer, PinViolation, Pinning, PinningConnector, PinningVerifier, SpkiFingerprint,
 };
 use tower::{Service, ServiceExt};
 use tower_layer::Layer;
@@ -185,7 +186,7 @@ async fn static_pins_that_fail_end_the_refreshes() {
         for _ in 0..3 {
             visit(&mut client, "example.com").await.unwrap();
         }
-        let pin_to = |policy| scene.pinning.replace_static([("example.com", policy)]);
+        let pin_to = |policy| scene.pinning.replace_pins([("example.com", policy)]);
         pin_to(pinned_to(foreign_pin())).unwrap();
         scene.clock.set(NOW + 1);
         let error = visit(&mut client, "example.com").await.unwrap_err();
@@ -310,9 +311,10 @@ async fn a_header_that_changes_and_changes_back_is_followed() {
             for _ in 0..3 {
                 assert_eq!(visit(&mut client, "example.com").await.unwrap(), expected);
                 let list = scene.pinning.store().list();
-                expected = match list.is_empty() {
-                    true => Noted::Ignored(IgnoreReason::NotKnown),
-                    false => Noted::Refreshed,
+                expected = if list.is_empty() {
+                    Noted::Ignored(IgnoreReason::NotKnown)
+                } else {
+                    Noted::Refreshed
                 };
                 let pin = SpkiFingerprint::from_digest([backup; 32]);
                 let end = at(NOW + 10 * u64::from(backup));

@@ -13,9 +13,11 @@ use std::sync::Arc;
 
 use common::pki::{Ca, Leaf};
 use common::{at, foreign_pin, pinned_to, providers};
+use pinhold::policy::AfterExpiry;
+use pinhold::roots::AnchorOrigin;
 use pinhold::{
-    AfterExpiry, AnchorOrigin, BuildError, Enforcement, PinPolicy, PinViolation, Pinning,
-    PinningVerifier, SpkiFingerprint, TrustAnchors, UserAddedRoots,
+    BuildError, Enforcement, PinPolicy, PinViolation, Pinning, PinningVerifier, SpkiFingerprint,
+    TrustAnchors, UserAddedRoots,
 };
 use rcgen::SerialNumber;
 use rustls::client::WebPkiServerVerifier;
@@ -42,7 +44,7 @@ fn static_pins(policy: PinPolicy) -> Pinning {
 
 fn verifier(pinning: Pinning, anchors: TrustAnchors) -> PinningVerifier {
     let builder = PinningVerifier::builder(pinning, anchors).with_provider(common::provider());
-    builder.verifier_without_session_gate().unwrap()
+    builder.verifier_without_resumption_check().unwrap()
 }
 
 fn verify(verifier: &dyn ServerCertVerifier, served: &[CertificateDer<'_>]) -> Result<(), Error> {
@@ -102,7 +104,7 @@ fn the_other_methods_answer_as_rustls_does() {
         let theirs = webpki(&[&root], provider.clone());
         let ours = PinningVerifier::builder(unpinned(), trusting(&[&root]))
             .with_provider(provider)
-            .verifier_without_session_gate()
+            .verifier_without_resumption_check()
             .unwrap();
         assert_eq!(
             ours.supported_verify_schemes(),
@@ -131,7 +133,7 @@ fn garbage_gets_the_same_errors() {
         let pinning = static_pins(pinned_to(leaf.pin()));
         let ours = PinningVerifier::builder(pinning, trusting(&[&root]))
             .with_provider(provider)
-            .verifier_without_session_gate()
+            .verifier_without_resumption_check()
             .unwrap();
         let chains = [
             vec![cut.clone()],
@@ -335,7 +337,10 @@ fn revocation_has_the_options_and_verdicts_of_rustls() {
                 ours = ours.enforce_revocation_expiration();
                 theirs = theirs.enforce_revocation_expiration();
             }
-            let ours = verify(&ours.verifier_without_session_gate().unwrap(), &leaf.chain);
+            let ours = verify(
+                &ours.verifier_without_resumption_check().unwrap(),
+                &leaf.chain,
+            );
             assert_eq!(ours, verify(&*theirs.build().unwrap(), &leaf.chain));
             verdicts.push(ours);
         }
@@ -382,7 +387,7 @@ fn without_a_provider_the_features_decide_or_an_error_does() {
 
 #[test]
 fn a_static_policy_ends_as_it_said() {
-    use pinhold::AfterExpiry;
+    use pinhold::policy::AfterExpiry;
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
     let good = || PinPolicy::without_backup([leaf.pin()]).unwrap();

@@ -24,12 +24,11 @@ impl Figures {
             (_, Some(least)) => value >= bound(least),
             _ => return,
         };
-        match is_met {
-            true => self.met += 1,
-            false => {
-                let line = format!("missed: {name} is {value:.4}, target {target}");
-                self.missed.push(line);
-            }
+        if is_met {
+            self.met += 1
+        } else {
+            let line = format!("missed: {name} is {value:.4}, target {target}");
+            self.missed.push(line);
         }
     }
 

@@ -6,7 +6,8 @@ use std::fmt;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use pinhold::{AnchorOrigin, Pinning, PinningVerifier, SpkiFingerprint, TrustAnchors};
+use pinhold::roots::AnchorOrigin;
+use pinhold::{Pinning, PinningVerifier, SpkiFingerprint, TrustAnchors};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -25,10 +26,7 @@ pub(crate) fn named_providers() -> Vec<(&'static str, Arc<CryptoProvider>)> {
     let all = providers().into_iter();
     all.map(|provider| {
         let is_ring = format!("{:?}", provider.secure_random).contains("Ring");
-        let name = match is_ring {
-            true => "ring",
-            false => "aws-lc-rs",
-        };
+        let name = if is_ring { "ring" } else { "aws-lc-rs" };
         (name, provider)
     })
     .collect()
@@ -79,7 +77,7 @@ pub(crate) fn pinned(
 ) -> PinningVerifier {
     PinningVerifier::builder(pinning, anchors(root))
         .with_provider(provider.clone())
-        .verifier_without_session_gate()
+        .verifier_without_resumption_check()
         .unwrap()
 }
 
@@ -139,9 +137,12 @@ impl ServerCertVerifier for Naive {
         let verified = self
             .inner
             .verify_server_cert(leaf, intermediates, name, ocsp, now)?;
-        let judge = |path: &VerifiedPath<'_>| match self.has_pin(path) {
-            true => Ok(()),
-            false => Err(webpki::Error::UnknownIssuer),
+        let judge = |path: &VerifiedPath<'_>| {
+            if self.has_pin(path) {
+                Ok(())
+            } else {
+                Err(webpki::Error::UnknownIssuer)
+            }
         };
         let leaf = EndEntityCert::try_from(leaf).map_err(|_| failed())?;
         leaf.verify_for_usage(

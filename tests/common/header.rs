@@ -1,6 +1,7 @@
 //! Header values to parse, and the three ways to parse them.
 
-use pinhold::{HeaderError, HeaderSyntax, PinHeader, SpkiFingerprint};
+use pinhold::SpkiFingerprint;
+use pinhold::header::{HeaderError, HeaderSyntax, PinHeader};
 
 pub fn pin(byte: u8) -> SpkiFingerprint {
     SpkiFingerprint::from_digest([byte; 32])

@@ -24,14 +24,14 @@ pub mod peers;
 pub mod pki;
 #[cfg(feature = "reqwest")]
 pub mod proxy;
+#[cfg(feature = "hyper")]
+pub mod recording;
 #[cfg(feature = "reqwest")]
 pub mod reqwests;
 #[cfg(feature = "hyper")]
 pub mod server;
 #[cfg(feature = "hyper")]
 pub mod stage;
-#[cfg(feature = "hyper")]
-pub mod telling;
 pub mod tls;
 #[cfg(feature = "hyper")]
 pub mod validated;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use pinhold::header::Noted;
 use pinhold::{
-    Host, NotePinsLayer, Noted, PinStore, Pinning, SpkiFingerprint, TrustAnchors, ValidatedChain,
+    Host, NotePinsLayer, PinStore, Pinning, SpkiFingerprint, TrustAnchors, ValidatedChain,
     VerifiedConnection,
 };
 use rcgen::KeyPair;

@@ -1,15 +1,13 @@
 //! Programs of other people on loopback ports: nginx, `openssl s_server`, mitmproxy, curl.
 
-use std::env;
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 use std::time::Instant;
+use std::{env, fs, thread};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

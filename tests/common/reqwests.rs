@@ -8,10 +8,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use pinhold::{
-    IgnoreReason, Noted, NotingClient, NotingClientBuilder, PinViolation, Pinning, PinningVerifier,
-    TrustAnchors, VerifiedConnection,
-};
+use pinhold::header::{IgnoreReason, Noted};
+use pinhold::reqwest::{NotingClient, NotingClientBuilder};
+use pinhold::{PinViolation, Pinning, PinningVerifier, TrustAnchors, VerifiedConnection};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpListener;
@@ -70,7 +69,7 @@ impl Stage {
 pub async fn fetch(
     client: &NotingClient,
     url: &str,
-) -> Result<reqwest::Response, pinhold::RequestError> {
+) -> Result<reqwest::Response, pinhold::reqwest::RequestError> {
     client.send(client.reqwest().get(url)).await
 }
 

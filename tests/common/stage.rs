@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pinhold::{
-    Host, NotePins, Noted, PinPolicy, PinViolation, Pinning, PinningBuilder, TrustAnchors,
-};
+use pinhold::header::Noted;
+use pinhold::layer::NotePins;
+use pinhold::{Host, PinPolicy, PinViolation, Pinning, PinningBuilder, TrustAnchors};
 use rustls::crypto::CryptoProvider;
 use rustls::{CertificateError, ServerConfig, SupportedProtocolVersion};
 
@@ -89,8 +89,10 @@ pub fn certificate_error(visit: Visit) -> CertificateError {
         "not a pin violation: {error:?}"
     );
     let source = std::error::Error::source(&error).unwrap();
-    match source.downcast_ref::<pinhold::ConnectError>() {
-        Some(pinhold::ConnectError::Tls(rustls::Error::InvalidCertificate(error))) => error.clone(),
+    match source.downcast_ref::<pinhold::connector::ConnectError>() {
+        Some(pinhold::connector::ConnectError::Tls(rustls::Error::InvalidCertificate(error))) => {
+            error.clone()
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -4,10 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use pinhold::{
-    HeaderEffect, HeaderError, HeaderSyntax, Host, HostMatch, PinHeader, PinPolicy, PinStore,
-    Pinning, ReportUri, SpkiFingerprint,
-};
+use pinhold::header::{HeaderEffect, HeaderError, HeaderSyntax, PinHeader};
+use pinhold::policy::{HostMatch, ReportUri};
+use pinhold::{Host, PinPolicy, PinStore, Pinning, SpkiFingerprint};
 use rustls_pki_types::UnixTime;
 use serde_json::json;
 
@@ -41,9 +40,10 @@ pub(crate) fn header(arguments: &HeaderArguments, output: Output) -> Result<(), 
         Syntax::Rfc7469 => HeaderSyntax::Rfc7469,
     };
     let value = bytes(&arguments.value);
-    let parsed = match arguments.report_only {
-        true => PinHeader::parse_report_only(&value, syntax),
-        false => PinHeader::parse(&value, syntax),
+    let parsed = if arguments.report_only {
+        PinHeader::parse_report_only(&value, syntax)
+    } else {
+        PinHeader::parse(&value, syntax)
     };
     let (outcome, reason) = outcome(&parsed, arguments.chain.as_deref());
     let header = parsed.as_ref().ok();
@@ -120,7 +120,7 @@ struct Policy {
 }
 
 impl FromStr for Policy {
-    type Err = pinhold::HostError;
+    type Err = pinhold::policy::HostError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (host, includes_subdomains) = match text.strip_suffix("+sub") {
@@ -140,9 +140,10 @@ pub(crate) fn policy(arguments: &MatchArguments, output: Output) -> Result<(), F
         // Which keys are pinned makes no difference to who is covered.
         let pins = PinPolicy::without_backup([SpkiFingerprint::from_digest([0; 32])]);
         let pins = pins.map_err(|error| Failure::Usage(error.to_string()))?;
-        let pins = match policy.includes_subdomains {
-            true => pins.include_subdomains(),
-            false => pins,
+        let pins = if policy.includes_subdomains {
+            pins.include_subdomains()
+        } else {
+            pins
         };
         builder = builder.static_pins(policy.host.clone(), pins);
     }
@@ -151,7 +152,7 @@ pub(crate) fn policy(arguments: &MatchArguments, output: Output) -> Result<(), F
         .map_err(|error| Failure::input("--policy", error))?;
     let parsed = Host::parse(&arguments.name.to_string_lossy());
     let applied = parsed.as_ref().ok();
-    let applied = applied.and_then(|host| pinning.query(host, UnixTime::now()).of_application);
+    let applied = applied.and_then(|host| pinning.query(host, UnixTime::now()).static_policy);
     let why = applied.as_ref().map(|applied| match applied.matched {
         HostMatch::Superdomain => "superdomain",
         _ => "congruent",

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use http::Uri;
-use pinhold::{KeyRole, Pinning, SpkiFingerprint, ValidatedChain};
+use pinhold::tls::KeyRole;
+use pinhold::{Pinning, SpkiFingerprint, ValidatedChain};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};

@@ -8,9 +8,12 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use pinhold::header::Noted;
+use pinhold::policy::ReportUri;
+use pinhold::storage::StorageError;
 use pinhold::{
-    Decision, Host, NotePinsLayer, Noted, PinPolicy, PinStore, Pinning, PinningBuilder, ReportUri,
-    SpkiFingerprint, StorageError, VerifiedConnection,
+    Decision, Host, NotePinsLayer, PinPolicy, PinStore, Pinning, PinningBuilder, SpkiFingerprint,
+    VerifiedConnection,
 };
 use serde_json::{Value, json};
 use tower_layer::Layer;

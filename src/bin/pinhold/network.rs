@@ -11,7 +11,8 @@ use std::task::{Context, Poll};
 use clap::Args;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
-use pinhold::{AnchorOrigin, Host, Pinning, PinningConnector, TrustAnchors};
+use pinhold::roots::AnchorOrigin;
+use pinhold::{Host, Pinning, PinningConnector, TrustAnchors};
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -65,9 +66,10 @@ impl Network {
     }
 
     pub(crate) fn anchors(&self) -> Result<TrustAnchors, Failure> {
-        let mut anchors = match self.ca.is_empty() {
-            true => TrustAnchors::webpki_roots(),
-            false => TrustAnchors::new(),
+        let mut anchors = if self.ca.is_empty() {
+            TrustAnchors::webpki_roots()
+        } else {
+            TrustAnchors::new()
         };
         for (files, origin) in [
             (&self.ca, AnchorOrigin::BuiltIn),
@@ -97,17 +99,19 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let certificates = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| Failure::input(&name, error))?;
-    match certificates.is_empty() {
-        true => Err(Failure::input(&name, "no PEM certificate in it")),
-        false => Ok(certificates),
+    if certificates.is_empty() {
+        Err(Failure::input(&name, "no PEM certificate in it"))
+    } else {
+        Ok(certificates)
     }
 }
 
 /// Parses a URL; a host outside ASCII becomes A-labels, a missing scheme `https`.
 pub(crate) fn url(text: &str) -> Result<Uri, Failure> {
-    let with_scheme = match text.contains("://") {
-        true => text.to_owned(),
-        false => format!("https://{text}"),
+    let with_scheme = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("https://{text}")
     };
     let ascii = a_labels(&with_scheme).map_err(|error| Failure::input(text, error))?;
     let uri = ascii
@@ -128,7 +132,7 @@ pub(crate) fn url(text: &str) -> Result<Uri, Failure> {
     }
 }
 
-fn a_labels(url: &str) -> Result<String, pinhold::HostError> {
+fn a_labels(url: &str) -> Result<String, pinhold::policy::HostError> {
     if url.is_ascii() {
         return Ok(url.to_owned());
     }

@@ -5,7 +5,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use pinhold::{PinSource, PinViolation, StorageError, ValidatedChain};
+use pinhold::policy::PinSource;
+use pinhold::storage::StorageError;
+use pinhold::{PinViolation, ValidatedChain};
 use serde_json::{Value, json};
 
 /// Text for people, or JSON.
@@ -144,7 +146,7 @@ impl fmt::Display for Failure {
             Self::Storage(error) => {
                 error.fmt(f)?;
                 match error {
-                    StorageError::Damaged { file, .. } => {
+                    StorageError::Corrupt { file, .. } => {
                         write!(f, ": `pinhold store recover --file {}`", file.display())
                     }
                     _ => Ok(()),
@@ -175,9 +177,12 @@ pub(crate) fn printable(text: &str) -> String {
                     | '\u{2060}'..='\u{2069}'
             )
     };
-    let escape = |char: char| match steers(char) {
-        true => char.escape_unicode().to_string(),
-        false => char.to_string(),
+    let escape = |char: char| {
+        if steers(char) {
+            char.escape_unicode().to_string()
+        } else {
+            char.to_string()
+        }
     };
     text.chars().map(escape).collect()
 }

@@ -4,7 +4,10 @@ use std::io;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use pinhold::{Event, HttpReporter, Pinning, PinningBuilder, PlainHttp, ReportUri};
+use pinhold::connector::PlainHttp;
+use pinhold::policy::ReportUri;
+use pinhold::report::HttpReporter;
+use pinhold::{Event, Pinning, PinningBuilder};
 
 use crate::network::{self, Network};
 use crate::output::{Failure, Output};

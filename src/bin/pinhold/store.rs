@@ -1,14 +1,13 @@
 //! `pinhold store`: what a file of noted pins holds, and how it is changed and mended.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use clap::{Args, Subcommand};
-use pinhold::{
-    FileStorage, Host, HostMatch, KnownPinnedHost, PinStore, ReportUri, Storage, StorageError,
-};
+use pinhold::policy::{HostMatch, KnownPinnedHost, ReportUri};
+use pinhold::storage::{Storage, StorageError};
+use pinhold::{FileStorage, Host, PinStore};
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use spki::der::DateTime;
@@ -116,9 +115,10 @@ fn forget(file: &Path, host: &Host, output: Output) -> Result<(), Failure> {
     let applied = store.query(host, UnixTime::now());
     let policy = applied.as_ref().map(|(_, known)| known.host.as_str());
     let json = json!({ "host": host.as_str(), "forgotten": forgotten, "policy": policy });
-    let mut text = match forgotten {
-        true => format!("{host} is forgotten"),
-        false => format!("{host} was not known"),
+    let mut text = if forgotten {
+        format!("{host} is forgotten")
+    } else {
+        format!("{host} was not known")
     };
     if let Some(policy) = policy {
         text += &format!(", but is still under the noted pins of {policy}");
@@ -139,23 +139,26 @@ fn list(file: &Path, output: Output) -> Result<(), Failure> {
         format!(
             "{:<width$}  {}  noted {}  {} {}  pins {}",
             known.host.as_str(),
-            match known.includes_subdomains {
-                true => "subdomains",
-                false => "-         ",
+            if known.includes_subdomains {
+                "subdomains"
+            } else {
+                "-         "
             },
             time(known.noted_at),
-            match known.is_expired(now) {
-                true => "EXPIRED",
-                false => "expires",
+            if known.is_expired(now) {
+                "EXPIRED"
+            } else {
+                "expires"
             },
             time(known.expires_at),
             known.pins.len(),
             width = width.unwrap_or_default(),
         )
     });
-    match hosts.is_empty() {
-        true => output.print(&json, &"no entries"),
-        false => output.print(&json, &lines.collect::<Vec<_>>().join("\n")),
+    if hosts.is_empty() {
+        output.print(&json, &"no entries")
+    } else {
+        output.print(&json, &lines.collect::<Vec<_>>().join("\n"))
     }
 }
 
@@ -226,24 +229,26 @@ fn recover(file: &Path, output: Output) -> Result<(), Failure> {
     // Mended is what opens strictly.
     let kept = FileStorage::new(file).load().map_err(Failure::Storage)?;
     let kept = kept.len();
-    let (damage, moved_to) = match &trouble {
-        Some(StorageError::Damaged {
-            damage, moved_to, ..
-        }) => (Some(damage), moved_to.as_ref()),
+    let (corruption, moved_to) = match &trouble {
+        Some(StorageError::Corrupt {
+            corruption,
+            moved_to,
+            ..
+        }) => (Some(corruption), moved_to.as_ref()),
         _ => (None, None),
     };
     let json = json!({
         "file": file.display().to_string(),
-        "damage": damage.map(ToString::to_string),
+        "corruption": corruption.map(ToString::to_string),
         "kept": kept,
         "moved_to": moved_to.map(|path| path.display().to_string()),
     });
     let file = file.display();
-    let text = match (damage, moved_to) {
+    let text = match (corruption, moved_to) {
         (None, _) => format!("{file} is sound: nothing to do"),
-        (Some(damage), None) => format!("{file}: {damage}; another process has mended it"),
-        (Some(damage), Some(moved_to)) => format!(
-            "{file}: {damage}; entries kept: {kept}; the damaged file is now {}",
+        (Some(corruption), None) => format!("{file}: {corruption}; another process has mended it"),
+        (Some(corruption), Some(moved_to)) => format!(
+            "{file}: {corruption}; entries kept: {kept}; the damaged file is now {}",
             moved_to.display()
         ),
     };
@@ -253,17 +258,17 @@ fn recover(file: &Path, output: Output) -> Result<(), Failure> {
 /// What was wrong with a file that is mended now.
 fn mended(store: &PinStore, trouble: StorageError) -> Result<StorageError, Failure> {
     match trouble {
-        StorageError::Damaged { moved_to: None, .. } => {
+        StorageError::Corrupt { moved_to: None, .. } => {
             // Opening does not tell why the file could not be replaced. A change that changes
             // nothing has it tried again, and that tells.
             store.clear_since(UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX)));
             match store.flush() {
                 Ok(()) => Ok(trouble),
-                Err(error @ StorageError::Damaged { .. }) => Ok(error),
+                Err(error @ StorageError::Corrupt { .. }) => Ok(error),
                 Err(error) => Err(Failure::NotStored(error)),
             }
         }
-        StorageError::Damaged { .. } => Ok(trouble),
+        StorageError::Corrupt { .. } => Ok(trouble),
         error => Err(Failure::Storage(error)),
     }
 }

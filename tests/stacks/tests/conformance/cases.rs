@@ -206,7 +206,7 @@ pub async fn open_connection<S: Stack>() {
         let (stack, pinning) = (Arc::clone(&client.stack), client.pinning.clone());
         let turn = move || {
             let pins = [(HOST, pinned_to(foreign_pin()))];
-            pinning.replace_static(pins).unwrap();
+            pinning.replace_pins(pins).unwrap();
         };
         let outcome = stack.stay(HOST, turn).await;
         match S::OPEN_CONNECTION {

@@ -8,7 +8,8 @@ use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioExecutor;
-use pinhold::{IgnoreReason, NotePinsLayer, Noted, PinViolation, Pinning, TrustAnchors};
+use pinhold::{NotePinsLayer, PinViolation, Pinning, TrustAnchors};
+use pinhold::header::{IgnoreReason, Noted};
 use tower::ServiceExt;
 use tower_layer::Layer;
 

@@ -164,7 +164,7 @@ async fn a_server_without_a_path_is_refused_and_observers_are_told() {
     roots.add(theirs.certificate()).unwrap();
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
     let mut config = PinningVerifier::builder(client.pinning.clone(), trusting(&[&ours]))
-        .wrapping(inner.build().unwrap())
+        .with_inner_verifier(inner.build().unwrap())
         .client_config()
         .unwrap();
     config.alpn_protocols = vec![b"h3".to_vec()];
@@ -174,6 +174,6 @@ async fn a_server_without_a_path_is_refused_and_observers_are_told() {
     let connecting = endpoint.connect_with(config, serving.address, "example.com");
     assert!(connecting.unwrap().await.is_err());
     let told = client.told();
-    assert!(matches!(&told[..], [Event::Unproved(unproved)]
+    assert!(matches!(&told[..], [Event::Unverifiable(unproved)]
         if unproved.server_name().to_str() == "example.com"));
 }

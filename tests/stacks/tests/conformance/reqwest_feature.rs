@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use pinhold::{NotingClient, Pinning, TrustAnchors};
+use pinhold::{Pinning, TrustAnchors};
+use pinhold::reqwest::NotingClient;
 use reqwest_0_13::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest_0_13::{Client, ClientBuilder};
 use rustls::ServerConfig;

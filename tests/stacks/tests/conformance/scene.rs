@@ -116,7 +116,7 @@ impl<S: Stack> Client<S> {
     }
 
     pub fn pin(&self, host: &str, policy: PinPolicy) {
-        self.pinning.replace_static([(host, policy)]).unwrap();
+        self.pinning.replace_pins([(host, policy)]).unwrap();
     }
 
     /// All that was told since the last call.

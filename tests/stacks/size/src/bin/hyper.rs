@@ -53,7 +53,7 @@ fn client() -> Result<Pinned, Box<dyn Error>> {
 }
 
 #[cfg(all(feature = "pinned", not(feature = "static")))]
-fn client() -> Result<pinhold::NotePins<Pinned>, Box<dyn Error>> {
+fn client() -> Result<pinhold::layer::NotePins<Pinned>, Box<dyn Error>> {
     use tower_layer::Layer;
 
     let pinning = pinhold_size::pinning()?;

@@ -1,0 +1,380 @@
+//! A name in, a canonical [`Host`] out.
+//!
+//! Accepts exactly what rustls's [`DnsName`] accepts, so that no name that TLS can verify falls
+//! out of pinning. An IP address is never a host ([RFC 7469 section 2.3.3]).
+//!
+//! [RFC 7469 section 2.3.3]: https://www.rfc-editor.org/rfc/rfc7469#section-2.3.3
+
+use std::borrow::Borrow;
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use rustls_pki_types::DnsName;
+use smol_str::SmolStr;
+
+/// A canonical DNS name: A-labels, lower case, no trailing dot, at most 253 bytes. Cheap to clone.
+///
+/// Pins are kept and looked up under a `Host`, whatever the port.
+///
+/// ```
+/// use pinhold::Host;
+/// use pinhold::policy::HostError;
+///
+/// let host = Host::parse("API.Example.com.")?;
+/// assert_eq!(host.as_str(), "api.example.com");
+/// assert!(host.is_subdomain_of(&Host::parse("example.com")?));
+/// assert!(matches!(Host::parse("https://example.com/"), Err(HostError::Url { .. })));
+/// assert!(matches!(Host::parse("192.0.2.1"), Err(HostError::IpAddress { .. })));
+/// # Ok::<(), HostError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Host(SmolStr);
+
+impl Host {
+    /// Canonicalises a host name as RFC 6797 section 10 does.
+    ///
+    /// Names outside ASCII are turned into A-labels (UTS 46) with the feature `idn`.
+    ///
+    /// # Errors
+    ///
+    /// A [`HostError`] that holds the name and says what it is instead of a host.
+    pub fn parse(name: &str) -> Result<Self, HostError> {
+        let input = || name.to_owned();
+        if name.contains(['/', '?', '#', '@', '\\']) {
+            return Err(HostError::Url { name: input() });
+        }
+        let ascii = to_a_labels(name)?;
+        if is_ip_address(&ascii) {
+            return Err(HostError::IpAddress { name: input() });
+        }
+        match DnsName::try_from_str(&ascii) {
+            Ok(dns) => Ok(Self::from(&dns)),
+            Err(_) if has_port(&ascii) => Err(HostError::Port { name: input() }),
+            Err(_) => Err(HostError::Invalid { name: input() }),
+        }
+    }
+
+    /// The canonical name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is a name below `parent`, at any depth, on a label boundary (RFC 6797
+    /// section 8.2, superdomain match). A host is no subdomain of itself.
+    #[must_use]
+    pub fn is_subdomain_of(&self, parent: &Self) -> bool {
+        self.0
+            .strip_suffix(&*parent.0)
+            .is_some_and(|rest| rest.ends_with('.'))
+    }
+
+    /// Whether the name has one label only, such as `localhost`.
+    #[must_use]
+    pub fn is_single_label(&self) -> bool {
+        !self.0.contains('.')
+    }
+
+    /// The name itself, then its superdomains, nearest first, down to the top-level domain.
+    pub(crate) fn and_superdomains(&self) -> impl Iterator<Item = &str> {
+        std::iter::successors(Some(self.as_str()), |name| {
+            name.split_once('.').map(|(_, parent)| parent)
+        })
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// So that a map keyed by `Host` is asked for a superdomain without an allocation.
+impl Borrow<str> for Host {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&DnsName<'_>> for Host {
+    fn from(name: &DnsName<'_>) -> Self {
+        let name = name.as_ref();
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Self(name.to_ascii_lowercase().into())
+        } else {
+            Self(name.into())
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = HostError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::parse(name)
+    }
+}
+
+impl TryFrom<&str> for Host {
+    type Error = HostError;
+
+    fn try_from(name: &str) -> Result<Self, Self::Error> {
+        Self::parse(name)
+    }
+}
+
+impl TryFrom<String> for Host {
+    type Error = HostError;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        Self::parse(&name)
+    }
+}
+
+/// Why a name is no [`Host`]. Each variant holds the name as it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HostError {
+    /// A name outside ASCII, while the feature `idn` is off: give its A-labels (`xn--...`).
+    IdnFeatureNeeded {
+        /// The name as it was given.
+        name: String,
+    },
+    /// No DNS name: empty, an empty or overlong label, a character that no name has.
+    Invalid {
+        /// The name as it was given.
+        name: String,
+    },
+    /// An IP address in one of its spellings; keys are pinned to names only.
+    IpAddress {
+        /// The name as it was given.
+        name: String,
+    },
+    /// A host with a port; pins hold for every port.
+    Port {
+        /// The name as it was given.
+        name: String,
+    },
+    /// A URL or a part of one, not the host alone.
+    Url {
+        /// The name as it was given.
+        name: String,
+    },
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IdnFeatureNeeded { name } => write!(
+                f,
+                "host {name:?} is outside ASCII, expected its A-labels (xn--...) or the feature \
+                 `idn`"
+            ),
+            Self::Invalid { name } => write!(f, "{name:?} is not a DNS name"),
+            Self::IpAddress { name } => {
+                write!(f, "{name:?} is an IP address, expected a DNS name")
+            }
+            Self::Port { name } => {
+                write!(
+                    f,
+                    "{name:?} has a port, expected the host alone (pins hold for every port)"
+                )
+            }
+            Self::Url { name } => write!(f, "{name:?} looks like a URL, expected the host alone"),
+        }
+    }
+}
+
+impl Error for HostError {}
+
+impl From<Infallible> for HostError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+#[cfg(feature = "idn")]
+fn to_a_labels(name: &str) -> Result<std::borrow::Cow<'_, str>, HostError> {
+    if name.is_ascii() {
+        return Ok(name.into());
+    }
+    match idna::domain_to_ascii(name) {
+        Ok(ascii) => Ok(ascii.into()),
+        Err(_) => Err(HostError::Invalid {
+            name: name.to_owned(),
+        }),
+    }
+}
+
+#[cfg(not(feature = "idn"))]
+fn to_a_labels(name: &str) -> Result<std::borrow::Cow<'_, str>, HostError> {
+    if name.is_ascii() {
+        return Ok(name.into());
+    }
+    Err(HostError::IdnFeatureNeeded {
+        name: name.to_owned(),
+    })
+}
+
+/// Every spelling that some resolver takes for an address: `192.0.2.1`, `127.1`, `0x7f.1`,
+/// `2130706433`, `::1`, `[::1]`, `[v1.x]`. What they share is a numeric last label or a bracket.
+fn is_ip_address(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.starts_with('[') || name.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    match hex {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()),
+    }
+}
+
+fn has_port(name: &str) -> bool {
+    name.rsplit_once(':').is_some_and(|(host, port)| {
+        DnsName::try_from_str(host).is_ok() && port.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn one_host_has_one_form() {
+        let expected = Host::parse("example.com").unwrap();
+        for name in ["EXAMPLE.com", "example.com.", "eXaMpLe.CoM."] {
+            assert_eq!(Host::parse(name), Ok(expected.clone()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_says_what_it_is() {
+        let name = |text: &str| text.to_owned();
+        for text in ["", ".", "a..b", "example.com..", "-a.com", "a b", "a*.com"] {
+            assert_eq!(
+                Host::parse(text),
+                Err(HostError::Invalid { name: name(text) })
+            );
+        }
+        for text in [
+            "https://example.com",
+            "example.com/",
+            "me@example.com",
+            "a\\b",
+        ] {
+            assert_eq!(Host::parse(text), Err(HostError::Url { name: name(text) }));
+        }
+        assert_eq!(
+            Host::parse("example.com:443"),
+            Err(HostError::Port {
+                name: name("example.com:443")
+            })
+        );
+    }
+
+    #[test]
+    fn no_spelling_of_an_address_is_a_host() {
+        // 7469-2.3.3-d
+        for text in [
+            "192.0.2.1",
+            "192.0.2.1.",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0X7F.1",
+            "0x7f.0x1",
+            "0x",
+            "017700000001",
+            "::1",
+            "2001:db8::1",
+            "[2001:db8::1]",
+            "[v1.x]",
+            "::ffff:192.0.2.1",
+        ] {
+            assert!(
+                matches!(Host::parse(text), Err(HostError::IpAddress { .. })),
+                "{text}: {:?}",
+                Host::parse(text)
+            );
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "idn")]
+    fn international_names_become_a_labels() {
+        // 7469-2.3-a
+        assert_eq!(
+            Host::parse("b\u{fc}cher.example"),
+            Host::parse("xn--bcher-kva.example")
+        );
+        assert_eq!(
+            Host::parse("ex\u{ff41}mple\u{3002}com"),
+            Host::parse("example.com")
+        );
+        assert!(matches!(
+            Host::parse("\u{ff11}\u{ff12}\u{ff17}.1"),
+            Err(HostError::IpAddress { .. })
+        ));
+    }
+
+    #[test]
+    #[cfg(not(feature = "idn"))]
+    fn international_names_ask_for_the_feature() {
+        assert!(matches!(
+            Host::parse("b\u{fc}cher.example"),
+            Err(HostError::IdnFeatureNeeded { .. })
+        ));
+    }
+
+    #[test]
+    fn subdomains_end_on_a_label_boundary() {
+        let parent = Host::parse("example.com").unwrap();
+        for (name, expected) in [
+            ("www.example.com", true),
+            ("a.b.example.com", true),
+            ("example.com", false),
+            ("notexample.com", false),
+            ("com", false),
+            ("example.com.evil.net", false),
+        ] {
+            assert_eq!(
+                Host::parse(name).unwrap().is_subdomain_of(&parent),
+                expected,
+                "{name}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn accepts_exactly_what_tls_accepts(name in "[a-zA-Z0-9._x-]{0,12}|\\PC{0,8}") {
+            let dns = DnsName::try_from(name.as_str());
+            match Host::parse(&name) {
+                Ok(host) if name.is_ascii() => prop_assert_eq!(&host, &Host::from(&dns.unwrap())),
+                Ok(_) => {}
+                Err(error) => prop_assert!(dns.is_err(), "{}: {}", name, error),
+            }
+        }
+
+        #[test]
+        fn print_then_parse_is_the_same(name in "[a-z0-9.-]{1,20}") {
+            if let Ok(host) = Host::parse(&name) {
+                prop_assert_eq!(Host::parse(host.as_str()), Ok(host));
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Trust anchors and the origin of each.
+
+mod anchors;
+#[cfg(feature = "native-certs")]
+mod native;
+#[cfg(pinhold_debug_overrides)]
+mod overrides;
+#[cfg(all(feature = "native-certs", any(target_os = "macos", windows, test)))]
+mod provenance;
+
+pub use crate::policy::origin::AnchorOrigin;
+pub(crate) use crate::roots::anchors::Anchor;
+pub use crate::roots::anchors::{AnchorError, TrustAnchors};
+#[cfg(feature = "native-certs")]
+pub use crate::roots::native::NativeRootError;
+#[cfg(pinhold_debug_overrides)]
+pub(crate) use crate::roots::overrides::Overrides;

@@ -1,0 +1,209 @@
+//! What the stores of macOS and Windows know of who added a root: its certificates out, those that
+//! a user or an administrator has put into a place of their own.
+//!
+//! Such a place trusts nothing here. It only says where a root is from that the platform trusts.
+
+#[cfg(any(target_os = "macos", windows))]
+use rustls_pki_types::CertificateDer;
+
+/// What the system tells.
+#[cfg(any(target_os = "macos", windows))]
+#[derive(Default)]
+pub(crate) struct LocalRoots {
+    /// In the places of users and administrators.
+    pub(crate) local: Vec<CertificateDer<'static>>,
+    /// Came with the system: a copy of one in another place says nothing of who added it.
+    pub(crate) of_system: Vec<CertificateDer<'static>>,
+    /// In its words, what could not be read.
+    pub(crate) errors: Vec<String>,
+}
+
+/// Those with trust settings of the user or of the administrator, and those with the system's.
+#[cfg(target_os = "macos")]
+pub(crate) fn load() -> LocalRoots {
+    use security_framework::base::Error;
+    use security_framework::trust_settings::{Domain, TrustSettings};
+
+    let with_settings = |domain| {
+        let certificates = TrustSettings::new(domain).iter()?;
+        let certificates = certificates.map(|certificate| certificate.to_der().into());
+        Ok::<Vec<_>, Error>(certificates.collect())
+    };
+    let mut found = LocalRoots::default();
+    match with_settings(Domain::System) {
+        Ok(of_system) => found.of_system = of_system,
+        Err(error) => found.errors.push(error.to_string()),
+    }
+    // Then nobody knows which of the others are Apple's.
+    if found.of_system.is_empty() {
+        found.errors.push("the system has no trust settings".into());
+        return found;
+    }
+    for domain in [Domain::Admin, Domain::User] {
+        match with_settings(domain) {
+            Ok(certificates) => found.local.extend(certificates),
+            Err(error) => found.errors.push(error.to_string()),
+        }
+    }
+    found
+}
+
+/// Those in the stores of the user, of group policies and of the enterprise, and those of Microsoft's
+/// program. The machine's own store is none of them: Microsoft's roots lie there, too.
+#[cfg(windows)]
+pub(crate) fn load() -> LocalRoots {
+    use windows_registry::{CURRENT_USER, LOCAL_MACHINE};
+
+    let program = r"SOFTWARE\Microsoft\SystemCertificates\AuthRoot";
+    let (of_system, errors) = certificates_in(LOCAL_MACHINE, program);
+    let mut found = LocalRoots {
+        local: Vec::new(),
+        of_system,
+        errors,
+    };
+    // Then nobody knows which of the others are the program's.
+    if !found.errors.is_empty() {
+        return found;
+    }
+    for (hive, store) in [
+        (CURRENT_USER, r"Software\Microsoft\SystemCertificates\Root"),
+        (
+            CURRENT_USER,
+            r"Software\Policies\Microsoft\SystemCertificates\Root",
+        ),
+        (
+            LOCAL_MACHINE,
+            r"SOFTWARE\Policies\Microsoft\SystemCertificates\Root",
+        ),
+        (
+            LOCAL_MACHINE,
+            r"SOFTWARE\Microsoft\EnterpriseCertificates\Root",
+        ),
+    ] {
+        let (certificates, errors) = certificates_in(hive, store);
+        found.errors.extend(errors);
+        match certificates.len() > MAX_OF_STORE {
+            true => found.errors.push(format!("{store} holds a public bundle")),
+            false => found.local.extend(certificates),
+        }
+    }
+    found
+}
+
+/// The certificates of a store in the registry: a key for each, whose value `Blob` has its
+/// properties; and what could not be read. A store that does not exist has none.
+#[cfg(windows)]
+fn certificates_in(
+    hive: &windows_registry::Key,
+    store: &str,
+) -> (Vec<CertificateDer<'static>>, Vec<String>) {
+    let store = format!(r"{store}\Certificates");
+    let (mut found, mut errors) = (Vec::new(), Vec::new());
+    let certificates = match hive.open(&store) {
+        Ok(certificates) => certificates,
+        Err(error) if error.code().0 == FILE_NOT_FOUND => return (found, errors),
+        Err(error) => return (found, vec![format!("{store}: {error}")]),
+    };
+    let names = match certificates.keys() {
+        Ok(names) => names,
+        Err(error) => return (found, vec![format!("{store}: {error}")]),
+    };
+    for (index, name) in names.enumerate() {
+        if index == MAX_CERTIFICATES {
+            errors.push(format!(
+                "{store} has more than {MAX_CERTIFICATES} certificates"
+            ));
+            break;
+        }
+        let blob = certificates
+            .open(&name)
+            .and_then(|key| key.get_value("Blob"));
+        match blob.as_deref().map(certificate) {
+            Ok(Some(der)) => found.push(CertificateDer::from(der.to_vec())),
+            Ok(None) => errors.push(format!(r"{store}\{name}: no serialised certificate")),
+            Err(error) => errors.push(format!(r"{store}\{name}: {error}")),
+        }
+    }
+    (found, errors)
+}
+
+/// The certificate among the properties of a serialised one (as `CertSerializeCertificateStoreElement`
+/// writes it): each has a number, a reserved word and a length, of four bytes in little-endian
+/// order, and so many bytes.
+#[cfg(any(windows, test))]
+fn certificate(mut blob: &[u8]) -> Option<&[u8]> {
+    loop {
+        let (number, rest) = blob.split_first_chunk()?;
+        let (_reserved, rest) = rest.split_first_chunk::<4>()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (value, rest) = rest.split_at_checked(length)?;
+        if u32::from_le_bytes(*number) == CERT_CERT_PROP_ID {
+            return Some(value);
+        }
+        blob = rest;
+    }
+}
+
+/// The number of the property that is the certificate (`wincrypt.h`).
+#[cfg(any(windows, test))]
+const CERT_CERT_PROP_ID: u32 = 32;
+/// `HRESULT_FROM_WIN32(ERROR_FILE_NOT_FOUND)`.
+#[cfg(windows)]
+const FILE_NOT_FOUND: i32 = -0x7ff8_fffe;
+/// Of one store are read.
+#[cfg(windows)]
+const MAX_CERTIFICATES: usize = 4096;
+/// Certificates of one store: a large company has some ten roots, Microsoft's program, which isolated
+/// networks hand out by policy, some hundreds.
+#[cfg(windows)]
+const MAX_OF_STORE: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn property(number: u32, value: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(value.len()).unwrap();
+        let words = [number, 1, length].map(u32::to_le_bytes);
+        [&words.concat(), value].concat()
+    }
+
+    #[test]
+    fn the_certificate_is_found_among_its_properties() {
+        let der = property(32, b"certificate");
+        assert_eq!(certificate(&der), Some(&b"certificate"[..]));
+        let blob = [property(3, &[7; 20]), property(11, b""), der.clone()].concat();
+        assert_eq!(certificate(&blob), Some(&b"certificate"[..]));
+        for len in 0..blob.len() {
+            assert_eq!(certificate(&blob[..len]), None, "{len}");
+        }
+        let others = [property(3, &[7; 20]), property(0x20_0000, b"x")].concat();
+        assert_eq!(certificate(&others), None);
+        let mut too_long = der;
+        too_long[8..12].fill(0xff);
+        assert_eq!(certificate(&too_long), None);
+    }
+
+    /// In a key of its own, not in the store of whoever runs the tests.
+    #[cfg(windows)]
+    #[test]
+    fn certificates_are_read_from_the_registry() {
+        use windows_registry::{CURRENT_USER, Type};
+
+        let store = format!(r"Software\pinhold-tests-{}", std::process::id());
+        assert_eq!(certificates_in(CURRENT_USER, &store), (vec![], vec![]));
+        for (name, blob) in [
+            ("00", property(32, b"one")),
+            ("01", [property(3, &[7; 20]), property(32, b"two")].concat()),
+            ("02", b"damaged".to_vec()),
+        ] {
+            let key = CURRENT_USER.create(format!(r"{store}\Certificates\{name}"));
+            key.unwrap().set_bytes("Blob", Type::Bytes, &blob).unwrap();
+        }
+        let (found, errors) = certificates_in(CURRENT_USER, &store);
+        CURRENT_USER.remove_tree(&store).unwrap();
+        assert_eq!(found, [b"one".to_vec().into(), b"two".to_vec().into()]);
+        assert_eq!(errors.len(), 1, "the damaged one costs no other");
+    }
+}

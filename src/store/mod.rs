@@ -1,0 +1,18 @@
+//! Noted pins: entries in memory, the storage seam, the file, and the writer thread.
+
+mod entries;
+mod file;
+mod format;
+mod generation;
+mod pin_store;
+mod storage;
+mod writer;
+
+pub use crate::store::file::FileStorage;
+pub use crate::store::format::{Corruption, EntryError};
+pub(crate) use crate::store::generation::{Generation, GenerationWatch, Validity};
+pub(crate) use crate::store::pin_store::Inserted;
+pub use crate::store::pin_store::PinStore;
+pub use crate::store::storage::{Batch, Change, Recovered, Storage, StorageError};
+pub use crate::store::writer::DurableFuture;
+pub(crate) use crate::store::writer::StorageErrorListener;

@@ -1,0 +1,14 @@
+//! rustls: the certificate verifier, the client configuration, and the resumption check.
+
+pub(crate) mod connection;
+pub(crate) mod error;
+mod provider;
+pub(crate) mod resumption;
+mod verifier;
+
+pub use crate::chain::{ChainKey, KeyRole};
+pub(crate) use crate::tls::connection::Verified;
+pub use crate::tls::connection::VerifiedConnection;
+pub(crate) use crate::tls::resumption::ResumptionCheck;
+pub use crate::tls::verifier::{PinningVerifier, PinningVerifierBuilder};
+pub use crate::violation::UnverifiablePath;
