@@ -3,6 +3,10 @@
 mod entries;
 mod file;
 mod format;
+#[cfg_attr(
+    not(feature = "hyper"),
+    expect(dead_code, reason = "only connections of hyper watch it")
+)]
 mod generation;
 mod pin_store;
 mod storage;
@@ -10,7 +14,9 @@ mod writer;
 
 pub use crate::store::file::FileStorage;
 pub use crate::store::format::{Corruption, EntryError};
-pub(crate) use crate::store::generation::{Generation, GenerationWatch, Validity};
+#[cfg(feature = "hyper")]
+pub(crate) use crate::store::generation::GenerationWatch;
+pub(crate) use crate::store::generation::{Generation, Validity};
 pub(crate) use crate::store::pin_store::Inserted;
 pub use crate::store::pin_store::PinStore;
 pub use crate::store::storage::{Batch, Change, Recovered, Storage, StorageError};

@@ -7,8 +7,11 @@ pub(crate) mod resumption;
 mod verifier;
 
 pub use crate::chain::{ChainKey, KeyRole};
+#[cfg(feature = "hyper")]
 pub(crate) use crate::tls::connection::Verified;
+#[cfg(feature = "hyper")]
 pub use crate::tls::connection::VerifiedConnection;
+#[cfg(feature = "hyper")]
 pub(crate) use crate::tls::resumption::ResumptionCheck;
 pub use crate::tls::verifier::{PinningVerifier, PinningVerifierBuilder};
 pub use crate::violation::UnverifiablePath;
