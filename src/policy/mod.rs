@@ -10,6 +10,7 @@ mod judgement;
 pub(crate) mod origin;
 mod policies;
 mod report_uri;
+pub(crate) mod text;
 pub(crate) mod timestamp;
 
 pub(crate) use crate::policy::fingerprint::{KeyHash, sha256};
@@ -24,3 +25,4 @@ pub use crate::policy::policies::{
     PinSource, PolicyError, PolicyState, UserAddedRoots,
 };
 pub use crate::policy::report_uri::{ReportUri, ReportUriError};
+pub use crate::policy::timestamp::IntoUnixTime;

@@ -11,6 +11,7 @@ use rustls_pki_types::UnixTime;
 use crate::policy::fingerprint::{ParseFingerprintError, SpkiFingerprint};
 use crate::policy::host::{Host, HostError};
 use crate::policy::report_uri::ReportUri;
+use crate::policy::timestamp::IntoUnixTime;
 
 /// A set of pins that is never empty. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -199,8 +200,8 @@ impl PinPolicy {
 
     /// Ends the policy after `at` (at that very second it still holds), with a stated consequence.
     #[must_use]
-    pub fn expires(mut self, at: UnixTime, then: AfterExpiry) -> Self {
-        self.expiry = Some((at, then));
+    pub fn expires(mut self, at: impl IntoUnixTime, then: AfterExpiry) -> Self {
+        self.expiry = Some((at.into_unix_time(), then));
         self
     }
 

@@ -1,18 +1,69 @@
-//! Moments in, RFC 3339 text out (`2014-05-01T12:40:50Z`: UTC, whole seconds), and back.
+//! Points in time: conversion from the standard library's clock, and RFC 3339 text
+//! (`2014-05-01T12:40:50Z`: UTC, whole seconds).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::UnixTime;
 use spki::der::DateTime;
 
-/// As text; `None` beyond the year 9999.
+/// A point in time as policies and the store take it: rustls's [`UnixTime`], or a [`SystemTime`].
+///
+/// Precision is one second. A `SystemTime` before 1970 counts as 1970. Sealed.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// use pinhold::PinPolicy;
+/// use pinhold::policy::AfterExpiry;
+///
+/// let policy = PinPolicy::new([
+///     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+///     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
+/// ])?;
+/// let in_a_year = SystemTime::now() + Duration::from_secs(365 * 24 * 60 * 60);
+/// let policy = policy.expires(in_a_year, AfterExpiry::Unpin);
+/// # Ok::<(), pinhold::policy::PolicyError>(())
+/// ```
+pub trait IntoUnixTime: sealed::Sealed {
+    /// Returns the seconds since 1970, fractions dropped.
+    fn into_unix_time(self) -> UnixTime;
+}
+
+impl IntoUnixTime for UnixTime {
+    fn into_unix_time(self) -> UnixTime {
+        self
+    }
+}
+
+impl IntoUnixTime for SystemTime {
+    fn into_unix_time(self) -> UnixTime {
+        let since_1970 = self.duration_since(UNIX_EPOCH);
+        UnixTime::since_unix_epoch(since_1970.unwrap_or_default())
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for rustls_pki_types::UnixTime {}
+    impl Sealed for std::time::SystemTime {}
+}
+
+/// Returns RFC 3339 text. A time beyond the year 9999 becomes [`MAX`], since RFC 3339 has no later.
+pub(crate) fn print_capped(time: UnixTime) -> String {
+    print(time).unwrap_or_else(|| MAX.to_owned())
+}
+
+/// The last second that RFC 3339 can express.
+pub(crate) const MAX: &str = "9999-12-31T23:59:59Z";
+
+/// Returns RFC 3339 text; `None` beyond the year 9999.
 pub(crate) fn print(time: UnixTime) -> Option<String> {
     let time = DateTime::from_unix_duration(Duration::from_secs(time.as_secs())).ok()?;
     let (century, year) = (time.year() / 100, time.year() % 100);
     let mut text = String::with_capacity("2014-05-01T12:40:50Z".len());
     push(&mut text, u8::try_from(century).ok()?);
     push(&mut text, u8::try_from(year).ok()?);
-    // By hand, since a file of many entries spends a fifth of its time in `DateTime`'s own.
+    // `DateTime`'s own formatting takes a fifth of the time of writing a large file.
     for (before, number) in [
         ('-', time.month()),
         ('-', time.day()),
@@ -27,13 +78,13 @@ pub(crate) fn print(time: UnixTime) -> Option<String> {
     Some(text)
 }
 
-/// Two digits.
+/// Appends two digits.
 fn push(text: &mut String, number: u8) {
     text.push(char::from(b'0' + number / 10 % 10));
     text.push(char::from(b'0' + number % 10));
 }
 
-/// What [`print`] wrote, and nothing else.
+/// Parses what [`print`] writes, and no other form.
 pub(crate) fn parse(text: &str) -> Option<UnixTime> {
     let time = text.parse::<DateTime>().ok()?;
     Some(UnixTime::since_unix_epoch(time.unix_duration()))

@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
-use crate::policy::{
-    Host, KnownPinnedHost, PinSet, ReportUri, SpkiFingerprint, fingerprint, timestamp,
-};
+use crate::policy::timestamp::{self, print_capped};
+use crate::policy::{Host, KnownPinnedHost, PinSet, ReportUri, SpkiFingerprint, sha256, text};
 
 /// The bytes of a file with these entries, which are sorted by host.
 pub(crate) fn encode(entries: &[Arc<KnownPinnedHost>]) -> Vec<u8> {
@@ -260,7 +259,7 @@ fn write_entry(file: &mut String, entry: &KnownPinnedHost) -> String {
         Some(uri) => file.extend(["\"", uri.as_str(), "\""]),
         None => file.push_str("null"),
     }
-    let (noted_at, expires_at) = (time(entry.noted_at), time(entry.expires_at));
+    let (noted_at, expires_at) = (print_capped(entry.noted_at), print_capped(entry.expires_at));
     file.extend([NOTED_AT, &noted_at, "\"", EXPIRES_AT, &expires_at, "\""]);
     end_line(file, begin)
 }
@@ -272,18 +271,10 @@ fn end_line(file: &mut String, begin: usize) -> String {
     sum
 }
 
-/// The first 16 bytes of the SHA-256 in hexadecimal.
+/// Returns the first 16 bytes of the SHA-256 in hexadecimal.
 fn hex(bytes: &[u8]) -> String {
-    let digest = fingerprint::sha256(&[bytes]);
-    let digits = digest.iter().take(SUM_LEN / 2);
-    let digits = digits.flat_map(|byte| [byte >> 4, byte & 15]);
-    let mut hex = String::with_capacity(SUM_LEN);
-    hex.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
-    hex
-}
-
-fn time(time: UnixTime) -> String {
-    timestamp::print(time).unwrap_or_else(|| "9999-12-31T23:59:59Z".to_owned())
+    let digest = sha256(&[bytes]);
+    text::hex(digest.get(..SUM_LEN / 2).unwrap_or_default())
 }
 
 /// What is wrong with a file of noted pins.

@@ -13,7 +13,8 @@ use serde::Serialize;
 
 #[cfg(feature = "tracing")]
 use crate::policy::Host;
-use crate::policy::{SpkiFingerprint, sha256, timestamp};
+use crate::policy::timestamp::{self, print_capped};
+use crate::policy::{SpkiFingerprint, sha256, text};
 use crate::violation::pin_violation::PinViolation;
 
 /// One violation, to be told to whoever operates the host.
@@ -76,8 +77,7 @@ impl Report {
     pub fn id(&self) -> String {
         let seconds = self.violation.at().as_secs().to_be_bytes();
         let digest = sha256(&[&self.key(), &seconds]);
-        let bytes = digest.iter().take(16);
-        bytes.map(|byte| format!("{byte:02x}")).collect()
+        text::hex(digest.get(..16).unwrap_or_default())
     }
 
     /// Equal for reports that tell the same but for the time: of one host and port, one set of
@@ -112,10 +112,12 @@ impl Report {
     pub fn to_json(&self, form: &ReportForm) -> String {
         let (violation, policy) = (&self.violation, self.violation.policy());
         let mut message = Message {
-            date_time: date(violation.at()),
+            date_time: print_capped(violation.at()),
             hostname: violation.host().as_str(),
             port: self.port(),
-            effective_expiration_date: policy.expires_at.map_or_else(|| END.to_owned(), date),
+            effective_expiration_date: policy
+                .expires_at
+                .map_or_else(|| timestamp::MAX.to_owned(), print_capped),
             include_subdomains: policy.includes_subdomains,
             noted_hostname: policy.noted_hostname.as_str(),
             fields: form
@@ -186,10 +188,6 @@ impl Message<'_> {
             }
         }
     }
-}
-
-fn date(time: UnixTime) -> String {
-    timestamp::print(time).unwrap_or_else(|| END.to_owned())
 }
 
 /// As RFC 7469 section 3 writes known pins, after its figure and Chrome.
@@ -435,9 +433,6 @@ impl fmt::Display for DeliveryError {
         }
     }
 }
-
-/// RFC 3339 has no later moment.
-const END: &str = "9999-12-31T23:59:59Z";
 
 const RESERVED: [&str; 13] = [
     "date-time",
