@@ -43,6 +43,7 @@ impl IntoUnixTime for SystemTime {
 }
 
 mod sealed {
+    #[expect(unnameable_types, reason = "seals `IntoUnixTime`")]
     pub trait Sealed {}
     impl Sealed for rustls_pki_types::UnixTime {}
     impl Sealed for std::time::SystemTime {}

@@ -6,8 +6,6 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use rustls_pki_types::UnixTime;
-
 use crate::policy::timestamp::{self, print_capped};
 use crate::policy::{Host, KnownPinnedHost, PinSet, ReportUri, SpkiFingerprint, sha256, text};
 
@@ -347,6 +345,8 @@ mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
+
+    use rustls_pki_types::UnixTime;
 
     use super::*;
 

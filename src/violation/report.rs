@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use pem_rfc7468::LineEnding;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::CertificateDer;
 use serde::Serialize;
 
 #[cfg(feature = "tracing")]
