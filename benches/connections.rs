@@ -91,11 +91,12 @@ impl Scene {
                 .with_custom_certificate_verifier(verifier)
                 .with_no_client_auth();
             let builder = HttpsConnectorBuilder::new().with_tls_config(config);
-            let builder = builder.https_only().enable_http1().enable_http2();
+            let builder = builder.https_only();
             builder.wrap_connector(Loopback::new(&names))
         };
         let pinning = pinning(&chains.root);
-        let config = PinningVerifier::builder(pinning.clone(), anchors(&chains.root))
+        let config = PinningVerifier::builder(pinning.clone())
+            .with_anchors(anchors(&chains.root))
             .with_provider(provider.clone())
             .with_protocol_versions(VERSIONS[1])
             .client_config();

@@ -152,7 +152,8 @@ fn full_clients(chains: &Chains, provider: &Arc<CryptoProvider>, run: Run) -> [C
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config
     };
-    let pinned = PinningVerifier::builder(pinning(&chains.root), anchors(&chains.root))
+    let pinned = PinningVerifier::builder(pinning(&chains.root))
+        .with_anchors(anchors(&chains.root))
         .with_provider(provider.clone())
         .with_protocol_versions(VERSIONS[1])
         .client_config();
@@ -208,7 +209,8 @@ impl Scene {
     fn pinned(&self) -> ClientConfig {
         // The pin that matches is the last one of the path, the worst case.
         let pinning = Pinning::builder().static_pins(HOST, pinned_to(self.root.pin()));
-        PinningVerifier::builder(pinning.build().unwrap(), trusting(&[&self.root]))
+        PinningVerifier::builder(pinning.build().unwrap())
+            .with_anchors(trusting(&[&self.root]))
             .with_provider(provider())
             .with_protocol_versions(self.versions)
             .client_config()

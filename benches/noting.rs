@@ -106,7 +106,8 @@ async fn chains(root: &Ca) -> Vec<ValidatedChain> {
     });
     let pinning = Pinning::builder().time_provider(Clock::new());
     let pinning = pinning.build().unwrap();
-    let config = PinningVerifier::builder(pinning.clone(), trusting(&[root]))
+    let config = PinningVerifier::builder(pinning.clone())
+        .with_anchors(trusting(&[root]))
         .with_provider(provider())
         .client_config();
     let connector = PinningConnector::builder(pinning).with_tls_config(config.unwrap());

@@ -347,7 +347,8 @@ impl World {
                 Ok::<_, Failure>(tower::Service::call(&mut tcp, uri).await?)
             }
         });
-        let config = PinningVerifier::builder(self.pinning.clone(), anchors.clone())
+        let config = PinningVerifier::builder(self.pinning.clone())
+            .with_anchors(anchors.clone())
             .with_provider(provider())
             .client_config()?;
         let connector = PinningConnector::builder(self.pinning.clone())

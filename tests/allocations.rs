@@ -81,7 +81,8 @@ fn a_verification_allocates_lists_and_a_chain() {
     let (served, intermediates) = leaf.chain.split_first().unwrap();
     let name = ServerName::try_from("example.com").unwrap();
     let verifier = |builder: PinningBuilder| {
-        let verifier = PinningVerifier::builder(builder.build().unwrap(), trusting(&[&root]));
+        let verifier =
+            PinningVerifier::builder(builder.build().unwrap()).with_anchors(trusting(&[&root]));
         let verifier = verifier.with_provider(provider());
         verifier.verifier_without_resumption_check().unwrap()
     };

@@ -213,7 +213,7 @@ fn attack_6_letters_that_only_look_alike() {
             let a_labels = ["example.com", "xn--bcher-kva.example"].map(Host::parse);
             let covered = a_labels.into_iter().filter(|host| {
                 !pinning
-                    .query(host.as_ref().unwrap(), common::now())
+                    .policies(host.as_ref().unwrap(), common::now())
                     .is_empty()
             });
             assert_eq!(covered.count(), 1, "{name}");
@@ -300,7 +300,7 @@ async fn attack_7_unpinning_where_the_pins_fail() {
         assert!(known(&pinning, "example.com"));
 
         // A connection that was admitted before the pins were in force: judged anew.
-        assert!(pinning.forget(&host).is_some());
+        assert!(pinning.store().forget(&host).is_some());
         pinning.disable_static(&host);
         let names = Names::new([("example.com", &attacker)]);
         let mut client = stage.client(&pinning, anchors, &names);

@@ -54,13 +54,14 @@ async fn scene() -> Scene {
     let server = server.await;
     let pinning = Pinning::builder().build().unwrap();
     let names = Names::new([("example.com", &server)]);
-    let config = PinningVerifier::builder(pinning.clone(), trusting(&[&root]))
+    let config = PinningVerifier::builder(pinning.clone())
+        .with_anchors(trusting(&[&root]))
         .with_provider(provider())
         .client_config()
         .unwrap();
     let connector = PinningConnector::builder(pinning.clone())
         .with_tls_config(config)
-        .enable_http1()
+        .http1_only()
         .wrap_connector(Loopback::new(&names))
         .unwrap();
     Scene {

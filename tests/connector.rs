@@ -116,12 +116,9 @@ async fn http1_and_http2_both_carry_the_connection_and_the_violation() {
     let loopback = Loopback::new(&Names::new([("example.com", &server)]));
     type Choose = fn(PinningConnectorBuilder) -> PinningConnectorBuilder;
     let choices: [(Choose, http::Version); 4] = [
-        (|builder| builder.enable_http1(), http::Version::HTTP_11),
-        (|builder| builder.enable_http2(), http::Version::HTTP_2),
-        (
-            |builder| builder.enable_all_versions(),
-            http::Version::HTTP_2,
-        ),
+        (|builder| builder.http1_only(), http::Version::HTTP_11),
+        (|builder| builder.http2_only(), http::Version::HTTP_2),
+        (|builder| builder, http::Version::HTTP_2),
         (|builder| builder, http::Version::HTTP_2),
     ];
     for (choose, version) in choices {
@@ -384,7 +381,9 @@ async fn a_foreign_verifier_or_a_resumed_session_never_passes() {
     assert!(matches!(error, ConnectError::NotVerified));
 
     // Another `Pinning` in the configuration: the connector's own one has the last word.
-    let other = PinningVerifier::builder(unpinned(), trusting(&root)).with_provider(provider());
+    let other = PinningVerifier::builder(unpinned())
+        .with_anchors(trusting(&root))
+        .with_provider(provider());
     let connector = PinningConnector::builder(static_pins(pinned_to(foreign_pin())))
         .with_tls_config(other.client_config().unwrap());
     let error = connector
@@ -395,9 +394,13 @@ async fn a_foreign_verifier_or_a_resumed_session_never_passes() {
     assert!(matches!(error, Err(ConnectError::Pins(_))));
 
     // One that asks ours about another name.
-    let other = PinningVerifier::builder(unpinned(), trusting(&root)).with_provider(provider());
+    let other = PinningVerifier::builder(unpinned())
+        .with_anchors(trusting(&root))
+        .with_provider(provider());
     let mut config = other.client_config().unwrap();
-    let other = PinningVerifier::builder(unpinned(), trusting(&root)).with_provider(provider());
+    let other = PinningVerifier::builder(unpinned())
+        .with_anchors(trusting(&root))
+        .with_provider(provider());
     let verifier = OtherName(other.verifier_without_resumption_check().unwrap());
     config
         .dangerous()
@@ -412,13 +415,14 @@ async fn a_foreign_verifier_or_a_resumed_session_never_passes() {
 
     // Resumption that a caller switched on is off again: each handshake is a full one.
     let pinning = unpinned();
-    let mut config = PinningVerifier::builder(pinning.clone(), trusting(&root))
+    let mut config = PinningVerifier::builder(pinning.clone())
+        .with_anchors(trusting(&root))
         .with_provider(provider())
         .client_config()
         .unwrap();
     config.resumption = Resumption::in_memory_sessions(8);
     let connector = PinningConnector::builder(pinning.clone()).with_tls_config(config);
-    let connector = connector.enable_http1().wrap_connector(loopback).unwrap();
+    let connector = connector.http1_only().wrap_connector(loopback).unwrap();
     for _ in 0..3 {
         let mut client = over(&pinning, connector.clone());
         get(&mut client, "https://example.com/").await.unwrap();
@@ -470,7 +474,8 @@ impl ServerCertVerifier for OtherName {
 fn early_data_is_refused() {
     let root = Ca::root("Root");
     let pinning = unpinned();
-    let mut config = PinningVerifier::builder(pinning.clone(), trusting(&root))
+    let mut config = PinningVerifier::builder(pinning.clone())
+        .with_anchors(trusting(&root))
         .with_provider(provider())
         .client_config()
         .unwrap();
@@ -531,7 +536,8 @@ async fn a_client_certificate_goes_with_a_changed_configuration() {
     server.alpn_protocols = server_config(&leaf, provider(), rustls::ALL_VERSIONS).alpn_protocols;
     let server = Server::with_config(server, answer(&[])).await;
     let pinning = static_pins(pinned_to(leaf.pin()));
-    let mut config = PinningVerifier::builder(pinning.clone(), trusting(&root))
+    let mut config = PinningVerifier::builder(pinning.clone())
+        .with_anchors(trusting(&root))
         .with_provider(provider())
         .client_config()
         .unwrap();

@@ -122,7 +122,8 @@ mod present {
         anchors: TrustAnchors,
     ) -> [Result<HandshakeKind, Error>; 2] {
         let pinning = overridden(pinned_to(foreign_pin()), proxy);
-        let config = PinningVerifier::builder(pinning, anchors)
+        let config = PinningVerifier::builder(pinning)
+            .with_anchors(anchors)
             .with_provider(stage.provider.clone())
             .with_protocol_versions(stage.versions);
         let client = Arc::new(config.client_config().unwrap());

@@ -202,7 +202,7 @@ fn events_are_told_while_no_lock_is_held() {
             let _meddling = tracing::subscriber::set_default(subscriber);
             let noted = hosts.note(&pinning, 0, &hosts.value(numbered(1), "max-age=100"), NOW);
             assert_eq!(noted == Noted::Added, passes);
-            let verifier = PinningVerifier::builder(pinning, hosts.anchors.clone());
+            let verifier = PinningVerifier::builder(pinning).with_anchors(hosts.anchors.clone());
             let verifier = verifier.with_provider(provider());
             let verifier = verifier.verifier_without_resumption_check().unwrap();
             let (name, leaf) = (ServerName::try_from("a.example"), &hosts.leaf.chain[0]);

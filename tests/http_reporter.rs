@@ -542,7 +542,7 @@ async fn endpoints_that_cannot_be_are_told_when_it_is_built() {
     ] {
         let error = build(uri);
         assert!(
-            matches!(&error, Some(BuildError::ReportEndpoint { problem, .. }) if *problem == expected),
+            matches!(&error, Some(BuildError::ReportEndpoint { reason, .. }) if *reason == expected),
             "{error:?}"
         );
     }

@@ -118,7 +118,8 @@ fn with_inner_verifier(
     pinning: &Pinning,
     anchors: TrustAnchors,
 ) -> ClientConfig {
-    let builder = PinningVerifier::builder(pinning.clone(), anchors)
+    let builder = PinningVerifier::builder(pinning.clone())
+        .with_anchors(anchors)
         .with_provider(stage.provider.clone())
         .with_protocol_versions(stage.versions);
     builder.with_inner_verifier(inner).client_config().unwrap()
@@ -222,7 +223,8 @@ fn revocation_lists_are_checked_or_nobody_is_let_in() {
         params.serial_number = Some(SerialNumber::from(7));
         let revoked = root.leaf_from(params);
         let inner = platform(&stage, &[&root]);
-        let builder = PinningVerifier::builder(unpinned(), trusting(&[&root]))
+        let builder = PinningVerifier::builder(unpinned())
+            .with_anchors(trusting(&[&root]))
             .with_provider(stage.provider.clone())
             .with_protocol_versions(stage.versions)
             .with_crls([root.crl(&[7])])
@@ -250,7 +252,8 @@ async fn the_wrapped_verifier_has_the_first_word() {
             let refused = certificate_error(visit(&pinning, config, &server).await);
             assert_eq!(refused, CertificateError::UnknownIssuer);
 
-            let verifier = PinningVerifier::builder(pinning, trusting(&[&root]))
+            let verifier = PinningVerifier::builder(pinning)
+                .with_anchors(trusting(&[&root]))
                 .with_provider(stage.provider.clone())
                 .with_inner_verifier(Arc::new(Foreign::Strict))
                 .verifier_without_resumption_check()
@@ -407,7 +410,7 @@ async fn a_raw_public_key_is_refused_pinned_or_not() {
 fn the_other_methods_are_those_of_the_wrapped_verifier() {
     let root = Ca::root("Root");
     let ours = |inner: Foreign| {
-        let builder = PinningVerifier::builder(unpinned(), trusting(&[&root]));
+        let builder = PinningVerifier::builder(unpinned()).with_anchors(trusting(&[&root]));
         let builder = builder.with_provider(common::provider());
         let builder = builder.with_inner_verifier(Arc::new(inner));
         builder.verifier_without_resumption_check().unwrap()

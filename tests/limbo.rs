@@ -157,7 +157,8 @@ impl Case {
         checks: Checks,
     ) -> PinningVerifier {
         let anchors = TrustAnchors::new().with_built_in(self.roots.clone());
-        let mut builder = PinningVerifier::builder(pinning, anchors.unwrap())
+        let mut builder = PinningVerifier::builder(pinning)
+            .with_anchors(anchors.unwrap())
             .with_provider(Arc::clone(provider))
             .with_crls(self.crls.clone());
         if checks.only_end_entity {

@@ -244,7 +244,7 @@ fn a_file_of_roots_in_the_form_of_openssl_makes_no_client() {
     let trusted = trusted_pem(&Ca::root("Trusted"));
     fs::write(folder.join("trusted.pem"), trusted).unwrap();
     let (anchors, _) = TrustAnchors::native();
-    let client = PinningVerifier::builder(builder().build().unwrap(), anchors);
+    let client = PinningVerifier::builder(builder().build().unwrap()).with_anchors(anchors);
     let client = client.with_provider(provider()).client_config();
     assert!(matches!(client, Err(BuildError::NoTrustAnchors)));
 }

@@ -143,7 +143,7 @@ async fn refusals_of_a_bare_verifier_are_bounded_too() {
         sender.send(event.clone()).unwrap();
     });
     let pinning = builder.build().unwrap();
-    let verifier = PinningVerifier::builder(pinning.clone(), trusting(&[&scene.root]));
+    let verifier = PinningVerifier::builder(pinning.clone()).with_anchors(trusting(&[&scene.root]));
     let verifier = verifier.with_provider(provider());
     let verifier = verifier.verifier_without_resumption_check().unwrap();
     let (name, leaf) = (ServerName::try_from("example.com"), &scene.leaf.chain[0]);

@@ -81,7 +81,8 @@ fn a_bare_configuration_has_the_same_anchor() {
     for stage in stages() {
         let (own, public) = (Ca::root("Own CA"), Ca::root("Public CA"));
         let visit = |pin, leaf| {
-            let verifier = PinningVerifier::builder(pinned(pinned_to(pin)), trusting(&[&own]))
+            let verifier = PinningVerifier::builder(pinned(pinned_to(pin)))
+                .with_anchors(trusting(&[&own]))
                 .with_provider(stage.provider.clone())
                 .with_protocol_versions(stage.versions);
             let client = Arc::new(verifier.client_config().unwrap());

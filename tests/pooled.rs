@@ -84,14 +84,15 @@ async fn scene(http: Http) -> Scene {
     let pinning = Pinning::builder().time_provider(clock.clone());
     let pinning = pinning.build().unwrap();
     let names = Names::new([("example.com", &server)]);
-    let config = PinningVerifier::builder(pinning.clone(), trusting(&[&root]))
+    let config = PinningVerifier::builder(pinning.clone())
+        .with_anchors(trusting(&[&root]))
         .with_provider(provider())
         .client_config()
         .unwrap();
     let connector = PinningConnector::builder(pinning.clone()).with_tls_config(config);
     let connector = match http {
-        Http::V1 => connector.enable_http1(),
-        Http::V2 => connector.enable_http2(),
+        Http::V1 => connector.http1_only(),
+        Http::V2 => connector.http2_only(),
     };
     let connector = connector.wrap_connector(Loopback::new(&names)).unwrap();
     Scene {

@@ -57,7 +57,7 @@ async fn scene(alpn: &[u8]) -> Scene {
         .build()
         .unwrap();
     let names = Names::new([("example.com", &server)]);
-    let config = PinningVerifier::builder(pinning.clone(), trusting(&[&root]));
+    let config = PinningVerifier::builder(pinning.clone()).with_anchors(trusting(&[&root]));
     let config = config.with_provider(provider()).client_config().unwrap();
     let connector = PinningConnector::builder(pinning.clone()).with_tls_config(config);
     Scene {

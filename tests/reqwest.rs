@@ -423,7 +423,8 @@ async fn a_server_without_a_path_is_refused_by_an_error_of_its_own() {
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), stage.provider.clone());
         let inner = inner.build().unwrap();
         for pinning in [pinned(pinned_to(leaf.pin())), builder().build().unwrap()] {
-            let config = PinningVerifier::builder(pinning.clone(), trusting(&[&ours]))
+            let config = PinningVerifier::builder(pinning.clone())
+                .with_anchors(trusting(&[&ours]))
                 .with_provider(stage.provider.clone())
                 .with_protocol_versions(stage.versions)
                 .with_inner_verifier(inner.clone())

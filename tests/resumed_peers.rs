@@ -90,14 +90,14 @@ async fn fetch(stream: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 
 
 fn stacks(pinning: &Pinning, root: &Ca, names: &Names) -> [Stack; 2] {
     let config = || {
-        let verifier = PinningVerifier::builder(pinning.clone(), trusting(&[root]));
+        let verifier = PinningVerifier::builder(pinning.clone()).with_anchors(trusting(&[root]));
         let config = verifier.with_provider(provider()).client_config();
         let mut config: ClientConfig = config.unwrap();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config
     };
     let ours = PinningConnector::builder(pinning.clone()).with_tls_config(config());
-    let ours = ours.enable_http1().wrap_connector(Loopback::new(names));
+    let ours = ours.http1_only().wrap_connector(Loopback::new(names));
     let hyper_rustls = HttpsConnector::from((Loopback::new(names), config()));
     [Stack::Ours(ours.unwrap()), Stack::HyperRustls(hyper_rustls)]
 }

@@ -72,7 +72,8 @@ fn scene_of(
     let swap = Swap::new(&leaf, provider.clone());
     let mut server = server_config(&leaf, provider.clone(), versions);
     server.cert_resolver = swap.clone();
-    let client = PinningVerifier::builder(pinning.clone(), anchors)
+    let client = PinningVerifier::builder(pinning.clone())
+        .with_anchors(anchors)
         .with_provider(provider)
         .with_protocol_versions(versions)
         .client_config()
@@ -160,7 +161,7 @@ fn attack_4_after_a_policy_was_noted() {
         let noted = scene.pinning.note(&host, &header, &chain, now());
         assert_eq!(noted, Noted::Added);
         scene.is_refused();
-        scene.pinning.forget(&host);
+        scene.pinning.store().forget(&host);
         scene.is_resumed();
     }
 }
@@ -239,7 +240,8 @@ fn revocation_lists_that_expire_leave_no_resumption() {
         // A month before its end.
         scene.clock.set(1_672_617_600);
         let builder = || {
-            PinningVerifier::builder(scene.pinning.clone(), trusting(&[&scene.root]))
+            PinningVerifier::builder(scene.pinning.clone())
+                .with_anchors(trusting(&[&scene.root]))
                 .with_provider(scene.client.crypto_provider().clone())
                 .with_crls([crl.clone()])
         };
@@ -426,7 +428,7 @@ async fn reach(scene: &Scene, config: ClientConfig) -> (Server, PinningConnector
     let names = Names::new([("example.com", &server)]);
     let connector = PinningConnector::builder(scene.pinning.clone())
         .with_tls_config(config)
-        .enable_http1()
+        .http1_only()
         .wrap_connector(Loopback::new(&names))
         .unwrap();
     (server, connector)
@@ -457,7 +459,8 @@ async fn attack_4_through_the_connector() {
 async fn a_session_that_only_the_connectors_pins_refuse_costs_a_full_handshake_and_no_error() {
     for scene in scenes() {
         let elsewhere = Pinning::builder().time_provider(scene.clock.clone());
-        let config = PinningVerifier::builder(elsewhere.build().unwrap(), trusting(&[&scene.root]))
+        let config = PinningVerifier::builder(elsewhere.build().unwrap())
+            .with_anchors(trusting(&[&scene.root]))
             .with_provider(scene.client.crypto_provider().clone())
             .client_config();
         let (_server, connector) = reach(&scene, config.unwrap()).await;

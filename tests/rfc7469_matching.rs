@@ -61,7 +61,7 @@ fn unpinned() -> Pinning {
 }
 
 fn noted(pinning: &Pinning, name: &str, seconds: u64) -> Option<AppliedPolicy> {
-    pinning.query(&host(name), at(seconds)).noted
+    pinning.policies(&host(name), at(seconds)).noted
 }
 
 /// The name whose noted pins apply to `name`.
@@ -71,7 +71,7 @@ fn noted_hostname(pinning: &Pinning, name: &str, seconds: u64) -> Option<String>
 }
 
 fn static_policy(pinning: &Pinning, name: &str) -> Option<AppliedPolicy> {
-    pinning.query(&host(name), at(NOW)).static_policy
+    pinning.policies(&host(name), at(NOW)).static_policy
 }
 
 #[tokio::test]
@@ -332,7 +332,7 @@ async fn noted_and_static_pins_are_found_by_one_lookup_and_both_must_hold() {
             let noted = pinning.note(&host("example.com"), header, &chains[0], at(NOW));
             assert_eq!(noted, Noted::Added);
         }
-        let applied = pinning.query(&host("example.com"), at(NOW));
+        let applied = pinning.policies(&host("example.com"), at(NOW));
         let sources = applied
             .iter()
             .map(|policy| policy.source)
@@ -385,7 +385,11 @@ async fn static_pins_are_out_of_a_header_s_reach() {
         let decision = pinning.check(&name, &failing, at(NOW));
         assert!(matches!(decision, Decision::Refuse(_)), "{value}");
     }
-    assert!(pinning.query(&host("sub.example.com"), at(NOW)).is_empty());
+    assert!(
+        pinning
+            .policies(&host("sub.example.com"), at(NOW))
+            .is_empty()
+    );
 }
 
 #[test]

@@ -282,7 +282,7 @@ async fn max_age_zero_removes_what_is_known_and_notes_nothing() {
         assert_eq!(scene.note(&zero, NOW + 1), removed, "{zero}");
         assert!(scene.is_empty());
         for name in ["example.com", "sub.example.com"] {
-            assert!(scene.pinning.query(&host(name), at(NOW + 1)).is_empty());
+            assert!(scene.pinning.policies(&host(name), at(NOW + 1)).is_empty());
         }
         assert_eq!(scene.note(&zero, NOW + 2), not_known, "{zero}");
     }

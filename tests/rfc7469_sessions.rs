@@ -35,7 +35,8 @@ fn client_config(
     root: &Ca,
     versions: &'static [&'static SupportedProtocolVersion],
 ) -> ClientConfig {
-    PinningVerifier::builder(pinning.clone(), trusting(&[root]))
+    PinningVerifier::builder(pinning.clone())
+        .with_anchors(trusting(&[root]))
         .with_provider(provider())
         .with_protocol_versions(versions)
         .client_config()

@@ -203,7 +203,8 @@ fn pins_are_checked_by_the_certificate_verifier_itself() {
     // 7469-2.6-b
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com", "example.net"]);
-    let verifier = PinningVerifier::builder(pinned(pinned_to(foreign_pin())), trusting(&[&root]))
+    let verifier = PinningVerifier::builder(pinned(pinned_to(foreign_pin())))
+        .with_anchors(trusting(&[&root]))
         .with_provider(provider())
         .verifier_without_resumption_check()
         .unwrap();

@@ -73,12 +73,12 @@ impl Scene {
     }
 
     fn connector(&self, anchors: TrustAnchors, alpn: &[u8]) -> PinningConnector<Loopback> {
-        let config = PinningVerifier::builder(self.pinning.clone(), anchors);
+        let config = PinningVerifier::builder(self.pinning.clone()).with_anchors(anchors);
         let config = config.with_provider(provider()).client_config().unwrap();
         let connector = PinningConnector::builder(self.pinning.clone()).with_tls_config(config);
         let connector = match alpn {
-            b"h2" => connector.enable_http2(),
-            _ => connector.enable_http1(),
+            b"h2" => connector.http2_only(),
+            _ => connector.http1_only(),
         };
         let names = Names::new(NAMES.map(|name| (name, &self.server)));
         connector.wrap_connector(Loopback::new(&names)).unwrap()
@@ -167,7 +167,7 @@ async fn a_candidate_is_judged_beside_the_pins_that_decide() {
 async fn a_candidate_says_where_it_comes_from() {
     let scene = Scene::start().await;
     scene.set(candidate(scene.live(), &scene.foreign()));
-    let policies = scene.pinning.query(&host("www.example.com"), now());
+    let policies = scene.pinning.policies(&host("www.example.com"), now());
     let (policy, candidate) = (policies.static_policy.unwrap(), policies.candidate.unwrap());
     assert_eq!(policy.state, PolicyState::Enforced);
     assert_eq!(candidate.state, PolicyState::ReportOnly);
@@ -256,7 +256,7 @@ async fn connections_are_counted_not_requests_full_and_resumed_over_both_http_ve
 async fn a_bare_configuration_counts_in_the_verifier() {
     let scene = Scene::start().await;
     let anchors = trusting(&[&scene.root]);
-    let client = PinningVerifier::builder(scene.pinning.clone(), anchors);
+    let client = PinningVerifier::builder(scene.pinning.clone()).with_anchors(anchors);
     let client = client.with_provider(provider()).client_config().unwrap();
     let client = Arc::new(client);
     let server = server_config(&scene.leaf, provider(), rustls::ALL_VERSIONS);

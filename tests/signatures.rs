@@ -58,7 +58,8 @@ impl Scene {
         crls: Vec<CertificateRevocationListDer<'static>>,
     ) -> PinningVerifier {
         let anchors = TrustAnchors::new().with_built_in([self.root.certificate()]);
-        PinningVerifier::builder(self.pinning.clone(), anchors.unwrap())
+        PinningVerifier::builder(self.pinning.clone())
+            .with_anchors(anchors.unwrap())
             .with_provider(provider.clone())
             .with_crls(crls)
             .verifier_without_resumption_check()

@@ -13,7 +13,7 @@ fn policy() -> PinPolicy {
 
 /// The name whose policy applies to `host`, and how.
 fn applied(pinning: &Pinning, host: &str) -> Option<(String, HostMatch)> {
-    let policies = pinning.query(&Host::parse(host).unwrap(), now());
+    let policies = pinning.policies(&Host::parse(host).unwrap(), now());
     let policy = policies.static_policy?;
     Some((policy.noted_hostname.to_string(), policy.matched))
 }

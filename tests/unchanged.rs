@@ -62,14 +62,15 @@ async fn scene(http: Http) -> Scene {
     let clock = Clock::new();
     let pinning = Pinning::builder().time_provider(clock.clone());
     let pinning = pinning.build().unwrap();
-    let config = PinningVerifier::builder(pinning.clone(), trusting(&[&root]))
+    let config = PinningVerifier::builder(pinning.clone())
+        .with_anchors(trusting(&[&root]))
         .with_provider(provider())
         .client_config()
         .unwrap();
     let connector = PinningConnector::builder(pinning.clone()).with_tls_config(config);
     let connector = match http {
-        Http::V1 => connector.enable_http1(),
-        Http::V2 => connector.enable_http2(),
+        Http::V1 => connector.http1_only(),
+        Http::V2 => connector.http2_only(),
     };
     let names = Names::new(NAMES.map(|name| (name, &server)));
     let connector = connector.wrap_connector(Loopback::new(&names)).unwrap();
@@ -162,7 +163,7 @@ async fn what_was_forgotten_or_cleared_is_added_again() {
         let mut client = scene.client();
         let host = Host::parse("example.com").unwrap();
         let removals: [&dyn Fn(); 3] = [
-            &|| drop(scene.pinning.forget(&host)),
+            &|| drop(scene.pinning.store().forget(&host)),
             &|| scene.pinning.store().clear(),
             &|| scene.pinning.store().clear_since(at(NOW)),
         ];
@@ -252,6 +253,7 @@ async fn the_same_header_counts_for_each_host_by_itself() {
         }
         scene
             .pinning
+            .store()
             .forget(&Host::parse("www.example.com").unwrap());
         let noted = visit(&mut client, "example.com").await.unwrap();
         assert_eq!(noted, Noted::Refreshed);

@@ -43,7 +43,9 @@ fn static_pins(policy: PinPolicy) -> Pinning {
 }
 
 fn verifier(pinning: Pinning, anchors: TrustAnchors) -> PinningVerifier {
-    let builder = PinningVerifier::builder(pinning, anchors).with_provider(common::provider());
+    let builder = PinningVerifier::builder(pinning)
+        .with_anchors(anchors)
+        .with_provider(common::provider());
     builder.verifier_without_resumption_check().unwrap()
 }
 
@@ -102,7 +104,8 @@ fn the_other_methods_answer_as_rustls_does() {
     let root = Ca::root("Root");
     for provider in providers() {
         let theirs = webpki(&[&root], provider.clone());
-        let ours = PinningVerifier::builder(unpinned(), trusting(&[&root]))
+        let ours = PinningVerifier::builder(unpinned())
+            .with_anchors(trusting(&[&root]))
             .with_provider(provider)
             .verifier_without_resumption_check()
             .unwrap();
@@ -131,7 +134,8 @@ fn garbage_gets_the_same_errors() {
     for provider in providers() {
         let theirs = webpki(&[&root], provider.clone());
         let pinning = static_pins(pinned_to(leaf.pin()));
-        let ours = PinningVerifier::builder(pinning, trusting(&[&root]))
+        let ours = PinningVerifier::builder(pinning)
+            .with_anchors(trusting(&[&root]))
             .with_provider(provider)
             .verifier_without_resumption_check()
             .unwrap();
@@ -317,7 +321,8 @@ fn revocation_has_the_options_and_verdicts_of_rustls() {
         for options in 0_u8..8 {
             let (leaf_only, unknown, expiry) =
                 (options & 1 != 0, options & 2 != 0, options & 4 != 0);
-            let mut ours = PinningVerifier::builder(unpinned(), trusting(&[&root]))
+            let mut ours = PinningVerifier::builder(unpinned())
+                .with_anchors(trusting(&[&root]))
                 .with_provider(common::provider())
                 .with_crls(crls.clone());
             let mut store = RootCertStore::empty();
@@ -354,7 +359,9 @@ fn revocation_has_the_options_and_verdicts_of_rustls() {
 fn what_cannot_be_built_says_why() {
     let root = Ca::root("Root");
     let build = |anchors: TrustAnchors| {
-        PinningVerifier::builder(unpinned(), anchors).with_provider(common::provider())
+        PinningVerifier::builder(unpinned())
+            .with_anchors(anchors)
+            .with_provider(common::provider())
     };
     let none = build(TrustAnchors::new()).client_config();
     assert!(matches!(none, Err(BuildError::NoTrustAnchors)));

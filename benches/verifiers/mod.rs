@@ -75,7 +75,8 @@ pub(crate) fn pinned(
     root: &CertificateDer<'static>,
     provider: &Arc<CryptoProvider>,
 ) -> PinningVerifier {
-    PinningVerifier::builder(pinning, anchors(root))
+    PinningVerifier::builder(pinning)
+        .with_anchors(anchors(root))
         .with_provider(provider.clone())
         .verifier_without_resumption_check()
         .unwrap()

@@ -16,7 +16,9 @@ use crate::chain::certificate;
 use crate::chain::certificate::name_text;
 use crate::chain::revocation::Revocation;
 use crate::chain::signature_cache::CachingAlgorithms;
-use crate::policy::{AnchorOrigin, AppliedPolicies, Host, Judgement, KeyHash, SpkiFingerprint};
+use crate::policy::{
+    AnchorOrigin, AppliedPolicies, Host, KeyHash, SpkiFingerprint, Verdict, Verdicts,
+};
 use crate::roots::{Anchor, TrustAnchors};
 
 /// The path that was proved from a server's certificate to a trust anchor, for one name.
@@ -52,7 +54,7 @@ impl ValidatedChain {
 
     /// The same chain, once the handshake is done.
     #[cfg(feature = "hyper")]
-    pub(crate) fn proved(mut self) -> Self {
+    pub(crate) fn after_handshake(mut self) -> Self {
         self.proved = true;
         self
     }
@@ -224,8 +226,8 @@ impl fmt::Display for KeyRole {
 }
 
 /// A path that webpki proved, and what the policies say of it.
-pub(crate) struct ValidPath<'p> {
-    pub(crate) judgement: Judgement<'p>,
+pub(crate) struct ValidPath {
+    pub(crate) verdicts: Verdicts,
     path: Vec<usize>,
     /// Empty while no policy asked for them.
     fingerprints: Vec<SpkiFingerprint>,
@@ -233,18 +235,9 @@ pub(crate) struct ValidPath<'p> {
     anchor: Arc<Anchor>,
 }
 
-impl ValidPath<'_> {
-    /// The path with the least rank is taken: one that passes, else a skipped one, else a refused
-    /// one; of equals the better origin; of equals the one that fails no report-only policy.
+impl ValidPath {
     fn rank(&self) -> (bool, bool, AnchorOrigin, bool) {
-        let judgement = &self.judgement;
-        let would_fail = judgement.would_be_refused_by.is_some();
-        (
-            judgement.refused_by.is_some(),
-            judgement.skipped,
-            self.anchor.origin,
-            would_fail,
-        )
+        self.verdicts.rank(self.anchor.origin)
     }
 
     /// The path as a value of its own, with what was served beside it.
@@ -305,12 +298,12 @@ pub(crate) struct PathBuilder {
 }
 
 impl PathBuilder {
-    pub(crate) fn validate<'p>(
+    pub(crate) fn validate(
         &self,
         presented: Presented<'_>,
-        policies: &'p AppliedPolicies,
+        policies: &AppliedPolicies,
         now: UnixTime,
-    ) -> Result<ValidPath<'p>, NoValidPath> {
+    ) -> Result<ValidPath, NoValidPath> {
         let leaf = EndEntityCert::try_from(presented.leaf).map_err(|_| NoValidPath)?;
         // First: else a server could fill the memory of signatures with chains of other hosts, or
         // time which of them were seen before.
@@ -361,12 +354,12 @@ impl PathBuilder {
     }
 
     /// Keeps the better one of two paths; settled once no other path could be better.
-    fn prefer<'p>(&self, best: &mut Option<ValidPath<'p>>, found: ValidPath<'p>) -> Search {
+    fn prefer(&self, best: &mut Option<ValidPath>, found: ValidPath) -> Search {
         let rank = found.rank();
         // Of equally refused paths the last one is kept: RFC 7469 section 3 wants it reported.
         let better = best.as_ref().is_none_or(|best| {
             let known = best.rank();
-            let is_refused = found.judgement.refused_by.is_some() && !found.is_detour();
+            let is_refused = found.verdicts.has(Verdict::Refuse) && !found.is_detour();
             rank < known || (rank == known && is_refused)
         });
         if better {
@@ -380,15 +373,15 @@ impl PathBuilder {
     }
 
     /// Judges one candidate. `None` only if webpki named a certificate that it was not given.
-    fn judge<'p>(
+    fn judge(
         &self,
         candidate: &VerifiedPath<'_>,
         presented: Presented<'_>,
-        policies: &'p AppliedPolicies,
-    ) -> Option<ValidPath<'p>> {
+        policies: &AppliedPolicies,
+    ) -> Option<ValidPath> {
         let most = presented.intermediates.len() + 1;
         let mut found = ValidPath {
-            judgement: Judgement::default(),
+            verdicts: Verdicts::default(),
             path: Vec::with_capacity(most),
             fingerprints: Vec::new(),
             hash: self.hash,
@@ -417,7 +410,7 @@ impl PathBuilder {
                     .push(SpkiFingerprint::of_parsed_key(&key, self.hash));
             }
             found.fingerprints.push(found.anchor.fingerprint());
-            found.judgement = policies.judge(&found.fingerprints, found.anchor.origin);
+            found.verdicts = policies.judge(&found.fingerprints, found.anchor.origin);
         }
         Some(found)
     }

@@ -1,43 +1,61 @@
-//! Why no connection was made, or a plain one ended: [`ConnectError`].
+//! [`ConnectError`]: why there is no connection, or why a plain one was closed.
 
 use std::error::Error;
-use std::{fmt, io};
+use std::fmt;
+use std::io;
 
 use http::Uri;
 
+use crate::policy::text::write_with_causes;
 use crate::policy::{Host, HostError};
 use crate::violation::PinViolation;
 
-/// Why [`PinningConnector`](crate::PinningConnector) made no connection. `source()` leads on to the cause.
-#[derive(Debug)]
+/// The reason why [`PinningConnector`](crate::PinningConnector) made no connection.
+///
+/// `Display` is one line; `source()` leads to the cause, such as the
+/// [`PinViolation`](crate::PinViolation) with its advice. `Debug` prints both.
+///
+/// ```
+/// use pinhold::PinViolation;
+/// use pinhold::connector::ConnectError;
+///
+/// fn explain(error: &ConnectError) -> String {
+///     match error {
+///         ConnectError::Pins(violation) => violation.to_string(),
+///         ConnectError::PlainHttp { host } => format!("use https for {host}"),
+///         other => other.to_string(),
+///     }
+/// }
+/// # assert!(explain(&ConnectError::NotVerified).contains("verifier"));
+/// ```
 #[non_exhaustive]
 pub enum ConnectError {
     /// The URI's host is neither a DNS name nor an IP address.
     Host(HostError),
-    /// An `http://` URI, while the connector is `https_only`.
+    /// The URI is `http://`, and the connector is `https_only`.
     HttpsOnly {
         /// The URI's host.
         host: String,
     },
-    /// The TLS stream failed otherwise.
+    /// The TLS stream failed during the handshake.
     Io(io::Error),
-    /// The handshake was done without our verifier, or for another name than the URI's: the TLS
-    /// configuration has a verifier that is not ours.
+    /// The verifier of this crate was not called, or for another name than the URI's: the TLS
+    /// configuration has another verifier.
     NotVerified,
     /// The validated chain holds no pinned key.
     Pins(PinViolation),
-    /// Plain `http://` to a known pinned host. An open connection ends with it, too, once its host
-    /// is pinned.
+    /// The URI is `http://`, and its host is pinned. An open plain connection is closed with this
+    /// error once its host is pinned.
     PlainHttp {
         /// The pinned host.
         host: Host,
     },
-    /// A URI that is neither `https` nor `http`.
+    /// The URI is neither `https` nor `http`.
     Scheme {
         /// The URI.
         uri: Uri,
     },
-    /// The TLS handshake failed, say for an invalid certificate.
+    /// The TLS handshake failed, for example because the certificate is not valid.
     Tls(rustls::Error),
     /// The inner connector failed.
     Transport(BoxError),
@@ -46,23 +64,31 @@ pub enum ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Host(_) => f.write_str("the URI names no host"),
+            Self::Host(_) => f.write_str("the URI has no valid host"),
             Self::HttpsOnly { host } => write!(f, "http to {host:?}, expected https"),
-            Self::Io(_) => f.write_str("the connection failed in the TLS handshake"),
+            Self::Io(_) => f.write_str("the connection failed during the TLS handshake"),
             Self::NotVerified => f.write_str(
-                "the TLS configuration has a foreign verifier, or one for another name, expected \
+                "the TLS configuration has another verifier, or one for another name; expected \
                  that of `Pinning::client_config`",
             ),
-            Self::Pins(violation) => write!(f, "the pins of {} refused it", violation.host()),
+            Self::Pins(violation) => {
+                write!(f, "the pins of {} refuse the server", violation.host())
+            }
             Self::PlainHttp { host } => write!(
                 f,
-                "http to the known pinned host {host}, where pins can't be checked; expected https \
-                 (or `PlainHttp::Allow`)"
+                "http to the pinned host {host}, where pins can't be checked; expected https (or \
+                 `PlainHttp::Allow`)"
             ),
             Self::Scheme { uri } => write!(f, "can't connect to {uri}, expected an https URI"),
             Self::Tls(_) => f.write_str("the TLS handshake failed"),
-            Self::Transport(_) => f.write_str("the connection failed"),
+            Self::Transport(_) => f.write_str("the inner connector failed"),
         }
+    }
+}
+
+impl fmt::Debug for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_with_causes(self, f)
     }
 }
 

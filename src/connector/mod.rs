@@ -1,9 +1,20 @@
-//! The hyper connector.
+//! The hyper connector: TLS connections over any transport, with the pins enforced in the handshake
+//! and for as long as the connection is open.
+//!
+//! Uses `tls` for the configuration and the facts of a handshake, `pinning` for the evaluation. The
+//! only module that runs handshakes.
+//!
+//! Offers [`PinningConnector`] and its builder in the shape of hyper-rustls, the stream, and the
+//! error.
 
+mod builder;
 mod error;
+mod handshake;
 mod service;
 mod stream;
 
+pub(crate) use crate::connector::builder::tcp;
+pub use crate::connector::builder::{PinningConnectorBuilder, PlainHttp};
 pub use crate::connector::error::ConnectError;
-pub use crate::connector::service::{PinningConnector, PinningConnectorBuilder, PlainHttp};
+pub use crate::connector::service::PinningConnector;
 pub use crate::connector::stream::PinnedStream;

@@ -1,4 +1,4 @@
-//! One connection in, its bytes out for as long as the pins hold: [`PinnedStream`].
+//! [`PinnedStream`]: one connection, closed as soon as the current pins reject its chain.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -17,16 +17,16 @@ use crate::policy::Host;
 use crate::store::{GenerationWatch, Validity};
 use crate::tls::VerifiedConnection;
 
-/// A connection of [`PinningConnector`](crate::PinningConnector): TLS, or plain where allowed.
+/// A connection of [`PinningConnector`](crate::PinningConnector): TLS, or plain text where allowed.
 ///
-/// Before each read and write the pins of the moment are asked, at the cost of a comparison while
-/// they have not changed. Once they refuse the connection's chain, both fail with the
-/// [`PinViolation`](crate::PinViolation): no byte is taken for a chain that fails the pins. A flush
-/// or a shutdown takes none. A plain connection fails with
+/// Before each read and write the current pins are checked, which costs one comparison while they
+/// have not changed. Once they reject the connection's chain, both fail with the
+/// [`PinViolation`](crate::PinViolation): no byte is accepted for a chain that fails the pins. Flush
+/// and shutdown accept none. A plain connection fails with
 /// [`ConnectError::PlainHttp`](crate::connector::ConnectError::PlainHttp) once its host is pinned.
 pub struct PinnedStream<T> {
     stream: Stream<T>,
-    held: Option<Held>,
+    check: Option<PinCheck>,
 }
 
 enum Stream<T> {
@@ -34,67 +34,74 @@ enum Stream<T> {
     Tls(Box<TokioIo<TlsStream<TokioIo<T>>>>),
 }
 
-/// What a connection was judged by.
-struct Held {
+/// The pins that a connection depends on, and how long its last check is valid.
+struct PinCheck {
     pinning: Pinning,
     subject: Subject,
     validity: Validity,
     watch: GenerationWatch,
 }
 
-/// What is judged.
+/// What is checked.
 enum Subject {
-    /// Whether the host has pins: they can't be checked without TLS.
+    /// A plain connection: whether its host is pinned, since pins can't be checked without TLS.
     Plain(Host),
-    /// The chain; and which port it is told with.
+    /// The chain of a TLS connection, and the port for events.
     Tls(VerifiedConnection, u16),
 }
 
-/// A host without pins, and for how long it has none unless they change.
-pub(crate) struct Plain {
+/// A host without enforced pins, and how long it has none unless the pins change.
+pub(crate) struct UnpinnedHost {
     pub(crate) host: Host,
     pub(crate) validity: Validity,
 }
 
-impl Held {
-    /// Fails once the pins refuse the connection: in this generation, at this time.
-    #[inline]
-    fn hold(&mut self) -> io::Result<()> {
-        if self
-            .validity
-            .holds(self.watch.number(), self.pinning.clock())
-        {
-            Ok(())
-        } else {
-            self.judge()
+impl PinCheck {
+    fn new(pinning: Pinning, subject: Subject, validity: Validity) -> Self {
+        Self {
+            watch: GenerationWatch::new(pinning.generation()),
+            pinning,
+            subject,
+            validity,
         }
     }
 
-    /// The same, but for what time alone may have changed.
+    /// Fails if the current pins reject the connection at the current time.
     #[inline]
-    fn hold_generation(&mut self) -> io::Result<()> {
+    fn ensure_valid(&mut self) -> io::Result<()> {
+        let generation = self.watch.number();
+        if self.validity.holds(generation, self.pinning.clock()) {
+            Ok(())
+        } else {
+            self.evaluate()
+        }
+    }
+
+    /// As [`ensure_valid`](Self::ensure_valid), without the changes that time alone makes.
+    #[inline]
+    fn ensure_valid_generation(&mut self) -> io::Result<()> {
         if self.validity.is_of(self.watch.number()) {
             Ok(())
         } else {
-            self.judge()
+            self.evaluate()
         }
     }
 
     #[cold]
-    fn judge(&mut self) -> io::Result<()> {
+    fn evaluate(&mut self) -> io::Result<()> {
         let Some(now) = self.pinning.clock().current_time() else {
             return Err(io::Error::other(rustls::Error::FailedToGetCurrentTime));
         };
-        let judged = match &self.subject {
-            Subject::Plain(host) => self.judge_plain(host, now),
-            Subject::Tls(verified, port) => self.judge_tls(verified, *port, now),
+        let result = match &self.subject {
+            Subject::Plain(host) => self.evaluate_plain(host, now),
+            Subject::Tls(verified, port) => self.evaluate_tls(verified, *port, now),
         };
-        // Once refused for good, whatever the pins become.
-        self.validity = *judged.as_ref().unwrap_or(&Validity::NEVER);
-        judged.map(drop)
+        // A refusal is final, even if the pins change again.
+        self.validity = *result.as_ref().unwrap_or(&Validity::NEVER);
+        result.map(drop)
     }
 
-    fn judge_plain(&self, host: &Host, now: UnixTime) -> io::Result<Validity> {
+    fn evaluate_plain(&self, host: &Host, now: UnixTime) -> io::Result<Validity> {
         match self.pinning.is_pinned(host, now) {
             (false, validity) => Ok(validity),
             (true, _) => Err(io::Error::other(ConnectError::PlainHttp {
@@ -103,7 +110,7 @@ impl Held {
         }
     }
 
-    fn judge_tls(
+    fn evaluate_tls(
         &self,
         verified: &VerifiedConnection,
         port: u16,
@@ -112,8 +119,8 @@ impl Held {
         if let Some(violation) = verified.ended_by() {
             return Err(io::Error::other(violation.clone()));
         }
-        let (decision, validity) = self.pinning.check_for(verified.chain(), now);
-        if let Decision::Refuse(violation) = decision {
+        let (evaluation, validity) = self.pinning.evaluate_connection(verified.chain(), now);
+        if let Decision::Refuse(violation) = evaluation.decision() {
             verified.end(violation.clone());
             self.pinning.emit_violation(&violation, Some(port));
             return Err(io::Error::other(violation));
@@ -122,7 +129,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for PinCheck {
     fn drop(&mut self) {
         if let Subject::Tls(verified, _) = &self.subject {
             verified.close();
@@ -131,28 +138,28 @@ impl Drop for Held {
 }
 
 impl<T> PinnedStream<T> {
-    /// A plain one that pins can't end.
+    /// Returns a plain connection that pins don't close.
     pub(crate) fn unpinned(transport: T) -> Self {
         Self {
             stream: Stream::Plain(transport),
-            held: None,
+            check: None,
         }
     }
 
-    /// A plain one for as long as its host has no pins.
-    pub(crate) fn plain(transport: T, pinning: &Pinning, plain: Plain) -> Self {
+    /// Returns a plain connection that is closed once its host is pinned.
+    pub(crate) fn plain(transport: T, pinning: &Pinning, unpinned: UnpinnedHost) -> Self {
+        let UnpinnedHost { host, validity } = unpinned;
         Self {
             stream: Stream::Plain(transport),
-            held: Some(Held {
-                watch: GenerationWatch::new(pinning.generation()),
-                pinning: pinning.clone(),
-                subject: Subject::Plain(plain.host),
-                validity: plain.validity,
-            }),
+            check: Some(PinCheck::new(
+                pinning.clone(),
+                Subject::Plain(host),
+                validity,
+            )),
         }
     }
 
-    /// A connection whose chain passes for as long as the judgement stands.
+    /// Returns a TLS connection whose evaluation is valid for this long.
     pub(crate) fn tls(
         stream: TlsStream<TokioIo<T>>,
         pinning: Pinning,
@@ -161,33 +168,32 @@ impl<T> PinnedStream<T> {
     ) -> Self {
         Self {
             stream: Stream::Tls(Box::new(TokioIo::new(stream))),
-            held: Some(Held {
-                watch: GenerationWatch::new(pinning.generation()),
+            check: Some(PinCheck::new(
                 pinning,
-                subject: Subject::Tls(verified, port),
+                Subject::Tls(verified, port),
                 validity,
-            }),
+            )),
         }
     }
 
     #[inline]
-    fn hold(&mut self) -> io::Result<()> {
-        match &mut self.held {
-            Some(held) => held.hold(),
+    fn ensure_valid(&mut self) -> io::Result<()> {
+        match &mut self.check {
+            Some(check) => check.ensure_valid(),
             None => Ok(()),
         }
     }
 
-    /// What is known of the TLS connection; `None` for a plain one.
+    /// Returns the facts of the TLS connection; `None` for a plain one.
     #[must_use]
     pub fn verified(&self) -> Option<&VerifiedConnection> {
-        match &self.held.as_ref()?.subject {
+        match &self.check.as_ref()?.subject {
             Subject::Plain(_) => None,
             Subject::Tls(verified, _) => Some(verified),
         }
     }
 
-    /// What the inner connector made, say to ask for the peer's address.
+    /// Returns the stream of the inner connector, for example to read the peer's address.
     #[must_use]
     pub fn transport(&self) -> &T {
         match &self.stream {
@@ -213,7 +219,7 @@ impl<T: Connection + Read + Write + Unpin> Connection for PinnedStream<T> {
             connected
         };
         match self.verified() {
-            // One, since the pool clones them for every response.
+            // One value, since the pool clones the extras for every response.
             Some(verified) => connected.extra(verified.clone()),
             None => connected,
         }
@@ -226,17 +232,17 @@ impl<T: Read + Write + Unpin> Read for PinnedStream<T> {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(held) = &mut self.held {
-            // An idle connection ends when the pins change, not when it is used next.
-            held.watch.wake_me(cx);
-            held.hold_generation()?;
+        if let Some(check) = &mut self.check {
+            // An idle connection is closed when the pins change, not when it is used next.
+            check.watch.wake_me(cx);
+            check.ensure_valid_generation()?;
         }
         ready!(match &mut self.stream {
             Stream::Plain(transport) => Pin::new(transport).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         })?;
-        // The clock is read for bytes, not for waiting.
-        Poll::Ready(self.hold())
+        // The clock is read when bytes arrived, not while waiting for them.
+        Poll::Ready(self.ensure_valid())
     }
 }
 
@@ -246,7 +252,7 @@ impl<T: Read + Write + Unpin> Write for PinnedStream<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.hold()?;
+        self.ensure_valid()?;
         match &mut self.stream {
             Stream::Plain(transport) => Pin::new(transport).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
@@ -279,7 +285,7 @@ impl<T: Read + Write + Unpin> Write for PinnedStream<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.hold()?;
+        self.ensure_valid()?;
         match &mut self.stream {
             Stream::Plain(transport) => Pin::new(transport).poll_write_vectored(cx, bufs),
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),

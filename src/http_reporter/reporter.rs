@@ -524,7 +524,7 @@ impl HttpReporterBuilder {
         for uri in self.endpoints {
             match self.choices.may_send_to(&uri) {
                 Ok(endpoint) => self.choices.endpoints.push(endpoint),
-                Err(problem) => return Err(BuildError::ReportEndpoint { uri, problem }),
+                Err(reason) => return Err(BuildError::ReportEndpoint { uri, reason }),
             }
         }
         let transport = Transport::new(

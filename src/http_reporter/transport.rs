@@ -18,7 +18,7 @@ use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use tower_service::Service;
 
-use crate::connector::{ConnectError, PinningConnector, PlainHttp};
+use crate::connector::{ConnectError, PinningConnector, PlainHttp, tcp};
 use crate::http_reporter::endpoint::{NamedBy, is_public};
 use crate::pinning::{BuildError, Pinning};
 use crate::roots::TrustAnchors;
@@ -43,7 +43,7 @@ impl Transport {
         plain: PlainHttp,
         resolve: Option<Resolve>,
     ) -> Result<Self, BuildError> {
-        let mut verifier = PinningVerifier::builder(pinning.clone(), anchors);
+        let mut verifier = PinningVerifier::builder(pinning.clone()).with_anchors(anchors);
         if let Some(provider) = provider {
             verifier = verifier.with_provider(provider);
         }
@@ -84,9 +84,7 @@ impl Transport {
             named_by,
             resolve: self.resolve.clone(),
         };
-        let mut http = HttpConnector::new_with_resolver(resolver);
-        http.enforce_http(false);
-        http.set_nodelay(true);
+        let http = tcp(HttpConnector::new_with_resolver(resolver));
         let connector =
             PinningConnector::builder(self.pinning.clone()).with_tls_config(self.config.clone());
         // The one exception: a report on a pinned host may go there over plain http.

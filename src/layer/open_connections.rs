@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use rustls_pki_types::UnixTime;
 
 use crate::layer::cached_header::{CachedHeader, MAX_CACHED_HEADER};
-use crate::pinning::{Decision, Pinning};
+use crate::pinning::Pinning;
 use crate::store::Validity;
 use crate::tls::VerifiedConnection;
 
@@ -202,9 +202,9 @@ impl TrackedConnection {
         if self.connection.is_closed() {
             return Verdict::Gone;
         }
-        let (decision, validity) = pinning.check_for(self.connection.chain(), now);
-        match (decision, &self.captured) {
-            (Decision::Refuse(_), Some(_)) => Verdict::Refused,
+        let (evaluation, validity) = pinning.evaluate_connection(self.connection.chain(), now);
+        match &self.captured {
+            Some(_) if evaluation.is_refused() => Verdict::Refused,
             // Not captured yet: the stream itself ends it.
             _ => Verdict::Stands(validity),
         }

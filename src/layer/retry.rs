@@ -117,7 +117,9 @@ where
             match this.state.as_mut().project() {
                 StateProjection::Waiting { response } => {
                     let outcome = ready!(response.poll(cx));
-                    let ended = outcome.as_ref().is_err_and(|error| error::has_ended(error));
+                    let ended = outcome
+                        .as_ref()
+                        .is_err_and(|error| error::is_closed_by_pins(error));
                     let Some((client, request)) = this.spare.take().filter(|_| ended) else {
                         return Poll::Ready(outcome);
                     };

@@ -1,4 +1,4 @@
-//! Why a client can't be built: [`BuildError`].
+//! [`BuildError`]: why a client can't be built.
 
 use std::error::Error;
 use std::fmt;
@@ -6,47 +6,65 @@ use std::fmt;
 use rustls::client::VerifierBuilderError;
 
 use crate::pinning::static_pins::Conflict;
+use crate::policy::text::write_with_causes;
 use crate::policy::{Host, HostError, ReportUri, ReportUriError};
 use crate::violation::EndpointError;
 
-/// Why a [`Pinning`](crate::Pinning), or what is built from it, can't be built.
-#[derive(Clone, Debug)]
+/// The reason why a [`Pinning`](crate::Pinning), or a client of it, can't be built.
+///
+/// `Display` and `Debug` print what was given, what was expected, and what to do.
+///
+/// ```
+/// use pinhold::{BuildError, Pinning, TrustAnchors};
+///
+/// let pinning = Pinning::builder().build()?;
+/// let error = pinning.client_config(TrustAnchors::new()).unwrap_err();
+/// # #[cfg(all(feature = "aws-lc-rs", not(feature = "ring")))]
+/// assert!(matches!(error, BuildError::NoTrustAnchors));
+/// # Ok::<(), BuildError>(())
+/// ```
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Two static policies for one host.
+    /// A TLS configuration is given together with a setting that it contains already.
+    ConflictingTlsSettings {
+        /// The other setting: the builder's method.
+        setting: &'static str,
+    },
+    /// One host has two static policies.
     DuplicateHost {
         /// The host.
         host: Host,
     },
-    /// The TLS configuration asks for early data, which would leave before any pin is checked.
+    /// The TLS configuration enables early data, which is sent before any pin is checked.
     EarlyData,
-    /// An exemption from a policy that does not cover the name, or of a name that is itself pinned.
+    /// The policy does not cover the exempt name, or the name has a policy of its own.
     Exemption {
         /// The host of the policy.
         host: Host,
-        /// The name that was to be exempt.
+        /// The exempt name.
         exempt: Host,
     },
-    /// A name that is no host.
+    /// A name is not a host.
     Host(HostError),
-    /// No crypto provider: none handed in, none installed, none enabled by a feature.
+    /// There is no crypto provider: none was given or installed, and no feature enables one.
     NoCryptoProvider,
-    /// No trust anchor: every chain would be refused.
+    /// There is no trust anchor, so every chain would be refused.
     NoTrustAnchors,
-    /// An endpoint of the application's that no report can be sent to.
+    /// No report can be sent to an endpoint of the application.
     ReportEndpoint {
         /// The endpoint.
         uri: ReportUri,
-        /// What is wrong with it.
-        problem: EndpointError,
+        /// The rule that it fails.
+        reason: EndpointError,
     },
-    /// An endpoint of the application's that is no URI.
+    /// An endpoint of the application is not a URI.
     ReportUri(ReportUriError),
-    /// A certificate revocation list that can't be read.
+    /// A certificate revocation list can't be parsed.
     RevocationList(VerifierBuilderError),
-    /// rustls refused the configuration.
+    /// rustls rejects the configuration.
     Tls(rustls::Error),
-    /// The features `aws-lc-rs` and `ring` are both enabled, and nobody chose.
+    /// The features `aws-lc-rs` and `ring` are both enabled, and no provider was chosen.
     UndecidedCryptoProvider,
 }
 
@@ -62,6 +80,11 @@ impl From<Conflict> for BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ConflictingTlsSettings { setting } => write!(
+                f,
+                "a TLS configuration and `{setting}` are both given, expected one of them: the \
+                 configuration has anchors and provider already"
+            ),
             Self::DuplicateHost { host } => {
                 write!(
                     f,
@@ -69,28 +92,38 @@ impl fmt::Display for BuildError {
                 )
             }
             Self::EarlyData => f.write_str(
-                "the TLS configuration enables early data, which is sent before pins are checked",
+                "the TLS configuration enables early data, which is sent before pins are checked; \
+                 set `enable_early_data` to false",
             ),
             Self::Exemption { host, exempt } => write!(
                 f,
-                "{exempt} can't be exempt from the policy of {host}, expected a subdomain that it \
-                 covers and that has no policy of its own"
+                "{exempt} can't be exempt from the policy of {host}, expected a subdomain that the \
+                 policy covers and that has no policy of its own"
             ),
             Self::Host(error) => error.fmt(f),
             Self::NoCryptoProvider => f.write_str(
-                "no crypto provider, expected one handed in (`with_provider`), installed as the \
+                "no crypto provider, expected one given by `with_provider`, installed as the \
                  process default, or enabled by the feature `aws-lc-rs` or `ring`",
             ),
-            Self::NoTrustAnchors => f.write_str("no trust anchor, expected at least one"),
-            Self::ReportEndpoint { uri, problem } => write!(f, "report endpoint {uri}: {problem}"),
+            Self::NoTrustAnchors => f.write_str(
+                "no trust anchor, expected at least one (`TrustAnchors::webpki_roots`, or \
+                 `with_built_in` for an own CA)",
+            ),
+            Self::ReportEndpoint { uri, reason } => write!(f, "report endpoint {uri}: {reason}"),
             Self::ReportUri(error) => error.fmt(f),
             Self::RevocationList(error) => write!(f, "revocation list: {error}"),
             Self::Tls(error) => write!(f, "TLS configuration: {error}"),
             Self::UndecidedCryptoProvider => f.write_str(
-                "two crypto providers are enabled, expected one handed in (`with_provider`) or \
+                "two crypto providers are enabled, expected one given by `with_provider` or \
                  installed as the process default",
             ),
         }
+    }
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_with_causes(self, f)
     }
 }
 

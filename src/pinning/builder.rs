@@ -1,4 +1,4 @@
-//! Choices in, a [`Pinning`] out.
+//! [`PinningBuilder`]: the pins, the store, the clock and the observers of a [`Pinning`].
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,8 +8,9 @@ use parking_lot::RwLock;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
 use crate::pinning::build_error::BuildError;
+use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
-use crate::pinning::observers::{Callback, Event, EventQueue, EventSink, Observers};
+use crate::pinning::observers::{Callback, EventQueue, EventSink, Observers};
 use crate::pinning::static_pins::{StaticEntries, StaticPins};
 use crate::policy::{HeaderSyntax, Host, HostError, PinPolicy, UserAddedRoots};
 #[cfg(pinhold_debug_overrides)]
@@ -20,7 +21,7 @@ use crate::violation::Reporter;
 use {crate::roots::AnchorError, rustls_pki_types::CertificateDer};
 
 impl Pinning {
-    /// Starts without pins, with a store in memory.
+    /// Returns a builder without pins, with a store in memory.
     pub fn builder() -> PinningBuilder {
         PinningBuilder {
             statics: Vec::new(),
@@ -39,7 +40,7 @@ impl Pinning {
     }
 }
 
-/// Collects what makes a [`Pinning`]. What is wrong is said by [`build`](Self::build).
+/// Builds a [`Pinning`]. Errors of all methods are returned by [`build`](Self::build).
 #[must_use]
 pub struct PinningBuilder {
     statics: Vec<(Host, PinPolicy)>,
@@ -56,13 +57,14 @@ pub struct PinningBuilder {
     error: Option<BuildError>,
 }
 
-/// Named only where there is somebody to tell: other clients do not carry the thread that tells.
+/// Starts the event queue. Only `observer` and `reporter` name the function, so a client without them
+/// does not contain the queue and its thread.
 type Observe = fn(Arc<Shared>, Vec<Callback>, Option<MakeReporter>) -> Result<Pinning, BuildError>;
 
 type MakeReporter = Box<dyn FnOnce(Pinning) -> Result<Arc<dyn Reporter>, BuildError> + Send>;
 
 impl PinningBuilder {
-    /// Pins `host` by the application's word. Each host has one policy.
+    /// Pins `host` by this policy. Each host has one policy.
     pub fn static_pins<H>(mut self, host: H, policy: PinPolicy) -> Self
     where
         H: TryInto<Host, Error: Into<HostError>>,
@@ -74,15 +76,15 @@ impl PinningBuilder {
         self
     }
 
-    /// Where noted pins are kept. Unless said, a new store in memory.
+    /// Keeps noted pins in this store. Default: a new store in memory.
     pub fn store(mut self, store: PinStore) -> Self {
         self.store = store;
         self
     }
 
-    /// Lets only these very hosts pin by header (one with a single label never can). Recommended
-    /// where the hosts are known: then no other server can make this application refuse connections
-    /// or remember a visit.
+    /// Allows only these hosts, not their subdomains, to note pins by header (a host with a single
+    /// label never can). Recommended where the hosts are known: then no other server can make this
+    /// application refuse connections or store a visit.
     pub fn note_only<H>(mut self, hosts: impl IntoIterator<Item = H>) -> Self
     where
         H: TryInto<Host, Error: Into<HostError>>,
@@ -98,33 +100,34 @@ impl PinningBuilder {
         self
     }
 
-    /// How literally headers are read. Unless said, as RFC 7469 has it.
+    /// Sets how strictly header fields are parsed. Default: as RFC 7469 specifies.
     pub fn header_syntax(mut self, syntax: HeaderSyntax) -> Self {
         self.syntax = syntax;
         self
     }
 
-    /// What chains to user-added roots mean for noted pins, and for static ones whose policy does
-    /// not say. Unless said, pins are skipped.
+    /// Sets whether pins are enforced on chains to user-added roots, for noted pins and for static
+    /// policies without a setting of their own. Default: they are skipped.
     pub fn user_added_roots(mut self, choice: UserAddedRoots) -> Self {
         self.user_added_roots = choice;
         self
     }
 
-    /// The clock of verifier, connector and layer. Unless said, the system's.
+    /// Sets the clock of verifier, connector and layer. Default: the system's.
     pub fn time_provider(mut self, clock: Arc<dyn TimeProvider>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Trusts these roots, of proxies that are to read what is sent, and skips all pins on chains
-    /// to them, those of policies that enforce pins on user-added roots, and expired ones, too.
-    /// Other chains are judged as ever, and one to a root that is also built in. A
-    /// [wrapped](crate::tls::PinningVerifierBuilder::with_inner_verifier) verifier must trust the roots by itself.
+    /// Trusts these roots of intercepting proxies, and skips all pins on chains to them, also those
+    /// of policies that enforce pins on user-added roots and of expired ones. Other chains are
+    /// checked as usual, as is a chain to a root that is also built in. An
+    /// [inner verifier](crate::tls::PinningVerifierBuilder::with_inner_verifier) must trust the
+    /// roots itself.
     ///
-    /// Exists only where the final build is made with
-    /// `RUSTFLAGS="--cfg pinhold_debug_overrides"`, which no dependency can ask for. Such a build
-    /// says so on standard error whenever a [`Pinning`] is built.
+    /// Exists only if the final build is made with `RUSTFLAGS="--cfg pinhold_debug_overrides"`,
+    /// which no dependency can set. Such a build prints a warning to standard error for every
+    /// [`Pinning`] that is built.
     ///
     /// # Errors
     ///
@@ -138,18 +141,18 @@ impl PinningBuilder {
         Ok(self)
     }
 
-    /// Tells `observer` what happens, from a thread of its own: no handshake waits for it. What
-    /// comes too fast for it is lost, and it is told how much ([`Event::Lost`]). More calls add
-    /// more observers. A panic in one is contained.
+    /// Calls `observer` for each event, from a thread of its own: no handshake waits for it. Events
+    /// that arrive faster than it handles them are dropped and counted ([`Event::Lost`]). Further
+    /// calls add further observers. A panic in an observer is contained.
     ///
-    /// An observer that keeps a [`Pinning`] of these pins keeps them for ever.
+    /// An observer that owns a [`Pinning`] with these pins keeps them alive for ever.
     ///
     /// ```
     /// use pinhold::{Event, Pinning};
     ///
     /// let pinning = Pinning::builder()
     ///     .observer(|event| match event {
-    ///         Event::Violation(report) => eprintln!("refused: {}", report.violation()),
+    ///         Event::Violation(report) => eprintln!("{}", report.violation()),
     ///         Event::WouldBeViolation(report) => {
     ///             eprintln!("not refused yet: {}", report.violation())
     ///         }
@@ -164,11 +167,11 @@ impl PinningBuilder {
         self
     }
 
-    /// Reports violations: `make` is given a handle on the same pins, of whose own connections
-    /// nobody is told, and makes the reporter. In place of an earlier one.
+    /// Reports violations by the reporter that `make` returns. `make` receives a handle to the same
+    /// pins; events of that handle's own connections are not emitted. Replaces an earlier reporter.
     ///
-    /// Nothing is reported of connections whose pins were skipped, nor where the validated chain
-    /// ends in a root that is not built in (RFC 7469 section 2.6).
+    /// Nothing is reported of connections whose pins were skipped, nor of validated chains that end
+    /// in a root that is not built in (RFC 7469 section 2.6).
     pub fn reporter<R: Reporter>(
         mut self,
         make: impl FnOnce(Pinning) -> Result<R, BuildError> + Send + 'static,
@@ -178,12 +181,12 @@ impl PinningBuilder {
         self
     }
 
-    /// Puts it all together.
+    /// Builds the handle.
     ///
     /// # Errors
     ///
-    /// [`BuildError::Host`], [`BuildError::DuplicateHost`] and [`BuildError::Exemption`]: the
-    /// first thing that was wrong. And what the reporter could not be made for.
+    /// The first error of the methods called: [`BuildError::Host`], [`BuildError::DuplicateHost`],
+    /// [`BuildError::Exemption`], or an error of the reporter.
     pub fn build(self) -> Result<Pinning, BuildError> {
         if let Some(error) = self.error {
             return Err(error);
@@ -213,13 +216,13 @@ impl PinningBuilder {
         }
     }
 
-    /// The first error is the one that is told.
+    /// Keeps the first error.
     fn fail(&mut self, error: BuildError) {
         self.error.get_or_insert(error);
     }
 }
 
-/// The pins, with these observers and what this makes of a quiet handle on them.
+/// Builds a handle whose events go to these observers and to the reporter.
 fn observe(
     shared: Arc<Shared>,
     callbacks: Vec<Callback>,
@@ -228,11 +231,13 @@ fn observe(
     let queue = Arc::new(EventQueue::new(callbacks));
     let sink: Arc<dyn EventSink> = queue.clone();
     if let Some(make) = reporter {
-        let observers = Observers::ReportsOnly(Arc::downgrade(&sink));
-        let quiet = Pinning::new(Arc::clone(&shared), observers);
+        let reports_only = Observers::ReportsOnly(Arc::downgrade(&sink));
+        let for_reporter = Pinning::new(Arc::clone(&shared), reports_only);
         let store = shared.store.clone();
-        // As the drop of the last handle of a store.
-        queue.set_reporter(make(quiet)?, move || store.durable().wait_at_the_end());
+        // What the drop of the last handle of a store does.
+        queue.set_reporter(make(for_reporter)?, move || {
+            store.durable().wait_at_the_end()
+        });
     }
     let watch: Weak<EventQueue> = Arc::downgrade(&queue);
     shared.store.watch(watch);

@@ -1,16 +1,28 @@
-//! The engine: pins of an application, what they decide about a chain, and what a header changes.
+//! The engine: the pins of an application, their evaluation on a chain, and what a header changes.
+//!
+//! Uses `policy` for the verdicts, `store` for noted pins, `chain` and `violation` for the facts of a
+//! connection and a refusal. Knows nothing of TLS configurations, sockets and HTTP.
+//!
+//! Offers [`Pinning`], the handle with the two verbs `check` and `note`, and its builder; to the
+//! modules above the [`Evaluation`] of a connection and the emission of its events.
 
 mod build_error;
 mod builder;
+mod evaluation;
+mod event;
 mod handle;
+mod note;
 mod noting;
 mod observers;
+mod record;
 mod rollout;
 mod static_pins;
 
 pub use crate::pinning::build_error::BuildError;
 pub use crate::pinning::builder::PinningBuilder;
-pub use crate::pinning::handle::{Decision, Pinning};
+pub use crate::pinning::evaluation::Decision;
+pub(crate) use crate::pinning::evaluation::{Evaluation, Policies};
+pub use crate::pinning::event::Event;
+pub use crate::pinning::handle::Pinning;
 pub use crate::pinning::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
-pub use crate::pinning::observers::Event;
 pub use crate::pinning::rollout::Rollout;

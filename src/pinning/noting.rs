@@ -1,34 +1,48 @@
-//! A header and the keys of its connection in, a [`HeaderEffect`] out: the rules of [RFC 7469
-//! section 2.5], and the words in which their outcome is told.
+//! The rules of [RFC 7469 section 2.5]: what a header on a connection with given keys changes, and
+//! the reason why it changes nothing.
 //!
 //! [RFC 7469 section 2.5]: https://www.rfc-editor.org/rfc/rfc7469#section-2.5
 
 use std::error::Error;
 use std::fmt;
 
+use crate::policy::text::write_with_causes;
 use crate::policy::{AnchorOrigin, HeaderError, PinHeader, SpkiFingerprint};
 
-/// What a header did to the store.
+/// What a header changed in the store.
+///
+/// ```
+/// use pinhold::header::Noted;
+///
+/// fn describe<B>(response: &http::Response<B>) -> String {
+///     match response.extensions().get::<Noted>() {
+///         Some(Noted::Ignored(reason)) => format!("Public-Key-Pins ignored: {reason}"),
+///         Some(noted) => format!("Public-Key-Pins: {noted:?}"),
+///         None => "no Public-Key-Pins field".to_owned(),
+///     }
+/// }
+/// # assert_eq!(describe(&http::Response::new(())), "no Public-Key-Pins field");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Noted {
-    /// The host is a known pinned host now.
+    /// The host has become a known pinned host.
     Added,
-    /// Nothing, and why.
+    /// Nothing changed, for this reason.
     Ignored(IgnoreReason),
-    /// The host's entry was replaced by what the header says.
+    /// The host's entry was replaced by the header's directives.
     Refreshed,
-    /// The host's entry is gone.
+    /// The host's entry was removed.
     Removed(RemovalReason),
 }
 
-/// Why an entry was removed.
+/// The reason why an entry was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RemovalReason {
     /// The server sent `max-age=0` (RFC 7469 section 2.3.1).
     MaxAgeZero,
-    /// All pins of the header name unknown algorithms (RFC 7469 section 2.1.1).
+    /// All pins of the header have unknown algorithms (RFC 7469 section 2.1.1).
     NoRecognisedPins,
 }
 
@@ -36,33 +50,33 @@ impl fmt::Display for RemovalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::MaxAgeZero => "max-age is 0",
-            Self::NoRecognisedPins => "all pins name unknown algorithms",
+            Self::NoRecognisedPins => "all pins have unknown algorithms",
         })
     }
 }
 
-/// Why a header changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The reason why a header changed nothing.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IgnoreReason {
     /// The validated chain ends in an anchor that is not built in.
     AnchorNotBuiltIn(AnchorOrigin),
-    /// The response answers a CONNECT, so it is the proxy's.
+    /// The response answers a CONNECT request, so the proxy sent it.
     ConnectResponse,
     /// The domain has filled its share of the store.
     DomainFull,
+    /// The handshake did not prove that the server has the leaf's key: the chain is that of a
+    /// refused handshake.
+    HandshakeNotVerified,
     /// The field does not follow the grammar.
     Header(HeaderError),
-    /// The response did not come over TLS.
+    /// The response was not received over TLS.
     InsecureTransport,
-    /// The server has not proved that it has the leaf's key: the chain is that of a refused
-    /// handshake.
-    HandshakeNotVerified,
-    /// Every pin of the header is in the validated chain: no backup pin.
+    /// Every pin of the header is in the validated chain: there is no backup pin.
     NoBackupPin,
     /// The response carries no [`VerifiedConnection`](crate::VerifiedConnection).
     NoConnectionData,
-    /// The host is an IP address or no host at all.
+    /// The host of the request is an IP address or not a DNS name.
     NoHost,
     /// No pin of the header is in the validated chain.
     NoPinInChain,
@@ -70,13 +84,13 @@ pub enum IgnoreReason {
     NoPins,
     /// The clock can't be read.
     NoTime,
-    /// The application lets other hosts note pins, not this one.
+    /// The application allows only other hosts to note pins.
     NotAllowed,
     /// There is no entry to remove.
     NotKnown,
     /// The connection was verified for another name.
     OtherHost,
-    /// The chain does not satisfy the pins in force.
+    /// The chain fails the pins in force.
     PinsFailed,
     /// Report-only headers are never noted.
     ReportOnly,
@@ -84,7 +98,7 @@ pub enum IgnoreReason {
     SingleLabel,
     /// The store is full of live entries.
     StoreFull,
-    /// The header has more than 64 distinct pins: what a server can make us keep is bounded.
+    /// The header has more than 64 distinct pins, the limit of what a server can have stored.
     TooManyPins,
 }
 
@@ -92,37 +106,48 @@ impl fmt::Display for IgnoreReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AnchorNotBuiltIn(origin) => {
-                return write!(f, "the validated chain ends in a root of origin {origin}");
+                return write!(
+                    f,
+                    "the validated chain ends in a root of origin {origin}, expected built-in"
+                );
             }
             Self::ConnectResponse => "the response is a proxy's answer to CONNECT",
             Self::DomainFull => "the domain has filled its share of the store",
+            Self::HandshakeNotVerified => {
+                "the handshake did not prove that the server has the leaf's key"
+            }
             Self::Header(error) => return error.fmt(f),
-            Self::InsecureTransport => "the response did not come over TLS",
-            Self::HandshakeNotVerified => "the server has not proved that it has the leaf's key",
+            Self::InsecureTransport => "the response was not received over TLS",
             Self::NoBackupPin => "no backup pin: every pin is in the validated chain",
             Self::NoConnectionData => {
                 "the response carries no connection data, expected a client on PinningConnector, or \
                  a full handshake of NotingClient"
             }
-            Self::NoHost => "the response does not come from a DNS name",
+            Self::NoHost => "the host of the request is not a DNS name",
             Self::NoPinInChain => "no pin is in the validated chain",
-            Self::NoPins => "no pin",
+            Self::NoPins => "the header has no pin",
             Self::NoTime => "the clock can't be read",
-            Self::NotAllowed => "the application does not let this host note pins",
+            Self::NotAllowed => "the application does not allow this host to note pins",
             Self::NotKnown => "the host has no noted pins to remove",
             Self::OtherHost => "the connection was verified for another name",
-            Self::PinsFailed => "the validated chain does not satisfy the pins in force",
+            Self::PinsFailed => "the validated chain fails the pins in force",
             Self::ReportOnly => "report-only headers are never noted",
             Self::SingleLabel => "the host's name has a single label",
             Self::StoreFull => "the store is full of live entries",
-            Self::TooManyPins => "more than 64 pins",
+            Self::TooManyPins => "the header has more than 64 pins",
         })
+    }
+}
+
+impl fmt::Debug for IgnoreReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_with_causes(self, f)
     }
 }
 
 impl Error for IgnoreReason {}
 
-/// What a header asks for, by itself.
+/// What a header requests, apart from the state of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderEffect {
@@ -130,7 +155,7 @@ pub enum HeaderEffect {
     Add,
     /// Evaluate a report-only header on its connection.
     Evaluate,
-    /// Nothing.
+    /// Change nothing, for this reason.
     Ignore(IgnoreReason),
     /// Remove the host's entry.
     Remove(RemovalReason),
@@ -138,7 +163,8 @@ pub enum HeaderEffect {
 
 impl HeaderEffect {
     /// Applies the rules of RFC 7469 section 2.5 to a header on a connection that passed, whose
-    /// validated chain has these keys. Without keys, what no chain could satisfy is ignored.
+    /// validated chain has these keys. Without keys, only a header that fails on any chain is
+    /// ignored.
     ///
     /// ```
     /// use pinhold::header::{HeaderEffect, HeaderSyntax, PinHeader, RemovalReason};
@@ -152,14 +178,14 @@ impl HeaderEffect {
     pub fn of(header: &PinHeader, keys: Option<&[SpkiFingerprint]>) -> Self {
         let pins = header.pins();
         if header.is_report_only() {
-            // 7469-2.3.2-d: also without a `report-uri`, as the application may want to know.
+            // 7469-2.3.2-d: also without a `report-uri`, as the application may observe it.
             return match pins.len() {
                 0 => Self::Ignore(IgnoreReason::NoPins),
                 1..=MAX_PINS => Self::Evaluate,
                 _ => Self::Ignore(IgnoreReason::TooManyPins),
             };
         }
-        // D-02: no pins are needed to remove.
+        // D-02: a removal needs no pins.
         if header.max_age().is_none_or(|age| age.is_zero()) {
             return Self::Remove(RemovalReason::MaxAgeZero);
         }
@@ -178,11 +204,11 @@ impl HeaderEffect {
         if !pins.iter().any(live) {
             return Self::Ignore(IgnoreReason::NoPinInChain);
         }
-        let backup = match keys {
+        let has_backup = match keys {
             Some(_) => !pins.iter().all(live),
             None => pins.len() > 1,
         };
-        if backup {
+        if has_backup {
             Self::Add
         } else {
             Self::Ignore(IgnoreReason::NoBackupPin)
@@ -190,7 +216,8 @@ impl HeaderEffect {
     }
 }
 
-/// Real headers had two to five; each one noted costs 32 bytes and a comparison a handshake.
+/// Headers in use had two to five pins; each noted pin costs 32 bytes and a comparison in every
+/// handshake.
 const MAX_PINS: usize = 64;
 
 #[cfg(test)]
@@ -199,7 +226,7 @@ mod tests {
     use crate::policy::HeaderSyntax;
 
     #[test]
-    fn more_pins_than_can_be_meant_are_neither_noted_nor_evaluated() {
+    fn a_header_with_more_than_64_pins_is_neither_noted_nor_evaluated() {
         let too_many = HeaderEffect::Ignore(IgnoreReason::TooManyPins);
         for (count, noted, evaluated) in [
             (64, HeaderEffect::Add, HeaderEffect::Evaluate),

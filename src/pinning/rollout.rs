@@ -1,16 +1,16 @@
-//! Connections in, what pins on trial would have done to them out: [`Rollout`].
+//! [`Rollout`]: counts of the connections that pins would have refused.
 
 use parking_lot::Mutex;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{PinSet, SpkiFingerprint};
 
-/// What was seen of a static policy's pins in this process, before anybody relies on them.
+/// Counts of a static policy's pins in this process, to look at before they are enforced.
 ///
-/// The pins are those on trial: of the [candidate](crate::PinPolicy::candidate) if there is one,
-/// else of the policy itself. Connections whose pins were skipped, for a user-added root, are not
-/// counted, nor are those that other pins refused, nor, without a connector of ours, resumed ones:
-/// rustls asks no verifier about them.
+/// The pins are those of the [candidate](crate::PinPolicy::candidate) if there is one, else those of
+/// the policy itself. Not counted are connections whose pins were skipped for a user-added root,
+/// connections that other pins refused, and, without [`PinningConnector`](crate::PinningConnector),
+/// resumed sessions: rustls does not call the verifier for them.
 ///
 /// ```
 /// use pinhold::{Host, PinPolicy, Pinning};
@@ -28,28 +28,29 @@ use crate::policy::{PinSet, SpkiFingerprint};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rollout {
-    /// Connections that were made and judged. Where a configuration is used without our connector,
-    /// also those that a server without the key could not complete.
+    /// The number of connections that were made and checked. Without
+    /// [`PinningConnector`](crate::PinningConnector) it includes handshakes that the server could
+    /// not complete, since it lacks the key.
     pub connections: u64,
-    /// When the last of them was made.
+    /// The time of the last of them.
     pub last_connection: Option<UnixTime>,
-    /// Those of them whose validated chain held none of the pins.
+    /// The number of those whose validated chain held none of the pins.
     pub would_have_failed: u64,
-    /// When the last of these was made.
+    /// The time of the last of these.
     pub last_failure: Option<UnixTime>,
-    /// Each pin, and when a validated chain last held it.
+    /// Each pin, with the last time at which a validated chain held it.
     pub pins: Vec<(SpkiFingerprint, Option<UnixTime>)>,
 }
 
 impl Rollout {
-    /// The pins that no validated chain has held: a backup, or a mistake.
+    /// Returns the pins that no validated chain has held: backup pins, or mistakes.
     pub fn never_seen(&self) -> impl Iterator<Item = &SpkiFingerprint> {
         let unseen = self.pins.iter().filter(|(_, seen)| seen.is_none());
         unseen.map(|(pin, _)| pin)
     }
 }
 
-/// The counts of one policy. Locked for a few comparisons.
+/// The counts of one policy. The lock is held for a few comparisons.
 pub(crate) struct Tally(Mutex<Rollout>);
 
 impl Tally {
@@ -63,19 +64,17 @@ impl Tally {
         }))
     }
 
-    /// Counts a connection whose validated chain has these keys.
-    pub(crate) fn count(&self, keys: &[SpkiFingerprint], now: UnixTime) {
+    /// Counts a connection whose validated chain has these keys, and whether it passed the pins.
+    pub(crate) fn count(&self, keys: &[SpkiFingerprint], passed: bool, now: UnixTime) {
         let mut counts = self.0.lock();
         counts.connections += 1;
         counts.last_connection = Some(now);
-        let mut passes = false;
         for (pin, seen) in &mut counts.pins {
             if keys.contains(pin) {
                 *seen = Some(now);
-                passes = true;
             }
         }
-        if !passes {
+        if !passed {
             counts.would_have_failed += 1;
             counts.last_failure = Some(now);
         }

@@ -1,4 +1,5 @@
-//! What the application pins: policies and exemptions in, the policy that applies to a name out.
+//! Static pins: the policies and exemptions of the application, and the policy that applies to a
+//! name.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use rustls_pki_types::UnixTime;
 use crate::pinning::rollout::Tally;
 use crate::policy::{AppliedPolicy, Host, HostMatch, PinPolicy, UserAddedRoots};
 
-/// What the application set, and what of it is disabled.
+/// The static pins of an application, and which of them are disabled.
 #[derive(Default)]
 pub(crate) struct StaticPins {
     pub(crate) entries: StaticEntries,
@@ -17,13 +18,13 @@ pub(crate) struct StaticPins {
     pub(crate) disabled: HashSet<Host>,
 }
 
-/// By host: policies, and the names that they exempt. The application chooses the names: a fast
-/// hash does.
+/// Policies, and the names that they exempt, by host. The application chooses the names, so a fast
+/// hash is enough.
 #[derive(Default)]
 pub(crate) struct StaticEntries(HashMap<Host, StaticEntry, RandomState>);
 
 enum StaticEntry {
-    /// By the policies of these hosts, for as long as one of them applies.
+    /// Exempt from the policies of these hosts, for as long as one of them applies.
     Exempt(Vec<Host>),
     Policy(Box<Pinned>),
 }
@@ -34,7 +35,7 @@ struct Pinned {
 }
 
 impl Pinned {
-    /// The policy, kept under this very name, as it stands at `now`.
+    /// Returns the policy, which is kept under `host`, as it applies at `now`.
     fn apply(
         &self,
         host: &Host,
@@ -51,7 +52,7 @@ impl Pinned {
     }
 }
 
-/// A policy as it applies, the candidate beside it, and what was seen of both.
+/// A policy as it applies, its candidate, and their counts.
 pub(crate) struct Applied<'s> {
     pub(crate) policy: AppliedPolicy,
     pub(crate) candidate: Option<AppliedPolicy>,
@@ -59,7 +60,7 @@ pub(crate) struct Applied<'s> {
 }
 
 impl StaticPins {
-    /// The policy that applies to `host` at `now`.
+    /// Returns the policy that applies to `host` at `now`.
     pub(crate) fn policy(
         &self,
         host: &Host,
@@ -76,14 +77,7 @@ impl StaticPins {
             }
             match self.entries.0.get_key_value(name) {
                 Some((_, StaticEntry::Exempt(by))) => {
-                    let mut by = by
-                        .iter()
-                        .filter_map(|host| match self.entries.0.get(host)? {
-                            StaticEntry::Policy(pinned) => Some((host, pinned)),
-                            StaticEntry::Exempt(_) => None,
-                        });
-                    let matched = HostMatch::Superdomain;
-                    if by.any(|(host, pinned)| pinned.apply(host, matched, roots, now).is_some()) {
+                    if self.is_exempt(by, roots, now) {
                         return None;
                     }
                 }
@@ -100,24 +94,35 @@ impl StaticPins {
         None
     }
 
-    /// When the policies of the host and of its superdomains end, or ended.
+    /// Returns whether one of the exempting policies still applies.
+    fn is_exempt(&self, by: &[Host], roots: UserAddedRoots, now: UnixTime) -> bool {
+        by.iter().any(|host| match self.entries.0.get(host) {
+            Some(StaticEntry::Policy(pinned)) => {
+                let applied = pinned.apply(host, HostMatch::Superdomain, roots, now);
+                applied.is_some()
+            }
+            Some(StaticEntry::Exempt(_)) | None => false,
+        })
+    }
+
+    /// Returns the expiry times, past or future, of the policies of the host and its superdomains.
     pub(crate) fn expiry_times(&self, host: &Host) -> Vec<UnixTime> {
         let entries = host
             .and_superdomains()
             .filter_map(|name| self.entries.0.get(name));
-        let expiry_times = entries.filter_map(|entry| match entry {
-            StaticEntry::Policy(pinned) => pinned.policy.end(),
+        let times = entries.filter_map(|entry| match entry {
+            StaticEntry::Policy(pinned) => pinned.policy.expiry_time(),
             StaticEntry::Exempt(_) => None,
         });
-        expiry_times.collect()
+        times.collect()
     }
 
-    /// What was counted of pins that are still on trial in the new entries goes on there.
+    /// Keeps the counts of pins that are rolled out by the new entries, too.
     pub(crate) fn carry_over(&self, entries: &mut StaticEntries) {
         for (host, entry) in &mut entries.0 {
             if let StaticEntry::Policy(new) = entry
                 && let Some(StaticEntry::Policy(old)) = self.entries.0.get(host)
-                && old.policy.candidate_or_pins() == new.policy.candidate_or_pins()
+                && old.policy.rolled_out_pins() == new.policy.rolled_out_pins()
             {
                 new.tally = Arc::clone(&old.tally);
             }
@@ -126,7 +131,7 @@ impl StaticPins {
 }
 
 impl StaticEntries {
-    /// The entries that these policies and their exemptions make.
+    /// Creates the entries of these policies and of their exemptions.
     pub(crate) fn new(policies: Vec<(Host, PinPolicy)>) -> Result<Self, Conflict> {
         let mut entries = HashMap::default();
         let mut exemptions = Vec::new();
@@ -136,7 +141,7 @@ impl StaticEntries {
                 exemptions.push((host.clone(), exempt.clone(), covered));
             }
             let entry = StaticEntry::Policy(Box::new(Pinned {
-                tally: Arc::new(Tally::new(policy.candidate_or_pins())),
+                tally: Arc::new(Tally::new(policy.rolled_out_pins())),
                 policy,
             }));
             if entries.insert(host.clone(), entry).is_some() {
@@ -166,8 +171,8 @@ impl StaticEntries {
 
 /// Policies that contradict each other.
 pub(crate) enum Conflict {
-    /// Two for one host.
+    /// One host has two policies.
     DuplicateHost { host: Host },
-    /// An exempt name that the policy of `host` does not cover, or that has a policy of its own.
+    /// The policy of `host` does not cover the exempt name, or the name has a policy of its own.
     Exemption { host: Host, exempt: Host },
 }

@@ -1,83 +1,191 @@
-//! The policies that apply to a host, and their verdicts on one validated path.
+//! The policies that apply to a host, and the verdict of each on one validated path.
+//!
+//! A path is judged once, by [`AppliedPolicies::judge`]. Decisions, events, counts, violations and
+//! reports are made from the [`Verdicts`] that it returns.
+
+use std::fmt;
 
 use crate::policy::fingerprint::SpkiFingerprint;
 use crate::policy::origin::AnchorOrigin;
-use crate::policy::policies::{AppliedPolicy, PolicyState, UserAddedRoots};
+use crate::policy::policies::{AppliedPolicy, PinSource, PolicyState, UserAddedRoots};
+use crate::policy::timestamp::print_capped;
 
-/// The policies that apply to one host at one moment: at most one static and one noted, and the
-/// candidate beside the static one.
+/// The policies that apply to one host at one moment: at most one static and one noted policy, and
+/// the candidate pins of the static one.
+///
+/// ```
+/// use pinhold::{Host, PinPolicy, Pinning};
+/// use rustls::pki_types::UnixTime;
+///
+/// let policy = PinPolicy::new([
+///     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+///     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
+/// ])?;
+/// let pinning = Pinning::builder().static_pins("example.com", policy).build()?;
+/// let policies = pinning.policies(&Host::parse("example.com")?, UnixTime::now());
+/// assert_eq!(policies.static_policy.unwrap().pins.len(), 2);
+/// assert!(policies.noted.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AppliedPolicies {
-    /// What the application set.
+    /// The policy that the application set.
     pub static_policy: Option<AppliedPolicy>,
-    /// What the server asked for.
+    /// The policy noted from `Public-Key-Pins`.
     pub noted: Option<AppliedPolicy>,
-    /// What the application tries, see [`PinPolicy::candidate`](crate::PinPolicy::candidate).
+    /// The candidate pins of the static policy, see
+    /// [`PinPolicy::candidate`](crate::PinPolicy::candidate).
     pub candidate: Option<AppliedPolicy>,
 }
 
 impl AppliedPolicies {
-    /// Whether no policy applies.
+    /// Returns whether no policy applies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
 
-    /// The policies, the application's first, a candidate last.
+    /// Returns the policies: static, noted, candidate.
     pub fn iter(&self) -> impl Iterator<Item = &AppliedPolicy> {
         let decisive = self.static_policy.iter().chain(&self.noted);
         decisive.chain(&self.candidate)
     }
 
-    /// Judges each policy alone (D-05): refuse if any refuses, else skipped if any was skipped,
-    /// else pass. Report-only policies decide between paths that are equal otherwise, no more.
-    pub(crate) fn judge(&self, keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Judgement<'_> {
-        let mut judgement = Judgement::default();
+    pub(crate) fn get(&self, role: PolicyRole) -> Option<&AppliedPolicy> {
+        match role {
+            PolicyRole::Static => self.static_policy.as_ref(),
+            PolicyRole::Noted => self.noted.as_ref(),
+            PolicyRole::Candidate => self.candidate.as_ref(),
+        }
+    }
+
+    /// Returns the role of the pins that are being rolled out: the candidate's, else the static ones.
+    pub(crate) fn rolled_out(&self) -> PolicyRole {
+        if self.candidate.is_some() {
+            PolicyRole::Candidate
+        } else {
+            PolicyRole::Static
+        }
+    }
+
+    /// Judges a path with these keys by each policy on its own (D-05: static and noted pins must
+    /// both pass).
+    pub(crate) fn judge(&self, keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Verdicts {
+        let judge = |policy: &Option<AppliedPolicy>| Some(policy.as_ref()?.judge(keys, origin));
+        Verdicts {
+            static_policy: judge(&self.static_policy),
+            noted: judge(&self.noted),
+            candidate: judge(&self.candidate),
+        }
+    }
+}
+
+impl AppliedPolicy {
+    fn judge(&self, keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Verdict {
         #[cfg(pinhold_debug_overrides)]
         if origin == AnchorOrigin::DebugOverride {
-            judgement.skipped = !self.is_empty();
-            return judgement;
+            return Verdict::Skip;
         }
-        for policy in self.iter() {
-            let skips = skips(policy, origin);
-            let matches = policy.pins.matches(keys);
-            match policy.state {
-                // Expired with "refuse" is not a pin validation that a user-added root could skip.
-                PolicyState::Expired => judgement.refused_by.get_or_insert(policy),
-                _ if matches => {
-                    judgement.passed = true;
-                    continue;
-                }
-                PolicyState::Enforced if skips => {
-                    judgement.skipped = true;
-                    continue;
-                }
-                PolicyState::ReportOnly if skips => continue,
-                PolicyState::Enforced => judgement.refused_by.get_or_insert(policy),
-                PolicyState::ReportOnly => judgement.would_be_refused_by.get_or_insert(policy),
-            };
+        let skips =
+            origin == AnchorOrigin::UserAdded && self.user_added_roots == UserAddedRoots::SkipPins;
+        match self.state {
+            // A policy that expired with "refuse" refuses every chain: there is no pin validation
+            // that a user-added root could skip.
+            PolicyState::Expired => Verdict::Refuse,
+            _ if self.pins.matches(keys) => Verdict::Pass,
+            PolicyState::Enforced if skips => Verdict::Skip,
+            PolicyState::Enforced => Verdict::Refuse,
+            PolicyState::ReportOnly if skips => Verdict::SkipReportOnly,
+            PolicyState::ReportOnly => Verdict::WouldRefuse,
         }
-        judgement
     }
 }
 
-/// Whether a policy skips its pins for chains to an anchor of this origin.
-pub(crate) fn skips(policy: &AppliedPolicy, origin: AnchorOrigin) -> bool {
-    #[cfg(pinhold_debug_overrides)]
-    if origin == AnchorOrigin::DebugOverride {
-        return true;
+impl AppliedPolicy {
+    /// Returns a phrase for messages: who set the pins, for which names, and until when.
+    pub(crate) fn provenance(&self) -> impl fmt::Display {
+        let source = match self.source {
+            PinSource::Noted => "noted from its Public-Key-Pins header",
+            PinSource::Static => "set by the application",
+        };
+        let subdomains = if self.includes_subdomains {
+            " and its subdomains"
+        } else {
+            ""
+        };
+        let until = match self.expires_at {
+            Some(expiry) => format!(", until {}", print_capped(expiry)),
+            None => String::new(),
+        };
+        format!("{source} for {}{subdomains}{until}", self.noted_hostname)
     }
-    origin == AnchorOrigin::UserAdded && policy.user_added_roots == UserAddedRoots::SkipPins
 }
 
-/// What the policies of a host say of one path.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Judgement<'p> {
-    pub(crate) refused_by: Option<&'p AppliedPolicy>,
-    /// An enforced policy would have failed, but for the user-added root.
-    pub(crate) skipped: bool,
-    /// At least one policy found its pin.
-    pub(crate) passed: bool,
-    pub(crate) would_be_refused_by: Option<&'p AppliedPolicy>,
+/// Which of the policies of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PolicyRole {
+    Static,
+    Noted,
+    Candidate,
+}
+
+/// What one policy decides about one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The path holds a pinned key.
+    Pass,
+    /// The path holds no pinned key, or the policy has expired with "refuse".
+    Refuse,
+    /// The path holds no pinned key, and the pins are skipped: it ends in a user-added root.
+    Skip,
+    /// As [`Skip`](Self::Skip), for a policy that is report-only.
+    SkipReportOnly,
+    /// The path holds no pinned key, and the policy is report-only.
+    WouldRefuse,
+}
+
+/// The verdict of each policy of a host on one path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdicts {
+    static_policy: Option<Verdict>,
+    noted: Option<Verdict>,
+    candidate: Option<Verdict>,
+}
+
+impl Verdicts {
+    pub(crate) fn get(&self, role: PolicyRole) -> Option<Verdict> {
+        match role {
+            PolicyRole::Static => self.static_policy,
+            PolicyRole::Noted => self.noted,
+            PolicyRole::Candidate => self.candidate,
+        }
+    }
+
+    /// Returns the policies with this verdict: static, noted, candidate.
+    pub(crate) fn with(self, verdict: Verdict) -> impl Iterator<Item = PolicyRole> {
+        let roles = [PolicyRole::Static, PolicyRole::Noted, PolicyRole::Candidate];
+        let has_verdict = move |role: &PolicyRole| self.get(*role) == Some(verdict);
+        roles.into_iter().filter(has_verdict)
+    }
+
+    pub(crate) fn has(self, verdict: Verdict) -> bool {
+        self.with(verdict).next().is_some()
+    }
+
+    pub(crate) fn refuses(self) -> bool {
+        self.has(Verdict::Refuse)
+    }
+
+    /// Orders paths by preference, the least first: one that passes, else one that is skipped, else
+    /// one that is refused; of equals the better anchor origin; of equals one that fails no
+    /// report-only policy.
+    pub(crate) fn rank(self, origin: AnchorOrigin) -> (bool, bool, AnchorOrigin, bool) {
+        (
+            self.refuses(),
+            self.has(Verdict::Skip),
+            origin,
+            self.has(Verdict::WouldRefuse),
+        )
+    }
 }

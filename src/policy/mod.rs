@@ -12,13 +12,14 @@ mod policies;
 mod report_uri;
 pub(crate) mod text;
 pub(crate) mod timestamp;
+pub(crate) mod uri;
 
 pub(crate) use crate::policy::fingerprint::{KeyHash, sha256};
 pub use crate::policy::fingerprint::{ParseFingerprintError, SpkiFingerprint};
 pub(crate) use crate::policy::header::{HeaderError, HeaderSyntax, PinHeader};
 pub use crate::policy::host::{Host, HostError};
 pub use crate::policy::judgement::AppliedPolicies;
-pub(crate) use crate::policy::judgement::{Judgement, skips};
+pub(crate) use crate::policy::judgement::{Verdict, Verdicts};
 pub(crate) use crate::policy::origin::AnchorOrigin;
 pub use crate::policy::policies::{
     AfterExpiry, AppliedPolicy, Enforcement, HostMatch, KnownPinnedHost, PinPolicy, PinSet,

@@ -266,7 +266,7 @@ impl PinPolicy {
     }
 
     /// The pins that are on trial: those of the candidate, else those of the policy.
-    pub(crate) fn candidate_or_pins(&self) -> &PinSet {
+    pub(crate) fn rolled_out_pins(&self) -> &PinSet {
         self.candidate.as_ref().unwrap_or(&self.pins)
     }
 
@@ -280,7 +280,7 @@ impl PinPolicy {
     }
 
     /// When the policy ends, or becomes another one.
-    pub(crate) fn end(&self) -> Option<UnixTime> {
+    pub(crate) fn expiry_time(&self) -> Option<UnixTime> {
         self.expiry.map(|(at, _)| at)
     }
 

@@ -23,7 +23,8 @@ use tower_service::Service;
 use crate::connector::ConnectError;
 use crate::pinning::{BuildError, Decision, Pinning};
 use crate::roots::TrustAnchors;
-use crate::tls::{Verified, VerifiedConnection, connection, resumption};
+use crate::tls::connection::{self, Verified};
+use crate::tls::{VerifiedConnection, resumption};
 use crate::violation::{PinViolation, UnverifiablePath};
 
 impl Pinning {
@@ -170,14 +171,14 @@ impl ConnectionMap {
     fn judge(&self, verified: Verified) -> Result<VerifiedConnection, BoxError> {
         let now = self.pinning.clock().current_time();
         let now = now.ok_or(rustls::Error::FailedToGetCurrentTime)?;
-        let chain = verified.chain.proved();
-        let (decision, _) = self.pinning.check_for(&chain, now);
-        self.pinning.record_connection(&chain, &decision, None, now);
+        let (evaluation, _) = verified.after_handshake(&self.pinning, now);
+        let decision = evaluation.decision();
+        self.pinning.record_connection(&evaluation, &decision, None);
         match decision {
             Decision::Refuse(violation) => Err(violation.into()),
             decision => {
                 let handshake = HandshakeKind::Full;
-                Ok(VerifiedConnection::new(chain, decision, now, handshake))
+                Ok(VerifiedConnection::new(&evaluation, decision, handshake))
             }
         }
     }

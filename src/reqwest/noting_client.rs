@@ -19,7 +19,7 @@ use tower_service::Service;
 
 use crate::layer::{NotePins, NotePinsLayer};
 use crate::pinning::{BuildError, Pinning};
-use crate::policy::{Host, HostError, PolicyState};
+use crate::policy::{Host, HostError};
 use crate::reqwest::connection_map::{ConnectionMap, Unverified, admit};
 use crate::reqwest::redirect::{CREDENTIALS, RedirectError, RedirectState, Referer};
 use crate::roots::TrustAnchors;
@@ -176,11 +176,7 @@ fn admit_url(pinning: &Pinning, url: &Url) -> Result<(), RequestError> {
         return Ok(());
     };
     let host = Host::parse(domain).map_err(RequestError::Host)?;
-    let enforces = |now| {
-        let policies = pinning.query(&host, now);
-        let mut standings = policies.iter().map(|policy| policy.state);
-        standings.any(|state| state != PolicyState::ReportOnly)
-    };
+    let enforces = |now| pinning.is_pinned(&host, now).0;
     // Without a clock it is not known which pins have ended.
     if pinning.clock().current_time().is_none_or(enforces) {
         Err(RequestError::PlainHttp { host })

@@ -1,17 +1,18 @@
-//! What is known of one TLS connection: [`VerifiedConnection`].
+//! The facts of one TLS connection: [`VerifiedConnection`].
 //!
-//! The verifier is shared by all connections, so a connection learns its validated chain through
-//! a slot that is open around its handshake only.
+//! All connections share the verifier, so the code that runs a handshake receives the verifier's
+//! result in a task-local slot, which is open only while that handshake runs.
 
 use std::sync::Arc;
 
-use crate::chain::ValidatedChain;
+use crate::pinning::{Evaluation, Pinning};
+use crate::store::Validity;
 use crate::tls::resumption::ResumptionCheck;
 #[cfg(feature = "hyper")]
 use {
+    crate::chain::ValidatedChain,
     crate::pinning::Decision,
-    crate::policy::AnchorOrigin,
-    crate::policy::Host,
+    crate::policy::{AnchorOrigin, Host},
     crate::violation::PinViolation,
     rustls::HandshakeKind,
     rustls_pki_types::UnixTime,
@@ -21,10 +22,11 @@ use {
     std::sync::atomic::{AtomicBool, Ordering},
 };
 
-/// A TLS connection that [`PinningConnector`](crate::PinningConnector) made: found in the
-/// extensions of every response that came over it. Cheap to clone.
+/// A TLS connection of [`PinningConnector`](crate::PinningConnector), found in the extensions of
+/// every response that was received over it. Cheap to clone.
 ///
-/// Compare [`host`](Self::host) where a plain-HTTP response may have come through a TLS proxy.
+/// Compare [`host`](Self::host) with the request if a plain-HTTP response may have come through a TLS
+/// proxy.
 ///
 /// ```
 /// use pinhold::VerifiedConnection;
@@ -52,35 +54,35 @@ struct Facts {
 
 #[cfg(feature = "hyper")]
 impl VerifiedConnection {
+    /// `decision` is that of the evaluation.
     pub(crate) fn new(
-        chain: ValidatedChain,
+        evaluation: &Evaluation,
         decision: Decision,
-        at: UnixTime,
         handshake: HandshakeKind,
     ) -> Self {
         Self(Arc::new(Facts {
-            chain,
+            chain: evaluation.chain().clone(),
             decision,
-            at,
+            at: evaluation.at(),
             handshake,
             ended_by: OnceLock::new(),
             is_closed: AtomicBool::new(false),
         }))
     }
 
-    /// What the pins ended it by, if they did: also where HTTP/2 leaves nothing but text of it in the
-    /// error of a body.
+    /// Returns the violation by which the pins closed the connection, if they did. Needed for the
+    /// body of an HTTP/2 response, whose error is only text.
     #[must_use]
     pub fn ended_by(&self) -> Option<&PinViolation> {
         self.0.ended_by.get()
     }
 
-    /// By the pins. The first violation is the one that is told.
+    /// Records that the pins closed the connection. The first violation is kept.
     pub(crate) fn end(&self, by: PinViolation) {
         self.0.ended_by.get_or_init(|| by);
     }
 
-    /// By whoever had it.
+    /// Records that the connection is closed.
     pub(crate) fn close(&self) {
         self.0.is_closed.store(true, Ordering::Relaxed);
     }
@@ -89,42 +91,42 @@ impl VerifiedConnection {
         self.0.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Whether this is a clone of `other`.
+    /// Returns whether this is a clone of `other`.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The chain that was validated in the handshake, or in that of the session it resumed.
+    /// Returns the chain that was validated in the handshake, or in that of the session it resumed.
     #[must_use]
     pub fn chain(&self) -> &ValidatedChain {
         &self.0.chain
     }
 
-    /// What the pins said of it, [`Refuse`](Decision::Refuse) excepted.
+    /// Returns what the pins decided about the chain; never [`Refuse`](Decision::Refuse).
     #[must_use]
     pub fn decision(&self) -> &Decision {
         &self.0.decision
     }
 
-    /// Where the trust anchor came from.
+    /// Returns the origin of the trust anchor.
     #[must_use]
     pub fn anchor_origin(&self) -> AnchorOrigin {
         self.0.chain.anchor_origin()
     }
 
-    /// The host that the connection was verified for; `None` for an IP address.
+    /// Returns the host that the connection was verified for; `None` for an IP address.
     #[must_use]
     pub fn host(&self) -> Option<&Host> {
         self.0.chain.host()
     }
 
-    /// When the pins were checked.
+    /// Returns the time at which the pins were checked.
     #[must_use]
     pub fn at(&self) -> UnixTime {
         self.0.at
     }
 
-    /// Whether the handshake resumed an earlier session, whose chain was judged again.
+    /// Returns whether the handshake resumed an earlier session, whose chain was checked again.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         self.0.handshake == HandshakeKind::Resumed
@@ -144,12 +146,34 @@ impl fmt::Debug for VerifiedConnection {
     }
 }
 
-/// What our verifier says of the handshake that it was asked in.
-#[cfg_attr(not(feature = "hyper"), expect(dead_code, reason = "nobody observes"))]
+/// The verifier's result of one handshake, or the resumption check's.
+#[cfg_attr(not(feature = "hyper"), expect(dead_code, reason = "nothing observes"))]
 pub(crate) struct Verified {
-    pub(crate) chain: ValidatedChain,
-    /// Where sessions that come of the handshake are kept; `None` without a gate.
+    pub(crate) evaluation: Evaluation,
+    /// How long the evaluation is valid, with the pins of `pinning`.
+    pub(crate) validity: Validity,
+    pub(crate) pinning: Pinning,
+    /// Keeps the sessions of the handshake; `None` without a resumption check.
     pub(crate) sessions: Option<Arc<ResumptionCheck>>,
+}
+
+#[cfg(feature = "hyper")]
+impl Verified {
+    /// Returns the evaluation once the handshake is done. It is made again if the pins or the time
+    /// have changed since, or if the configuration belongs to other pins.
+    pub(crate) fn after_handshake(
+        self,
+        pinning: &Pinning,
+        now: UnixTime,
+    ) -> (Evaluation, Validity) {
+        let evaluation = self.evaluation.after_handshake();
+        let generation = pinning.generation().number();
+        if pinning.is_same(&self.pinning) && self.validity.holds_at(generation, now) {
+            (evaluation, self.validity)
+        } else {
+            pinning.evaluate_connection(evaluation.chain(), now)
+        }
+    }
 }
 
 #[cfg(feature = "hyper")]
@@ -157,8 +181,8 @@ tokio::task_local! {
     static SLOT: RefCell<Option<Verified>>;
 }
 
-/// Runs a handshake and returns, besides its outcome, what our verifier says of it: `None` if it
-/// was not asked, as in a resumed session or under a foreign verifier.
+/// Runs a handshake, and returns with its output the verifier's result: `None` if the verifier of
+/// this crate was not called, as in a resumed session or with another verifier.
 #[cfg(feature = "hyper")]
 pub(crate) async fn observe<F: Future>(handshake: F) -> (F::Output, Option<Verified>) {
     let observed = async {
@@ -168,7 +192,7 @@ pub(crate) async fn observe<F: Future>(handshake: F) -> (F::Output, Option<Verif
     SLOT.scope(RefCell::new(None), observed).await
 }
 
-/// Whether somebody observes this handshake.
+/// Returns whether the current handshake is observed.
 pub(crate) fn is_observed() -> bool {
     #[cfg(feature = "hyper")]
     return SLOT.try_with(|_| ()).is_ok();
@@ -176,10 +200,10 @@ pub(crate) fn is_observed() -> bool {
     return false;
 }
 
-/// Hands what was verified to whoever observes this handshake, if anybody does.
-pub(crate) fn record(verified: impl FnOnce() -> Verified) {
+/// Stores the verifier's result for the code that observes the current handshake.
+pub(crate) fn record(verified: Verified) {
     #[cfg(feature = "hyper")]
-    let _ = SLOT.try_with(|slot| *slot.borrow_mut() = Some(verified()));
+    let _ = SLOT.try_with(|slot| *slot.borrow_mut() = Some(verified));
     #[cfg(not(feature = "hyper"))]
-    let _ = verified;
+    drop(verified);
 }

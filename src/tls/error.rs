@@ -1,8 +1,9 @@
-//! Any error in, the [`PinViolation`] or [`UnverifiablePath`] in it out.
+//! Conversion of refusals into `rustls::Error`, and the search for a refusal in any error.
 
 use std::error::Error;
+use std::fmt;
+use std::io;
 use std::sync::Arc;
-use std::{fmt, io};
 
 use rustls::{CertificateError, OtherError};
 
@@ -12,18 +13,20 @@ use crate::violation::{PinViolation, UnverifiablePath};
 
 impl PinViolation {
     pub(crate) fn into_rustls(self) -> rustls::Error {
-        let said = format!("the pins of {} refused it", self.host());
-        Refusal::of(self, said)
+        let text = format!("the pins of {} refuse the server", self.host());
+        Refusal::into_rustls(self, text)
     }
 
-    /// Finds the violation in an error of hyper, hyper-util, tokio-rustls or rustls, however often
-    /// it was wrapped. Of the body of a response HTTP/2 keeps text alone: ask
+    /// Finds the violation in an error of hyper, hyper-util, reqwest, tokio-rustls or rustls, at any
+    /// depth of wrapping.
+    ///
+    /// Of an error in the body of an HTTP/2 response hyper keeps only text: use
     /// `VerifiedConnection::ended_by`, which is in the response's extensions.
     #[must_use]
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         find(error, &|error| match error.downcast_ref() {
             Some(violation) => Some(Self::clone(violation)),
-            // HTTP/2 flattens the error of a connection to text; the connection knows better.
+            // HTTP/2 turns the error of a connection into text; the connection still has it.
             #[cfg(feature = "hyper")]
             None => of_connection(error),
             #[cfg(not(feature = "hyper"))]
@@ -34,37 +37,34 @@ impl PinViolation {
 
 impl UnverifiablePath {
     pub(crate) fn into_rustls(self) -> rustls::Error {
-        let said = format!(
-            "no path could be proved for {}",
-            self.server_name().to_str()
-        );
-        Refusal::of(self, said)
+        let text = format!("no valid path found for {}", self.server_name().to_str());
+        Refusal::into_rustls(self, text)
     }
 
-    /// Finds it in an error of hyper, hyper-util, tokio-rustls or rustls, however often it was
-    /// wrapped.
+    /// Finds the refusal in an error of hyper, hyper-util, reqwest, tokio-rustls or rustls, at any
+    /// depth of wrapping.
     #[must_use]
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         find(error, &|error| error.downcast_ref().cloned())
     }
 }
 
-/// An error of ours on its way through rustls. quinn prints the error that it gets and sends the
-/// text to the server, so it says nothing that the server does not know: no pin, and no time.
-pub(crate) struct Refusal<E> {
+/// An error of this crate inside a `rustls::Error`. quinn sends the text of that error to the server,
+/// so `Display` prints nothing that the server does not know: neither pins nor times.
+struct Refusal<E> {
     error: E,
-    said: String,
+    text: String,
 }
 
 impl<E: Error + Send + Sync + 'static> Refusal<E> {
-    pub(crate) fn of(error: E, said: String) -> rustls::Error {
-        CertificateError::Other(OtherError(Arc::new(Self { error, said }))).into()
+    fn into_rustls(error: E, text: String) -> rustls::Error {
+        CertificateError::Other(OtherError(Arc::new(Self { error, text }))).into()
     }
 }
 
 impl<E> fmt::Display for Refusal<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.said)
+        f.write_str(&self.text)
     }
 }
 
@@ -80,26 +80,26 @@ impl<E: Error + 'static> Error for Refusal<E> {
     }
 }
 
-/// The first that is found from the outside to the inside.
+/// Returns the first match, from the outermost error to the innermost.
 fn find<T>(
     error: &(dyn Error + 'static),
-    look_at: &dyn Fn(&(dyn Error + 'static)) -> Option<T>,
+    matches: &dyn Fn(&(dyn Error + 'static)) -> Option<T>,
 ) -> Option<T> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(found) = look_at(error) {
+        if let Some(found) = matches(error) {
             return Some(found);
         }
         // `rustls::Error` has no `source`.
         if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inner)))) =
             error.downcast_ref()
         {
-            return find(&**inner, look_at);
+            return find(&**inner, matches);
         }
-        // `io::Error::source` passes over the very error that it wraps.
+        // `io::Error::source` skips the error that it wraps, and returns that one's source.
         let inner = error.downcast_ref::<io::Error>();
         let inner = inner.and_then(io::Error::get_ref);
-        if let Some(found) = inner.and_then(|inner| find(inner, look_at)) {
+        if let Some(found) = inner.and_then(|inner| find(inner, matches)) {
             return Some(found);
         }
         next = error.source();
@@ -107,7 +107,8 @@ fn find<T>(
     None
 }
 
-/// What ended the connection over which a request of hyper-util's client failed.
+/// Returns the violation that closed the connection over which a request of hyper-util's client
+/// failed.
 #[cfg(feature = "hyper")]
 fn of_connection(error: &(dyn Error + 'static)) -> Option<PinViolation> {
     let error = error.downcast_ref::<hyper_util::client::legacy::Error>()?;
@@ -116,10 +117,10 @@ fn of_connection(error: &(dyn Error + 'static)) -> Option<PinViolation> {
     extras.get::<VerifiedConnection>()?.ended_by().cloned()
 }
 
-/// Whether a request failed because the pins ended its connection, not in the handshake of a new
-/// one.
+/// Returns whether a request failed because the pins closed its connection, and not in the
+/// handshake of a new one.
 #[cfg(feature = "hyper")]
-pub(crate) fn has_ended(error: &(dyn Error + 'static)) -> bool {
+pub(crate) fn is_closed_by_pins(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {

@@ -1,17 +1,23 @@
 //! rustls: the certificate verifier, the client configuration, and the resumption check.
+//!
+//! Uses `pinning` for the evaluation and `chain` for path building. The only module, with `chain`
+//! and `roots`, whose code depends on the version of rustls. No sockets, no HTTP.
+//!
+//! Offers [`PinningVerifier`] and `Pinning::client_config` for any stack that takes a
+//! `rustls::ClientConfig`, [`VerifiedConnection`] as the facts of one connection, and the search for
+//! a violation in the errors of other crates (`PinViolation::find`). Connectors observe a handshake by
+//! [`connection::observe`].
 
 pub(crate) mod connection;
 pub(crate) mod error;
 mod provider;
 pub(crate) mod resumption;
 mod verifier;
+mod verifier_builder;
 
 pub use crate::chain::{ChainKey, KeyRole};
 #[cfg(feature = "hyper")]
-pub(crate) use crate::tls::connection::Verified;
-#[cfg(feature = "hyper")]
 pub use crate::tls::connection::VerifiedConnection;
-#[cfg(feature = "hyper")]
-pub(crate) use crate::tls::resumption::ResumptionCheck;
-pub use crate::tls::verifier::{PinningVerifier, PinningVerifierBuilder};
+pub use crate::tls::verifier::PinningVerifier;
+pub use crate::tls::verifier_builder::PinningVerifierBuilder;
 pub use crate::violation::UnverifiablePath;

@@ -1,4 +1,5 @@
-//! What the caller, the process and the features say of crypto in, one provider out.
+//! Choice of the crypto provider: the caller's, the process default, or the one that a feature
+//! enables.
 
 use std::sync::Arc;
 
@@ -6,8 +7,9 @@ use rustls::crypto::CryptoProvider;
 
 use crate::pinning::BuildError;
 
-/// The caller's provider, else the process default, else the only one that a feature enables.
-/// Never rustls's own fall-back, which panics where it can't decide and installs what it chose.
+/// Returns the caller's provider, else the process default, else the only one that a feature
+/// enables. rustls's own choice is not used: it panics if it can't decide, and installs its choice as
+/// the process default.
 pub(crate) fn choose(
     chosen: Option<Arc<CryptoProvider>>,
 ) -> Result<Arc<CryptoProvider>, BuildError> {

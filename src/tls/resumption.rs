@@ -1,10 +1,10 @@
-//! TLS sessions in, those out that the pins of today allow: the gate of resumption.
+//! The resumption check: offers a TLS session only while the pins in force accept its chain.
 //!
-//! rustls asks no verifier about a resumed session, and a session does not say which chain it was
-//! made with. So every chain that was verified for a name is remembered, and a session is offered
-//! only while all of them would pass. What is remembered is never evicted or narrowed: a ticket may
-//! arrive, or be renewed, long after the chain was verified. Beyond the bounds a name stays without
-//! resumption for as long as the configuration lives.
+//! rustls does not call the verifier for a resumed session, and a session does not name the chain that
+//! it was made with. So every chain that was verified for a name is recorded, and a session is
+//! offered only while all of them would pass. A record is never evicted or narrowed: a ticket may
+//! arrive, or be renewed, long after the chain was verified. Beyond the limits a name stays without
+//! resumption for the life of the configuration.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -21,28 +21,28 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::chain::ValidatedChain;
-use crate::pinning::{Decision, Pinning};
+use crate::pinning::{Evaluation, Pinning};
 use crate::store::Validity;
 
 /// The sessions of one configuration, and the chains that its verifier has verified.
 pub(crate) struct ResumptionCheck {
     pinning: Pinning,
-    /// The application chooses the names, and the table is bounded: a fast hash does.
-    verified: Mutex<HashMap<ServerName<'static>, Verified, RandomState>>,
-    kept: ClientSessionMemoryCache,
+    /// The application chooses the names, and their number is limited, so a fast hash is enough.
+    verified: Mutex<HashMap<ServerName<'static>, Record, RandomState>>,
+    sessions: ClientSessionMemoryCache,
 }
 
-enum Verified {
+/// The chains that were verified for one name.
+enum Record {
     All(Chains),
-    /// Or one that is not known.
-    TooMany,
+    /// More than the limits allow, or one that is unknown: no resumption.
+    Disabled,
 }
 
-/// What was verified for one name.
 struct Chains {
     /// Each chain once; at least one.
     each: Vec<ValidatedChain>,
-    /// For how long all of them pass, as far as they were asked since the last one came.
+    /// How long all of them pass; `None` until that is evaluated, and after a new chain.
     all_pass: Cell<Option<Validity>>,
 }
 
@@ -51,21 +51,21 @@ impl ResumptionCheck {
         Self {
             pinning,
             verified: Mutex::default(),
-            kept: ClientSessionMemoryCache::new(SESSIONS),
+            sessions: ClientSessionMemoryCache::new(SESSIONS),
         }
     }
 
-    /// Remembers a chain, before a session can come of its handshake.
-    pub(crate) fn remember(&self, chain: &ValidatedChain) {
+    /// Records a chain, before its handshake can yield a session.
+    pub(crate) fn record(&self, chain: &ValidatedChain) {
         let mut verified = self.verified.lock();
         let has_room = verified.len() < MAX_NAMES;
         let name = chain.server_name();
         let Some(known) = verified.get_mut(name) else {
             if has_room {
                 let first = if chain.served_len() > MAX_SERVED {
-                    Verified::TooMany
+                    Record::Disabled
                 } else {
-                    Verified::All(Chains {
+                    Record::All(Chains {
                         each: vec![chain.clone()],
                         all_pass: Cell::default(),
                     })
@@ -74,60 +74,66 @@ impl ResumptionCheck {
             }
             return;
         };
-        if let Verified::All(chains) = known
+        if let Record::All(chains) = known
             && !chains.each.iter().any(|known| known.is_same(chain))
         {
             chains.all_pass.set(None);
-            // Of the same certificates on two paths a session does not say which one was taken.
-            let is_told_apart = chains
+            // For the same certificates on two paths, a session does not show which was taken.
+            let is_distinct = chains
                 .each
                 .iter()
                 .all(|known| known.served() != chain.served());
             let has_room = chains.each.len() < MAX_CHAINS && chain.served_len() <= MAX_SERVED;
-            if is_told_apart && has_room {
-                chains.each.push(chain.clone())
+            if is_distinct && has_room {
+                chains.each.push(chain.clone());
             } else {
-                *known = Verified::TooMany
+                *known = Record::Disabled;
             }
         }
     }
 
-    /// Leaves a name without resumption: it was reached without a chain that could be remembered.
+    /// Disables resumption for a name, of which a handshake yielded no chain that could be recorded.
     pub(crate) fn disable_resumption(&self, name: &ServerName<'_>) {
         let mut verified = self.verified.lock();
         let name = name.to_owned();
-        // Beyond the bound nothing is known of the name, which comes to the same.
+        // Beyond the limit there is no record of the name, which disables resumption, too.
         if verified.len() < MAX_NAMES || verified.contains_key(&name) {
-            verified.insert(name, Verified::TooMany);
+            verified.insert(name, Record::Disabled);
         }
     }
 
-    /// The chain that a resumed session was made with, if it is certain which one and it passes
-    /// today.
+    /// Evaluates the pins on the chain that a resumed session was made with. `None` if that chain is
+    /// not certain, or does not pass now.
     #[cfg(feature = "hyper")]
-    pub(crate) fn chain_of(
+    pub(crate) fn evaluate(
         &self,
         name: &ServerName<'_>,
         served: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Option<ValidatedChain> {
+    ) -> Option<(Evaluation, Validity)> {
         let chains = match self.verified.lock().get(name)? {
-            Verified::All(chains) => chains.each.clone(),
-            Verified::TooMany => return None,
+            Record::All(chains) => chains.each.clone(),
+            Record::Disabled => return None,
         };
         let mut chains = chains.into_iter();
         let chain = chains.find(|chain| chain.served() == served)?;
-        self.passes(&chain, now).is_some().then_some(chain)
+        self.evaluate_chain(&chain, now)
+    }
+
+    /// Returns the pins that sessions are checked by.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn pinning(&self) -> &Pinning {
+        &self.pinning
     }
 
     /// Drops the sessions of a name.
     #[cfg(feature = "hyper")]
-    pub(crate) fn forget(&self, name: &ServerName<'static>) {
-        self.kept.remove_tls12_session(name);
-        while self.kept.take_tls13_ticket(name).is_some() {}
+    pub(crate) fn drop_sessions(&self, name: &ServerName<'static>) {
+        self.sessions.remove_tls12_session(name);
+        while self.sessions.take_tls13_ticket(name).is_some() {}
     }
 
-    /// Whether a session of this name is offered in the handshake under way.
+    /// Returns whether a session of this name is offered in the current handshake.
     fn offer(&self, name: &ServerName<'_>) -> bool {
         let offered = self.may_resume(name);
         #[cfg(feature = "reqwest")]
@@ -143,55 +149,62 @@ impl ResumptionCheck {
         };
         let generation = self.pinning.generation().number();
         let verified = self.verified.lock();
-        let Some(Verified::All(chains)) = verified.get(name) else {
+        let Some(Record::All(chains)) = verified.get(name) else {
             return false;
         };
         let known = chains.all_pass.get();
         if known.is_some_and(|validity| validity.holds_at(generation, now)) {
             return true;
         }
-        // Under the lock: a chain that is remembered meanwhile is not passed over.
-        let each = chains.each.iter().map(|chain| self.passes(chain, now));
+        // With the lock held, so that a chain recorded meanwhile is not missed.
+        let each = chains.each.iter().map(|chain| {
+            let (_, validity) = self.evaluate_chain(chain, now)?;
+            Some(validity)
+        });
         let each = each.collect::<Option<Vec<_>>>();
         let all = each.and_then(|each| each.into_iter().reduce(Validity::and));
         chains.all_pass.set(all);
         all.is_some()
     }
 
-    /// As a new handshake would have it, but for what can't have changed; and for how long.
-    fn passes(&self, chain: &ValidatedChain, now: UnixTime) -> Option<Validity> {
+    /// Evaluates what can have changed since the handshake: pins and dates. `None` if the chain does
+    /// not pass now.
+    fn evaluate_chain(
+        &self,
+        chain: &ValidatedChain,
+        now: UnixTime,
+    ) -> Option<(Evaluation, Validity)> {
         let (from, until) = chain.dates()?;
         if !(from..=until).contains(&now.as_secs()) {
             return None;
         }
-        match self.pinning.check_for(chain, now) {
-            (Decision::Refuse(_), _) => None,
-            (_, validity) => Some(validity.within(from, until)),
-        }
+        let (evaluation, validity) = self.pinning.evaluate_connection(chain, now);
+        let validity = validity.within(from, until);
+        (!evaluation.is_refused()).then_some((evaluation, validity))
     }
 }
 
 impl ClientSessionStore for ResumptionCheck {
     fn set_kx_hint(&self, server_name: ServerName<'static>, group: NamedGroup) {
-        self.kept.set_kx_hint(server_name, group);
+        self.sessions.set_kx_hint(server_name, group);
     }
 
     fn kx_hint(&self, server_name: &ServerName<'_>) -> Option<NamedGroup> {
-        self.kept.kx_hint(server_name)
+        self.sessions.kx_hint(server_name)
     }
 
     fn set_tls12_session(&self, server_name: ServerName<'static>, value: Tls12ClientSessionValue) {
-        self.kept.set_tls12_session(server_name, value);
+        self.sessions.set_tls12_session(server_name, value);
     }
 
     fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        // Looked for before the pins are asked: rustls asks for both kinds, and has one at most.
-        let session = self.kept.tls12_session(server_name)?;
+        // Looked up before the pins are evaluated: rustls looks for both kinds, and at most one exists.
+        let session = self.sessions.tls12_session(server_name)?;
         self.offer(server_name).then_some(session)
     }
 
     fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
-        self.kept.remove_tls12_session(server_name);
+        self.sessions.remove_tls12_session(server_name);
     }
 
     fn insert_tls13_ticket(
@@ -199,14 +212,14 @@ impl ClientSessionStore for ResumptionCheck {
         server_name: ServerName<'static>,
         value: Tls13ClientSessionValue,
     ) {
-        self.kept.insert_tls13_ticket(server_name, value);
+        self.sessions.insert_tls13_ticket(server_name, value);
     }
 
     fn take_tls13_ticket(
         &self,
         server_name: &ServerName<'static>,
     ) -> Option<Tls13ClientSessionValue> {
-        let ticket = self.kept.take_tls13_ticket(server_name)?;
+        let ticket = self.sessions.take_tls13_ticket(server_name)?;
         self.offer(server_name).then_some(ticket)
     }
 }
@@ -216,8 +229,8 @@ tokio::task_local! {
     static OFFERED: Cell<bool>;
 }
 
-/// Runs handshakes and says, besides their outcome, whether a session of ours was offered in one:
-/// only then our verifier may not have been asked.
+/// Runs handshakes, and returns with their output whether a session of a [`ResumptionCheck`] was
+/// offered in one of them: only then may the verifier not have been called.
 #[cfg(feature = "reqwest")]
 pub(crate) async fn observe<F: Future>(handshakes: F) -> (F::Output, bool) {
     let observed = async {
@@ -229,19 +242,19 @@ pub(crate) async fn observe<F: Future>(handshakes: F) -> (F::Output, bool) {
 
 impl fmt::Debug for ResumptionCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions")
+        f.debug_struct("ResumptionCheck")
             .field("names", &self.verified.lock().len())
             .finish_non_exhaustive()
     }
 }
 
-/// As rustls keeps by itself.
+/// Sessions that are kept: rustls's own default.
 const SESSIONS: usize = 256;
-/// Names with resumption, four times as many as rustls keeps sessions for.
+/// Names with resumption: four times as many as there are sessions.
 const MAX_NAMES: usize = 1024;
-/// Chains of one name: several servers of one name seldom have more than two, and a certificate
-/// that is renewed makes one more.
+/// Chains of one name: several servers of one name seldom have more than two, and a renewed
+/// certificate adds one.
 const MAX_CHAINS: usize = 8;
-/// Bytes of one served chain, of which ordinary ones have 2,000 to 6,000: so no server makes us
-/// remember more than 128 KB for a name, nor all of them more than 128 MB.
+/// Bytes of one served chain, of which ordinary ones have 2,000 to 6,000: no server can have more
+/// than 128 KB recorded for a name, and all of them no more than 128 MB.
 const MAX_SERVED: usize = 16 * 1024;

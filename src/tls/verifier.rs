@@ -1,139 +1,128 @@
-//! The door to rustls: [`PinningVerifier`], a `ServerCertVerifier`, and the `ClientConfig` that we
-//! hand out.
+//! [`PinningVerifier`]: a rustls `ServerCertVerifier` that enforces the pins on the validated path.
 //!
-//! The verifier validates as `WebPkiServerVerifier` does, to the letter: where no path is valid,
-//! rustls is asked for the error, and all that is not about the chain is delegated to its
-//! functions. A wrapped verifier is asked before, and has to agree. Ours only reads state, as it runs
-//! before the server has proved that it has the key.
+//! Validates exactly as `WebPkiServerVerifier` does: if no path is valid, rustls's own functions
+//! return the error, and all that does not concern the chain is delegated to them. An inner verifier
+//! is called first, and has to accept, too. The verifier only reads state, as it runs before the
+//! server has proved that it has the key.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{
-    Resumption, VerifierBuilderError, verify_server_cert_signed_by_trust_anchor, verify_server_name,
-};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ParsedCertificate;
-use rustls::{
-    ClientConfig, DEFAULT_VERSIONS, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    SignatureScheme, SupportedProtocolVersion,
-};
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::chain::{
-    CachingAlgorithms, PathBuilder, Presented, Revocation, RevocationChoice, ValidPath,
-};
-use crate::pinning::{BuildError, Decision, Pinning};
-use crate::policy::{AppliedPolicies, Host, KeyHash, PolicyState};
-use crate::roots::TrustAnchors;
-use crate::tls::connection::Verified;
+use crate::chain::{PathBuilder, Presented, ValidPath};
+use crate::pinning::{Decision, Pinning, Policies};
+use crate::policy::{Host, PolicyState};
+use crate::store::Validity;
+use crate::tls::connection::{self, Verified};
 use crate::tls::resumption::ResumptionCheck;
-use crate::tls::{connection, provider};
-use crate::violation::{PinViolation, UnverifiablePath};
-
-impl Pinning {
-    /// A TLS configuration that validates chains to `anchors` and enforces the pins, for any stack
-    /// that takes one. ALPN offers HTTP/2 and HTTP/1.1.
-    ///
-    /// rustls asks no verifier about a resumed session. So sessions are kept behind a gate, which
-    /// offers one only while every chain that this configuration verified for the name satisfies
-    /// the pins of the moment and is within its dates. Replace neither `resumption` nor the
-    /// verifier.
-    ///
-    /// # Errors
-    ///
-    /// As [`PinningVerifierBuilder::client_config`].
-    ///
-    /// ```
-    /// use pinhold::{Pinning, TrustAnchors};
-    ///
-    /// # #[cfg(all(feature = "webpki-roots", feature = "aws-lc-rs", not(feature = "ring")))] {
-    /// let pinning = Pinning::builder().build()?;
-    /// let config = pinning.client_config(TrustAnchors::webpki_roots())?;
-    /// assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
-    /// # }
-    /// # Ok::<(), pinhold::BuildError>(())
-    /// ```
-    pub fn client_config(&self, anchors: TrustAnchors) -> Result<ClientConfig, BuildError> {
-        PinningVerifier::builder(self.clone(), anchors).client_config()
-    }
-}
+use crate::tls::verifier_builder::PinningVerifierBuilder;
+use crate::violation::UnverifiablePath;
 
 /// Validates a server's chain as `WebPkiServerVerifier` does, and then enforces the pins.
 ///
 /// A refusal is `rustls::Error::InvalidCertificate(CertificateError::Other(_))` around a
-/// [`PinViolation`]; [`PinViolation::find`] finds it. The server sees a `certificate_unknown`
-/// alert. Any other error is the one that `WebPkiServerVerifier` gives for the same chain, unless
-/// another verifier is [wrapped](PinningVerifierBuilder::with_inner_verifier).
+/// [`PinViolation`](crate::PinViolation), which [`PinViolation::find`](crate::PinViolation::find)
+/// finds. The server receives a `certificate_unknown` alert. Any other error is the one that
+/// `WebPkiServerVerifier` returns for the same chain, unless there is an
+/// [inner verifier](PinningVerifierBuilder::with_inner_verifier).
 pub struct PinningVerifier {
-    pinning: Pinning,
-    paths: PathBuilder,
-    /// The anchors as rustls takes them, once a chain has failed: half of what a client takes to
-    /// build.
-    roots: OnceLock<RootCertStore>,
-    algorithms: WebPkiSupportedAlgorithms,
-    /// Decides trust; the path is proved after it.
-    inner: Option<Arc<dyn ServerCertVerifier>>,
-    /// The gate of the configuration that this verifier belongs to.
-    sessions: Option<Arc<ResumptionCheck>>,
+    pub(crate) pinning: Pinning,
+    pub(crate) paths: PathBuilder,
+    /// The anchors as rustls takes them, built once a chain has failed: that is half of the cost of
+    /// building a client.
+    pub(crate) roots: OnceLock<RootCertStore>,
+    pub(crate) algorithms: WebPkiSupportedAlgorithms,
+    /// Called first; the path is validated after it accepts.
+    pub(crate) inner: Option<Arc<dyn ServerCertVerifier>>,
+    /// The resumption check of the configuration that this verifier belongs to.
+    pub(crate) sessions: Option<Arc<ResumptionCheck>>,
+}
+
+/// The host of a handshake (`None` for an IP address), its policies, and how long they are valid
+/// (`None` if nothing observes the handshake).
+struct Lookup {
+    host: Option<Host>,
+    policies: Policies,
+    validity: Option<Validity>,
 }
 
 impl PinningVerifier {
-    /// Starts with the default crypto provider and without revocation lists.
-    pub fn builder(pinning: Pinning, anchors: TrustAnchors) -> PinningVerifierBuilder {
-        PinningVerifierBuilder {
-            pinning,
-            anchors,
-            inner: None,
-            provider: None,
-            versions: DEFAULT_VERSIONS,
-            signature_cache: PinningVerifierBuilder::SIGNATURE_CACHE_BYTES,
-            crls: Vec::new(),
-            read_crls: None,
-            choices: Vec::new(),
+    /// Returns a builder without trust anchors, with the default crypto provider and without
+    /// revocation lists.
+    pub fn builder(pinning: Pinning) -> PinningVerifierBuilder {
+        PinningVerifierBuilder::new(pinning)
+    }
+
+    /// Looks the policies of a name up, once for a handshake.
+    fn lookup(&self, name: &ServerName<'_>, now: UnixTime) -> Lookup {
+        let host = match name {
+            ServerName::DnsName(name) => Some(Host::from(name)),
+            // An IP address has no pins.
+            _ => None,
+        };
+        // Before the policies: a change in between starts a generation that this is not valid for.
+        let is_observed = connection::is_observed();
+        let validity = is_observed.then(|| self.pinning.validity(host.as_ref(), now));
+        let policies = host.as_ref().map(|host| self.pinning.lookup(host, now));
+        Lookup {
+            policies: policies.unwrap_or_default(),
+            host,
+            validity,
         }
     }
 
-    /// Refuses a path that is valid but fails the pins; hands on any other.
+    /// Refuses a path that is valid but fails the pins; records any other.
     fn conclude(
         &self,
-        path: ValidPath<'_>,
-        policies: &AppliedPolicies,
+        path: ValidPath,
+        lookup: Lookup,
         presented: Presented<'_>,
-        host: Option<Host>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        let is_observed = connection::is_observed();
-        if self.sessions.is_none() && !is_observed && policies.is_empty() {
+        let Lookup {
+            host,
+            policies,
+            validity,
+        } = lookup;
+        if self.sessions.is_none() && validity.is_none() && policies.applied.is_empty() {
             return Ok(());
         }
-        let judgement = path.judgement;
+        let verdicts = path.verdicts;
         let chain = path.into_chain(presented, host.clone());
-        if let Some(host) = host {
-            let decision = Decision::of(judgement, policies, |policy| {
-                PinViolation::new(host.clone(), policy, chain.clone(), now)
-            });
-            // Where our connector observes, it tells: it knows the port, and when the server has
-            // proved that it has the key.
-            if !is_observed {
-                self.pinning.record_connection(&chain, &decision, None, now);
-            }
-            if let Decision::Refuse(violation) = decision {
-                return Err(violation.into_rustls());
-            }
+        if let Some(sessions) = &self.sessions
+            && !verdicts.refuses()
+        {
+            sessions.record(&chain);
         }
-        if let Some(sessions) = &self.sessions {
-            sessions.remember(&chain);
+        let evaluation = policies.evaluated(host, verdicts, chain, now);
+        let Some(validity) = validity else {
+            let decision = evaluation.decision();
+            self.pinning.record_connection(&evaluation, &decision, None);
+            return match decision {
+                Decision::Refuse(violation) => Err(violation.into_rustls()),
+                _ => Ok(()),
+            };
+        };
+        // The observer emits: it knows the port, and when the server has proved its key.
+        if let Decision::Refuse(violation) = evaluation.decision() {
+            return Err(violation.into_rustls());
         }
-        let sessions = self.sessions.clone();
-        connection::record(|| Verified { chain, sessions });
+        connection::record(Verified {
+            evaluation,
+            validity,
+            pinning: self.pinning.clone(),
+            sessions: self.sessions.clone(),
+        });
         Ok(())
     }
 
-    /// As `WebPkiServerVerifier`, which is these calls.
+    /// Makes the calls that `WebPkiServerVerifier` consists of.
     fn rustls_verdict(&self, presented: Presented<'_>, now: UnixTime) -> Result<(), Error> {
         let (leaf, intermediates, name) = (presented.leaf, presented.intermediates, presented.name);
         if let Some(revocation) = &self.paths.revocation {
@@ -153,51 +142,42 @@ impl PinningVerifier {
         verify_server_name(&leaf, name)
     }
 
-    /// An IP address has none.
-    fn pins_of(&self, name: &ServerName<'_>, now: UnixTime) -> (Option<Host>, AppliedPolicies) {
-        let ServerName::DnsName(name) = name else {
-            return (None, AppliedPolicies::default());
-        };
-        let host = Host::from(name);
-        let policies = self.pinning.query(&host, now);
-        (Some(host), policies)
-    }
-
-    /// Without a wrapped verifier the error is rustls's own. With one, which accepted the server,
-    /// it goes on where nothing is pinned, nobody wants a chain, and no revocation lists are to be
-    /// checked.
+    /// Concludes a handshake without a valid path. Without an inner verifier the error is rustls's.
+    /// With one, which accepted the server, the handshake continues if no pin is enforced, nothing
+    /// observes it, and there are no revocation lists to check.
     fn on_unverifiable_path(
         &self,
         presented: Presented<'_>,
-        policies: &AppliedPolicies,
+        lookup: &Lookup,
         reason: Error,
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         if self.inner.is_none() {
             return Err(reason);
         }
+        let policies = &lookup.policies.applied;
         let enforced = policies
             .iter()
             .find(|policy| policy.state != PolicyState::ReportOnly);
-        // Who observes will judge the connection by its chain, for as long as it lives.
+        // An observer checks the chain of the connection again, for as long as it is open.
         let is_refused =
-            enforced.is_some() || connection::is_observed() || self.paths.revocation.is_some();
+            enforced.is_some() || lookup.validity.is_some() || self.paths.revocation.is_some();
         if is_refused || !policies.is_empty() {
             let served = std::iter::once(presented.leaf)
                 .chain(presented.intermediates)
                 .map(|certificate| certificate.clone().into_owned());
             let policy = enforced.or_else(|| policies.iter().next());
-            let unverifiable =
-                UnverifiablePath::new(presented.name, policy, served.collect(), reason);
-            self.pinning.record_unverifiable(&unverifiable, now);
+            let path = UnverifiablePath::new(presented.name, policy, served.collect(), reason);
+            self.pinning
+                .record_unverifiable(&path, &lookup.policies, now);
             if is_refused {
-                return Err(unverifiable.into_rustls());
+                return Err(path.into_rustls());
             }
         }
         if let Some(sessions) = &self.sessions {
             sessions.disable_resumption(presented.name);
         }
-        event!(DEBUG, name = ?presented.name, "no path could be proved, none is needed");
+        event!(DEBUG, name = ?presented.name, "no valid path found, and none required");
         Ok(ServerCertVerified::assertion())
     }
 }
@@ -219,17 +199,20 @@ impl ServerCertVerifier for PinningVerifier {
             intermediates,
             name: server_name,
         };
-        let (host, policies) = self.pins_of(server_name, now);
-        let Ok(path) = self.paths.validate(presented, &policies, now) else {
-            // Never a pin violation: rustls says what is wrong with the chain or the name.
+        let lookup = self.lookup(server_name, now);
+        let Ok(path) = self
+            .paths
+            .validate(presented, &lookup.policies.applied, now)
+        else {
+            // Never a pin violation: rustls returns what is wrong with the chain or the name.
             return match self.rustls_verdict(presented, now) {
-                Err(reason) => self.on_unverifiable_path(presented, &policies, reason, now),
+                Err(reason) => self.on_unverifiable_path(presented, &lookup, reason, now),
                 Ok(()) => Err(Error::General(
                     "pinhold found no path where rustls did".into(),
                 )),
             };
         };
-        self.conclude(path, &policies, presented, host, now)?;
+        self.conclude(path, lookup, presented, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -260,8 +243,8 @@ impl ServerCertVerifier for PinningVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         let mut schemes = self.algorithms.supported_schemes();
         if let Some(inner) = &self.inner {
-            let theirs = inner.supported_verify_schemes();
-            schemes.retain(|scheme| theirs.contains(scheme));
+            let of_inner = inner.supported_verify_schemes();
+            schemes.retain(|scheme| of_inner.contains(scheme));
         }
         schemes
     }
@@ -281,235 +264,7 @@ impl fmt::Debug for PinningVerifier {
         f.debug_struct("PinningVerifier")
             .field("pinning", &self.pinning)
             .field("anchors", &self.paths.anchors)
-            .field("wraps", &self.inner)
+            .field("inner", &self.inner)
             .finish_non_exhaustive()
-    }
-}
-
-/// Chooses how chains are validated; the words for revocation are those of rustls's own builder.
-///
-/// ```
-/// use pinhold::{BuildError, Pinning, PinningVerifier, TrustAnchors};
-///
-/// let pinning = Pinning::builder().build()?;
-/// let built = PinningVerifier::builder(pinning, TrustAnchors::new()).client_config();
-/// assert!(built.is_err());
-/// # Ok::<(), BuildError>(())
-/// ```
-#[must_use]
-#[derive(Debug)]
-pub struct PinningVerifierBuilder {
-    pinning: Pinning,
-    anchors: TrustAnchors,
-    inner: Option<Arc<dyn ServerCertVerifier>>,
-    provider: Option<Arc<CryptoProvider>>,
-    versions: &'static [&'static SupportedProtocolVersion],
-    signature_cache: usize,
-    crls: Vec<CertificateRevocationListDer<'static>>,
-    read_crls: Option<ReadLists>,
-    choices: Vec<RevocationChoice>,
-}
-
-/// Named only where lists are handed in: a client without them does not carry their parser.
-type ReadLists = fn(
-    Vec<CertificateRevocationListDer<'static>>,
-    &[RevocationChoice],
-    Arc<RootCertStore>,
-    Arc<CryptoProvider>,
-) -> Result<Revocation, VerifierBuilderError>;
-
-impl PinningVerifierBuilder {
-    /// Uses this crypto provider. Unless said: the process default, else the one that the feature
-    /// `aws-lc-rs` or `ring` enables. The process default is never set.
-    pub fn with_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
-        self.provider = Some(provider);
-        self
-    }
-
-    /// Lets another verifier decide whom to trust, and proves the path for the pins after it: for
-    /// the platform's own, such as that of `rustls-platform-verifier`, which knows the revocations
-    /// and roots of the device but tells nobody which chain it took.
-    ///
-    /// 1. `inner` is asked first. Its error is returned as it is.
-    /// 2. A path from the certificates that the server *sent* to the anchors handed in is proved,
-    ///    as without `inner`: dates, names, constraints, revocation lists. Pins are tried on it.
-    /// 3. Without such a path a host whose pins are enforced is refused with an [`UnverifiablePath`],
-    ///    and so is every host where revocation lists are handed in, which could not be checked. On
-    ///    any other host the verdict of `inner` stands, and no session of it is resumed; but
-    ///    [`PinningConnector`](crate::PinningConnector) and the clients of reqwest make no
-    ///    connection without a path, whatever the host, even where pins only report: they could
-    ///    not judge it when pins change. Observers are told of each refusal, and of hosts whose
-    ///    pins only report ([`Event::Unverifiable`](crate::Event::Unverifiable)); pins on trial count it
-    ///    as a failure.
-    /// 4. Both check the handshake signature, ours by the leaf's certificate: a raw public key is
-    ///    refused. Offered are the schemes that both know.
-    ///
-    /// The path that is proved need not be the one that `inner` took: what only `inner` knows to be
-    /// revoked may stand on it. Hand in your own lists where that matters.
-    ///
-    /// So hand in what `inner` trusts: [`TrustAnchors::native`] with the feature `native-certs`, or
-    /// Mozilla's roots where only public servers are pinned. What `rustls-platform-verifier` takes
-    /// and we can't prove:
-    ///
-    /// - Linux, BSD: nothing, given `TrustAnchors::native`, which reads the same roots.
-    /// - macOS, iOS: a path through intermediates that the server did not send and the system
-    ///   fetched or remembered; one to a root of Apple's that is not handed in.
-    /// - Windows: the same; roots that it fetches when first needed are in no store before.
-    /// - Android: a path to a root of the device that is not handed in, since `native` finds none
-    ///   there. User-added roots it trusts, whatever the network security configuration says.
-    ///
-    /// Who added a root `native` can tell of Linux, macOS and Windows, as far as they know.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    ///
-    /// use pinhold::{Pinning, PinningVerifier, TrustAnchors};
-    /// use rustls::ClientConfig;
-    /// use rustls::client::danger::ServerCertVerifier;
-    ///
-    /// /// Say `Arc::new(rustls_platform_verifier::Verifier::new(provider)?)`.
-    /// fn over(
-    ///     platform: Arc<dyn ServerCertVerifier>,
-    ///     pinning: &Pinning,
-    ///     anchors: TrustAnchors,
-    /// ) -> Result<ClientConfig, pinhold::BuildError> {
-    ///     let verifier = PinningVerifier::builder(pinning.clone(), anchors);
-    ///     verifier.with_inner_verifier(platform).client_config()
-    /// }
-    /// ```
-    pub fn with_inner_verifier(mut self, inner: Arc<dyn ServerCertVerifier>) -> Self {
-        self.inner = Some(inner);
-        self
-    }
-
-    /// Offers these TLS versions. Unless said, 1.2 and 1.3.
-    pub fn with_protocol_versions(
-        mut self,
-        versions: &'static [&'static SupportedProtocolVersion],
-    ) -> Self {
-        self.versions = versions;
-        self
-    }
-
-    /// Remembers signatures that were found right in about so many bytes, so that the chain of a
-    /// host seen before, or of another host of the same CA, is not calculated again; zero
-    /// remembers none. Unless said, [`SIGNATURE_CACHE_BYTES`](Self::SIGNATURE_CACHE_BYTES).
-    ///
-    /// Dates, names, constraints, revocation, the path and the pins are checked every time. The
-    /// memory lives with the verifier, and so is shared by all clones of a configuration; the
-    /// signature by which a server proves that it has its key is never remembered.
-    pub fn signature_cache(mut self, bytes: usize) -> Self {
-        self.signature_cache = bytes;
-        self
-    }
-
-    /// Bytes of remembered signatures unless said otherwise: 256 KiB, the chains of about a
-    /// hundred hosts.
-    pub const SIGNATURE_CACHE_BYTES: usize = 256 * 1024;
-
-    /// Checks the whole chain against these revocation lists; a certificate of unknown status is
-    /// refused. More calls add more lists.
-    pub fn with_crls(
-        mut self,
-        crls: impl IntoIterator<Item = CertificateRevocationListDer<'static>>,
-    ) -> Self {
-        self.crls.extend(crls);
-        self.read_crls = Some(Revocation::new);
-        self
-    }
-
-    /// Checks the revocation of the leaf only.
-    pub fn only_check_end_entity_revocation(mut self) -> Self {
-        self.choices.push(RevocationChoice::EndEntityOnly);
-        self
-    }
-
-    /// Accepts certificates on whose status the lists say nothing.
-    pub fn allow_unknown_revocation_status(mut self) -> Self {
-        self.choices.push(RevocationChoice::AllowUnknown);
-        self
-    }
-
-    /// Refuses when a list is past its `nextUpdate`. A resumed session would not ask the lists
-    /// again, so together with lists this leaves a configuration without resumption.
-    pub fn enforce_revocation_expiration(mut self) -> Self {
-        self.choices.push(RevocationChoice::EnforceExpiration);
-        self
-    }
-
-    /// The configuration for connections to pinned hosts; see [`Pinning::client_config`].
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::NoTrustAnchors`], [`BuildError::NoCryptoProvider`],
-    /// [`BuildError::UndecidedCryptoProvider`], [`BuildError::RevocationList`], and
-    /// [`BuildError::Tls`] for TLS versions that the provider lacks.
-    pub fn client_config(self) -> Result<ClientConfig, BuildError> {
-        let provider = provider::choose(self.provider.clone())?;
-        let (clock, versions) = (Arc::clone(self.pinning.clock()), self.versions);
-        let sessions = Arc::new(ResumptionCheck::new(self.pinning.clone()));
-        let enforces = self.choices.contains(&RevocationChoice::EnforceExpiration);
-        let lists_expire = enforces && !self.crls.is_empty();
-        let mut verifier = self.with_provider(Arc::clone(&provider)).build()?;
-        verifier.sessions = Some(Arc::clone(&sessions));
-        let mut config = ClientConfig::builder_with_details(provider, clock)
-            .with_protocol_versions(versions)
-            .map_err(BuildError::Tls)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.resumption = if lists_expire {
-            Resumption::disabled()
-        } else {
-            Resumption::store(sessions)
-        };
-        Ok(config)
-    }
-
-    /// The verifier alone, for a configuration made elsewhere. Nothing then keeps a resumed
-    /// session from bypassing pins that came after it: set `Resumption::disabled()` and leave
-    /// early data off in that configuration, or use [`client_config`](Self::client_config).
-    ///
-    /// # Errors
-    ///
-    /// As [`client_config`](Self::client_config).
-    pub fn verifier_without_resumption_check(self) -> Result<PinningVerifier, BuildError> {
-        let provider = provider::choose(self.provider.clone())?;
-        self.with_provider(provider).build()
-    }
-
-    /// With the provider chosen.
-    fn build(self) -> Result<PinningVerifier, BuildError> {
-        let provider = self.provider.ok_or(BuildError::NoCryptoProvider)?;
-        let anchors = self.anchors;
-        #[cfg(pinhold_debug_overrides)]
-        let anchors = self.pinning.overrides().apply(anchors);
-        if anchors.iter().next().is_none() {
-            return Err(BuildError::NoTrustAnchors);
-        }
-        let algorithms = provider.signature_verification_algorithms;
-        let hash = KeyHash::of(&provider);
-        let revocation = match self.read_crls {
-            Some(read) if !self.crls.is_empty() => {
-                let roots = Arc::new(anchors.root_store());
-                let read = read(self.crls, &self.choices, roots, provider);
-                Some(read.map_err(BuildError::RevocationList)?)
-            }
-            _ => None,
-        };
-        Ok(PinningVerifier {
-            pinning: self.pinning,
-            paths: PathBuilder {
-                anchors,
-                algorithms: CachingAlgorithms::new(algorithms.all, self.signature_cache),
-                hash,
-                revocation,
-            },
-            roots: OnceLock::new(),
-            algorithms,
-            inner: self.inner,
-            sessions: None,
-        })
     }
 }

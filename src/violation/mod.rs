@@ -1,4 +1,8 @@
-//! The facts of a refusal, and the report made of them.
+//! The facts of a refusal, for a program and for a person, and the report made of them.
+//!
+//! Uses `policy` and `chain`. Sends nothing.
+//!
+//! Offers [`PinViolation`], [`UnverifiablePath`], [`Report`], and the [`Reporter`] trait.
 
 mod pin_violation;
 mod report;

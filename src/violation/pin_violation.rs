@@ -1,5 +1,4 @@
-//! A failed judgement in, a [`PinViolation`] out: all facts of a refusal, for a program, for a
-//! person, and for a report.
+//! [`PinViolation`]: all facts of a refusal by pins, for a program, for a person, and for a report.
 
 use std::error::Error;
 use std::fmt;
@@ -8,16 +7,17 @@ use std::sync::Arc;
 use rustls_pki_types::UnixTime;
 
 use crate::chain::ValidatedChain;
-use crate::policy::{
-    AnchorOrigin, AppliedPolicy, Host, PinSource, PolicyState, SpkiFingerprint, timestamp,
-};
+use crate::policy::text::write_with_causes;
+use crate::policy::{AnchorOrigin, AppliedPolicy, Host, PinSource, PolicyState, SpkiFingerprint};
 
 /// A server whose chain is valid, but holds none of the keys pinned to its name.
 ///
-/// What browsers call `ERR_SSL_PINNED_KEY_NOT_IN_CERT_CHAIN` (Chrome) and
-/// `MOZILLA_PKIX_ERROR_KEY_PINNING_FAILURE` (Firefox). An invalid chain is never a pin violation.
-/// Printed, it says what was expected and what was seen, where the pins came from and what to do.
-/// Cheap to clone.
+/// Chrome calls it `ERR_SSL_PINNED_KEY_NOT_IN_CERT_CHAIN`, Firefox
+/// `MOZILLA_PKIX_ERROR_KEY_PINNING_FAILURE`. An invalid chain is never a pin violation.
+///
+/// `Display` prints several lines: the keys that were seen, the pins that were expected and where
+/// they came from, the likely cause, and what to do. `Debug` prints the same, so that an error
+/// returned from `main` shows it. Cheap to clone.
 ///
 /// ```
 /// use pinhold::PinViolation;
@@ -31,6 +31,8 @@ pub struct PinViolation(Arc<Facts>);
 struct Facts {
     host: Host,
     policy: AppliedPolicy,
+    /// The other policies of the host that the same evaluation found to fail.
+    also_failed: Vec<AppliedPolicy>,
     chain: ValidatedChain,
     at: UnixTime,
 }
@@ -38,84 +40,104 @@ struct Facts {
 impl PinViolation {
     pub(crate) fn new(
         host: Host,
-        policy: &AppliedPolicy,
+        policy: AppliedPolicy,
+        also_failed: Vec<AppliedPolicy>,
         chain: ValidatedChain,
         at: UnixTime,
     ) -> Self {
         Self(Arc::new(Facts {
             host,
-            policy: policy.clone(),
+            policy,
+            also_failed,
             chain,
             at,
         }))
     }
 
-    /// The host asked for.
+    /// Returns a violation for each policy that failed in the same evaluation, this one first:
+    /// each policy may name a report endpoint of its own.
+    pub(crate) fn each(&self) -> impl Iterator<Item = Self> {
+        let facts = &self.0;
+        let others = facts.also_failed.iter().map(|policy| {
+            let (host, chain) = (facts.host.clone(), facts.chain.clone());
+            Self::new(host, policy.clone(), Vec::new(), chain, facts.at)
+        });
+        std::iter::once(self.clone()).chain(others)
+    }
+
+    /// Returns the host of the request.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.0.host
     }
 
-    /// The policy that failed: its pins, the name it is kept under, its source and expiry.
+    /// Returns the policy that failed: its pins, the name it is kept under, its source and expiry.
     #[must_use]
     pub fn policy(&self) -> &AppliedPolicy {
         &self.0.policy
     }
 
-    /// The chain that was valid: of several, the last one tried.
+    /// Returns the chain that was valid; of several, the last one tried.
     #[must_use]
     pub fn chain(&self) -> &ValidatedChain {
         &self.0.chain
     }
 
-    /// When it was judged.
+    /// Returns the time of the evaluation.
     #[must_use]
     pub fn at(&self) -> UnixTime {
         self.0.at
     }
 
-    /// A certificate that was served beside the path and carries a pinned key: it proves nothing,
-    /// but tells what happened.
+    /// Returns a pinned key whose certificate was served outside the validated path. It proves
+    /// nothing, but shows what happened: an appended certificate, or a missing intermediate.
     fn unused_pinned_certificate(&self) -> Option<SpkiFingerprint> {
         let mut keys = self.0.chain.served_keys();
         keys.find(|key| self.0.policy.pins.contains(key))
     }
 
-    fn advice(&self) -> &'static str {
+    /// Returns the likely cause and what to do.
+    fn explanation(&self) -> (&'static str, &'static str) {
         if self.0.policy.state == PolicyState::Expired {
-            return "the pins have expired and the policy then refuses: update the application.";
+            return (
+                "the application is older than its pins, and the policy refuses after its expiry",
+                "update the application",
+            );
         }
         match (self.0.chain.anchor_origin(), self.0.policy.source) {
-            (AnchorOrigin::UserAdded, _) => {
-                "a proxy or scanner on this device or network reads the traffic, and the policy \
-                 enforces its pins on user-added roots: connect without it, or let the policy \
-                 skip pins there (`UserAddedRoots::SkipPins`)."
-            }
+            (AnchorOrigin::UserAdded, _) => (
+                "a proxy or scanner on this device or network decrypts the traffic, and the policy \
+                 enforces its pins on user-added roots",
+                "connect without the proxy, or let the policy skip pins there \
+                 (`UserAddedRoots::SkipPins`)",
+            ),
             #[cfg(pinhold_debug_overrides)]
-            (AnchorOrigin::DebugOverride, _) => "nothing: this build overrides its pins.",
-            (AnchorOrigin::Unknown, _) => {
-                "the root is of unknown origin: from the platform's store or `SSL_CERT_FILE`, and \
-                 in no list of known roots. If the user or administrator added it, hand it in by \
-                 `TrustAnchors::with_user_added` (all such roots: `with_unknown_as_user_added`); \
-                 else somebody may be reading the traffic."
-            }
-            (AnchorOrigin::BuiltIn, PinSource::Static) => {
-                "either the server now uses a key or CA that the application was not emitted of (add \
-                 its pin to the static policy and ship it), or the certificate was issued to \
-                 somebody else. Ask the server's operator which, by another channel."
-            }
-            (AnchorOrigin::BuiltIn, PinSource::Noted) => {
-                "either the server changed to keys that it had not announced, or the certificate \
-                 was issued to somebody else. Ask the server's operator which, by another channel; \
-                 only if the change is genuine, forget the noted host (`PinStore::forget`)."
-            }
+            (AnchorOrigin::DebugOverride, _) => ("this build overrides its pins", "nothing"),
+            (AnchorOrigin::Unknown, _) => (
+                "the root comes from the platform's store or `SSL_CERT_FILE` and is in no list of \
+                 known roots: either the user or administrator added it, or somebody decrypts the \
+                 traffic",
+                "if it was added on purpose, hand it in by `TrustAnchors::with_user_added` (all \
+                 such roots: `with_unknown_as_user_added`)",
+            ),
+            (AnchorOrigin::BuiltIn, PinSource::Static) => (
+                "the server now uses a key or CA that the application does not pin, or the \
+                 certificate was issued to somebody else",
+                "ask the server's operator over another channel; if the key is the server's, add \
+                 its pin to the static policy and ship an update",
+            ),
+            (AnchorOrigin::BuiltIn, PinSource::Noted) => (
+                "the server changed to keys that its header had not announced, or the certificate \
+                 was issued to somebody else",
+                "ask the server's operator over another channel; if the key is the server's, \
+                 forget the noted host (`PinStore::forget`)",
+            ),
         }
     }
 }
 
 impl Facts {
-    /// What was seen.
-    fn write_chain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_seen_keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origin = match self.chain.anchor_origin() {
             AnchorOrigin::BuiltIn => "a built-in root",
             #[cfg(pinhold_debug_overrides)]
@@ -131,24 +153,9 @@ impl Facts {
         Ok(())
     }
 
-    /// What was expected, and who said so.
-    fn write_policy(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let policy = &self.policy;
-        let source = match policy.source {
-            PinSource::Noted => "noted from its Public-Key-Pins header",
-            PinSource::Static => "set by the application",
-        };
-        let name = &policy.noted_hostname;
-        write!(f, "  expected one of, {source} for {name}")?;
-        if policy.includes_subdomains {
-            f.write_str(" and its subdomains")?;
-        }
-        if let Some(expiry) = policy.expires_at {
-            let end = timestamp::print(expiry);
-            write!(f, ", until {}", end.as_deref().unwrap_or("the end of time"))?;
-        }
-        writeln!(f, ":")?;
-        for pin in policy.pins.iter() {
+    fn write_expected_pins(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  expected one of, {}:", self.policy.provenance())?;
+        for pin in self.policy.pins.iter() {
             writeln!(f, "    {pin}")?;
         }
         Ok(())
@@ -162,33 +169,30 @@ impl fmt::Display for PinViolation {
             PolicyState::Expired => writeln!(f, "the pins of {host} have expired")?,
             PolicyState::ReportOnly => writeln!(
                 f,
-                "no key in the validated chain of {host} is among the pins on trial; it goes on"
+                "no key in the validated chain of {host} matches the report-only pins; the \
+                 connection is not refused"
             )?,
             PolicyState::Enforced => {
-                writeln!(f, "no key in the validated chain of {host} is pinned")?
+                writeln!(f, "no key in the validated chain of {host} is pinned")?;
             }
         }
-        self.0.write_chain(f)?;
-        self.0.write_policy(f)?;
+        self.0.write_seen_keys(f)?;
+        self.0.write_expected_pins(f)?;
         if let Some(key) = self.unused_pinned_certificate() {
             writeln!(
                 f,
-                "  the server also sent a certificate with the pinned key {key}, but it is no part \
-                 of the chain and proves nothing"
+                "  the server also sent a certificate with the pinned key {key}, but it is not \
+                 part of the validated chain and proves nothing"
             )?;
         }
-        write!(f, "  what to do: {}", self.advice())
+        let (cause, remedy) = self.explanation();
+        write!(f, "  likely cause: {cause}\n  what to do: {remedy}")
     }
 }
 
 impl fmt::Debug for PinViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PinViolation")
-            .field("host", &self.0.host)
-            .field("policy", &self.0.policy)
-            .field("chain", &self.0.chain)
-            .field("at", &self.0.at)
-            .finish()
+        write_with_causes(self, f)
     }
 }
 

@@ -1,4 +1,5 @@
-//! A server that another verifier accepted, but whose path could not be proved: [`UnverifiablePath`].
+//! [`UnverifiablePath`]: a server that the inner verifier accepted, but for which no path to the
+//! trust anchors could be validated.
 
 use std::error::Error;
 use std::fmt;
@@ -7,16 +8,20 @@ use std::sync::Arc;
 use rustls::CertificateError;
 use rustls_pki_types::{CertificateDer, ServerName};
 
-use crate::policy::{AppliedPolicy, PinSource};
+use crate::policy::AppliedPolicy;
+use crate::policy::text::write_with_causes;
 
-/// The wrapped verifier accepts a server, but no path from the certificates that it sent to the
-/// anchors handed in could be proved, so nobody can say whether it holds a pinned key.
+/// The inner verifier accepts a server, but no path from the certificates that it sent to the trust
+/// anchors could be validated, so it is unknown whether the path holds a pinned key.
 ///
 /// Not a [`PinViolation`](crate::PinViolation): there is no validated chain. The connection is
-/// refused where pins are enforced or revocation lists are handed in, and where it would have to be
-/// judged again as long as it lives,
-/// as [`PinningConnector`](crate::PinningConnector) promises. See
-/// [`PinningVerifierBuilder::with_inner_verifier`](crate::tls::PinningVerifierBuilder::with_inner_verifier).
+/// refused where pins are enforced or revocation lists are configured, and by
+/// [`PinningConnector`](crate::PinningConnector) and the clients of reqwest always, since they
+/// promise to check an open connection again when pins change. See
+/// [`with_inner_verifier`](crate::tls::PinningVerifierBuilder::with_inner_verifier).
+///
+/// `Display` and `Debug` print the reason, the policy that could not be checked, and what to do.
+/// Cheap to clone.
 ///
 /// ```
 /// use pinhold::tls::UnverifiablePath;
@@ -49,41 +54,41 @@ impl UnverifiablePath {
         }))
     }
 
-    /// The name that was asked for.
+    /// Returns the name of the request.
     #[must_use]
     pub fn server_name(&self) -> &ServerName<'static> {
         &self.0.name
     }
 
-    /// The policy that could not be judged, an enforced one if there is one; `None` for a host
-    /// without pins.
+    /// Returns the policy that could not be checked, an enforced one if there is one; `None` for a
+    /// host without pins.
     #[must_use]
     pub fn policy(&self) -> Option<&AppliedPolicy> {
         self.0.policy.as_ref()
     }
 
-    /// The certificates that the server sent, leaf first.
+    /// Returns the certificates that the server sent, leaf first.
     #[must_use]
     pub fn served(&self) -> &[CertificateDer<'static>] {
         &self.0.served
     }
 
-    /// Why no path is valid, as rustls's own verifier says it of the same anchors.
+    /// Returns why no path is valid: the error of rustls's own verifier for the same anchors.
     #[must_use]
     pub fn reason(&self) -> &rustls::Error {
         &self.0.reason
     }
 
-    fn advice(&self) -> &'static str {
+    fn remedy(&self) -> &'static str {
         match &self.0.reason {
             rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                "hand in the root that the wrapped verifier trusts (`TrustAnchors::native`, \
-                 `with_built_in`, or `with_user_added` for a proxy's); or let the server send its \
-                 intermediate certificates, which the platform may have fetched by itself."
+                "add the root that the inner verifier trusts (`TrustAnchors::native`, \
+                 `with_built_in`, or `with_user_added` for a proxy's), or have the server send its \
+                 intermediate certificates, which the platform may have fetched"
             }
             _ => {
-                "the wrapped verifier overlooks what is wrong with the certificate: see the reason \
-                 above."
+                "the inner verifier accepts what rustls rejects: replace the certificate, or remove \
+                 the inner verifier"
             }
         }
     }
@@ -92,37 +97,26 @@ impl UnverifiablePath {
 impl fmt::Display for UnverifiablePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.0.name.to_str();
-        writeln!(f, "no path could be proved for {name}: {}", self.0.reason)?;
+        writeln!(f, "no valid path found for {name}: {}", self.0.reason)?;
         match self.policy() {
-            Some(policy) => {
-                let source = match policy.source {
-                    PinSource::Noted => "noted from its Public-Key-Pins header",
-                    PinSource::Static => "set by the application",
-                };
-                writeln!(
-                    f,
-                    "  the wrapped verifier accepts it, but its pins, {source} for {}, can't be \
-                     checked",
-                    policy.noted_hostname
-                )?;
-            }
+            Some(policy) => writeln!(
+                f,
+                "  the inner verifier accepts the server, but the pins, {}, can't be checked",
+                policy.provenance()
+            )?,
             None => writeln!(
                 f,
-                "  the wrapped verifier accepts it, but revocation lists, and pins that may come, \
-                 can't be checked"
+                "  the inner verifier accepts the server, but neither revocation lists nor pins \
+                 that are added later can be checked"
             )?,
         }
-        write!(f, "  what to do: {}", self.advice())
+        write!(f, "  what to do: {}", self.remedy())
     }
 }
 
 impl fmt::Debug for UnverifiablePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnverifiablePath")
-            .field("server_name", &self.0.name)
-            .field("policy", &self.0.policy)
-            .field("reason", &self.0.reason)
-            .finish_non_exhaustive()
+        write_with_causes(self, f)
     }
 }
 

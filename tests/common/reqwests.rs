@@ -32,7 +32,8 @@ impl Resolve for Names {
 
 impl Stage {
     pub fn client_config(&self, pinning: &Pinning, anchors: &TrustAnchors) -> ClientConfig {
-        PinningVerifier::builder(pinning.clone(), anchors.clone())
+        PinningVerifier::builder(pinning.clone())
+            .with_anchors(anchors.clone())
             .with_provider(self.provider.clone())
             .with_protocol_versions(self.versions)
             .client_config()

@@ -292,15 +292,14 @@ pub fn client_with(
     provider: Arc<CryptoProvider>,
     versions: &'static [&'static SupportedProtocolVersion],
 ) -> NotePins<HyperClient> {
-    let config = PinningVerifier::builder(pinning.clone(), anchors)
+    let config = PinningVerifier::builder(pinning.clone())
+        .with_anchors(anchors)
         .with_provider(provider)
         .with_protocol_versions(versions)
         .client_config()
         .unwrap();
     let connector = PinningConnector::builder(pinning.clone())
         .with_tls_config(config)
-        .enable_http1()
-        .enable_http2()
         .wrap_connector(Loopback::new(names))
         .unwrap();
     let client = Client::builder(TokioExecutor::new()).build(connector);

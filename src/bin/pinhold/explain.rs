@@ -152,7 +152,7 @@ pub(crate) fn policy(arguments: &MatchArguments, output: Output) -> Result<(), F
         .map_err(|error| Failure::input("--policy", error))?;
     let parsed = Host::parse(&arguments.name.to_string_lossy());
     let applied = parsed.as_ref().ok();
-    let applied = applied.and_then(|host| pinning.query(host, UnixTime::now()).static_policy);
+    let applied = applied.and_then(|host| pinning.policies(host, UnixTime::now()).static_policy);
     let why = applied.as_ref().map(|applied| match applied.matched {
         HostMatch::Superdomain => "superdomain",
         _ => "congruent",

@@ -45,7 +45,7 @@ async fn main() -> Result<(), BoxError> {
     let pinning = Pinning::builder().static_pins("example.com", policy);
     let connector = PinningConnector::builder(pinning.build()?)
         .with_webpki_roots()
-        .enable_http1()
+        .http1_only()
         .build()?;
     match open(connector, Uri::from_static("https://example.com/")).await {
         Ok(mut socket) => Ok::<_, WebSocketError>(socket.close(None).await?)?,

@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     ])?;
     let pinning = Pinning::builder().static_pins("grpcb.in", policy);
     let connector = PinningConnector::builder(pinning.build()?).with_webpki_roots();
-    let connector = connector.https_only().enable_http2().build()?;
+    let connector = connector.https_only().http2_only().build()?;
     let endpoint = endpoint("grpcb.in", 9001)?;
     let channel = endpoint.connect_with_connector_lazy(connector.map_request(secured));
     match call(channel, "/hello.HelloService/SayHello").await {

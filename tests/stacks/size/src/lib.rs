@@ -53,10 +53,7 @@ fn store() -> pinhold::PinStore {
 /// The configuration with these pins, else a plain one.
 pub fn config() -> Result<ClientConfig, Box<dyn Error>> {
     #[cfg(feature = "pinned")]
-    return Ok(pinhold::PinningVerifier::builder(
-        pinning()?,
-        pinhold::TrustAnchors::webpki_roots(),
-    )
+    return Ok(pinhold::PinningVerifier::builder(pinning()?).with_anchors(pinhold::TrustAnchors::webpki_roots())
     .with_provider(provider())
     .client_config()?);
     #[cfg(not(feature = "pinned"))]

@@ -163,7 +163,7 @@ async fn a_server_without_a_path_is_refused_and_observers_are_told() {
     let mut roots = RootCertStore::empty();
     roots.add(theirs.certificate()).unwrap();
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
-    let mut config = PinningVerifier::builder(client.pinning.clone(), trusting(&[&ours]))
+    let mut config = PinningVerifier::builder(client.pinning.clone()).with_anchors(trusting(&[&ours]))
         .with_inner_verifier(inner.build().unwrap())
         .client_config()
         .unwrap();

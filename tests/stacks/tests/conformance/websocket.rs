@@ -130,7 +130,7 @@ impl Stack for OverConnector {
     fn new(pinning: &Pinning, anchors: TrustAnchors, names: &Names) -> Self {
         let connector = PinningConnector::builder(pinning.clone())
             .with_anchors(anchors)
-            .enable_http1()
+            .http1_only()
             .wrap_connector(Loopback::new(names));
         Self(connector.unwrap())
     }

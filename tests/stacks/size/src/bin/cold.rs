@@ -69,7 +69,7 @@ fn client(root: &CertificateDer<'_>) -> Result<Arc<ClientConfig>, Box<dyn Error>
     let policy = PinPolicy::new([pin, SpkiFingerprint::from_digest([1; 32])])?;
     let pinning = Pinning::builder().static_pins(HOST, policy).build()?;
     let anchors = TrustAnchors::webpki_roots().with_built_in([root.clone()])?;
-    let builder = PinningVerifier::builder(pinning, anchors);
+    let builder = PinningVerifier::builder(pinning).with_anchors(anchors);
     let config = builder.with_provider(pinhold_size::provider());
     Ok(Arc::new(config.client_config()?))
 }

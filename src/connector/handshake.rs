@@ -1,0 +1,171 @@
+//! TLS handshakes over a transport, and what the pins decide about their chains.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use hyper::rt::{Read, Write};
+use hyper_util::rt::TokioIo;
+use rustls::client::Resumption;
+use rustls::{ClientConfig, HandshakeKind};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::connector::error::ConnectError;
+use crate::connector::stream::PinnedStream;
+use crate::pinning::{Decision, Evaluation, Pinning};
+use crate::store::Validity;
+use crate::tls::VerifiedConnection;
+use crate::tls::connection::{self, Verified};
+use crate::tls::resumption::ResumptionCheck;
+use crate::violation::PinViolation;
+
+/// The server of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) name: ServerName<'static>,
+    /// The port for events and reports.
+    pub(crate) port: u16,
+}
+
+/// Makes TLS connections over transports.
+pub(crate) struct Handshaker {
+    pub(crate) pinning: Pinning,
+    tls: TlsConnector,
+    without_resumption: TlsConnector,
+    /// The resumption check of the configuration, known after the first full handshake.
+    sessions: OnceLock<Arc<ResumptionCheck>>,
+}
+
+/// Whether a handshake may resume a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Attempt {
+    First,
+    WithoutResumption,
+}
+
+/// The result of a handshake.
+pub(crate) enum Handshake<T> {
+    Connected(PinnedStream<T>),
+    /// The resumed session has a chain that the pins in force refuse, or that is unknown.
+    StaleSession,
+}
+
+impl Handshaker {
+    pub(crate) fn new(pinning: Pinning, config: ClientConfig) -> Self {
+        let mut without_resumption = config.clone();
+        without_resumption.resumption = Resumption::disabled();
+        Self {
+            pinning,
+            tls: TlsConnector::from(Arc::new(config)),
+            without_resumption: TlsConnector::from(Arc::new(without_resumption)),
+            sessions: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Result<UnixTime, ConnectError> {
+        let now = self.pinning.clock().current_time();
+        now.ok_or(ConnectError::Tls(rustls::Error::FailedToGetCurrentTime))
+    }
+
+    /// Runs one handshake.
+    pub(crate) async fn connect<T: Read + Write + Unpin>(
+        &self,
+        attempt: Attempt,
+        target: &Target,
+        transport: T,
+    ) -> Result<Handshake<T>, ConnectError> {
+        let tls = match attempt {
+            Attempt::First => &self.tls,
+            Attempt::WithoutResumption => &self.without_resumption,
+        };
+        let handshake = tls.connect(target.name.clone(), TokioIo::new(transport));
+        let (stream, verified) = connection::observe(handshake).await;
+        let stream = stream.map_err(|error| self.handshake_error(error, target))?;
+        let now = self.now()?;
+        let session = stream.get_ref().1;
+        let handshake = session.handshake_kind().unwrap_or(HandshakeKind::Full);
+        if verified.is_none() && handshake == HandshakeKind::Resumed {
+            let served = session.peer_certificates().unwrap_or_default();
+            let evaluated = self.evaluate_resumed(target, served, now);
+            return match evaluated {
+                Some(evaluated) => self.conclude(stream, target, evaluated, handshake),
+                None => Ok(self.drop_stale_session(target)),
+            };
+        }
+        // Without a chain, or with one for another name, another verifier was called.
+        let verified =
+            verified.filter(|known| *known.evaluation.chain().server_name() == target.name);
+        let verified = verified.ok_or(ConnectError::NotVerified)?;
+        if let Some(sessions) = &verified.sessions {
+            self.sessions.get_or_init(|| Arc::clone(sessions));
+        }
+        let evaluated = verified.after_handshake(&self.pinning, now);
+        self.conclude(stream, target, evaluated, handshake)
+    }
+
+    /// Records the connection, and refuses it if its pins fail.
+    fn conclude<T: Read + Write + Unpin>(
+        &self,
+        stream: TlsStream<TokioIo<T>>,
+        target: &Target,
+        (evaluation, validity): (Evaluation, Validity),
+        handshake: HandshakeKind,
+    ) -> Result<Handshake<T>, ConnectError> {
+        let decision = evaluation.decision();
+        let port = Some(target.port);
+        self.pinning.record_connection(&evaluation, &decision, port);
+        if let Decision::Refuse(violation) = decision {
+            return Err(ConnectError::Pins(violation));
+        }
+        let verified = VerifiedConnection::new(&evaluation, decision, handshake);
+        let pinning = self.pinning.clone();
+        let stream = PinnedStream::tls(stream, pinning, (verified, target.port), validity);
+        Ok(Handshake::Connected(stream))
+    }
+
+    /// Evaluates the pins on the chain of a resumed session; `None` if the chain is not certain, or
+    /// fails now.
+    fn evaluate_resumed(
+        &self,
+        target: &Target,
+        served: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Option<(Evaluation, Validity)> {
+        let sessions = self.sessions.get()?;
+        let (evaluation, validity) = sessions.evaluate(&target.name, served, now)?;
+        let verified = Verified {
+            evaluation,
+            validity,
+            pinning: sessions.pinning().clone(),
+            sessions: None,
+        };
+        let (evaluation, validity) = verified.after_handshake(&self.pinning, now);
+        (!evaluation.is_refused()).then_some((evaluation, validity))
+    }
+
+    /// Drops the sessions of a server, so that a full handshake follows.
+    fn drop_stale_session<T>(&self, target: &Target) -> Handshake<T> {
+        event!(
+            DEBUG,
+            name = ?target.name,
+            "a resumed session is stale: one full handshake follows"
+        );
+        if let Some(sessions) = self.sessions.get() {
+            sessions.drop_sessions(&target.name);
+        }
+        Handshake::StaleSession
+    }
+
+    /// Converts the error of a handshake, and emits a refusal by the pins.
+    fn handshake_error(&self, error: io::Error, target: &Target) -> ConnectError {
+        if let Some(violation) = PinViolation::find(&error) {
+            self.pinning.emit_violation(&violation, Some(target.port));
+            return ConnectError::Pins(violation);
+        }
+        match error.downcast::<rustls::Error>() {
+            Ok(tls) => ConnectError::Tls(tls),
+            Err(error) => ConnectError::Io(error),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Events and counts of connections: what a [`Pinning`] emits to its observers.
+//!
+//! Code that only evaluates emits nothing. The connector emits once the handshake is done, when the
+//! port is known and the server has proved its key; the verifier emits where no connector of this
+//! crate observes the handshake.
+
+use std::time::Duration;
+
+use rustls_pki_types::UnixTime;
+
+use crate::pinning::evaluation::{Decision, Evaluation, Policies};
+use crate::pinning::event::Event;
+use crate::pinning::handle::Pinning;
+use crate::pinning::noting::Noted;
+use crate::pinning::observers::Observers;
+use crate::policy::{Host, PolicyState, Verdict};
+use crate::violation::{PinViolation, Report, UnverifiablePath};
+#[cfg(feature = "hyper")]
+use crate::{policy::ReportUri, violation::DropReason};
+
+impl Pinning {
+    /// Records a connection: counts it unless it is refused, and emits its events. `decision` is
+    /// that of the evaluation.
+    pub(crate) fn record_connection(
+        &self,
+        evaluation: &Evaluation,
+        decision: &Decision,
+        port: Option<u16>,
+    ) {
+        match decision {
+            Decision::NotPinned => return,
+            Decision::Refuse(violation) => return self.emit_violation(violation, port),
+            Decision::Pass | Decision::ReportOnly(_) => {}
+            Decision::Skipped => {
+                if let Some(host) = evaluation.host().cloned() {
+                    self.emit(Event::Skipped { host });
+                }
+            }
+        }
+        // Where an enforced policy was skipped, a report-only one may still have failed.
+        if let Some(violation) = evaluation.violation(Verdict::WouldRefuse) {
+            for violation in violation.each() {
+                self.emit(Event::WouldBeViolation(report(violation, port)));
+            }
+        }
+        evaluation.count();
+    }
+
+    /// Records a server for which no path could be validated: pins that are rolled out would have
+    /// refused it.
+    pub(crate) fn record_unverifiable(
+        &self,
+        unverifiable: &UnverifiablePath,
+        policies: &Policies,
+        now: UnixTime,
+    ) {
+        let policy = unverifiable.policy();
+        let is_report_only = policy.is_some_and(|policy| policy.state == PolicyState::ReportOnly);
+        if is_report_only && let Some(tally) = &policies.tally {
+            tally.count(&[], false, now);
+        }
+        self.emit(Event::Unverifiable(unverifiable.clone()));
+    }
+
+    /// Emits that the pins refused or closed a connection, for each policy that did.
+    pub(crate) fn emit_violation(&self, violation: &PinViolation, port: Option<u16>) {
+        for violation in violation.each() {
+            self.emit(Event::Violation(report(violation, port)));
+        }
+    }
+
+    /// Emits that the pins of a report-only header would have refused a connection.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn emit_would_be_violation(&self, violation: &PinViolation, port: u16) {
+        let report = report(violation.clone(), Some(port));
+        self.emit(Event::WouldBeViolation(report));
+    }
+
+    /// Emits that a violation is not reported.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn emit_dropped(
+        &self,
+        report: Report,
+        endpoint: Option<ReportUri>,
+        reason: DropReason,
+    ) {
+        self.emit(Event::ReportDropped {
+            report,
+            endpoint,
+            reason,
+        });
+    }
+
+    /// Emits the outcome of a header.
+    pub(crate) fn emit_noted(&self, host: Option<&Host>, noted: &Noted) {
+        let event = match (noted, host.cloned()) {
+            (Noted::Ignored(reason), host) => Event::HeaderIgnored {
+                host,
+                reason: reason.clone(),
+            },
+            (Noted::Removed(reason), Some(host)) => Event::Removed {
+                host,
+                reason: *reason,
+            },
+            (_, Some(host)) => Event::Noted { host },
+            (_, None) => return,
+        };
+        self.emit(event);
+    }
+
+    /// Emits an event. Must not be called while a lock is held: a `tracing` subscriber is code of
+    /// the application.
+    pub(crate) fn emit(&self, event: Event) {
+        self.observers.emit(event);
+    }
+
+    /// Waits until observers have received every event and the reporter has sent what follows from
+    /// them, at most this long; returns whether that is so. For a mobile application that is about
+    /// to be suspended.
+    ///
+    /// Blocks the thread; called by an observer it returns at once.
+    pub fn flush_reports(&self, within: Duration) -> bool {
+        match &self.observers {
+            Observers::All(observers) => observers.flush(within),
+            Observers::None | Observers::ReportsOnly(_) => true,
+        }
+    }
+}
+
+fn report(violation: PinViolation, port: Option<u16>) -> Report {
+    let report = Report::new(violation);
+    match port {
+        Some(port) => report.with_port(port),
+        None => report,
+    }
+}
