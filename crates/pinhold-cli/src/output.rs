@@ -155,12 +155,17 @@ impl fmt::Display for Failure {
             Self::StorageWrite(error) => error.fmt(f),
             Self::Usage(message) => f.write_str(message),
             Self::Request(error) => {
-                // The outer errors of hyper name the failed step only; the innermost has the reason.
-                let mut innermost: &dyn Error = &**error;
-                while let Some(source) = innermost.source() {
-                    innermost = source;
+                // Some errors repeat the text of their cause, which is printed once.
+                let mut text = error.to_string();
+                let mut cause = error.source();
+                while let Some(error) = cause {
+                    let message = error.to_string();
+                    if !text.ends_with(&message) {
+                        text = format!("{text}: {message}");
+                    }
+                    cause = error.source();
                 }
-                write!(f, "{innermost}")
+                f.write_str(&text)
             }
         }
     }

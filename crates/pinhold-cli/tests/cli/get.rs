@@ -109,14 +109,14 @@ async fn ca_replaces_the_bundled_roots() {
         assert!(json["error"].is_string() && json["message"].is_string());
         assert_ne!(json["error"], "pin-violation");
     }
-    // Of several files each counts.
+    // The roots of all `--ca` files are trusted.
     site.run_trusted("get", &["--ca", &other])
         .await
         .expect_code(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invalid_chain_is_no_pin_violation() {
+async fn an_invalid_chain_is_not_a_pin_violation() {
     let site = Site::start(&[]).await;
     let other = foreign_pin().to_string();
     let run = site.run("get", &["--pin", &other]).await.expect_code(1);
@@ -304,6 +304,7 @@ fn the_help_documents_the_exit_codes() {
     assert!(run.text().contains("90"), "{}", run.text());
 }
 
+/// The reader may close the pipe early, as `head` does: no panic and no message.
 #[cfg(unix)]
 #[test]
 fn a_closed_pipe_is_not_an_error() {
