@@ -56,8 +56,8 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     let mut builder = builder(&arguments, &uri, &store)?;
     let mut reporting = None;
     if let Some(to) = &arguments.report_to {
-        let added = Reporting::add_to(builder, to, &arguments.network)?;
-        (builder, reporting) = (added.0, Some(added.1));
+        let (with_reporter, added) = Reporting::add_to(builder, to, &arguments.network)?;
+        (builder, reporting) = (with_reporter, Some(added));
     }
     let pinning = builder.build();
     let pinning = pinning.map_err(|error| Failure::Usage(error.to_string()))?;
@@ -65,8 +65,8 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     if let Some(reporting) = &reporting {
         reporting.finish(&pinning, output);
     }
-    // Refreshes are written with a delay that may outlast the program, and the body may be endless:
-    // pending changes are written before it is read.
+    // Pending changes are written before the body is read, which may be endless. Refreshes are
+    // among them: the store would delay their write beyond the end of the program.
     let stored = store.durable().await;
     if let Err(error) = &stored {
         output.message(error);
@@ -141,7 +141,7 @@ fn builder(arguments: &Arguments, uri: &Uri, store: &PinStore) -> Result<Pinning
     if !arguments.pins.is_empty() {
         let host = Host::parse(uri.host().unwrap_or_default())
             .map_err(|error| Failure::input("--pin", error))?;
-        // A backup pin is not required, since nothing outlives the request. So it is with curl.
+        // These pins last for one request only, so they need no backup pin.
         let mut policy = PinPolicy::without_backup(arguments.pins.iter().copied())
             .map_err(|error| Failure::input("--pin", error))?;
         if arguments.include_subdomains {

@@ -203,8 +203,8 @@ fn openssl(program: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// Makes a key with these `genpkey` arguments. Returns its pin, computed by `openssl`, and files with
-/// the key or its certificate.
+/// Makes a key with these `genpkey` arguments. Returns its pin, computed by `openssl`, and files
+/// with the key or its certificate.
 fn made_by_openssl(
     program: &Path,
     key: &[&str],

@@ -30,7 +30,8 @@ pub fn hosts(file: &str) -> Vec<String> {
     hosts.collect()
 }
 
-/// Writes a file with two live entries, of which the second includes subdomains, and an expired one.
+/// Writes a file with two live entries, of which the second includes subdomains, and an expired
+/// one.
 pub fn three_entries(folder: &Folder) -> String {
     let mut with_subdomains = entry("b.example", NOW + 100, LAST);
     with_subdomains.includes_subdomains = true;
