@@ -12,8 +12,6 @@
     reason = "each test file uses a part; none is an interface"
 )]
 
-#[cfg(feature = "cli")]
-pub mod cli;
 #[cfg(feature = "hyper")]
 pub mod collector;
 pub mod header;

@@ -1,4 +1,4 @@
-//! `pinhold get`: a request over a pinned connection.
+//! The command `pinhold get`: sends a GET request over a pinned connection.
 
 use std::path::PathBuf;
 
@@ -19,32 +19,32 @@ use serde_json::{Value, json};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::network::{self, Network};
+use crate::network::{self, NetworkOptions};
 use crate::output::{self, Failure, Output};
 use crate::reporting::Reporting;
 use crate::store;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// What to fetch; redirects are not followed
+    /// URL to fetch; redirects are not followed
     url: String,
-    /// A key that the validated chain must hold; of several, one is enough
+    /// Key of which the validated chain must contain at least one
     #[arg(long = "pin", value_name = "FINGERPRINT")]
     pins: Vec<SpkiFingerprint>,
-    /// Let the pins cover subdomains of the host, too
+    /// Apply the pins to subdomains of the host, too
     #[arg(long, requires = "pins")]
     include_subdomains: bool,
-    /// Enforce the noted pins of this file, and note there what the server asks for
+    /// Enforce the noted pins of this store file, and note the Public-Key-Pins header there
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
-    /// Report a pin violation to this endpoint, as RFC 7469 section 3 has it
+    /// Send a report of a pin violation to this endpoint (RFC 7469, section 3)
     #[arg(long, value_name = "URL")]
     report_to: Option<ReportUri>,
-    /// Tell on standard error what the connection was
+    /// Print the response status and the validated chain to standard error
     #[arg(long, short)]
     verbose: bool,
     #[command(flatten)]
-    network: Network,
+    network: NetworkOptions,
 }
 
 pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
@@ -56,26 +56,27 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     let mut builder = builder(&arguments, &uri, &store)?;
     let mut reporting = None;
     if let Some(to) = &arguments.report_to {
-        let begun = Reporting::begin(builder, to, &arguments.network)?;
-        (builder, reporting) = (begun.0, Some(begun.1));
+        let (with_reporter, added) = Reporting::add_to(builder, to, &arguments.network)?;
+        (builder, reporting) = (with_reporter, Some(added));
     }
     let pinning = builder.build();
     let pinning = pinning.map_err(|error| Failure::Usage(error.to_string()))?;
     let response = fetch(&arguments, &uri, pinning.clone()).await;
     if let Some(reporting) = &reporting {
-        reporting.conclude(&pinning, output);
+        reporting.finish(&pinning, output);
     }
-    // Also a mere refresh, and before the body, which may be endless.
+    // Pending changes are written before the body is read, which may be endless. Refreshes are
+    // among them: the store would delay their write beyond the end of the program.
     let stored = store.durable().await;
     if let Err(error) = &stored {
-        output.remark(error);
+        output.message(error);
     }
     let printed = match response {
         Ok(response) => print(&arguments, &uri, response, &stored, output).await,
         Err(failure) => Err(failure),
     };
     match (printed, stored) {
-        (Ok(()) | Err(Failure::Closed), Err(_)) => Err(Failure::Told),
+        (Ok(()) | Err(Failure::OutputClosed), Err(_)) => Err(Failure::AlreadyPrinted),
         (printed, _) => printed,
     }
 }
@@ -108,10 +109,10 @@ async fn print(
         connection.map(VerifiedConnection::decision),
         Some(Decision::Skipped)
     ) {
-        output.remark(&"pins skipped: the chain ends in a user-added root");
+        output.message(&"pins skipped: the validated chain ends in a user-added root");
     }
     if arguments.verbose {
-        remark_on(&response, output);
+        print_connection(&response, output);
     }
     if output.is_json() {
         let (parts, body) = response.into_parts();
@@ -120,7 +121,7 @@ async fn print(
             .await
             .map_err(Failure::of_request)?
             .to_bytes();
-        let mut result = describe(uri, &parts, &body);
+        let mut result = response_json(uri, &parts, &body);
         if let (Some(_), Value::Object(fields)) = (&arguments.store, &mut result) {
             fields.insert("stored".to_owned(), stored.is_ok().into());
         }
@@ -140,7 +141,7 @@ fn builder(arguments: &Arguments, uri: &Uri, store: &PinStore) -> Result<Pinning
     if !arguments.pins.is_empty() {
         let host = Host::parse(uri.host().unwrap_or_default())
             .map_err(|error| Failure::input("--pin", error))?;
-        // As with curl, a single pin is the caller's choice.
+        // These pins last for one request only, so they need no backup pin.
         let mut policy = PinPolicy::without_backup(arguments.pins.iter().copied())
             .map_err(|error| Failure::input("--pin", error))?;
         if arguments.include_subdomains {
@@ -151,33 +152,33 @@ fn builder(arguments: &Arguments, uri: &Uri, store: &PinStore) -> Result<Pinning
     Ok(builder)
 }
 
-fn remark_on(response: &Response<Incoming>, output: Output) {
-    output.remark(&format_args!(
+fn print_connection(response: &Response<Incoming>, output: Output) {
+    output.message(&format_args!(
         "{:?} {}",
         response.version(),
         response.status()
     ));
     let Some(connection) = response.extensions().get::<VerifiedConnection>() else {
-        output.remark(&"plain http: nothing was verified");
+        output.message(&"plain HTTP: the server was not authenticated");
         return;
     };
     let origin = connection.anchor_origin();
-    let decision = decision(connection.decision());
-    output.remark(&format_args!(
-        "pins: {decision}; validated chain to a root of origin {origin}:"
+    let decision = decision_text(connection.decision());
+    output.message(&format_args!(
+        "pin check: {decision}; validated chain to a trust anchor of origin {origin}:"
     ));
     for key in connection.chain().keys() {
-        output.remark(&format_args!(
+        output.message(&format_args!(
             "  {} {:<12} {}",
             key.fingerprint, key.role, key.subject
         ));
     }
     if let Some(noted) = response.extensions().get::<Noted>() {
-        output.remark(&format_args!("Public-Key-Pins: {}", outcome(noted)));
+        output.message(&format_args!("Public-Key-Pins: {}", outcome_text(noted)));
     }
 }
 
-fn describe(uri: &Uri, parts: &http::response::Parts, body: &Bytes) -> Value {
+fn response_json(uri: &Uri, parts: &http::response::Parts, body: &Bytes) -> Value {
     let connection = parts.extensions.get::<VerifiedConnection>();
     let host = uri.host().and_then(|host| Host::parse(host).ok());
     let headers = parts
@@ -189,16 +190,16 @@ fn describe(uri: &Uri, parts: &http::response::Parts, body: &Bytes) -> Value {
         "status": parts.status.as_u16(),
         "version": format!("{:?}", parts.version),
         "host": host.as_ref().map(Host::as_str),
-        "decision": connection.map_or("not-pinned", |known| decision(known.decision())),
+        "decision": connection.map_or("not-pinned", |known| decision_text(known.decision())),
         "anchor_origin": connection.map(|known| known.anchor_origin().to_string()),
-        "chain": connection.map_or_else(Vec::new, |known| output::chain(known.chain())),
-        "noted": parts.extensions.get::<Noted>().map(outcome),
+        "chain": connection.map_or_else(Vec::new, |known| output::chain_json(known.chain())),
+        "noted": parts.extensions.get::<Noted>().map(outcome_text),
         "headers": headers.collect::<Vec<_>>(),
         "body": String::from_utf8_lossy(body),
     })
 }
 
-fn decision(decision: &Decision) -> &'static str {
+fn decision_text(decision: &Decision) -> &'static str {
     match decision {
         Decision::Pass => "pass",
         Decision::Skipped => "skipped",
@@ -208,7 +209,7 @@ fn decision(decision: &Decision) -> &'static str {
     }
 }
 
-fn outcome(noted: &Noted) -> String {
+fn outcome_text(noted: &Noted) -> String {
     match noted {
         Noted::Added => "added".to_owned(),
         Noted::Refreshed => "refreshed".to_owned(),

@@ -1,9 +1,11 @@
-//! What `get` and `fingerprint` share: the anchors, the address book, the URL, the connector.
+//! Options and connections that `get` and `fingerprint` share: trust anchors, address overrides,
+//! URLs, the connector and the crypto provider.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,33 +13,34 @@ use std::task::{Context, Poll};
 use clap::Args;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
-use pinhold::roots::AnchorOrigin;
+use pinhold::policy::HostError;
 use pinhold::{Host, Pinning, PinningConnector, TrustAnchors};
 use rustls::crypto::CryptoProvider;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tower_service::Service;
 
 use crate::output::Failure;
 
 #[derive(Args)]
-pub(crate) struct Network {
+pub(crate) struct NetworkOptions {
     /// Trust the certificates of this PEM file instead of the bundled roots
     #[arg(long, value_name = "FILE")]
     ca: Vec<PathBuf>,
-    /// Trust the certificates of this PEM file, too, as added by the user: pins are skipped there
+    /// Trust the certificates of this PEM file as user-added roots, for which pins are skipped
     #[arg(long, value_name = "FILE")]
     user_ca: Vec<PathBuf>,
-    /// Connect to ADDR instead of what the DNS says for HOST:PORT
+    /// Connect to ADDR for HOST:PORT instead of resolving HOST by DNS
     #[arg(long, value_name = "HOST:PORT:ADDR")]
-    resolve: Vec<Resolve>,
+    resolve: Vec<AddressOverride>,
 }
 
-impl Network {
+impl NetworkOptions {
+    /// Returns a connector that validates and pins as these options say.
     pub(crate) fn connector(
         &self,
         pinning: &Pinning,
-    ) -> Result<PinningConnector<Resolved>, Failure> {
+    ) -> Result<PinningConnector<OverridingConnector>, Failure> {
         PinningConnector::builder(pinning.clone())
             .with_provider(provider())
             .with_anchors(self.anchors()?)
@@ -45,51 +48,47 @@ impl Network {
             .map_err(|error| Failure::Usage(error.to_string()))
     }
 
-    /// Whether no option was given.
-    pub(crate) fn is_unused(&self) -> bool {
+    /// Returns whether no option was given.
+    pub(crate) fn is_empty(&self) -> bool {
         self.ca.is_empty() && self.user_ca.is_empty() && self.resolve.is_empty()
     }
 
-    /// The inner connector alone.
-    pub(crate) fn transport(&self) -> Resolved {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        let book = self.resolve.iter().cloned();
-        Resolved {
-            book: Arc::new(
-                book.map(|entry| ((entry.host, entry.port), entry.address))
-                    .collect(),
-            ),
-            http,
+    /// Returns the connector below TLS.
+    pub(crate) fn transport(&self) -> OverridingConnector {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let overrides = self.resolve.iter().cloned();
+        let overrides = overrides.map(|entry| ((entry.host, entry.port), entry.address));
+        OverridingConnector {
+            overrides: Arc::new(overrides.collect()),
+            tcp,
         }
     }
 
+    /// Returns the roots of the `--ca` files, or the bundled ones, and those of `--user-ca`.
     pub(crate) fn anchors(&self) -> Result<TrustAnchors, Failure> {
         let mut anchors = if self.ca.is_empty() {
             TrustAnchors::webpki_roots()
         } else {
             TrustAnchors::new()
         };
-        for (files, origin) in [
-            (&self.ca, AnchorOrigin::BuiltIn),
-            (&self.user_ca, AnchorOrigin::UserAdded),
-        ] {
-            for file in files {
-                let certificates = certificates(file)?;
-                let name = file.display().to_string();
-                anchors = match origin {
-                    AnchorOrigin::BuiltIn => anchors.with_built_in(certificates),
-                    _ => anchors.with_user_added(certificates),
-                }
-                .map_err(|error| Failure::input(&name, error))?;
-            }
+        for file in &self.ca {
+            anchors = anchors
+                .with_built_in(certificates(file)?)
+                .map_err(|error| Failure::input(&file.display().to_string(), error))?;
+        }
+        for file in &self.user_ca {
+            anchors = anchors
+                .with_user_added(certificates(file)?)
+                .map_err(|error| Failure::input(&file.display().to_string(), error))?;
         }
         Ok(anchors)
     }
 }
 
-/// The provider that the feature `cli` brings, whatever else the build enables.
+/// Returns the crypto provider of all connections. It is named explicitly, because rustls can't
+/// choose one where a build enables two.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
@@ -100,39 +99,37 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| Failure::input(&name, error))?;
     if certificates.is_empty() {
-        Err(Failure::input(&name, "no PEM certificate in it"))
+        Err(Failure::input(&name, "contains no PEM certificate"))
     } else {
         Ok(certificates)
     }
 }
 
-/// Parses a URL; a host outside ASCII becomes A-labels, a missing scheme `https`.
+/// Parses a URL. Converts a host outside ASCII to A-labels; the default scheme is `https`.
 pub(crate) fn url(text: &str) -> Result<Uri, Failure> {
     let with_scheme = if text.contains("://") {
         text.to_owned()
     } else {
         format!("https://{text}")
     };
-    let ascii = a_labels(&with_scheme).map_err(|error| Failure::input(text, error))?;
+    let ascii = with_a_labels(&with_scheme).map_err(|error| Failure::input(text, error))?;
     let uri = ascii
         .parse::<Uri>()
         .map_err(|error| Failure::input(text, error))?;
-    // It would go out as part of the authority.
-    if uri
-        .authority()
-        .is_some_and(|known| known.as_str().contains('@'))
-    {
+    // The user name and password would be sent as part of the authority.
+    let authority = uri.authority();
+    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(Failure::Usage(
-            "the URL holds a user name, expected none".to_owned(),
+            "the URL contains a user name, expected none".to_owned(),
         ));
     }
     match uri.host() {
         Some(host) if !host.is_empty() => Ok(uri),
-        _ => Err(Failure::input(text, "no host in it")),
+        _ => Err(Failure::input(text, "contains no host")),
     }
 }
 
-fn a_labels(url: &str) -> Result<String, pinhold::policy::HostError> {
+fn with_a_labels(url: &str) -> Result<String, HostError> {
     if url.is_ascii() {
         return Ok(url.to_owned());
     }
@@ -149,47 +146,48 @@ fn a_labels(url: &str) -> Result<String, pinhold::policy::HostError> {
     Ok(format!("{scheme}://{host}{port}{path}"))
 }
 
-/// One `--resolve`.
+/// The value of one `--resolve` option.
 #[derive(Clone)]
-struct Resolve {
+struct AddressOverride {
     host: String,
     port: u16,
     address: IpAddr,
 }
 
-impl FromStr for Resolve {
+impl FromStr for AddressOverride {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let expected = || format!("{text:?} is not HOST:PORT:ADDR");
+        let invalid = |part: &str| format!("invalid {part}, expected HOST:PORT:ADDR");
         let mut parts = text.splitn(3, ':');
         let (Some(host), Some(port), Some(address)) = (parts.next(), parts.next(), parts.next())
         else {
-            return Err(expected());
+            return Err("expected HOST:PORT:ADDR".to_owned());
         };
         let host = Host::parse(host).map_err(|error| error.to_string())?;
         let address = address.trim_start_matches('[').trim_end_matches(']');
         Ok(Self {
             host: host.to_string(),
-            port: port.parse().map_err(|_| expected())?,
-            address: address.parse().map_err(|_| expected())?,
+            port: port.parse().map_err(|_| invalid("port"))?,
+            address: address.parse().map_err(|_| invalid("IP address"))?,
         })
     }
 }
 
-/// TCP to where `--resolve` says, else to where the DNS says. The TLS name stays the URL's.
+/// TCP connector that applies the `--resolve` options before DNS. The TLS server name remains that
+/// of the URL.
 #[derive(Clone)]
-pub(crate) struct Resolved {
-    book: Arc<HashMap<(String, u16), IpAddr>>,
-    http: HttpConnector,
+pub(crate) struct OverridingConnector {
+    overrides: Arc<HashMap<(String, u16), IpAddr>>,
+    tcp: HttpConnector,
 }
 
-impl Resolved {
-    /// What `--resolve` says of a name, on whatever port.
-    pub(crate) fn lookup(&self, name: &str) -> Option<IpAddr> {
-        let host = Host::parse(name).ok()?;
-        let mut known = self.book.iter();
-        let found = known.find(|((known, _), _)| *known == host.as_str());
+impl OverridingConnector {
+    /// Returns the address that some `--resolve` option gives for a name, whatever its port.
+    pub(crate) fn address_of(&self, name: &str) -> Option<IpAddr> {
+        let name = Host::parse(name).ok()?;
+        let mut overrides = self.overrides.iter();
+        let found = overrides.find(|((host, _), _)| *host == name.as_str());
         found.map(|(_, address)| *address)
     }
 
@@ -199,11 +197,11 @@ impl Resolved {
             _ => 443,
         });
         let host = uri.host().and_then(|host| Host::parse(host).ok());
-        let known = host.and_then(|host| self.book.get(&(host.to_string(), port)).copied());
-        match known {
+        let address = host.and_then(|host| self.overrides.get(&(host.to_string(), port)));
+        match address {
             Some(address) => {
-                let socket = SocketAddr::new(address, port);
-                // A socket address always makes a URI; the name would only be looked up.
+                let socket = SocketAddr::new(*address, port);
+                // Cannot fail: a socket address is a valid authority.
                 format!("http://{socket}/").parse().unwrap_or(uri)
             }
             None => uri,
@@ -211,18 +209,17 @@ impl Resolved {
     }
 }
 
-impl Service<Uri> for Resolved {
+impl Service<Uri> for OverridingConnector {
     type Response = <HttpConnector as Service<Uri>>::Response;
     type Error = Box<dyn Error + Send + Sync>;
-    type Future =
-        std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.http.poll_ready(cx).map_err(Into::into)
+        self.tcp.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.http.call(self.destination(uri));
+        let connecting = self.tcp.call(self.destination(uri));
         Box::pin(async move { Ok(connecting.await?) })
     }
 }

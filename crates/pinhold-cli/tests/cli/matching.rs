@@ -1,26 +1,27 @@
-//! `pinhold match` as a program: which policy applies to a name.
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
+//! `pinhold match`: the policy that applies to a host name.
 
-mod common;
+use serde_json::{Value, json};
 
-use common::cli::run;
-use serde_json::json;
+use crate::program::{Run, run};
+
+fn run_match(policies: &[&str], more: &[&str]) -> Run {
+    let options = policies.iter().flat_map(|policy| ["--policy", policy]);
+    let arguments = ["match"].into_iter().chain(options);
+    run(arguments.chain(more.iter().copied()))
+}
+
+fn json_of(policies: &[&str], name: &str) -> Value {
+    run_match(policies, &["--json", name]).expect_code(0).json()
+}
 
 #[test]
-fn names_and_policies() {
+fn prints_the_applicable_policy_as_json() {
     let example = &["example.com"][..];
     let with_sub = &["example.com+sub"][..];
     let congruent = |host: &str| json!({"host": host, "policy": host, "why": "congruent"});
     let below =
         |host: &str, policy: &str| json!({"host": host, "policy": policy, "why": "superdomain"});
     let none = |host: &str| json!({"host": host, "policy": null, "why": null});
-    let no_host = json!({"host": null, "policy": null, "why": null});
     for (policies, name, expected) in [
         (example, "example.com", congruent("example.com")),
         (example, "EXAMPLE.com", congruent("example.com")),
@@ -35,7 +36,7 @@ fn names_and_policies() {
         (with_sub, "notexample.com", none("notexample.com")),
         (with_sub, "com", none("com")),
         (&[], "example.com", none("example.com")),
-        // The nearest policy does not cover subdomains, so it is passed over.
+        // The nearest policy does not include subdomains, so the next one applies.
         (
             &["example.com+sub", "b.example.com"],
             "a.b.example.com",
@@ -51,31 +52,40 @@ fn names_and_policies() {
             "www.B\u{dc}CHER.example",
             below("www.xn--bcher-kva.example", "xn--bcher-kva.example"),
         ),
-        (with_sub, "192.0.2.1", no_host.clone()),
-        (with_sub, "[::1]", no_host.clone()),
-        (with_sub, "::1", no_host.clone()),
-        (with_sub, "https://example.com/", no_host.clone()),
-        (with_sub, "example.com:443", no_host.clone()),
-        (with_sub, "example.com..", no_host.clone()),
-        (with_sub, "", no_host.clone()),
-        (with_sub, "-", no_host),
     ] {
-        let options = policies.iter().flat_map(|policy| ["--policy", policy]);
-        let arguments = ["match", "--json"].into_iter().chain(options);
-        let run = run(arguments.chain([name])).ends_with(0);
-        assert_eq!(run.json(), expected, "{policies:?} {name:?}");
+        assert_eq!(json_of(policies, name), expected, "{policies:?} {name:?}");
     }
 }
 
 #[test]
-fn text_is_for_people_and_bad_policies_end_with_2() {
-    let found = run(["match", "--policy", "example.com+sub", "www.example.com"]);
-    let found = found.ends_with(0);
-    for word in ["www.example.com", " example.com", "superdomain"] {
-        assert!(found.text().contains(word), "{}", found.text());
+fn a_name_that_is_not_a_host_has_no_policy() {
+    for name in [
+        "192.0.2.1",
+        "[::1]",
+        "::1",
+        "https://example.com/",
+        "example.com:443",
+        "example.com..",
+        "",
+        "-",
+    ] {
+        let expected = json!({"host": null, "policy": null, "why": null});
+        assert_eq!(json_of(&["example.com+sub"], name), expected, "{name:?}");
     }
-    let found = run(["match", "www.example.com", "--json"]).ends_with(0);
+}
+
+#[test]
+fn prints_text_by_default() {
+    let found = run_match(&["example.com+sub"], &["www.example.com"]).expect_code(0);
+    for text in ["www.example.com", " example.com", "superdomain"] {
+        assert!(found.text().contains(text), "{}", found.text());
+    }
+    let found = run_match(&[], &["www.example.com", "--json"]).expect_code(0);
     assert_eq!(found.json()["host"], "www.example.com");
+}
+
+#[test]
+fn invalid_policies_exit_with_2_and_a_message() {
     for policies in [
         &["192.0.2.1"][..],
         &["https://example.com/"],
@@ -83,8 +93,7 @@ fn text_is_for_people_and_bad_policies_end_with_2() {
         &[""],
         &["example.com", "example.com+sub"],
     ] {
-        let options = policies.iter().flat_map(|policy| ["--policy", policy]);
-        let run = run(["match"].into_iter().chain(options).chain(["example.com"]));
+        let run = run_match(policies, &["example.com"]);
         assert_eq!(run.code, 2, "{policies:?}");
         assert_ne!(run.stderr, "", "{policies:?}");
     }

@@ -1,4 +1,4 @@
-//! What goes to the terminal, and with which exit code the tool ends.
+//! Output on the terminal, and the failures that decide the exit code.
 
 use std::error::Error;
 use std::fmt;
@@ -10,7 +10,7 @@ use pinhold::storage::StorageError;
 use pinhold::{PinViolation, ValidatedChain};
 use serde_json::{Value, json};
 
-/// Text for people, or JSON.
+/// Writer of results, as text or as JSON, and of messages.
 #[derive(Clone, Copy)]
 pub(crate) struct Output {
     json: bool,
@@ -25,7 +25,7 @@ impl Output {
         self.json
     }
 
-    /// One result in the form that was asked for.
+    /// Writes a result to standard output in the requested form.
     pub(crate) fn print(self, json: &Value, text: &dyn fmt::Display) -> Result<(), Failure> {
         if self.json {
             self.write(format!("{json}\n").as_bytes())
@@ -34,30 +34,31 @@ impl Output {
         }
     }
 
+    /// Writes bytes to standard output.
     pub(crate) fn write(self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            // Whoever reads has read enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Closed),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
             Err(error) => Err(Failure::Request(error.into())),
             Ok(()) => Ok(()),
         }
     }
 
-    /// A remark beside the result.
-    pub(crate) fn remark(self, text: &dyn fmt::Display) {
-        // Nothing can be said any more where standard error is gone.
+    /// Writes a message to standard error.
+    pub(crate) fn message(self, text: &dyn fmt::Display) {
         let lines = text.to_string();
         let lines = lines.split('\n').map(printable).collect::<Vec<_>>();
+        // An error can't be reported anywhere if standard error is closed.
         let _ = writeln!(io::stderr(), "pinhold: {}", lines.join("\n"));
     }
 
-    /// Tells a failure: on standard error, with `--json` on standard output, too.
+    /// Writes a failure to standard error, and with `--json` to standard output, too. Returns its
+    /// exit code.
     pub(crate) fn fail(self, failure: &Failure) -> ExitCode {
-        if !matches!(failure, Failure::Closed | Failure::Told) {
-            self.remark(failure);
+        if !matches!(failure, Failure::OutputClosed | Failure::AlreadyPrinted) {
+            self.message(failure);
             if self.json {
-                // A second failure would have nowhere to go.
+                // The exit code already says that the program failed.
                 let _ = self.write(format!("{}\n", failure.json()).as_bytes());
             }
         }
@@ -65,52 +66,52 @@ impl Output {
     }
 }
 
-/// Why the tool ends with another code than 0.
+/// Reasons to end the program early or with an exit code other than 0.
 pub(crate) enum Failure {
-    /// Nobody reads standard output any more: no failure, but no reason to go on either.
-    Closed,
-    /// Noted pins can't be written.
-    NotStored(StorageError),
-    /// The chain is valid, but holds no pinned key.
-    Pins(PinViolation),
+    /// The result was printed, and so was the message about what failed.
+    AlreadyPrinted,
+    /// Standard output was closed by its reader. The exit code is 0, as with a reader like `head`.
+    OutputClosed,
+    /// The chain is valid, but contains no pinned key.
+    PinViolation(PinViolation),
     /// The connection, the validation or the request failed.
     Request(Box<dyn Error + Send + Sync>),
-    /// Noted pins can't be read.
-    Storage(StorageError),
-    /// There is a result all the same, and what failed was said beside it.
-    Told,
-    /// Bad usage or bad input.
+    /// Noted pins could not be read.
+    StorageRead(StorageError),
+    /// Noted pins could not be written.
+    StorageWrite(StorageError),
+    /// Invalid usage or input.
     Usage(String),
 }
 
 impl Failure {
-    /// An input that can't be used, and why.
-    pub(crate) fn input(subject: &str, why: impl fmt::Display) -> Self {
-        Self::Usage(format!("{subject}: {why}"))
+    /// Returns the failure for an input that can't be used.
+    pub(crate) fn input(subject: &str, reason: impl fmt::Display) -> Self {
+        Self::Usage(format!("{subject}: {reason}"))
     }
 
-    /// Finds a pin violation in an error, if there is one.
+    /// Returns the failure for an error of a connection or request, which may be a pin violation.
     pub(crate) fn of_request(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let error = error.into();
         match PinViolation::find(&*error) {
-            Some(violation) => Self::Pins(violation),
+            Some(violation) => Self::PinViolation(violation),
             None => Self::Request(error),
         }
     }
 
     fn code(&self) -> u8 {
         match self {
-            Self::Closed => 0,
-            Self::NotStored(_) | Self::Request(_) | Self::Told => 1,
-            Self::Storage(_) | Self::Usage(_) => 2,
-            Self::Pins(_) => 90,
+            Self::OutputClosed => 0,
+            Self::AlreadyPrinted | Self::Request(_) | Self::StorageWrite(_) => 1,
+            Self::StorageRead(_) | Self::Usage(_) => 2,
+            Self::PinViolation(_) => 90,
         }
     }
 
     fn json(&self) -> Value {
         let message = self.to_string();
         match self {
-            Self::Pins(violation) => {
+            Self::PinViolation(violation) => {
                 let policy = violation.policy();
                 let pins = policy.pins.iter().map(ToString::to_string);
                 json!({
@@ -122,13 +123,13 @@ impl Failure {
                         _ => "static",
                     },
                     "expected": pins.collect::<Vec<_>>(),
-                    "chain": chain(violation.chain()),
+                    "chain": chain_json(violation.chain()),
                     "anchor_origin": violation.chain().anchor_origin().to_string(),
                     "message": message,
                 })
             }
-            Self::Closed | Self::Told => json!(null),
-            Self::NotStored(_) | Self::Storage(_) => {
+            Self::AlreadyPrinted | Self::OutputClosed => json!(null),
+            Self::StorageRead(_) | Self::StorageWrite(_) => {
                 json!({ "error": "storage", "message": message })
             }
             Self::Request(_) => json!({ "error": "request", "message": message }),
@@ -140,36 +141,40 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pins(violation) => violation.fmt(f),
-            Self::Closed => f.write_str("standard output is closed"),
-            Self::NotStored(error) => error.fmt(f),
-            Self::Storage(error) => {
+            Self::PinViolation(violation) => violation.fmt(f),
+            Self::AlreadyPrinted => f.write_str("failure already printed"),
+            Self::OutputClosed => f.write_str("standard output is closed"),
+            Self::StorageRead(error) => {
                 error.fmt(f)?;
-                match error {
-                    StorageError::Corrupt { file, .. } => {
-                        write!(f, ": `pinhold store recover --file {}`", file.display())
-                    }
-                    _ => Ok(()),
+                if let StorageError::Corrupt { file, .. } = error {
+                    let file = file.display();
+                    write!(f, "\n  to recover: pinhold store recover --file {file}")?;
                 }
+                Ok(())
             }
-            Self::Told => f.write_str("said before"),
+            Self::StorageWrite(error) => error.fmt(f),
             Self::Usage(message) => f.write_str(message),
             Self::Request(error) => {
-                // The outer layers of hyper's errors say little; the innermost says why.
-                let mut innermost: &dyn Error = &**error;
-                while let Some(source) = innermost.source() {
-                    innermost = source;
+                // Some errors repeat the text of their cause, which is printed once.
+                let mut text = error.to_string();
+                let mut cause = error.source();
+                while let Some(error) = cause {
+                    let message = error.to_string();
+                    if !text.ends_with(&message) {
+                        text = format!("{text}: {message}");
+                    }
+                    cause = error.source();
                 }
-                write!(f, "{innermost}")
+                f.write_str(&text)
             }
         }
     }
 }
 
-/// Escapes control characters, and those that turn the direction of text or have no width: neither
-/// a certificate nor a server's words must steer the terminal that shows them.
+/// Escapes control characters, characters that change the direction of text, and characters without
+/// width. A hostile certificate or server could otherwise control the terminal or forge lines.
 pub(crate) fn printable(text: &str) -> String {
-    let steers = |char: char| {
+    let is_unsafe = |char: char| {
         char.is_control()
             || matches!(
                 char,
@@ -178,7 +183,7 @@ pub(crate) fn printable(text: &str) -> String {
             )
     };
     let escape = |char: char| {
-        if steers(char) {
+        if is_unsafe(char) {
             char.escape_unicode().to_string()
         } else {
             char.to_string()
@@ -187,8 +192,14 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-/// The keys of a chain, leaf first.
-pub(crate) fn chain(chain: &ValidatedChain) -> Vec<Value> {
+/// Returns a number with its noun: "1 entry", "2 entries".
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    let noun = if count == 1 { one } else { many };
+    format!("{count} {noun}")
+}
+
+/// Returns the keys of a chain, leaf first.
+pub(crate) fn chain_json(chain: &ValidatedChain) -> Vec<Value> {
     let keys = chain.keys().map(|key| {
         json!({
             "fingerprint": key.fingerprint.to_string(),

@@ -1,4 +1,4 @@
-//! `pinhold fingerprint`: the keys in a file, or behind a URL.
+//! The command `pinhold fingerprint`: prints the keys in a file or of a server.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,9 +11,9 @@ use pinhold::tls::KeyRole;
 use pinhold::{Pinning, SpkiFingerprint, ValidatedChain};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::{PemObject, SectionKind};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use rustls_pki_types::pem::{PemObject, SectionKind};
-use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use serde_json::{Value, json};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
@@ -21,39 +21,42 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::BasicConstraints;
 
-use crate::network::{self, Network};
+use crate::network::{self, NetworkOptions};
 use crate::output::{Failure, Output, printable};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// A PEM or DER file with certificates or public keys, or an https URL
+    /// PEM or DER file with certificates or public keys, or https URL
     #[arg(value_name = "FILE|URL")]
     source: String,
-    /// Show what a server serves without validating it
+    /// Show the certificates that a server sends, without validating them
     #[arg(long)]
     insecure: bool,
     #[command(flatten)]
-    network: Network,
+    network: NetworkOptions,
 }
 
 pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let source = arguments.source.as_str();
     let is_file = !source.contains("://");
-    if is_file && (arguments.insecure || !arguments.network.is_unused()) {
-        return Err(Failure::input(source, "a file, but an option is for URLs"));
+    if is_file && (arguments.insecure || !arguments.network.is_empty()) {
+        return Err(Failure::input(
+            source,
+            "is a file, but --insecure, --ca, --user-ca and --resolve apply to URLs only",
+        ));
     }
     let (validated, keys) = if is_file {
-        (false, in_file(source)?)
+        (false, keys_in_file(source)?)
     } else if arguments.insecure {
-        output.remark(&"nothing is validated: these keys may be anybody's");
-        (false, served(&arguments).await?)
+        output.message(&"the chain was not validated: these keys may belong to an attacker");
+        (false, served_keys(&arguments).await?)
     } else {
-        (true, validated(&arguments).await?)
+        (true, validated_keys(&arguments).await?)
     };
     let mut text = String::new();
     for key in &keys {
         let expiry = key.not_after.as_deref().unwrap_or("-");
-        // Writing to a string can't fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(
             text,
             "{} {:<12} {expiry:<20} {}",
@@ -68,12 +71,13 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     output.print(&json, &text.trim_end())
 }
 
-/// One line of the result.
+/// A key, which is one line of the result.
 struct Key {
     fingerprint: SpkiFingerprint,
     subject: String,
     role: &'static str,
-    /// RFC 3339; `None` for a bare key and for an anchor, whose certificate is not at hand.
+    /// RFC 3339 text. `None` for a public key alone, and for a trust anchor, of which the
+    /// certificate is not available.
     not_after: Option<String>,
 }
 
@@ -91,7 +95,7 @@ impl Key {
         });
         let mut subject = String::new();
         if let Some(body) = body {
-            // Not `to_string`, which panics where printing an odd name fails half-way.
+            // `to_string` would panic on a name whose formatting returns an error.
             let _ = write!(subject, "{}", body.subject());
         }
         Some(Self {
@@ -121,9 +125,12 @@ impl Key {
     }
 }
 
-fn in_file(name: &str) -> Result<Vec<Key>, Failure> {
+fn keys_in_file(name: &str) -> Result<Vec<Key>, Failure> {
     let bytes = fs::read(Path::new(name)).map_err(|error| Failure::input(name, error))?;
-    let unreadable = || Failure::input(name, "neither PEM nor DER of certificates or public keys");
+    let unreadable = || {
+        let reason = "expected certificates or public keys in PEM or DER";
+        Failure::input(name, reason)
+    };
     let mut keys = Vec::new();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&bytes) {
         let key = match section.map_err(|error| Failure::input(name, error))? {
@@ -149,8 +156,8 @@ fn https_url(arguments: &Arguments) -> Result<Uri, Failure> {
     }
 }
 
-/// The validated chain, and what was served beside it.
-async fn validated(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
+/// Connects, and returns the keys of the validated chain and of unused certificates.
+async fn validated_keys(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
     let uri = https_url(arguments)?;
     let pinning = Pinning::builder().build();
     let pinning = pinning.map_err(|error| Failure::Usage(error.to_string()))?;
@@ -159,13 +166,14 @@ async fn validated(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
     let Some(connection) = stream.verified() else {
         return Err(Failure::input(
             &arguments.source,
-            "the connection was not verified",
+            "the connection has no validated chain",
         ));
     };
     Ok(keys_of(connection.chain()))
 }
 
-/// The keys of the path, then those that were served beside it.
+/// Returns the keys of the validated chain, then those of certificates that the server sent but
+/// that are not part of it.
 fn keys_of(chain: &ValidatedChain) -> Vec<Key> {
     let mut path = chain.certificates();
     let mut keys = Vec::new();
@@ -175,10 +183,11 @@ fn keys_of(chain: &ValidatedChain) -> Vec<Key> {
             KeyRole::Intermediate => "intermediate",
             _ => "anchor",
         };
-        let on_path = path
+        let of_certificate = path
             .next()
             .and_then(|der| Key::of_certificate(der, Some(role)));
-        keys.push(on_path.unwrap_or(Key {
+        // A trust anchor has a key, but no certificate.
+        keys.push(of_certificate.unwrap_or(Key {
             fingerprint: key.fingerprint,
             subject: key.subject,
             role,
@@ -194,8 +203,8 @@ fn keys_of(chain: &ValidatedChain) -> Vec<Key> {
     keys
 }
 
-/// Whatever the server serves.
-async fn served(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
+/// Connects without validation, and returns the keys of all certificates that the server sends.
+async fn served_keys(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
     let uri = https_url(arguments)?;
     let host = uri.host().unwrap_or_default();
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
@@ -205,7 +214,7 @@ async fn served(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
         .with_safe_default_protocol_versions()
         .map_err(Failure::of_request)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ShowOnly(provider)))
+        .with_custom_certificate_verifier(Arc::new(AcceptAll(provider)))
         .with_no_client_auth();
     let transport = arguments.network.transport().call(uri).await;
     let transport = transport.map_err(Failure::of_request)?;
@@ -221,11 +230,12 @@ async fn served(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
         .collect())
 }
 
-/// Accepts every certificate, to show it. No request is ever sent over such a connection.
+/// Verifier that accepts every chain, so that it can be shown. No request is sent over such a
+/// connection.
 #[derive(Debug)]
-struct ShowOnly(Arc<CryptoProvider>);
+struct AcceptAll(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for ShowOnly {
+impl ServerCertVerifier for AcceptAll {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

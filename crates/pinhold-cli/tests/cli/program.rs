@@ -1,4 +1,4 @@
-//! Runs the command-line tool as a program.
+//! The program under test, its working folders, and a server to connect to.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,10 +11,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::pki::{Ca, Leaf};
-use super::server::Server;
+use crate::pki::{Ca, Leaf};
+use crate::server::Server;
 
-/// What a run of the tool left behind.
+/// Exit code and output of a finished run.
 pub struct Run {
     pub code: i32,
     pub stdout: Vec<u8>,
@@ -23,7 +23,7 @@ pub struct Run {
 
 impl Run {
     pub fn json(&self) -> Value {
-        let text = str::from_utf8(&self.stdout).unwrap();
+        let text = self.text();
         assert_eq!(text.lines().count(), 1, "one object: {text:?}");
         serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
     }
@@ -33,7 +33,7 @@ impl Run {
     }
 
     #[track_caller]
-    pub fn ends_with(self, code: i32) -> Self {
+    pub fn expect_code(self, code: i32) -> Self {
         let (stdout, stderr) = (String::from_utf8_lossy(&self.stdout), &self.stderr);
         assert_eq!(self.code, code, "stdout: {stdout}\nstderr: {stderr}");
         self
@@ -49,22 +49,24 @@ pub fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Run {
         stderr,
     } = output.unwrap();
     Run {
-        // A panic ends with 101, a signal with none.
+        // The code is 101 after a panic, and missing after a signal.
         code: status.code().unwrap(),
         stdout,
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
     }
 }
 
-/// Beside the runtime, whose servers answer meanwhile.
-pub async fn run_beside(arguments: Vec<String>) -> Run {
+/// Runs the program on another thread, so that servers of this runtime can respond to it.
+pub async fn run_async<S: AsRef<str>>(arguments: &[S]) -> Run {
+    let arguments = arguments.iter().map(|text| text.as_ref().to_owned());
+    let arguments = arguments.collect::<Vec<_>>();
     tokio::task::spawn_blocking(|| run(arguments))
         .await
         .unwrap()
 }
 
-/// A folder of its own below `target`; gone when dropped.
-pub struct Folder(pub PathBuf);
+/// A new folder below `target`, which is removed on drop.
+pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new() -> Self {
@@ -80,13 +82,14 @@ impl Folder {
         self.0.join(name).to_str().unwrap().to_owned()
     }
 
+    /// Writes a file and returns its path.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
         fs::write(&path, bytes).unwrap();
         path
     }
 
-    /// Every name in it, with the bytes of those that are files.
+    /// Returns all names in the folder, with the bytes of those that are files.
     pub fn contents(&self) -> BTreeMap<String, Option<Vec<u8>>> {
         let entries = fs::read_dir(&self.0).unwrap().map(Result::unwrap);
         let named = entries.map(|entry| {
@@ -108,7 +111,7 @@ pub fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{encoded}\n-----END {label}-----\n")
 }
 
-/// A server for `shop.example` below its own root, and how to get there.
+/// A server for `shop.example` with its own root, and a folder that contains `root.pem`.
 pub struct Site {
     pub root: Ca,
     pub leaf: Leaf,
@@ -117,6 +120,7 @@ pub struct Site {
 }
 
 impl Site {
+    /// Starts a server whose responses have these header fields.
     pub async fn start(fields: &[(&'static str, &str)]) -> Self {
         Self::with_leaf(
             |root| root.intermediate("Sub").leaf(&["shop.example"]),
@@ -131,10 +135,10 @@ impl Site {
     ) -> Self {
         let root = Ca::root("Root");
         let leaf = leaf(&root);
-        Self::of(root, leaf, fields).await
+        Self::with_chain(root, leaf, fields).await
     }
 
-    pub async fn of(root: Ca, leaf: Leaf, fields: &[(&'static str, &str)]) -> Self {
+    pub async fn with_chain(root: Ca, leaf: Leaf, fields: &[(&'static str, &str)]) -> Self {
         let server = Server::start(&leaf, fields).await;
         let folder = Folder::new();
         folder.write("root.pem", root.pem());
@@ -158,19 +162,18 @@ impl Site {
         self.folder.path("root.pem")
     }
 
-    /// Without anchors.
-    pub async fn run(&self, command: &str, more: &[&str]) -> Run {
+    /// Runs a command on the server's URL, with the bundled roots.
+    pub async fn run(&self, command: &str, options: &[&str]) -> Run {
         let resolve = format!("shop.example:{}:127.0.0.1", self.port());
         let url = self.url();
-        let mut arguments = vec![command, &url, "--resolve", &resolve];
-        arguments.extend(more);
-        run_beside(arguments.into_iter().map(str::to_owned).collect()).await
+        let fixed = [command, &url, "--resolve", &resolve];
+        run_async(&[&fixed[..], options].concat()).await
     }
 
-    /// With the root as the only built-in one.
-    pub async fn trusted(&self, command: &str, more: &[&str]) -> Run {
+    /// Runs a command on the server's URL, with its root as the only built-in one.
+    pub async fn run_trusted(&self, command: &str, options: &[&str]) -> Run {
         let root = self.root_file();
-        let arguments = [&["--ca", &root], more].concat();
-        self.run(command, &arguments).await
+        self.run(command, &[&["--ca", &root], options].concat())
+            .await
     }
 }

@@ -1,63 +1,61 @@
-//! `pinhold get --report-to` as a program.
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+//! `pinhold get --report-to`: reports of pin violations.
 
-mod common;
-
-use common::cli::Site;
-use common::collector::{Answer, Collector};
-use common::{foreign_pin, header_value};
+use crate::collector::{Answer, Collector};
+use crate::common::{foreign_pin, header_value};
+use crate::program::Site;
 
 const REPORTS: &str = "reports.example";
 
+/// Starts a report collector. Returns it with the options to report to it.
 async fn collector(site: &Site) -> (Collector, [String; 4]) {
     let leaf = site.root.leaf(&[REPORTS]);
     let collector = Collector::start(Some(&leaf), vec![Answer::Status(204)]).await;
     let port = collector.address.port();
-    let arguments = [
+    let options = [
         "--report-to".to_owned(),
         collector.uri("https", REPORTS),
         "--resolve".to_owned(),
         format!("{REPORTS}:{port}:127.0.0.1"),
     ];
-    (collector, arguments)
+    (collector, options)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_violation_is_reported_and_the_exit_code_stays() {
+async fn a_violation_is_reported_and_the_exit_code_is_90() {
     let site = Site::start(&[]).await;
-    let (collector, more) = collector(&site).await;
+    let (collector, options) = collector(&site).await;
     let pin = foreign_pin().to_string();
     let mut arguments = vec!["--pin", &pin];
-    arguments.extend(more.iter().map(String::as_str));
-    let run = site.trusted("get", &arguments).await.ends_with(90);
+    arguments.extend(options.iter().map(String::as_str));
+    let run = site.run_trusted("get", &arguments).await.expect_code(90);
     let report = collector.next().json();
     assert_eq!(report["hostname"], "shop.example");
     assert_eq!(report["port"], site.port());
-    assert!(run.stderr.contains(&more[1]), "{}", run.stderr);
+    let sent = format!("1 report sent to {}", options[1]);
+    assert!(run.stderr.contains(&sent), "{}", run.stderr);
 }
 
 /// 7469-2.3.2-b, 7469-2.5-f
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_only_header_is_judged_and_the_body_printed() {
+async fn a_report_only_header_is_evaluated_and_the_body_printed() {
     let value = header_value(foreign_pin(), "max-age=1");
     let site = Site::start(&[("public-key-pins-report-only", &value)]).await;
-    let (collector, more) = collector(&site).await;
-    let arguments = more.iter().map(String::as_str).collect::<Vec<_>>();
-    let run = site.trusted("get", &arguments).await.ends_with(0);
+    let (collector, options) = collector(&site).await;
+    let arguments = options.iter().map(String::as_str).collect::<Vec<_>>();
+    let run = site.run_trusted("get", &arguments).await.expect_code(0);
     assert_eq!(run.stdout, b"ok");
     let report = collector.next().json();
     assert_eq!(report["noted-hostname"], "shop.example");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_reported_where_nothing_is_wrong() {
+async fn nothing_is_reported_without_a_violation() {
     let site = Site::start(&[]).await;
-    let (collector, more) = collector(&site).await;
+    let (collector, options) = collector(&site).await;
     let pin = site.leaf.pin().to_string();
     let mut arguments = vec!["--pin", &pin];
-    arguments.extend(more.iter().map(String::as_str));
-    let run = site.trusted("get", &arguments).await.ends_with(0);
+    arguments.extend(options.iter().map(String::as_str));
+    let run = site.run_trusted("get", &arguments).await.expect_code(0);
     assert_eq!(run.stderr, "");
     assert_eq!(collector.connections(), 0);
 }

@@ -1,25 +1,18 @@
-//! `pinhold fingerprint` as a program, and against the `openssl` command line.
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
-
-mod common;
+//! `pinhold fingerprint`: keys in files and of servers, compared with `openssl`.
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::cli::{Folder, Run, Site, pem, run, run_beside};
-use common::peers;
-use common::pki::Ca;
 use pinhold::SpkiFingerprint;
 use serde_json::{Value, json};
 
-fn only(run: &Run) -> Value {
+use crate::peers;
+use crate::pki::Ca;
+use crate::program::{Folder, Run, Site, pem, run, run_async};
+
+/// The only key of a result.
+fn only_key(run: &Run) -> Value {
     let json = run.json();
     let certificates = json["certificates"].as_array().unwrap();
     assert_eq!(certificates.len(), 1, "{json}");
@@ -27,7 +20,7 @@ fn only(run: &Run) -> Value {
 }
 
 #[test]
-fn lists_all_certificates_and_keys_of_a_file() {
+fn prints_all_certificates_and_keys_of_a_file() {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["shop.example"]);
     let folder = Folder::new();
@@ -36,7 +29,7 @@ fn lists_all_certificates_and_keys_of_a_file() {
          -----END PUBLIC KEY-----\n";
     let text = pem("CERTIFICATE", &leaf.certificate()) + &root.pem() + "between\n" + key;
     let file = folder.write("all.pem", text);
-    let json = run(["fingerprint", &file, "--json"]).ends_with(0).json();
+    let json = run(["fingerprint", &file, "--json"]).expect_code(0).json();
     assert_eq!(json["source"], file);
     assert_eq!(json["validated"], false);
     let not_after = "4096-01-01T00:00:00Z";
@@ -61,7 +54,7 @@ fn lists_all_certificates_and_keys_of_a_file() {
         },
     ]);
     assert_eq!(json["certificates"], expected);
-    let run = run(["fingerprint", &file]).ends_with(0);
+    let run = run(["fingerprint", &file]).expect_code(0);
     let lines = run.text().lines().collect::<Vec<_>>();
     assert_eq!(lines.len(), 3);
     for (line, entry) in lines.iter().zip(expected.as_array().unwrap()) {
@@ -73,28 +66,28 @@ fn lists_all_certificates_and_keys_of_a_file() {
 }
 
 #[test]
-fn reads_der() {
+fn accepts_der() {
     let root = Ca::root("Root");
     let folder = Folder::new();
     let file = folder.write("root.der", root.certificate());
-    let entry = only(&run(["fingerprint", &file, "--json"]).ends_with(0));
+    let entry = only_key(&run(["fingerprint", &file, "--json"]).expect_code(0));
     assert_eq!(entry["fingerprint"], root.pin().to_string());
     assert_eq!(entry["role"], "ca");
 }
 
 #[test]
-fn a_subject_does_not_steer_the_terminal() {
+fn a_subject_cannot_control_the_terminal() {
     let hostile = "\u{1b}]0;x\u{7}\nCN=bank\u{9b}2J\u{202e}";
     let folder = Folder::new();
     let file = folder.write("hostile.pem", Ca::root(hostile).pem());
-    let run = run(["fingerprint", &file]).ends_with(0);
+    let run = run(["fingerprint", &file]).expect_code(0);
     assert_eq!(run.text().lines().count(), 1);
-    let steers = |char: char| char != '\n' && (char.is_control() || char == '\u{202e}');
-    assert!(!run.text().contains(steers), "{:?}", run.text());
+    let is_unsafe = |char: char| char != '\n' && (char.is_control() || char == '\u{202e}');
+    assert!(!run.text().contains(is_unsafe), "{:?}", run.text());
 }
 
 #[test]
-fn what_is_neither_certificate_nor_key_ends_with_2() {
+fn other_content_than_certificates_and_keys_exits_with_2() {
     let folder = Folder::new();
     let root = Ca::root("Root");
     let private = root.leaf(&["shop.example"]);
@@ -104,8 +97,8 @@ fn what_is_neither_certificate_nor_key_ends_with_2() {
         folder.write("text", "hello"),
         folder.write("empty", ""),
         folder.write("private.pem", private),
-        folder.write("damaged.pem", pem("CERTIFICATE", b"damaged")),
-        folder.write("half.pem", root.pem() + &pem("CERTIFICATE", b"damaged")),
+        folder.write("corrupt.pem", pem("CERTIFICATE", b"corrupt")),
+        folder.write("half.pem", root.pem() + &pem("CERTIFICATE", b"corrupt")),
         folder.path("missing.pem"),
         "http://shop.example/".to_owned(),
         "https://".to_owned(),
@@ -119,22 +112,25 @@ fn what_is_neither_certificate_nor_key_ends_with_2() {
         );
         assert_ne!(run.stderr, "", "{file}");
     }
-    run(["fingerprint", &good]).ends_with(0);
-    run(["fingerprint", "--insecure", "http://shop.example/"]).ends_with(2);
-    // It would promise something that a file does not have.
-    run(["fingerprint", "--insecure", &good]).ends_with(2);
+    run(["fingerprint", &good]).expect_code(0);
+    run(["fingerprint", "--insecure", "http://shop.example/"]).expect_code(2);
+    // A file is never validated, so the option would have no meaning.
+    run(["fingerprint", "--insecure", &good]).expect_code(2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shows_the_validated_chain_and_what_is_beside_it() {
-    let bystander = Ca::root("Bystander");
-    let own = bystander.certificate();
+async fn prints_the_validated_chain_and_unused_certificates() {
+    let unused = Ca::root("Unused");
+    let appended = unused.certificate();
     let leaf = |root: &Ca| {
         let leaf = root.intermediate("Sub").leaf(&["shop.example"]);
-        leaf.appending([own])
+        leaf.appending([appended])
     };
     let site = Site::with_leaf(leaf, &[]).await;
-    let run = site.trusted("fingerprint", &["--json"]).await.ends_with(0);
+    let run = site
+        .run_trusted("fingerprint", &["--json"])
+        .await
+        .expect_code(0);
     let json = run.json();
     assert_eq!(json["source"], site.url());
     assert_eq!(json["validated"], true);
@@ -146,24 +142,24 @@ async fn shows_the_validated_chain_and_what_is_beside_it() {
     assert_eq!(found[0]["not_after"], "4096-01-01T00:00:00Z");
     assert_eq!(found[2]["fingerprint"], site.root.pin().to_string());
     assert_eq!(found[2]["not_after"], Value::Null);
-    assert_eq!(found[3]["fingerprint"], bystander.pin().to_string());
-    assert_eq!(site.server.requests(), 0, "a handshake is enough");
-    let run = site.trusted("fingerprint", &[]).await.ends_with(0);
+    assert_eq!(found[3]["fingerprint"], unused.pin().to_string());
+    assert_eq!(site.server.requests(), 0, "no request was sent");
+    let run = site.run_trusted("fingerprint", &[]).await.expect_code(0);
     assert_eq!(run.text().lines().count(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn validates_unless_told_otherwise() {
+async fn validates_the_chain_unless_insecure() {
     let site = Site::start(&[]).await;
-    site.run("fingerprint", &[]).await.ends_with(1);
+    site.run("fingerprint", &[]).await.expect_code(1);
     let json = site
         .run("fingerprint", &["--json"])
         .await
-        .ends_with(1)
+        .expect_code(1)
         .json();
     assert!(json["error"].is_string());
     let run = site.run("fingerprint", &["--insecure", "--json"]).await;
-    let run = run.ends_with(0);
+    let run = run.expect_code(0);
     assert_ne!(run.stderr, "", "the warning");
     let json = run.json();
     assert_eq!(json["validated"], false);
@@ -178,18 +174,18 @@ async fn validates_unless_told_otherwise() {
     assert_eq!(found[0]["fingerprint"], site.leaf.pin().to_string());
     let root = site.root_file();
     let run = site.run("fingerprint", &["--user-ca", &root]).await;
-    run.ends_with(0);
+    run.expect_code(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn addresses_have_fingerprints_too() {
+async fn prints_the_keys_of_an_ip_address() {
     let site = Site::with_leaf(|root| root.leaf(&["127.0.0.1"]), &[]).await;
     let (root, port) = (site.root_file(), site.port());
     let url = format!("https://127.0.0.1:{port}");
-    for way in [&["--ca", &root][..], &["--insecure"]] {
-        let arguments = [&["fingerprint", "--json", &url], way].concat();
-        let run = run_beside(arguments.iter().map(|&text| text.into()).collect()).await;
-        let json = run.ends_with(0).json();
+    for options in [&["--ca", &root][..], &["--insecure"]] {
+        let arguments = [&["fingerprint", "--json", &url], options].concat();
+        let run = run_async(&arguments).await;
+        let json = run.expect_code(0).json();
         let found = &json["certificates"][0]["fingerprint"];
         assert_eq!(*found, site.leaf.pin().to_string());
     }
@@ -207,6 +203,37 @@ fn openssl(program: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
+/// Makes a key with these `genpkey` arguments. Returns its pin, computed by `openssl`, and files
+/// with the key or its certificate.
+fn made_by_openssl(
+    program: &Path,
+    key: &[&str],
+    folder: &Folder,
+) -> (SpkiFingerprint, Vec<String>) {
+    let generate = [&["genpkey", "-algorithm"], key].concat();
+    let secret = openssl(program, &generate, b"");
+    let secret_file = folder.write("secret.pem", &secret);
+    let public = ["pkey", "-pubout", "-outform", "DER"];
+    let public = openssl(program, &public, &secret);
+    let digest = openssl(program, &["dgst", "-sha256", "-binary"], &public);
+    let pin = SpkiFingerprint::from_digest(digest.try_into().unwrap());
+
+    let certificate = folder.path("certificate.pem");
+    let request = "req -x509 -new -subj /CN=shop.example -days 30";
+    let files = ["-key", &secret_file, "-out", &certificate];
+    let request = request.split(' ').chain(files).collect::<Vec<_>>();
+    openssl(program, &request, b"");
+    let der = ["x509", "-in", &certificate, "-outform", "DER"];
+    let der = openssl(program, &der, b"");
+    let files = vec![
+        certificate,
+        folder.write("certificate.der", der),
+        folder.write("public.pem", pem("PUBLIC KEY", &public)),
+        folder.write("public.der", &public),
+    ];
+    (pin, files)
+}
+
 #[test]
 fn agrees_with_openssl() {
     let Some(program) = peers::program("openssl") else {
@@ -219,38 +246,9 @@ fn agrees_with_openssl() {
         &["EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
         &["ED25519"],
     ] {
-        let generate = [&["genpkey", "-algorithm"], key].concat();
-        let secret = openssl(&program, &generate, b"");
-        let secret_file = folder.write("secret.pem", &secret);
-        let public = ["pkey", "-pubout", "-outform", "DER"];
-        let public = openssl(&program, &public, &secret);
-        let digest = openssl(&program, &["dgst", "-sha256", "-binary"], &public);
-        let pin = SpkiFingerprint::from_digest(digest.try_into().unwrap());
-
-        let certificate = folder.path("certificate.pem");
-        let request = [
-            "req",
-            "-x509",
-            "-new",
-            "-key",
-            &secret_file,
-            "-subj",
-            "/CN=shop.example",
-            "-days",
-            "30",
-            "-out",
-            &certificate,
-        ];
-        openssl(&program, &request, b"");
-        let der = ["x509", "-in", &certificate, "-outform", "DER"];
-        let der = openssl(&program, &der, b"");
-        for file in [
-            certificate,
-            folder.write("certificate.der", der),
-            folder.write("public.pem", pem("PUBLIC KEY", &public)),
-            folder.write("public.der", &public),
-        ] {
-            let entry = only(&run(["fingerprint", "--json", &file]).ends_with(0));
+        let (pin, files) = made_by_openssl(&program, key, &folder);
+        for file in files {
+            let entry = only_key(&run(["fingerprint", "--json", &file]).expect_code(0));
             assert_eq!(entry["fingerprint"], pin.to_string(), "{key:?} {file}");
         }
     }

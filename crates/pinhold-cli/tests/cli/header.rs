@@ -1,24 +1,16 @@
-//! `pinhold header` as a program: what a client makes of a header.
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
-
-mod common;
+//! `pinhold header`: the effect of a `Public-Key-Pins` header.
 
 use std::ffi::OsString;
 
-use common::cli::run;
-use common::header;
 use pinhold::SpkiFingerprint;
 use serde_json::{Value, json};
 
+use crate::common::header;
+use crate::program::run;
+
 fn read(arguments: &[&str]) -> Value {
     run(["header", "--json"].iter().chain(arguments))
-        .ends_with(0)
+        .expect_code(0)
         .json()
 }
 
@@ -27,7 +19,7 @@ fn pin(byte: u8) -> SpkiFingerprint {
 }
 
 #[test]
-fn the_whole_object() {
+fn prints_all_fields_as_json() {
     let value = header::good("; includeSubDomains; report-uri=\"https://r.example/pins\"");
     let expected = json!({
         "outcome": "add",
@@ -52,7 +44,7 @@ fn the_whole_object() {
 }
 
 #[test]
-fn outcomes() {
+fn prints_add_remove_or_ignore() {
     let one = header::directive(pin(1));
     let good = header::good("");
     let unknown = "pin-sha512=\"AAAA\"; max-age=300";
@@ -108,7 +100,7 @@ fn max_age_is_capped() {
 }
 
 #[test]
-fn with_a_chain_the_noting_rules_apply() {
+fn the_noting_rules_apply_to_a_given_chain() {
     let [one, two, three] = [1, 2, 3].map(|byte| pin(byte).to_string());
     let good = header::good("");
     for (chain, value, outcome) in [
@@ -122,12 +114,12 @@ fn with_a_chain_the_noting_rules_apply() {
         let json = read(&["--chain", &chain, value]);
         assert_eq!(json["outcome"], outcome, "{chain} {value}");
     }
-    run(["header", "--chain", "sha256/AAAA", &good]).ends_with(2);
-    run(["header", "--syntax", "loose", &good]).ends_with(2);
+    run(["header", "--chain", "sha256/AAAA", &good]).expect_code(2);
+    run(["header", "--syntax", "loose", &good]).expect_code(2);
 }
 
 #[test]
-fn report_only_means_evaluate() {
+fn a_report_only_header_is_evaluated() {
     let good = header::good("; report-uri=\"https://r.example/\"");
     let one = header::directive(pin(1));
     for (value, outcome) in [
@@ -149,7 +141,7 @@ fn report_only_means_evaluate() {
 
 #[cfg(unix)]
 #[test]
-fn a_value_need_not_be_text() {
+fn a_value_may_be_any_bytes() {
     use std::os::unix::ffi::OsStringExt;
 
     let quoted = [header::good("; x=\"").as_bytes(), b"\xff\xfe\""].concat();
@@ -157,20 +149,20 @@ fn a_value_need_not_be_text() {
     for (value, outcome) in [(quoted, "add"), (bare, "ignore")] {
         let fixed = ["header", "--json"].map(OsString::from);
         let arguments = fixed.into_iter().chain([OsString::from_vec(value)]);
-        let json = run(arguments).ends_with(0).json();
+        let json = run(arguments).expect_code(0).json();
         assert_eq!(json["outcome"], outcome);
     }
 }
 
 #[test]
-fn text_is_for_people_and_json_may_come_last() {
+fn prints_text_by_default_and_json_by_option() {
     let good = header::good("");
-    let found = run(["header", &good]).ends_with(0);
+    let found = run(["header", &good]).expect_code(0);
     assert!(found.text().contains("add"), "{}", found.text());
     assert!(found.text().contains(&pin(2).to_string()));
-    let found = run(["header", "max-age=0"]).ends_with(0);
+    let found = run(["header", "max-age=0"]).expect_code(0);
     assert!(found.text().contains("remove"), "{}", found.text());
-    let found = run(["header", &good, "--json"]).ends_with(0);
+    let found = run(["header", &good, "--json"]).expect_code(0);
     assert_eq!(found.json()["outcome"], "add");
     assert_eq!(found.stderr, "");
 }

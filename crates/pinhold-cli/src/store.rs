@@ -1,4 +1,4 @@
-//! `pinhold store`: what a file of noted pins holds, and how it is changed and mended.
+//! The command `pinhold store`: inspects, changes and recovers a store file of noted pins.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,16 +8,16 @@ use clap::{Args, Subcommand};
 use pinhold::policy::{HostMatch, KnownPinnedHost, ReportUri};
 use pinhold::storage::{Storage, StorageError};
 use pinhold::{FileStorage, Host, PinStore};
-use rustls_pki_types::UnixTime;
+use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
-use spki::der::DateTime;
 
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Output, counted};
+use crate::rfc3339;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The file of noted pins
-    // Expected by `run`: clap knows no global option that is required.
+    /// Store file of noted pins
+    // `run` requires it: clap has no global options that are required.
     #[arg(long, global = true, value_name = "FILE")]
     file: Option<PathBuf>,
     #[command(subcommand)]
@@ -26,38 +26,38 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Say whether the file is sound, and change nothing
+    /// Check whether the file is intact, without changing it
     Check,
     /// Remove all entries
     Clear {
-        /// Only those noted or refreshed at this time or later, as in 2026-11-23T04:16:53Z
-        #[arg(long, value_name = "RFC3339", value_parser = moment)]
+        /// Remove only entries noted or refreshed at or after this time (2026-11-23T04:16:53Z)
+        #[arg(long, value_name = "RFC3339", value_parser = rfc3339::parse)]
         since: Option<UnixTime>,
     },
-    /// Remove the entry of this very name
+    /// Remove the entry of a host
     Forget {
-        /// The name; entries of names above it stay
+        /// Host name; entries of its superdomains remain
         #[arg(value_parser = Host::parse)]
         host: Host,
     },
-    /// Print all entries, expired ones included
+    /// List all entries, including expired ones
     List,
-    /// Say which entry applies to a name now
+    /// Show which entry applies to a host name now
     Query {
-        /// The name that a client connects to
+        /// Host name to which a client connects
         host: String,
     },
-    /// Keep the entries of a damaged file that verify, and put the file aside
+    /// Keep the readable entries of a corrupt file, and move the corrupt file to another name
     Recover,
 }
 
 pub(crate) fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let Some(file) = arguments.file else {
         return Err(Failure::Usage(
-            "no --file, expected the file of noted pins".to_owned(),
+            "--file is missing, expected the store file of noted pins".to_owned(),
         ));
     };
-    // A mistyped path must not look like a store without entries.
+    // A mistyped path must not look like a store without entries, as it would to `PinStore::open`.
     if fs::symlink_metadata(&file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Err(Failure::input(&file.display().to_string(), "no such file"));
     }
@@ -71,9 +71,9 @@ pub(crate) fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     }
 }
 
-/// Opens a file that must be sound, or absent.
+/// Opens a store file, which must be intact or absent.
 pub(crate) fn open(file: &Path) -> Result<PinStore, Failure> {
-    PinStore::open(FileStorage::new(file)).map_err(Failure::Storage)
+    PinStore::open(FileStorage::new(file)).map_err(Failure::StorageRead)
 }
 
 fn check(file: &Path, output: Output) -> Result<(), Failure> {
@@ -88,40 +88,42 @@ fn check(file: &Path, output: Output) -> Result<(), Failure> {
         "expired": expired,
     });
     let file = file.display();
+    let live = counted(live, "live entry", "live entries");
     output.print(
         &json,
-        &format_args!("{file} is sound: {live} live, {expired} expired"),
+        &format_args!("{file} is intact: {live}, {expired} expired"),
     )
 }
 
 fn clear(file: &Path, since: Option<UnixTime>, output: Output) -> Result<(), Failure> {
     let store = open(file)?;
     let since = since.unwrap_or(UnixTime::since_unix_epoch(Duration::ZERO));
-    // What other processes noted meanwhile goes, too, but is not counted.
+    // Entries that other processes note in the meantime are removed, too, but not counted.
     let cleared = store.list().into_iter();
     let cleared = cleared.filter(|known| known.noted_at >= since).count();
     store.clear_since(since);
-    store.flush().map_err(Failure::NotStored)?;
+    store.flush().map_err(Failure::StorageWrite)?;
     let kept = store.list().len();
     let json = json!({ "cleared": cleared, "kept": kept });
+    let cleared = counted(cleared, "entry", "entries");
     output.print(&json, &format_args!("{cleared} removed, {kept} kept"))
 }
 
 fn forget(file: &Path, host: &Host, output: Output) -> Result<(), Failure> {
     let store = open(file)?;
     let forgotten = store.forget(host).is_some();
-    store.flush().map_err(Failure::NotStored)?;
-    // An entry further up stays; whoever forgets a host wants to know.
+    store.flush().map_err(Failure::StorageWrite)?;
+    // The entry of a superdomain may still apply, which the user would not expect.
     let applied = store.query(host, UnixTime::now());
     let policy = applied.as_ref().map(|(_, known)| known.host.as_str());
     let json = json!({ "host": host.as_str(), "forgotten": forgotten, "policy": policy });
     let mut text = if forgotten {
-        format!("{host} is forgotten")
+        format!("the entry of {host} was removed")
     } else {
-        format!("{host} was not known")
+        format!("{host} has no entry")
     };
     if let Some(policy) = policy {
-        text += &format!(", but is still under the noted pins of {policy}");
+        text += &format!("; the noted pins of {policy} still apply to it");
     }
     output.print(&json, &text)
 }
@@ -144,13 +146,13 @@ fn list(file: &Path, output: Output) -> Result<(), Failure> {
             } else {
                 "-         "
             },
-            time(known.noted_at),
+            rfc3339::print(known.noted_at),
             if known.is_expired(now) {
                 "EXPIRED"
             } else {
                 "expires"
             },
-            time(known.expires_at),
+            rfc3339::print(known.expires_at),
             known.pins.len(),
             width = width.unwrap_or_default(),
         )
@@ -168,8 +170,8 @@ fn entry(known: &KnownPinnedHost, now: UnixTime) -> Value {
         "pins": pins(known),
         "include_subdomains": known.includes_subdomains,
         "report_uri": known.report_uri.as_ref().map(ReportUri::as_str),
-        "noted_at": time(known.noted_at),
-        "expires_at": time(known.expires_at),
+        "noted_at": rfc3339::print(known.noted_at),
+        "expires_at": rfc3339::print(known.expires_at),
         "expired": known.is_expired(now),
     })
 }
@@ -192,24 +194,21 @@ fn query(file: &Path, name: &str, output: Output) -> Result<(), Failure> {
         "pins": known.map_or_else(Vec::new, pins),
         "include_subdomains": known.map(|known| known.includes_subdomains),
         "report_uri": report_uri.map(ReportUri::as_str),
-        "noted_at": known.map(|known| time(known.noted_at)),
-        "expires_at": known.map(|known| time(known.expires_at)),
+        "noted_at": known.map(|known| rfc3339::print(known.noted_at)),
+        "expires_at": known.map(|known| rfc3339::print(known.expires_at)),
     });
     let text = match (&parsed, known, why) {
-        (Err(error), ..) => format!("never pinned: {error}"),
+        (Err(error), ..) => format!("can't be pinned: {error}"),
         (Ok(host), Some(known), Some(why)) => {
-            let policy = &known.host;
-            format!(
-                "{host} is under the noted pins of {policy} ({why})\n{}",
-                details(known)
-            )
+            let (policy, details) = (&known.host, details(known));
+            format!("the noted pins of {policy} apply to {host} ({why})\n{details}")
         }
-        (Ok(host), ..) => format!("{host} is under no noted pins"),
+        (Ok(host), ..) => format!("no noted pins apply to {host}"),
     };
     output.print(&json, &text)
 }
 
-/// What an entry says, a line each.
+/// Returns the content of an entry, one item per line.
 fn details(known: &KnownPinnedHost) -> String {
     let mut lines = Vec::new();
     lines.extend(known.pins.iter().map(|pin| format!("  pin         {pin}")));
@@ -218,18 +217,25 @@ fn details(known: &KnownPinnedHost) -> String {
     }
     let report_uri = known.report_uri.as_ref();
     lines.extend(report_uri.map(|uri| format!("  report-uri  {}", uri.as_str())));
-    lines.push(format!("  noted       {}", time(known.noted_at)));
-    lines.push(format!("  expires     {}", time(known.expires_at)));
+    lines.push(format!("  noted       {}", rfc3339::print(known.noted_at)));
+    lines.push(format!(
+        "  expires     {}",
+        rfc3339::print(known.expires_at)
+    ));
     lines.join("\n")
 }
 
 fn recover(file: &Path, output: Output) -> Result<(), Failure> {
-    let (store, trouble) = PinStore::open_or_recover(FileStorage::new(file));
-    let trouble = trouble.map(|error| mended(&store, error)).transpose()?;
-    // Mended is what opens strictly.
-    let kept = FileStorage::new(file).load().map_err(Failure::Storage)?;
-    let kept = kept.len();
-    let (corruption, moved_to) = match &trouble {
+    let (store, error) = PinStore::open_or_recover(FileStorage::new(file));
+    let error = error
+        .map(|error| ensure_replaced(&store, error))
+        .transpose()?;
+    // Recovery succeeded only if the file can be opened without it.
+    let kept = FileStorage::new(file)
+        .load()
+        .map_err(Failure::StorageRead)?
+        .len();
+    let (corruption, moved_to) = match &error {
         Some(StorageError::Corrupt {
             corruption,
             moved_to,
@@ -245,48 +251,37 @@ fn recover(file: &Path, output: Output) -> Result<(), Failure> {
     });
     let file = file.display();
     let text = match (corruption, moved_to) {
-        (None, _) => format!("{file} is sound: nothing to do"),
-        (Some(corruption), None) => format!("{file}: {corruption}; another process has mended it"),
-        (Some(corruption), Some(moved_to)) => format!(
-            "{file}: {corruption}; entries kept: {kept}; the damaged file is now {}",
-            moved_to.display()
-        ),
+        (None, _) => format!("{file} is intact: nothing to recover"),
+        (Some(corruption), None) => {
+            format!("{file}: {corruption}; another process has already recovered it")
+        }
+        (Some(corruption), Some(moved_to)) => {
+            let kept = counted(kept, "entry", "entries");
+            let moved_to = moved_to.display();
+            format!("{file}: {corruption}; {kept} kept; the corrupt file was moved to {moved_to}")
+        }
     };
     output.print(&json, &text)
 }
 
-/// What was wrong with a file that is mended now.
-fn mended(store: &PinStore, trouble: StorageError) -> Result<StorageError, Failure> {
-    match trouble {
+/// Returns the corruption that was found, once the file has been replaced by an intact one.
+fn ensure_replaced(store: &PinStore, error: StorageError) -> Result<StorageError, Failure> {
+    match error {
         StorageError::Corrupt { moved_to: None, .. } => {
-            // Opening does not tell why the file could not be replaced. A change that changes
-            // nothing has it tried again, and that tells.
+            // `open_or_recover` does not return why the file could not be replaced. Clearing no
+            // entry makes the store write again, and `flush` returns the reason.
             store.clear_since(UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX)));
             match store.flush() {
-                Ok(()) => Ok(trouble),
+                Ok(()) => Ok(error),
                 Err(error @ StorageError::Corrupt { .. }) => Ok(error),
-                Err(error) => Err(Failure::NotStored(error)),
+                Err(error) => Err(Failure::StorageWrite(error)),
             }
         }
-        StorageError::Corrupt { .. } => Ok(trouble),
-        error => Err(Failure::Storage(error)),
+        StorageError::Corrupt { .. } => Ok(error),
+        error => Err(Failure::StorageRead(error)),
     }
 }
 
 fn pins(known: &KnownPinnedHost) -> Vec<String> {
     known.pins.iter().map(ToString::to_string).collect()
-}
-
-fn time(time: UnixTime) -> String {
-    // Beyond what RFC 3339 can say, the last second that it can.
-    DateTime::from_unix_duration(Duration::from_secs(time.as_secs())).map_or_else(
-        |_| "9999-12-31T23:59:59Z".to_owned(),
-        |time| time.to_string(),
-    )
-}
-
-fn moment(text: &str) -> Result<UnixTime, String> {
-    let time = text.parse::<DateTime>();
-    let time = time.map_err(|_| format!("{text:?}, expected UTC as in 2026-11-23T04:16:53Z"))?;
-    Ok(UnixTime::since_unix_epoch(time.unix_duration()))
 }

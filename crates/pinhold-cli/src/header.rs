@@ -1,0 +1,104 @@
+//! The command `pinhold header`: parses a `Public-Key-Pins` header and shows its effect.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{Args, ValueEnum};
+use pinhold::header::{HeaderEffect, HeaderError, HeaderSyntax, PinHeader};
+use pinhold::policy::ReportUri;
+use pinhold::{PinStore, SpkiFingerprint};
+use serde_json::json;
+
+use crate::output::{Failure, Output};
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Parse the value as Public-Key-Pins-Report-Only; `add` then means that it is evaluated
+    #[arg(long)]
+    report_only: bool,
+    /// Grammar to apply
+    #[arg(long, value_enum, default_value_t = Syntax::Rfc7469)]
+    syntax: Syntax,
+    /// Fingerprints of the validated chain over which the header was received
+    #[arg(long, value_delimiter = ',', value_name = "FINGERPRINT")]
+    chain: Option<Vec<SpkiFingerprint>>,
+    /// Value of the header field
+    #[arg(allow_hyphen_values = true)]
+    value: OsString,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Syntax {
+    /// RFC 7469, and empty directives and whitespace around `=`, which browsers accepted
+    Browsers,
+    /// RFC 7469 to the letter
+    Rfc7469,
+}
+
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
+    let syntax = match arguments.syntax {
+        Syntax::Browsers => HeaderSyntax::Browsers,
+        Syntax::Rfc7469 => HeaderSyntax::Rfc7469,
+    };
+    let value = bytes(&arguments.value);
+    let parsed = if arguments.report_only {
+        PinHeader::parse_report_only(&value, syntax)
+    } else {
+        PinHeader::parse(&value, syntax)
+    };
+    let (outcome, reason) = outcome(&parsed, arguments.chain.as_deref());
+    let header = parsed.as_ref().ok();
+    let max_age = header.and_then(PinHeader::max_age);
+    let max_age = max_age.map(|age| age.min(PinStore::MAX_AGE_CAP).as_secs());
+    let pins = header.map_or(&[][..], PinHeader::pins);
+    let pins = pins.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let subdomains = header.is_some_and(PinHeader::includes_subdomains);
+    let report_uri = header
+        .and_then(PinHeader::report_uri)
+        .map(ReportUri::as_str);
+    let json = json!({
+        "outcome": outcome,
+        "reason": reason,
+        "max_age": max_age,
+        "include_subdomains": subdomains,
+        "pins": pins,
+        "report_uri": report_uri,
+    });
+    let mut lines = vec![match &reason {
+        Some(reason) => format!("{outcome}: {reason}"),
+        None if arguments.report_only => "evaluate on this connection".to_owned(),
+        None => outcome.to_owned(),
+    }];
+    lines.extend(max_age.map(|age| format!("  max-age     {age} s")));
+    lines.extend(pins.iter().map(|pin| format!("  pin         {pin}")));
+    lines.extend(subdomains.then(|| "  subdomains  included".to_owned()));
+    lines.extend(report_uri.map(|uri| format!("  report-uri  {uri}")));
+    output.print(&json, &lines.join("\n"))
+}
+
+/// Returns the effect of a header, and the reason unless it is to add an entry.
+fn outcome(
+    parsed: &Result<PinHeader, HeaderError>,
+    chain: Option<&[SpkiFingerprint]>,
+) -> (&'static str, Option<String>) {
+    let header = match parsed {
+        Ok(header) => header,
+        Err(error) => return ("ignore", Some(error.to_string())),
+    };
+    match HeaderEffect::of(header, chain) {
+        HeaderEffect::Add | HeaderEffect::Evaluate => ("add", None),
+        HeaderEffect::Remove(reason) => ("remove", Some(reason.to_string())),
+        HeaderEffect::Ignore(reason) => ("ignore", Some(reason.to_string())),
+        _ => ("ignore", None),
+    }
+}
+
+/// Returns the bytes of a field value. On Unix an argument may contain any byte but NUL.
+#[cfg(unix)]
+fn bytes(value: &OsStr) -> Vec<u8> {
+    std::os::unix::ffi::OsStrExt::as_bytes(value).to_vec()
+}
+
+#[cfg(not(unix))]
+fn bytes(value: &OsStr) -> Vec<u8> {
+    value.to_string_lossy().into_owned().into_bytes()
+}

@@ -1,0 +1,46 @@
+//! Tests that run the program `pinhold` and check its output, exit code and files.
+//!
+//! They are one crate, so that the servers and certificates shared with the library's tests are
+//! compiled and linked once.
+#![allow(
+    clippy::exhaustive_structs,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+#[allow(dead_code, reason = "these tests use a part of it")]
+#[path = "../../../../tests/common/collector.rs"]
+mod collector;
+#[path = "../../../../tests/common/mod.rs"]
+mod common;
+mod fingerprint;
+mod get;
+mod header;
+mod matching;
+mod noted;
+#[allow(dead_code, reason = "these tests use a part of it")]
+#[path = "../../../../tests/common/peers.rs"]
+mod peers;
+mod program;
+mod report;
+#[allow(dead_code, reason = "these tests use a part of it")]
+#[path = "../../../../tests/common/server.rs"]
+mod server;
+mod store;
+mod store_files;
+
+use std::sync::Arc;
+
+use common::{PATIENCE, pki};
+use rustls::crypto::CryptoProvider;
+
+/// The crypto provider of the shared servers. `common::provider` chooses by features of the
+/// library, which this package does not have.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}

@@ -1,0 +1,271 @@
+//! `pinhold store`: inspection, changes and recovery of store files.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::program::{Folder, run};
+use crate::store_files::{UNREACHABLE, V1, corrupt, hosts, store, three_entries, write};
+
+#[test]
+fn lists_all_entries_sorted_by_host() {
+    let folder = Folder::new();
+    let file = folder.write("noted", V1);
+    let json = store(&["list"], &file).expect_code(0).json();
+    let one = json!({
+        "host": "api.example.com",
+        "pins": [
+            "sha256/AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
+            "sha256///////////////////////////////////////////8=",
+        ],
+        "include_subdomains": true,
+        "report_uri": "https://r.example/pins?a=%22b",
+        "noted_at": "2023-11-14T22:13:20Z",
+        "expires_at": "2024-01-13T22:13:20Z",
+        "expired": true,
+    });
+    let other = json!({
+        "host": "xn--bcher-kva.example",
+        "pins": ["sha256/AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="],
+        "include_subdomains": false,
+        "report_uri": null,
+        "noted_at": "1970-01-01T00:00:00Z",
+        "expires_at": "9999-12-31T23:59:59Z",
+        "expired": false,
+    });
+    assert_eq!(json, json!({"file": file, "hosts": [one, other]}));
+    let run = run(["store", "list", "--file", &file]).expect_code(0);
+    let lines = run.text().lines().collect::<Vec<_>>();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("api.example.com "), "{lines:?}");
+
+    let empty = folder.path("empty");
+    write(&empty, &[]);
+    assert_eq!(hosts(&empty), [""; 0]);
+}
+
+#[test]
+fn query_prints_the_entry_that_applies_to_a_name() {
+    let folder = Folder::new();
+    let file = three_entries(&folder);
+    let congruent = json!(["a.example", "a.example", "congruent"]);
+    let below = json!(["x.b.example", "b.example", "superdomain"]);
+    for (name, expected) in [
+        ("a.example", &congruent),
+        ("A.example.", &congruent),
+        ("x.b.example", &below),
+        ("x.a.example", &json!(["x.a.example", null, null])),
+        // The entry has expired.
+        ("c.example", &json!(["c.example", null, null])),
+        ("192.0.2.1", &json!([null, null, null])),
+        ("", &json!([null, null, null])),
+    ] {
+        let json = store(&["query", name], &file).expect_code(0).json();
+        let found = json!([json["host"], json["policy"], json["why"]]);
+        assert_eq!(&found, expected, "{name}");
+        let pins = json["pins"].as_array().unwrap();
+        assert_eq!(pins.is_empty(), json["policy"].is_null(), "{name}");
+    }
+    let json = store(&["query", "x.b.example"], &file)
+        .expect_code(0)
+        .json();
+    assert_eq!(json["include_subdomains"], true);
+    assert_eq!(json["noted_at"], "2023-11-14T22:15:00Z");
+    assert_eq!(json["expires_at"], "9999-12-31T23:59:59Z");
+    let found = run(["store", "query", "x.b.example", "--file", &file]).expect_code(0);
+    assert!(found.text().contains(json["pins"][0].as_str().unwrap()));
+}
+
+#[test]
+fn forget_removes_the_entry_of_exactly_this_host() {
+    let folder = Folder::new();
+    let file = three_entries(&folder);
+    let forget = |name: &str| store(&["forget", name], &file).expect_code(0).json();
+    let expected = json!({"host": "x.b.example", "forgotten": false, "policy": "b.example"});
+    assert_eq!(forget("x.b.example"), expected);
+    assert_eq!(hosts(&file), ["a.example", "b.example", "c.example"]);
+    let expected = json!({"host": "b.example", "forgotten": true, "policy": null});
+    assert_eq!(forget("B.example"), expected);
+    assert_eq!(hosts(&file), ["a.example", "c.example"]);
+    assert_eq!(forget("b.example")["forgotten"], false);
+    assert_eq!(forget("c.example")["forgotten"], true, "an expired entry");
+    let forgotten = run(["store", "forget", "a.example", "--file", &file]).expect_code(0);
+    assert!(forgotten.text().contains("a.example"));
+    assert_eq!(hosts(&file), [""; 0]);
+}
+
+#[test]
+fn clear_removes_all_entries_or_those_since_a_time() {
+    let folder = Folder::new();
+    let file = three_entries(&folder);
+    let json = store(&["check"], &file).expect_code(0).json();
+    assert_eq!(json!([json["live"], json["expired"]]), json!([2, 1]));
+    // The time at which the second entry was noted.
+    let since = ["clear", "--since", "2023-11-14T22:15:00Z"];
+    let json = store(&since, &file).expect_code(0).json();
+    assert_eq!(json, json!({"cleared": 2, "kept": 1}));
+    assert_eq!(hosts(&file), ["a.example"]);
+    let json = store(&["clear"], &file).expect_code(0).json();
+    assert_eq!(json, json!({"cleared": 1, "kept": 0}));
+    assert_eq!(hosts(&file), [""; 0]);
+    let cleared = run(["store", "clear", "--file", &three_entries(&folder)]).expect_code(0);
+    assert_eq!(cleared.text(), "3 entries removed, 0 kept\n");
+}
+
+#[test]
+fn inspection_changes_and_creates_no_files() {
+    let folder = Folder::new();
+    let file = folder.write("noted", V1);
+    let corrupt = folder.write("corrupt", &V1[..V1.len() - 1]);
+    let before = folder.contents();
+    let json = store(&["check"], &file).expect_code(0).json();
+    let expected = json!({"file": file, "hosts": 2, "live": 1, "expired": 1});
+    assert_eq!(json, expected);
+    for action in [&["check"][..], &["list"], &["query", "api.example.com"]] {
+        store(action, &file).expect_code(0);
+        run([&["store", "--file", &file], action].concat()).expect_code(0);
+        let json = store(action, &corrupt).expect_code(2).json();
+        assert_eq!(json["error"], "storage");
+    }
+    // An intact file is not changed by recovery.
+    let json = store(&["recover"], &file).expect_code(0).json();
+    let expected = json!({"file": file, "corruption": null, "kept": 2, "moved_to": null});
+    assert_eq!(json, expected);
+    assert_eq!(folder.contents(), before);
+}
+
+#[test]
+fn a_corrupt_file_is_refused_and_left_unchanged() {
+    for (bytes, _) in corrupt() {
+        let folder = Folder::new();
+        let file = folder.write("noted", &bytes);
+        let before = folder.contents();
+        let get = ["get", UNREACHABLE, "--store", &file];
+        for command in [
+            &["store", "check", "--file", &file][..],
+            &["store", "forget", "api.example.com", "--file", &file],
+            &["store", "clear", "--file", &file],
+            &get,
+        ] {
+            let run = run(command.iter().chain(&["--json"])).expect_code(2);
+            assert_eq!(run.json()["error"], "storage", "{command:?}");
+            assert!(run.json()["message"].is_string());
+        }
+        let refused = run(get).expect_code(2).stderr;
+        let advice = format!("pinhold store recover --file {file}");
+        assert!(refused.contains(&advice), "{refused}");
+        assert_eq!(folder.contents(), before);
+    }
+}
+
+#[test]
+fn recovery_keeps_readable_entries_and_the_corrupt_file() {
+    for (bytes, kept) in corrupt() {
+        let folder = Folder::new();
+        let file = folder.write("noted", &bytes);
+        let json = store(&["recover"], &file).expect_code(0).json();
+        assert!(json["corruption"].is_string());
+        assert_eq!(json["kept"], kept.len());
+        let moved_to = Path::new(json["moved_to"].as_str().unwrap());
+        assert_eq!(moved_to.parent(), Path::new(&file).parent());
+        assert_eq!(fs::read_to_string(moved_to).unwrap(), bytes);
+        assert_eq!(hosts(&file), kept);
+        store(&["check"], &file).expect_code(0);
+        // The file is usable: the request fails at the connection only.
+        run(["get", UNREACHABLE, "--store", &file]).expect_code(1);
+
+        let again = folder.write("again", &bytes);
+        let recovered = run(["store", "recover", "--file", &again]).expect_code(0);
+        assert!(recovered.text().contains("again.damaged-"));
+    }
+}
+
+#[test]
+fn an_unusable_file_is_refused_and_left_unchanged() {
+    let folder = Folder::new();
+    let newer = V1.replacen("\"version\":1", "\"version\":2", 1);
+    let newer = folder.write("newer", newer);
+    let directory = folder.path("directory");
+    fs::create_dir(&directory).unwrap();
+    let mut files = vec![newer, directory];
+    #[cfg(unix)]
+    {
+        let target = folder.write("target", V1);
+        let link = folder.path("link");
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        files.extend([link, folder.path("newer/below")]);
+    }
+    let before = folder.contents();
+    for file in &files {
+        for action in ACTIONS {
+            let json = store(action, file).expect_code(2).json();
+            assert_eq!(json["error"], "storage", "{action:?} {file}");
+        }
+        run(["get", UNREACHABLE, "--store", file]).expect_code(2);
+    }
+    assert_eq!(folder.contents(), before);
+}
+
+#[test]
+fn a_missing_file_is_an_error() {
+    let folder = Folder::new();
+    let missing = folder.path("missing");
+    let in_missing_folder = folder.path("missing/noted");
+    for file in [&missing, &in_missing_folder] {
+        for action in ACTIONS {
+            let json = store(action, file).expect_code(2).json();
+            assert!(json["error"].is_string(), "{action:?} {file}");
+        }
+    }
+    // A request may create the file, but not its folder.
+    run(["get", UNREACHABLE, "--store", &in_missing_folder]).expect_code(2);
+    run(["get", UNREACHABLE, "--store", &missing]).expect_code(1);
+    assert!(folder.contents().is_empty());
+}
+
+#[test]
+fn the_file_option_is_accepted_before_and_after_the_action() {
+    let folder = Folder::new();
+    let file = three_entries(&folder);
+    for action in [&["check"][..], &["list"], &["query", "a.example"]] {
+        let before = run([&["store", "--json", "--file", &file], action].concat());
+        let after = run([&["store"], action, &["--file", &file, "--json"]].concat());
+        assert_eq!(before.expect_code(0).json(), after.expect_code(0).json());
+    }
+}
+
+#[test]
+fn invalid_usage_exits_with_2_and_a_message() {
+    let folder = Folder::new();
+    let file = three_entries(&folder);
+    for arguments in [
+        &["store"][..],
+        &["store", "list"],
+        &["store", "unknown", "--file", &file],
+        &["store", "list", "--file"],
+        &["store", "list", "--file", ""],
+        &["store", "query", "--file", &file],
+        &["store", "forget", "--file", &file],
+        &["store", "forget", "192.0.2.1", "--file", &file],
+        &["store", "clear", "--since", "yesterday", "--file", &file],
+        &["store", "clear", "--since", "2023-11-14", "--file", &file],
+        &["store", "list", "--since", "2023-11-14T22:13:20Z"],
+        &["get", UNREACHABLE, "--store"],
+        &["get", UNREACHABLE, "--store", ""],
+    ] {
+        let run = run(arguments).expect_code(2);
+        assert_ne!(run.stderr, "", "{arguments:?}");
+        assert_eq!(run.stdout, b"", "{arguments:?}");
+    }
+}
+
+/// One command line for each action.
+const ACTIONS: [&[&str]; 6] = [
+    &["check"],
+    &["clear"],
+    &["forget", "a.example"],
+    &["list"],
+    &["query", "a.example"],
+    &["recover"],
+];

@@ -1,0 +1,76 @@
+//! Store files of noted pins, as the tests write and read them.
+
+use std::fs;
+use std::sync::Arc;
+
+use pinhold::policy::KnownPinnedHost;
+use pinhold::storage::{Batch, Storage};
+use pinhold::{FileStorage, Host};
+
+use crate::common::{NOW, at};
+use crate::program::{Folder, Run, run};
+
+/// A committed file of format version 1 with two entries, of which the first has expired.
+pub const V1: &str = include_str!("../../../../tests/formats/v1.jsonl");
+/// 31 December 9999.
+pub const LAST: u64 = 253_402_300_799;
+/// A URL on which no server listens.
+pub const UNREACHABLE: &str = "https://127.0.0.1:1/";
+
+/// Runs an action of `pinhold store` with `--json`.
+pub fn store(action: &[&str], file: &str) -> Run {
+    run([&["store"], action, &["--file", file, "--json"]].concat())
+}
+
+/// Returns the hosts that `list` prints.
+pub fn hosts(file: &str) -> Vec<String> {
+    let json = store(&["list"], file).expect_code(0).json();
+    let hosts = json["hosts"].as_array().unwrap().iter();
+    let hosts = hosts.map(|known| known["host"].as_str().unwrap().to_owned());
+    hosts.collect()
+}
+
+/// Writes a file with two live entries, of which the second includes subdomains, and an expired
+/// one.
+pub fn three_entries(folder: &Folder) -> String {
+    let mut with_subdomains = entry("b.example", NOW + 100, LAST);
+    with_subdomains.includes_subdomains = true;
+    let file = folder.path("noted");
+    let live = entry("a.example", NOW, LAST);
+    let expired = entry("c.example", NOW + 200, NOW + 300);
+    write(&file, &[live, with_subdomains, expired]);
+    file
+}
+
+pub fn entry(host: &str, noted_at: u64, expires_at: u64) -> KnownPinnedHost {
+    let mut known = KnownPinnedHost::from_json(V1.lines().nth(2).unwrap()).unwrap();
+    known.host = Host::parse(host).unwrap();
+    known.noted_at = at(noted_at);
+    known.expires_at = at(expires_at);
+    known
+}
+
+/// Writes a file with these entries, which are sorted by host.
+pub fn write(file: &str, entries: &[KnownPinnedHost]) {
+    let entries = entries.iter().cloned().map(Arc::new).collect::<Vec<_>>();
+    // An existing file would be merged with, as if another process had written it.
+    let _ = fs::remove_file(file);
+    let mut storage = FileStorage::new(file);
+    let stored = storage.commit(&Batch::new(&[], &|| entries.clone()));
+    assert_eq!(stored.unwrap(), None);
+}
+
+/// Returns corrupt files, each with the hosts whose entries are still readable.
+pub fn corrupt() -> Vec<(String, Vec<&'static str>)> {
+    let last_line = V1.trim_end().rfind('\n').unwrap() + 1;
+    let (first, second) = ("api.example.com", "xn--bcher-kva.example");
+    vec![
+        (V1[..V1.len() - 40].to_owned(), vec![first]),
+        (V1[..last_line].to_owned(), vec![first]),
+        (V1[..40].to_owned(), vec![]),
+        (String::new(), vec![]),
+        // One bit is flipped: in a pin, then in the first line.
+        (V1.replacen("AQEB", "AQEC", 1), vec![second]),
+        (V1.replacen("format", "formau", 1), vec![first, second]),
+    ]
+}
