@@ -7,6 +7,7 @@ use pinhold::header::Noted;
 use pinhold::layer::NotePins;
 use pinhold::{Host, PinPolicy, PinViolation, Pinning, PinningBuilder, TrustAnchors};
 use rustls::crypto::CryptoProvider;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ServerConfig, SupportedProtocolVersion};
 
 use super::pki::Leaf;
@@ -37,6 +38,16 @@ pub fn tls_setups() -> Vec<TlsSetup> {
 impl TlsSetup {
     pub fn config(&self, leaf: &Leaf) -> ServerConfig {
         server_config(leaf, self.provider.clone(), self.versions)
+    }
+
+    /// A server that presents the certificate of `genuine` but has only the key of `other`.
+    pub fn config_without_key(&self, genuine: &Leaf, other: &Leaf) -> ServerConfig {
+        let key_provider = self.provider.key_provider;
+        let key = key_provider.load_private_key(other.key()).unwrap();
+        let certified = CertifiedKey::new(genuine.chain.clone(), key);
+        let mut config = self.config(genuine);
+        config.cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+        config
     }
 
     pub async fn serve(&self, leaf: &Leaf, fields: &[(&'static str, &str)]) -> Server {
