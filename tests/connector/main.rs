@@ -70,7 +70,7 @@ fn connection(response: &http::Response<Bytes>) -> &VerifiedConnection {
 }
 
 /// A client that uses this connector and notes pins.
-fn over(pinning: &Pinning, connector: PinningConnector<Loopback>) -> NotePins<HyperClient> {
+fn client_with(pinning: &Pinning, connector: PinningConnector<Loopback>) -> NotePins<HyperClient> {
     let client = Client::builder(TokioExecutor::new()).build(connector);
     NotePinsLayer::new(pinning.clone()).layer(client)
 }
@@ -121,7 +121,7 @@ async fn http1_and_http2_both_carry_the_connection_and_the_violation() {
         let passing = choose(builder(&pinning, &root))
             .wrap_connector(loopback.clone())
             .unwrap();
-        let mut client = over(&pinning, passing);
+        let mut client = client_with(&pinning, passing);
         for _ in 0..2 {
             let response = get(&mut client, "https://example.com/").await.unwrap();
             assert_eq!(response.version(), version);
@@ -131,7 +131,7 @@ async fn http1_and_http2_both_carry_the_connection_and_the_violation() {
         let failing = choose(builder(&pinning, &root))
             .wrap_connector(loopback.clone())
             .unwrap();
-        let error = get(&mut over(&pinning, failing), "https://example.com/")
+        let error = get(&mut client_with(&pinning, failing), "https://example.com/")
             .await
             .unwrap_err();
         assert!(PinViolation::find(&error).is_some());
@@ -202,7 +202,12 @@ async fn plain_http_to_a_known_pinned_host_is_refused() {
         let pinning = static_pins(policy);
         let connector = builder(&pinning, &root).plain_http(plain);
         let connector = connector.wrap_connector(Loopback::new(&names)).unwrap();
-        match get(&mut over(&pinning, connector), &format!("http://{host}/")).await {
+        match get(
+            &mut client_with(&pinning, connector),
+            &format!("http://{host}/"),
+        )
+        .await
+        {
             Ok(response) => {
                 assert!(is_allowed, "{host}");
                 assert!(response.extensions().get::<VerifiedConnection>().is_none());

@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use crate::common::pki::{Ca, Leaf};
 use crate::common::server::{Loopback, Names, Server, answer, get, server_config};
 use crate::common::{Clock, policy_with, provider, unrelated_pin};
-use crate::{built_in_anchors, connection, over, static_pins, unpinned};
+use crate::{built_in_anchors, client_with, connection, static_pins, unpinned};
 
 /// Connects to a server with certificates for `example.com` and `other.example`.
 async fn connect(root: &Ca, connector: PinningConnectorBuilder) -> Result<(), ConnectError> {
@@ -88,7 +88,7 @@ async fn resumption_that_a_caller_enables_does_not_fail_later_connections() {
     let connector = PinningConnector::builder(pinning.clone()).with_tls_config(config);
     let connector = connector.enable_http1().wrap_connector(loopback).unwrap();
     for _ in 0..3 {
-        let mut client = over(&pinning, connector.clone());
+        let mut client = client_with(&pinning, connector.clone());
         get(&mut client, "https://example.com/").await.unwrap();
     }
 }
@@ -133,9 +133,12 @@ async fn a_client_certificate_of_the_configuration_is_sent() {
     let connector = PinningConnector::builder(pinning.clone()).with_tls_config(config);
     let loopback = Loopback::new(&Names::new([("example.com", &server)]));
     let connector = connector.wrap_connector(loopback).unwrap();
-    let response = get(&mut over(&pinning, connector), "https://example.com/")
-        .await
-        .unwrap();
+    let response = get(
+        &mut client_with(&pinning, connector),
+        "https://example.com/",
+    )
+    .await
+    .unwrap();
     assert!(matches!(connection(&response).decision(), Decision::Pass));
 }
 
