@@ -1,5 +1,5 @@
-//! Several connections of one host in the pool: each of them is captured sooner or later and
-//! poisoned when the pins change, and none of them costs a request.
+//! Several pooled connections of one host: the layer captures each of them eventually and poisons
+//! it when the pins change, and no request fails because of it.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ use pinhold::{NotePinsLayer, Pinning, PinningConnector, PinningVerifier};
 use tower::Service;
 use tower_layer::Layer;
 
-/// A server with HTTP/1.1 whose certificate can be swapped.
+/// An HTTP/1.1 server whose certificate can be replaced, and a connector to it.
 struct Fixture {
     root: Ca,
     swap: Arc<SwappableCertificate>,
@@ -41,7 +41,7 @@ async fn fixture() -> Fixture {
     let swap = SwappableCertificate::new(&leaf, provider());
     let mut config = server_config(&leaf, provider(), rustls::ALL_VERSIONS);
     config.cert_resolver = swap.clone();
-    // More than hyper reads ahead.
+    // Larger than what hyper reads ahead, so that an unread response keeps its connection busy.
     let body: &'static str = "ok".repeat(1 << 15).leak();
     let server = Server::with_config(config, move |request| {
         let mut response = http::Response::new(full(body));
@@ -80,8 +80,8 @@ impl Fixture {
         NotePinsLayer::new(self.pinning.clone()).layer(pool)
     }
 
-    /// The server has another key from now on, and it is the one that is pinned.
-    fn turn(&self) -> Leaf {
+    /// Gives the server a new key and pins that key.
+    fn rotate(&self) -> Leaf {
         let leaf = self.root.leaf(&["example.com"]);
         self.swap.set(&leaf);
         let policy = policy_with(leaf.pin());
@@ -98,14 +98,14 @@ enum Retries {
     Some,
 }
 
-/// The connection is in use for as long as the response is not read.
+/// Sends a request. Its connection stays busy until the response is read.
 async fn call(client: &mut NotePins<HyperClient>) -> http::Response<Incoming> {
     let request = http::Request::get("https://example.com/");
     let response = client.call(request.body(Empty::new()).unwrap()).await;
     response.unwrap()
 }
 
-/// Reads it, and lets the pool have its connection back.
+/// Reads a response and lets the pool take its connection back.
 async fn read(response: http::Response<Incoming>) {
     response.into_body().collect().await.unwrap();
     for _ in 0..10 {
@@ -113,16 +113,16 @@ async fn read(response: http::Response<Incoming>) {
     }
 }
 
-/// Both at once, so that neither connection has seen a change before both requests are handed to
-/// the pool.
+/// Sends two requests concurrently, so that both reach the pool before either connection has
+/// noticed a change of pins.
 async fn call_twice(client: &NotePins<HyperClient>) -> [http::Response<Incoming>; 2] {
     let (mut one, mut other) = (client.clone(), client.clone());
     tokio::join!(call(&mut one), call(&mut other)).into()
 }
 
-/// Else a server could fill our memory by redirects to ever other spellings of its name.
+/// Otherwise a server could fill the client's memory by redirects to other spellings of its name.
 #[tokio::test]
-async fn a_host_that_is_spelled_otherwise_is_not_kept_twice() {
+async fn all_spellings_of_a_host_share_one_entry() {
     let fixture = fixture().await;
     let mut client = fixture.client(Retries::Some);
     for host in ["example.com", "EXAMPLE.com", "eXample.cOm"] {
@@ -131,26 +131,26 @@ async fn a_host_that_is_spelled_otherwise_is_not_kept_twice() {
         read(client.call(request).await.unwrap()).await;
     }
     assert_eq!(fixture.server.connections(), 1);
-    // What it keeps of open connections can be seen there alone.
-    let kept = format!("{client:?}").matches("Seen {").count();
-    assert_eq!(kept, 1);
+    // Only the debug output shows the tracked connections.
+    let tracked = format!("{client:?}").matches("TrackedConnection {").count();
+    assert_eq!(tracked, 1);
 }
 
 #[tokio::test]
-async fn the_second_connection_is_captured_and_poisoned_too() {
+async fn a_second_connection_is_captured_and_poisoned_too() {
     let fixture = fixture().await;
     let mut client = fixture.client(Retries::None);
     for round in 1..=20 {
-        fixture.turn();
-        // The first connection is captured, and busy.
+        fixture.rotate();
+        // The first connection is captured and stays busy.
         let first = call(&mut client).await;
-        // The second one is not captured before its second request.
+        // The second connection is captured by its second request at the latest.
         for _ in 0..2 {
             read(call(&mut client).await).await;
         }
         read(first).await;
         assert_eq!(fixture.server.connections(), 4 * round - 2);
-        fixture.turn();
+        fixture.rotate();
         let [one, other] = call_twice(&client).await;
         read(one).await;
         read(other).await;
@@ -158,37 +158,37 @@ async fn the_second_connection_is_captured_and_poisoned_too() {
     }
 }
 
-/// The second connection is never captured, and costs no request all the same.
+/// The second connection is never captured, yet no request fails.
 #[tokio::test]
 async fn requests_after_a_change_succeed_with_a_connection_that_is_not_captured() {
     let fixture = fixture().await;
     let mut client = fixture.client(Retries::Some);
     for _ in 0..200 {
-        fixture.turn();
+        fixture.rotate();
         for response in call_twice(&client).await {
             read(response).await;
         }
-        fixture.turn();
+        fixture.rotate();
         let first = call(&mut client).await;
         read(call(&mut client).await).await;
         read(first).await;
     }
-    // Two after each change; a server's new key needs a new one.
+    // Two new connections after each change, since every change replaces the server's key.
     assert!(fixture.server.connections() >= 800);
 }
 
-/// What the server has closed is not taken for one that may be handed out.
+/// A connection that the server has closed does not count as one that the pool may reuse.
 #[tokio::test]
 async fn the_connection_after_a_closed_one_is_captured() {
     let fixture = fixture().await;
     let mut client = fixture.client(Retries::None);
     for round in 1..=20 {
-        fixture.turn();
+        fixture.rotate();
         let request = http::Request::get("https://example.com/").header("connection", "close");
         let response = client.call(request.body(Empty::new()).unwrap()).await;
         read(response.unwrap()).await;
         read(call(&mut client).await).await;
-        fixture.turn();
+        fixture.rotate();
         read(call(&mut client).await).await;
         assert_eq!(fixture.server.connections(), 3 * round);
     }

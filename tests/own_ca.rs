@@ -1,5 +1,5 @@
-//! An application that trusts its own CA and no other: by real handshakes, of the connector and of
-//! a bare configuration.
+//! Applications that trust only their own CA, by real handshakes of the connector and of a bare
+//! configuration.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -27,9 +27,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, Error};
 
 #[tokio::test]
-async fn an_own_ca_is_the_only_anchor_and_can_be_pinned() {
+async fn an_own_ca_can_be_the_only_anchor_and_can_be_pinned() {
     for setup in tls_setups() {
-        // As it would be shipped: text in the application.
+        // The certificate as PEM text, as an application would embed it.
         let own = Ca::root("Own CA");
         let certificate = CertificateDer::from_pem_slice(own.pem().as_bytes()).unwrap();
         let anchors = TrustAnchors::new().with_built_in([certificate]).unwrap();
@@ -41,10 +41,14 @@ async fn an_own_ca_is_the_only_anchor_and_can_be_pinned() {
         let response = setup.visit(&pinning, &anchors, &server).await.unwrap();
         let connection = response.extensions().get::<VerifiedConnection>().unwrap();
         assert_eq!(connection.anchor_origin(), AnchorOrigin::BuiltIn);
-        assert_eq!(*noted(&response), Noted::Added, "as over any built-in root");
+        assert_eq!(
+            *noted(&response),
+            Noted::Added,
+            "noted as over any built-in root"
+        );
         assert!(is_known(&pinning, "example.com"));
 
-        // One of its servers may be pinned more closely.
+        // A pin of one server excludes the other servers of the same CA.
         let pinning = pinning_with(policy_with(leaf.pin()));
         let server = setup.serve(&other, &[]).await;
         let refused = violation(setup.visit(&pinning, &anchors, &server).await).unwrap();
@@ -54,12 +58,12 @@ async fn an_own_ca_is_the_only_anchor_and_can_be_pinned() {
 }
 
 #[tokio::test]
-async fn the_world_of_public_cas_is_not_trusted() {
+async fn public_cas_are_not_trusted() {
     for setup in tls_setups() {
         let (own, public) = (Ca::root("Own CA"), Ca::root("Public CA"));
         let anchors = built_in_anchors(&[&own]);
         assert_eq!(anchors.iter().count(), 1);
-        // The own root behind the chain makes no path to it.
+        // An appended root does not create a path to that root.
         let leaf = public
             .leaf(&["example.com"])
             .with_appended([own.certificate()]);
@@ -72,7 +76,7 @@ async fn the_world_of_public_cas_is_not_trusted() {
         ] {
             let error = certificate_error(setup.visit(&pinning, &anchors, &server).await);
             assert_eq!(error, CertificateError::UnknownIssuer);
-            // With it among the anchors, the pins alone decide.
+            // With the public CA among the anchors, only the pins decide.
             let both = built_in_anchors(&[&own, &public]);
             let visit = setup.visit(&pinning, &both, &server).await;
             assert!(visit.is_ok() || violation(visit).is_some());
@@ -81,7 +85,7 @@ async fn the_world_of_public_cas_is_not_trusted() {
 }
 
 #[test]
-fn a_bare_configuration_has_the_same_anchor() {
+fn a_bare_configuration_trusts_only_the_own_ca() {
     for setup in tls_setups() {
         let (own, public) = (Ca::root("Own CA"), Ca::root("Public CA"));
         let visit = |pin, leaf| {
