@@ -337,7 +337,8 @@ fn certificates(chain: &[CertificateDer<'_>]) -> String {
     chain.iter().map(|der| pem("CERTIFICATE", der)).collect()
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+/// Encodes DER as PEM with this label.
+pub fn pem(label: &str, der: &[u8]) -> String {
     let mut text = format!("-----BEGIN {label}-----\n");
     let encoded = STANDARD.encode(der);
     for line in encoded.as_bytes().chunks(64) {

@@ -6,7 +6,7 @@ use rcgen::{
     IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, SigningKey,
 };
 use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer,
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, TrustAnchor,
 };
 
 /// A certificate authority with its certificate and the certificates between it and its root.
@@ -177,4 +177,59 @@ pub fn leaf_params(names: &[&str]) -> CertificateParams {
         params.distinguished_name.push(DnType::CommonName, name);
     }
     params
+}
+
+/// A certificate with the name and key of this root. The signature of a root is never checked.
+pub fn lookalike(root: &TrustAnchor<'_>) -> CertificateDer<'static> {
+    let certificate = Ca::root("Lookalike").certificate();
+    let parts = values(contents(&certificate));
+    let mut fields = values(contents(parts[0]));
+    let subject = der(0x30, &root.subject);
+    let key = der(0x30, &root.subject_public_key_info);
+    // Version, serial number, algorithm, issuer, validity, subject, key, extensions.
+    (fields[5], fields[6]) = (&subject, &key);
+    let signed = der(0x30, &fields.concat());
+    let all = [&signed[..], parts[1], parts[2]].concat();
+    CertificateDer::from(der(0x30, &all))
+}
+
+/// Encodes one DER value.
+fn der(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(contents.len()).unwrap().to_be_bytes();
+    let mut value = match (high, low) {
+        (0, 0..0x80) => vec![tag, low],
+        (0, _) => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
+    };
+    value.extend(contents);
+    value
+}
+
+/// Splits DER contents into the values that they consist of.
+fn values(mut contents: &[u8]) -> Vec<&[u8]> {
+    let mut all = Vec::new();
+    while !contents.is_empty() {
+        let (header, length) = match contents[1] {
+            0x81 => (3, usize::from(contents[2])),
+            0x82 => (
+                4,
+                usize::from(u16::from_be_bytes([contents[2], contents[3]])),
+            ),
+            short => (2, usize::from(short)),
+        };
+        let (value, rest) = contents.split_at(header + length);
+        all.push(value);
+        contents = rest;
+    }
+    all
+}
+
+/// The contents of one DER value.
+fn contents(value: &[u8]) -> &[u8] {
+    let header = match value[1] {
+        0x81 => 3,
+        0x82 => 4,
+        _ => 2,
+    };
+    &value[header..]
 }
