@@ -28,8 +28,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use common::pki::{Ca, Leaf};
 use common::server::{HyperClient, Loopback, Names, Server};
-use common::validated::trusting;
-use common::{header_value, pinned_to, provider};
+use common::validated::built_in_anchors;
+use common::{header_value, policy_with, provider};
 use figures::{Figures, compare, cpu_time};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -176,8 +176,12 @@ fn plain_client(protocol: &str, root: &Ca, names: &Names) -> PlainClient {
         .with_tls_config(config)
         .https_only();
     let connector = match protocol {
-        "h1" => connector.http1_only().wrap_connector(Loopback::new(names)),
-        _ => connector.http2_only().wrap_connector(Loopback::new(names)),
+        "h1" => connector
+            .enable_http1()
+            .wrap_connector(Loopback::new(names)),
+        _ => connector
+            .enable_http2()
+            .wrap_connector(Loopback::new(names)),
     };
     Client::builder(TokioExecutor::new()).build(connector)
 }
@@ -189,12 +193,12 @@ fn pinned_client(
     store: PinStore,
 ) -> NotePins<HyperClient> {
     let pinning = Pinning::builder()
-        .static_pins(HOST, pinned_to(root.pin()))
+        .static_pins(HOST, policy_with(root.pin()))
         .store(store)
         .build()
         .unwrap();
     let config = PinningVerifier::builder(pinning.clone())
-        .with_anchors(trusting(&[root]))
+        .with_anchors(built_in_anchors(&[root]))
         .with_provider(provider())
         .client_config()
         .unwrap();
@@ -202,8 +206,8 @@ fn pinned_client(
         .with_tls_config(config)
         .https_only();
     let connector = match protocol {
-        "h1" => connector.http1_only(),
-        _ => connector.http2_only(),
+        "h1" => connector.enable_http1(),
+        _ => connector.enable_http2(),
     };
     let connector = connector.wrap_connector(Loopback::new(names)).unwrap();
     let client = Client::builder(TokioExecutor::new()).build(connector);

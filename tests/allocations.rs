@@ -1,4 +1,6 @@
-//! A judgement that nobody will read allocates nothing, and a chain without pins is not hashed.
+//! Allocations of checks and verifications: a check that passes allocates nothing, and the keys of
+//! an unpinned host's chain are not hashed.
+#![cfg(feature = "hyper")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -7,8 +9,8 @@ use std::alloc::System;
 
 use common::header::parse;
 use common::pki::Ca;
-use common::validated::{trusting, verified_connection};
-use common::{Clock, header_value, now, pinned_to, provider};
+use common::validated::{built_in_anchors, verified_connection};
+use common::{Clock, header_value, now, policy_with, provider};
 use pinhold::header::Noted;
 use pinhold::policy::ReportUri;
 use pinhold::{Decision, Host, PinPolicy, Pinning, PinningBuilder, PinningVerifier};
@@ -19,20 +21,22 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Longer than what a host keeps within itself.
+/// Longer than a host name that is stored inline.
 const LONG: &str = "a-name-that-is-too-long-to-be-inline.and-so-is-its.example.com";
 
 #[tokio::test]
-async fn a_check_that_finds_nothing_to_say_allocates_nothing() {
+async fn a_check_that_passes_allocates_nothing() {
     let root = Ca::root("Root");
     let (host, parent) = (Host::parse(LONG).unwrap(), "and-so-is-its.example.com");
     let builder = || Pinning::builder().time_provider(Clock::new());
-    let connection = verified_connection(&root.leaf(&[LONG]), LONG, &trusting(&[&root])).await;
+    let connection =
+        verified_connection(&root.leaf(&[LONG]), LONG, &built_in_anchors(&[&root])).await;
     let chain = connection.chain();
     let unpinned = builder().build().unwrap();
     let decision = unpinned.check(&host, chain, now());
     assert!(matches!(decision, Decision::NotPinned));
-    // Neither handshake, gate, connector and layer have hashed it, nor the check.
+    // The keys are hashed on first use only: neither the handshake, the resumption check, the
+    // connector and the layer, nor the check have hashed them.
     let allocations = [(); 2].map(|()| {
         let region = Region::new(ALLOCATOR);
         let _ = chain.fingerprints();
@@ -44,7 +48,7 @@ async fn a_check_that_finds_nothing_to_say_allocates_nothing() {
     );
 
     let uri = ReportUri::parse("https://reports.example/pins").unwrap();
-    let policy: PinPolicy = pinned_to(root.pin()).report_uri(uri).include_subdomains();
+    let policy: PinPolicy = policy_with(root.pin()).report_uri(uri).include_subdomains();
 
     let elsewhere = builder().static_pins("other.example", policy.clone());
     let elsewhere = elsewhere.build().unwrap();
@@ -69,32 +73,35 @@ async fn a_check_that_finds_nothing_to_say_allocates_nothing() {
         assert_eq!(matches!(decision, Decision::Pass), passes);
         assert_eq!(matches!(decision, Decision::NotPinned), !passes);
     }
-    // Not a test of its own: allocations are counted for all threads.
+    // Called here because allocations are counted for all threads, and tests run concurrently.
     a_verification_allocates_lists_and_a_chain();
 }
 
-/// Of an unpinned host three lists (algorithms, anchors, the path); of a pinned one its policy, too,
-/// and the chain, which sessions, observers and violations may want.
+/// At most three lists for an unpinned host (algorithms, anchors and path). For a pinned host also
+/// its policy and the chain, which sessions, observers and violations may keep.
 fn a_verification_allocates_lists_and_a_chain() {
     let root = Ca::root("Root");
     let leaf = root.intermediate("CA").leaf(&["example.com"]);
     let (served, intermediates) = leaf.chain.split_first().unwrap();
     let name = ServerName::try_from("example.com").unwrap();
     let verifier = |builder: PinningBuilder| {
-        let verifier =
-            PinningVerifier::builder(builder.build().unwrap()).with_anchors(trusting(&[&root]));
+        let verifier = PinningVerifier::builder(builder.build().unwrap())
+            .with_anchors(built_in_anchors(&[&root]));
         let verifier = verifier.with_provider(provider());
         verifier.verifier_without_resumption_check().unwrap()
     };
     let unpinned = verifier(Pinning::builder());
-    let pinned = verifier(Pinning::builder().static_pins("example.com", pinned_to(root.pin())));
+    let pinned = verifier(Pinning::builder().static_pins("example.com", policy_with(root.pin())));
     let [unpinned, pinned] = [unpinned, pinned].map(|verifier| {
         let verify = || verifier.verify_server_cert(served, intermediates, &name, &[], now());
-        // So that its signatures are known.
+        // Fills the signature cache.
         verify().unwrap();
         let region = Region::new(ALLOCATOR);
         verify().unwrap();
         region.change().allocations
     });
-    assert!(unpinned <= 3 && pinned <= 11, "{unpinned}, {pinned}");
+    assert!(
+        unpinned <= 3 && pinned <= 11,
+        "{unpinned} for an unpinned host, {pinned} for a pinned one"
+    );
 }

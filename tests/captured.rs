@@ -1,5 +1,5 @@
-//! Several connections of one host in the pool: each of them is captured sooner or later and
-//! poisoned when the pins change, and none of them costs a request.
+//! Several pooled connections of one host: the layer captures each of them eventually and poisons
+//! it when the pins change, and no request fails because of it.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use common::pki::{Ca, Leaf};
 use common::server::{HyperClient, Loopback, Names, Server, full, server_config};
-use common::tls::Swap;
-use common::validated::trusting;
-use common::{pinned_to, provider};
+use common::tls::SwappableCertificate;
+use common::validated::built_in_anchors;
+use common::{policy_with, provider};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -26,22 +26,22 @@ use pinhold::{NotePinsLayer, Pinning, PinningConnector, PinningVerifier};
 use tower::Service;
 use tower_layer::Layer;
 
-/// A server with HTTP/1.1 whose certificate can be swapped.
-struct Scene {
+/// An HTTP/1.1 server whose certificate can be replaced, and a connector to it.
+struct Fixture {
     root: Ca,
-    swap: Arc<Swap>,
+    swap: Arc<SwappableCertificate>,
     server: Server,
     pinning: Pinning,
     connector: PinningConnector<Loopback>,
 }
 
-async fn scene() -> Scene {
+async fn fixture() -> Fixture {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
-    let swap = Swap::new(&leaf, provider());
+    let swap = SwappableCertificate::new(&leaf, provider());
     let mut config = server_config(&leaf, provider(), rustls::ALL_VERSIONS);
     config.cert_resolver = swap.clone();
-    // More than hyper reads ahead.
+    // Larger than what hyper reads ahead, so that an unread response keeps its connection busy.
     let body: &'static str = "ok".repeat(1 << 15).leak();
     let server = Server::with_config(config, move |request| {
         let mut response = http::Response::new(full(body));
@@ -55,7 +55,7 @@ async fn scene() -> Scene {
     let pinning = Pinning::builder().build().unwrap();
     let names = Names::new([("example.com", &server)]);
     let config = PinningVerifier::builder(pinning.clone())
-        .with_anchors(trusting(&[&root]))
+        .with_anchors(built_in_anchors(&[&root]))
         .with_provider(provider())
         .client_config()
         .unwrap();
@@ -64,7 +64,7 @@ async fn scene() -> Scene {
         .http1_only()
         .wrap_connector(Loopback::new(&names))
         .unwrap();
-    Scene {
+    Fixture {
         root,
         swap,
         server,
@@ -73,7 +73,7 @@ async fn scene() -> Scene {
     }
 }
 
-impl Scene {
+impl Fixture {
     fn client(&self, retries: Retries) -> NotePins<HyperClient> {
         let pool = Client::builder(TokioExecutor::new())
             .retry_canceled_requests(matches!(retries, Retries::Some))
@@ -81,11 +81,11 @@ impl Scene {
         NotePinsLayer::new(self.pinning.clone()).layer(pool)
     }
 
-    /// The server has another key from now on, and it is the one that is pinned.
-    fn turn(&self) -> Leaf {
+    /// Gives the server a new key and pins that key.
+    fn rotate(&self) -> Leaf {
         let leaf = self.root.leaf(&["example.com"]);
-        self.swap.to(&leaf);
-        let policy = pinned_to(leaf.pin());
+        self.swap.set(&leaf);
+        let policy = policy_with(leaf.pin());
         self.pinning
             .replace_pins([("example.com", policy)])
             .unwrap();
@@ -99,14 +99,14 @@ enum Retries {
     Some,
 }
 
-/// The connection is in use for as long as the response is not read.
+/// Sends a request. Its connection stays busy until the response is read.
 async fn call(client: &mut NotePins<HyperClient>) -> http::Response<Incoming> {
     let request = http::Request::get("https://example.com/");
     let response = client.call(request.body(Empty::new()).unwrap()).await;
     response.unwrap()
 }
 
-/// Reads it, and lets the pool have its connection back.
+/// Reads a response and lets the pool take its connection back.
 async fn read(response: http::Response<Incoming>) {
     response.into_body().collect().await.unwrap();
     for _ in 0..10 {
@@ -114,83 +114,83 @@ async fn read(response: http::Response<Incoming>) {
     }
 }
 
-/// Both at once, so that neither connection has seen a change before both requests are handed to
-/// the pool.
+/// Sends two requests concurrently, so that both reach the pool before either connection has
+/// noticed a change of pins.
 async fn call_twice(client: &NotePins<HyperClient>) -> [http::Response<Incoming>; 2] {
     let (mut one, mut other) = (client.clone(), client.clone());
     tokio::join!(call(&mut one), call(&mut other)).into()
 }
 
-/// Else a server could fill our memory by redirects to ever other spellings of its name.
+/// Otherwise a server could fill the client's memory by redirects to other spellings of its name.
 #[tokio::test]
-async fn a_host_that_is_spelled_otherwise_is_not_kept_twice() {
-    let scene = scene().await;
-    let mut client = scene.client(Retries::Some);
+async fn all_spellings_of_a_host_share_one_entry() {
+    let fixture = fixture().await;
+    let mut client = fixture.client(Retries::Some);
     for host in ["example.com", "EXAMPLE.com", "eXample.cOm"] {
         let request = http::Request::get(format!("https://{host}/"));
         let request = request.body(Empty::new()).unwrap();
         read(client.call(request).await.unwrap()).await;
     }
-    assert_eq!(scene.server.connections(), 1);
-    // What it keeps of open connections can be seen there alone.
-    let kept = format!("{client:?}").matches("Seen {").count();
-    assert_eq!(kept, 1);
+    assert_eq!(fixture.server.connections(), 1);
+    // Only the debug output shows the tracked connections.
+    let tracked = format!("{client:?}").matches("TrackedConnection {").count();
+    assert_eq!(tracked, 1);
 }
 
 #[tokio::test]
-async fn the_second_connection_is_captured_and_poisoned_too() {
-    let scene = scene().await;
-    let mut client = scene.client(Retries::None);
+async fn a_second_connection_is_captured_and_poisoned_too() {
+    let fixture = fixture().await;
+    let mut client = fixture.client(Retries::None);
     for round in 1..=20 {
-        scene.turn();
-        // The first connection is captured, and busy.
+        fixture.rotate();
+        // The first connection is captured and stays busy.
         let first = call(&mut client).await;
-        // The second one is not captured before its second request.
+        // The second connection is captured by its second request at the latest.
         for _ in 0..2 {
             read(call(&mut client).await).await;
         }
         read(first).await;
-        assert_eq!(scene.server.connections(), 4 * round - 2);
-        scene.turn();
+        assert_eq!(fixture.server.connections(), 4 * round - 2);
+        fixture.rotate();
         let [one, other] = call_twice(&client).await;
         read(one).await;
         read(other).await;
-        assert_eq!(scene.server.connections(), 4 * round);
+        assert_eq!(fixture.server.connections(), 4 * round);
     }
 }
 
-/// The second connection is never captured, and costs no request all the same.
+/// The second connection is never captured, yet no request fails.
 #[tokio::test]
 async fn requests_after_a_change_succeed_with_a_connection_that_is_not_captured() {
-    let scene = scene().await;
-    let mut client = scene.client(Retries::Some);
+    let fixture = fixture().await;
+    let mut client = fixture.client(Retries::Some);
     for _ in 0..200 {
-        scene.turn();
+        fixture.rotate();
         for response in call_twice(&client).await {
             read(response).await;
         }
-        scene.turn();
+        fixture.rotate();
         let first = call(&mut client).await;
         read(call(&mut client).await).await;
         read(first).await;
     }
-    // Two after each change; a server's new key needs a new one.
-    assert!(scene.server.connections() >= 800);
+    // Two new connections after each change, since every change replaces the server's key.
+    assert!(fixture.server.connections() >= 800);
 }
 
-/// What the server has closed is not taken for one that may be handed out.
+/// A connection that the server has closed does not count as one that the pool may reuse.
 #[tokio::test]
 async fn the_connection_after_a_closed_one_is_captured() {
-    let scene = scene().await;
-    let mut client = scene.client(Retries::None);
+    let fixture = fixture().await;
+    let mut client = fixture.client(Retries::None);
     for round in 1..=20 {
-        scene.turn();
+        fixture.rotate();
         let request = http::Request::get("https://example.com/").header("connection", "close");
         let response = client.call(request.body(Empty::new()).unwrap()).await;
         read(response.unwrap()).await;
         read(call(&mut client).await).await;
-        scene.turn();
+        fixture.rotate();
         read(call(&mut client).await).await;
-        assert_eq!(scene.server.connections(), 3 * round);
+        assert_eq!(fixture.server.connections(), 3 * round);
     }
 }

@@ -1,4 +1,4 @@
-//! What the feature `tracing` tells, as the table at `Event` has it.
+//! Events of the feature `tracing`: level, message and fields are those of the table at `Event`.
 #![cfg(all(feature = "hyper", feature = "tracing"))]
 #![allow(
     clippy::unwrap_used,
@@ -11,15 +11,17 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{LazyLock, Mutex, Once};
+use std::sync::{Mutex, Once};
 use std::{fmt, fs};
 
-use common::noted::{Hosts, folder, numbered, pinning};
-use common::recording::{Scene, builder, failing, told_by};
+use common::header::valid_header;
+use common::noted::{Hosts, numbered_pin, pinning, temp_dir};
+use common::recording::{Fixture, Latch, ReleaseOnDrop, builder, failing_policy, with_recorder};
 use common::server::Server;
-use common::{NOW, PATIENCE, header_value, now, pinned_to, provider};
+use common::{NOW, TIMEOUT, header_value, now, policy_with, provider};
 use pinhold::header::Noted;
 use pinhold::report::{DropReason, Report, Reporter};
+use pinhold::storage::StorageError;
 use pinhold::{Enforcement, FileStorage, PinStore, Pinning, PinningVerifier, TrustAnchors};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
@@ -27,13 +29,19 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// An event of ours: its level, its message, and its fields in the order of their names.
+/// An event of this crate: its level, its message, and its fields sorted by name.
 #[derive(Clone, Debug, PartialEq)]
-struct Said(Level, String, Vec<(&'static str, String)>);
+struct LogEvent(Level, String, Vec<(&'static str, String)>);
 
-/// Sends each to all who listen.
-#[derive(Default)]
-struct Listener(Mutex<Vec<Sender<Said>>>);
+impl LogEvent {
+    fn new(event: &Event<'_>) -> Self {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let message = fields.0.remove("message").unwrap();
+        let fields = fields.0.into_iter().collect();
+        Self(*event.metadata().level(), message, fields)
+    }
+}
 
 #[derive(Default)]
 struct Fields(BTreeMap<&'static str, String>);
@@ -44,7 +52,10 @@ impl Visit for Fields {
     }
 }
 
-impl Subscriber for &'static Listener {
+/// A subscriber that calls a closure for every event of this crate.
+struct OnEvent<F>(F);
+
+impl<F: Fn(&Event<'_>) + 'static> Subscriber for OnEvent<F> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() == "pinhold"
     }
@@ -58,14 +69,7 @@ impl Subscriber for &'static Listener {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let message = fields.0.remove("message").unwrap();
-        let fields = fields.0.into_iter().collect();
-        let said = Said(*event.metadata().level(), message, fields);
-        for sender in &*self.0.lock().unwrap() {
-            let _ = sender.send(said.clone());
-        }
+        self.0(event);
     }
 
     fn enter(&self, _: &Id) {}
@@ -73,134 +77,93 @@ impl Subscriber for &'static Listener {
     fn exit(&self, _: &Id) {}
 }
 
-/// As a subscriber should not be.
-struct Panicking;
-
-impl Subscriber for Panicking {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "pinhold"
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, _: &Event<'_>) {
-        panic!("as the test wants");
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
-#[tokio::test]
-async fn a_subscriber_that_panics_changes_no_verdict_and_silences_nobody() {
-    let scene = Scene::start().await;
-    let (pinning, told) = told_by(builder().static_pins("example.com", failing()));
-    let _here = tracing::subscriber::set_default(Panicking);
-    scene.visit(&pinning).await.unwrap_err().unwrap();
-    told.violation(&pinning);
-}
-
-/// All that is said from now on, by whatever test.
-fn listen() -> Receiver<Said> {
-    static LISTENER: LazyLock<Listener> = LazyLock::new(Listener::default);
+/// Receives all events from now on, including those of tests that run concurrently.
+fn listen() -> Receiver<LogEvent> {
+    static SENDERS: Mutex<Vec<Sender<LogEvent>>> = Mutex::new(Vec::new());
     static SET: Once = Once::new();
-    SET.call_once(|| tracing::subscriber::set_global_default(&*LISTENER).unwrap());
+    SET.call_once(|| {
+        let subscriber = OnEvent(|event: &Event<'_>| {
+            let event = LogEvent::new(event);
+            for sender in &*SENDERS.lock().unwrap() {
+                let _ = sender.send(event.clone());
+            }
+        });
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+    });
     let (sender, events) = channel();
-    LISTENER.0.lock().unwrap().push(sender);
+    SENDERS.lock().unwrap().push(sender);
     events
 }
 
-/// The next event that is wanted.
-fn next(events: &Receiver<Said>, is_wanted: impl Fn(&Said) -> bool) -> Said {
+/// Returns the next event that matches.
+fn next_matching(events: &Receiver<LogEvent>, matches: impl Fn(&LogEvent) -> bool) -> LogEvent {
     loop {
-        let said = events.recv_timeout(PATIENCE).unwrap();
-        if is_wanted(&said) {
-            return said;
+        let event = events.recv_timeout(TIMEOUT).unwrap();
+        if matches(&event) {
+            return event;
         }
     }
 }
 
+#[tokio::test]
+async fn a_subscriber_that_panics_changes_no_decision_and_stops_no_observer() {
+    let fixture = Fixture::start().await;
+    let (pinning, recorder) = with_recorder(builder().static_pins("example.com", failing_policy()));
+    let subscriber = OnEvent(|_: &Event<'_>| panic!("expected by the test"));
+    let _guard = tracing::subscriber::set_default(subscriber);
+    fixture.visit(&pinning).await.unwrap_err().unwrap();
+    recorder.violation(&pinning);
+}
+
 #[test]
-fn trouble_with_the_storage_is_an_event() {
+fn storage_errors_are_events() {
     let events = listen();
-    let warned = |message: &str, expected: &pinhold::storage::StorageError| {
-        let Said(level, _, fields) = next(&events, |said| said.1 == message);
+    let expect_warning = |message: &str, expected: &StorageError| {
+        let LogEvent(level, _, fields) = next_matching(&events, |event| event.1 == message);
         assert_eq!(level, Level::WARN);
         assert_eq!(fields, [("error", expected.to_string())]);
     };
-    let folder = folder();
+    let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
     fs::write(&file, "").unwrap();
     let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
-    warned("noted pins were damaged", &error.unwrap());
+    expect_warning("noted pins were damaged", &error.unwrap());
 
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
     let hosts = Hosts::blocking(&["a.example"]);
-    hosts.note(
-        &pinning(&store),
-        0,
-        &hosts.value(numbered(1), "max-age=1"),
-        NOW,
-    );
+    let value = hosts.value(numbered_pin(1), "max-age=1");
+    hosts.note(&pinning(&store), 0, &value, NOW);
     let error = store.flush().unwrap_err();
-    warned("noted pins can't be stored", &error);
+    expect_warning("noted pins can't be stored", &error);
 
     let (_, error) = PinStore::open_or_recover(FileStorage::new(&file));
-    let of_opening = [("error", error.unwrap().to_string())];
-    let mut said = std::iter::from_fn(|| events.recv_timeout(PATIENCE).ok());
-    assert!(said.any(|Said(level, _, fields)| level == Level::WARN && fields == of_opening));
-}
-
-/// Changes the pins at every event, in the thread where it happened.
-struct Meddles(Pinning);
-
-impl Subscriber for Meddles {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "pinhold"
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, _: &Event<'_>) {
-        // Each waits for a lock that whoever told of the event must not hold.
-        self.0.restore_static();
-        self.0.store().clear();
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
+    let expected = [("error", error.unwrap().to_string())];
+    let mut rest = std::iter::from_fn(|| events.recv_timeout(TIMEOUT).ok());
+    assert!(rest.any(|LogEvent(level, _, fields)| level == Level::WARN && fields == expected));
 }
 
 #[test]
-fn events_are_told_while_no_lock_is_held() {
+fn events_are_emitted_while_no_lock_is_held() {
     let (sender, done) = channel();
     std::thread::spawn(move || {
         let hosts = Hosts::blocking(&["a.example"]);
         let policies = [
-            failing().enforcement(Enforcement::ReportOnly),
-            failing(),
-            pinned_to(hosts.leaf.pin()),
+            failing_policy().enforcement(Enforcement::ReportOnly),
+            failing_policy(),
+            policy_with(hosts.leaf.pin()),
         ];
         for (policy, passes) in policies.into_iter().zip([true, false, true]) {
             let pinning = builder().static_pins("a.example", policy).build().unwrap();
-            let subscriber = Meddles(pinning.clone());
-            let _meddling = tracing::subscriber::set_default(subscriber);
-            let noted = hosts.note(&pinning, 0, &hosts.value(numbered(1), "max-age=100"), NOW);
+            let changed = pinning.clone();
+            let subscriber = OnEvent(move |_: &Event<'_>| {
+                // Each call takes a lock, so it blocks forever if the emitting code holds one.
+                changed.restore_static();
+                changed.store().clear();
+            });
+            let _guard = tracing::subscriber::set_default(subscriber);
+            let value = hosts.value(numbered_pin(1), "max-age=100");
+            let noted = hosts.note(&pinning, 0, &value, NOW);
             assert_eq!(noted == Noted::Added, passes);
             let verifier = PinningVerifier::builder(pinning).with_anchors(hosts.anchors.clone());
             let verifier = verifier.with_provider(provider());
@@ -211,67 +174,76 @@ fn events_are_told_while_no_lock_is_held() {
         }
         sender.send(()).unwrap();
     });
-    done.recv_timeout(PATIENCE).unwrap();
+    done.recv_timeout(TIMEOUT).unwrap();
 }
 
-/// Takes no report.
-struct Refuses;
+/// A reporter that drops every report.
+struct DropAll;
 
-impl Reporter for Refuses {
+impl Reporter for DropAll {
     fn report(&self, _: Report) -> Result<(), DropReason> {
         Err(DropReason::RateLimit)
     }
 }
 
+const HOST: (&str, &str) = ("host", "example.com");
+
+/// Checks the next event about `example.com`. Other tests use other hosts.
+#[track_caller]
+fn expect_event(
+    events: &Receiver<LogEvent>,
+    level: Level,
+    message: &str,
+    fields: &[(&'static str, &str)],
+) {
+    let fields = fields
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()));
+    let expected = LogEvent(level, message.to_owned(), fields.collect());
+    let is_about_host = |event: &LogEvent| event.2.contains(&("host", "example.com".to_owned()));
+    assert_eq!(next_matching(events, is_about_host), expected);
+}
+
 #[tokio::test]
 async fn each_event_of_the_table_has_its_message_level_and_fields() {
     let events = listen();
-    let said = |level, message: &str, fields: &[(&'static str, &str)]| {
-        let fields = fields
-            .iter()
-            .map(|(name, value)| (*name, (*value).to_owned()));
-        let expected = Said(level, message.to_owned(), fields.collect());
-        // Not of the other tests.
-        let is_ours = |said: &Said| said.2.contains(&("host", "example.com".to_owned()));
-        assert_eq!(next(&events, is_ours), expected);
-    };
-    let (host, named) = (("host", "example.com"), ("noted_hostname", "example.com"));
-    let port = ("port", "8443");
-    let scene = Scene::start().await;
-    let refused = builder().static_pins("example.com", failing());
-    let refused = refused.reporter(|_| Ok(Refuses)).build().unwrap();
-    scene.visit(&refused).await.unwrap_err().unwrap();
-    said(Level::WARN, "pin violation", &[host, named, port]);
+    let fixture = Fixture::start().await;
+    check_events_of_handshakes(&fixture, &events).await;
+    check_events_of_headers(&fixture, &events).await;
+}
+
+async fn check_events_of_handshakes(fixture: &Fixture, events: &Receiver<LogEvent>) {
+    let (noted_hostname, port) = (("noted_hostname", "example.com"), ("port", "8443"));
+    let refusing = builder().static_pins("example.com", failing_policy());
+    let refusing = refusing.reporter(|_| Ok(DropAll)).build().unwrap();
+    fixture.visit(&refusing).await.unwrap_err().unwrap();
+    let fields = [HOST, noted_hostname, port];
+    expect_event(events, Level::WARN, "pin violation", &fields);
     let reason = (
         "reason",
         "the endpoint has got as many reports as it gets within an hour",
     );
-    said(Level::WARN, "report dropped", &[host, reason]);
+    expect_event(events, Level::WARN, "report dropped", &[HOST, reason]);
 
-    let policy = failing().enforcement(Enforcement::ReportOnly);
-    let told = builder()
-        .static_pins("example.com", policy)
-        .build()
-        .unwrap();
-    scene.visit(&told).await.unwrap();
-    said(Level::WARN, "pins would have failed", &[host, named, port]);
+    let policy = failing_policy().enforcement(Enforcement::ReportOnly);
+    let reporting = builder().static_pins("example.com", policy);
+    let reporting = reporting.build().unwrap();
+    fixture.visit(&reporting).await.unwrap();
+    expect_event(events, Level::WARN, "pins would have failed", &fields);
 
-    let anchors = TrustAnchors::new().with_user_added([scene.root.certificate()]);
-    let skipped = builder()
-        .static_pins("example.com", failing())
-        .build()
-        .unwrap();
-    scene.visit_by(&skipped, anchors.unwrap()).await.unwrap();
-    said(Level::WARN, "pins skipped", &[host]);
+    let anchors = TrustAnchors::new().with_user_added([fixture.root.certificate()]);
+    let skipping = builder().static_pins("example.com", failing_policy());
+    let skipping = skipping.build().unwrap();
+    let visit = fixture.visit_by(&skipping, anchors.unwrap());
+    visit.await.unwrap();
+    expect_event(events, Level::WARN, "pins skipped", &[HOST]);
+}
 
+async fn check_events_of_headers(fixture: &Fixture, events: &Receiver<LogEvent>) {
     let noting = Pinning::builder().build().unwrap();
-    for (value, level, message, more) in [
-        (
-            &*header_value(scene.leaf.pin(), "max-age=100"),
-            Level::INFO,
-            "pins noted",
-            None,
-        ),
+    let value = header_value(fixture.leaf.pin(), "max-age=100");
+    for (value, level, message, reason) in [
+        (&*value, Level::INFO, "pins noted", None),
         (
             "max-age=0",
             Level::INFO,
@@ -285,33 +257,31 @@ async fn each_event_of_the_table_has_its_message_level_and_fields() {
             Some("the host has no noted pins to remove"),
         ),
     ] {
-        let server = Server::start(&scene.leaf, &[("public-key-pins", value)]).await;
-        scene.visit_at(&server, &noting).await.unwrap();
-        let fields = [Some(host), more.map(|reason| ("reason", reason))];
-        said(
-            level,
-            message,
-            &fields.into_iter().flatten().collect::<Vec<_>>(),
-        );
+        let server = Server::start(&fixture.leaf, &[("public-key-pins", value)]).await;
+        fixture.visit_at(&server, &noting).await.unwrap();
+        let fields = [Some(HOST), reason.map(|reason| ("reason", reason))];
+        let fields = fields.into_iter().flatten().collect::<Vec<_>>();
+        expect_event(events, level, message, &fields);
     }
 }
 
 #[test]
-fn lost_events_are_counted_aloud() {
+fn lost_events_are_counted_in_an_event() {
     let events = listen();
     let hosts = Hosts::blocking(&["a.example"]);
-    let gate = common::recording::Gate::default();
-    let (opens, pass) = (common::recording::Opens(gate.clone()), gate);
-    let observed = builder().observer(move |_| pass.pass()).build().unwrap();
+    let latch = Latch::default();
+    let release = ReleaseOnDrop(latch.clone());
+    let observed = builder().observer(move |_| latch.wait()).build().unwrap();
     for _ in 0..1_000 {
-        // No pin of it is in the chain.
-        hosts.note(&observed, 0, &common::header::good(""), NOW);
+        // None of its pins is in the chain, so each header emits an event.
+        hosts.note(&observed, 0, &valid_header(""), NOW);
     }
-    drop(opens);
-    assert!(observed.flush_reports(PATIENCE));
-    let Said(level, _, fields) = next(&events, |said| said.1 == "events lost");
+    drop(release);
+    assert!(observed.flush_reports(TIMEOUT));
+    let LogEvent(level, _, fields) = next_matching(&events, |event| event.1 == "events lost");
     assert_eq!(level, Level::WARN);
     let lost = fields[0].1.parse::<u64>().unwrap();
     assert_eq!(fields[0].0, "events");
+    // The queue holds 256 events, and one more may be in delivery.
     assert!((743..=744).contains(&lost), "{lost}");
 }

@@ -1,4 +1,4 @@
-//! What observers are told, by real traffic: each kind of event.
+//! Each kind of event that observers receive, by real connections.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -11,10 +11,10 @@ mod common;
 
 use std::sync::Mutex;
 
-use common::recording::{Scene, URI, builder, failing, next, observed};
+use common::recording::{Fixture, URI, builder, failing_policy, next_event, with_observer};
 use common::server::{Names, Server, client, get};
-use common::validated::{trusting, verified_chain};
-use common::{NOW, PATIENCE, header_value, now};
+use common::validated::{built_in_anchors, verified_chain};
+use common::{NOW, TIMEOUT, header_value, now};
 use pinhold::header::{HeaderSyntax, IgnoreReason, Noted, PinHeader, RemovalReason};
 use pinhold::policy::{KnownPinnedHost, PinSource};
 use pinhold::report::{DropReason, Report, Reporter};
@@ -25,77 +25,82 @@ use pinhold::{
 
 const PKP: &str = "public-key-pins";
 
+/// The report of a violation event.
 fn reported(event: &Event) -> &Report {
     match event {
         Event::Violation(report) | Event::WouldBeViolation(report) => report,
-        event => panic!("{event:?}"),
+        event => panic!("expected a violation, found {event:?}"),
     }
 }
 
 #[tokio::test]
-async fn a_refused_handshake_is_told_once_and_the_connection_ended_all_the_same() {
+async fn a_refused_handshake_emits_one_event_and_closes_the_connection() {
     // 7469-2.3.2-e
-    let scene = Scene::start().await;
-    let (builder, events) = observed(builder().static_pins("example.com", failing()));
+    let fixture = Fixture::start().await;
+    let (builder, events) = with_observer(builder().static_pins("example.com", failing_policy()));
     let pinning = builder.build().unwrap();
-    let violation = scene.visit(&pinning).await.unwrap_err().unwrap();
-    let event = next(&events);
+    let violation = fixture.visit(&pinning).await.unwrap_err().unwrap();
+    let event = next_event(&events);
     assert!(matches!(event, Event::Violation(_)));
     let report = reported(&event);
     assert_eq!(report.port(), 8443);
     assert_eq!(report.violation().at(), violation.at());
     assert_eq!(report.violation().host(), violation.host());
-    assert!(pinning.flush_reports(PATIENCE));
+    assert!(pinning.flush_reports(TIMEOUT));
     assert!(events.try_recv().is_err());
-    assert_eq!(scene.server.requests(), 0);
+    assert_eq!(fixture.server.requests(), 0);
 }
 
 #[tokio::test]
-async fn an_open_connection_that_new_pins_end_is_told_once() {
-    let scene = Scene::start().await;
-    let (builder, events) = observed(builder());
+async fn an_open_connection_that_new_pins_close_emits_one_event() {
+    let fixture = Fixture::start().await;
+    let (builder, events) = with_observer(builder());
     let pinning = builder.build().unwrap();
-    let mut client = scene.client(&pinning);
+    let mut client = fixture.client(&pinning);
     get(&mut client, URI).await.unwrap();
     assert!(events.try_recv().is_err());
-    pinning.replace_pins([("example.com", failing())]).unwrap();
-    // Nobody uses it: its task is woken.
-    let told = tokio::task::spawn_blocking(move || (next(&events), events));
-    let (event, events) = told.await.unwrap();
+    pinning
+        .replace_pins([("example.com", failing_policy())])
+        .unwrap();
+    // The connection is idle, so its task must be woken.
+    let received = tokio::task::spawn_blocking(move || (next_event(&events), events));
+    let (event, events) = received.await.unwrap();
     assert!(matches!(event, Event::Violation(_)));
     assert_eq!(reported(&event).port(), 8443);
     drop(client);
-    assert!(pinning.flush_reports(PATIENCE));
+    assert!(pinning.flush_reports(TIMEOUT));
     assert!(events.try_recv().is_err());
-    assert_eq!(scene.server.requests(), 1);
+    assert_eq!(fixture.server.requests(), 1);
 }
 
 #[tokio::test]
-async fn what_would_be_refused_and_what_is_skipped_is_told() {
-    let scene = Scene::start().await;
-    let policy = failing().enforcement(Enforcement::ReportOnly);
-    let (of_policy, events) = observed(builder().static_pins("example.com", policy));
-    let pinning = of_policy.build().unwrap();
-    scene.visit(&pinning).await.unwrap();
-    let event = next(&events);
+async fn report_only_failures_and_skipped_checks_emit_events() {
+    let fixture = Fixture::start().await;
+    let policy = failing_policy().enforcement(Enforcement::ReportOnly);
+    let (observed, events) = with_observer(builder().static_pins("example.com", policy));
+    let pinning = observed.build().unwrap();
+    fixture.visit(&pinning).await.unwrap();
+    let event = next_event(&events);
     assert!(matches!(event, Event::WouldBeViolation(_)));
     assert_eq!(reported(&event).port(), 8443);
 
-    let (of_policy, events) = observed(builder().static_pins("example.com", failing()));
-    let pinning = of_policy.build().unwrap();
-    let anchors = TrustAnchors::new().with_user_added([scene.root.certificate()]);
-    let names = Names::new([("example.com", &scene.server)]);
+    let (observed, events) = with_observer(builder().static_pins("example.com", failing_policy()));
+    let pinning = observed.build().unwrap();
+    let anchors = TrustAnchors::new().with_user_added([fixture.root.certificate()]);
+    let names = Names::new([("example.com", &fixture.server)]);
     let mut client = client(&pinning, anchors.unwrap(), &names);
     get(&mut client, URI).await.unwrap();
-    assert!(matches!(next(&events), Event::Skipped { host } if host.as_str() == "example.com"));
+    assert!(
+        matches!(next_event(&events), Event::Skipped { host } if host.as_str() == "example.com")
+    );
 }
 
 #[tokio::test]
-async fn what_headers_change_is_told_a_mere_refresh_is_not() {
-    let scene = Scene::start().await;
-    let (builder, events) = observed(builder());
+async fn headers_that_change_pins_emit_events_and_refreshes_do_not() {
+    let fixture = Fixture::start().await;
+    let (builder, events) = with_observer(builder());
     let pinning = builder.build().unwrap();
-    let value = |rest| header_value(scene.leaf.pin(), rest);
+    let value = |rest| header_value(fixture.leaf.pin(), rest);
     let is_noted = |event| matches!(event, Event::Noted { host } if host.as_str() == "example.com");
     for (value, changes) in [
         (value("max-age=100"), true),
@@ -104,24 +109,28 @@ async fn what_headers_change_is_told_a_mere_refresh_is_not() {
         (value("max-age=200; includeSubDomains"), true),
         (value("max-age=200; includeSubDomains"), false),
     ] {
-        let server = Server::start(&scene.leaf, &[(PKP, &value)]).await;
+        let server = Server::start(&fixture.leaf, &[(PKP, &value)]).await;
         let names = Names::new([("example.com", &server)]);
-        let mut client = client(&pinning, trusting(&[&scene.root]), &names);
+        let mut client = client(&pinning, built_in_anchors(&[&fixture.root]), &names);
         get(&mut client, URI).await.unwrap();
-        assert!(pinning.flush_reports(PATIENCE));
-        let told = events.try_iter().collect::<Vec<_>>();
-        assert_eq!(told.len(), usize::from(changes), "{value}: {told:?}");
-        assert!(told.into_iter().all(is_noted));
+        assert!(pinning.flush_reports(TIMEOUT));
+        let received = events.try_iter().collect::<Vec<_>>();
+        assert_eq!(
+            received.len(),
+            usize::from(changes),
+            "{value}: {received:?}"
+        );
+        assert!(received.into_iter().all(is_noted));
     }
     for (value, expected) in [
         ("max-age=0", Some(RemovalReason::MaxAgeZero)),
         ("max-age=0", None),
     ] {
-        let server = Server::start(&scene.leaf, &[(PKP, value)]).await;
+        let server = Server::start(&fixture.leaf, &[(PKP, value)]).await;
         let names = Names::new([("example.com", &server)]);
-        let mut client = client(&pinning, trusting(&[&scene.root]), &names);
+        let mut client = client(&pinning, built_in_anchors(&[&fixture.root]), &names);
         get(&mut client, URI).await.unwrap();
-        match (next(&events), expected) {
+        match (next_event(&events), expected) {
             (Event::Removed { reason, .. }, Some(expected)) => assert_eq!(reason, expected),
             (Event::HeaderIgnored { host, reason }, None) => {
                 assert_eq!(host.unwrap().as_str(), "example.com");
@@ -132,33 +141,33 @@ async fn what_headers_change_is_told_a_mere_refresh_is_not() {
     }
 }
 
-/// A storage on which nothing can be stored.
-struct Fails;
+/// A storage whose commits fail.
+struct FailingStorage;
 
-impl Storage for Fails {
+impl Storage for FailingStorage {
     fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
         Ok(Vec::new())
     }
 
     fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
-        Err(StorageError::other("as the test wants"))
+        Err(StorageError::other("expected by the test"))
     }
 }
 
 #[tokio::test]
-async fn trouble_with_the_storage_is_told_after_the_header() {
-    let scene = Scene::start().await;
-    let value = header_value(scene.leaf.pin(), "max-age=100");
-    let scene = Scene {
-        server: Server::start(&scene.leaf, &[(PKP, &value)]).await,
-        ..scene
+async fn a_storage_error_emits_an_event_in_addition_to_the_noted_pins() {
+    let fixture = Fixture::start().await;
+    let value = header_value(fixture.leaf.pin(), "max-age=100");
+    let fixture = Fixture {
+        server: Server::start(&fixture.leaf, &[(PKP, &value)]).await,
+        ..fixture
     };
-    let (builder, events) = observed(builder().store(PinStore::open(Fails).unwrap()));
+    let (builder, events) = with_observer(builder().store(PinStore::open(FailingStorage).unwrap()));
     let pinning = builder.build().unwrap();
-    scene.visit(&pinning).await.unwrap();
+    fixture.visit(&pinning).await.unwrap();
     let mut seen = [false; 2];
     while seen != [true; 2] {
-        match next(&events) {
+        match next_event(&events) {
             Event::Noted { .. } => seen[0] = true,
             Event::StorageFailed(StorageError::Other(_)) => seen[1] = true,
             event => panic!("{event:?}"),
@@ -166,42 +175,42 @@ async fn trouble_with_the_storage_is_told_after_the_header() {
     }
 }
 
-/// Answers reports as it is told to.
-struct Answers(Mutex<Vec<Option<DropReason>>>);
+/// A reporter with scripted results: `None` panics. Accepts reports once the script has ended.
+struct ScriptedReporter(Mutex<Vec<Option<DropReason>>>);
 
-impl Reporter for Answers {
+impl Reporter for ScriptedReporter {
     fn report(&self, _: Report) -> Result<(), DropReason> {
-        let answer = self.0.lock().unwrap().pop();
-        match answer {
+        let result = self.0.lock().unwrap().pop();
+        match result {
             Some(Some(reason)) => Err(reason),
-            Some(None) => panic!("as the test wants"),
+            Some(None) => panic!("expected by the test"),
             None => Ok(()),
         }
     }
 }
 
 #[tokio::test]
-async fn a_dropped_report_is_told_and_a_panic_of_the_reporter_is_one() {
-    let scene = Scene::start().await;
-    let (builder, events) = observed(builder().static_pins("example.com", failing()));
-    let answers = Mutex::new(vec![None, Some(DropReason::RateLimit)]);
-    let builder = builder.reporter(|_| Ok(Answers(answers)));
+async fn a_dropped_report_and_a_panic_of_the_reporter_emit_an_event() {
+    let fixture = Fixture::start().await;
+    let (builder, events) = with_observer(builder().static_pins("example.com", failing_policy()));
+    let script = Mutex::new(vec![None, Some(DropReason::RateLimit)]);
+    let builder = builder.reporter(|_| Ok(ScriptedReporter(script)));
     let pinning = builder.build().unwrap();
     for expected in [
         Some(DropReason::RateLimit),
         Some(DropReason::Reporter),
         None,
     ] {
-        scene.visit(&pinning).await.unwrap_err().unwrap();
-        let violation = next(&events);
-        assert!(pinning.flush_reports(PATIENCE));
+        fixture.visit(&pinning).await.unwrap_err().unwrap();
+        let violation = next_event(&events);
+        assert!(pinning.flush_reports(TIMEOUT));
         match (events.try_recv(), expected) {
             (Ok(Event::ReportDropped { report, reason, .. }), Some(expected)) => {
                 assert_eq!(reason, expected);
                 assert_eq!(report.id(), reported(&violation).id());
             }
             (Err(_), None) => {}
-            told => panic!("{told:?}"),
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -211,39 +220,49 @@ fn header(pin: SpkiFingerprint) -> PinHeader {
     PinHeader::parse(value.as_bytes(), HeaderSyntax::Rfc7469).unwrap()
 }
 
-/// Each may name an endpoint of its own. 7469-2.3.2-e
+/// Each policy may have its own report endpoint. 7469-2.3.2-e
 #[tokio::test]
-async fn static_and_noted_pins_that_both_refuse_are_both_told() {
-    let scene = Scene::start().await;
-    let chain = verified_chain(&scene.leaf, "example.com", &trusting(&[&scene.root])).await;
-    let (builder, events) = observed(builder().static_pins("example.com", failing()));
+async fn static_and_noted_pins_that_both_refuse_emit_one_event_each() {
+    let fixture = Fixture::start().await;
+    let chain = verified_chain(
+        &fixture.leaf,
+        "example.com",
+        &built_in_anchors(&[&fixture.root]),
+    )
+    .await;
+    let (builder, events) = with_observer(builder().static_pins("example.com", failing_policy()));
     let pinning = builder.build().unwrap();
     pinning.disable_static(&Host::parse("example.com").unwrap());
     let host = chain.host().unwrap();
-    let noted = pinning.note(host, &header(scene.leaf.pin()), &chain, now());
+    let noted = pinning.note(host, &header(fixture.leaf.pin()), &chain, now());
     assert_eq!(noted, Noted::Added);
-    assert!(matches!(next(&events), Event::Noted { .. }));
+    assert!(matches!(next_event(&events), Event::Noted { .. }));
     pinning.restore_static();
-    let other = Server::start(&scene.root.leaf(&["example.com"]), &[]).await;
-    let visit = scene.visit_at(&other, &pinning).await;
+    let other = Server::start(&fixture.root.leaf(&["example.com"]), &[]).await;
+    let visit = fixture.visit_at(&other, &pinning).await;
     assert!(visit.unwrap_err().is_some());
-    let told = [(); 2].map(|()| reported(&next(&events)).violation().policy().source);
-    assert_eq!(told, [PinSource::Static, PinSource::Noted]);
-    assert!(pinning.flush_reports(PATIENCE));
+    let sources = [(); 2].map(|()| reported(&next_event(&events)).violation().policy().source);
+    assert_eq!(sources, [PinSource::Static, PinSource::Noted]);
+    assert!(pinning.flush_reports(TIMEOUT));
     assert!(events.try_recv().is_err());
 }
 
-/// A reporter has a handle of the pins, in threads that live on.
+/// A reporter holds a handle to the pins in threads that outlive the application's handles.
 #[tokio::test]
-async fn the_last_handle_of_the_application_leaves_a_stored_store_also_with_a_reporter() {
-    let scene = Scene::start().await;
-    let chain = verified_chain(&scene.leaf, "example.com", &trusting(&[&scene.root])).await;
+async fn dropping_the_last_handle_flushes_the_store_even_with_a_reporter() {
+    let fixture = Fixture::start().await;
+    let chain = verified_chain(
+        &fixture.leaf,
+        "example.com",
+        &built_in_anchors(&[&fixture.root]),
+    )
+    .await;
     let folder = tempfile::tempdir().unwrap();
     let open = || PinStore::open(FileStorage::new(folder.path().join("noted.jsonl"))).unwrap();
     let builder = builder().store(open());
-    let builder = builder.reporter(|pinning| Ok(Keeps(pinning)));
+    let builder = builder.reporter(|pinning| Ok(HandleKeeper(pinning)));
     let pinning = builder.build().unwrap();
-    let header = header(scene.leaf.pin());
+    let header = header(fixture.leaf.pin());
     for (at, expected) in [(NOW, Noted::Added), (NOW + 5, Noted::Refreshed)] {
         let noted = pinning.note(chain.host().unwrap(), &header, &chain, common::at(at));
         assert_eq!(noted, expected);
@@ -252,10 +271,10 @@ async fn the_last_handle_of_the_application_leaves_a_stored_store_also_with_a_re
     assert_eq!(open().list()[0].noted_at, common::at(NOW + 5));
 }
 
-/// Has a handle of the pins, as one that sends reports over connections with pins.
-struct Keeps(Pinning);
+/// Holds a handle to the pins, as a reporter that connects with the same pins does.
+struct HandleKeeper(Pinning);
 
-impl Reporter for Keeps {
+impl Reporter for HandleKeeper {
     fn report(&self, _: Report) -> Result<(), DropReason> {
         assert!(!format!("{:?}", self.0).is_empty());
         Ok(())

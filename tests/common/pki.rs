@@ -1,4 +1,4 @@
-//! Certificates made on the spot: P-256, valid from 1975 to 4096 unless said.
+//! Certificates generated per test: P-256 keys, valid from 1975 to 4096 unless a test sets dates.
 
 use pinhold::SpkiFingerprint;
 use rcgen::{
@@ -6,16 +6,14 @@ use rcgen::{
     IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, SigningKey,
 };
 use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime,
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, TrustAnchor,
 };
 
-use super::now;
-
-/// A certificate authority with its own certificate, and the certificates between it and its root.
+/// A certificate authority with its certificate and the certificates between it and its root.
 pub struct Ca {
     pub name: String,
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// This CA's certificate and those above it, as a server would send them: without the root.
+    /// This CA's certificate and those above it without the root, as a server sends them.
     pub chain: Vec<CertificateDer<'static>>,
 }
 
@@ -32,7 +30,7 @@ impl Ca {
         }
     }
 
-    /// A CA below this one.
+    /// Issues a CA certificate below this one.
     pub fn intermediate(&self, name: &str) -> Self {
         self.intermediate_from(ca_params(name), name)
     }
@@ -57,14 +55,14 @@ impl Ca {
         }
     }
 
-    /// A second certificate for `other`'s name and key, issued by this CA.
+    /// Issues a second certificate for `other`'s name and key.
     pub fn cross_sign(&self, other: &Self) -> CertificateDer<'static> {
         let params = ca_params(&other.name);
         let certificate = params.signed_by(other.issuer.key(), &self.issuer).unwrap();
         certificate.der().clone()
     }
 
-    /// A server certificate for these names.
+    /// Issues a server certificate for these names.
     pub fn leaf(&self, names: &[&str]) -> Leaf {
         self.leaf_from(leaf_params(names))
     }
@@ -82,7 +80,7 @@ impl Ca {
         }
     }
 
-    /// A revocation list with these serial numbers.
+    /// Issues a revocation list with these serial numbers.
     pub fn crl(&self, revoked: &[u64]) -> CertificateRevocationListDer<'static> {
         let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -123,7 +121,7 @@ impl Ca {
     }
 }
 
-/// A server certificate with its key and the chain that a server sends.
+/// A server certificate, its key and the chain that a server sends with it.
 pub struct Leaf {
     key: Vec<u8>,
     /// Leaf first, without the root.
@@ -131,8 +129,8 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// Of a PKCS #8 key.
-    pub fn of(key: Vec<u8>, chain: Vec<CertificateDer<'static>>) -> Self {
+    /// Combines a PKCS #8 key and a chain, leaf first.
+    pub fn from_parts(key: Vec<u8>, chain: Vec<CertificateDer<'static>>) -> Self {
         Self { key, chain }
     }
 
@@ -148,17 +146,17 @@ impl Leaf {
         PrivatePkcs8KeyDer::from(self.key.clone()).into()
     }
 
-    /// The same key behind another chain.
-    pub fn serving(&self, chain: Vec<CertificateDer<'static>>) -> Self {
+    /// Returns the same key with another chain.
+    pub fn with_chain(&self, chain: Vec<CertificateDer<'static>>) -> Self {
         Self {
             key: self.key.clone(),
             chain,
         }
     }
 
-    /// The same chain with more certificates behind it.
-    pub fn appending(&self, more: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
-        self.serving(self.chain.iter().cloned().chain(more).collect())
+    /// Returns the same chain with more certificates appended.
+    pub fn with_appended(&self, more: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
+        self.with_chain(self.chain.iter().cloned().chain(more).collect())
     }
 }
 
@@ -181,7 +179,57 @@ pub fn leaf_params(names: &[&str]) -> CertificateParams {
     params
 }
 
-/// The moment of the tests, so that a PKI and a verifier agree on it.
-pub fn moment() -> UnixTime {
-    now()
+/// A certificate with the name and key of this root. The signature of a root is never checked.
+pub fn lookalike(root: &TrustAnchor<'_>) -> CertificateDer<'static> {
+    let certificate = Ca::root("Lookalike").certificate();
+    let parts = values(contents(&certificate));
+    let mut fields = values(contents(parts[0]));
+    let subject = der(0x30, &root.subject);
+    let key = der(0x30, &root.subject_public_key_info);
+    // Version, serial number, algorithm, issuer, validity, subject, key, extensions.
+    (fields[5], fields[6]) = (&subject, &key);
+    let signed = der(0x30, &fields.concat());
+    let all = [&signed[..], parts[1], parts[2]].concat();
+    CertificateDer::from(der(0x30, &all))
+}
+
+/// Encodes one DER value.
+fn der(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(contents.len()).unwrap().to_be_bytes();
+    let mut value = match (high, low) {
+        (0, 0..0x80) => vec![tag, low],
+        (0, _) => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
+    };
+    value.extend(contents);
+    value
+}
+
+/// Splits DER contents into the values that they consist of.
+fn values(mut contents: &[u8]) -> Vec<&[u8]> {
+    let mut all = Vec::new();
+    while !contents.is_empty() {
+        let (header, length) = match contents[1] {
+            0x81 => (3, usize::from(contents[2])),
+            0x82 => (
+                4,
+                usize::from(u16::from_be_bytes([contents[2], contents[3]])),
+            ),
+            short => (2, usize::from(short)),
+        };
+        let (value, rest) = contents.split_at(header + length);
+        all.push(value);
+        contents = rest;
+    }
+    all
+}
+
+/// The contents of one DER value.
+fn contents(value: &[u8]) -> &[u8] {
+    let header = match value[1] {
+        0x81 => 3,
+        0x82 => 4,
+        _ => 2,
+    };
+    &value[header..]
 }

@@ -1,4 +1,4 @@
-//! An observer and a reporter that hand on what they are told.
+//! Observers and reporters that record what they receive, and a server to trigger events.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
@@ -12,95 +12,98 @@ use pinhold::{Event, PinPolicy, PinViolation, Pinning, PinningBuilder, TrustAnch
 
 use super::pki::{Ca, Leaf};
 use super::server::{HyperClient, Names, Server, client, get};
-use super::validated::trusting;
-use super::{Clock, PATIENCE, foreign_pin, pinned_to};
+use super::validated::built_in_anchors;
+use super::{Clock, TIMEOUT, policy_with, unrelated_pin};
 
 pub const URI: &str = "https://example.com:8443/";
 
-/// Hands every report on.
-pub struct Forward(pub Sender<Report>);
+/// A reporter that sends every report over a channel.
+pub struct ChannelReporter(pub Sender<Report>);
 
-impl Reporter for Forward {
+impl Reporter for ChannelReporter {
     fn report(&self, report: Report) -> Result<(), DropReason> {
-        // The test may have ended.
+        // Fails if the test has ended and dropped the receiver.
         let _ = self.0.send(report);
         Ok(())
     }
 }
 
-/// What was told of a [`Pinning`], since it was asked last.
-pub struct Told {
+/// The events and reports of a [`Pinning`] since the last call of each method.
+pub struct Recorder {
     events: Receiver<Event>,
     reports: Receiver<Report>,
 }
 
-/// The pins, with an observer and a reporter.
-pub fn told_by(builder: PinningBuilder) -> (Pinning, Told) {
-    let (events, told) = channel();
-    let (reports, reported) = channel();
+/// Builds a [`Pinning`] whose events and reports are recorded.
+pub fn with_recorder(builder: PinningBuilder) -> (Pinning, Recorder) {
+    let (events, recorded_events) = channel();
+    let (reports, recorded_reports) = channel();
     let builder = builder.observer(move |event| drop(events.send(event.clone())));
-    let pinning = builder.reporter(|_| Ok(Forward(reports))).build().unwrap();
-    let told = Told {
-        events: told,
-        reports: reported,
+    let pinning = builder
+        .reporter(|_| Ok(ChannelReporter(reports)))
+        .build()
+        .unwrap();
+    let recorder = Recorder {
+        events: recorded_events,
+        reports: recorded_reports,
     };
-    (pinning, told)
+    (pinning, recorder)
 }
 
-impl Told {
+impl Recorder {
     pub fn events(&self, pinning: &Pinning) -> Vec<Event> {
-        assert!(pinning.flush_reports(PATIENCE));
+        assert!(pinning.flush_reports(TIMEOUT));
         self.events.try_iter().collect()
     }
 
     pub fn reports(&self, pinning: &Pinning) -> Vec<Report> {
-        assert!(pinning.flush_reports(PATIENCE));
+        assert!(pinning.flush_reports(TIMEOUT));
         self.reports.try_iter().collect()
     }
 
-    /// Drains both: nothing was told, nothing reported.
+    /// Asserts that there was no event and no report.
     #[track_caller]
-    pub fn nothing(&self, pinning: &Pinning) {
+    pub fn assert_nothing(&self, pinning: &Pinning) {
         let (events, reports) = (self.events(pinning), self.reports(pinning));
         assert!(events.is_empty() && reports.is_empty(), "{events:?}");
     }
 
-    /// The one event there is, which tells what would have been refused.
+    /// Returns the violation of the only event, which must be a report-only one.
     #[track_caller]
-    pub fn would_be(&self, pinning: &Pinning) -> PinViolation {
+    pub fn would_be_violation(&self, pinning: &Pinning) -> PinViolation {
         match &self.events(pinning)[..] {
             [Event::WouldBeViolation(report)] => report.violation().clone(),
-            events => panic!("{events:?}"),
+            events => panic!("expected one event of another kind: {events:?}"),
         }
     }
 
-    /// The one event there is, which tells of a refusal.
+    /// Returns the violation of the only event, which must be a refusal.
     #[track_caller]
     pub fn violation(&self, pinning: &Pinning) -> PinViolation {
         match &self.events(pinning)[..] {
             [Event::Violation(report)] => report.violation().clone(),
-            events => panic!("{events:?}"),
+            events => panic!("expected one event of another kind: {events:?}"),
         }
     }
 
-    /// Why a header was ignored, which is the one event there is.
+    /// Returns the reason of the only event, which must be an ignored header.
     #[track_caller]
-    pub fn ignored(&self, pinning: &Pinning) -> IgnoreReason {
+    pub fn ignore_reason(&self, pinning: &Pinning) -> IgnoreReason {
         match &self.events(pinning)[..] {
             [Event::HeaderIgnored { reason, .. }] => reason.clone(),
-            events => panic!("{events:?}"),
+            events => panic!("expected one event of another kind: {events:?}"),
         }
     }
 }
 
-/// A server, to be visited by clients with pins.
-pub struct Scene {
+/// A server for `example.com` and the CA that issued its certificate.
+pub struct Fixture {
     pub root: Ca,
     pub leaf: Leaf,
     pub server: Server,
 }
 
-impl Scene {
+impl Fixture {
     pub async fn start() -> Self {
         let root = Ca::root("Root");
         let leaf = root.leaf(&["example.com"]);
@@ -108,80 +111,91 @@ impl Scene {
         Self { root, leaf, server }
     }
 
-    /// As [`start`](Self::start), and its answers have these fields.
-    pub async fn answering(fields: &[(&'static str, &str)]) -> Self {
-        let scene = Self::start().await;
-        let server = Server::start(&scene.leaf, fields).await;
-        Self { server, ..scene }
+    /// As [`start`](Self::start), with these header fields in each response.
+    pub async fn with_fields(fields: &[(&'static str, &str)]) -> Self {
+        let fixture = Self::start().await;
+        let server = Server::start(&fixture.leaf, fields).await;
+        Self { server, ..fixture }
     }
 
     pub fn client(&self, pinning: &Pinning) -> NotePins<HyperClient> {
         let names = Names::new([("example.com", &self.server)]);
-        client(pinning, trusting(&[&self.root]), &names)
+        client(pinning, built_in_anchors(&[&self.root]), &names)
     }
 
-    /// By a client of its own.
+    /// Sends a request with a new client.
     pub async fn visit(&self, pinning: &Pinning) -> Visit {
         self.visit_at(&self.server, pinning).await
     }
 
+    /// Sends a request with a new client that has these anchors.
     pub async fn visit_by(&self, pinning: &Pinning, anchors: TrustAnchors) -> Visit {
         let names = Names::new([("example.com", &self.server)]);
         let visit = get(&mut client(pinning, anchors, &names), URI).await;
         visit.map_err(|error| PinViolation::find(&error))
     }
 
-    /// At another server with the same root.
+    /// Sends a request with a new client to another server with the same root.
     pub async fn visit_at(&self, server: &Server, pinning: &Pinning) -> Visit {
         let names = Names::new([("example.com", server)]);
-        let visit = get(&mut client(pinning, trusting(&[&self.root]), &names), URI).await;
+        let visit = get(
+            &mut client(pinning, built_in_anchors(&[&self.root]), &names),
+            URI,
+        )
+        .await;
         visit.map_err(|error| PinViolation::find(&error))
     }
 }
 
+/// The response, or the violation that made the request fail, if one did.
 pub type Visit = Result<Response<Bytes>, Option<PinViolation>>;
 
+/// A builder with a test clock.
 pub fn builder() -> PinningBuilder {
     Pinning::builder().time_provider(Clock::new())
 }
 
-/// The builder, and what an observer is told.
-pub fn observed(builder: PinningBuilder) -> (PinningBuilder, Receiver<Event>) {
+/// Adds an observer that sends every event over a channel.
+pub fn with_observer(builder: PinningBuilder) -> (PinningBuilder, Receiver<Event>) {
     let (sender, events) = channel();
     let builder = builder.observer(move |event| drop(sender.send(event.clone())));
     (builder, events)
 }
 
-pub fn failing() -> PinPolicy {
-    pinned_to(foreign_pin())
+/// A policy whose pins match no key.
+pub fn failing_policy() -> PinPolicy {
+    policy_with(unrelated_pin())
 }
 
-pub fn next(events: &Receiver<Event>) -> Event {
-    events.recv_timeout(PATIENCE).unwrap()
+pub fn next_event(events: &Receiver<Event>) -> Event {
+    events.recv_timeout(TIMEOUT).unwrap()
 }
 
-/// What any number of observers wait for.
+/// Blocks any number of observers until it is released.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+pub struct Latch(Arc<(Mutex<bool>, Condvar)>);
 
-impl Gate {
-    pub fn open(&self) {
+impl Latch {
+    pub fn release(&self) {
         *self.0.0.lock().unwrap() = true;
         self.0.1.notify_all();
     }
 
-    pub fn pass(&self) {
-        let closed = self.0.0.lock().unwrap();
-        let waited = self.0.1.wait_timeout_while(closed, PATIENCE, |open| !*open);
+    pub fn wait(&self) {
+        let released = self.0.0.lock().unwrap();
+        let waited = self
+            .0
+            .1
+            .wait_timeout_while(released, TIMEOUT, |released| !*released);
         assert!(!waited.unwrap().1.timed_out());
     }
 }
 
-/// Opens the gate when dropped, so that a test that failed ends.
-pub struct Opens(pub Gate);
+/// Releases the latch when dropped, so that a failed test does not block.
+pub struct ReleaseOnDrop(pub Latch);
 
-impl Drop for Opens {
+impl Drop for ReleaseOnDrop {
     fn drop(&mut self) {
-        self.0.open();
+        self.0.release();
     }
 }

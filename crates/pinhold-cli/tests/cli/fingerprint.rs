@@ -124,7 +124,7 @@ async fn prints_the_validated_chain_and_unused_certificates() {
     let appended = unused.certificate();
     let leaf = |root: &Ca| {
         let leaf = root.intermediate("Sub").leaf(&["shop.example"]);
-        leaf.appending([appended])
+        leaf.with_appended([appended])
     };
     let site = Site::with_leaf(leaf, &[]).await;
     let run = site

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::common::{foreign_pin, header_value};
+use crate::common::{header_value, unrelated_pin};
 use crate::pki::Ca;
 use crate::program::{Folder, Site, run, run_async};
 use crate::server::{Server, answer};
@@ -69,7 +69,7 @@ async fn accepts_every_notation_of_a_pin() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_matching_pin_is_enough() {
     let site = Site::start(&[]).await;
-    let (pin, other) = (site.leaf.pin().to_string(), foreign_pin().to_string());
+    let (pin, other) = (site.leaf.pin().to_string(), unrelated_pin().to_string());
     let pins = ["--pin", &other, "--pin", &pin, "--include-subdomains"];
     site.run_trusted("get", &pins).await.expect_code(0);
 }
@@ -77,7 +77,7 @@ async fn one_matching_pin_is_enough() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pin_violation_exits_with_90() {
     let site = Site::start(&[]).await;
-    let other = foreign_pin().to_string();
+    let other = unrelated_pin().to_string();
     let run = site
         .run_trusted("get", &["--pin", &other])
         .await
@@ -118,7 +118,7 @@ async fn ca_replaces_the_bundled_roots() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_chain_is_not_a_pin_violation() {
     let site = Site::start(&[]).await;
-    let other = foreign_pin().to_string();
+    let other = unrelated_pin().to_string();
     let run = site.run("get", &["--pin", &other]).await.expect_code(1);
     assert_eq!(run.stdout, b"");
     assert_ne!(run.stderr, "");
@@ -127,7 +127,7 @@ async fn an_invalid_chain_is_not_a_pin_violation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn skipped_pins_are_reported_without_verbose() {
     let site = Site::start(&[]).await;
-    let (root, other) = (site.root_file(), foreign_pin().to_string());
+    let (root, other) = (site.root_file(), unrelated_pin().to_string());
     let arguments = ["--user-ca", &root, "--pin", &other];
     let run = site.run("get", &arguments).await.expect_code(0);
     assert_eq!(run.stdout, b"ok");
@@ -186,7 +186,7 @@ async fn plain_http_is_allowed_only_without_pins() {
     assert_eq!(json["decision"], "not-pinned");
     assert_eq!(json["anchor_origin"], Value::Null);
     assert_eq!(json["chain"], json!([]));
-    let json = get(&["--pin", &foreign_pin().to_string()]).await;
+    let json = get(&["--pin", &unrelated_pin().to_string()]).await;
     assert!(json.expect_code(1).json()["error"].is_string());
     assert_eq!(server.requests(), 1);
 }

@@ -36,7 +36,7 @@ mod store_files;
 
 use std::sync::Arc;
 
-use common::{PATIENCE, pki};
+use common::{TIMEOUT, pki};
 use rustls::crypto::CryptoProvider;
 
 /// The crypto provider of the shared servers. `common::provider` chooses by features of the

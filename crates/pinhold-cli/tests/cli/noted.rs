@@ -6,7 +6,7 @@ use std::path::Path;
 use pinhold::FileStorage;
 use pinhold::storage::Storage;
 
-use crate::common::{NOW, at, foreign_pin, header_value};
+use crate::common::{NOW, at, header_value, unrelated_pin};
 use crate::peers::{Peer, Tls};
 use crate::pki::Ca;
 use crate::program::{Folder, Site, run, run_async};
@@ -27,7 +27,7 @@ async fn pins_noted_by_one_run_are_enforced_by_the_next() {
     // A certificate of another trusted CA, followed by the genuine chain.
     let other = Ca::root("Other");
     let leaf = other.leaf(&["shop.example"]);
-    let impostor = Site::with_chain(other, leaf.appending(site.leaf.chain.clone()), &[]).await;
+    let impostor = Site::with_chain(other, leaf.with_appended(site.leaf.chain.clone()), &[]).await;
     let before = site.folder.contents();
     let run = impostor
         .run_trusted("get", &["--json", "--store", &file])
@@ -87,7 +87,7 @@ async fn max_age_0_removes_the_entry() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pins_of_the_command_line_apply_in_addition_to_the_file() {
     let site = pinning_site("max-age=300").await;
-    let (file, other) = (site.folder.path("noted"), foreign_pin().to_string());
+    let (file, other) = (site.folder.path("noted"), unrelated_pin().to_string());
     let wrong = ["--json", "--store", &file, "--pin", &other];
     let json = site.run_trusted("get", &wrong).await.expect_code(90).json();
     assert_eq!(json["source"], "static");
@@ -119,7 +119,9 @@ async fn pins_are_neither_noted_nor_enforced_with_a_user_added_root() {
 fn pins_noted_from_nginx_refuse_an_impostor_in_a_later_run() {
     let (root, other) = (Ca::root("Root"), Ca::root("Other"));
     let leaf = root.leaf(&["pinned.test"]);
-    let impostor = other.leaf(&["pinned.test"]).appending(leaf.chain.clone());
+    let impostor = other
+        .leaf(&["pinned.test"])
+        .with_appended(leaf.chain.clone());
     let value = header_value(leaf.pin(), "max-age=100");
     let Some(genuine) = Peer::nginx(&leaf, Tls::V1_3, &value) else {
         return;

@@ -1,7 +1,7 @@
 //! `pinhold get --report-to`: reports of pin violations.
 
 use crate::collector::{Answer, Collector};
-use crate::common::{foreign_pin, header_value};
+use crate::common::{header_value, unrelated_pin};
 use crate::program::Site;
 
 const REPORTS: &str = "reports.example";
@@ -24,7 +24,7 @@ async fn collector(site: &Site) -> (Collector, [String; 4]) {
 async fn a_violation_is_reported_and_the_exit_code_is_90() {
     let site = Site::start(&[]).await;
     let (collector, options) = collector(&site).await;
-    let pin = foreign_pin().to_string();
+    let pin = unrelated_pin().to_string();
     let mut arguments = vec!["--pin", &pin];
     arguments.extend(options.iter().map(String::as_str));
     let run = site.run_trusted("get", &arguments).await.expect_code(90);
@@ -38,7 +38,7 @@ async fn a_violation_is_reported_and_the_exit_code_is_90() {
 /// 7469-2.3.2-b, 7469-2.5-f
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_only_header_is_evaluated_and_the_body_printed() {
-    let value = header_value(foreign_pin(), "max-age=1");
+    let value = header_value(unrelated_pin(), "max-age=1");
     let site = Site::start(&[("public-key-pins-report-only", &value)]).await;
     let (collector, options) = collector(&site).await;
     let arguments = options.iter().map(String::as_str).collect::<Vec<_>>();

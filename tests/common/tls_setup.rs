@@ -1,4 +1,4 @@
-//! The stage of the attacks: every TLS version with every crypto provider.
+//! Every combination of TLS version and crypto provider, and clients and servers for each.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use pinhold::header::Noted;
 use pinhold::layer::NotePins;
 use pinhold::{Host, PinPolicy, PinViolation, Pinning, PinningBuilder, TrustAnchors};
 use rustls::crypto::CryptoProvider;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ServerConfig, SupportedProtocolVersion};
 
 use super::pki::Leaf;
@@ -15,7 +16,7 @@ use super::{Clock, now, providers};
 
 /// One combination of crypto provider and TLS version.
 #[derive(Clone)]
-pub struct Stage {
+pub struct TlsSetup {
     pub provider: Arc<CryptoProvider>,
     pub versions: &'static [&'static SupportedProtocolVersion],
 }
@@ -23,9 +24,10 @@ pub struct Stage {
 const TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
-pub fn stages() -> Vec<Stage> {
+/// Every combination that this build supports.
+pub fn tls_setups() -> Vec<TlsSetup> {
     let all = providers().into_iter().flat_map(|provider| {
-        [TLS12, TLS13].map(|versions| Stage {
+        [TLS12, TLS13].map(|versions| TlsSetup {
             provider: provider.clone(),
             versions,
         })
@@ -33,9 +35,19 @@ pub fn stages() -> Vec<Stage> {
     all.collect()
 }
 
-impl Stage {
+impl TlsSetup {
     pub fn config(&self, leaf: &Leaf) -> ServerConfig {
         server_config(leaf, self.provider.clone(), self.versions)
+    }
+
+    /// A server that presents the certificate of `genuine` but has only the key of `other`.
+    pub fn config_without_key(&self, genuine: &Leaf, other: &Leaf) -> ServerConfig {
+        let key_provider = self.provider.key_provider;
+        let key = key_provider.load_private_key(other.key()).unwrap();
+        let certified = CertifiedKey::new(genuine.chain.clone(), key);
+        let mut config = self.config(genuine);
+        config.cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+        config
     }
 
     pub async fn serve(&self, leaf: &Leaf, fields: &[(&'static str, &str)]) -> Server {
@@ -57,7 +69,7 @@ impl Stage {
         )
     }
 
-    /// A request to `example.com` at this server with a new client.
+    /// Sends a request to `example.com` at this server with a new client.
     pub async fn visit(&self, pinning: &Pinning, anchors: &TrustAnchors, server: &Server) -> Visit {
         let names = Names::new([("example.com", server)]);
         let mut client = self.client(pinning, anchors.clone(), &names);
@@ -65,43 +77,48 @@ impl Stage {
     }
 }
 
+/// The outcome of one request.
 pub type Visit = Result<http::Response<Bytes>, hyper_util::client::legacy::Error>;
 
+/// A builder with a test clock.
 pub fn builder() -> PinningBuilder {
     Pinning::builder().time_provider(Clock::new())
 }
 
-/// `example.com` and its subdomains, pinned to this key.
-pub fn pinned(policy: PinPolicy) -> Pinning {
+/// A [`Pinning`] with this static policy for `example.com` and its subdomains.
+pub fn pinning_with(policy: PinPolicy) -> Pinning {
     let builder = builder().static_pins("example.com", policy.include_subdomains());
     builder.build().unwrap()
 }
 
+/// The violation that made a visit fail, if one did.
 pub fn violation(visit: Visit) -> Option<PinViolation> {
     PinViolation::find(&visit.unwrap_err())
 }
 
-/// The TLS error of a visit that failed for another reason than its pins.
+/// The certificate error of a visit that failed for another reason than its pins.
 pub fn certificate_error(visit: Visit) -> CertificateError {
     let error = visit.unwrap_err();
     assert!(
         PinViolation::find(&error).is_none(),
-        "not a pin violation: {error:?}"
+        "expected a certificate error, found a pin violation: {error:?}"
     );
     let source = std::error::Error::source(&error).unwrap();
     match source.downcast_ref::<pinhold::connector::ConnectError>() {
         Some(pinhold::connector::ConnectError::Tls(rustls::Error::InvalidCertificate(error))) => {
             error.clone()
         }
-        other => panic!("{other:?}"),
+        other => panic!("expected a certificate error, found {other:?}"),
     }
 }
 
+/// The outcome of noting that the layer attached to a response.
 pub fn noted(response: &http::Response<Bytes>) -> &Noted {
     response.extensions().get().unwrap()
 }
 
-pub fn known(pinning: &Pinning, host: &str) -> bool {
+/// Whether the host is a known pinned host, itself or by a superdomain.
+pub fn is_known(pinning: &Pinning, host: &str) -> bool {
     let host = Host::parse(host).unwrap();
     pinning.store().query(&host, now()).is_some()
 }
