@@ -20,7 +20,7 @@ fn pin(byte: u8) -> SpkiFingerprint {
 
 #[test]
 fn prints_all_fields_as_json() {
-    let value = header::good("; includeSubDomains; report-uri=\"https://r.example/pins\"");
+    let value = header::valid_header("; includeSubDomains; report-uri=\"https://r.example/pins\"");
     let expected = json!({
         "outcome": "add",
         "reason": null,
@@ -46,7 +46,7 @@ fn prints_all_fields_as_json() {
 #[test]
 fn prints_add_remove_or_ignore() {
     let one = header::directive(pin(1));
-    let good = header::good("");
+    let good = header::valid_header("");
     let unknown = "pin-sha512=\"AAAA\"; max-age=300";
     for (arguments, outcome) in [
         (&[good.as_str()][..], "add"),
@@ -93,7 +93,7 @@ fn max_age_is_capped() {
         ("5184001", CAP),
         ("999999999999999999999999999999999999999999999", CAP),
     ] {
-        let json = read(&[&header::good("").replace("=300", &format!("={given}"))]);
+        let json = read(&[&header::valid_header("").replace("=300", &format!("={given}"))]);
         assert_eq!(json["max_age"], kept, "{given}");
     }
     assert_eq!(read(&["max-age=0"])["max_age"], 0);
@@ -102,7 +102,7 @@ fn max_age_is_capped() {
 #[test]
 fn the_noting_rules_apply_to_a_given_chain() {
     let [one, two, three] = [1, 2, 3].map(|byte| pin(byte).to_string());
-    let good = header::good("");
+    let good = header::valid_header("");
     for (chain, value, outcome) in [
         (one.clone(), good.as_str(), "add"),
         (format!("{three},{two}"), &good, "add"),
@@ -120,13 +120,13 @@ fn the_noting_rules_apply_to_a_given_chain() {
 
 #[test]
 fn a_report_only_header_is_evaluated() {
-    let good = header::good("; report-uri=\"https://r.example/\"");
+    let good = header::valid_header("; report-uri=\"https://r.example/\"");
     let one = header::directive(pin(1));
     for (value, outcome) in [
         (good.as_str(), "add"),
         (&format!("{one}; report-uri=\"https://r.example/\""), "add"),
         (&good.replace("=300", "=0"), "add"),
-        (&header::good(""), "add"),
+        (&header::valid_header(""), "add"),
         ("report-uri=\"https://r.example/\"", "ignore"),
         ("max-age=", "ignore"),
     ] {
@@ -144,8 +144,8 @@ fn a_report_only_header_is_evaluated() {
 fn a_value_may_be_any_bytes() {
     use std::os::unix::ffi::OsStringExt;
 
-    let quoted = [header::good("; x=\"").as_bytes(), b"\xff\xfe\""].concat();
-    let bare = [header::good("; x=").as_bytes(), b"\xff"].concat();
+    let quoted = [header::valid_header("; x=\"").as_bytes(), b"\xff\xfe\""].concat();
+    let bare = [header::valid_header("; x=").as_bytes(), b"\xff"].concat();
     for (value, outcome) in [(quoted, "add"), (bare, "ignore")] {
         let fixed = ["header", "--json"].map(OsString::from);
         let arguments = fixed.into_iter().chain([OsString::from_vec(value)]);
@@ -156,7 +156,7 @@ fn a_value_may_be_any_bytes() {
 
 #[test]
 fn prints_text_by_default_and_json_by_option() {
-    let good = header::good("");
+    let good = header::valid_header("");
     let found = run(["header", &good]).expect_code(0);
     assert!(found.text().contains("add"), "{}", found.text());
     assert!(found.text().contains(&pin(2).to_string()));
