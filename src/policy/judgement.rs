@@ -1,8 +1,8 @@
 //! The policies that apply to a host, and their verdicts on one validated path.
 
+use crate::policy::applied::{AppliedPolicy, PolicyState, UserAddedRoots};
 use crate::policy::fingerprint::SpkiFingerprint;
 use crate::policy::origin::AnchorOrigin;
-use crate::policy::policies::{AppliedPolicy, PolicyState, UserAddedRoots};
 
 /// The policies that apply to one host at one moment: at most one static and one noted, and the
 /// candidate beside the static one.
