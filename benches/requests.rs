@@ -176,12 +176,8 @@ fn plain_client(protocol: &str, root: &Ca, names: &Names) -> PlainClient {
         .with_tls_config(config)
         .https_only();
     let connector = match protocol {
-        "h1" => connector
-            .enable_http1()
-            .wrap_connector(Loopback::new(names)),
-        _ => connector
-            .enable_http2()
-            .wrap_connector(Loopback::new(names)),
+        "h1" => connector.http1_only().wrap_connector(Loopback::new(names)),
+        _ => connector.http2_only().wrap_connector(Loopback::new(names)),
     };
     Client::builder(TokioExecutor::new()).build(connector)
 }
@@ -206,8 +202,8 @@ fn pinned_client(
         .with_tls_config(config)
         .https_only();
     let connector = match protocol {
-        "h1" => connector.enable_http1(),
-        _ => connector.enable_http2(),
+        "h1" => connector.http1_only(),
+        _ => connector.http2_only(),
     };
     let connector = connector.wrap_connector(Loopback::new(names)).unwrap();
     let client = Client::builder(TokioExecutor::new()).build(connector);

@@ -1,4 +1,5 @@
-//! The `Public-Key-Pins` and `Public-Key-Pins-Report-Only` fields: bytes in, [`PinHeader`] out.
+//! Parsing of the `Public-Key-Pins` and `Public-Key-Pins-Report-Only` header fields into
+//! [`PinHeader`].
 //!
 //! Syntax only ([RFC 7469 section 2.1]). Whether a header may be noted is decided by
 //! [`Pinning::note`](crate::Pinning::note).
@@ -10,26 +11,18 @@ use std::error::Error;
 use std::time::Duration;
 use std::{fmt, str};
 
-use crate::policy::fingerprint::{ParseFingerprintError, SpkiFingerprint};
+use crate::policy::fingerprint::SpkiFingerprint;
+use crate::policy::fingerprint_text::ParseFingerprintError;
+pub use crate::policy::header_tokens::HeaderSyntax;
+use crate::policy::header_tokens::{Directive, Tokenizer, UnexpectedByte};
 use crate::policy::report_uri::ReportUri;
-
-/// How literally the grammar is taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum HeaderSyntax {
-    /// As browsers took it: empty directives (a trailing `;`) and white space around `=` are
-    /// allowed besides; nothing else is.
-    Browsers,
-    /// As RFC 7469 has it, to the letter.
-    #[default]
-    Rfc7469,
-}
+use crate::policy::text::write_with_causes;
 
 /// A field value that follows the grammar.
 ///
-/// Prints the directives that it recognised, in an order of its own; what is printed parses to an
-/// equal value, unless it is nothing: a report-only field may have no directive that we know. Of a
-/// pin with an unknown algorithm only the algorithm's name is kept.
+/// Prints the directives that it recognised, in a fixed order. The printed text parses to an equal
+/// value, unless it is empty: a report-only field may have no directive that is known. Of a pin
+/// with an unknown algorithm only the name of the algorithm is kept.
 ///
 /// ```
 /// use pinhold::header::{HeaderSyntax, PinHeader};
@@ -59,9 +52,9 @@ impl PinHeader {
     ///
     /// # Errors
     ///
-    /// The field is to be ignored as a whole; the [`HeaderError`] says why.
+    /// A [`HeaderError`] for any deviation: the field is then ignored as a whole.
     pub fn parse(value: &[u8], syntax: HeaderSyntax) -> Result<Self, HeaderError> {
-        let mut directives = Directives::read(value, syntax)?;
+        let mut directives = Directives::parse(value, syntax)?;
         let Some(max_age) = directives.max_age.take() else {
             return Err(HeaderError::MissingMaxAge);
         };
@@ -72,49 +65,49 @@ impl PinHeader {
         })
     }
 
-    /// Parses the value of a `Public-Key-Pins-Report-Only` field, whose `max-age`, if it has one,
-    /// is not looked at (RFC 7469 section 2.1.2).
+    /// Parses the value of a `Public-Key-Pins-Report-Only` field. Its `max-age`, if present, is
+    /// ignored (RFC 7469 section 2.1.2).
     ///
     /// # Errors
     ///
-    /// The field is to be ignored as a whole; the [`HeaderError`] says why.
+    /// A [`HeaderError`] for any deviation: the field is then ignored as a whole.
     pub fn parse_report_only(value: &[u8], syntax: HeaderSyntax) -> Result<Self, HeaderError> {
-        Directives::read(value, syntax)?.into_header()
+        Directives::parse(value, syntax)?.into_header()
     }
 
-    /// The pins of known algorithms, distinct, in the order of the field. May be empty.
+    /// Returns the distinct SHA-256 pins in the order of the field. May be empty.
     #[must_use]
     pub fn pins(&self) -> &[SpkiFingerprint] {
         &self.pins
     }
 
-    /// The names of the algorithms, in lower case, whose pins were left out as unknown; distinct, in
+    /// Returns the distinct names of other algorithms, whose pins were ignored, in lower case and in
     /// the order of the field.
     #[must_use]
     pub fn unknown_algorithms(&self) -> impl ExactSizeIterator<Item = &str> {
         self.unknown_algorithms.iter().map(String::as_str)
     }
 
-    /// How long the pins are to be kept, as the server says, before any cap; `None` in a
-    /// report-only field. A number beyond `u64` counts as `u64::MAX` seconds.
+    /// Returns the lifetime of the pins as the server sent it, before any cap; `None` in a
+    /// report-only field. A number of seconds beyond [`u64::MAX`] is taken as that.
     #[must_use]
     pub fn max_age(&self) -> Option<Duration> {
         self.max_age
     }
 
-    /// Whether the field is a `Public-Key-Pins-Report-Only`.
+    /// Returns whether the field is a `Public-Key-Pins-Report-Only`.
     #[must_use]
     pub fn is_report_only(&self) -> bool {
         self.max_age.is_none()
     }
 
-    /// Whether the pins hold for every subdomain, too.
+    /// Returns whether the pins hold for every subdomain, too.
     #[must_use]
     pub fn includes_subdomains(&self) -> bool {
         self.includes_subdomains
     }
 
-    /// Where the server wants violations to be reported.
+    /// Returns where the server wants violations to be reported.
     #[must_use]
     pub fn report_uri(&self) -> Option<&ReportUri> {
         self.report_uri.as_ref()
@@ -150,13 +143,13 @@ impl fmt::Display for PinHeader {
     }
 }
 
-/// Why a field is ignored as a whole (RFC 7469 section 2.1: no repair of malformed fields).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a field is ignored as a whole. Malformed fields are not repaired (RFC 7469 section 2.1).
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderError {
-    /// Not `directive *( OWS ";" OWS directive )`.
+    /// The field does not follow `directive *( OWS ";" OWS directive )`.
     BadSyntax {
-        /// The offset, in bytes from 0, of the first byte that does not fit.
+        /// Position, in bytes from 0, of the first byte that does not match.
         offset: usize,
     },
     /// A directive other than a pin occurs twice.
@@ -164,23 +157,29 @@ pub enum HeaderError {
         /// The directive's name in lower case.
         name: String,
     },
-    /// No directive at all.
+    /// The field has no directive.
     Empty,
-    /// `includeSubDomains` with a value.
+    /// `includeSubDomains` has a value.
     IncludeSubDomainsValue,
-    /// `max-age` without a value of decimal digits.
+    /// `max-age` has no value of decimal digits.
     InvalidMaxAge,
-    /// A `pin-sha256` whose value is not the base64 of 32 bytes.
+    /// The value of a `pin-sha256` is not the base64 of 32 bytes.
     InvalidPin(ParseFingerprintError),
-    /// A `report-uri` without an absolute URI.
+    /// `report-uri` has no absolute URI as its value.
     InvalidReportUri,
-    /// No `max-age` in a `Public-Key-Pins` field.
+    /// A `Public-Key-Pins` field has no `max-age`.
     MissingMaxAge,
-    /// A pin whose value is not a quoted-string.
+    /// The value of a pin is not a quoted-string.
     UnquotedPin {
         /// The directive's name in lower case.
         name: String,
     },
+}
+
+impl From<UnexpectedByte> for HeaderError {
+    fn from(UnexpectedByte { offset }: UnexpectedByte) -> Self {
+        Self::BadSyntax { offset }
+    }
 }
 
 impl fmt::Display for HeaderError {
@@ -188,56 +187,68 @@ impl fmt::Display for HeaderError {
         match self {
             Self::BadSyntax { offset } => write!(
                 f,
-                "byte {offset} of the field does not fit, expected directives separated by `;`"
+                "field does not match the grammar at byte {offset}, expected directives separated \
+                 by `;`"
             ),
             Self::DuplicateDirective { name } => {
                 write!(f, "directive {name:?} occurs twice, expected once")
             }
-            Self::Empty => f.write_str("the field is empty, expected at least one directive"),
+            Self::Empty => f.write_str("field is empty, expected at least 1 directive"),
             Self::IncludeSubDomainsValue => {
                 f.write_str("includeSubDomains has a value, expected none")
             }
-            Self::InvalidMaxAge => f.write_str("max-age is not a number of seconds"),
+            Self::InvalidMaxAge => {
+                f.write_str("max-age is not a number, expected seconds in decimal digits")
+            }
             Self::InvalidPin(error) => write!(f, "pin-sha256: {error}"),
             Self::InvalidReportUri => f.write_str("report-uri is not an absolute URI"),
-            Self::MissingMaxAge => f.write_str("max-age is missing"),
-            Self::UnquotedPin { name } => write!(f, "the value of {name:?} is not quoted"),
+            Self::MissingMaxAge => f.write_str("max-age is missing, expected a number of seconds"),
+            Self::UnquotedPin { name } => {
+                write!(f, "value of {name:?} is not quoted, expected double quotes")
+            }
         }
+    }
+}
+
+/// As `main` prints it: the text of `Display`.
+impl fmt::Debug for HeaderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_with_causes(self, f)
     }
 }
 
 impl Error for HeaderError {}
 
-/// The directives that mean something to us, as they stand in the field.
+/// The directives of a field, with the values of known ones as they were sent.
 #[derive(Default)]
 struct Directives {
     pins: Vec<SpkiFingerprint>,
     unknown_algorithms: Vec<String>,
-    /// The outer `Option`: is it there; the inner one: has it a value.
+    /// The outer `Option` is the directive, the inner one its value.
     max_age: Option<Option<Vec<u8>>>,
     include_subdomains: Option<Option<Vec<u8>>>,
     report_uri: Option<Option<Vec<u8>>>,
-    /// Pins, names of algorithms, and of directives that mean nothing: told apart in constant time,
-    /// as a hostile field may hold thousands. No two kinds look the same.
+    /// Pins (`sha256/...`), names of algorithms (`pin-...`) and names of unknown directives, no two
+    /// of which collide. Hashed, because a hostile field may have thousands of them.
     seen: HashSet<String>,
 }
 
 impl Directives {
-    fn read(value: &[u8], syntax: HeaderSyntax) -> Result<Self, HeaderError> {
+    fn parse(value: &[u8], syntax: HeaderSyntax) -> Result<Self, HeaderError> {
         let mut directives = Self::default();
-        let mut tokens = Tokens::new(value, syntax);
-        let mut next = tokens.directive()?;
+        let mut tokenizer = Tokenizer::new(value, syntax);
+        let mut next = tokenizer.next_directive()?;
         if next.is_none() {
             return Err(HeaderError::Empty);
         }
         while let Some(directive) = next {
-            directives.take(directive)?;
-            next = tokens.directive()?;
+            directives.add(directive)?;
+            next = tokenizer.next_directive()?;
         }
         Ok(directives)
     }
 
-    fn take(&mut self, directive: Directive) -> Result<(), HeaderError> {
+    fn add(&mut self, directive: Directive) -> Result<(), HeaderError> {
         let Directive { name, value } = directive;
         let value = value.map(|value| (value.bytes, value.quoted));
         if let Some(algorithm) = name.strip_prefix("pin-").filter(|name| !name.is_empty()) {
@@ -259,10 +270,10 @@ impl Directives {
             "max-age" => self.max_age.replace(value).is_none(),
             "includesubdomains" => self.include_subdomains.replace(value).is_none(),
             "report-uri" => self.report_uri.replace(value).is_none(),
-            // 7469-2.1-g
+            // 7469-2.1-g: unknown directives are ignored.
             _ => self.seen.insert(name.clone()),
         };
-        // 7469-2.1-c, D-07: the rule covers unknown directives, too.
+        // 7469-2.1-c, D-07: unknown directives must not be repeated either.
         if is_first {
             Ok(())
         } else {
@@ -270,7 +281,7 @@ impl Directives {
         }
     }
 
-    /// Everything but the max-age.
+    /// Returns the header without its max-age.
     fn into_header(self) -> Result<PinHeader, HeaderError> {
         let includes_subdomains = match self.include_subdomains {
             None => false,
@@ -301,7 +312,7 @@ fn parse_max_age(value: Option<&[u8]>) -> Result<Duration, HeaderError> {
         if !digit.is_ascii_digit() {
             return Err(HeaderError::InvalidMaxAge);
         }
-        // 7469-2.1.2-e: too large a number is the largest, not an error.
+        // 7469-2.1.2-e: a number that is too large is not an error but the largest one.
         seconds = seconds
             .saturating_mul(10)
             .saturating_add(u64::from(digit - b'0'));
@@ -315,167 +326,6 @@ fn parse_report_uri(value: Option<&[u8]>) -> Result<ReportUri, HeaderError> {
         .ok_or(HeaderError::InvalidReportUri)
 }
 
-struct Directive {
-    /// In lower case.
-    name: String,
-    value: Option<Value>,
-}
-
-struct Value {
-    /// Without quotes and escapes.
-    bytes: Vec<u8>,
-    quoted: bool,
-}
-
-/// Reads `directive *( OWS ";" OWS directive )`.
-struct Tokens<'a> {
-    value: &'a [u8],
-    offset: usize,
-    syntax: HeaderSyntax,
-    first: bool,
-}
-
-impl<'a> Tokens<'a> {
-    fn new(value: &'a [u8], syntax: HeaderSyntax) -> Self {
-        // White space around a field value is not part of it (RFC 7230 section 3.2).
-        let end = value
-            .iter()
-            .rposition(|byte| !is_space(*byte))
-            .map_or(0, |last| last + 1);
-        let mut tokens = Self {
-            value: value.get(..end).unwrap_or_default(),
-            offset: 0,
-            syntax,
-            first: true,
-        };
-        tokens.skip_space();
-        tokens
-    }
-
-    /// The next directive, or `None` at the end of the field.
-    fn directive(&mut self) -> Result<Option<Directive>, HeaderError> {
-        loop {
-            if self.first {
-                self.first = false;
-                if self.peek().is_none() {
-                    return Ok(None);
-                }
-            } else {
-                self.skip_space();
-                if self.peek().is_none() {
-                    return Ok(None);
-                }
-                self.expect(b';')?;
-                self.skip_space();
-            }
-            if self.syntax == HeaderSyntax::Rfc7469 || !matches!(self.peek(), None | Some(b';')) {
-                return self.named_directive().map(Some);
-            }
-        }
-    }
-
-    fn named_directive(&mut self) -> Result<Directive, HeaderError> {
-        let name = String::from_utf8_lossy(self.token()?).to_ascii_lowercase();
-        if self.syntax == HeaderSyntax::Browsers {
-            self.skip_space();
-        }
-        if self.peek() != Some(b'=') {
-            return Ok(Directive { name, value: None });
-        }
-        self.offset += 1;
-        if self.syntax == HeaderSyntax::Browsers {
-            self.skip_space();
-        }
-        let value = if self.peek() == Some(b'"') {
-            self.quoted_string()?
-        } else {
-            Value {
-                bytes: self.token()?.to_vec(),
-                quoted: false,
-            }
-        };
-        Ok(Directive {
-            name,
-            value: Some(value),
-        })
-    }
-
-    fn token(&mut self) -> Result<&'a [u8], HeaderError> {
-        let rest = self.value.get(self.offset..).unwrap_or_default();
-        let end = rest.iter().position(|byte| !is_token(*byte));
-        let token = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-        if token.is_empty() {
-            return Err(self.error());
-        }
-        self.offset += token.len();
-        Ok(token)
-    }
-
-    fn quoted_string(&mut self) -> Result<Value, HeaderError> {
-        self.expect(b'"')?;
-        let mut bytes = Vec::new();
-        loop {
-            match self.peek() {
-                Some(b'"') => {
-                    self.offset += 1;
-                    return Ok(Value {
-                        bytes,
-                        quoted: true,
-                    });
-                }
-                Some(b'\\') => {
-                    self.offset += 1;
-                    match self.peek() {
-                        Some(byte) if is_quotable(byte) => bytes.push(byte),
-                        _ => return Err(self.error()),
-                    }
-                }
-                Some(byte) if is_quotable(byte) => bytes.push(byte),
-                _ => return Err(self.error()),
-            }
-            self.offset += 1;
-        }
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<(), HeaderError> {
-        if self.peek() != Some(byte) {
-            return Err(self.error());
-        }
-        self.offset += 1;
-        Ok(())
-    }
-
-    fn skip_space(&mut self) {
-        while self.peek().is_some_and(is_space) {
-            self.offset += 1;
-        }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.value.get(self.offset).copied()
-    }
-
-    fn error(&self) -> HeaderError {
-        HeaderError::BadSyntax {
-            offset: self.offset,
-        }
-    }
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
-}
-
-/// RFC 7230 section 3.2.6, `tchar`.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// RFC 7230 section 3.2.6: what a quoted-pair may quote; `qdtext` but for `"` and `\`.
-fn is_quotable(byte: u8) -> bool {
-    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
@@ -485,47 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_and_quoted_strings_have_the_characters_of_rfc_7230() {
-        // 7469-2.1-e
-        for byte in 0..=u8::MAX {
-            let separator = b"\"(),/:;<=>?@[\\]{}".contains(&byte);
-            assert_eq!(
-                is_token(byte),
-                byte.is_ascii_graphic() && !separator,
-                "{byte:#x}"
-            );
-            let text = byte == b'\t' || byte == b' ' || byte.is_ascii_graphic() || byte >= 0x80;
-            assert_eq!(is_quotable(byte), text, "{byte:#x}");
-            assert_eq!(is_space(byte), byte == b' ' || byte == b'\t');
-        }
-    }
-
-    #[test]
-    fn a_value_is_a_token_or_what_its_quotes_hold() {
-        // 7469-2.1-g
-        let cases: [(&[u8], Option<&[u8]>); 7] = [
-            (b"x", None),
-            (b"x=1", Some(b"1")),
-            (b"x='1'", Some(b"'1'")),
-            (b"x=\"\"", Some(b"")),
-            (b"x=\"a;b,c=d\"", Some(b"a;b,c=d")),
-            (b"x=\"\\\"\\\\\\a\"", Some(b"\"\\a")),
-            (b"x=\"\t\xff\\\xfe\"", Some(b"\t\xff\xfe")),
-        ];
-        for (field, expected) in cases {
-            let mut tokens = Tokens::new(field, HeaderSyntax::Rfc7469);
-            let directive = tokens.directive().unwrap().unwrap();
-            assert_eq!(directive.name, "x");
-            let value = directive.value.as_ref();
-            assert_eq!(value.map(|value| &*value.bytes), expected);
-            let quoted = value.is_some_and(|value| value.quoted);
-            assert_eq!(quoted, field.contains(&b'"'));
-            assert!(tokens.directive().unwrap().is_none());
-        }
-    }
-
-    #[test]
-    fn prints_what_was_recognised() {
+    fn prints_the_recognised_directives() {
         let pin = SpkiFingerprint::from_digest([0; 32]).to_base64();
         let tail = format!("pin-sha256=\"{pin}\"; pin-sha1=\"\"; includeSubDomains");
         let field = format!(
@@ -543,7 +353,7 @@ mod tests {
         assert_eq!(nothing.to_string(), "");
     }
 
-    /// A directive that may stand in a field; now and then, one that may not.
+    /// Mostly valid directives, and a few invalid ones.
     fn directive() -> impl Strategy<Value = String> {
         prop_oneof![
             4 => any::<[u8; 32]>().prop_map(|digest| {
@@ -575,7 +385,7 @@ mod tests {
 
     type Parse = fn(&[u8], HeaderSyntax) -> Result<PinHeader, HeaderError>;
 
-    /// Both kinds of field, in both syntaxes.
+    /// Checks both kinds of field in both syntaxes.
     fn check(field: &[u8]) -> Result<(), TestCaseError> {
         let kinds: [Parse; 2] = [PinHeader::parse, PinHeader::parse_report_only];
         for parse in kinds {
@@ -585,7 +395,7 @@ mod tests {
                 prop_assert_eq!(
                     &strict,
                     &lax,
-                    "what is conforming means the same to browsers"
+                    "a conforming field means the same in both syntaxes"
                 );
             }
             let Ok(header) = lax else { continue };
@@ -594,7 +404,7 @@ mod tests {
                 prop_assert!(header.is_report_only());
                 continue;
             }
-            // Printed without any licence.
+            // The printed form is strictly conforming.
             prop_assert_eq!(parse(printed.as_bytes(), HeaderSyntax::Rfc7469), Ok(header));
         }
         Ok(())
@@ -625,8 +435,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4))]
 
         #[test]
-        fn most_made_up_fields_are_conforming(fields in vec(field(), 64)) {
-            // So that the round trip is more than a comparison of errors.
+        fn many_generated_fields_are_conforming(fields in vec(field(), 64)) {
+            // Otherwise the round trip would only compare errors.
             let parse = |field: &&String| {
                 PinHeader::parse_report_only(field.as_bytes(), HeaderSyntax::Rfc7469).is_ok()
             };

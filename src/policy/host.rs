@@ -1,7 +1,7 @@
-//! A name in, a canonical [`Host`] out.
+//! [`Host`], the canonical DNS name that pins belong to.
 //!
-//! Accepts exactly what rustls's [`DnsName`] accepts, so that no name that TLS can verify falls
-//! out of pinning. An IP address is never a host ([RFC 7469 section 2.3.3]).
+//! Accepts exactly the names that rustls's [`DnsName`] accepts, so that every name that TLS can
+//! verify can be pinned. An IP address is never a host ([RFC 7469 section 2.3.3]).
 //!
 //! [RFC 7469 section 2.3.3]: https://www.rfc-editor.org/rfc/rfc7469#section-2.3.3
 
@@ -15,9 +15,11 @@ use std::str::FromStr;
 use rustls_pki_types::DnsName;
 use smol_str::SmolStr;
 
+use crate::policy::text::write_with_causes;
+
 /// A canonical DNS name: A-labels, lower case, no trailing dot, at most 253 bytes. Cheap to clone.
 ///
-/// Pins are kept and looked up under a `Host`, whatever the port.
+/// Pins are stored and looked up by `Host`, regardless of the port.
 ///
 /// ```
 /// use pinhold::Host;
@@ -34,13 +36,13 @@ use smol_str::SmolStr;
 pub struct Host(SmolStr);
 
 impl Host {
-    /// Canonicalises a host name as RFC 6797 section 10 does.
+    /// Parses and canonicalises a host name (RFC 6797 section 10).
     ///
-    /// Names outside ASCII are turned into A-labels (UTS 46) with the feature `idn`.
+    /// With the feature `idn`, names outside ASCII are converted to A-labels (UTS 46).
     ///
     /// # Errors
     ///
-    /// A [`HostError`] that holds the name and says what it is instead of a host.
+    /// A [`HostError`] that contains the name and what is wrong with it.
     pub fn parse(name: &str) -> Result<Self, HostError> {
         let input = || name.to_owned();
         if name.contains(['/', '?', '#', '@', '\\']) {
@@ -57,14 +59,14 @@ impl Host {
         }
     }
 
-    /// The canonical name.
+    /// Returns the canonical name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether this is a name below `parent`, at any depth, on a label boundary (RFC 6797
-    /// section 8.2, superdomain match). A host is no subdomain of itself.
+    /// Returns whether this is a subdomain of `parent` at any depth (RFC 6797 section 8.2,
+    /// superdomain match). A host is not a subdomain of itself.
     #[must_use]
     pub fn is_subdomain_of(&self, parent: &Self) -> bool {
         self.0
@@ -72,13 +74,13 @@ impl Host {
             .is_some_and(|rest| rest.ends_with('.'))
     }
 
-    /// Whether the name has one label only, such as `localhost`.
+    /// Returns whether the name has a single label, such as `localhost`.
     #[must_use]
     pub fn is_single_label(&self) -> bool {
         !self.0.contains('.')
     }
 
-    /// The name itself, then its superdomains, nearest first, down to the top-level domain.
+    /// Returns the name and its superdomains, from the nearest to the top-level domain.
     pub(crate) fn and_superdomains(&self) -> impl Iterator<Item = &str> {
         std::iter::successors(Some(self.as_str()), |name| {
             name.split_once('.').map(|(_, parent)| parent)
@@ -98,7 +100,7 @@ impl fmt::Debug for Host {
     }
 }
 
-/// So that a map keyed by `Host` is asked for a superdomain without an allocation.
+/// Lets a map with `Host` keys be searched for a superdomain without an allocation.
 impl Borrow<str> for Host {
     fn borrow(&self) -> &str {
         &self.0
@@ -141,31 +143,32 @@ impl TryFrom<String> for Host {
     }
 }
 
-/// Why a name is no [`Host`]. Each variant holds the name as it was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a name is not a [`Host`]. Each variant contains the name as it was given.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HostError {
-    /// A name outside ASCII, while the feature `idn` is off: give its A-labels (`xn--...`).
+    /// The name is outside ASCII and the feature `idn` is off. Use its A-labels (`xn--...`).
     IdnFeatureNeeded {
         /// The name as it was given.
         name: String,
     },
-    /// No DNS name: empty, an empty or overlong label, a character that no name has.
+    /// The name is empty or too long, or has an empty label or one that is too long, or a character
+    /// that is not allowed.
     Invalid {
         /// The name as it was given.
         name: String,
     },
-    /// An IP address in one of its spellings; keys are pinned to names only.
+    /// The name is a spelling of an IP address. Pins belong to names only.
     IpAddress {
         /// The name as it was given.
         name: String,
     },
-    /// A host with a port; pins hold for every port.
+    /// The name has a port. Pins hold for every port.
     Port {
         /// The name as it was given.
         name: String,
     },
-    /// A URL or a part of one, not the host alone.
+    /// The name is a URL or has other parts of one.
     Url {
         /// The name as it was given.
         name: String,
@@ -192,6 +195,13 @@ impl fmt::Display for HostError {
             }
             Self::Url { name } => write!(f, "{name:?} looks like a URL, expected the host alone"),
         }
+    }
+}
+
+/// As `main` prints it: the text of `Display`.
+impl fmt::Debug for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_with_causes(self, f)
     }
 }
 
@@ -226,8 +236,8 @@ fn to_a_labels(name: &str) -> Result<std::borrow::Cow<'_, str>, HostError> {
     })
 }
 
-/// Every spelling that some resolver takes for an address: `192.0.2.1`, `127.1`, `0x7f.1`,
-/// `2130706433`, `::1`, `[::1]`, `[v1.x]`. What they share is a numeric last label or a bracket.
+/// Returns whether some resolver takes the name for an address: `192.0.2.1`, `127.1`, `0x7f.1`,
+/// `2130706433`, `::1`, `[::1]`, `[v1.x]`. All of them parse, have a numeric last label or a bracket.
 fn is_ip_address(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.starts_with('[') || name.parse::<IpAddr>().is_ok() {
@@ -254,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_host_has_one_form() {
+    fn equal_names_have_one_canonical_form() {
         let expected = Host::parse("example.com").unwrap();
         for name in ["EXAMPLE.com", "example.com.", "eXaMpLe.CoM."] {
             assert_eq!(Host::parse(name), Ok(expected.clone()), "{name}");
@@ -262,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_says_what_it_is() {
+    fn each_kind_of_invalid_name_has_its_own_error() {
         let name = |text: &str| text.to_owned();
         for text in ["", ".", "a..b", "example.com..", "-a.com", "a b", "a*.com"] {
             assert_eq!(
@@ -333,7 +343,7 @@ mod tests {
 
     #[test]
     #[cfg(not(feature = "idn"))]
-    fn international_names_ask_for_the_feature() {
+    fn international_names_need_the_feature() {
         assert!(matches!(
             Host::parse("b\u{fc}cher.example"),
             Err(HostError::IdnFeatureNeeded { .. })

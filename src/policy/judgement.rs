@@ -5,9 +5,9 @@
 
 use std::fmt;
 
+use crate::policy::applied::{AppliedPolicy, PinSource, PolicyState, UserAddedRoots};
 use crate::policy::fingerprint::SpkiFingerprint;
 use crate::policy::origin::AnchorOrigin;
-use crate::policy::policies::{AppliedPolicy, PinSource, PolicyState, UserAddedRoots};
 use crate::policy::timestamp::print_capped;
 
 /// The policies that apply to one host at one moment: at most one static and one noted policy, and

@@ -1,29 +1,39 @@
-//! The vocabulary of RFC 7469: fingerprints, hosts, pin sets, policies, the header's syntax, and the
-//! verdicts of policies on a validated path.
+//! The vocabulary of RFC 7469 and the evaluation of policies on a validated path.
 //!
-//! Uses no other module: no I/O, no TLS state, and time only as an argument.
+//! Contains fingerprints, hosts, pin sets, policies, the syntax of the header fields and the result
+//! of evaluating policies; performs no I/O, keeps no TLS state, and takes time as an argument. Uses
+//! no other module. Every other module builds on it.
 
+mod applied;
 pub(crate) mod fingerprint;
+mod fingerprint_text;
 pub(crate) mod header;
+mod header_tokens;
 mod host;
 mod judgement;
+mod known_host;
 pub(crate) mod origin;
-mod policies;
+mod pin_policy;
+mod pin_set;
 mod report_uri;
+mod sha256;
 pub(crate) mod text;
 pub(crate) mod timestamp;
 pub(crate) mod uri;
 
-pub(crate) use crate::policy::fingerprint::{KeyHash, sha256};
-pub use crate::policy::fingerprint::{ParseFingerprintError, SpkiFingerprint};
+pub use crate::policy::applied::{
+    AppliedPolicy, HostMatch, PinSource, PolicyState, UserAddedRoots,
+};
+pub use crate::policy::fingerprint::SpkiFingerprint;
+pub use crate::policy::fingerprint_text::ParseFingerprintError;
 pub(crate) use crate::policy::header::{HeaderError, HeaderSyntax, PinHeader};
 pub use crate::policy::host::{Host, HostError};
 pub use crate::policy::judgement::AppliedPolicies;
 pub(crate) use crate::policy::judgement::{Verdict, Verdicts};
+pub use crate::policy::known_host::KnownPinnedHost;
 pub(crate) use crate::policy::origin::AnchorOrigin;
-pub use crate::policy::policies::{
-    AfterExpiry, AppliedPolicy, Enforcement, HostMatch, KnownPinnedHost, PinPolicy, PinSet,
-    PinSource, PolicyError, PolicyState, UserAddedRoots,
-};
+pub use crate::policy::pin_policy::{AfterExpiry, Enforcement, PinPolicy};
+pub use crate::policy::pin_set::{PinSet, PolicyError};
 pub use crate::policy::report_uri::{ReportUri, ReportUriError};
+pub(crate) use crate::policy::sha256::{KeyHash, sha256};
 pub use crate::policy::timestamp::IntoUnixTime;

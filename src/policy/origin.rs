@@ -1,30 +1,38 @@
-//! The origin of a trust anchor: [`AnchorOrigin`].
+//! [`AnchorOrigin`], where a trust anchor came from.
 
 use std::fmt;
 
-/// Where a trust anchor came from, in order of preference: where paths to several anchors are
-/// valid and equal in the eyes of the pins, the one to a built-in anchor is chosen.
+/// Where a trust anchor came from, best first. Of several valid paths with the same outcome of the
+/// pin check, the one whose anchor has the best origin is used.
+///
+/// ```
+/// use pinhold::roots::AnchorOrigin;
+///
+/// assert!(AnchorOrigin::BuiltIn < AnchorOrigin::UserAdded);
+/// assert_eq!(AnchorOrigin::UserAdded.to_string(), "user-added");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum AnchorOrigin {
-    /// Shipped with the application: Mozilla's roots, or the application's own CA. Pins are
-    /// enforced, and noted.
+    /// Shipped with the application: Mozilla's roots or the application's own CA. Pins are enforced
+    /// and may be noted.
     BuiltIn,
-    /// From the platform's store or a variable such as `SSL_CERT_FILE`, and in no list of known
-    /// roots. Pins are enforced, since nobody said that the user added it; nothing is noted.
+    /// From the platform's store or from a variable such as `SSL_CERT_FILE`, and in no list of known
+    /// roots. Pins are enforced, since nothing shows that the user added it; none are noted.
     Unknown,
-    /// A root of `PinningBuilder::debug_overrides`: all pins are skipped, nothing is noted.
+    /// A root of `PinningBuilder::debug_overrides`. All pins are skipped and none are noted.
     #[cfg(pinhold_debug_overrides)]
     DebugOverride,
-    /// Added by the user or the administrator of the device: by the application's explicit word, or
-    /// by the place where `TrustAnchors::native` found it. Pins are skipped unless a policy enforces
-    /// them; nothing is noted.
+    /// Added by the user or the administrator of the device, because the application declared it or
+    /// because of the place where `TrustAnchors::native` found it. Pins are skipped unless a policy
+    /// enforces them; none are noted.
     UserAdded,
 }
 
 impl AnchorOrigin {
-    /// The origin of an anchor that was handed in with both. To know is more than not to know.
-    pub(crate) fn or(self, other: Self) -> Self {
+    /// Returns the origin of an anchor that was added with both origins: the known one instead of
+    /// `Unknown`, else the better one.
+    pub(crate) fn merge(self, other: Self) -> Self {
         match (self, other) {
             (Self::Unknown, known) | (known, Self::Unknown) => known,
             (one, other) => one.min(other),

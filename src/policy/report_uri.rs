@@ -1,4 +1,4 @@
-//! The text of a `report-uri` in, a [`ReportUri`] out.
+//! [`ReportUri`], the absolute URI of a `report-uri` directive.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -6,10 +6,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use fluent_uri::Uri;
+use iri_string::types::UriStr;
 
-/// Where a pin violation may be reported: an absolute URI (RFC 3986 section 4.3), without a
-/// fragment. Any scheme is kept; only `http` and `https` can be reported to
+use crate::policy::text::write_with_causes;
+
+/// Where pin violations are to be reported: an absolute URI (RFC 3986 section 4.3), which has no
+/// fragment. Any scheme is accepted; reports are sent to `http` and `https` only
 /// ([RFC 7469 section 2.1.4]).
 ///
 /// ```
@@ -26,29 +28,29 @@ use fluent_uri::Uri;
 pub struct ReportUri(Arc<str>);
 
 impl ReportUri {
-    /// Parses an absolute URI; a fragment is dropped.
+    /// Parses an absolute URI and drops its fragment.
     ///
     /// # Errors
     ///
-    /// [`ReportUriError`] if the text is no absolute URI.
+    /// [`ReportUriError`] if the text is not an absolute URI, or an `http` or `https` URI without a
+    /// host.
     pub fn parse(text: &str) -> Result<Self, ReportUriError> {
         let error = || ReportUriError {
             text: text.chars().take(80).collect(),
         };
-        let uri = Uri::parse(text).map_err(|_| error())?;
-        // RFC 7230 section 2.7.1: an http or https URI without a host is to be rejected.
-        let scheme = uri.scheme().as_str();
-        let web = ["http", "https"]
-            .iter()
-            .any(|web| scheme.eq_ignore_ascii_case(web));
-        let host = uri.authority().map(|authority| authority.host());
-        if web && host.is_none_or(str::is_empty) {
+        let uri = UriStr::new(text).map_err(|_| error())?;
+        let scheme = uri.scheme_str();
+        let mut web = ["http", "https"].into_iter();
+        let is_web = web.any(|web| scheme.eq_ignore_ascii_case(web));
+        let authority = uri.authority_components();
+        // RFC 7230 section 2.7.1: an http or https URI without a host is invalid.
+        if is_web && authority.is_none_or(|authority| authority.host().is_empty()) {
             return Err(error());
         }
-        Ok(Self(uri.strip_fragment().as_str().into()))
+        Ok(Self(uri.to_absolute().as_str().into()))
     }
 
-    /// The URI as it was given, without its fragment.
+    /// Returns the URI as it was given, without its fragment.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -91,17 +93,28 @@ impl TryFrom<String> for ReportUri {
     }
 }
 
-/// A text that is no absolute URI. Holds its first 80 characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A text that is not an absolute URI.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReportUriError {
-    /// The first 80 characters of what was given.
+    /// The first 80 characters of the text.
     pub text: String,
 }
 
 impl fmt::Display for ReportUriError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "report-uri {:?} is not an absolute URI", self.text)
+        write!(
+            f,
+            "{:?} is not an absolute URI, expected one such as https://reports.example/pins",
+            self.text
+        )
+    }
+}
+
+/// As `main` prints it: the text of `Display`.
+impl fmt::Debug for ReportUriError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_with_causes(self, f)
     }
 }
 
@@ -118,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn absolute_uris_only() {
+    fn only_absolute_uris_are_accepted() {
         for (text, expected) in [
             ("https://example.com/r", Some("https://example.com/r")),
             (
@@ -145,4 +158,119 @@ mod tests {
             assert_eq!(parsed.as_ref().map(ReportUri::as_str), expected, "{text}");
         }
     }
+
+    #[test]
+    fn every_form_of_rfc_3986_is_accepted() {
+        for text in ACCEPTED {
+            let parsed = ReportUri::parse(text);
+            assert_eq!(parsed.as_ref().map(ReportUri::as_str), Ok(*text));
+        }
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in REFUSED {
+            assert!(ReportUri::parse(text).is_err(), "{text}");
+        }
+    }
+
+    /// Kept without a change.
+    const ACCEPTED: &[&str] = &[
+        "HTTPS://EXAMPLE.COM",
+        "https://example.com:",
+        "https://example.com:0",
+        "https://example.com:99999999999",
+        "https://example.com?query",
+        "https://example.com//a//b/../c",
+        "https://example.com/a%2Fb?%20/?",
+        "https://%65xample.com/",
+        "https://a_b!$&'()*+,;=.example/",
+        "https://user@example.com/",
+        "https://@example.com/",
+        "https://:@example.com/",
+        "https://us%20er:p:w@example.com/",
+        "https://192.0.2.1/",
+        "https://192.0.2.256/",
+        "https://[::]/",
+        "https://[::1]",
+        "https://[1::]:443/",
+        "https://[1:2:3:4:5:6:7:8]/",
+        "https://[1:2:3:4:5:6:7::]/",
+        "https://[::2:3:4:5:6:7:8]/",
+        "https://[1:2:3:4:5:6:192.0.2.1]/",
+        "https://[::ffff:192.0.2.1]/",
+        "https://[v1.x:y]/",
+        "https://[VfF.a]/",
+        "urn:example:pins",
+        "a+b-c.1:",
+        "x:/",
+        "x://",
+        "x:///path",
+        "x://:80",
+        "file:///tmp/reports",
+    ];
+
+    const REFUSED: &[&str] = &[
+        "https:",
+        "https://",
+        "https://?query",
+        "https://:443/",
+        "https://user@/",
+        "https://user@:443/",
+        "HTTP:///r",
+        "https://example.com:port/",
+        "https://example.com:80:80/",
+        "https://example.com:-1/",
+        "https://a@b@example.com/",
+        "https://us[er@example.com/",
+        "https://example.com\\r",
+        "https://example.com/%",
+        "https://example.com/%4",
+        "https://example.com/?%zz",
+        "https://example.com/#%zz",
+        "https://example.com/#a#b",
+        "https://example.com/\u{e4}",
+        "https://example.com/?\u{e4}",
+        "https://example.com/#\u{e4}",
+        "https://example.com/a b",
+        "https://example.com/\t",
+        "https://example.com/\"",
+        "https://example.com/[",
+        "https://example.com/^`{|}",
+        " https://example.com/",
+        "https://example.com/ ",
+        "https://exam\nple.com/",
+        "https://[]/",
+        "https://[::1/",
+        "https://::1/",
+        "https://[::1]x/",
+        "https://[::1]:x/",
+        "https://[:::]/",
+        "https://[1:2:3:4:5:6:7]/",
+        "https://[1:2:3:4:5:6:7:8:9]/",
+        "https://[1:2:3:4::5:6:7:8]/",
+        "https://[1::2::3]/",
+        "https://[12345::]/",
+        "https://[::g]/",
+        "https://[:1::]/",
+        "https://[1:]/",
+        "https://[::192.0.2.256]/",
+        "https://[::192.0.2.01]/",
+        "https://[::192.0.2]/",
+        "https://[1:2:3:4:5:6:7:192.0.2.1]/",
+        "https://[fe80::1%25eth0]/",
+        "https://[v.x]/",
+        "https://[v1.]/",
+        "https://[v1]/",
+        "https://[vg.x]/",
+        "https://[v1.%20]/",
+        "1http://example.com/",
+        "+x://example.com/",
+        "x_y://example.com/",
+        "\u{e4}://example.com/",
+        "://example.com/",
+        ":",
+        "#",
+        "?",
+    ];
 }

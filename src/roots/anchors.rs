@@ -234,7 +234,7 @@ impl TrustAnchors {
                     // The same subject and key in two sets has the better origin in both. Both stay if
                     // they differ in name constraints.
                     if other.subject_public_key_info == anchor.subject_public_key_info {
-                        best.or(*origin)
+                        best.merge(*origin)
                     } else {
                         best
                     }

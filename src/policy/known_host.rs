@@ -1,0 +1,147 @@
+//! [`KnownPinnedHost`], the policy that one host set by `Public-Key-Pins`.
+
+use std::time::Duration;
+
+use rustls_pki_types::UnixTime;
+
+use crate::policy::applied::{AppliedPolicy, HostMatch, PinSource, PolicyState, UserAddedRoots};
+use crate::policy::host::Host;
+use crate::policy::pin_set::PinSet;
+use crate::policy::report_uri::ReportUri;
+use crate::policy::timestamp::IntoUnixTime;
+
+/// A Known Pinned Host ([RFC 7469 section 2.3.3]): what the last valid `Public-Key-Pins` field of
+/// a host said, and until when it holds.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// use pinhold::policy::KnownPinnedHost;
+/// use pinhold::{Host, PinSet, SpkiFingerprint};
+///
+/// let pins = PinSet::new([[7; 32], [8; 32]].map(SpkiFingerprint::from_digest))?;
+/// let noted_at = SystemTime::now();
+/// let expires_at = noted_at + Duration::from_secs(60 * 24 * 60 * 60);
+/// let known = KnownPinnedHost::new(Host::parse("example.com")?, pins, noted_at, expires_at)
+///     .include_subdomains()
+///     .report_uri("https://reports.example/pins".parse()?);
+/// assert!(known.includes_subdomains && !known.is_expired(noted_at));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// [RFC 7469 section 2.3.3]: https://www.rfc-editor.org/rfc/rfc7469#section-2.3.3
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KnownPinnedHost {
+    /// The name of the host whose response carried the field.
+    pub host: Host,
+    /// The pins of the last valid field.
+    pub pins: PinSet,
+    /// Whether the pins hold for every subdomain, too.
+    pub includes_subdomains: bool,
+    /// Where the server wants violations to be reported.
+    pub report_uri: Option<ReportUri>,
+    /// When the field was received.
+    pub noted_at: UnixTime,
+    /// The last second at which the pins hold.
+    pub expires_at: UnixTime,
+}
+
+impl KnownPinnedHost {
+    /// Creates an entry that covers `host` alone and has no `report-uri`.
+    #[must_use]
+    pub fn new(
+        host: Host,
+        pins: PinSet,
+        noted_at: impl IntoUnixTime,
+        expires_at: impl IntoUnixTime,
+    ) -> Self {
+        Self {
+            host,
+            pins,
+            includes_subdomains: false,
+            report_uri: None,
+            noted_at: noted_at.into_unix_time(),
+            expires_at: expires_at.into_unix_time(),
+        }
+    }
+
+    /// Covers every subdomain of the host, at any depth.
+    #[must_use]
+    pub fn include_subdomains(mut self) -> Self {
+        self.includes_subdomains = true;
+        self
+    }
+
+    /// Sets where violations are to be reported.
+    #[must_use]
+    pub fn report_uri(mut self, uri: ReportUri) -> Self {
+        self.report_uri = Some(uri);
+        self
+    }
+
+    /// Returns whether the entry has no effect at `now`, because its expiry lies in the past
+    /// (RFC 7469 section 2.3.3). It still holds in the second of its expiry.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// use pinhold::policy::KnownPinnedHost;
+    /// use pinhold::{Host, PinSet, SpkiFingerprint};
+    ///
+    /// let pins = PinSet::new([SpkiFingerprint::from_digest([7; 32])])?;
+    /// let now = SystemTime::now();
+    /// let known = KnownPinnedHost::new(Host::parse("example.com")?, pins, now, now);
+    /// assert!(!known.is_expired(now));
+    /// assert!(known.is_expired(now + Duration::from_secs(1)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn is_expired(&self, now: impl IntoUnixTime) -> bool {
+        // 7469-2.3.3-a
+        now.into_unix_time() > self.expires_at
+    }
+
+    /// Returns whether `newer` differs from this entry in its times only, with an equal lifetime.
+    pub(crate) fn is_refreshed_by(&self, newer: &Self) -> bool {
+        self.lifetime() == newer.lifetime()
+            && *self
+                == Self {
+                    noted_at: self.noted_at,
+                    expires_at: self.expires_at,
+                    ..newer.clone()
+                }
+    }
+
+    /// Returns the entry as if it had been noted at `now`, with its lifetime unchanged.
+    pub(crate) fn as_noted_at(&self, now: UnixTime) -> Self {
+        let expires_at = now.as_secs().saturating_add(self.lifetime());
+        Self {
+            noted_at: now,
+            expires_at: UnixTime::since_unix_epoch(Duration::from_secs(expires_at)),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the seconds from noting to expiry.
+    fn lifetime(&self) -> u64 {
+        self.expires_at
+            .as_secs()
+            .saturating_sub(self.noted_at.as_secs())
+    }
+
+    /// Returns the entry as an applied policy, without a check of its expiry.
+    pub(crate) fn apply(&self, matched: HostMatch, roots: UserAddedRoots) -> AppliedPolicy {
+        AppliedPolicy {
+            noted_hostname: self.host.clone(),
+            source: PinSource::Noted,
+            matched,
+            pins: self.pins.clone(),
+            includes_subdomains: self.includes_subdomains,
+            report_uri: self.report_uri.clone(),
+            expires_at: Some(self.expires_at),
+            state: PolicyState::Enforced,
+            user_added_roots: roots,
+        }
+    }
+}
