@@ -315,9 +315,10 @@ impl Demo {
         host: &str,
         anchors: &TrustAnchors,
     ) -> Result<http::Response<Incoming>, Failure> {
-        let addresses = self.addresses.lock().map_err(|_| "poisoned lock")?;
-        let address = *addresses.get(host).ok_or("unknown host")?;
-        drop(addresses);
+        let address = {
+            let addresses = self.addresses.lock().map_err(|_| "poisoned lock")?;
+            *addresses.get(host).ok_or("unknown host")?
+        };
         // Connects to the loopback server, whatever host the URI names.
         let loopback = tower::service_fn(move |_: http::Uri| async move {
             let mut tcp = HttpConnector::new();
