@@ -1,4 +1,4 @@
-//! Selection among several valid paths, and the decision, events and noted pins that follow from it.
+//! Selection among several valid paths, and the decision and noted pins that follow from it.
 #![cfg(feature = "hyper")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 

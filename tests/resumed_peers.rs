@@ -1,8 +1,8 @@
 //! Attacks 4 and 5 (resumed sessions and open connections after a change of pins) with nginx and
 //! `openssl s_server`, with session tickets, TLS 1.2 and 1.3, ECDSA and RSA keys.
 //!
-//! Clients are this crate's connector, and hyper-rustls with this crate's `ClientConfig`, where only
-//! the resumption check applies and open connections are not checked again.
+//! The clients are this crate's connector, and hyper-rustls with this crate's `ClientConfig`, where
+//! only the resumption check applies and open connections are not checked again.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
