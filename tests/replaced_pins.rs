@@ -1,8 +1,8 @@
 //! Static pins replaced ten thousand times while connections and requests are in progress.
 //!
-//! Model: a thread replaces the pins repeatedly and publishes a counter that is odd during a
-//! replacement and even after it, so that an even value identifies the pins in force. A writer
-//! reads the counter before and after each write. If the value is the same, those pins were in
+//! Model: a thread replaces the pins repeatedly and publishes a sequence number that is odd
+//! during a replacement and even after it, so that an even value identifies the pins in force. A
+//! writer reads the number before and after each write. If the value is the same, those pins were in
 //! force throughout the write, and the write must have failed if they refuse the chain.
 #![cfg(feature = "hyper")]
 #![allow(
@@ -73,7 +73,7 @@ async fn scene(alpn: &[u8]) -> Scene {
 #[derive(Default)]
 struct Progress {
     /// Odd while the pins are being replaced; see the model above.
-    changes: AtomicU64,
+    sequence: AtomicU64,
     /// Connections, writes and responses so far.
     steps: AtomicU64,
     done: AtomicBool,
@@ -102,17 +102,18 @@ fn replace(pinning: Pinning, policies: [PinPolicy; 2], progress: Arc<Progress>) 
                 }
             }
             let policy = policies[usize::try_from(change % 2).unwrap()].clone();
-            progress.changes.fetch_add(1, Ordering::SeqCst);
+            progress.sequence.fetch_add(1, Ordering::SeqCst);
             pinning.replace_pins([("example.com", policy)]).unwrap();
-            progress.changes.fetch_add(1, Ordering::SeqCst);
+            progress.sequence.fetch_add(1, Ordering::SeqCst);
         }
         progress.done.store(true, Ordering::SeqCst);
     })
 }
 
-/// Returns whether the pins in force at this count refuse the server: every second change does.
-fn refuses(changes: u64) -> bool {
-    changes > 0 && changes.is_multiple_of(4)
+/// Returns whether the pins in force at this sequence number refuse the server: those of every
+/// second replacement do.
+fn refuses(sequence: u64) -> bool {
+    sequence > 0 && sequence.is_multiple_of(4)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -147,9 +148,9 @@ async fn write_until_done(connector: PinningConnector<Loopback>, progress: Arc<P
         };
         // More bytes that the server does not read would fill the buffers.
         for _ in 0..64 {
-            let before = progress.changes.load(Ordering::SeqCst);
+            let before = progress.sequence.load(Ordering::SeqCst);
             let write = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, b"x")).await;
-            let after = progress.changes.load(Ordering::SeqCst);
+            let after = progress.sequence.load(Ordering::SeqCst);
             if let Err(error) = write {
                 assert!(PinViolation::find(&error).is_some(), "{error:?}");
                 break;

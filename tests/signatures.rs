@@ -90,7 +90,7 @@ fn verify(
 fn a_flipped_bit_is_refused_with_a_warm_cache_as_by_rustls() {
     for provider in providers() {
         let scene = Scene::new();
-        let (pinning, plain) = (scene.warm_verifier(&provider), scene.webpki(&provider));
+        let (pinned, plain) = (scene.warm_verifier(&provider), scene.webpki(&provider));
         let mut random = Random::new(7);
         let mut accepted = 0;
         for _ in 0..3_000 {
@@ -101,10 +101,10 @@ fn a_flipped_bit_is_refused_with_a_warm_cache_as_by_rustls() {
             der[bit / 8] ^= 1 << (bit % 8);
             chain[position] = der.into();
             let expected = verify(&*plain, &chain, HOST, at(NOW));
-            let verdict = verify(&pinning, &chain, HOST, at(NOW));
+            let verdict = verify(&pinned, &chain, HOST, at(NOW));
             assert_eq!(verdict.is_ok(), expected.is_ok(), "bit {bit} of {position}");
             accepted += usize::from(verdict.is_ok());
-            verify(&pinning, &scene.leaf.chain, HOST, at(NOW)).unwrap();
+            verify(&pinned, &scene.leaf.chain, HOST, at(NOW)).unwrap();
         }
         assert_eq!(accepted, 0);
     }

@@ -76,12 +76,12 @@ async fn of_two_passing_paths_the_one_that_satisfies_the_candidate_is_chosen() {
         let (old, new) = (Ca::root("Old"), Ca::root("New"));
         let leaf = new.leaf(&NAMES).appending([old.cross_sign(&new)]);
         scene.server = Server::start(&leaf, &[]).await;
-        let tried = if satisfiable {
+        let candidate = if satisfiable {
             pinned_to(old.pin())
         } else {
             scene.failing()
         };
-        scene.set(with_candidate(pinned_to(new.pin()), &tried));
+        scene.set(with_candidate(pinned_to(new.pin()), &candidate));
         let anchors = trusting(&[&old, &new]);
         let connection = scene.connect_with(anchors, "example.com").await.unwrap();
         let keys = connection.chain().fingerprints();
