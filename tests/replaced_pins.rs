@@ -2,8 +2,8 @@
 //!
 //! Model: a thread replaces the pins repeatedly and publishes a sequence number that is odd
 //! during a replacement and even after it, so that an even value identifies the pins in force. A
-//! writer reads the number before and after each write. If the value is the same, those pins were in
-//! force throughout the write, and the write must have failed if they refuse the chain.
+//! writer reads the number before and after each write. If the value is the same, those pins were
+//! in force throughout the write, and the write must have failed if they refuse the chain.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
