@@ -1,11 +1,11 @@
-//! The client's side of a TLS handshake in memory, as a ratio against rustls with plain
-//! `WebPkiServerVerifier` in the same run: `resumed` through the session gate, and `full` with a
-//! chain that was seen before, which has a part that nobody can save. So `above-unseen` compares
-//! with a client that accepts any chain unseen.
+//! Cost of the client's side of a TLS handshake in memory, as a ratio to rustls with the plain
+//! `WebPkiServerVerifier` in the same run: `resumed` with the resumption check, and `full` with a
+//! chain that was verified before. `vs-accept-any` compares a full handshake with a client that
+//! accepts any chain, the minimum.
 //!
-//! `instructions` are those between two runs of this program under callgrind, one of which makes
-//! twice as many handshakes: what happens once cancels. `cpu` is the median of the ratios of many
-//! rounds, in each of which the clients take turns, in thread CPU time. Neither counts the server.
+//! `instructions` is the difference between two runs under callgrind, one of which makes twice as
+//! many handshakes, so that one-time costs cancel. `cpu` is thread CPU time: the median of the
+//! ratios of many rounds, in each of which all clients run. Neither counts the server.
 //! For both crypto providers: `cargo bench --bench handshake --features ring`.
 #![allow(
     clippy::indexing_slicing,
@@ -33,7 +33,7 @@ use chains::{Chains, HOST, Shape};
 use common::pki::{Ca, Leaf};
 use common::server::server_config;
 use common::tls::VERSIONS;
-use common::validated::built_in_anchors;
+use common::validated::trusting;
 use common::{policy_with, provider};
 use figures::{Figures, compare};
 use pinhold::{Pinning, PinningVerifier};
@@ -50,20 +50,20 @@ use verifiers::{Accepting, anchors, named_providers, pinning, plain};
 
 const NAMES: [&str; 2] = ["tls12", "tls13"];
 const GROUPS: [NamedGroup; 2] = [NamedGroup::X25519, NamedGroup::X25519MLKEM768];
-/// Rounds of one figure of resumed handshakes; odd, so that the median is one of them.
+/// Rounds per figure of resumed handshakes; odd, so that the median is one of the values.
 const ROUNDS: u32 = 401;
-/// Handshakes of one client in one round: 1 to 3 ms.
+/// Resumed handshakes per client and round, which take 1 to 3 ms.
 const BATCH: u32 = 16;
-/// The same of full handshakes, which take longer.
+/// Rounds per figure of full handshakes, which take longer.
 const FULL_ROUNDS: u32 = 101;
 const FULL_BATCH: u32 = 6;
-/// Handshakes of the shorter run under callgrind.
+/// Handshakes in the shorter run under callgrind.
 const COUNTED: u32 = 200;
 const FULL_COUNTED: u32 = 40;
 
 fn main() {
     if let Some(task) = callgrind::task() {
-        return be_counted(&task);
+        return run_task(&task);
     }
     callgrind::require();
     let mut figures = Figures::default();
@@ -100,7 +100,7 @@ fn main() {
     figures.conclude();
 }
 
-/// With this key exchange alone; `None` if the provider does not know it.
+/// Returns the provider with this key exchange alone, or `None` if it does not support it.
 fn with_group(provider: &CryptoProvider, group: NamedGroup) -> Option<Arc<CryptoProvider>> {
     let mut provider = provider.clone();
     provider.kx_groups.retain(|known| known.name() == group);
@@ -119,7 +119,7 @@ fn measure_full(
         (true, false) => "<=0.43",
         (false, _) => "<=0.66",
     };
-    let [plain, pinned, unseen] = [0, 1, 2].map(|client| {
+    let [plain, pinned, accept_any] = [0, 1, 2].map(|client| {
         let task = format!("{task} {client}");
         callgrind::instructions("handshake::counted", &task, FULL_COUNTED)
     });
@@ -129,18 +129,20 @@ fn measure_full(
         target,
     );
     figures.add(
-        &format!("above-unseen/{label}/instructions"),
-        pinned / unseen,
+        &format!("vs-accept-any/{label}/instructions"),
+        pinned / accept_any,
         "<=1.04",
     );
     let mut clients = full_clients(chains, provider, clocked);
-    let [_, pinned, unseen] = compare(FULL_ROUNDS, |_, client| clients[client].batch(FULL_BATCH));
+    let [_, pinned, accept_any] =
+        compare(FULL_ROUNDS, |_, client| clients[client].batch(FULL_BATCH));
     figures.add(&format!("full/{label}/cpu"), pinned.ratio, target);
-    let above = pinned.ratio / unseen.ratio;
-    figures.add(&format!("above-unseen/{label}/cpu"), above, "<=1.04");
+    let ratio = pinned.ratio / accept_any.ratio;
+    figures.add(&format!("vs-accept-any/{label}/cpu"), ratio, "<=1.04");
 }
 
-/// The plain one, the pinned one, and one that accepts any chain. The server has no sessions.
+/// Returns the plain client, the pinned one, and one that accepts any chain. Their servers store no
+/// sessions.
 fn full_clients(chains: &Chains, provider: &Arc<CryptoProvider>, run: Run) -> [Client; 3] {
     let config = |verifier: Arc<dyn ServerCertVerifier>| {
         let builder = ClientConfig::builder_with_provider(provider.clone());
@@ -157,9 +159,9 @@ fn full_clients(chains: &Chains, provider: &Arc<CryptoProvider>, run: Run) -> [C
         .with_provider(provider.clone())
         .with_protocol_versions(VERSIONS[1])
         .client_config();
-    let unseen = config(Arc::new(Accepting(provider.clone())));
+    let accept_any = config(Arc::new(Accepting(provider.clone())));
     let plain = config(plain(&chains.root, provider));
-    [plain, pinned.unwrap(), unseen].map(|config| {
+    [plain, pinned.unwrap(), accept_any].map(|config| {
         let mut server = server_config(&chains.first, provider.clone(), VERSIONS[1]);
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
@@ -167,7 +169,7 @@ fn full_clients(chains: &Chains, provider: &Arc<CryptoProvider>, run: Run) -> [C
     })
 }
 
-/// A server and who it is.
+/// The certificates and TLS versions of a server.
 struct Scene {
     root: Ca,
     leaf: Leaf,
@@ -185,7 +187,7 @@ impl Scene {
         }
     }
 
-    /// The plain one and the pinned one, each with a server of its own.
+    /// Returns the plain and the pinned client, each with its own server.
     fn clients(&self, run: Run) -> [Client; 2] {
         [self.plain(), self.pinned()].map(|config| {
             let server = server_config(&self.leaf, provider(), self.versions);
@@ -207,10 +209,10 @@ impl Scene {
     }
 
     fn pinned(&self) -> ClientConfig {
-        // The pin that matches is the last one of the path, the worst case.
+        // The pins match the last key of the path, the worst case.
         let pinning = Pinning::builder().static_pins(HOST, policy_with(self.root.pin()));
         PinningVerifier::builder(pinning.build().unwrap())
-            .with_anchors(built_in_anchors(&[&self.root]))
+            .with_anchors(trusting(&[&self.root]))
             .with_provider(provider())
             .with_protocol_versions(self.versions)
             .client_config()
@@ -220,13 +222,13 @@ impl Scene {
 
 type Run = fn(&mut dyn FnMut()) -> Duration;
 
-/// A client, the server that it knows, and the time that it took so far.
+/// A client, its server, and the time that it has used.
 struct Client {
     config: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
-    /// What its handshakes are, but for the first one.
+    /// The expected kind of every handshake after the first.
     kind: HandshakeKind,
-    /// Runs a step of the client, and says how long it took.
+    /// Runs a step of the client and returns its duration.
     run: Run,
     spent: Duration,
 }
@@ -241,13 +243,13 @@ impl Client {
             spent: Duration::ZERO,
         };
         assert_eq!(client.handshake(), HandshakeKind::Full);
-        // So many that tables and the memory of sessions have their final size.
+        // Warms up, so that tables and the session store have their final size.
         client.batch(BATCH);
         client.run = run;
         client
     }
 
-    /// The client's time of so many.
+    /// Returns the client's time for this many handshakes.
     fn batch(&mut self, handshakes: u32) -> Duration {
         self.spent = Duration::ZERO;
         for _ in 0..handshakes {
@@ -256,7 +258,7 @@ impl Client {
         self.spent
     }
 
-    /// A handshake, and two bytes from the server, so that its tickets have come, too.
+    /// Makes a handshake and receives two bytes from the server, which follow its session tickets.
     fn handshake(&mut self) -> HandshakeKind {
         let mut server = Connection::from(ServerConnection::new(self.server.clone()).unwrap());
         let mut client = None;
@@ -281,7 +283,7 @@ impl Client {
         self.spent += (self.run)(step);
     }
 
-    /// All that the client has to say, then all that the server has.
+    /// Transfers everything the client has to send, then everything the server has.
     fn exchange(&mut self, client: &mut Connection, server: &mut Connection) {
         let mut bytes = Vec::new();
         self.step(&mut || {
@@ -316,15 +318,15 @@ fn clocked(step: &mut dyn FnMut()) -> Duration {
     figures::cpu() - start
 }
 
-/// Callgrind knows it by its name, and the clock of rustix fails under it.
+/// Callgrind selects this function by its name. The clock of rustix fails under callgrind.
 #[inline(never)]
 fn counted(step: &mut dyn FnMut()) -> Duration {
     step();
     black_box(Duration::ZERO)
 }
 
-/// Under callgrind.
-fn be_counted(task: &str) {
+/// Runs the task of a run under callgrind.
+fn run_task(task: &str) {
     let words = task.split(' ').collect::<Vec<_>>();
     let (clients, client, handshakes) = match words[..] {
         [shape, name, group, path, client, handshakes] => {
@@ -343,7 +345,7 @@ fn be_counted(task: &str) {
             let clients = Scene::new(VERSIONS[version]).clients(counted);
             (Vec::from(clients), client, handshakes)
         }
-        _ => panic!("{task} is no task"),
+        _ => panic!("unknown task: {task}"),
     };
     let mut client = clients.into_iter().nth(client.parse().unwrap()).unwrap();
     client.batch(handshakes.parse().unwrap());

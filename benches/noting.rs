@@ -1,7 +1,8 @@
-//! Whether a connection waits while pins are noted: how long [`Pinning::check`] takes at most, in
-//! 999 of 1,000 cases (`p99.9`), while another thread notes 100,000 hosts in a store on a file, as a
-//! ratio to its median in the same time. In wall time: a processor that is lent to somebody else,
-//! as the thread that writes the file needs one, too, is part of what a user waits for.
+//! Latency of [`Pinning::check`] while another thread notes 100,000 hosts in a store with a file:
+//! the 99.9th percentile (`p99.9`) as a ratio to the median of the same period.
+//!
+//! Measured in wall time, because a user also waits while other threads, such as the writer of the
+//! file, occupy the processor.
 #![allow(
     clippy::as_conversions,
     clippy::cast_precision_loss,
@@ -46,7 +47,7 @@ fn main() {
     let root = Ca::root("Root");
     let header = header_value(root.pin(), "max-age=5184000");
     let header = parse(header).unwrap();
-    // Each host has to prove its name before it is noted.
+    // Each host needs a validated chain for its name before it can be noted.
     let chains = Builder::new_current_thread()
         .enable_io()
         .build()
@@ -54,7 +55,7 @@ fn main() {
         .block_on(chains(&root));
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let store = PinStore::open(FileStorage::new(folder.path().join("noted.jsonl"))).unwrap();
-    // All are of one domain, which may fill a sixteenth.
+    // All hosts are in one domain, which may fill one sixteenth of the capacity.
     let pinning = Pinning::builder()
         .time_provider(Clock::new())
         .static_pins("pinned.example", policy_with(root.pin()))
@@ -91,7 +92,7 @@ fn note(pinning: &Pinning, header: &PinHeader, chains: &[ValidatedChain]) {
     }
 }
 
-/// What as many handshakes of an unpinned client have proved.
+/// Returns one validated chain per host, from handshakes of an unpinned client.
 async fn chains(root: &Ca) -> Vec<ValidatedChain> {
     let leaf = root.leaf(&["*.hosts.example"]);
     let config = server_config(&leaf, provider(), VERSIONS[1]);
@@ -99,9 +100,9 @@ async fn chains(root: &Ca) -> Vec<ValidatedChain> {
     let transport = service_fn(move |_: http::Uri| {
         let acceptor = acceptor.clone();
         async move {
-            let (ours, its) = UnixStream::pair().unwrap();
-            tokio::spawn(acceptor.accept(its));
-            Ok::<_, Infallible>(TokioIo::new(ours))
+            let (client, server) = UnixStream::pair().unwrap();
+            tokio::spawn(acceptor.accept(server));
+            Ok::<_, Infallible>(TokioIo::new(client))
         }
     });
     let pinning = Pinning::builder().time_provider(Clock::new());

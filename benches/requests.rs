@@ -1,11 +1,11 @@
-//! What pins add to a kept-alive GET over loopback, without a `Public-Key-Pins` field in the
-//! response (`absent`) and with the one that is known already (`unchanged`), as a ratio against
-//! the same client of hyper-util over plain hyper-rustls in the same run.
+//! Cost of a GET over a kept-alive connection on loopback, as a ratio to the same hyper-util client
+//! over plain hyper-rustls in the same run: without a `Public-Key-Pins` field in the response
+//! (`absent`), and with a field whose pins are noted already (`unchanged`).
 //!
-//! `instructions` are those between two runs of this program under callgrind, one of which makes twice as many
-//! requests: what happens once cancels. `cpu` is the median of the ratios of many rounds, in each
-//! of which both clients take turns, in thread CPU time. The server has a thread of its own, and
-//! so has the writer of the store: neither figure has them in it.
+//! `instructions` is the difference between two runs under callgrind, one of which makes twice as
+//! many requests, so that one-time costs cancel. `cpu` is thread CPU time: the median of the ratios
+//! of many rounds, in each of which both clients run. The server and the writer of the store have
+//! their own threads, which are not counted.
 #![allow(
     clippy::panic,
     clippy::print_stderr,
@@ -49,16 +49,16 @@ use tower_layer::Layer;
 const HOST: &str = "example.com";
 const URI: &str = "https://example.com/";
 const TARGET: &str = "<=1.01";
-/// Rounds of one figure; odd, so that the median is one of them.
+/// Rounds per figure; odd, so that the median is one of the values.
 const ROUNDS: u32 = 401;
-/// Requests of one client in one round: 1 to 3 ms.
+/// Requests per client and round, which take 1 to 3 ms.
 const BATCH: u32 = 32;
-/// Requests of the shorter run under callgrind.
+/// Requests in the shorter run under callgrind.
 const COUNTED: u32 = 500;
 
 fn main() {
     if let Some(task) = callgrind::task() {
-        return be_counted(&task);
+        return run_task(&task);
     }
     callgrind::require();
     let mut figures = Figures::default();
@@ -83,13 +83,13 @@ fn main() {
     figures.conclude();
 }
 
-/// A server and two clients with a connection each.
+/// A server and two clients with one connection each.
 struct Scene {
     runtime: Runtime,
     plain: PlainClient,
     pinned: NotePins<HyperClient>,
     connections: Arc<AtomicUsize>,
-    /// Of the store.
+    /// Contains the file of the store.
     _folder: TempDir,
 }
 
@@ -143,24 +143,28 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         let connections = self.connections.load(Ordering::SeqCst);
-        assert_eq!(connections, 2, "they were not kept alive");
+        assert_eq!(
+            connections, 2,
+            "expected one kept-alive connection per client"
+        );
     }
 }
 
-/// A server in a thread of its own, for as long as the program runs.
+/// Starts a server on its own thread, which runs until the program exits.
 fn serve(leaf: Leaf, fields: Vec<(&'static str, String)>) -> (SocketAddr, Arc<AtomicUsize>) {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let fields = fields.iter().map(|(name, value)| (*name, &**value));
             let server = Server::start(&leaf, &fields.collect::<Vec<_>>()).await;
-            tell.send((server.address, server.connections.clone()))
+            sender
+                .send((server.address, server.connections.clone()))
                 .unwrap();
             std::future::pending::<()>().await;
         });
     });
-    told.recv().unwrap()
+    receiver.recv().unwrap()
 }
 
 fn plain_client(protocol: &str, root: &Ca, names: &Names) -> PlainClient {
@@ -176,8 +180,12 @@ fn plain_client(protocol: &str, root: &Ca, names: &Names) -> PlainClient {
         .with_tls_config(config)
         .https_only();
     let connector = match protocol {
-        "h1" => connector.http1_only().wrap_connector(Loopback::new(names)),
-        _ => connector.http2_only().wrap_connector(Loopback::new(names)),
+        "h1" => connector
+            .enable_http1()
+            .wrap_connector(Loopback::new(names)),
+        _ => connector
+            .enable_http2()
+            .wrap_connector(Loopback::new(names)),
     };
     Client::builder(TokioExecutor::new()).build(connector)
 }
@@ -210,7 +218,7 @@ fn pinned_client(
     NotePinsLayer::new(pinning).layer(client)
 }
 
-/// The last response of as many, one after the other, each read to its end.
+/// Sends requests one after the other, reads each response to its end, and returns the last one.
 async fn get<S>(client: &mut S, requests: u32) -> http::Response<Bytes>
 where
     S: Service<http::Request<Empty<Bytes>>, Response = http::Response<Incoming>, Error: Debug>,
@@ -227,8 +235,8 @@ where
     last.unwrap()
 }
 
-/// Under callgrind.
-fn be_counted(task: &str) {
+/// Runs the task of a run under callgrind.
+fn run_task(task: &str) {
     let mut words = task.split(' ');
     let [protocol, header, client, requests] = [(); 4].map(|()| words.next().unwrap());
     let mut scene = Scene::new(protocol, header);
@@ -239,7 +247,7 @@ fn be_counted(task: &str) {
     };
 }
 
-/// Callgrind knows it by its name, and counts what happens in it, in its thread.
+/// Callgrind selects this function by its name and counts what it executes, on its thread.
 #[inline(never)]
 fn counted(work: &mut dyn FnMut()) {
     work();

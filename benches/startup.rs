@@ -1,6 +1,7 @@
-//! What it costs to build a verifier, a configuration and a connector from scratch, with Mozilla's
-//! roots and one static pin, as a ratio against plain hyper-rustls in the same run. In thread CPU
-//! time, for both crypto providers: `cargo bench --bench startup --features ring`.
+//! Cost of building a verifier, a configuration and a connector with Mozilla's roots and one static
+//! pin, as a ratio to plain hyper-rustls in the same run, in thread CPU time.
+//!
+//! For both crypto providers: `cargo bench --bench startup --features ring`.
 #![allow(
     clippy::print_stderr,
     clippy::print_stdout,
@@ -25,7 +26,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore};
 
 const ROUNDS: u32 = 201;
-/// Built in each round.
+/// Connectors built per variant and round.
 const BATCH: u32 = 20;
 
 fn main() {

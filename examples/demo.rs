@@ -1,29 +1,29 @@
-//! The whole of pinning on one screen, against loopback servers: a visit that notes pins, one that
-//! passes, a restart, an impostor refused, an inspecting proxy skipped visibly, pins that run out,
-//! and new pins that are tried before they are relied on.
+//! Key pinning in one run, from the first visit to a key rotation, over real TLS on loopback.
 //!
-//! Ends with a non-zero code if any step does not behave.
-#![allow(clippy::print_stdout, reason = "it tells a story")]
+//! A client notes the pins of a server, keeps them across a restart, refuses mis-issued
+//! certificates, skips its pins visibly for a root that the user added, lets them expire, and
+//! moves to new ones. Exits with a non-zero code if a step ends other than stated.
+#![allow(clippy::print_stdout, reason = "the demo prints its steps")]
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{Empty, Full};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pinhold::header::Noted;
-use pinhold::report::Rollout;
 use pinhold::{
     Decision, FileStorage, Host, NotePinsLayer, PinPolicy, PinStore, PinViolation, Pinning,
-    PinningConnector, PinningVerifier, SpkiFingerprint, TrustAnchors, VerifiedConnection,
+    PinningConnector, SpkiFingerprint, TrustAnchors, VerifiedConnection,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::CryptoProvider;
@@ -36,222 +36,183 @@ use tower_layer::Layer;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
+const SHOP: &str = "shop.example";
+const PAY: &str = "pay.shop.example";
+const API: &str = "api.shop.example";
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    match story().await {
+    println!("pinhold demo: a client with key pins, over real TLS on loopback");
+    match run().await {
         Ok(()) => {
-            println!("\nEvery step behaved.");
+            println!("\nEvery step ended as stated.");
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            println!("\nA step did not behave: {failure}");
+            println!("\nThe demo failed: {failure}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn story() -> Result<(), Failure> {
-    let trusted = Ca::new("Trusted CA")?;
-    let careless = Ca::new("Careless CA")?;
-    let proxy = Ca::new("Office proxy")?;
-    let genuine = trusted.certify()?;
-    let mis_issued = careless.certify()?;
-    let intercepted = proxy.certify()?;
+async fn run() -> Result<(), Failure> {
+    let mut demo = Demo::new()?;
+    note_and_restart(&mut demo).await?;
+    refuse_mis_issued_certificates(&demo).await?;
+    skip_for_a_user_added_root(&demo).await?;
+    expire(&demo).await?;
+    rotate(&demo).await
+}
 
-    let pin = SpkiFingerprint::of_certificate(genuine.certificate()?)?;
-    let backup = SpkiFingerprint::from_digest([0xbb; 32]);
+async fn note_and_restart(demo: &mut Demo) -> Result<(), Failure> {
+    step("First visit: the server sends a Public-Key-Pins header");
     let header = format!(
         "pin-sha256=\"{}\"; pin-sha256=\"{}\"; max-age=86400; includeSubDomains",
-        pin.to_base64(),
-        backup.to_base64()
+        demo.genuine.pin.to_base64(),
+        backup_pin().to_base64()
     );
-    let mut world = World::new()?;
-    let anchors = TrustAnchors::new().with_built_in([trusted.root(), careless.root()])?;
-    let user_added = anchors.clone().with_user_added([proxy.root()])?;
+    demo.serve(SHOP, &demo.genuine, Some(&header)).await?;
+    let visit = demo.visit(SHOP, &demo.anchors).await?;
+    let added = matches!(visit.noted, Some(Noted::Added));
+    visit.expect(added, "accepted: no pins are known yet")?;
+    result("noted: 2 pins for shop.example and its subdomains, for one day");
 
-    chapter("A first visit: the server asks for its key to be pinned, and the client notes it.");
-    world.serve("shop.example", &genuine, Some(&header)).await?;
-    let visit = world.visit(&anchors, "https://shop.example/").await;
-    expect(
-        matches!(
-            visit,
-            Visit::Answered {
-                noted: Some(Noted::Added),
-                ..
-            }
-        ),
-        &visit,
-    )?;
+    step("Second visit, over a new connection");
+    let visit = demo.visit(SHOP, &demo.anchors).await?;
+    let passed = matches!(visit.decision, Decision::Pass);
+    visit.expect(passed, "accepted: a key of the validated chain is pinned")?;
 
-    chapter("A second visit, on a new connection: the pinned key is in the validated chain.");
-    let visit = world.visit(&anchors, "https://shop.example/").await;
-    expect(visit.passed(), &visit)?;
+    step("Restart: a new client reads the noted pins from its file");
+    demo.restart()?;
+    let known = demo.pinning.store().list();
+    for entry in &known {
+        result(&format!("{}: {} pins", entry.host, entry.pins.len()));
+    }
+    ensure(known.len() == 1, "one known pinned host")
+}
 
-    chapter("The application ends and begins anew: what was noted is in a file.");
-    world.restart()?;
-    for entry in world.pinning.store().list() {
-        println!("   {} is pinned to {} keys", entry.host, entry.pins.len());
+async fn refuse_mis_issued_certificates(demo: &Demo) -> Result<(), Failure> {
+    step("Attack: another trusted CA has issued a certificate for shop.example");
+    demo.serve(SHOP, &demo.mis_issued, None).await?;
+    let visit = demo.visit(SHOP, &demo.anchors).await?;
+    visit.expect_refused()?;
+    if let Decision::Refuse(violation) = &visit.decision {
+        result("the client's error:");
+        for line in violation.to_string().lines() {
+            println!("     {line}");
+        }
     }
 
-    chapter("An impostor has a certificate for the same name from another trusted CA.");
-    world.serve("shop.example", &mis_issued, None).await?;
-    let visit = world.visit(&anchors, "https://shop.example/").await;
-    expect(matches!(visit, Visit::Refused(_)), &visit)?;
+    step("Attack: the same, with the genuine certificate appended to the served chain");
+    let appended = demo.mis_issued.with_appended(&demo.genuine);
+    demo.serve(SHOP, &appended, None).await?;
+    demo.visit(SHOP, &demo.anchors).await?.expect_refused()?;
+    result("why: only keys on the validated path count, and the genuine key is not on it");
 
-    chapter("It appends the genuine certificate, which is public, to what it serves.");
-    let forged = mis_issued.with_appended(genuine.certificate()?);
-    world.serve("shop.example", &forged, None).await?;
-    let visit = world.visit(&anchors, "https://shop.example/").await;
-    expect(matches!(visit, Visit::Refused(_)), &visit)?;
-
-    chapter("A subdomain that was never visited is covered, too: the header said so.");
-    world.serve("pay.shop.example", &mis_issued, None).await?;
-    let visit = world.visit(&anchors, "https://pay.shop.example/").await;
-    expect(matches!(visit, Visit::Refused(_)), &visit)?;
-
-    chapter("The user's office reads the traffic, by a root that the user added: visibly skipped.");
-    world
-        .serve("shop.example", &intercepted, Some("max-age=0"))
-        .await?;
-    let visit = world.visit(&user_added, "https://shop.example/").await;
-    let known = world.pinning.store().list().len();
-    expect(visit.skipped() && known == 1, &visit)?;
-    println!("   its header asked to forget the pins; hosts still pinned: {known}");
-
-    chapter("A day and a second later max-age has run out: the host is no longer pinned.");
-    world.clock.0.fetch_add(86_401, Ordering::SeqCst);
-    world.serve("shop.example", &mis_issued, None).await?;
-    let visit = world.visit(&anchors, "https://shop.example/").await;
-    expect(visit.unpinned(), &visit)?;
-    roll_out(&world, &anchors, &genuine, backup).await
+    step("Attack: the mis-issued certificate on a subdomain that was never visited");
+    demo.serve(PAY, &demo.mis_issued, None).await?;
+    demo.visit(PAY, &demo.anchors).await?.expect_refused()?;
+    result("why: the noted header covers subdomains (includeSubDomains)");
+    Ok(())
 }
 
-/// A candidate beside enforced pins, with a mistake in it that nobody but the counts notices.
-async fn roll_out(
-    world: &World,
-    anchors: &TrustAnchors,
-    genuine: &Leaf,
-    backup: SpkiFingerprint,
-) -> Result<(), Failure> {
-    let host = Host::parse("api.shop.example")?;
-    let live = SpkiFingerprint::of_certificate(genuine.certificate()?)?;
-    let mistaken = SpkiFingerprint::from_digest([0xcc; 32]);
-    world.serve(host.as_str(), genuine, None).await?;
-    let enforced = PinPolicy::new([live, backup])?;
-
-    chapter("New pins are tried beside the enforced ones. They hold a mistake: nothing breaks.");
-    let policy = enforced.clone().candidate([mistaken, backup])?;
-    world.pinning.replace_pins([(host.clone(), policy)])?;
-    let visit = world.visit(anchors, "https://api.shop.example/").await;
-    expect(visit.would_be_refused(), &visit)?;
-    let rollout = world.rollout(&host)?;
-    (rollout.would_have_failed == 1)
-        .then_some(())
-        .ok_or("not counted")?;
-
-    chapter("They are mended, and tried again: the counts begin anew, and stay clean.");
-    let mended = [live, mistaken, backup];
-    let policy = enforced.candidate(mended)?;
-    world.pinning.replace_pins([(host.clone(), policy)])?;
-    let visit = world.visit(anchors, "https://api.shop.example/").await;
-    expect(visit.passed(), &visit)?;
-    let rollout = world.rollout(&host)?;
-    (rollout.would_have_failed == 0)
-        .then_some(())
-        .ok_or("counted")?;
-
-    chapter("So they are enforced, under the running client.");
-    let policy = PinPolicy::new(mended)?;
-    world.pinning.replace_pins([(host, policy)])?;
-    let visit = world.visit(anchors, "https://api.shop.example/").await;
-    expect(visit.passed(), &visit)
+async fn skip_for_a_user_added_root(demo: &Demo) -> Result<(), Failure> {
+    step("Interception: a company proxy, whose root the user added, sends max-age=0");
+    let anchors = demo.anchors.clone();
+    let anchors = anchors.with_user_added([demo.proxy.root()])?;
+    let leaf = demo.proxy.certify()?;
+    demo.serve(SHOP, &leaf, Some("max-age=0")).await?;
+    let visit = demo.visit(SHOP, &anchors).await?;
+    let skipped = matches!(visit.decision, Decision::Skipped);
+    visit.expect(skipped, "accepted: pins skipped, and the response says so")?;
+    let ignored = matches!(visit.noted, Some(Noted::Ignored(_)));
+    visit.expect(ignored, "header ignored: shop.example is still pinned")?;
+    result("why: the user decides about roots; a policy can enforce its pins there, too");
+    ensure(demo.pinning.store().list().len() == 1, "the pins are kept")
 }
 
-fn chapter(text: &str) {
-    println!("\n== {text}");
+async fn expire(demo: &Demo) -> Result<(), Failure> {
+    step("Expiry: one day and one second later");
+    demo.clock.0.fetch_add(86_401, Ordering::SeqCst);
+    demo.serve(SHOP, &demo.mis_issued, None).await?;
+    let visit = demo.visit(SHOP, &demo.anchors).await?;
+    let unpinned = matches!(visit.decision, Decision::NotPinned);
+    visit.expect(unpinned, "accepted, even with the mis-issued certificate")?;
+    result("why: noted pins expire max-age after the latest visit; static pins need not");
+    Ok(())
 }
 
-fn expect(behaved: bool, visit: &Visit) -> Result<(), Failure> {
-    match visit {
-        Visit::Answered { decision, noted } => {
-            match decision {
-                Decision::ReportOnly(violation) => {
-                    println!("   answered; what would have been refused:");
-                    for line in violation.to_string().lines() {
-                        println!("   {line}");
-                    }
-                }
-                decision => println!("   answered; pins: {decision:?}"),
-            }
-            match noted {
-                Some(Noted::Ignored(reason)) => println!("   header ignored: {reason}"),
-                Some(noted) => println!("   header: {noted:?}"),
-                None => {}
-            }
-        }
-        Visit::Refused(violation) => {
-            for line in format!("refused: {violation}").lines() {
-                println!("   {line}");
-            }
-        }
-        Visit::Failed(failure) => println!("   failed: {failure}"),
+/// Moves the static pins of a host to a new set, which is tried report-only first: it lacks the
+/// key in use, a mistake that would have cut every client off.
+async fn rotate(demo: &Demo) -> Result<(), Failure> {
+    let (current, next) = (demo.genuine.pin, SpkiFingerprint::from_digest([0xcc; 32]));
+    demo.serve(API, &demo.genuine, None).await?;
+    let enforced = PinPolicy::new([current, backup_pin()])?;
+
+    step("Rotation: a new set is tried report-only beside the enforced pins of api.shop.example");
+    let policy = enforced.clone().candidate([next, backup_pin()])?;
+    demo.pinning.replace_pins([(API, policy)])?;
+    let visit = demo.visit(API, &demo.anchors).await?;
+    let reported = matches!(visit.decision, Decision::ReportOnly(_));
+    visit.expect(reported, "accepted: the enforced pins pass")?;
+    demo.expect_failures(1)?;
+    result("why: the new set lacks the key in use, a mistake that costs no connection");
+
+    step("Rotation: the new set is corrected and tried again");
+    let corrected = [current, next, backup_pin()];
+    let policy = enforced.candidate(corrected)?;
+    demo.pinning.replace_pins([(API, policy)])?;
+    let visit = demo.visit(API, &demo.anchors).await?;
+    let passed = matches!(visit.decision, Decision::Pass);
+    visit.expect(passed, "accepted: both sets pass")?;
+    demo.expect_failures(0)?;
+
+    step("Rotation: the new set is enforced, without restarting the client");
+    let policy = PinPolicy::new(corrected)?;
+    demo.pinning.replace_pins([(API, policy)])?;
+    let visit = demo.visit(API, &demo.anchors).await?;
+    let passed = matches!(visit.decision, Decision::Pass);
+    visit.expect(passed, "accepted: a key of the validated chain is pinned")
+}
+
+fn step(title: &str) {
+    println!("\n== {title}");
+}
+
+fn result(text: &str) {
+    println!("   {text}");
+}
+
+fn ensure(condition: bool, expected: &str) -> Result<(), Failure> {
+    if condition {
+        Ok(())
+    } else {
+        Err(format!("expected {expected}").into())
     }
-    behaved.then_some(()).ok_or_else(|| "see above".into())
 }
 
-/// What came of a request.
-enum Visit {
-    Answered {
-        decision: Decision,
-        noted: Option<Noted>,
-    },
-    Refused(PinViolation),
-    Failed(Failure),
+/// The outcome of a request: a response, or the violation of a refused connection.
+#[derive(Debug)]
+struct Visit {
+    decision: Decision,
+    noted: Option<Noted>,
 }
 
 impl Visit {
-    fn passed(&self) -> bool {
-        matches!(
-            self,
-            Self::Answered {
-                decision: Decision::Pass,
-                ..
-            }
-        )
+    /// Prints the statement if it is true.
+    fn expect(&self, is_true: bool, statement: &str) -> Result<(), Failure> {
+        ensure(is_true, &format!("\"{statement}\", found {self:#?}"))?;
+        result(statement);
+        Ok(())
     }
 
-    fn skipped(&self) -> bool {
-        matches!(
-            self,
-            Self::Answered {
-                decision: Decision::Skipped,
-                ..
-            }
-        )
-    }
-
-    fn would_be_refused(&self) -> bool {
-        matches!(
-            self,
-            Self::Answered {
-                decision: Decision::ReportOnly(_),
-                ..
-            }
-        )
-    }
-
-    fn unpinned(&self) -> bool {
-        matches!(
-            self,
-            Self::Answered {
-                decision: Decision::NotPinned,
-                ..
-            }
-        )
+    fn expect_refused(&self) -> Result<(), Failure> {
+        let refused = matches!(self.decision, Decision::Refuse(_));
+        self.expect(refused, "refused in the TLS handshake: no request was sent")
     }
 }
 
-/// A clock that the story moves.
+/// A clock that the demo moves.
 #[derive(Debug)]
 struct Clock(AtomicU64);
 
@@ -262,126 +223,138 @@ impl TimeProvider for Clock {
     }
 }
 
-/// What an application does at its start.
-fn begin(folder: &TempDir, clock: &Arc<Clock>) -> Result<Pinning, Failure> {
+/// Builds the pinning engine as an application does at startup.
+fn open_pinning(folder: &TempDir, clock: &Arc<Clock>) -> Result<Pinning, Failure> {
     let file = folder.path().join("noted-pins.jsonl");
-    let (store, trouble) = PinStore::open_or_recover(FileStorage::new(file));
-    if let Some(error) = trouble {
-        return Err(error.into());
-    }
+    let store = PinStore::open(FileStorage::new(file))?;
     let builder = Pinning::builder().store(store);
     Ok(builder.time_provider(clock.clone()).build()?)
 }
 
-/// The client's pins, its clock, and where each name leads.
-struct World {
+/// The client's pins and clock, the certificates, and the address of each host.
+struct Demo {
     folder: TempDir,
     pinning: Pinning,
     clock: Arc<Clock>,
-    names: Arc<Mutex<HashMap<String, SocketAddr>>>,
+    anchors: TrustAnchors,
+    genuine: Leaf,
+    /// For the same names, by another CA that the client trusts.
+    mis_issued: Leaf,
+    proxy: Ca,
+    addresses: Mutex<HashMap<String, SocketAddr>>,
+    /// Requests that reached any of the servers.
+    requests: Arc<AtomicUsize>,
 }
 
-impl World {
+impl Demo {
     fn new() -> Result<Self, Failure> {
+        let (trusted, careless) = (Ca::new("Trusted CA")?, Ca::new("Careless CA")?);
         let folder = tempfile::tempdir()?;
         let clock = Arc::new(Clock(AtomicU64::new(UnixTime::now().as_secs())));
         Ok(Self {
-            pinning: begin(&folder, &clock)?,
+            pinning: open_pinning(&folder, &clock)?,
             folder,
             clock,
-            names: Arc::default(),
+            anchors: TrustAnchors::new().with_built_in([trusted.root(), careless.root()])?,
+            genuine: trusted.certify()?,
+            mis_issued: careless.certify()?,
+            proxy: Ca::new("Company proxy")?,
+            addresses: Mutex::default(),
+            requests: Arc::default(),
         })
     }
 
-    fn rollout(&self, host: &Host) -> Result<Rollout, Failure> {
-        let rollout = self.pinning.rollout(host).ok_or("no static policy")?;
-        let (connections, failures) = (rollout.connections, rollout.would_have_failed);
-        println!("   {host}: {connections} connections, {failures} would have failed");
-        for pin in rollout.never_seen() {
-            println!("   {pin} was in no chain");
-        }
-        Ok(rollout)
-    }
-
     fn restart(&mut self) -> Result<(), Failure> {
-        // Ends with its last handle, as with the process.
+        // The file is released with the last handle, as at the end of a process.
         self.pinning = Pinning::builder().build()?;
-        self.pinning = begin(&self.folder, &self.clock)?;
+        self.pinning = open_pinning(&self.folder, &self.clock)?;
         Ok(())
     }
 
-    /// One request by a new client, as an application would build it.
-    async fn visit(&self, anchors: &TrustAnchors, uri: &str) -> Visit {
-        let answer = self.request(anchors, uri).await;
-        match answer {
+    /// Prints the counts of the candidate pins, which must have failed this many connections.
+    fn expect_failures(&self, failures: u64) -> Result<(), Failure> {
+        let rollout = self.pinning.rollout(&Host::parse(API)?);
+        let rollout = rollout.ok_or("no static policy")?;
+        result(&format!(
+            "counted: {} connection, {} would have been refused by the new set",
+            rollout.connections, rollout.would_have_failed
+        ));
+        let unseen = rollout.never_seen().count();
+        result(&format!("         {unseen} of its pins in no chain so far"));
+        let counts = (rollout.connections, rollout.would_have_failed);
+        ensure(counts == (1, failures), "one connection counted")
+    }
+
+    /// Sends one request with a new client.
+    async fn visit(&self, host: &str, anchors: &TrustAnchors) -> Result<Visit, Failure> {
+        let before = self.requests.load(Ordering::SeqCst);
+        match self.request(host, anchors).await {
             Ok(response) => {
                 let extensions = response.extensions();
                 let connection = extensions.get::<VerifiedConnection>();
-                Visit::Answered {
-                    decision: connection
-                        .map_or(Decision::NotPinned, |known| known.decision().clone()),
+                let connection = connection.ok_or("the connection was not verified")?;
+                Ok(Visit {
+                    decision: connection.decision().clone(),
                     noted: extensions.get().cloned(),
-                }
+                })
             }
-            Err(failure) => match PinViolation::find(&*failure) {
-                Some(violation) => Visit::Refused(violation),
-                None => Visit::Failed(failure),
-            },
+            Err(failure) => {
+                let violation = PinViolation::find(&*failure).ok_or(failure)?;
+                let received = self.requests.load(Ordering::SeqCst) - before;
+                ensure(received == 0, "no request at the refused server")?;
+                Ok(Visit {
+                    decision: Decision::Refuse(violation),
+                    noted: None,
+                })
+            }
         }
     }
 
     async fn request(
         &self,
+        host: &str,
         anchors: &TrustAnchors,
-        uri: &str,
-    ) -> Result<http::Response<hyper::body::Incoming>, Failure> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        let names = self.names.lock().map_err(|_| "names")?.clone();
-        let loopback = tower::service_fn(move |uri: http::Uri| {
-            let address = uri.host().and_then(|host| names.get(host)).copied();
-            let mut tcp = tcp.clone();
-            async move {
-                let address = address.ok_or("no such host in this demo")?;
-                let uri = format!("http://{address}").parse::<http::Uri>()?;
-                Ok::<_, Failure>(tower::Service::call(&mut tcp, uri).await?)
-            }
+    ) -> Result<http::Response<Incoming>, Failure> {
+        let address = {
+            let addresses = self.addresses.lock().map_err(|_| "poisoned lock")?;
+            *addresses.get(host).ok_or("unknown host")?
+        };
+        // Connects to the loopback server, whatever host the URI names.
+        let loopback = tower::service_fn(move |_: http::Uri| async move {
+            let mut tcp = HttpConnector::new();
+            let uri = format!("http://{address}").parse::<http::Uri>()?;
+            Ok::<_, Failure>(tower::Service::call(&mut tcp, uri).await?)
         });
-        let config = PinningVerifier::builder(self.pinning.clone())
-            .with_anchors(anchors.clone())
-            .with_provider(provider())
-            .client_config()?;
         let connector = PinningConnector::builder(self.pinning.clone())
-            .with_tls_config(config)
-            .https_only()
+            .with_provider(provider())
+            .with_anchors(anchors.clone())
             .wrap_connector(loopback)?;
         let client = Client::builder(TokioExecutor::new()).build(connector);
         let client = NotePinsLayer::new(self.pinning.clone()).layer(client);
-        let request = http::Request::get(uri).body(Empty::<Bytes>::new())?;
-        Ok(client.oneshot(request).await?)
+        let request = http::Request::get(format!("https://{host}/"));
+        Ok(client.oneshot(request.body(Empty::<Bytes>::new())?).await?)
     }
 
-    /// Starts a server and lets the name lead to it.
-    async fn serve(&self, name: &str, leaf: &Leaf, header: Option<&str>) -> Result<(), Failure> {
+    /// Starts a server for this host, in place of an earlier one.
+    async fn serve(&self, host: &str, leaf: &Leaf, header: Option<&str>) -> Result<(), Failure> {
+        let key = PrivatePkcs8KeyDer::from(leaf.key.clone());
         let config = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(
-                leaf.chain.clone(),
-                PrivatePkcs8KeyDer::from(leaf.key.clone()).into(),
-            )?;
+            .with_single_cert(leaf.chain.clone(), key.into())?;
         let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let mut names = self.names.lock().map_err(|_| "names")?;
-        names.insert(name.to_owned(), listener.local_addr()?);
-        let header = header.map(str::to_owned);
+        let mut addresses = self.addresses.lock().map_err(|_| "poisoned lock")?;
+        addresses.insert(host.to_owned(), listener.local_addr()?);
+        let (header, requests) = (header.map(str::to_owned), self.requests.clone());
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                // A client that refuses the certificate hangs up here.
+                // A client that refuses the certificate closes the connection here.
                 let Ok(stream) = tls.accept(socket).await else {
                     continue;
                 };
-                let answer = service_fn(|_| {
+                let respond = service_fn(|_| {
+                    requests.fetch_add(1, Ordering::SeqCst);
                     let mut response = http::Response::builder();
                     if let Some(header) = &header {
                         response = response.header("public-key-pins", header);
@@ -390,19 +363,24 @@ impl World {
                     async move { response }
                 });
                 let http = hyper::server::conn::http1::Builder::new();
-                let _ = http.serve_connection(TokioIo::new(stream), answer).await;
+                let _ = http.serve_connection(TokioIo::new(stream), respond).await;
             }
         });
         Ok(())
     }
 }
 
-/// The first provider of this build; an application would leave the choice to pinhold.
+/// Returns the first crypto provider of this build. An application can leave the choice to pinhold.
 fn provider() -> Arc<CryptoProvider> {
     #[cfg(feature = "aws-lc-rs")]
     return Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     #[cfg(not(feature = "aws-lc-rs"))]
     return Arc::new(rustls::crypto::ring::default_provider());
+}
+
+/// Returns the pin of a backup key, which is kept offline and in no certificate yet.
+fn backup_pin() -> SpkiFingerprint {
+    SpkiFingerprint::from_digest([0xbb; 32])
 }
 
 struct Ca(CertifiedIssuer<'static, KeyPair>);
@@ -412,47 +390,41 @@ impl Ca {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Ok(Self(CertifiedIssuer::self_signed(
-            params,
-            KeyPair::generate()?,
-        )?))
+        let key = KeyPair::generate()?;
+        Ok(Self(CertifiedIssuer::self_signed(params, key)?))
     }
 
     fn root(&self) -> CertificateDer<'static> {
         self.0.der().clone()
     }
 
-    /// A certificate for the shop and its subdomains.
+    /// Issues a certificate for the shop and its subdomains.
     fn certify(&self) -> Result<Leaf, Failure> {
-        let names = ["shop.example".to_owned(), "*.shop.example".to_owned()];
-        let mut params = CertificateParams::new(names)?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "shop.example");
+        let mut params = CertificateParams::new([SHOP.to_owned(), format!("*.{SHOP}")])?;
+        params.distinguished_name.push(DnType::CommonName, SHOP);
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.0)?;
         Ok(Leaf {
+            pin: SpkiFingerprint::of_certificate(certificate.der())?,
             chain: vec![certificate.der().clone()],
             key: key.serialize_der(),
         })
     }
 }
 
+/// A server certificate with its key, and the chain that is served.
 struct Leaf {
+    pin: SpkiFingerprint,
     chain: Vec<CertificateDer<'static>>,
     key: Vec<u8>,
 }
 
 impl Leaf {
-    fn certificate(&self) -> Result<&CertificateDer<'static>, Failure> {
-        self.chain.first().ok_or_else(|| "no certificate".into())
-    }
-
-    fn with_appended(&self, certificate: &CertificateDer<'static>) -> Self {
-        let mut chain = self.chain.clone();
-        chain.push(certificate.clone());
+    /// Returns this leaf with the other's chain after its own.
+    fn with_appended(&self, other: &Self) -> Self {
         Self {
-            chain,
+            pin: self.pin,
+            chain: [&*self.chain, &other.chain].concat(),
             key: self.key.clone(),
         }
     }

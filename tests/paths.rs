@@ -1,4 +1,4 @@
-//! Which of several valid paths the client takes, and what it then tells and notes.
+//! Selection among several valid paths, and the decision and noted pins that follow from it.
 #![cfg(feature = "hyper")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
@@ -25,7 +25,7 @@ struct CrossSigned {
 }
 
 impl CrossSigned {
-    /// The server asks for its key to be pinned.
+    /// Starts a server that sends a header with the pin of its own key.
     async fn start() -> Self {
         let (old, new) = (Ca::root("Old"), Ca::root("New"));
         let leaf = new.leaf(&["example.com"]);
@@ -68,43 +68,43 @@ fn connection(response: &http::Response<Bytes>) -> &VerifiedConnection {
 }
 
 #[tokio::test]
-async fn a_cross_signed_path_with_a_pin_is_found() {
-    let world = CrossSigned::start().await;
+async fn a_cross_signed_path_with_a_pinned_key_is_found() {
+    let network = CrossSigned::start().await;
     let anchors = TrustAnchors::new();
-    let anchors = anchors.with_built_in([world.old.certificate(), world.new.certificate()]);
+    let anchors = anchors.with_built_in([network.old.certificate(), network.new.certificate()]);
     let anchors = anchors.unwrap();
-    let pinning = static_pins(PinPolicy::without_backup([world.old.pin()]).unwrap());
-    let response = world.visit(&pinning, anchors.clone()).await;
+    let pinning = static_pins(PinPolicy::without_backup([network.old.pin()]).unwrap());
+    let response = network.visit(&pinning, anchors.clone()).await;
     assert!(matches!(connection(&response).decision(), Decision::Pass));
-    let longer = [world.leaf.pin(), world.new.pin(), world.old.pin()];
+    let longer = [network.leaf.pin(), network.new.pin(), network.old.pin()];
     assert_eq!(connection(&response).chain().fingerprints(), longer);
-    // Without pins the shorter one is taken.
-    let response = world.visit(&unpinned(), anchors).await;
-    let shorter = [world.leaf.pin(), world.new.pin()];
+    // Without pins the shorter path is used.
+    let response = network.visit(&unpinned(), anchors).await;
+    let shorter = [network.leaf.pin(), network.new.pin()];
     assert_eq!(connection(&response).chain().fingerprints(), shorter);
 }
 
 #[tokio::test]
-async fn a_built_in_path_is_taken_over_a_shorter_one_to_another_origin() {
-    let world = CrossSigned::start().await;
+async fn a_path_to_a_built_in_root_is_preferred_to_a_shorter_path_to_another_origin() {
+    let network = CrossSigned::start().await;
     let built_in = TrustAnchors::new()
-        .with_built_in([world.old.certificate()])
+        .with_built_in([network.old.certificate()])
         .unwrap();
-    let new = || [world.new.certificate()];
+    let new = || [network.new.certificate()];
     for anchors in [
         built_in.clone().with_user_added(new()),
         built_in.with_unknown(new()),
     ] {
-        for pinning in [unpinned(), static_pins(policy_with(world.leaf.pin()))] {
-            let response = world.visit(&pinning, anchors.clone().unwrap()).await;
+        for pinning in [unpinned(), static_pins(policy_with(network.leaf.pin()))] {
+            let response = network.visit(&pinning, anchors.clone().unwrap()).await;
             assert_eq!(connection(&response).anchor_origin(), AnchorOrigin::BuiltIn);
             assert_eq!(response.extensions().get(), Some(&Noted::Added));
         }
     }
     let unknown = TrustAnchors::new()
-        .with_unknown([world.old.certificate()])
+        .with_unknown([network.old.certificate()])
         .unwrap();
-    let response = world
+    let response = network
         .visit(&unpinned(), unknown.with_user_added(new()).unwrap())
         .await;
     assert_eq!(connection(&response).anchor_origin(), AnchorOrigin::Unknown);
@@ -113,13 +113,13 @@ async fn a_built_in_path_is_taken_over_a_shorter_one_to_another_origin() {
 }
 
 #[tokio::test]
-async fn a_path_that_passes_is_taken_over_one_that_may_be_skipped() {
-    let world = CrossSigned::start().await;
-    let roots = [world.new.certificate(), world.old.certificate()];
+async fn a_path_that_passes_is_preferred_to_one_whose_pins_are_skipped() {
+    let network = CrossSigned::start().await;
+    let roots = [network.new.certificate(), network.old.certificate()];
     let user_added = TrustAnchors::new().with_user_added(roots).unwrap();
-    for (pin, expected) in [(world.old.pin(), "pass"), (unrelated_pin(), "skipped")] {
+    for (pin, expected) in [(network.old.pin(), "pass"), (unrelated_pin(), "skipped")] {
         let pinning = static_pins(policy_with(pin));
-        let response = world.visit(&pinning, user_added.clone()).await;
+        let response = network.visit(&pinning, user_added.clone()).await;
         match connection(&response).decision() {
             Decision::Pass => assert_eq!(expected, "pass"),
             Decision::Skipped => assert_eq!(expected, "skipped"),
@@ -129,49 +129,53 @@ async fn a_path_that_passes_is_taken_over_one_that_may_be_skipped() {
 }
 
 #[tokio::test]
-async fn a_report_only_policy_sways_no_path_and_tells_on_the_one_taken() {
-    let world = CrossSigned::start().await;
+async fn a_report_only_policy_does_not_override_the_preference_for_built_in_roots() {
+    let network = CrossSigned::start().await;
     let report_only = |pin| {
         let policy = PinPolicy::without_backup([pin]).unwrap();
         static_pins(policy.enforcement(Enforcement::ReportOnly))
     };
     let built_in = TrustAnchors::new()
-        .with_built_in([world.old.certificate()])
+        .with_built_in([network.old.certificate()])
         .unwrap();
     let both = built_in
         .clone()
-        .with_built_in([world.new.certificate()])
+        .with_built_in([network.new.certificate()])
         .unwrap();
-    let mixed = built_in.with_user_added([world.new.certificate()]).unwrap();
+    let mixed = built_in
+        .with_user_added([network.new.certificate()])
+        .unwrap();
 
-    let response = world
-        .visit(&report_only(world.leaf.pin()), both.clone())
+    let response = network
+        .visit(&report_only(network.leaf.pin()), both.clone())
         .await;
     assert!(matches!(connection(&response).decision(), Decision::Pass));
-    // Another path that satisfies it is found here, too.
-    let response = world
-        .visit(&report_only(world.old.pin()), both.clone())
+    // A longer path that satisfies the report-only policy is found, too.
+    let response = network
+        .visit(&report_only(network.old.pin()), both.clone())
         .await;
     assert!(matches!(connection(&response).decision(), Decision::Pass));
-    let response = world.visit(&report_only(unrelated_pin()), both).await;
+    let response = network.visit(&report_only(unrelated_pin()), both).await;
     assert!(matches!(
         connection(&response).decision(),
         Decision::ReportOnly(_)
     ));
-    // It would pass on the user-added root's path alone... and still the built-in one is taken.
-    let response = world.visit(&report_only(unrelated_pin()), mixed).await;
+    // The path to the user-added root would be skipped; the built-in one is used all the same.
+    let response = network.visit(&report_only(unrelated_pin()), mixed).await;
     assert_eq!(connection(&response).anchor_origin(), AnchorOrigin::BuiltIn);
     assert!(matches!(
         connection(&response).decision(),
         Decision::ReportOnly(_)
     ));
-    // What it says keeps nobody from noting.
+    // A report-only failure does not prevent noting.
     assert_eq!(response.extensions().get(), Some(&Noted::Added));
 
     let user_added = TrustAnchors::new()
-        .with_user_added([world.new.certificate()])
+        .with_user_added([network.new.certificate()])
         .unwrap();
-    let response = world.visit(&report_only(unrelated_pin()), user_added).await;
+    let response = network
+        .visit(&report_only(unrelated_pin()), user_added)
+        .await;
     assert!(matches!(
         connection(&response).decision(),
         Decision::Skipped
@@ -179,10 +183,10 @@ async fn a_report_only_policy_sways_no_path_and_tells_on_the_one_taken() {
 }
 
 #[tokio::test]
-async fn only_the_hosts_that_the_application_names_may_pin() {
-    let world = CrossSigned::start().await;
+async fn only_hosts_listed_by_the_application_can_be_noted() {
+    let network = CrossSigned::start().await;
     let anchors = TrustAnchors::new()
-        .with_built_in([world.new.certificate()])
+        .with_built_in([network.new.certificate()])
         .unwrap();
     for (allowed, outcome) in [
         (&["Example.com."][..], Noted::Added),
@@ -194,7 +198,7 @@ async fn only_the_hosts_that_the_application_names_may_pin() {
     ] {
         let builder = Pinning::builder().time_provider(Clock::new());
         let pinning = builder.note_only(allowed.iter().copied()).build().unwrap();
-        let response = world.visit(&pinning, anchors.clone()).await;
+        let response = network.visit(&pinning, anchors.clone()).await;
         assert_eq!(response.extensions().get(), Some(&outcome), "{allowed:?}");
     }
 }

@@ -1,6 +1,8 @@
-//! Peers that are not ours, on loopback, started and ended by the test that needs them: nginx and
-//! `openssl s_server` as servers, mitmproxy as the interceptor, curl as a second opinion. Where one
-//! is missing its test passes over itself and says so, unless `PINHOLD_REQUIRE_PEERS=1`.
+//! Pins with other implementations on loopback: nginx and `openssl s_server` as servers, mitmproxy
+//! as an intercepting proxy, curl as a second client. Each test starts and stops its own programs.
+//!
+//! A test whose program is not installed is skipped with a message, unless
+//! `PINHOLD_REQUIRE_PEERS=1` makes that an error.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -38,16 +40,15 @@ use tower::ServiceExt;
 use tower_layer::Layer;
 
 const HOST: &str = "pinned.test";
-
 const URI: &str = "https://pinned.test/";
 
 #[tokio::test]
-async fn pins_of_nginx_refuse_the_certificate_of_another_trusted_ca() {
+async fn pins_noted_from_nginx_refuse_a_certificate_of_another_trusted_ca() {
     let (root, other) = (Ca::root("Root"), Ca::root("Other"));
     let anchors = built_in_anchors(&[&root, &other]);
     for (leaf, tls) in leaves(&root) {
         let pins = header_value(leaf.pin(), "max-age=100");
-        // The genuine chain behind the impostor's, as in CVE-2016-2402.
+        // The genuine chain is appended to the impostor's, the attack of CVE-2016-2402.
         let impostor = other.leaf(&[HOST]).with_appended(leaf.chain.clone());
         let Some(nginx) = Peer::nginx(&leaf, tls, &pins) else {
             return;
@@ -62,29 +63,29 @@ async fn pins_of_nginx_refuse_the_certificate_of_another_trusted_ca() {
             bounded(get(&mut client, URI)).await
         };
 
-        let learning = pinning(None);
-        let first = visit(&learning, &nginx).await.unwrap();
+        let noting = pinning(None);
+        let first = visit(&noting, &nginx).await.unwrap();
         assert_eq!(first.version(), http::Version::HTTP_2);
         assert_eq!(first.extensions().get(), Some(&Noted::Added));
-        let second = visit(&learning, &nginx).await.unwrap();
+        let second = visit(&noting, &nginx).await.unwrap();
         assert_eq!(second.extensions().get(), Some(&Noted::Refreshed));
         assert!(matches!(decision(&second), Decision::Pass));
 
-        let error = visit(&learning, &s_server).await.unwrap_err();
+        let error = visit(&noting, &s_server).await.unwrap_err();
         let violation = PinViolation::find(&error).unwrap();
         assert_eq!(violation.policy().source, PinSource::Noted);
         let seen = violation.chain().fingerprints();
         assert_eq!(seen, [impostor.pin(), other.pin()]);
         assert_eq!(violation.chain().served(), impostor.chain);
 
-        // Nothing but the pins was wrong with it.
+        // A client without pins accepts the impostor: the pins alone refused it.
         let page = visit(&pinning(None), &s_server).await.unwrap();
         assert!(page.body().starts_with(b"<HTML>"));
     }
 }
 
 #[tokio::test]
-async fn mitmproxy_is_refused_or_skipped_by_what_is_said_of_its_root() {
+async fn the_origin_of_its_root_decides_whether_mitmproxy_is_refused_or_skipped() {
     let root = Ca::root("Root");
     let leaf = root.leaf(&[HOST]);
     let pins = header_value(leaf.pin(), "max-age=100");
@@ -92,12 +93,12 @@ async fn mitmproxy_is_refused_or_skipped_by_what_is_said_of_its_root() {
     let Some(proxy) = Peer::mitmproxy(server.address) else {
         return;
     };
-    let (inspector, known) = (proxy.root_of_mitmproxy(), built_in_anchors(&[&root]));
-    let unknown = known.clone().with_unknown([inspector.clone()]).unwrap();
-    let user_added = known.clone().with_user_added([inspector.clone()]).unwrap();
+    let (proxy_root, known) = (proxy.root_of_mitmproxy(), built_in_anchors(&[&root]));
+    let unknown = known.clone().with_unknown([proxy_root.clone()]).unwrap();
+    let user_added = known.clone().with_user_added([proxy_root.clone()]).unwrap();
     let pinned = || Some(policy_with(leaf.pin()));
     let enforced = || pinned().map(|pins| pins.user_added_roots(UserAddedRoots::EnforcePins));
-    let inspector = SpkiFingerprint::of_certificate(&inspector).unwrap();
+    let proxy_root = SpkiFingerprint::of_certificate(&proxy_root).unwrap();
 
     let refused = [
         (pinned(), &unknown, AnchorOrigin::Unknown),
@@ -107,9 +108,9 @@ async fn mitmproxy_is_refused_or_skipped_by_what_is_said_of_its_root() {
         let error = visit_through(&proxy, policy, anchors).await.unwrap_err();
         let violation = PinViolation::find(&error).unwrap();
         assert_eq!(violation.chain().anchor_origin(), origin);
-        assert_eq!(violation.chain().fingerprints().last(), Some(&inspector));
+        assert_eq!(violation.chain().fingerprints().last(), Some(&proxy_root));
     }
-    // Without its root mitmproxy is no matter of pins.
+    // Without the root of mitmproxy, path validation fails before pins are checked.
     let error = visit_through(&proxy, pinned(), &known).await.unwrap_err();
     assert!(PinViolation::find(&error).is_none());
     assert_eq!(server.requests(), 0);
@@ -135,7 +136,7 @@ async fn mitmproxy_is_refused_or_skipped_by_what_is_said_of_its_root() {
 }
 
 #[tokio::test]
-async fn curl_agrees_on_pins_of_leaves() {
+async fn curl_agrees_on_pinned_leaf_keys() {
     let root = Ca::root("Root");
     for (leaf, tls) in leaves(&root) {
         let Some(nginx) = Peer::nginx(&leaf, tls, &header_value(leaf.pin(), "max-age=100")) else {
@@ -158,11 +159,11 @@ async fn curl_agrees_on_pins_of_leaves() {
     }
 }
 
-/// A server of each kind of key that is in wide use, with a version of TLS that goes with it.
+/// Returns a leaf with an ECDSA key for TLS 1.3 and, where `openssl` can make the key, one with an
+/// RSA key for TLS 1.2.
 fn leaves(root: &Ca) -> Vec<(Leaf, Tls)> {
     let issuer = root.intermediate("CA");
     let ecdsa = (issuer.leaf(&[HOST]), Tls::V1_3);
-    // Without openssl the test goes on with the other key.
     let rsa = rsa_key(2048).map(|key| {
         let leaf = issuer.leaf_with_key(leaf_params(&[HOST]), key);
         (leaf, Tls::V1_2)
@@ -182,8 +183,9 @@ fn pinning_with(builder: PinningBuilder, policy: Option<PinPolicy>) -> Pinning {
     builder.build().unwrap()
 }
 
-/// One GET through a proxy with a connection of its own, at the time of the system: mitmproxy's
-/// certificates are of today.
+/// Sends one GET through a proxy over a new connection.
+///
+/// The clock is the system's, because mitmproxy issues certificates that are valid from today.
 async fn visit_through(
     proxy: &Peer,
     policy: Option<PinPolicy>,
@@ -208,13 +210,14 @@ fn decision<B>(response: &Response<B>) -> &Decision {
     connection.unwrap().decision()
 }
 
+/// Fails the test if the future takes longer than [`TIMEOUT`].
 async fn bounded<F: Future>(future: F) -> F::Output {
     let outcome = tokio::time::timeout(TIMEOUT, future).await;
-    outcome.expect("a peer on loopback answers in time")
+    outcome.expect("a response from loopback within the time limit")
 }
 
-/// `CURLE_SSL_PINNEDPUBKEYNOTMATCH`
+/// The exit code `CURLE_SSL_PINNEDPUBKEYNOTMATCH`.
 const CURL_PIN_MISMATCH: i32 = 90;
 
-/// For a machine that is busy with other tests.
+/// Time limit of a request, long enough for a machine that is busy with other tests.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,9 +1,9 @@
-//! Pins replaced ten thousand times while requests run.
+//! Static pins replaced ten thousand times while connections and requests are in progress.
 //!
-//! The model: a thread replaces the static pins again and again and says, by a number, what it
-//! does: odd while it replaces, even once it is done, so that the number tells which pins are in
-//! force. A writer reads the number before and after each write. If it has not moved, the pins of
-//! that number were in force throughout, and no byte may have been accepted that they refuse.
+//! Model: a thread replaces the pins repeatedly and publishes a sequence number that is odd
+//! during a replacement and even after it, so that an even value identifies the pins in force. A
+//! writer reads the number before and after each write. If the value is the same, those pins were
+//! in force throughout the write, and the write must have failed if they refuse the chain.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -69,17 +69,17 @@ async fn fixture(alpn: &[u8]) -> Fixture {
     }
 }
 
-/// What the threads tell each other.
+/// State shared by the threads.
 #[derive(Default)]
-struct Course {
+struct Progress {
     /// Odd while the pins are being replaced; see the model above.
-    number: AtomicU64,
+    sequence: AtomicU64,
     /// Connections, writes and responses so far.
     steps: AtomicU64,
     done: AtomicBool,
 }
 
-impl Course {
+impl Progress {
     fn step(&self) {
         self.steps.fetch_add(1, Ordering::SeqCst);
     }
@@ -89,30 +89,31 @@ impl Course {
     }
 }
 
-/// Replaces the pins by one policy and the other in turn, and now and then waits for the others to
-/// get on.
-fn replace(pinning: Pinning, policies: [PinPolicy; 2], course: Arc<Course>) -> JoinHandle<()> {
+/// Replaces the pins by the two policies in turn, and waits at times until another thread has made
+/// progress.
+fn replace(pinning: Pinning, policies: [PinPolicy; 2], progress: Arc<Progress>) -> JoinHandle<()> {
     thread::spawn(move || {
         for change in 0..CHANGES {
-            // Odd, so that one policy and the other is in force meanwhile.
+            // The interval is odd, so that each policy is in force during some of the waits.
             if change.is_multiple_of(33) {
-                let (steps, begin) = (course.steps.load(Ordering::SeqCst), Instant::now());
-                while course.steps.load(Ordering::SeqCst) == steps && begin.elapsed() < TIMEOUT {
+                let (steps, begin) = (progress.steps.load(Ordering::SeqCst), Instant::now());
+                while progress.steps.load(Ordering::SeqCst) == steps && begin.elapsed() < TIMEOUT {
                     thread::yield_now();
                 }
             }
             let policy = policies[usize::try_from(change % 2).unwrap()].clone();
-            course.number.fetch_add(1, Ordering::SeqCst);
+            progress.sequence.fetch_add(1, Ordering::SeqCst);
             pinning.replace_pins([("example.com", policy)]).unwrap();
-            course.number.fetch_add(1, Ordering::SeqCst);
+            progress.sequence.fetch_add(1, Ordering::SeqCst);
         }
-        course.done.store(true, Ordering::SeqCst);
+        progress.done.store(true, Ordering::SeqCst);
     })
 }
 
-/// Whether the pins of this number, once in force, refuse the server: each second change does.
-fn refuses(number: u64) -> bool {
-    number > 0 && number.is_multiple_of(4)
+/// Returns whether the pins in force at this sequence number refuse the server: those of every
+/// second replacement do.
+fn refuses(sequence: u64) -> bool {
+    sequence > 0 && sequence.is_multiple_of(4)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,10 +123,10 @@ async fn no_byte_is_accepted_for_a_chain_that_fails_the_pins_in_force() {
         policy_with(fixture.leaf.pin()),
         policy_with(unrelated_pin()),
     ];
-    let course = Arc::new(Course::default());
-    let changes = replace(fixture.pinning.clone(), policies, course.clone());
+    let progress = Arc::new(Progress::default());
+    let changes = replace(fixture.pinning.clone(), policies, progress.clone());
     let writers = (0..8).map(|_| {
-        let writes = write_again_and_again(fixture.connector.clone(), course.clone());
+        let writes = write_until_done(fixture.connector.clone(), progress.clone());
         tokio::spawn(writes)
     });
     let writers = writers.collect::<Vec<_>>();
@@ -138,21 +139,21 @@ async fn no_byte_is_accepted_for_a_chain_that_fails_the_pins_in_force() {
     assert!(accepted > 100, "{accepted} writes");
 }
 
-/// Returns how many writes were accepted.
-async fn write_again_and_again(connector: PinningConnector<Loopback>, course: Arc<Course>) -> u64 {
+/// Writes until the changes are done. Returns the number of writes accepted.
+async fn write_until_done(connector: PinningConnector<Loopback>, progress: Arc<Progress>) -> u64 {
     let mut accepted = 0;
-    while !course.is_done() {
+    while !progress.is_done() {
         let uri = http::Uri::from_static("https://example.com/");
         let connected = connector.clone().oneshot(uri).await;
-        course.step();
+        progress.step();
         let Ok(mut stream) = connected else {
             continue;
         };
-        // What the server does not read would fill its buffers.
+        // More bytes that the server does not read would fill the buffers.
         for _ in 0..64 {
-            let before = course.number.load(Ordering::SeqCst);
+            let before = progress.sequence.load(Ordering::SeqCst);
             let write = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, b"x")).await;
-            let after = course.number.load(Ordering::SeqCst);
+            let after = progress.sequence.load(Ordering::SeqCst);
             if let Err(error) = write {
                 assert!(PinViolation::find(&error).is_some(), "{error:?}");
                 break;
@@ -164,7 +165,7 @@ async fn write_again_and_again(connector: PinningConnector<Loopback>, course: Ar
     accepted
 }
 
-/// Old and new pins hold the server's keys: nobody notices anything.
+/// The old and the new pins both match the server, so no request is affected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_satisfies_old_and_new_pins_loses_no_response() {
     for alpn in [&b"http/1.1"[..], b"h2"] {
@@ -173,12 +174,12 @@ async fn a_server_that_satisfies_old_and_new_pins_loses_no_response() {
             policy_with(fixture.leaf.pin()),
             policy_with(fixture.root.pin()),
         ];
-        let course = Arc::new(Course::default());
+        let progress = Arc::new(Progress::default());
         let client = Client::builder(TokioExecutor::new()).build(fixture.connector.clone());
         let client = NotePinsLayer::new(fixture.pinning.clone()).layer(client);
-        let changes = replace(fixture.pinning.clone(), policies, course.clone());
-        let callers = (0..CALLERS)
-            .map(|_| tokio::spawn(call_again_and_again(client.clone(), course.clone())));
+        let changes = replace(fixture.pinning.clone(), policies, progress.clone());
+        let callers =
+            (0..CALLERS).map(|_| tokio::spawn(call_until_done(client.clone(), progress.clone())));
         let callers = callers.collect::<Vec<_>>();
         let mut responses = 0;
         for caller in callers {
@@ -187,27 +188,28 @@ async fn a_server_that_satisfies_old_and_new_pins_loses_no_response() {
         }
         changes.join().unwrap();
         assert_eq!(fixture.server.requests(), responses);
-        match alpn {
-            // A pool begins connections that it then does not need, so their number says nothing;
-            // but one that has carried a request is kept.
-            b"http/1.1" => assert_eq!(fixture.server.ended_in_use(), 0),
-            // Before there was one to share, each caller may have begun one of its own.
-            _ => assert!(fixture.server.connections() <= CALLERS),
+        if alpn == b"http/1.1" {
+            // A pool opens connections that it then does not need, so their number varies, but a
+            // connection that has carried a request is kept.
+            assert_eq!(fixture.server.ended_in_use(), 0);
+        } else {
+            // Until there is a connection to share, each caller may open its own.
+            assert!(fixture.server.connections() <= CALLERS);
         }
     }
 }
 
-/// Returns how many responses came; none may fail.
-async fn call_again_and_again(mut client: NotePins<HyperClient>, course: Arc<Course>) -> usize {
+/// Sends requests until the changes are done; none may fail. Returns the number of responses.
+async fn call_until_done(mut client: NotePins<HyperClient>, progress: Arc<Progress>) -> usize {
     let mut responses = 0;
-    while !course.is_done() || responses == 0 {
+    while !progress.is_done() || responses == 0 {
         let request = http::Request::get("https://example.com/");
         let request = request.body(Empty::<Bytes>::new()).unwrap();
         let response = client.call(request).await.unwrap();
         let body = response.into_body().collect().await.unwrap();
         assert_eq!(body.to_bytes(), "ok");
         responses += 1;
-        course.step();
+        progress.step();
     }
     responses
 }

@@ -1,6 +1,8 @@
-//! Attacks 4 and 5 with servers that are not ours: nginx and `openssl s_server`, session tickets on,
-//! TLS 1.2 and 1.3, ECDSA and RSA; through our connector, and through a bare `ClientConfig` in
-//! hyper-rustls, where the gate stands alone and open connections are not judged again.
+//! Attacks 4 and 5 (resumed sessions and open connections after a change of pins) with nginx and
+//! `openssl s_server`, with session tickets, TLS 1.2 and 1.3, ECDSA and RSA keys.
+//!
+//! The clients are this crate's connector, and hyper-rustls with this crate's `ClientConfig`, where
+//! only the resumption check applies and open connections are not checked again.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -33,18 +35,18 @@ const URI: &str = "https://pinned.test/";
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Who makes the connections.
+/// The client that makes the connections.
 enum Stack {
-    Ours(PinningConnector<Loopback>),
+    Pinhold(PinningConnector<Loopback>),
     HyperRustls(HttpsConnector<Loopback>),
 }
 
 impl Stack {
-    /// One GET over a new connection, and how that came about.
+    /// Sends one GET over a new connection and returns how its handshake was made.
     async fn visit(&self) -> Result<HandshakeKind, BoxError> {
         let uri = http::Uri::from_static(URI);
         match self {
-            Self::Ours(connector) => {
+            Self::Pinhold(connector) => {
                 let stream = connector.clone().oneshot(uri).await?;
                 let kind = if stream.verified().unwrap().is_resumed() {
                     HandshakeKind::Resumed
@@ -67,13 +69,13 @@ impl Stack {
     }
 
     #[track_caller]
-    fn is_violation(visit: Result<HandshakeKind, BoxError>) {
+    fn assert_violation(visit: Result<HandshakeKind, BoxError>) {
         let error = visit.unwrap_err();
         assert!(PinViolation::find(&*error).is_some(), "{error:?}");
     }
 }
 
-/// Reads a response to its end, and the tickets before it.
+/// Reads a response to its end, and with it the session tickets that precede it.
 async fn fetch(stream: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static) {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
@@ -97,21 +99,25 @@ fn stacks(pinning: &Pinning, root: &Ca, names: &Names) -> [Stack; 2] {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config
     };
-    let ours = PinningConnector::builder(pinning.clone()).with_tls_config(config());
-    let ours = ours.http1_only().wrap_connector(Loopback::new(names));
+    let pinhold = PinningConnector::builder(pinning.clone()).with_tls_config(config());
+    let pinhold = pinhold.http1_only().wrap_connector(Loopback::new(names));
     let hyper_rustls = HttpsConnector::from((Loopback::new(names), config()));
-    [Stack::Ours(ours.unwrap()), Stack::HyperRustls(hyper_rustls)]
+    [
+        Stack::Pinhold(pinhold.unwrap()),
+        Stack::HyperRustls(hyper_rustls),
+    ]
 }
 
-/// ECDSA, and RSA where openssl can make a key.
+/// Returns a leaf with an ECDSA key and, where `openssl` can make the key, one with an RSA key.
 fn leaves(root: &Ca) -> Vec<Leaf> {
     let ecdsa = root.leaf(&[HOST]);
     let rsa = rsa_key(2048).map(|key| root.leaf_with_key(leaf_params(&[HOST]), key));
     std::iter::once(ecdsa).chain(rsa).collect()
 }
 
-/// A server that resumes, and another one for the same name with another key.
-async fn resumption_asks_the_pins(start: impl Fn(&Leaf, Tls) -> Option<Peer>) {
+/// Changes the pins between resumed handshakes with a server, and then switches to a second server
+/// of the same name with a new key.
+async fn resumption_follows_the_pins(start: impl Fn(&Leaf, Tls) -> Option<Peer>) {
     let root = Ca::root("Root");
     for tls in [Tls::V1_2, Tls::V1_3] {
         for leaf in leaves(&root) {
@@ -132,10 +138,10 @@ async fn resumption_asks_the_pins(start: impl Fn(&Leaf, Tls) -> Option<Peer>) {
                 assert_eq!(stack.visit().await.unwrap(), HandshakeKind::Resumed);
                 assert_eq!(stack.visit().await.unwrap(), HandshakeKind::Resumed);
                 pin_to(policy_with(unrelated_pin()));
-                Stack::is_violation(stack.visit().await);
-                // The counter-case: a server whose new key is pinned.
+                Stack::assert_violation(stack.visit().await);
+                // Counter-case: a server whose new key is pinned.
                 pin_to(policy_with(new.pin()));
-                Stack::is_violation(stack.visit().await);
+                Stack::assert_violation(stack.visit().await);
                 names.point_to(HOST, renewed.address);
                 assert_eq!(stack.visit().await.unwrap(), HandshakeKind::Full);
             }
@@ -144,18 +150,20 @@ async fn resumption_asks_the_pins(start: impl Fn(&Leaf, Tls) -> Option<Peer>) {
 }
 
 #[tokio::test]
-async fn attack_4_with_nginx() {
+async fn attack_4_resumed_sessions_of_nginx_follow_the_pins() {
     let header = header_value(unrelated_pin(), "max-age=0");
-    resumption_asks_the_pins(|leaf, tls| Peer::nginx(leaf, tls, &header)).await;
+    resumption_follows_the_pins(|leaf, tls| Peer::nginx(leaf, tls, &header)).await;
 }
 
 #[tokio::test]
-async fn attack_4_with_openssl() {
-    resumption_asks_the_pins(Peer::s_server).await;
+async fn attack_4_resumed_sessions_of_openssl_follow_the_pins() {
+    resumption_follows_the_pins(Peer::s_server).await;
 }
 
-/// An open connection of a pool, and pins that turn against it.
-async fn open_connections_ask_the_pins(
+/// Changes the pins so that they refuse the chain of an open connection in a pool.
+///
+/// `keeps_alive` states whether the server keeps the connection open after a response.
+async fn open_connections_follow_the_pins(
     keeps_alive: bool,
     start: impl Fn(&Leaf, Tls) -> Option<Peer>,
 ) {
@@ -170,8 +178,8 @@ async fn open_connections_ask_the_pins(
             let pinning = pinning.build().unwrap();
             let names = Names::default();
             let pin_to = |policy: PinPolicy| pinning.replace_pins([(HOST, policy)]).unwrap();
-            let [Stack::Ours(connector), _] = stacks(&pinning, &root, &names) else {
-                panic!("ours is the first")
+            let [Stack::Pinhold(connector), _] = stacks(&pinning, &root, &names) else {
+                panic!("the first stack is pinhold")
             };
             let pool = Client::builder(TokioExecutor::new());
             let client = pool.build::<_, Empty<Bytes>>(connector.clone());
@@ -191,7 +199,7 @@ async fn open_connections_ask_the_pins(
             let error = visit().await.unwrap_err();
             assert!(PinViolation::find(&*error).is_some(), "{error:?}");
             assert_eq!(first.ended_by().is_some(), keeps_alive);
-            // The counter-case: a server whose new key is pinned.
+            // Counter-case: a server whose new key is pinned.
             names.point_to(HOST, renewed.address);
             pin_to(policy_with(new.pin()));
             assert!(visit().await.unwrap().ended_by().is_none());
@@ -200,13 +208,13 @@ async fn open_connections_ask_the_pins(
 }
 
 #[tokio::test]
-async fn attack_5_with_nginx() {
+async fn attack_5_open_connections_to_nginx_follow_the_pins() {
     let header = header_value(unrelated_pin(), "max-age=0");
-    open_connections_ask_the_pins(true, |leaf, tls| Peer::nginx(leaf, tls, &header)).await;
+    open_connections_follow_the_pins(true, |leaf, tls| Peer::nginx(leaf, tls, &header)).await;
 }
 
 #[tokio::test]
-async fn attack_5_with_openssl() {
-    // It answers one request.
-    open_connections_ask_the_pins(false, Peer::s_server).await;
+async fn attack_5_open_connections_to_openssl_follow_the_pins() {
+    // `openssl s_server` closes the connection after one response.
+    open_connections_follow_the_pins(false, Peer::s_server).await;
 }

@@ -1,4 +1,5 @@
-//! RFC 7469 sections 2.1.1 to 2.1.4: what each directive may say.
+//! Values of the directives `pin-sha256`, `max-age`, `includeSubDomains` and `report-uri` (RFC 7469
+//! sections 2.1.1 to 2.1.4).
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -21,7 +22,7 @@ fn seconds(seconds: u64) -> Option<Duration> {
 }
 
 #[test]
-fn a_pin_is_quoted_whatever_its_algorithm() {
+fn a_pin_must_be_quoted_for_every_algorithm() {
     // 7469-2.1.1-a, D-10
     let base64 = pin(3).to_base64();
     let unpadded = base64.trim_end_matches('=');
@@ -43,14 +44,14 @@ fn a_pin_is_quoted_whatever_its_algorithm() {
             "{rest}"
         );
     }
-    // Base64 ends in `=`, which is no token character; and `'` quotes nothing.
+    // Padded base64 ends in `=`, which is not a token character, and `'` is not a quotation mark.
     for value in [base64.clone(), format!("'{base64}'")] {
         assert!(parse(valid_header(&format!("; pin-sha256={value}"))).is_err());
     }
 }
 
 #[test]
-fn sha256_is_the_only_algorithm() {
+fn sha256_is_the_only_supported_algorithm() {
     // 7469-2.1.1-b, 7469-2.1.1-d, 7469-2.4-c
     let others = "; pin-sha1=\"x\"; pin-SHA512=\"\"; pin-sha-256=\"y\"; pin-sha2566=\"z\"";
     let header = parse(valid_header(others)).unwrap();
@@ -58,7 +59,7 @@ fn sha256_is_the_only_algorithm() {
     let unknown = header.unknown_algorithms().collect::<Vec<_>>();
     assert_eq!(unknown, ["sha1", "sha512", "sha-256", "sha2566"]);
 
-    // Neither live pin nor backup: with one pin of ours, there is no backup.
+    // A pin with an unknown algorithm is neither a live pin nor a backup.
     let one = parse(format!("{}; pin-x=\"a\"; max-age=1", directive(pin(1)))).unwrap();
     for keys in [None, Some(&[pin(1)][..])] {
         assert_eq!(
@@ -71,7 +72,7 @@ fn sha256_is_the_only_algorithm() {
 }
 
 #[test]
-fn a_pin_is_the_padded_base64_of_32_bytes() {
+fn a_pin_must_be_the_padded_base64_of_32_bytes() {
     // 7469-2.1.1-c, 7469-2.4-b, D-06
     let base64 = SpkiFingerprint::from_digest([0xfb; 32]).to_base64();
     assert!(base64.contains('+') && base64.contains('/') && base64.ends_with('='));
@@ -86,7 +87,7 @@ fn a_pin_is_the_padded_base64_of_32_bytes() {
         format!(" {base64}"),
         format!("{base64} "),
         format!("{} {}", &base64[..20], &base64[20..]),
-        // 31 and 33 bytes, and the length of a SHA-1.
+        // 31 bytes, 33 bytes, and the length of a SHA-1 digest.
         format!("{}==", "A".repeat(42)),
         "A".repeat(44),
         format!("{}=", "A".repeat(27)),
@@ -100,20 +101,24 @@ fn a_pin_is_the_padded_base64_of_32_bytes() {
     }
     let escaped = base64.replace('+', "\\+").replace('/', "\\/");
     let header = parse(valid_header(&format!("; pin-sha256=\"{escaped}\""))).unwrap();
-    assert_eq!(header.pins().len(), 3, "a quoted-pair is what it quotes");
+    assert_eq!(
+        header.pins().len(),
+        3,
+        "a quoted-pair stands for the quoted character"
+    );
 }
 
 #[test]
-fn trailing_bits_are_accepted_and_normalised() {
+fn trailing_bits_of_base64_are_accepted_and_normalised() {
     // 7469-2.4-b, D-06
-    let spellings = ["A", "B", "C", "D"].map(|last| format!("{}{last}=", "A".repeat(42)));
-    let pins = spellings.map(|base64| format!("pin-sha256=\"{base64}\""));
+    let encodings = ["A", "B", "C", "D"].map(|last| format!("{}{last}=", "A".repeat(42)));
+    let pins = encodings.map(|base64| format!("pin-sha256=\"{base64}\""));
     let header = parse(format!("{}; max-age=1", pins.join("; "))).unwrap();
-    assert_eq!(header.pins(), [pin(0)], "four spellings of one pin");
+    assert_eq!(header.pins(), [pin(0)], "four encodings of one pin");
 }
 
 #[test]
-fn a_field_needs_its_max_age_unless_it_is_report_only() {
+fn max_age_is_required_unless_the_field_is_report_only() {
     // 7469-2.1.2-b, 7469-2.1.2-c, D-08
     let pins = format!("{}; {}", directive(pin(1)), directive(pin(2)));
     assert_eq!(parse(&pins), Err(HeaderError::MissingMaxAge));
@@ -133,13 +138,13 @@ fn a_field_needs_its_max_age_unless_it_is_report_only() {
         let value = format!("{max_age}; {pins}");
         assert_eq!(parse_report_only(&value).as_ref(), Ok(&expected), "{value}");
     }
-    // The grammar holds all the same.
+    // A value that violates the grammar is an error in a report-only field, too.
     let value = format!("{pins}; max-age=");
     assert!(is_bad_syntax(&parse_report_only(value)));
 }
 
 #[test]
-fn max_age_is_a_number_of_seconds() {
+fn max_age_must_be_a_number_of_seconds() {
     // 7469-2.1.2-d, 7469-2.1.2-e
     let pins = format!("{}; {}", directive(pin(1)), directive(pin(2)));
     let digits45 = "9".repeat(45);
@@ -187,7 +192,7 @@ fn max_age_is_a_number_of_seconds() {
 }
 
 #[test]
-fn include_sub_domains_has_no_value() {
+fn include_sub_domains_must_not_have_a_value() {
     // 7469-2.1.3-a
     assert!(!parse(valid_header("")).unwrap().includes_subdomains());
     let flagged = parse(valid_header("; includeSubDomains")).unwrap();
@@ -203,7 +208,7 @@ fn include_sub_domains_has_no_value() {
 }
 
 #[test]
-fn report_uri_is_an_absolute_uri() {
+fn report_uri_must_be_an_absolute_uri() {
     // 7469-2.1.4-b, D-09
     for (text, expected) in [
         ("\"https://r.example/pins\"", Some("https://r.example/pins")),
@@ -246,7 +251,7 @@ fn report_uri_is_an_absolute_uri() {
             }
         }
     }
-    // No token holds a `:`, and a directive without its value is no URI either.
+    // A token cannot contain `:`, and a directive without a value is not a URI.
     assert!(is_bad_syntax(&parse(valid_header(
         "; report-uri=https://r.example/"
     ))));

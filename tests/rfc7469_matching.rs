@@ -1,4 +1,5 @@
-//! Which policies apply to which name, and when: RFC 7469 sections 2.1.3, 2.3.3, 2.7 and 4.2.
+//! Lookup of the policies that apply to a host at a given time (RFC 7469 sections 2.1.3, 2.3.3, 2.7
+//! and 4.2).
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -21,13 +22,13 @@ fn host(name: &str) -> Host {
     Host::parse(name).unwrap()
 }
 
-/// Some hosts behind one root, each with a certificate of its own.
-struct Internet {
+/// A root that issues each host its own certificate, and the clients' trust in it.
+struct Network {
     root: Ca,
     anchors: TrustAnchors,
 }
 
-impl Internet {
+impl Network {
     fn new() -> Self {
         let root = Ca::root("Root");
         Self {
@@ -36,7 +37,7 @@ impl Internet {
         }
     }
 
-    /// `name` sends this on a connection with a certificate of its own.
+    /// Notes a header of `name`, received on a connection with a new certificate.
     async fn note(&self, pinning: &Pinning, name: &str, rest: &str, seconds: u64) -> Noted {
         self.note_with(pinning, &self.root.leaf(&[name]), name, rest, seconds)
             .await
@@ -64,7 +65,7 @@ fn noted(pinning: &Pinning, name: &str, seconds: u64) -> Option<AppliedPolicy> {
     pinning.policies(&host(name), at(seconds)).noted
 }
 
-/// The name whose noted pins apply to `name`.
+/// Returns the host whose noted pins apply to `name`.
 fn noted_hostname(pinning: &Pinning, name: &str, seconds: u64) -> Option<String> {
     let policy = noted(pinning, name, seconds)?;
     Some(policy.noted_hostname.to_string())
@@ -77,11 +78,11 @@ fn static_policy(pinning: &Pinning, name: &str) -> Option<AppliedPolicy> {
 #[tokio::test]
 async fn include_sub_domains_covers_every_depth_on_label_boundaries() {
     // 7469-2.1.3-b
-    let internet = Internet::new();
+    let network = Network::new();
     let pinning = unpinned();
     let rest = "max-age=100; includeSubDomains";
-    internet.note(&pinning, "example.com", rest, NOW).await;
-    internet
+    network.note(&pinning, "example.com", rest, NOW).await;
+    network
         .note(&pinning, "alone.example", "max-age=100", NOW)
         .await;
     for (name, covered) in [
@@ -102,40 +103,40 @@ async fn include_sub_domains_covers_every_depth_on_label_boundaries() {
 }
 
 #[tokio::test]
-async fn a_subdomain_has_an_entry_of_its_own_in_either_order_of_visits() {
+async fn a_subdomain_has_its_own_entry_in_either_order_of_visits() {
     // 7469-2.3.3-e, 7469-4.2-a, D-01
-    let internet = Internet::new();
+    let network = Network::new();
     let (parent, child) = ("example.com", "sub.example.com");
-    let (parent_leaf, child_leaf) = (internet.root.leaf(&[parent]), internet.root.leaf(&[child]));
+    let (parent_leaf, child_leaf) = (network.root.leaf(&[parent]), network.root.leaf(&[child]));
     let rest = "max-age=100; includeSubDomains";
 
-    // The child first: its own pins win.
+    // If the child is visited first, its own pins apply.
     let pinning = unpinned();
-    let noted = internet.note_with(&pinning, &child_leaf, child, "max-age=100", NOW);
+    let noted = network.note_with(&pinning, &child_leaf, child, "max-age=100", NOW);
     assert_eq!(noted.await, Noted::Added);
-    let noted = internet.note_with(&pinning, &parent_leaf, parent, rest, NOW);
+    let noted = network.note_with(&pinning, &parent_leaf, parent, rest, NOW);
     assert_eq!(noted.await, Noted::Added);
     assert_eq!(noted_hostname(&pinning, child, NOW).unwrap(), child);
-    // An entry without the flag is passed over, and blocks nothing.
+    // An entry without includeSubDomains is skipped in the lookup for a subdomain.
     assert_eq!(
         noted_hostname(&pinning, "x.sub.example.com", NOW).unwrap(),
         parent
     );
 
-    // The parent first: the child has other keys, so it fails, and can't note them either.
+    // If the parent is visited first, the child has other keys and fails, so it cannot be noted.
     let pinning = unpinned();
-    internet
+    network
         .note_with(&pinning, &parent_leaf, parent, rest, NOW)
         .await;
-    let noted = internet.note_with(&pinning, &child_leaf, child, "max-age=100", NOW);
+    let noted = network.note_with(&pinning, &child_leaf, child, "max-age=100", NOW);
     assert_eq!(noted.await, Noted::Ignored(IgnoreReason::PinsFailed));
     assert_eq!(noted_hostname(&pinning, child, NOW).unwrap(), parent);
 
-    // With a shared key it passes, and then has its own entry beside the parent's.
-    let shared = internet.root.leaf(&[parent, child]);
+    // With a shared key the child passes, and has its own entry beside the parent's.
+    let shared = network.root.leaf(&[parent, child]);
     let pinning = unpinned();
     for (name, rest) in [(parent, rest), (child, "max-age=50")] {
-        let noted = internet.note_with(&pinning, &shared, name, rest, NOW);
+        let noted = network.note_with(&pinning, &shared, name, rest, NOW);
         assert_eq!(noted.await, Noted::Added);
     }
     assert_eq!(pinning.store().list().len(), 2);
@@ -143,14 +144,14 @@ async fn a_subdomain_has_an_entry_of_its_own_in_either_order_of_visits() {
 }
 
 #[tokio::test]
-async fn a_subdomain_s_header_never_touches_its_parent() {
+async fn a_header_of_a_subdomain_never_changes_its_parent() {
     // 7469-2.3.3-i
-    let internet = Internet::new();
-    let shared = internet.root.leaf(&["example.com", "sub.example.com"]);
-    let chain = verified_chain(&shared, "sub.example.com", &internet.anchors).await;
+    let network = Network::new();
+    let shared = network.root.leaf(&["example.com", "sub.example.com"]);
+    let chain = verified_chain(&shared, "sub.example.com", &network.anchors).await;
     let pinning = unpinned();
     let rest = "max-age=100; includeSubDomains";
-    internet
+    network
         .note_with(&pinning, &shared, "example.com", rest, NOW)
         .await;
     let before = pinning.store().list();
@@ -182,19 +183,19 @@ async fn a_subdomain_s_header_never_touches_its_parent() {
 }
 
 #[tokio::test]
-async fn an_expired_entry_is_inert_shadows_nothing_and_is_kept() {
+async fn an_expired_entry_does_not_apply_and_is_kept() {
     // 7469-2.3.3-a, 7469-2.3.3-b, 7469-2.3.3-c, D-20
-    let internet = Internet::new();
-    let shared = internet.root.leaf(&["example.com", "sub.example.com"]);
+    let network = Network::new();
+    let shared = network.root.leaf(&["example.com", "sub.example.com"]);
     let pinning = unpinned();
     for (name, rest) in [
         ("example.com", "max-age=100; includeSubDomains"),
         ("sub.example.com", "max-age=50"),
     ] {
-        internet.note_with(&pinning, &shared, name, rest, NOW).await;
+        network.note_with(&pinning, &shared, name, rest, NOW).await;
     }
-    let other = internet.root.leaf(&["sub.example.com"]);
-    let other = verified_chain(&other, "sub.example.com", &internet.anchors).await;
+    let other = network.root.leaf(&["sub.example.com"]);
+    let other = verified_chain(&other, "sub.example.com", &network.anchors).await;
     let child = "sub.example.com";
     for (seconds, expected) in [
         (NOW, Some(child)),
@@ -202,7 +203,7 @@ async fn an_expired_entry_is_inert_shadows_nothing_and_is_kept() {
         (NOW + 51, Some("example.com")),
         (NOW + 100, Some("example.com")),
         (NOW + 101, None),
-        // A clock that went ahead and came back has lost nothing.
+        // A clock that was ahead for a while and is corrected causes no loss of entries.
         (NOW + 50, Some(child)),
     ] {
         assert_eq!(
@@ -215,7 +216,8 @@ async fn an_expired_entry_is_inert_shadows_nothing_and_is_kept() {
             None => assert!(matches!(decision, Decision::NotPinned), "{seconds}"),
         }
     }
-    // An expired host is not known: nothing was validated that could remove its entry.
+    // An expired host is not a known pinned host: its pins were not checked, so a header cannot
+    // remove its entry.
     let zero = parse("max-age=0").unwrap();
     let noted = pinning.note(&host(child), &zero, &other, at(NOW + 101));
     assert_eq!(noted, Noted::Ignored(IgnoreReason::NotKnown));
@@ -223,7 +225,7 @@ async fn an_expired_entry_is_inert_shadows_nothing_and_is_kept() {
 }
 
 #[test]
-fn a_name_has_one_form_or_is_refused_aloud() {
+fn a_name_has_one_canonical_form_or_is_an_error() {
     // 7469-2.3-a, D-16
     let pinning = |name: &str| {
         let builder = Pinning::builder().static_pins(name, policy_with(unrelated_pin()));
@@ -231,8 +233,11 @@ fn a_name_has_one_form_or_is_refused_aloud() {
     };
     for name in ["EXAMPLE.com", "example.COM.", "example.com"] {
         let pinning = pinning(name).unwrap();
-        for asked in ["example.com", "Example.Com", "example.com."] {
-            assert!(static_policy(&pinning, asked).is_some(), "{name}: {asked}");
+        for queried in ["example.com", "Example.Com", "example.com."] {
+            assert!(
+                static_policy(&pinning, queried).is_some(),
+                "{name}: {queried}"
+            );
         }
     }
     for name in ["example.com..", ".example.com", "exa mple.com", "", "."] {
@@ -242,7 +247,7 @@ fn a_name_has_one_form_or_is_refused_aloud() {
         );
         assert!(refused, "{name:?}");
     }
-    // U-labels: the same host as the A-labels, or an error; never a policy that applies to nobody.
+    // U-labels are the same host as the A-labels, or an error: no policy is silently unused.
     let built = pinning("B\u{dc}CHER.example");
     if cfg!(feature = "idn") {
         let pinning = built.unwrap();
@@ -250,14 +255,14 @@ fn a_name_has_one_form_or_is_refused_aloud() {
         assert!(static_policy(&pinning, "b\u{fc}cher.example").is_some());
     } else {
         let error = built.unwrap_err();
-        let asks = matches!(error, BuildError::Host(HostError::IdnFeatureNeeded { .. }));
-        assert!(asks, "{error:?}");
+        let idn_needed = matches!(error, BuildError::Host(HostError::IdnFeatureNeeded { .. }));
+        assert!(idn_needed, "{error:?}");
     }
     assert!(pinning("b\u{fc}\u{ad}\u{378}.example").is_err());
 }
 
 #[test]
-fn an_address_is_no_pinned_host_in_any_spelling() {
+fn an_ip_address_is_not_a_pinned_host_in_any_notation() {
     // 7469-2.3.3-d
     for name in [
         "192.0.2.1",
@@ -279,34 +284,34 @@ fn an_address_is_no_pinned_host_in_any_spelling() {
 }
 
 #[tokio::test]
-async fn a_single_label_may_be_pinned_by_the_application_only() {
+async fn a_single_label_can_only_be_pinned_statically() {
     // D-18
-    let internet = Internet::new();
-    let leaf = internet.root.leaf(&["intranet"]);
+    let network = Network::new();
+    let leaf = network.root.leaf(&["intranet"]);
     let pinning = Pinning::builder()
         .static_pins("intranet", policy_with(leaf.pin()))
         .build()
         .unwrap();
-    let noted = internet.note_with(&pinning, &leaf, "intranet", "max-age=100", NOW);
+    let noted = network.note_with(&pinning, &leaf, "intranet", "max-age=100", NOW);
     assert_eq!(noted.await, Noted::Ignored(IgnoreReason::SingleLabel));
     assert!(pinning.store().list().is_empty());
-    let chain = internet.root.leaf(&["intranet"]);
-    let chain = verified_chain(&chain, "intranet", &internet.anchors).await;
+    let chain = network.root.leaf(&["intranet"]);
+    let chain = verified_chain(&chain, "intranet", &network.anchors).await;
     let decision = pinning.check(&host("intranet"), &chain, at(NOW));
     assert!(matches!(decision, Decision::Refuse(_)));
 }
 
 #[tokio::test]
-async fn noted_and_static_pins_are_found_by_one_lookup_and_both_must_hold() {
+async fn noted_and_static_pins_are_found_by_one_lookup_and_both_must_pass() {
     // 7469-2.2.1-b, 7469-2.7-a, 7469-2.7-c, D-05
-    let internet = Internet::new();
+    let network = Network::new();
     let (one, two) = (
-        internet.root.leaf(&["example.com"]),
-        internet.root.leaf(&["example.com"]),
+        network.root.leaf(&["example.com"]),
+        network.root.leaf(&["example.com"]),
     );
     let chains = [
-        verified_chain(&one, "example.com", &internet.anchors).await,
-        verified_chain(&two, "example.com", &internet.anchors).await,
+        verified_chain(&one, "example.com", &network.anchors).await,
+        verified_chain(&two, "example.com", &network.anchors).await,
     ];
     let both = parse(header_value(
         one.pin(),
@@ -314,7 +319,7 @@ async fn noted_and_static_pins_are_found_by_one_lookup_and_both_must_hold() {
     ));
     let only_one = parse(header_value(one.pin(), "max-age=100")).unwrap();
     for (pins, header, passes) in [
-        // Static pins, noted pins, and which of the two chains passes.
+        // Static pins, the noted header, and whether each of the two chains passes.
         (vec![one.pin(), pin(1)], None, [true, false]),
         (vec![one.pin(), two.pin()], None, [true, true]),
         (vec![one.pin(), two.pin()], Some(&only_one), [true, false]),
@@ -352,15 +357,15 @@ async fn noted_and_static_pins_are_found_by_one_lookup_and_both_must_hold() {
 }
 
 #[tokio::test]
-async fn static_pins_are_out_of_a_header_s_reach() {
+async fn a_header_never_changes_static_pins() {
     // D-05, 7469-2.7-c
-    let internet = Internet::new();
+    let network = Network::new();
     let (one, two) = (
-        internet.root.leaf(&["example.com"]),
-        internet.root.leaf(&["example.com"]),
+        network.root.leaf(&["example.com"]),
+        network.root.leaf(&["example.com"]),
     );
-    let passing = verified_chain(&one, "example.com", &internet.anchors).await;
-    let failing = verified_chain(&two, "example.com", &internet.anchors).await;
+    let passing = verified_chain(&one, "example.com", &network.anchors).await;
+    let failing = verified_chain(&two, "example.com", &network.anchors).await;
     let name = host("example.com");
     let pinning = Pinning::builder()
         .static_pins("example.com", policy_with(one.pin()))
@@ -393,7 +398,7 @@ async fn static_pins_are_out_of_a_header_s_reach() {
 }
 
 #[test]
-fn the_user_can_switch_static_pins_off_and_on() {
+fn static_pins_can_be_disabled_and_restored() {
     // 7469-2.7-b
     let pinning = Pinning::builder()
         .static_pins("example.com", policy_with(pin(1)).include_subdomains())
@@ -420,10 +425,10 @@ fn the_user_can_switch_static_pins_off_and_on() {
 #[tokio::test]
 async fn noted_pins_can_be_listed_queried_and_cleared() {
     // 7469-4.5-a, 7469-5-b, 7469-7-b
-    let internet = Internet::new();
+    let network = Network::new();
     let pinning = unpinned();
     for name in ["b.example", "a.example", "c.example"] {
-        internet.note(&pinning, name, "max-age=100", NOW).await;
+        network.note(&pinning, name, "max-age=100", NOW).await;
     }
     let names = || {
         let list = pinning.store().list();
@@ -443,9 +448,9 @@ async fn noted_pins_can_be_listed_queried_and_cleared() {
 }
 
 #[tokio::test]
-async fn a_full_store_keeps_what_is_live_and_refuses_what_is_new() {
+async fn a_full_store_keeps_live_entries_and_rejects_new_ones() {
     // D-24
-    let internet = Internet::new();
+    let network = Network::new();
     let store = PinStore::in_memory().capacity(2);
     let pinning = Pinning::builder().store(store).build().unwrap();
     let full = Noted::Ignored(IgnoreReason::StoreFull);
@@ -453,11 +458,11 @@ async fn a_full_store_keeps_what_is_live_and_refuses_what_is_new() {
         ("a.example", 100, NOW, Noted::Added),
         ("b.test", 10, NOW, Noted::Added),
         ("c.invalid", 100, NOW + 10, full),
-        // Only what has expired makes room.
+        // Only an expired entry is evicted.
         ("c.invalid", 100, NOW + 11, Noted::Added),
     ] {
         let rest = format!("max-age={max_age}");
-        let noted = internet.note(&pinning, name, &rest, seconds).await;
+        let noted = network.note(&pinning, name, &rest, seconds).await;
         assert_eq!(noted, expected, "{name}");
     }
     for (name, known) in [("a.example", true), ("b.test", false), ("c.invalid", true)] {

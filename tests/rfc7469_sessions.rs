@@ -1,4 +1,5 @@
-//! Pins in the life of a TLS session: resumption, early data, alerts, shared connections.
+//! Pins during the lifetime of TLS sessions and connections: resumption, early data, alerts and
+//! shared connections.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -44,7 +45,7 @@ fn client_config(
 }
 
 #[test]
-fn no_session_is_resumed_past_the_pins() {
+fn no_session_is_resumed_that_fails_the_current_pins() {
     // D-12, 7469-2.6-i
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
@@ -75,7 +76,7 @@ async fn the_connector_sends_no_early_data() {
 }
 
 #[test]
-fn the_server_is_told_by_an_alert_and_the_client_by_a_typed_error() {
+fn a_refusal_is_an_alert_for_the_server_and_a_typed_error_for_the_client() {
     // D-23
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
@@ -101,7 +102,7 @@ fn the_server_is_told_by_an_alert_and_the_client_by_a_typed_error() {
 async fn no_connection_is_shared_with_another_host() {
     // D-13
     let root = Ca::root("Root");
-    // One address, one certificate, HTTP/2: what a browser would coalesce.
+    // With one address, one certificate and HTTP/2, a browser would share the connection.
     let leaf = root.leaf(&["example.com", "pinned.example", "free.example"]);
     let server = Server::start(&leaf, &[]).await;
     let names = ["example.com", "pinned.example", "free.example"];
@@ -125,7 +126,7 @@ async fn no_connection_is_shared_with_another_host() {
 }
 
 #[tokio::test]
-async fn a_header_on_an_old_connection_is_judged_by_the_pins_of_today() {
+async fn a_header_on_an_old_connection_is_checked_with_the_current_pins() {
     // D-13, 7469-2.5-b
     let root = Ca::root("Root");
     let (genuine, other): (Leaf, Leaf) = (root.leaf(&["example.com"]), root.leaf(&["example.com"]));
@@ -143,7 +144,7 @@ async fn a_header_on_an_old_connection_is_judged_by_the_pins_of_today() {
     assert_eq!(response.extensions().get(), Some(&Noted::Added));
     pinning.store().clear();
     pinning.restore_static();
-    // What the old connection still says changes nothing, and it is used no more.
+    // A header on the old connection changes nothing, and the connection is not used again.
     let header = parse(header_value(other.pin(), "max-age=100")).unwrap();
     let old = response.extensions().get::<VerifiedConnection>().unwrap();
     let host = old.host().unwrap();

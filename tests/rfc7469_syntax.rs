@@ -1,4 +1,4 @@
-//! RFC 7469 section 2.1: the grammar that both fields share.
+//! Grammar of `Public-Key-Pins` and `Public-Key-Pins-Report-Only` (RFC 7469 section 2.1).
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -32,7 +32,7 @@ fn permutations(items: Vec<String>) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn directives_stand_in_any_order() {
+fn directives_are_accepted_in_any_order() {
     // 7469-2.1-b, 7469-2.1-h
     let directives = vec![
         directive(pin(1)),
@@ -56,7 +56,7 @@ fn directives_stand_in_any_order() {
 }
 
 #[test]
-fn no_directive_but_a_pin_occurs_twice() {
+fn only_pin_directives_may_occur_more_than_once() {
     // 7469-2.1-c, D-07
     for (rest, name) in [
         ("; max-age=300", "max-age"),
@@ -80,7 +80,7 @@ fn no_directive_but_a_pin_occurs_twice() {
         assert_eq!(parse_report_only(valid_header(rest)), Err(expected.clone()));
         assert_eq!(parse_as_browsers(valid_header(rest)), Err(expected));
     }
-    // The same algorithm, the same pin, and an unknown algorithm may recur.
+    // An algorithm, a pin and an unknown algorithm may each be repeated.
     let again = format!(
         "; {}; pin-x=\"a\"; pin-x=\"b\"; PIN-X=\"a\"",
         directive(pin(1))
@@ -110,51 +110,16 @@ fn directive_names_are_case_insensitive() {
 }
 
 #[test]
-fn what_is_off_the_grammar_is_refused_as_a_whole() {
+fn a_field_that_violates_the_grammar_is_rejected_as_a_whole() {
     // 7469-2.1-e, 7469-2.1-f, 7469-2.3.1-h
-    // What follows a good field, and where in it the grammar is left.
-    let cases: &[(&[u8], usize)] = &[
-        (b";", 1),
-        (b"; ", 1),
-        (b";;", 1),
-        (b"; ;foo", 2),
-        (b",", 0),
-        (b", max-age=300", 0),
-        (b" foo", 1),
-        (b"; =1", 2),
-        (b"; foo=", 6),
-        (b"; foo=;bar", 6),
-        (b"; foo =1", 6),
-        (b"; foo= 1", 6),
-        (b"; foo\t=\"1\"", 6),
-        (b"; foo=a=b", 7),
-        (b"; foo=a/b", 7),
-        (b"; foo=a:b", 7),
-        (b"; foo:bar", 5),
-        (b"; foo=(", 6),
-        (b"; foo(", 5),
-        (b"; f\xc3\xb6o", 3),
-        (b"; foo=\xc3\xb6", 6),
-        (b"; \"foo\"", 2),
-        (b"; foo=\"bar", 10),
-        (b"; foo=\"bar\\\"", 12),
-        (b"; foo=\"bar\\", 11),
-        (b"; foo=\"bar\"baz", 11),
-        (b"; foo=\"\0\"", 7),
-        (b"; foo=\"\x7f\"", 7),
-        (b"; foo=\"\\\x01\"", 8),
-        (b"; foo=\"\r\n\"", 7),
-        (b"; \0", 2),
-        (b"\x0b; foo", 0),
-    ];
     let good = valid_header("");
-    for (rest, at) in cases {
+    for (rest, at) in GRAMMAR_ERRORS {
         let value = [good.as_bytes(), rest].concat();
         let rest = String::from_utf8_lossy(rest);
         let expected = HeaderError::BadSyntax {
             offset: good.len() + at,
         };
-        // The field is a report-only field, too, and no more conforming as one.
+        // The same grammar applies to a report-only field.
         assert_eq!(parse(&value), Err(expected.clone()), "{rest:?}");
         assert_eq!(parse_report_only(&value), Err(expected), "{rest:?}");
     }
@@ -170,14 +135,14 @@ fn what_is_off_the_grammar_is_refused_as_a_whole() {
 }
 
 #[test]
-fn nothing_and_junk_are_refused() {
+fn empty_and_arbitrary_values_are_rejected() {
     // 7469-2.1-e
     for value in ["", " ", "\t \t"] {
         assert_eq!(parse(value), Err(HeaderError::Empty), "{value:?}");
         assert_eq!(parse_report_only(value), Err(HeaderError::Empty));
         assert_eq!(parse_as_browsers(value), Err(HeaderError::Empty));
     }
-    let nothing_else: &[&[u8]] = &[
+    let arbitrary: &[&[u8]] = &[
         b"max-age",
         b"abc",
         b"  abc",
@@ -193,7 +158,7 @@ fn nothing_and_junk_are_refused() {
         b"{\"max-age\": 300}",
         b"max-age=300\0",
     ];
-    for value in nothing_else {
+    for value in arbitrary {
         assert!(
             parse(value).is_err(),
             "{:?}",
@@ -204,8 +169,8 @@ fn nothing_and_junk_are_refused() {
 }
 
 #[test]
-fn two_fields_joined_to_a_list_are_no_field() {
-    // 7469-2.1-e: an intermediary joined them; a comma is data within quotes only.
+fn two_fields_joined_by_a_comma_are_rejected() {
+    // 7469-2.1-e: an intermediary may join two fields; a comma is only allowed within quotes.
     for separator in [",", ", ", " , ", "; foo, "] {
         let joined = [valid_header(""), valid_header("")].join(separator);
         assert!(is_bad_syntax(&parse(&joined)), "{joined}");
@@ -216,7 +181,7 @@ fn two_fields_joined_to_a_list_are_no_field() {
 }
 
 #[test]
-fn unknown_directives_do_not_disturb_the_rest() {
+fn unknown_directives_are_ignored() {
     // 7469-2.1-g, 7469-2.1-i, 7469-2.5-e
     let expected = parse(valid_header(""));
     let unknown: &[&[u8]] = &[
@@ -251,7 +216,7 @@ fn unknown_directives_do_not_disturb_the_rest() {
 }
 
 #[test]
-fn white_space_is_allowed_around_semicolons_and_at_the_ends() {
+fn whitespace_is_allowed_around_semicolons_and_at_both_ends() {
     // 7469-2.1-h
     let expected = parse(valid_header("; includeSubDomains"));
     assert!(expected.is_ok());
@@ -270,7 +235,7 @@ fn white_space_is_allowed_around_semicolons_and_at_the_ends() {
 }
 
 #[test]
-fn browsers_allowed_empty_directives_and_space_around_equals_only() {
+fn browser_syntax_adds_only_empty_directives_and_whitespace_around_equals() {
     // D-22
     assert_eq!(HeaderSyntax::default(), HeaderSyntax::Rfc7469);
     let plain = valid_header("; includeSubDomains");
@@ -291,7 +256,7 @@ fn browsers_allowed_empty_directives_and_space_around_equals_only() {
         let report_only = PinHeader::parse_report_only(value.as_bytes(), HeaderSyntax::Browsers);
         assert_eq!(report_only.unwrap().pins(), [pin(1), pin(2)], "{value:?}");
     }
-    // Nothing else: what browsers took besides is refused in both.
+    // Other deviations that browsers accepted are rejected with both syntaxes.
     for rest in [
         "; foo=",
         "; foo = ",
@@ -309,3 +274,39 @@ fn browsers_allowed_empty_directives_and_space_around_equals_only() {
     }
     assert_eq!(parse_as_browsers(";"), Err(HeaderError::Empty));
 }
+
+/// Bytes appended to a valid field, and the offset in them of the first error.
+const GRAMMAR_ERRORS: &[(&[u8], usize)] = &[
+    (b";", 1),
+    (b"; ", 1),
+    (b";;", 1),
+    (b"; ;foo", 2),
+    (b",", 0),
+    (b", max-age=300", 0),
+    (b" foo", 1),
+    (b"; =1", 2),
+    (b"; foo=", 6),
+    (b"; foo=;bar", 6),
+    (b"; foo =1", 6),
+    (b"; foo= 1", 6),
+    (b"; foo\t=\"1\"", 6),
+    (b"; foo=a=b", 7),
+    (b"; foo=a/b", 7),
+    (b"; foo=a:b", 7),
+    (b"; foo:bar", 5),
+    (b"; foo=(", 6),
+    (b"; foo(", 5),
+    (b"; f\xc3\xb6o", 3),
+    (b"; foo=\xc3\xb6", 6),
+    (b"; \"foo\"", 2),
+    (b"; foo=\"bar", 10),
+    (b"; foo=\"bar\\\"", 12),
+    (b"; foo=\"bar\\", 11),
+    (b"; foo=\"bar\"baz", 11),
+    (b"; foo=\"\0\"", 7),
+    (b"; foo=\"\x7f\"", 7),
+    (b"; foo=\"\\\x01\"", 8),
+    (b"; foo=\"\r\n\"", 7),
+    (b"; \0", 2),
+    (b"\x0b; foo", 0),
+];

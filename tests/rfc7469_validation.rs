@@ -1,4 +1,4 @@
-//! RFC 7469 sections 2.4, 2.6 and 2.8: pins against the chain that a real handshake validates.
+//! Pin validation with chains validated in real handshakes (RFC 7469 sections 2.4, 2.6 and 2.8).
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -42,14 +42,14 @@ fn only(pin: SpkiFingerprint) -> PinPolicy {
 
 type Visit = Result<http::Response<Bytes>, hyper_util::client::legacy::Error>;
 
-/// A request to `example.com` at this server, on a connection of its own.
+/// Sends a request to `example.com` at this server over a new connection.
 async fn visit(pinning: &Pinning, anchors: &TrustAnchors, server: &Server) -> Visit {
     let names = Names::new([("example.com", server)]);
     let mut client = client(pinning, anchors.clone(), &names);
     get(&mut client, "https://example.com/").await
 }
 
-/// The same at a server with this leaf; of a refused client it sees no byte of a request.
+/// Sends a request to a new server with this leaf, which receives none if the visit fails.
 async fn visit_leaf(pinning: &Pinning, anchors: &TrustAnchors, leaf: &Leaf) -> Visit {
     let server = Server::start(leaf, &[]).await;
     let outcome = visit(pinning, anchors, &server).await;
@@ -73,7 +73,7 @@ fn decision(visit: &Visit) -> Decision {
 }
 
 #[tokio::test]
-async fn a_matching_pin_saves_no_invalid_chain() {
+async fn a_matching_pin_does_not_make_an_invalid_chain_valid() {
     // 7469-1-a, 7469-2.6-a
     let (root, added) = (Ca::root("Root"), Ca::root("Added"));
     let anchors = built_in_anchors(&[&root])
@@ -130,7 +130,7 @@ async fn one_key_of_the_validated_chain_is_enough() {
     let violation = violation(&visit_leaf(&pinning, &anchors, &leaf).await).unwrap();
     let expected = [leaf.pin(), lower.pin(), upper.pin(), root.pin()];
     assert_eq!(violation.chain().fingerprints(), expected);
-    // A renewed certificate with the same key still matches.
+    // A renewed certificate with the same key still passes.
     let key = KeyPair::generate().unwrap();
     let der = key.serialize_der();
     let pin = root.leaf_with_key(leaf_params(&["example.com"]), key).pin();
@@ -147,7 +147,7 @@ async fn one_key_of_the_validated_chain_is_enough() {
 }
 
 #[tokio::test]
-async fn what_is_served_beside_the_chain_counts_for_nothing() {
+async fn certificates_outside_the_validated_chain_are_ignored() {
     // 7469-2.6-e
     let (root, other) = (Ca::root("Root"), Ca::root("Other"));
     let anchors = built_in_anchors(&[&root, &other]);
@@ -162,7 +162,7 @@ async fn what_is_served_beside_the_chain_counts_for_nothing() {
             [served.pin(), other.pin()]
         );
         assert_eq!(violation.chain().served().len(), 4);
-        // Nor for a header: the pin would be neither live there nor could it unpin.
+        // They are ignored for a header, too: the pin is not in the chain, so nothing is noted.
         let pinning = Pinning::builder()
             .time_provider(Clock::new())
             .build()
@@ -175,12 +175,12 @@ async fn what_is_served_beside_the_chain_counts_for_nothing() {
 }
 
 #[tokio::test]
-async fn an_empty_intersection_ends_the_connection_before_http() {
+async fn without_a_pinned_key_the_connection_is_closed_before_http() {
     // 7469-2.6-g, 7469-4-a, 7469-2.6-i
     let root = Ca::root("Root");
     let anchors = built_in_anchors(&[&root]);
     let (genuine, other) = (root.leaf(&["example.com"]), root.leaf(&["example.com"]));
-    // Static pins, and pins noted on a first visit.
+    // Applies to static pins and to pins noted on a first visit.
     let by_header = Pinning::builder()
         .time_provider(Clock::new())
         .build()
@@ -197,14 +197,14 @@ async fn an_empty_intersection_ends_the_connection_before_http() {
         let violation = violation(&outcome).unwrap();
         assert_eq!(violation.policy().source, source);
         assert_eq!(violation.host().as_str(), "example.com");
-        // Not for this time only: the next attempt ends alike.
+        // The next attempt is refused as well.
         assert!(visit_leaf(&pinning, &anchors, &other).await.is_err());
         assert!(visit_leaf(&pinning, &anchors, &genuine).await.is_ok());
     }
 }
 
 #[test]
-fn pins_are_checked_by_the_certificate_verifier_itself() {
+fn pins_are_checked_within_certificate_verification() {
     // 7469-2.6-b
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com", "example.net"]);
@@ -220,13 +220,13 @@ fn pins_are_checked_by_the_certificate_verifier_itself() {
     let error = verify("example.com").unwrap_err();
     assert!(
         PinViolation::find(&error).is_some(),
-        "as early as the Certificate message"
+        "pins are checked with the Certificate message"
     );
     assert!(verify("example.net").is_ok());
 }
 
 #[tokio::test]
-async fn the_anchor_of_the_path_decides_on_a_bypass() {
+async fn the_anchor_of_the_validated_path_decides_whether_pins_are_skipped() {
     // 7469-2.6-c, D-05
     let (root, proxy) = (Ca::root("Root"), Ca::root("Proxy"));
     let certificate = || [proxy.certificate()];
@@ -239,18 +239,18 @@ async fn the_anchor_of_the_path_decides_on_a_bypass() {
     let pinning = pinning_with(policy.clone());
     for served in [
         intercepted.with_chain(intercepted.chain.clone()),
-        // The genuine chain beside it is no part of the path, and does not make it pass.
+        // An appended genuine chain is not part of the path, so it does not make the pins pass.
         intercepted.with_appended(genuine.chain.iter().cloned().chain([root.certificate()])),
     ] {
         let outcome = visit_leaf(&pinning, &anchors, &served).await;
         assert!(matches!(decision(&outcome), Decision::Skipped));
     }
-    // The proxy's root beside a chain to a built-in root bypasses nothing.
+    // The proxy's root appended to a chain to a built-in root does not skip pins.
     let served = root.leaf(&["example.com"]).with_appended(certificate());
     let outcome = visit_leaf(&pinning, &anchors, &served).await;
     let origin = violation(&outcome).unwrap().chain().anchor_origin();
     assert_eq!(origin, AnchorOrigin::BuiltIn);
-    // An anchor of unknown origin bypasses nothing, and the policy has the last word.
+    // An anchor of unknown origin does not skip pins, and a policy may enforce them for all roots.
     let unknown = TrustAnchors::new().with_unknown(certificate()).unwrap();
     assert!(violation(&visit_leaf(&pinning, &unknown, &intercepted).await).is_some());
     let enforcing = pinning_with(policy.user_added_roots(UserAddedRoots::EnforcePins));
@@ -258,7 +258,7 @@ async fn the_anchor_of_the_path_decides_on_a_bypass() {
 }
 
 #[tokio::test]
-async fn of_two_policies_one_that_refuses_outdoes_one_that_is_skipped() {
+async fn a_policy_that_refuses_outweighs_one_that_is_skipped() {
     // D-05, 7469-2.6-c
     let (root, proxy) = (Ca::root("Root"), Ca::root("Proxy"));
     let anchors = built_in_anchors(&[&root]);
@@ -275,7 +275,7 @@ async fn of_two_policies_one_that_refuses_outdoes_one_that_is_skipped() {
         let pinning = pinning_with(policy.user_added_roots(UserAddedRoots::EnforcePins));
         let response = visit(&pinning, &anchors, &server).await.unwrap();
         assert_eq!(response.extensions().get(), Some(&Noted::Added));
-        // The noted pins would be skipped; the static ones decide.
+        // The noted pins are skipped; the static ones decide.
         let outcome = visit_leaf(&pinning, &anchors, &intercepted).await;
         if skipped {
             assert!(matches!(decision(&outcome), Decision::Skipped))
@@ -286,7 +286,7 @@ async fn of_two_policies_one_that_refuses_outdoes_one_that_is_skipped() {
 }
 
 #[tokio::test]
-async fn another_valid_path_is_tried_before_a_server_is_refused() {
+async fn other_valid_paths_are_tried_before_a_server_is_refused() {
     // 7469-2.6-h, D-11
     let (old, new) = (Ca::root("Old"), Ca::root("New"));
     let both = built_in_anchors(&[&old, &new]);
@@ -297,7 +297,7 @@ async fn another_valid_path_is_tried_before_a_server_is_refused() {
         (old.pin(), &cross_signed, true),
         (leaf.pin(), &cross_signed, true),
         (unrelated_pin(), &cross_signed, false),
-        // Without the cross-sign no path leads there.
+        // Without the cross-signed certificate there is no path to the old root.
         (old.pin(), &leaf, false),
     ] {
         let outcome = visit_leaf(&pinning_with(only(pin)), &both, served).await;
@@ -309,7 +309,7 @@ async fn another_valid_path_is_tried_before_a_server_is_refused() {
 }
 
 #[tokio::test]
-async fn an_expired_host_is_connected_to_without_validation() {
+async fn a_host_whose_pins_expired_is_not_validated() {
     // 7469-2.3.3-a, 7469-2.3.3-c, D-20
     let root = Ca::root("Root");
     let anchors = built_in_anchors(&[&root]);
@@ -327,7 +327,7 @@ async fn an_expired_host_is_connected_to_without_validation() {
         (NOW + 100, false),
         (NOW + 101, true),
         (NOW + 90 * common::DAY, true),
-        // An expired entry is inert, not gone: no time was lost to a clock that went astray.
+        // The expired entry is kept, so it applies again once the clock is corrected.
         (NOW + 100, false),
     ] {
         clock.set(seconds);
@@ -341,12 +341,12 @@ async fn an_expired_host_is_connected_to_without_validation() {
 }
 
 #[tokio::test]
-async fn a_self_signed_certificate_may_be_trusted_and_pinned() {
+async fn a_self_signed_certificate_can_be_trusted_and_pinned() {
     // 7469-2.8-a
     let key = KeyPair::generate().unwrap();
     let params = leaf_params(&["example.com"]);
     let own = params.self_signed(&key).unwrap().der().clone();
-    let leaf = Ca::root("Nobody")
+    let leaf = Ca::root("Unused")
         .leaf_with_key(params, key)
         .with_chain(vec![own.clone()]);
     let anchors = TrustAnchors::new().with_built_in([own]).unwrap();
@@ -364,7 +364,7 @@ async fn a_self_signed_certificate_may_be_trusted_and_pinned() {
 }
 
 #[tokio::test]
-async fn a_refusal_tells_a_person_what_was_expected_and_what_was_seen() {
+async fn a_violation_prints_the_expected_and_the_seen_keys() {
     // 7469-7-a
     let root = Ca::root("Root");
     let leaf = root.leaf(&["www.example.com"]);
@@ -388,7 +388,7 @@ async fn a_refusal_tells_a_person_what_was_expected_and_what_was_seen() {
 }
 
 #[test]
-fn a_fingerprint_is_the_one_that_openssl_computes() {
+fn a_fingerprint_equals_the_one_computed_by_openssl() {
     // 7469-2.4-a, 7469-A-a
     let pipe = |arguments: &[&str], input: &[u8]| {
         let mut child = Command::new("openssl")
@@ -403,7 +403,7 @@ fn a_fingerprint_is_the_one_that_openssl_computes() {
         Some(output.stdout)
     };
     if pipe(&["version"], b"").is_none() {
-        let _ = writeln!(std::io::stderr(), "passed over: no openssl on this machine");
+        let _ = writeln!(std::io::stderr(), "skipped: openssl is not installed");
         return;
     }
     let algorithms = [

@@ -1,5 +1,5 @@
-//! Signatures that were found right are remembered; everything else about a chain is checked anew,
-//! and no wrong signature passes for it.
+//! The signature cache: a verified signature is not verified again, everything else about a chain
+//! is, and no invalid signature is accepted.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
@@ -45,8 +45,8 @@ impl Fixture {
         }
     }
 
-    /// A verifier that has verified the chain before.
-    fn warm(&self, provider: &Arc<CryptoProvider>) -> PinningVerifier {
+    /// Returns a verifier that has verified the chain before.
+    fn warm_verifier(&self, provider: &Arc<CryptoProvider>) -> PinningVerifier {
         let verifier = self.verifier(provider, Vec::new());
         verify(&verifier, &self.leaf.chain, HOST, at(NOW)).unwrap();
         verifier
@@ -86,12 +86,12 @@ fn verify(
     verdict.map(drop)
 }
 
-/// Key, message, signature and algorithm all stand in a certificate: a bit of any of them flips.
+/// A certificate contains key, message, signature and algorithm; a bit of any of them is flipped.
 #[test]
-fn a_flipped_bit_is_refused_by_a_warm_memory_as_by_rustls() {
+fn a_flipped_bit_is_refused_with_a_warm_cache_as_by_rustls() {
     for provider in providers() {
         let fixture = Fixture::new();
-        let (ours, theirs) = (fixture.warm(&provider), fixture.webpki(&provider));
+        let (pinned, plain) = (fixture.warm_verifier(&provider), fixture.webpki(&provider));
         let mut random = Random::new(7);
         let mut accepted = 0;
         for _ in 0..3_000 {
@@ -101,21 +101,21 @@ fn a_flipped_bit_is_refused_by_a_warm_memory_as_by_rustls() {
             let bit = usize::try_from(random.below(u64::try_from(der.len() * 8).unwrap())).unwrap();
             der[bit / 8] ^= 1 << (bit % 8);
             chain[position] = der.into();
-            let expected = verify(&*theirs, &chain, HOST, at(NOW));
-            let verdict = verify(&ours, &chain, HOST, at(NOW));
+            let expected = verify(&*plain, &chain, HOST, at(NOW));
+            let verdict = verify(&pinned, &chain, HOST, at(NOW));
             assert_eq!(verdict.is_ok(), expected.is_ok(), "bit {bit} of {position}");
             accepted += usize::from(verdict.is_ok());
-            verify(&ours, &fixture.leaf.chain, HOST, at(NOW)).unwrap();
+            verify(&pinned, &fixture.leaf.chain, HOST, at(NOW)).unwrap();
         }
         assert_eq!(accepted, 0);
     }
 }
 
 #[test]
-fn a_known_leaf_under_a_forged_issuer_of_the_same_name_is_refused() {
+fn a_cached_leaf_under_a_forged_issuer_of_the_same_name_is_refused() {
     for provider in providers() {
         let fixture = Fixture::new();
-        let verifier = fixture.warm(&provider);
+        let verifier = fixture.warm_verifier(&provider);
         let forged = Ca::root("Root").intermediate("CA");
         let chain = [fixture.leaf.certificate(), forged.chain[0].clone()];
         let error = verify(&verifier, &chain, HOST, at(NOW)).unwrap_err();
@@ -129,7 +129,7 @@ fn a_known_leaf_under_a_forged_issuer_of_the_same_name_is_refused() {
 }
 
 #[test]
-fn an_expired_or_renamed_chain_is_refused_though_its_signatures_are_known() {
+fn an_expired_or_renamed_chain_is_refused_although_its_signatures_are_cached() {
     for provider in providers() {
         let mut params = leaf_params(&[HOST]);
         let day = std::time::Duration::from_secs(DAY);
@@ -138,61 +138,64 @@ fn an_expired_or_renamed_chain_is_refused_though_its_signatures_are_known() {
         let root = Ca::root("Root");
         let leaf = root.leaf_from(params);
         let fixture = Fixture::of(root, leaf);
-        let verifier = fixture.warm(&provider);
-        let of = |name, time| match verify(&verifier, &fixture.leaf.chain, name, time) {
+        let verifier = fixture.warm_verifier(&provider);
+        let error = |name, time| match verify(&verifier, &fixture.leaf.chain, name, time) {
             Err(Error::InvalidCertificate(error)) => Some(error),
             _ => None,
         };
-        let expired = of(HOST, at(NOW + 2 * DAY));
+        let expired = error(HOST, at(NOW + 2 * DAY));
         assert!(matches!(
             expired,
             Some(CertificateError::ExpiredContext { .. })
         ));
-        let renamed = of("other.example", at(NOW));
+        let renamed = error("other.example", at(NOW));
         assert!(matches!(
             renamed,
             Some(CertificateError::NotValidForNameContext { .. })
         ));
-        assert_eq!(of(HOST, at(NOW)), None);
+        assert_eq!(error(HOST, at(NOW)), None);
     }
 }
 
-/// Else a server without any key could fill the memory with chains of other hosts, and learn from
-/// the time until its alert which of them were seen before.
+/// Otherwise a server without any key could fill the cache with chains of other hosts, and learn
+/// from the time until its alert which of them were verified before.
 #[test]
-fn a_chain_for_another_name_neither_enters_the_memory_nor_asks_it() {
+fn a_chain_for_another_name_neither_fills_nor_reads_the_cache() {
     for mut provider in providers() {
         let fixture = Fixture::new();
-        let calculated = counting(Arc::make_mut(&mut provider));
+        let verifications = counting(Arc::make_mut(&mut provider));
         let verifier = fixture.verifier(&provider, Vec::new());
-        let [of_rustls, first, again, known] =
+        let [uncached, first, second, cached] =
             ["other.example", HOST, HOST, "other.example"].map(|name| {
                 let verdict = verify(&verifier, &fixture.leaf.chain, name, at(NOW));
                 assert_eq!(verdict.is_ok(), name == HOST);
-                calculated.swap(0, Ordering::SeqCst)
+                verifications.swap(0, Ordering::SeqCst)
             });
-        // For the error of a refusal rustls calculates all of them, each time.
-        assert_eq!((first, again), (2, 0));
-        assert_eq!((of_rustls, known), (2, 2));
+        // For a refused chain rustls verifies all signatures, each time.
+        assert_eq!((first, second), (2, 0));
+        assert_eq!((uncached, cached), (2, 2));
     }
 }
 
-/// Has the provider's algorithms counted when they are asked.
+/// Makes the provider's signature algorithms count their calls.
 fn counting(provider: &mut CryptoProvider) -> &'static AtomicUsize {
-    let calculated = &*Box::leak(Box::new(AtomicUsize::new(0)));
+    let verifications = &*Box::leak(Box::new(AtomicUsize::new(0)));
     let algorithms = &mut provider.signature_verification_algorithms;
     let count = |inner: &&'static dyn Algorithm| -> &'static dyn Algorithm {
         let inner = *inner;
-        Box::leak(Box::new(Counting { inner, calculated }))
+        Box::leak(Box::new(Counting {
+            inner,
+            verifications,
+        }))
     };
     algorithms.all = algorithms.all.iter().map(count).collect::<Vec<_>>().leak();
-    calculated
+    verifications
 }
 
 #[derive(Debug)]
 struct Counting {
     inner: &'static dyn Algorithm,
-    calculated: &'static AtomicUsize,
+    verifications: &'static AtomicUsize,
 }
 
 impl Algorithm for Counting {
@@ -202,7 +205,7 @@ impl Algorithm for Counting {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        self.calculated.fetch_add(1, Ordering::SeqCst);
+        self.verifications.fetch_add(1, Ordering::SeqCst);
         self.inner.verify_signature(public_key, message, signature)
     }
 
@@ -216,14 +219,14 @@ impl Algorithm for Counting {
 }
 
 #[test]
-fn a_revoked_chain_is_refused_though_its_signatures_are_known() {
+fn a_revoked_chain_is_refused_although_its_signatures_are_cached() {
     for provider in providers() {
         let root = Ca::root("Root");
         let mut params = leaf_params(&[HOST]);
         params.serial_number = Some(SerialNumber::from(7));
         let leaf = root.leaf_from(params);
         let crl = |serial: u64| {
-            let time = |seconds| rcgen::date_time_ymd(seconds, 1, 1);
+            let time = |year| rcgen::date_time_ymd(year, 1, 1);
             let revoked = RevokedCertParams {
                 serial_number: SerialNumber::from(serial),
                 revocation_time: time(2020),
@@ -256,10 +259,10 @@ fn a_revoked_chain_is_refused_though_its_signatures_are_known() {
 }
 
 #[test]
-fn pins_are_asked_of_a_chain_whose_signatures_are_known() {
+fn pins_are_checked_for_a_chain_whose_signatures_are_cached() {
     for provider in providers() {
         let fixture = Fixture::new();
-        let verifier = fixture.warm(&provider);
+        let verifier = fixture.warm_verifier(&provider);
         let foreign = policy_with(common::unrelated_pin());
         fixture.pinning.replace_pins([(HOST, foreign)]).unwrap();
         let error = verify(&verifier, &fixture.leaf.chain, HOST, at(NOW)).unwrap_err();
@@ -268,7 +271,7 @@ fn pins_are_asked_of_a_chain_whose_signatures_are_known() {
 }
 
 #[test]
-fn threads_racing_on_chains_right_and_wrong_get_the_same_verdicts() {
+fn concurrent_threads_get_the_same_verdicts_for_valid_and_forged_chains() {
     for provider in providers() {
         let fixture = Fixture::new();
         let verifier = fixture.verifier(&provider, Vec::new());

@@ -1,4 +1,4 @@
-//! Static policies by name: what covers what, what is exempt, what is refused when it is built.
+//! Static policies: the hosts that each covers, exemptions, and build errors.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -11,7 +11,7 @@ fn policy() -> PinPolicy {
     policy_with(unrelated_pin())
 }
 
-/// The name whose policy applies to `host`, and how.
+/// Returns the host whose policy applies to `host`, and how it matches.
 fn applied(pinning: &Pinning, host: &str) -> Option<(String, HostMatch)> {
     let policies = pinning.policies(&Host::parse(host).unwrap(), now());
     let policy = policies.static_policy?;
@@ -19,7 +19,7 @@ fn applied(pinning: &Pinning, host: &str) -> Option<(String, HostMatch)> {
 }
 
 #[test]
-fn the_nearest_policy_that_covers_a_name_applies() {
+fn the_nearest_policy_that_covers_a_host_applies() {
     let pinning = Pinning::builder()
         .static_pins("Example.com.", policy().include_subdomains())
         .static_pins("b.example.com", policy())
@@ -47,7 +47,7 @@ fn the_nearest_policy_that_covers_a_name_applies() {
 }
 
 #[test]
-fn an_exemption_covers_its_name_and_all_below_until_a_policy_wins_again() {
+fn an_exemption_covers_its_host_and_all_subdomains_without_a_policy() {
     let exempting = policy()
         .include_subdomains()
         .exempt("dev.example.com")
@@ -65,12 +65,12 @@ fn an_exemption_covers_its_name_and_all_below_until_a_policy_wins_again() {
 }
 
 #[test]
-fn an_exemption_ends_with_its_policy() {
+fn an_exemption_ends_when_its_policy_expires() {
     let exempting = || {
         let policy = policy().include_subdomains();
         policy.exempt("legacy.sub.example.com").unwrap()
     };
-    let ended = exempting().expires(at(NOW - 1), AfterExpiry::Unpin);
+    let expired = exempting().expires(at(NOW - 1), AfterExpiry::Unpin);
     let build = |parent: PinPolicy, child: PinPolicy| {
         let builder = Pinning::builder().static_pins("example.com", parent);
         builder
@@ -81,19 +81,19 @@ fn an_exemption_ends_with_its_policy() {
     let legacy = "legacy.sub.example.com";
     let live = build(policy().include_subdomains(), exempting());
     assert_eq!(applied(&live, legacy), None);
-    let over = build(policy().include_subdomains(), ended.clone());
+    let lapsed = build(policy().include_subdomains(), expired.clone());
     let parent = Some(("example.com".to_owned(), HostMatch::Superdomain));
     assert_eq!(
-        applied(&over, legacy),
+        applied(&lapsed, legacy),
         parent,
-        "as if the child had never been set"
+        "an expired policy has no effect"
     );
-    // Exempt by both: it stays exempt while one of them lasts.
-    assert_eq!(applied(&build(exempting(), ended), legacy), None);
+    // A host that is exempt from both policies stays exempt while one of them is valid.
+    assert_eq!(applied(&build(exempting(), expired), legacy), None);
 }
 
 #[test]
-fn static_pins_can_be_disabled_by_host_and_altogether() {
+fn static_pins_can_be_disabled_for_a_host_and_for_all() {
     // 7469-2.7-b
     let pinning = Pinning::builder()
         .static_pins("example.com", policy().include_subdomains())
@@ -106,7 +106,7 @@ fn static_pins_can_be_disabled_by_host_and_altogether() {
     assert_eq!(applied(&pinning, "www.example.com"), None);
     assert!(
         applied(&pinning, "api.example.com").is_some(),
-        "a policy of its own"
+        "it has its own policy"
     );
     pinning.disable_all_static();
     assert_eq!(applied(&pinning, "api.example.com"), None);
@@ -115,14 +115,14 @@ fn static_pins_can_be_disabled_by_host_and_altogether() {
 }
 
 #[test]
-fn what_is_no_policy_says_why() {
+fn an_invalid_policy_is_an_error_that_names_the_reason() {
     let pin = "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=";
     let same = "0b9fa5a59eed715c26c1020c711b4f6ec42d58b0015e14337a39dad301c5afc3";
     assert_eq!(PinPolicy::new([pin]), Err(PolicyError::NoBackup));
     assert_eq!(
         PinPolicy::new([pin, same]),
         Err(PolicyError::NoBackup),
-        "one key, two spellings"
+        "two encodings of one key"
     );
     assert!(PinPolicy::without_backup([pin]).is_ok());
     assert_eq!(PinPolicy::new(Vec::<&str>::new()), Err(PolicyError::NoPins));
@@ -143,7 +143,7 @@ fn what_is_no_policy_says_why() {
 }
 
 #[test]
-fn what_cannot_be_built_says_why() {
+fn an_invalid_build_is_an_error_that_names_the_reason() {
     let build = |host: &str, policy: PinPolicy| {
         let builder = Pinning::builder().static_pins("pinned.example.com", self::policy());
         builder.static_pins(host, policy).build().unwrap_err()

@@ -1,5 +1,5 @@
-//! The verifier against rustls's own: the same verdicts, errors and methods; and the paths that it
-//! chooses.
+//! The verifier compared with that of rustls: verdicts, errors and methods are the same. Also tests
+//! which path it chooses.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -56,8 +56,8 @@ fn verify(verifier: &dyn ServerCertVerifier, served: &[CertificateDer<'_>]) -> R
     verdict.map(drop)
 }
 
-/// The fingerprints of the path that a foreign pin refuses, that is, of the last one tried.
-fn refused(verifier: &PinningVerifier, leaf: &Leaf) -> PinViolation {
+/// Verifies a leaf that must be refused and returns the violation, of the last path tried.
+fn violation(verifier: &PinningVerifier, leaf: &Leaf) -> PinViolation {
     let error = verify(verifier, &leaf.chain).unwrap_err();
     PinViolation::find(&error).unwrap()
 }
@@ -71,9 +71,9 @@ fn webpki(roots: &[&Ca], provider: Arc<CryptoProvider>) -> Arc<WebPkiServerVerif
     builder.build().unwrap()
 }
 
-/// quinn sends the text of the error to the server that is refused, who may be an attacker.
+/// quinn sends the text of the error to the refused server, which may be an attacker.
 #[test]
-fn what_rustls_prints_of_a_refusal_names_the_host_alone() {
+fn the_rustls_error_of_a_refusal_prints_no_more_than_the_host() {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
     let policy = policy_with(unrelated_pin()).expires(at(4_000_000_000), AfterExpiry::Refuse);
@@ -100,41 +100,41 @@ fn what_rustls_prints_of_a_refusal_names_the_host_alone() {
 }
 
 #[test]
-fn the_other_methods_answer_as_rustls_does() {
+fn the_other_methods_return_the_same_as_rustls() {
     let root = Ca::root("Root");
     for provider in providers() {
-        let theirs = webpki(&[&root], provider.clone());
-        let ours = PinningVerifier::builder(unpinned())
+        let plain = webpki(&[&root], provider.clone());
+        let pinned = PinningVerifier::builder(unpinned())
             .with_anchors(built_in_anchors(&[&root]))
             .with_provider(provider)
             .verifier_without_resumption_check()
             .unwrap();
         assert_eq!(
-            ours.supported_verify_schemes(),
-            theirs.supported_verify_schemes()
+            pinned.supported_verify_schemes(),
+            plain.supported_verify_schemes()
         );
         assert_eq!(
-            ours.requires_raw_public_keys(),
-            theirs.requires_raw_public_keys()
+            pinned.requires_raw_public_keys(),
+            plain.requires_raw_public_keys()
         );
         assert_eq!(
-            ours.root_hint_subjects().is_some(),
-            theirs.root_hint_subjects().is_some()
+            pinned.root_hint_subjects().is_some(),
+            plain.root_hint_subjects().is_some()
         );
     }
 }
 
 #[test]
-fn garbage_gets_the_same_errors() {
+fn malformed_certificates_get_the_same_errors_as_from_rustls() {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
     let good = leaf.certificate();
     let cut = CertificateDer::from(good[..good.len() / 2].to_vec());
     let empty = CertificateDer::from(Vec::new());
     for provider in providers() {
-        let theirs = webpki(&[&root], provider.clone());
+        let plain = webpki(&[&root], provider.clone());
         let pinning = static_pins(policy_with(leaf.pin()));
-        let ours = PinningVerifier::builder(pinning)
+        let pinned = PinningVerifier::builder(pinning)
             .with_anchors(built_in_anchors(&[&root]))
             .with_provider(provider)
             .verifier_without_resumption_check()
@@ -147,8 +147,8 @@ fn garbage_gets_the_same_errors() {
             vec![good.clone()],
         ];
         for served in chains {
-            // Printed, since rustls's `OtherError` equals nothing, not even itself.
-            let verdicts = [verify(&ours, &served), verify(&*theirs, &served)];
+            // The texts are compared because a rustls `OtherError` does not equal even itself.
+            let verdicts = [verify(&pinned, &served), verify(&*plain, &served)];
             assert_eq!(format!("{:?}", verdicts[0]), format!("{:?}", verdicts[1]));
         }
     }
@@ -170,11 +170,11 @@ fn each_key_of_the_path_satisfies_a_pin_by_itself() {
             Ok(())
         );
     }
-    let ours = verifier(
+    let pinned = verifier(
         static_pins(policy_with(unrelated_pin())),
         built_in_anchors(&[&root]),
     );
-    let violation = refused(&ours, &leaf);
+    let violation = violation(&pinned, &leaf);
     let expected = [leaf.pin(), lower.pin(), upper.pin(), root.pin()];
     assert_eq!(violation.chain().fingerprints(), expected);
     let roles = violation
@@ -208,24 +208,24 @@ fn cross_signed() -> (Ca, Ca, Leaf) {
 }
 
 #[test]
-fn another_valid_path_with_a_pin_is_found() {
+fn another_valid_path_with_a_pinned_key_is_found() {
     let (old, new, leaf) = cross_signed();
     let both = built_in_anchors(&[&old, &new]);
-    // The default path ends at the new root, one certificate earlier.
-    let ours = verifier(
+    // The default path ends at the new root and is one certificate shorter.
+    let pinned = verifier(
         static_pins(PinPolicy::without_backup([old.pin()]).unwrap()),
         both.clone(),
     );
-    assert_eq!(verify(&ours, &leaf.chain), Ok(()));
-    // Without the cross-sign there is no such path.
+    assert_eq!(verify(&pinned, &leaf.chain), Ok(()));
+    // Without the cross-signed certificate there is no such path.
     let bare = leaf.with_chain(vec![leaf.certificate()]);
     assert_eq!(
-        refused(&ours, &bare).chain().fingerprints(),
+        violation(&pinned, &bare).chain().fingerprints(),
         [leaf.pin(), new.pin()]
     );
-    // Of several refused paths the last one tried is told.
-    let ours = verifier(static_pins(policy_with(unrelated_pin())), both);
-    let violation = refused(&ours, &leaf);
+    // Of several refused paths, the violation has the last one tried.
+    let pinned = verifier(static_pins(policy_with(unrelated_pin())), both);
+    let violation = violation(&pinned, &leaf);
     assert_eq!(
         violation.chain().fingerprints(),
         [leaf.pin(), new.pin(), old.pin()]
@@ -270,38 +270,37 @@ fn pins_are_skipped_for_user_added_roots_only() {
 }
 
 #[test]
-fn a_report_only_policy_never_refuses_and_never_saves() {
+fn a_report_only_policy_never_refuses() {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
-    let told = policy_with(unrelated_pin()).enforcement(Enforcement::ReportOnly);
+    let report_only = policy_with(unrelated_pin()).enforcement(Enforcement::ReportOnly);
     assert_eq!(
-        decide(&static_pins(told), built_in_anchors(&[&root]), &leaf),
+        decide(&static_pins(report_only), built_in_anchors(&[&root]), &leaf),
         Ok(())
     );
 }
 
 #[test]
-fn of_two_paths_the_built_in_one_is_judged() {
-    // The user added the old root; the cross-signed path to it must not make the skip apply.
+fn of_two_paths_the_one_to_a_built_in_root_is_checked() {
+    // The user added the old root; the cross-signed path to it must not cause a skip.
     let (old, new, leaf) = cross_signed();
     let anchors = built_in_anchors(&[&new])
         .with_user_added([old.certificate()])
         .unwrap();
     let passing = static_pins(PinPolicy::without_backup([new.pin()]).unwrap());
     assert_eq!(decide(&passing, anchors.clone(), &leaf), Ok(()));
-    // No path passes, one may be skipped: the user's root is what the user asked for.
+    // No path passes, but the pins of one are skipped: the user chose to trust that root.
     let failing = static_pins(policy_with(unrelated_pin()));
     assert_eq!(decide(&failing, anchors, &leaf), Ok(()));
-    // The same key in both sets is built in, and nothing is skipped.
+    // A root in both sets counts as built in, so nothing is skipped.
     let twice = built_in_anchors(&[&old, &new])
         .with_user_added([old.certificate()])
         .unwrap();
     assert_eq!(decide(&failing, twice, &leaf), Err(AnchorOrigin::BuiltIn));
 }
 
-/// A list of `issuer` that revokes these serial numbers.
 #[test]
-fn a_root_that_is_served_is_told_once() {
+fn a_root_that_is_served_occurs_once_in_the_violation() {
     let root = Ca::root("Root");
     let leaf = root
         .leaf(&["example.com"])
@@ -310,7 +309,7 @@ fn a_root_that_is_served_is_told_once() {
         static_pins(policy_with(unrelated_pin())),
         built_in_anchors(&[&root]),
     );
-    let violation = refused(&verifier, &leaf);
+    let violation = violation(&verifier, &leaf);
     assert_eq!(violation.chain().fingerprints(), [leaf.pin(), root.pin()]);
 }
 
@@ -329,35 +328,10 @@ fn revocation_has_the_options_and_verdicts_of_rustls() {
         vec![root.crl(&[])],
     ] {
         for options in 0_u8..8 {
-            let (leaf_only, unknown, expiry) =
-                (options & 1 != 0, options & 2 != 0, options & 4 != 0);
-            let mut ours = PinningVerifier::builder(unpinned())
-                .with_anchors(built_in_anchors(&[&root]))
-                .with_provider(common::provider())
-                .with_crls(crls.clone());
-            let mut store = RootCertStore::empty();
-            store.add(root.certificate()).unwrap();
-            let provider = common::provider();
-            let mut theirs = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
-                .with_crls(crls.clone());
-            if leaf_only {
-                ours = ours.only_check_end_entity_revocation();
-                theirs = theirs.only_check_end_entity_revocation();
-            }
-            if unknown {
-                ours = ours.allow_unknown_revocation_status();
-                theirs = theirs.allow_unknown_revocation_status();
-            }
-            if expiry {
-                ours = ours.enforce_revocation_expiration();
-                theirs = theirs.enforce_revocation_expiration();
-            }
-            let ours = verify(
-                &ours.verifier_without_resumption_check().unwrap(),
-                &leaf.chain,
-            );
-            assert_eq!(ours, verify(&*theirs.build().unwrap(), &leaf.chain));
-            verdicts.push(ours);
+            let (pinned, plain) = with_revocation(&root, &crls, options);
+            let verdict = verify(&pinned, &leaf.chain);
+            assert_eq!(verdict, verify(&*plain, &leaf.chain));
+            verdicts.push(verdict);
         }
     }
     let revoked = Err(Error::InvalidCertificate(CertificateError::Revoked));
@@ -365,8 +339,41 @@ fn revocation_has_the_options_and_verdicts_of_rustls() {
     assert!(verdicts.len() == 32 && verdicts.iter().filter(|verdict| verdict.is_err()).count() > 8);
 }
 
+/// Builds a pinning verifier and one of rustls with these revocation lists.
+///
+/// Each of the lower three bits of `options` sets one option of revocation checks.
+fn with_revocation(
+    root: &Ca,
+    crls: &[CertificateRevocationListDer<'static>],
+    options: u8,
+) -> (PinningVerifier, Arc<WebPkiServerVerifier>) {
+    let mut pinned = PinningVerifier::builder(unpinned())
+        .with_anchors(built_in_anchors(&[root]))
+        .with_provider(common::provider())
+        .with_crls(crls.to_vec());
+    let mut store = RootCertStore::empty();
+    store.add(root.certificate()).unwrap();
+    let provider = common::provider();
+    let mut plain = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
+        .with_crls(crls.to_vec());
+    if options & 1 != 0 {
+        pinned = pinned.only_check_end_entity_revocation();
+        plain = plain.only_check_end_entity_revocation();
+    }
+    if options & 2 != 0 {
+        pinned = pinned.allow_unknown_revocation_status();
+        plain = plain.allow_unknown_revocation_status();
+    }
+    if options & 4 != 0 {
+        pinned = pinned.enforce_revocation_expiration();
+        plain = plain.enforce_revocation_expiration();
+    }
+    let pinned = pinned.verifier_without_resumption_check();
+    (pinned.unwrap(), plain.build().unwrap())
+}
+
 #[test]
-fn what_cannot_be_built_says_why() {
+fn an_invalid_build_is_an_error_that_names_the_reason() {
     let root = Ca::root("Root");
     let build = |anchors: TrustAnchors| {
         PinningVerifier::builder(unpinned())
@@ -387,10 +394,10 @@ fn what_cannot_be_built_says_why() {
 }
 
 #[test]
-fn without_a_provider_the_features_decide_or_an_error_does() {
+fn without_a_provider_the_enabled_features_select_one_or_building_fails() {
     assert!(
         CryptoProvider::get_default().is_none(),
-        "nobody installed one in this process"
+        "no default provider is installed in this process"
     );
     let built = unpinned().client_config(built_in_anchors(&[&Ca::root("Root")]));
     match (cfg!(feature = "aws-lc-rs"), cfg!(feature = "ring")) {
@@ -400,24 +407,23 @@ fn without_a_provider_the_features_decide_or_an_error_does() {
     }
     assert!(
         CryptoProvider::get_default().is_none(),
-        "and neither did we"
+        "building does not install a default provider"
     );
 }
 
 #[test]
-fn a_static_policy_ends_as_it_said() {
-    use pinhold::policy::AfterExpiry;
+fn a_static_policy_expires_as_configured() {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
     let good = || PinPolicy::without_backup([leaf.pin()]).unwrap();
     let bad = || PinPolicy::without_backup([SpkiFingerprint::from_digest([0; 32])]).unwrap();
-    let (past, this) = (at(common::NOW - 1), common::now());
+    let (past, present) = (at(common::NOW - 1), common::now());
     for (policy, passes) in [
-        (bad().expires(this, AfterExpiry::Unpin), false),
+        (bad().expires(present, AfterExpiry::Unpin), false),
         (bad().expires(past, AfterExpiry::Unpin), true),
         (bad().expires(past, AfterExpiry::ReportOnly), true),
         (bad().expires(past, AfterExpiry::Refuse), false),
-        (good().expires(this, AfterExpiry::Refuse), true),
+        (good().expires(present, AfterExpiry::Refuse), true),
         (good().expires(past, AfterExpiry::Refuse), false),
     ] {
         let verdict = decide(

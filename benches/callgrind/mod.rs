@@ -1,5 +1,4 @@
-//! Instructions, counted by valgrind's callgrind in a run of the benchmark itself.
-
+//! Instruction counts, by running the benchmark itself under valgrind's callgrind.
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 use std::fs;
@@ -8,12 +7,12 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The task of a run under callgrind; `None` in the run that was asked for.
+/// Returns the task of a run under callgrind, or `None` in the run that the user started.
 pub(crate) fn task() -> Option<String> {
     std::env::var(TASK).ok()
 }
 
-fn is_there() -> bool {
+fn is_installed() -> bool {
     let mut valgrind = Command::new("valgrind");
     match valgrind.arg("--version").stdout(Stdio::null()).status() {
         Ok(status) => status.success(),
@@ -22,8 +21,10 @@ fn is_there() -> bool {
     }
 }
 
-/// Of as many repetitions as `count`, which ends the task's text: the difference of two runs, so
-/// that what happens once cancels. Only what `function` does is counted, in its thread.
+/// Returns the instructions of `count` repetitions, which is appended to the task.
+///
+/// The result is the difference between runs of `count` and of twice as many, so that one-time
+/// costs cancel. Counts only what `function` executes, on its thread.
 pub(crate) fn instructions(function: &str, task: &str, count: u32) -> f64 {
     let [once, twice] = [count, 2 * count].map(|count| {
         let folder = tempfile::tempdir().unwrap();
@@ -35,7 +36,7 @@ pub(crate) fn instructions(function: &str, task: &str, count: u32) -> f64 {
     twice - once
 }
 
-/// Of each call of a function that fits the pattern, in the order of the calls, in one run.
+/// Returns the instructions of each call of a function that matches the pattern, in call order.
 pub(crate) fn instructions_of_each(function: &str, task: &str) -> Vec<f64> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("callgrind.out");
@@ -47,14 +48,14 @@ pub(crate) fn instructions_of_each(function: &str, task: &str) -> Vec<f64> {
     counts
 }
 
-/// What stands within calls of this function is counted by [`instructions_of_each`].
+/// Runs the work so that [`instructions_of_each`] can count it.
 #[inline(never)]
 pub(crate) fn counted(work: &mut dyn FnMut()) {
     work();
     black_box(());
 }
 
-/// The pattern of [`counted`].
+/// The pattern that matches [`counted`].
 pub(crate) const COUNTED: &str = "*::callgrind::counted";
 
 fn run(function: &str, task: &str, path: &Path, options: &[String]) {
@@ -76,10 +77,10 @@ fn total(path: &Path) -> f64 {
     total.unwrap().trim().parse::<f64>().unwrap()
 }
 
-/// Ends the program, and not well, where instructions can't be counted.
+/// Exits with a non-zero code if valgrind is not installed.
 pub(crate) fn require() {
-    if !is_there() {
-        eprintln!("without valgrind no instructions are counted");
+    if !is_installed() {
+        eprintln!("valgrind is not installed; it is needed to count instructions");
         std::process::exit(1);
     }
 }

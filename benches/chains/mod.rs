@@ -1,6 +1,6 @@
-//! Chains as servers send them: the shapes that are measured, and many of each.
+//! Certificate chains as servers send them, many of each measured shape.
 //!
-//! A run under callgrind reads them from a file: all verifiers of a figure then see the same ones.
+//! Runs under callgrind read the chains from a file, so that all verifiers use the same chains.
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 use std::fs;
@@ -17,7 +17,7 @@ use crate::common::pki::{Ca, Leaf, ca_params, leaf_params};
 
 pub(crate) const HOST: &str = "example.com";
 
-/// What the keys of a chain are.
+/// The number of certificates in a chain and their key types.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// A P-256 leaf under a P-384 CA under an RSA-4096 root.
@@ -79,20 +79,20 @@ impl Shape {
     }
 }
 
-/// Many chains of one shape under one root, for [`HOST`]. Their keys are the same; what is signed
-/// and the signatures are not.
+/// Many chains of one shape under one root, for [`HOST`]. They share their keys; contents and
+/// signatures differ.
 pub(crate) struct Chains {
     pub(crate) root: CertificateDer<'static>,
-    /// Seen before all others.
+    /// Verified before all others.
     pub(crate) first: Leaf,
-    /// Each under a CA certificate of its own.
+    /// Each under its own CA certificate.
     pub(crate) fresh: Vec<Leaf>,
     /// Under the CA certificate of the first one.
     pub(crate) siblings: Vec<Leaf>,
 }
 
 impl Chains {
-    /// So many fresh ones, and as many siblings.
+    /// Issues `count` fresh chains and as many siblings.
     pub(crate) fn new(shape: Shape, count: usize) -> Self {
         let count = u64::try_from(count).unwrap();
         let root = Ca::root_with_key("Root of the benchmarks", shape.root_key());
@@ -122,7 +122,7 @@ impl Chains {
         }
     }
 
-    /// Each certificate as it is, the leaf's key first: DER says where it ends.
+    /// Writes the leaf's key and all certificates in sequence. DER is self-delimiting.
     pub(crate) fn write(&self, path: &Path) {
         let key = self.first.key();
         let mut bytes = [key.secret_der(), &self.root].concat();
@@ -154,12 +154,12 @@ impl Chains {
     }
 }
 
-/// The outermost element of DER with a length of one or two bytes.
+/// Takes the first DER element, whose length must be encoded in one or two bytes.
 fn take_der<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     let len = match **rest {
         [_, 0x81, len, ..] => 3 + usize::from(len),
         [_, 0x82, high, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
-        _ => panic!("no DER of a certificate"),
+        _ => panic!("not the DER of a certificate"),
     };
     let (der, after) = rest.split_at(len);
     *rest = after;
@@ -171,7 +171,7 @@ fn issued(issuer: &Ca, name: &str, serial: u64, key: &[u8]) -> Ca {
     params.serial_number = Some(SerialNumber::from(serial));
     params.use_authority_key_identifier_extension = true;
     params.custom_extensions = vec![extension(AUTHORITY_INFO, 70)];
-    // Of three certificates both CAs have a key of their own.
+    // In a chain of three certificates, each CA has its own key.
     let key = match name {
         "Upper CA" => KeyPair::generate().unwrap(),
         _ => KeyPair::try_from(key).unwrap(),
@@ -179,7 +179,7 @@ fn issued(issuer: &Ca, name: &str, serial: u64, key: &[u8]) -> Ca {
     issuer.intermediate_with_key(params, name, key)
 }
 
-/// With extensions of the sizes that public CAs write.
+/// Returns parameters with extensions of the sizes that public CAs use.
 fn leaf_of(serial: u64) -> CertificateParams {
     let mut params = leaf_params(&[HOST, "www.example.com"]);
     params.serial_number = Some(SerialNumber::from(serial));
@@ -192,7 +192,7 @@ fn leaf_of(serial: u64) -> CertificateParams {
     params
 }
 
-/// An octet string of so many bytes.
+/// Returns an extension with an octet string of this length.
 fn extension(oid: &[u64], len: u8) -> CustomExtension {
     let header = match len {
         0..128 => vec![4, len],
@@ -202,14 +202,14 @@ fn extension(oid: &[u64], len: u8) -> CustomExtension {
     CustomExtension::from_oid_content(oid, content)
 }
 
-/// Made once, as that takes a second or more.
+/// Returns an RSA key, which is generated once, as that takes a second or more.
 fn cached_rsa_key(bits: u32) -> KeyPair {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-rsa-{bits}.pem"));
     if let Ok(pem) = fs::read_to_string(&path) {
         return KeyPair::from_pem(&pem).unwrap();
     }
     let Some(key) = rsa_key(bits) else {
-        eprintln!("without openssl there are no RSA keys");
+        eprintln!("openssl is not installed; it is needed to generate RSA keys");
         std::process::exit(1);
     };
     fs::write(path, key.serialize_pem()).unwrap();

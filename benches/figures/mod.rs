@@ -1,4 +1,4 @@
-//! Figures: a line for each, as soon as it is known, and what became of their targets.
+//! Output of measured figures, one line each, and a summary of the targets met and missed.
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 use std::hint::black_box;
@@ -14,8 +14,8 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// Prints `ratio`, name, value and target, separated by tabs. A target begins with `<=` or
-    /// `>=`; anything else is none.
+    /// Prints `ratio`, name, value and target, separated by tabs. A target starts with `<=` or
+    /// `>=`; any other text is printed and is not a target.
     pub(crate) fn add(&mut self, name: &str, value: f64, target: &str) {
         println!("ratio\t{name}\t{value:.4}\t{target}");
         let bound = |text: &str| text.parse::<f64>().unwrap();
@@ -36,7 +36,7 @@ impl Figures {
         self.missed.is_empty()
     }
 
-    /// How many targets were met, and which were not.
+    /// Prints the number of targets met and lists those missed.
     pub(crate) fn conclude(&self) {
         let all = self.met + self.missed.len();
         println!("\n{} of {all} targets met", self.met);
@@ -44,13 +44,14 @@ impl Figures {
     }
 }
 
-/// Of one variant, the medians of its time and of its ratio to the first one in the same round.
+/// Medians of a variant's time and of its ratio to the first variant in the same round.
 pub(crate) struct Cost {
     pub(crate) seconds: f64,
     pub(crate) ratio: f64,
 }
 
-/// Times each of `N` variants once a round. Who goes first changes: it warms up what they share.
+/// Times each of `N` variants once per round. The first one rotates, because it warms up the caches
+/// they share.
 pub(crate) fn compare<const N: usize>(
     rounds: u32,
     mut time: impl FnMut(usize, usize) -> Duration,
@@ -78,7 +79,7 @@ pub(crate) fn median(values: Vec<f64>) -> f64 {
     quantile(values, 0.5)
 }
 
-/// The value that this part of all is less than.
+/// Returns the value at this quantile, from 0 to 1.
 pub(crate) fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let position = part * f64::from(u32::try_from(values.len()).unwrap() - 1);
@@ -86,13 +87,13 @@ pub(crate) fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
         clippy::as_conversions,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a position in the list"
+        reason = "an index into the list"
     )]
     let position = position.round() as usize;
     *values.get(position).unwrap()
 }
 
-/// Thread CPU time of the work; to drop its result takes none of it.
+/// Returns the thread CPU time of the work, without the time to drop its result.
 pub(crate) fn cpu_time<T>(work: impl FnOnce() -> T) -> Duration {
     let start = cpu();
     let result = black_box(work());
@@ -107,7 +108,7 @@ pub(crate) fn wall_time(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// Thread CPU time. Not under callgrind, where it fails.
+/// Returns the thread CPU time. Fails under callgrind.
 pub(crate) fn cpu() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
 }

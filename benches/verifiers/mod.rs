@@ -1,4 +1,4 @@
-//! The verifiers that are compared: plain, pinned, and what one would write oneself.
+//! The verifiers that are compared: plain rustls, pinned, naive, and one that accepts any chain.
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 use std::collections::HashSet;
@@ -21,7 +21,7 @@ use crate::chains::HOST;
 use crate::common::pki::Leaf;
 use crate::common::{now, policy_with, providers, unrelated_pin};
 
-/// Each provider of this build with its name.
+/// Returns each crypto provider of this build with its name.
 pub(crate) fn named_providers() -> Vec<(&'static str, Arc<CryptoProvider>)> {
     let all = providers().into_iter();
     all.map(|provider| {
@@ -32,7 +32,7 @@ pub(crate) fn named_providers() -> Vec<(&'static str, Arc<CryptoProvider>)> {
     .collect()
 }
 
-/// Mozilla's roots, and then this one.
+/// Returns Mozilla's roots followed by this root.
 pub(crate) fn roots(root: &CertificateDer<'static>) -> RootCertStore {
     let mut store = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     store.add(root.clone()).unwrap();
@@ -52,14 +52,15 @@ pub(crate) fn plain(
     builder.build().unwrap()
 }
 
-/// The pin that matches is the last one of the path, the worst case.
+/// Returns pins that match the last key of the path, the worst case.
 pub(crate) fn pinning(root: &CertificateDer<'static>) -> Pinning {
     let pin = SpkiFingerprint::of_certificate(root).unwrap();
     let builder = Pinning::builder().static_pins(HOST, policy_with(pin));
     builder.build().unwrap()
 }
 
-/// A candidate that fails beside pins that pass: each connection is judged by both, and told.
+/// Returns pins that pass with a candidate that fails: each connection is checked with both, and an
+/// event is emitted.
 pub(crate) fn observed(root: &CertificateDer<'static>) -> Pinning {
     let pin = SpkiFingerprint::of_certificate(root).unwrap();
     let policy = policy_with(pin).candidate([unrelated_pin()]).unwrap();
@@ -82,7 +83,7 @@ pub(crate) fn pinned(
         .unwrap()
 }
 
-/// Each chain once.
+/// Verifies each chain once.
 pub(crate) fn verify<'a>(
     verifier: &dyn ServerCertVerifier,
     leaves: impl IntoIterator<Item = &'a Leaf>,
@@ -95,7 +96,7 @@ pub(crate) fn verify<'a>(
     }
 }
 
-/// Asks the inner verifier, which does not say which path it found, and so builds it again.
+/// Calls the inner verifier, which does not return its path, and then builds the path again.
 pub(crate) struct Naive {
     inner: Arc<WebPkiServerVerifier>,
     provider: Arc<CryptoProvider>,
@@ -138,7 +139,7 @@ impl ServerCertVerifier for Naive {
         let verified = self
             .inner
             .verify_server_cert(leaf, intermediates, name, ocsp, now)?;
-        let judge = |path: &VerifiedPath<'_>| {
+        let check = |path: &VerifiedPath<'_>| {
             if self.has_pin(path) {
                 Ok(())
             } else {
@@ -153,7 +154,7 @@ impl ServerCertVerifier for Naive {
             now,
             KeyUsage::server_auth(),
             None,
-            Some(&judge),
+            Some(&check),
         )
         .map_err(|_| failed())?;
         Ok(verified)
@@ -189,11 +190,10 @@ impl fmt::Debug for Naive {
 }
 
 fn failed() -> Error {
-    Error::General("no path has a pin".into())
+    Error::General("no path contains a pinned key".into())
 }
 
-/// Accepts any chain unseen, but not a wrong handshake signature: the least that a full handshake
-/// can cost.
+/// Accepts any chain, but verifies the handshake signature: the minimum cost of a full handshake.
 #[derive(Debug)]
 pub(crate) struct Accepting(pub(crate) Arc<CryptoProvider>);
 
