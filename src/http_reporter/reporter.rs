@@ -363,7 +363,7 @@ impl Shared {
                 Err(Failed::For(reason)) => return Err(reason),
                 Err(Failed::Now(last)) => last,
             };
-            if attempts == ATTEMPTS || !last.is_passing() || self.state.lock().is_closed {
+            if attempts == ATTEMPTS || !last.is_temporary() || self.state.lock().is_closed {
                 return Err(DropReason::GaveUp { attempts, last });
             }
             // Each flush spares one pause, and no more: an endpoint that is down for a second would
