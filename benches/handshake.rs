@@ -33,8 +33,8 @@ use chains::{Chains, HOST, Shape};
 use common::pki::{Ca, Leaf};
 use common::server::server_config;
 use common::tls::VERSIONS;
-use common::validated::trusting;
-use common::{pinned_to, provider};
+use common::validated::built_in_anchors;
+use common::{policy_with, provider};
 use figures::{Figures, compare};
 use pinhold::{Pinning, PinningVerifier};
 use rustls::client::WebPkiServerVerifier;
@@ -207,8 +207,8 @@ impl Scene {
 
     fn pinned(&self) -> ClientConfig {
         // The pin that matches is the last one of the path, the worst case.
-        let pinning = Pinning::builder().static_pins(HOST, pinned_to(self.root.pin()));
-        PinningVerifier::builder(pinning.build().unwrap(), trusting(&[&self.root]))
+        let pinning = Pinning::builder().static_pins(HOST, policy_with(self.root.pin()));
+        PinningVerifier::builder(pinning.build().unwrap(), built_in_anchors(&[&self.root]))
             .with_provider(provider())
             .with_protocol_versions(self.versions)
             .client_config()

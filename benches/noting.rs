@@ -24,8 +24,8 @@ use common::header::parse;
 use common::pki::Ca;
 use common::server::server_config;
 use common::tls::VERSIONS;
-use common::validated::trusting;
-use common::{Clock, header_value, now, pinned_to, provider};
+use common::validated::built_in_anchors;
+use common::{Clock, header_value, now, policy_with, provider};
 use figures::{Figures, quantile};
 use http::Extensions;
 use hyper_util::client::legacy::connect::Connection;
@@ -57,7 +57,7 @@ fn main() {
     // All are of one domain, which may fill a sixteenth.
     let pinning = Pinning::builder()
         .time_provider(Clock::new())
-        .static_pins("pinned.example", pinned_to(root.pin()))
+        .static_pins("pinned.example", policy_with(root.pin()))
         .store(store.capacity(16 * usize::try_from(HOSTS).unwrap()));
     let pinning = pinning.build().unwrap();
     let times = thread::scope(|scope| {
@@ -106,7 +106,7 @@ async fn chains(root: &Ca) -> Vec<ValidatedChain> {
     });
     let pinning = Pinning::builder().time_provider(Clock::new());
     let pinning = pinning.build().unwrap();
-    let config = PinningVerifier::builder(pinning.clone(), trusting(&[root]))
+    let config = PinningVerifier::builder(pinning.clone(), built_in_anchors(&[root]))
         .with_provider(provider())
         .client_config();
     let connector = PinningConnector::builder(pinning).with_tls_config(config.unwrap());

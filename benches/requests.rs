@@ -28,8 +28,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use common::pki::{Ca, Leaf};
 use common::server::{HyperClient, Loopback, Names, Server};
-use common::validated::trusting;
-use common::{header_value, pinned_to, provider};
+use common::validated::built_in_anchors;
+use common::{header_value, policy_with, provider};
 use figures::{Figures, compare, cpu_time};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -193,11 +193,11 @@ fn pinned_client(
     store: PinStore,
 ) -> NotePins<HyperClient> {
     let pinning = Pinning::builder()
-        .static_pins(HOST, pinned_to(root.pin()))
+        .static_pins(HOST, policy_with(root.pin()))
         .store(store)
         .build()
         .unwrap();
-    let config = PinningVerifier::builder(pinning.clone(), trusting(&[root]))
+    let config = PinningVerifier::builder(pinning.clone(), built_in_anchors(&[root]))
         .with_provider(provider())
         .client_config()
         .unwrap();

@@ -16,7 +16,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{foreign_pin, pinned_to, providers};
+use common::{policy_with, providers, unrelated_pin};
 use figures::{Figures, compare, cpu_time};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -62,7 +62,7 @@ fn plain(provider: &Arc<CryptoProvider>) -> HttpsConnector<HttpConnector> {
 }
 
 fn pinned(provider: &Arc<CryptoProvider>) -> PinningConnector<HttpConnector> {
-    let builder = Pinning::builder().static_pins("example.com", pinned_to(foreign_pin()));
+    let builder = Pinning::builder().static_pins("example.com", policy_with(unrelated_pin()));
     let pinning = builder.build().unwrap();
     let verifier = PinningVerifier::builder(pinning.clone(), TrustAnchors::webpki_roots());
     let config = verifier.with_provider(Arc::clone(provider));

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use chains::{Chains, HOST, Shape};
 use common::pki::Leaf;
-use common::{foreign_pin, now, pinned_to};
+use common::{now, policy_with, unrelated_pin};
 use figures::{Figures, cpu_time, median};
 use pinhold::{
     Decision, Host, PinPolicy, PinViolation, Pinning, PinningVerifier, SpkiFingerprint,
@@ -320,7 +320,7 @@ fn be_checked(chains: &Chains, provider: &Arc<CryptoProvider>, hosts: u32) {
 
 /// A validated chain, as a violation of foreign pins has it.
 fn refused(chains: &Chains, provider: &Arc<CryptoProvider>) -> ValidatedChain {
-    let foreign = Pinning::builder().static_pins(HOST, pinned_to(foreign_pin()));
+    let foreign = Pinning::builder().static_pins(HOST, policy_with(unrelated_pin()));
     let verifier = pinned(foreign.build().unwrap(), &chains.root, provider);
     let (leaf, intermediates) = chains.first.chain.split_first().unwrap();
     let name = ServerName::try_from(HOST).unwrap();

@@ -99,7 +99,7 @@ async fn story() -> Result<(), Failure> {
     expect(matches!(visit, Visit::Refused(_)), &visit)?;
 
     chapter("It appends the genuine certificate, which is public, to what it serves.");
-    let forged = mis_issued.appending(genuine.certificate()?);
+    let forged = mis_issued.with_appended(genuine.certificate()?);
     world.serve("shop.example", &forged, None).await?;
     let visit = world.visit(&anchors, "https://shop.example/").await;
     expect(matches!(visit, Visit::Refused(_)), &visit)?;
@@ -447,7 +447,7 @@ impl Leaf {
         self.chain.first().ok_or_else(|| "no certificate".into())
     }
 
-    fn appending(&self, certificate: &CertificateDer<'static>) -> Self {
+    fn with_appended(&self, certificate: &CertificateDer<'static>) -> Self {
         let mut chain = self.chain.clone();
         chain.push(certificate.clone());
         Self {

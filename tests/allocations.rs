@@ -7,8 +7,8 @@ use std::alloc::System;
 
 use common::header::parse;
 use common::pki::Ca;
-use common::validated::{trusting, verified_connection};
-use common::{Clock, header_value, now, pinned_to, provider};
+use common::validated::{built_in_anchors, verified_connection};
+use common::{Clock, header_value, now, policy_with, provider};
 use pinhold::header::Noted;
 use pinhold::policy::ReportUri;
 use pinhold::{Decision, Host, PinPolicy, Pinning, PinningBuilder, PinningVerifier};
@@ -27,7 +27,8 @@ async fn a_check_that_finds_nothing_to_say_allocates_nothing() {
     let root = Ca::root("Root");
     let (host, parent) = (Host::parse(LONG).unwrap(), "and-so-is-its.example.com");
     let builder = || Pinning::builder().time_provider(Clock::new());
-    let connection = verified_connection(&root.leaf(&[LONG]), LONG, &trusting(&[&root])).await;
+    let connection =
+        verified_connection(&root.leaf(&[LONG]), LONG, &built_in_anchors(&[&root])).await;
     let chain = connection.chain();
     let unpinned = builder().build().unwrap();
     let decision = unpinned.check(&host, chain, now());
@@ -44,7 +45,7 @@ async fn a_check_that_finds_nothing_to_say_allocates_nothing() {
     );
 
     let uri = ReportUri::parse("https://reports.example/pins").unwrap();
-    let policy: PinPolicy = pinned_to(root.pin()).report_uri(uri).include_subdomains();
+    let policy: PinPolicy = policy_with(root.pin()).report_uri(uri).include_subdomains();
 
     let elsewhere = builder().static_pins("other.example", policy.clone());
     let elsewhere = elsewhere.build().unwrap();
@@ -81,12 +82,13 @@ fn a_verification_allocates_lists_and_a_chain() {
     let (served, intermediates) = leaf.chain.split_first().unwrap();
     let name = ServerName::try_from("example.com").unwrap();
     let verifier = |builder: PinningBuilder| {
-        let verifier = PinningVerifier::builder(builder.build().unwrap(), trusting(&[&root]));
+        let verifier =
+            PinningVerifier::builder(builder.build().unwrap(), built_in_anchors(&[&root]));
         let verifier = verifier.with_provider(provider());
         verifier.verifier_without_resumption_check().unwrap()
     };
     let unpinned = verifier(Pinning::builder());
-    let pinned = verifier(Pinning::builder().static_pins("example.com", pinned_to(root.pin())));
+    let pinned = verifier(Pinning::builder().static_pins("example.com", policy_with(root.pin())));
     let [unpinned, pinned] = [unpinned, pinned].map(|verifier| {
         let verify = || verifier.verify_server_cert(served, intermediates, &name, &[], now());
         // So that its signatures are known.

@@ -16,9 +16,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::pki::{Ca, Leaf, ca_params, leaf_params};
 use common::server::{Names, Server, answer, full, get};
-use common::stage::{builder, certificate_error, known, noted, pinned, stages, violation};
-use common::validated::{trusting, verified_chain};
-use common::{Clock, DAY, NOW, foreign_pin, header_value, pinned_to};
+use common::tls_setup::{
+    builder, certificate_error, is_known, noted, pinning_with, tls_setups, violation,
+};
+use common::validated::{built_in_anchors, verified_chain};
+use common::{Clock, DAY, NOW, header_value, policy_with, unrelated_pin};
 use http_body_util::BodyExt;
 use pinhold::header::{HeaderError, HeaderSyntax, IgnoreReason, Noted, PinHeader};
 use pinhold::roots::AnchorOrigin;
@@ -32,26 +34,26 @@ use rustls::sign::CertifiedKey;
 
 #[tokio::test]
 async fn attack_1_the_pinned_certificate_appended_to_a_mis_issued_chain() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let (genuine_root, other_root) = (Ca::root("Genuine"), Ca::root("Other"));
         let genuine_ca = genuine_root.intermediate("Genuine CA");
         let genuine = genuine_ca.leaf(&["example.com"]);
         let mis_issued = other_root.intermediate("Other CA").leaf(&["example.com"]);
-        let anchors = trusting(&[&genuine_root, &other_root]);
+        let anchors = built_in_anchors(&[&genuine_root, &other_root]);
         let everything = genuine
             .chain
             .iter()
             .cloned()
             .chain([genuine_root.certificate()]);
         for pin in [genuine.pin(), genuine_ca.pin(), genuine_root.pin()] {
-            let pinning = pinned(pinned_to(pin));
+            let pinning = pinning_with(policy_with(pin));
             for served in [
-                mis_issued.serving(mis_issued.chain.clone()),
-                mis_issued.appending([genuine.certificate()]),
-                mis_issued.appending(everything.clone()),
+                mis_issued.with_chain(mis_issued.chain.clone()),
+                mis_issued.with_appended([genuine.certificate()]),
+                mis_issued.with_appended(everything.clone()),
             ] {
-                let server = stage.serve(&served, &[]).await;
-                let visit = stage.visit(&pinning, &anchors, &server).await;
+                let server = setup.serve(&served, &[]).await;
+                let visit = setup.visit(&pinning, &anchors, &server).await;
                 let violation = violation(visit).unwrap();
                 assert_eq!(violation.chain().served().len(), served.chain.len());
                 // Expected, and where it was served beside the path: seen, for what it is worth.
@@ -67,8 +69,8 @@ async fn attack_1_the_pinned_certificate_appended_to_a_mis_issued_chain() {
                     "no byte of a request reached the attacker"
                 );
             }
-            let server = stage.serve(&genuine, &[]).await;
-            assert!(stage.visit(&pinning, &anchors, &server).await.is_ok());
+            let server = setup.serve(&genuine, &[]).await;
+            assert!(setup.visit(&pinning, &anchors, &server).await.is_ok());
         }
     }
 }
@@ -85,26 +87,31 @@ impl ResolvesServerCert for Replay {
 
 #[tokio::test]
 async fn attack_2_the_genuine_certificate_without_its_key() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let genuine = root.leaf(&["example.com"]);
         let own_key = root.leaf(&["attacker.example"]).key();
-        let key = stage
+        let key = setup
             .provider
             .key_provider
             .load_private_key(own_key)
             .unwrap();
-        let mut config = stage.config(&genuine);
+        let mut config = setup.config(&genuine);
         let replayed = CertifiedKey::new(genuine.chain.clone(), key);
         config.cert_resolver = Arc::new(Replay(Arc::new(replayed)));
         let value = header_value(genuine.pin(), "max-age=100");
         let server = Server::with_config(config, answer(&[("public-key-pins", &value)])).await;
 
-        for pinning in [pinned(pinned_to(genuine.pin())), builder().build().unwrap()] {
-            let visit = stage.visit(&pinning, &trusting(&[&root]), &server).await;
+        for pinning in [
+            pinning_with(policy_with(genuine.pin())),
+            builder().build().unwrap(),
+        ] {
+            let visit = setup
+                .visit(&pinning, &built_in_anchors(&[&root]), &server)
+                .await;
             assert_eq!(certificate_error(visit), CertificateError::BadSignature);
             assert!(
-                !known(&pinning, "example.com"),
+                !is_known(&pinning, "example.com"),
                 "nothing is learnt in the verifier"
             );
         }
@@ -114,13 +121,13 @@ async fn attack_2_the_genuine_certificate_without_its_key() {
 
 #[tokio::test]
 async fn attack_3_a_pinned_key_in_an_invalid_chain() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
-        let anchors = trusting(&[&root]);
+        let anchors = built_in_anchors(&[&root]);
         for (leaf, expected) in invalid_chains(&root) {
-            let pinning = pinned(pinned_to(leaf.pin()));
-            let server = stage.serve(&leaf, &[]).await;
-            let error = certificate_error(stage.visit(&pinning, &anchors, &server).await);
+            let pinning = pinning_with(policy_with(leaf.pin()));
+            let server = setup.serve(&leaf, &[]).await;
+            let error = certificate_error(setup.visit(&pinning, &anchors, &server).await);
             assert!(expected(&error), "{error:?}");
             assert_eq!(server.requests(), 0);
         }
@@ -167,21 +174,21 @@ fn invalid_chains(root: &Ca) -> Vec<(Leaf, Expected)> {
 
 #[tokio::test]
 async fn attack_6_another_spelling_of_the_name() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let names = ["example.com", "xn--bcher-kva.example", "127.0.0.1"];
         let mis_issued = root.leaf(&names);
         let value = header_value(mis_issued.pin(), "max-age=100");
-        let server = stage
+        let server = setup
             .serve(&mis_issued, &[("public-key-pins", &value)])
             .await;
         let pinning = builder()
-            .static_pins("example.com", pinned_to(foreign_pin()))
-            .static_pins("XN--bcher-kva.example.", pinned_to(foreign_pin()))
+            .static_pins("example.com", policy_with(unrelated_pin()))
+            .static_pins("XN--bcher-kva.example.", policy_with(unrelated_pin()))
             .build()
             .unwrap();
         let names = Names::new(names.map(|name| (name, &server)));
-        let mut client = stage.client(&pinning, trusting(&[&root]), &names);
+        let mut client = setup.client(&pinning, built_in_anchors(&[&root]), &names);
         for uri in [
             "https://example.com./",
             "https://EXAMPLE.com/",
@@ -206,7 +213,7 @@ fn attack_6_letters_that_only_look_alike() {
     assert!("https://ex\u{ff41}mple.com/".parse::<http::Uri>().is_err());
     for name in ["ex\u{ff41}mple.com", "b\u{fc}cher.example"] {
         let built = Pinning::builder()
-            .static_pins(name, pinned_to(foreign_pin()))
+            .static_pins(name, policy_with(unrelated_pin()))
             .build();
         if cfg!(feature = "idn") {
             let pinning = built.unwrap();
@@ -235,39 +242,39 @@ async fn attack_7_a_header_over_plain_http() {
     let value = header_value(leaf.pin(), "max-age=100");
     let server = Server::plain(answer(&[("public-key-pins", &value)])).await;
     let names = Names::new([("example.com", &server)]);
-    for stage in stages() {
+    for setup in tls_setups() {
         let pinning = builder().build().unwrap();
-        let mut client = stage.client(&pinning, trusting(&[&root]), &names);
+        let mut client = setup.client(&pinning, built_in_anchors(&[&root]), &names);
         let response = get(&mut client, "http://example.com/").await.unwrap();
         assert_eq!(
             noted(&response),
             &Noted::Ignored(IgnoreReason::InsecureTransport)
         );
-        assert!(!known(&pinning, "example.com"));
+        assert!(!is_known(&pinning, "example.com"));
     }
 }
 
 #[tokio::test]
 async fn attack_7_a_header_over_a_user_added_root() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let (root, proxy) = (Ca::root("Root"), Ca::root("Proxy"));
         let genuine = root.leaf(&["example.com"]);
         let intercepted = proxy.leaf(&["example.com"]);
-        let anchors = trusting(&[&root])
+        let anchors = built_in_anchors(&[&root])
             .with_user_added([proxy.certificate()])
             .unwrap();
         let pinning = builder().build().unwrap();
         let value = header_value(genuine.pin(), "max-age=100");
-        let server = stage.serve(&genuine, &[("public-key-pins", &value)]).await;
-        let response = stage.visit(&pinning, &anchors, &server).await.unwrap();
+        let server = setup.serve(&genuine, &[("public-key-pins", &value)]).await;
+        let response = setup.visit(&pinning, &anchors, &server).await.unwrap();
         assert_eq!(noted(&response), &Noted::Added);
 
         let ignored = IgnoreReason::AnchorNotBuiltIn(AnchorOrigin::UserAdded);
         for value in ["max-age=0", &header_value(intercepted.pin(), "max-age=100")] {
-            let server = stage
+            let server = setup
                 .serve(&intercepted, &[("public-key-pins", value)])
                 .await;
-            let response = stage.visit(&pinning, &anchors, &server).await.unwrap();
+            let response = setup.visit(&pinning, &anchors, &server).await.unwrap();
             assert_eq!(noted(&response), &Noted::Ignored(ignored.clone()));
             let connection = response.extensions().get::<VerifiedConnection>().unwrap();
             assert!(matches!(connection.decision(), Decision::Skipped));
@@ -282,28 +289,28 @@ async fn attack_7_a_header_over_a_user_added_root() {
 
 #[tokio::test]
 async fn attack_7_unpinning_where_the_pins_fail() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let (genuine, mis_issued) = (root.leaf(&["example.com"]), root.leaf(&["example.com"]));
-        let anchors = trusting(&[&root]);
-        let pinning = pinned(pinned_to(genuine.pin()));
+        let anchors = built_in_anchors(&[&root]);
+        let pinning = pinning_with(policy_with(genuine.pin()));
         let host = Host::parse("example.com").unwrap();
         let value = header_value(genuine.pin(), "max-age=100");
-        let server = stage.serve(&genuine, &[("public-key-pins", &value)]).await;
-        stage.visit(&pinning, &anchors, &server).await.unwrap();
-        assert!(known(&pinning, "example.com"));
+        let server = setup.serve(&genuine, &[("public-key-pins", &value)]).await;
+        setup.visit(&pinning, &anchors, &server).await.unwrap();
+        assert!(is_known(&pinning, "example.com"));
 
-        let attacker = stage
+        let attacker = setup
             .serve(&mis_issued, &[("public-key-pins", "max-age=0")])
             .await;
-        assert!(violation(stage.visit(&pinning, &anchors, &attacker).await).is_some());
-        assert!(known(&pinning, "example.com"));
+        assert!(violation(setup.visit(&pinning, &anchors, &attacker).await).is_some());
+        assert!(is_known(&pinning, "example.com"));
 
         // A connection that was admitted before the pins were in force: judged anew.
         assert!(pinning.forget(&host).is_some());
         pinning.disable_static(&host);
         let names = Names::new([("example.com", &attacker)]);
-        let mut client = stage.client(&pinning, anchors, &names);
+        let mut client = setup.client(&pinning, anchors, &names);
         let response = get(&mut client, "https://example.com/").await.unwrap();
         let old = response.extensions().get::<VerifiedConnection>().unwrap();
         pinning.restore_static();
@@ -316,22 +323,22 @@ async fn attack_7_unpinning_where_the_pins_fail() {
 
 #[tokio::test]
 async fn attack_7_a_subdomain_against_its_parent() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let leaf = root.leaf(&["example.com", "sub.example.com"]);
         let value = header_value(leaf.pin(), "max-age=100; includeSubDomains");
-        let parent = stage.serve(&leaf, &[("public-key-pins", &value)]).await;
-        let child = stage
+        let parent = setup.serve(&leaf, &[("public-key-pins", &value)]).await;
+        let child = setup
             .serve(&leaf, &[("public-key-pins", "max-age=0")])
             .await;
         let names = Names::new([("example.com", &parent), ("sub.example.com", &child)]);
         let pinning = builder().build().unwrap();
-        let mut client = stage.client(&pinning, trusting(&[&root]), &names);
+        let mut client = setup.client(&pinning, built_in_anchors(&[&root]), &names);
         get(&mut client, "https://example.com/").await.unwrap();
         let response = get(&mut client, "https://sub.example.com/").await.unwrap();
         assert_eq!(noted(&response), &Noted::Ignored(IgnoreReason::NotKnown));
         assert!(
-            known(&pinning, "sub.example.com"),
+            is_known(&pinning, "sub.example.com"),
             "covered by its parent, as before"
         );
     }
@@ -339,11 +346,11 @@ async fn attack_7_a_subdomain_against_its_parent() {
 
 #[tokio::test]
 async fn attack_7_in_a_trailer() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let leaf = root.leaf(&["example.com"]);
         let value = header_value(leaf.pin(), "max-age=100");
-        let server = Server::with_config(stage.config(&leaf), move |_| {
+        let server = Server::with_config(setup.config(&leaf), move |_| {
             let mut trailers = http::HeaderMap::new();
             trailers.insert("public-key-pins", value.parse().unwrap());
             let trailers = async move { Some(Ok::<_, std::io::Error>(trailers)) };
@@ -353,7 +360,7 @@ async fn attack_7_in_a_trailer() {
         .await;
         let pinning = builder().build().unwrap();
         let names = Names::new([("example.com", &server)]);
-        let mut client = stage.client(&pinning, trusting(&[&root]), &names);
+        let mut client = setup.client(&pinning, built_in_anchors(&[&root]), &names);
         let request = http::Request::get("https://example.com/")
             .body(http_body_util::Empty::new())
             .unwrap();
@@ -365,13 +372,13 @@ async fn attack_7_in_a_trailer() {
             "the trailer did arrive"
         );
         assert!(parts.extensions.get::<Noted>().is_none());
-        assert!(!known(&pinning, "example.com"));
+        assert!(!is_known(&pinning, "example.com"));
     }
 }
 
 #[tokio::test]
 async fn attack_7_in_an_interim_response() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let leaf = root.leaf(&["example.com"]);
         let value = header_value(leaf.pin(), "max-age=100");
@@ -379,23 +386,23 @@ async fn attack_7_in_an_interim_response() {
             "HTTP/1.1 103 Early Hints\r\nPublic-Key-Pins: {value}\r\n\r\n\
              HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
         );
-        let mut config = stage.config(&leaf);
+        let mut config = setup.config(&leaf);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let server = Server::raw(config, hints.into_bytes()).await;
         let pinning = builder().build().unwrap();
-        let response = stage
-            .visit(&pinning, &trusting(&[&root]), &server)
+        let response = setup
+            .visit(&pinning, &built_in_anchors(&[&root]), &server)
             .await
             .unwrap();
         assert_eq!(response.body(), "ok");
         assert!(response.extensions().get::<Noted>().is_none());
-        assert!(!known(&pinning, "example.com"));
+        assert!(!is_known(&pinning, "example.com"));
     }
 }
 
 #[tokio::test]
 async fn attack_7_in_a_switch_of_protocols() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let leaf = root.leaf(&["example.com"]);
         let value = header_value(leaf.pin(), "max-age=100");
@@ -403,12 +410,12 @@ async fn attack_7_in_a_switch_of_protocols() {
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\
              Public-Key-Pins: {value}\r\n\r\n"
         );
-        let mut config = stage.config(&leaf);
+        let mut config = setup.config(&leaf);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let server = Server::raw(config, switch.into_bytes()).await;
         let pinning = builder().build().unwrap();
         let names = Names::new([("example.com", &server)]);
-        let mut client = stage.client(&pinning, trusting(&[&root]), &names);
+        let mut client = setup.client(&pinning, built_in_anchors(&[&root]), &names);
         let request = http::Request::get("https://example.com/")
             .header("connection", "upgrade")
             .header("upgrade", "other")
@@ -418,18 +425,20 @@ async fn attack_7_in_a_switch_of_protocols() {
         assert_eq!(response.status(), 101);
         assert!(response.headers().contains_key("public-key-pins"));
         assert!(response.extensions().get::<Noted>().is_none());
-        assert!(!known(&pinning, "example.com"));
+        assert!(!is_known(&pinning, "example.com"));
     }
 }
 
 #[tokio::test]
 async fn attack_7_with_the_chain_of_a_refused_handshake() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let mis_issued = root.leaf(&["example.com"]);
-        let server = stage.serve(&mis_issued, &[]).await;
-        let pinning = pinned(pinned_to(foreign_pin()));
-        let visit = stage.visit(&pinning, &trusting(&[&root]), &server).await;
+        let server = setup.serve(&mis_issued, &[]).await;
+        let pinning = pinning_with(policy_with(unrelated_pin()));
+        let visit = setup
+            .visit(&pinning, &built_in_anchors(&[&root]), &server)
+            .await;
         let violation = violation(visit).unwrap();
         // Its server has not proved that it has the key: that chain notes nothing, even unpinned.
         pinning.disable_all_static();
@@ -445,7 +454,7 @@ async fn attack_7_with_the_chain_of_a_refused_handshake() {
 async fn attack_7_two_chains_at_once() {
     let root = Ca::root("Root");
     let leaves = [root.leaf(&["example.com"]), root.leaf(&["example.com"])];
-    let anchors = trusting(&[&root]);
+    let anchors = built_in_anchors(&[&root]);
     let chains = [
         verified_chain(&leaves[0], "example.com", &anchors).await,
         verified_chain(&leaves[1], "example.com", &anchors).await,
@@ -459,7 +468,7 @@ async fn attack_7_two_chains_at_once() {
     let pins = many.chain([root.pin()]).collect::<Vec<_>>();
     let host = Host::parse("example.com").unwrap();
     for _ in 0..20 {
-        let pinning = pinned(PinPolicy::new(pins.iter().copied()).unwrap());
+        let pinning = pinning_with(PinPolicy::new(pins.iter().copied()).unwrap());
         let start = std::sync::Barrier::new(2);
         let note = |side: usize| {
             let value = header_value(leaves[side].pin(), "max-age=100");
@@ -486,11 +495,11 @@ async fn attack_7_on_a_redirect_to_another_host() {
     use tower_http::follow_redirect::FollowRedirectLayer;
     use tower_layer::Layer;
 
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let leaf = root.leaf(&["example.com"]);
         let value = header_value(leaf.pin(), "max-age=100");
-        let config = stage.config(&leaf);
+        let config = setup.config(&leaf);
         let redirecting = Server::with_config(config, move |_| {
             http::Response::builder()
                 .status(302)
@@ -501,7 +510,7 @@ async fn attack_7_on_a_redirect_to_another_host() {
         })
         .await;
         let other = root.leaf(&["other.example"]);
-        let hostile = stage
+        let hostile = setup
             .serve(&other, &[("public-key-pins", "max-age=0")])
             .await;
         let names = Names::new([("example.com", &redirecting), ("other.example", &hostile)]);
@@ -514,33 +523,33 @@ async fn attack_7_on_a_redirect_to_another_host() {
         };
 
         // Above the layer: every hop is seen, each speaks for itself.
-        let client = stage.client(&pinning, trusting(&[&root]), &names);
+        let client = setup.client(&pinning, built_in_anchors(&[&root]), &names);
         let client = FollowRedirectLayer::new().layer(client);
         let response = client.oneshot(request()).await.unwrap();
         let outcome = response.extensions().get::<Noted>().unwrap();
         assert_eq!(outcome, &Noted::Ignored(IgnoreReason::NotKnown));
         assert!(
-            known(&pinning, "example.com"),
+            is_known(&pinning, "example.com"),
             "noted from the redirect itself"
         );
 
         // Below the layer: it sees the other host's answer to a request for example.com.
-        let inner = stage.client(&pinning, trusting(&[&root]), &names);
+        let inner = setup.client(&pinning, built_in_anchors(&[&root]), &names);
         let inner = FollowRedirectLayer::new().layer(inner);
         let client = pinhold::NotePinsLayer::new(pinning.clone()).layer(inner);
         let response = client.oneshot(request()).await.unwrap();
         let outcome = response.extensions().get::<Noted>().unwrap();
         assert_eq!(outcome, &Noted::Ignored(IgnoreReason::OtherHost));
-        assert!(known(&pinning, "example.com"));
+        assert!(is_known(&pinning, "example.com"));
     }
 }
 
 #[tokio::test]
 async fn attack_7_a_second_field_and_a_second_directive() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let leaf = root.leaf(&["example.com"]);
-        let anchors = trusting(&[&root]);
+        let anchors = built_in_anchors(&[&root]);
         let good = header_value(leaf.pin(), "max-age=100");
         let twice = header_value(leaf.pin(), "max-age=100; max-age=0");
         let pinning = builder().build().unwrap();
@@ -548,8 +557,8 @@ async fn attack_7_a_second_field_and_a_second_directive() {
             ("public-key-pins", &*good),
             ("public-key-pins", "max-age=0"),
         ];
-        let server = stage.serve(&leaf, &two_fields).await;
-        let response = stage.visit(&pinning, &anchors, &server).await.unwrap();
+        let server = setup.serve(&leaf, &two_fields).await;
+        let response = setup.visit(&pinning, &anchors, &server).await.unwrap();
         assert_eq!(noted(&response), &Noted::Added);
 
         // The first field counts even if it is malformed: the second one does not step in.
@@ -557,8 +566,8 @@ async fn attack_7_a_second_field_and_a_second_directive() {
             ("public-key-pins", &*twice),
             ("public-key-pins", "max-age=0"),
         ];
-        let server = stage.serve(&leaf, &malformed).await;
-        let response = stage.visit(&pinning, &anchors, &server).await.unwrap();
+        let server = setup.serve(&leaf, &malformed).await;
+        let response = setup.visit(&pinning, &anchors, &server).await.unwrap();
         let expected = HeaderError::DuplicateDirective {
             name: "max-age".to_owned(),
         };
@@ -566,13 +575,13 @@ async fn attack_7_a_second_field_and_a_second_directive() {
             noted(&response),
             &Noted::Ignored(IgnoreReason::Header(expected))
         );
-        assert!(known(&pinning, "example.com"));
+        assert!(is_known(&pinning, "example.com"));
     }
 }
 
 #[tokio::test]
 async fn attack_8_a_wall_of_intermediates() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let issuer = Ca::root("Issuer");
         // All have the issuer's name, so each may have issued the leaf and each other, and a
@@ -584,14 +593,14 @@ async fn attack_8_a_wall_of_intermediates() {
         let wall = wall.collect::<Vec<_>>();
         let last = root.cross_sign(&issuer);
         let leaf = issuer.leaf(&["example.com"]);
-        let nowhere = leaf.appending(wall.clone());
-        let behind = leaf.appending(wall.iter().cloned().chain([last.clone()]));
-        let before = leaf.appending(std::iter::once(last).chain(wall));
-        let anchors = trusting(&[&root]);
-        let foreign = pinned(pinned_to(bricks[59].pin()));
+        let nowhere = leaf.with_appended(wall.clone());
+        let behind = leaf.with_appended(wall.iter().cloned().chain([last.clone()]));
+        let before = leaf.with_appended(std::iter::once(last).chain(wall));
+        let anchors = built_in_anchors(&[&root]);
+        let foreign = pinning_with(policy_with(bricks[59].pin()));
         for (served, refused_by_pins) in [(nowhere, false), (behind, false), (before, true)] {
-            let server = stage.serve(&served, &[]).await;
-            let visit = stage.visit(&foreign, &anchors, &server);
+            let server = setup.serve(&served, &[]).await;
+            let visit = setup.visit(&foreign, &anchors, &server);
             let visit = tokio::time::timeout(Duration::from_secs(60), visit).await;
             let error = visit.expect("in bounded time").unwrap_err();
             let by_pins = PinViolation::find(&error).is_some();
@@ -604,7 +613,7 @@ async fn attack_8_a_wall_of_intermediates() {
 
 #[tokio::test]
 async fn attack_9_filling_the_store_from_one_domain() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let hostile = (0..12)
             .map(|n| format!("n{n}.evil.example"))
@@ -613,13 +622,13 @@ async fn attack_9_filling_the_store_from_one_domain() {
         names.extend(["example.com", "example.org"]);
         let leaf = root.leaf(&names);
         let value = header_value(leaf.pin(), &format!("max-age={}", 30 * DAY));
-        let server = stage.serve(&leaf, &[("public-key-pins", &value)]).await;
+        let server = setup.serve(&leaf, &[("public-key-pins", &value)]).await;
         let store = PinStore::in_memory().capacity(64);
         let clock = Clock::new();
         let builder = builder().time_provider(clock.clone());
         let pinning = builder.store(store).build().unwrap();
         let names = Names::new(names.into_iter().map(|name| (name, &server)));
-        let mut client = stage.client(&pinning, trusting(&[&root]), &names);
+        let mut client = setup.client(&pinning, built_in_anchors(&[&root]), &names);
         get(&mut client, "https://example.com/").await.unwrap();
         let mut full = 0;
         for host in &hostile {
@@ -627,7 +636,7 @@ async fn attack_9_filling_the_store_from_one_domain() {
             full += usize::from(noted(&response) == &Noted::Ignored(IgnoreReason::DomainFull));
         }
         assert_eq!(full, 8, "a sixteenth of 64 is what one domain may fill");
-        assert!(known(&pinning, "example.com"));
+        assert!(is_known(&pinning, "example.com"));
         let response = get(&mut client, "https://example.org/").await.unwrap();
         assert_eq!(noted(&response), &Noted::Added, "there is room for others");
         // Entries that run out, batch after batch, and then are renewed at once fill no more.

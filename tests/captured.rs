@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use common::pki::{Ca, Leaf};
 use common::server::{HyperClient, Loopback, Names, Server, full, server_config};
-use common::tls::Swap;
-use common::validated::trusting;
-use common::{pinned_to, provider};
+use common::tls::SwappableCertificate;
+use common::validated::built_in_anchors;
+use common::{policy_with, provider};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -27,18 +27,18 @@ use tower::Service;
 use tower_layer::Layer;
 
 /// A server with HTTP/1.1 whose certificate can be swapped.
-struct Scene {
+struct Fixture {
     root: Ca,
-    swap: Arc<Swap>,
+    swap: Arc<SwappableCertificate>,
     server: Server,
     pinning: Pinning,
     connector: PinningConnector<Loopback>,
 }
 
-async fn scene() -> Scene {
+async fn fixture() -> Fixture {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
-    let swap = Swap::new(&leaf, provider());
+    let swap = SwappableCertificate::new(&leaf, provider());
     let mut config = server_config(&leaf, provider(), rustls::ALL_VERSIONS);
     config.cert_resolver = swap.clone();
     // More than hyper reads ahead.
@@ -54,7 +54,7 @@ async fn scene() -> Scene {
     let server = server.await;
     let pinning = Pinning::builder().build().unwrap();
     let names = Names::new([("example.com", &server)]);
-    let config = PinningVerifier::builder(pinning.clone(), trusting(&[&root]))
+    let config = PinningVerifier::builder(pinning.clone(), built_in_anchors(&[&root]))
         .with_provider(provider())
         .client_config()
         .unwrap();
@@ -63,7 +63,7 @@ async fn scene() -> Scene {
         .enable_http1()
         .wrap_connector(Loopback::new(&names))
         .unwrap();
-    Scene {
+    Fixture {
         root,
         swap,
         server,
@@ -72,7 +72,7 @@ async fn scene() -> Scene {
     }
 }
 
-impl Scene {
+impl Fixture {
     fn client(&self, retries: Retries) -> NotePins<HyperClient> {
         let pool = Client::builder(TokioExecutor::new())
             .retry_canceled_requests(matches!(retries, Retries::Some))
@@ -83,8 +83,8 @@ impl Scene {
     /// The server has another key from now on, and it is the one that is pinned.
     fn turn(&self) -> Leaf {
         let leaf = self.root.leaf(&["example.com"]);
-        self.swap.to(&leaf);
-        let policy = pinned_to(leaf.pin());
+        self.swap.set(&leaf);
+        let policy = policy_with(leaf.pin());
         self.pinning
             .replace_pins([("example.com", policy)])
             .unwrap();
@@ -123,14 +123,14 @@ async fn call_twice(client: &NotePins<HyperClient>) -> [http::Response<Incoming>
 /// Else a server could fill our memory by redirects to ever other spellings of its name.
 #[tokio::test]
 async fn a_host_that_is_spelled_otherwise_is_not_kept_twice() {
-    let scene = scene().await;
-    let mut client = scene.client(Retries::Some);
+    let fixture = fixture().await;
+    let mut client = fixture.client(Retries::Some);
     for host in ["example.com", "EXAMPLE.com", "eXample.cOm"] {
         let request = http::Request::get(format!("https://{host}/"));
         let request = request.body(Empty::new()).unwrap();
         read(client.call(request).await.unwrap()).await;
     }
-    assert_eq!(scene.server.connections(), 1);
+    assert_eq!(fixture.server.connections(), 1);
     // What it keeps of open connections can be seen there alone.
     let kept = format!("{client:?}").matches("Seen {").count();
     assert_eq!(kept, 1);
@@ -138,10 +138,10 @@ async fn a_host_that_is_spelled_otherwise_is_not_kept_twice() {
 
 #[tokio::test]
 async fn the_second_connection_is_captured_and_poisoned_too() {
-    let scene = scene().await;
-    let mut client = scene.client(Retries::None);
+    let fixture = fixture().await;
+    let mut client = fixture.client(Retries::None);
     for round in 1..=20 {
-        scene.turn();
+        fixture.turn();
         // The first connection is captured, and busy.
         let first = call(&mut client).await;
         // The second one is not captured before its second request.
@@ -149,47 +149,47 @@ async fn the_second_connection_is_captured_and_poisoned_too() {
             read(call(&mut client).await).await;
         }
         read(first).await;
-        assert_eq!(scene.server.connections(), 4 * round - 2);
-        scene.turn();
+        assert_eq!(fixture.server.connections(), 4 * round - 2);
+        fixture.turn();
         let [one, other] = call_twice(&client).await;
         read(one).await;
         read(other).await;
-        assert_eq!(scene.server.connections(), 4 * round);
+        assert_eq!(fixture.server.connections(), 4 * round);
     }
 }
 
 /// The second connection is never captured, and costs no request all the same.
 #[tokio::test]
 async fn requests_after_a_change_succeed_with_a_connection_that_is_not_captured() {
-    let scene = scene().await;
-    let mut client = scene.client(Retries::Some);
+    let fixture = fixture().await;
+    let mut client = fixture.client(Retries::Some);
     for _ in 0..200 {
-        scene.turn();
+        fixture.turn();
         for response in call_twice(&client).await {
             read(response).await;
         }
-        scene.turn();
+        fixture.turn();
         let first = call(&mut client).await;
         read(call(&mut client).await).await;
         read(first).await;
     }
     // Two after each change; a server's new key needs a new one.
-    assert!(scene.server.connections() >= 800);
+    assert!(fixture.server.connections() >= 800);
 }
 
 /// What the server has closed is not taken for one that may be handed out.
 #[tokio::test]
 async fn the_connection_after_a_closed_one_is_captured() {
-    let scene = scene().await;
-    let mut client = scene.client(Retries::None);
+    let fixture = fixture().await;
+    let mut client = fixture.client(Retries::None);
     for round in 1..=20 {
-        scene.turn();
+        fixture.turn();
         let request = http::Request::get("https://example.com/").header("connection", "close");
         let response = client.call(request.body(Empty::new()).unwrap()).await;
         read(response.unwrap()).await;
         read(call(&mut client).await).await;
-        scene.turn();
+        fixture.turn();
         read(call(&mut client).await).await;
-        assert_eq!(scene.server.connections(), 3 * round);
+        assert_eq!(fixture.server.connections(), 3 * round);
     }
 }

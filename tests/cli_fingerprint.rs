@@ -131,7 +131,7 @@ async fn shows_the_validated_chain_and_what_is_beside_it() {
     let own = bystander.certificate();
     let leaf = |root: &Ca| {
         let leaf = root.intermediate("Sub").leaf(&["shop.example"]);
-        leaf.appending([own])
+        leaf.with_appended([own])
     };
     let site = Site::with_leaf(leaf, &[]).await;
     let run = site.trusted("fingerprint", &["--json"]).await.ends_with(0);

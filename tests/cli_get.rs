@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use common::cli::{Folder, Site, run, run_beside};
 use common::pki::Ca;
 use common::server::{Server, answer};
-use common::{foreign_pin, header_value};
+use common::{header_value, unrelated_pin};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +72,7 @@ async fn takes_every_spelling_of_a_single_pin() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_matching_pin_of_several_is_enough() {
     let site = Site::start(&[]).await;
-    let (pin, foreign) = (site.leaf.pin().to_string(), foreign_pin().to_string());
+    let (pin, foreign) = (site.leaf.pin().to_string(), unrelated_pin().to_string());
     let pins = ["--pin", &foreign, "--pin", &pin, "--include-subdomains"];
     site.trusted("get", &pins).await.ends_with(0);
 }
@@ -80,7 +80,7 @@ async fn one_matching_pin_of_several_is_enough() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ends_with_90_on_a_pin_violation() {
     let site = Site::start(&[]).await;
-    let foreign = foreign_pin().to_string();
+    let foreign = unrelated_pin().to_string();
     let run = site
         .trusted("get", &["--pin", &foreign])
         .await
@@ -119,7 +119,7 @@ async fn ca_replaces_the_bundled_roots() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_chain_is_no_pin_violation() {
     let site = Site::start(&[]).await;
-    let foreign = foreign_pin().to_string();
+    let foreign = unrelated_pin().to_string();
     let run = site.run("get", &["--pin", &foreign]).await.ends_with(1);
     assert_eq!(run.stdout, b"");
     assert_ne!(run.stderr, "");
@@ -128,7 +128,7 @@ async fn an_invalid_chain_is_no_pin_violation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_skip_is_visible_without_verbose() {
     let site = Site::start(&[]).await;
-    let (root, foreign) = (site.root_file(), foreign_pin().to_string());
+    let (root, foreign) = (site.root_file(), unrelated_pin().to_string());
     let arguments = ["--user-ca", &root, "--pin", &foreign];
     let run = site.run("get", &arguments).await.ends_with(0);
     assert_eq!(run.stdout, b"ok");
@@ -183,7 +183,7 @@ async fn plain_http_passes_only_without_pins() {
     assert_eq!(json["decision"], "not-pinned");
     assert_eq!(json["anchor_origin"], Value::Null);
     assert_eq!(json["chain"], json!([]));
-    let json = get(&["--pin", &foreign_pin().to_string()]).await;
+    let json = get(&["--pin", &unrelated_pin().to_string()]).await;
     assert!(json.ends_with(1).json()["error"].is_string());
     assert_eq!(server.requests(), 1);
 }

@@ -28,7 +28,7 @@ fn pin(byte: u8) -> SpkiFingerprint {
 
 #[test]
 fn the_whole_object() {
-    let value = header::good("; includeSubDomains; report-uri=\"https://r.example/pins\"");
+    let value = header::valid_header("; includeSubDomains; report-uri=\"https://r.example/pins\"");
     let expected = json!({
         "outcome": "add",
         "reason": null,
@@ -54,7 +54,7 @@ fn the_whole_object() {
 #[test]
 fn outcomes() {
     let one = header::directive(pin(1));
-    let good = header::good("");
+    let good = header::valid_header("");
     let unknown = "pin-sha512=\"AAAA\"; max-age=300";
     for (arguments, outcome) in [
         (&[good.as_str()][..], "add"),
@@ -101,7 +101,7 @@ fn max_age_is_capped() {
         ("5184001", CAP),
         ("999999999999999999999999999999999999999999999", CAP),
     ] {
-        let json = read(&[&header::good("").replace("=300", &format!("={given}"))]);
+        let json = read(&[&header::valid_header("").replace("=300", &format!("={given}"))]);
         assert_eq!(json["max_age"], kept, "{given}");
     }
     assert_eq!(read(&["max-age=0"])["max_age"], 0);
@@ -110,7 +110,7 @@ fn max_age_is_capped() {
 #[test]
 fn with_a_chain_the_noting_rules_apply() {
     let [one, two, three] = [1, 2, 3].map(|byte| pin(byte).to_string());
-    let good = header::good("");
+    let good = header::valid_header("");
     for (chain, value, outcome) in [
         (one.clone(), good.as_str(), "add"),
         (format!("{three},{two}"), &good, "add"),
@@ -128,13 +128,13 @@ fn with_a_chain_the_noting_rules_apply() {
 
 #[test]
 fn report_only_means_evaluate() {
-    let good = header::good("; report-uri=\"https://r.example/\"");
+    let good = header::valid_header("; report-uri=\"https://r.example/\"");
     let one = header::directive(pin(1));
     for (value, outcome) in [
         (good.as_str(), "add"),
         (&format!("{one}; report-uri=\"https://r.example/\""), "add"),
         (&good.replace("=300", "=0"), "add"),
-        (&header::good(""), "add"),
+        (&header::valid_header(""), "add"),
         ("report-uri=\"https://r.example/\"", "ignore"),
         ("max-age=", "ignore"),
     ] {
@@ -152,8 +152,8 @@ fn report_only_means_evaluate() {
 fn a_value_need_not_be_text() {
     use std::os::unix::ffi::OsStringExt;
 
-    let quoted = [header::good("; x=\"").as_bytes(), b"\xff\xfe\""].concat();
-    let bare = [header::good("; x=").as_bytes(), b"\xff"].concat();
+    let quoted = [header::valid_header("; x=\"").as_bytes(), b"\xff\xfe\""].concat();
+    let bare = [header::valid_header("; x=").as_bytes(), b"\xff"].concat();
     for (value, outcome) in [(quoted, "add"), (bare, "ignore")] {
         let fixed = ["header", "--json"].map(OsString::from);
         let arguments = fixed.into_iter().chain([OsString::from_vec(value)]);
@@ -164,7 +164,7 @@ fn a_value_need_not_be_text() {
 
 #[test]
 fn text_is_for_people_and_json_may_come_last() {
-    let good = header::good("");
+    let good = header::valid_header("");
     let found = run(["header", &good]).ends_with(0);
     assert!(found.text().contains("add"), "{}", found.text());
     assert!(found.text().contains(&pin(2).to_string()));

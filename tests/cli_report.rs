@@ -6,7 +6,7 @@ mod common;
 
 use common::cli::Site;
 use common::collector::{Answer, Collector};
-use common::{foreign_pin, header_value};
+use common::{header_value, unrelated_pin};
 
 const REPORTS: &str = "reports.example";
 
@@ -27,7 +27,7 @@ async fn collector(site: &Site) -> (Collector, [String; 4]) {
 async fn a_violation_is_reported_and_the_exit_code_stays() {
     let site = Site::start(&[]).await;
     let (collector, more) = collector(&site).await;
-    let pin = foreign_pin().to_string();
+    let pin = unrelated_pin().to_string();
     let mut arguments = vec!["--pin", &pin];
     arguments.extend(more.iter().map(String::as_str));
     let run = site.trusted("get", &arguments).await.ends_with(90);
@@ -40,7 +40,7 @@ async fn a_violation_is_reported_and_the_exit_code_stays() {
 /// 7469-2.3.2-b, 7469-2.5-f
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_only_header_is_judged_and_the_body_printed() {
-    let value = header_value(foreign_pin(), "max-age=1");
+    let value = header_value(unrelated_pin(), "max-age=1");
     let site = Site::start(&[("public-key-pins-report-only", &value)]).await;
     let (collector, more) = collector(&site).await;
     let arguments = more.iter().map(String::as_str).collect::<Vec<_>>();

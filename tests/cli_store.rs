@@ -18,7 +18,7 @@ use common::cli::{Folder, Run, Site, run, run_beside};
 use common::peers::{Peer, Tls};
 use common::pki::Ca;
 use common::server::Server;
-use common::{NOW, at, foreign_pin, header_value};
+use common::{NOW, at, header_value, unrelated_pin};
 use pinhold::policy::KnownPinnedHost;
 use pinhold::storage::{Batch, Storage};
 use pinhold::{FileStorage, Host};
@@ -35,7 +35,7 @@ async fn a_header_of_one_run_is_enforced_in_the_next() {
     // Another CA that is trusted, and the genuine chain behind its certificate.
     let other = Ca::root("Other");
     let leaf = other.leaf(&["shop.example"]);
-    let impostor = Site::of(other, leaf.appending(site.leaf.chain.clone()), &[]).await;
+    let impostor = Site::of(other, leaf.with_appended(site.leaf.chain.clone()), &[]).await;
     let before = site.folder.contents();
     let run = impostor.trusted("get", &["--json", "--store", &file]).await;
     let json = run.ends_with(90).json();
@@ -85,7 +85,7 @@ async fn max_age_0_removes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pins_of_the_command_line_hold_beside_the_file() {
     let site = pinning_site("max-age=300").await;
-    let (file, foreign) = (site.folder.path("noted"), foreign_pin().to_string());
+    let (file, foreign) = (site.folder.path("noted"), unrelated_pin().to_string());
     let wrong = ["--json", "--store", &file, "--pin", &foreign];
     let json = site.trusted("get", &wrong).await.ends_with(90).json();
     assert_eq!(json["source"], "static");
@@ -117,7 +117,9 @@ async fn a_user_added_root_neither_notes_nor_is_refused() {
 fn pins_of_nginx_outlive_the_program_and_refuse_an_impostor() {
     let (root, other) = (Ca::root("Root"), Ca::root("Other"));
     let leaf = root.leaf(&["pinned.test"]);
-    let impostor = other.leaf(&["pinned.test"]).appending(leaf.chain.clone());
+    let impostor = other
+        .leaf(&["pinned.test"])
+        .with_appended(leaf.chain.clone());
     let value = header_value(leaf.pin(), "max-age=100");
     let Some(genuine) = Peer::nginx(&leaf, Tls::V1_3, &value) else {
         return;

@@ -19,7 +19,7 @@ use common::pki::{Ca, Leaf};
 use common::server::{
     HyperClient, Loopback, Names, Server, answer, client, full, get, server_config,
 };
-use common::{Clock, foreign_pin, header_value, pinned_to, provider};
+use common::{Clock, header_value, policy_with, provider, unrelated_pin};
 use http_body_util::Empty;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -57,7 +57,7 @@ fn static_pins(policy: PinPolicy) -> Pinning {
         .unwrap()
 }
 
-fn trusting(root: &Ca) -> TrustAnchors {
+fn built_in_anchors(root: &Ca) -> TrustAnchors {
     TrustAnchors::new()
         .with_built_in([root.certificate()])
         .unwrap()
@@ -66,7 +66,7 @@ fn trusting(root: &Ca) -> TrustAnchors {
 fn builder(pinning: &Pinning, root: &Ca) -> PinningConnectorBuilder {
     PinningConnector::builder(pinning.clone())
         .with_provider(provider())
-        .with_anchors(trusting(root))
+        .with_anchors(built_in_anchors(root))
 }
 
 fn connect_error(error: &hyper_util::client::legacy::Error) -> &ConnectError {
@@ -92,7 +92,7 @@ async fn a_first_visit_notes_and_a_second_one_passes() {
     let names = Names::new([("example.com", &server)]);
     let pinning = unpinned();
     let visit = async || {
-        let mut client = client(&pinning, trusting(&root), &names);
+        let mut client = client(&pinning, built_in_anchors(&root), &names);
         get(&mut client, "https://example.com/").await.unwrap()
     };
 
@@ -125,7 +125,7 @@ async fn http1_and_http2_both_carry_the_connection_and_the_violation() {
         (|builder| builder, http::Version::HTTP_2),
     ];
     for (choose, version) in choices {
-        let pinning = static_pins(pinned_to(leaf.pin()));
+        let pinning = static_pins(policy_with(leaf.pin()));
         let passing = choose(builder(&pinning, &root))
             .wrap_connector(loopback.clone())
             .unwrap();
@@ -135,7 +135,7 @@ async fn http1_and_http2_both_carry_the_connection_and_the_violation() {
             assert_eq!(response.version(), version);
             assert!(matches!(connection(&response).decision(), Decision::Pass));
         }
-        let pinning = static_pins(pinned_to(foreign_pin()));
+        let pinning = static_pins(policy_with(unrelated_pin()));
         let failing = choose(builder(&pinning, &root))
             .wrap_connector(loopback.clone())
             .unwrap();
@@ -152,20 +152,20 @@ async fn a_violation_tells_what_was_expected_and_seen() {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["www.example.com"]);
     let server = Server::start(&leaf, &[]).await;
-    let policy = pinned_to(foreign_pin()).include_subdomains();
+    let policy = policy_with(unrelated_pin()).include_subdomains();
     let names = Names::new([("www.example.com", &server)]);
-    let mut client = client(&static_pins(policy), trusting(&root), &names);
+    let mut client = client(&static_pins(policy), built_in_anchors(&root), &names);
     let error = get(&mut client, "https://www.example.com/")
         .await
         .unwrap_err();
     let violation = PinViolation::find(&error).unwrap();
     assert_eq!(violation.host().as_str(), "www.example.com");
     assert_eq!(violation.policy().noted_hostname.as_str(), "example.com");
-    assert!(violation.policy().pins.contains(&foreign_pin()));
+    assert!(violation.policy().pins.contains(&unrelated_pin()));
     assert_eq!(violation.at(), common::now());
     let told = violation.to_string();
     for fact in [
-        foreign_pin().to_string(),
+        unrelated_pin().to_string(),
         leaf.pin().to_string(),
         root.pin().to_string(),
     ] {
@@ -192,7 +192,7 @@ async fn plain_http_to_a_known_pinned_host_is_refused() {
     ];
     let names = Names::new(hosts.map(|host| (host, &server)));
     let policy = || {
-        let policy = pinned_to(foreign_pin()).include_subdomains();
+        let policy = policy_with(unrelated_pin()).include_subdomains();
         policy.exempt("exempt.example.com").unwrap()
     };
     let report_only = policy().enforcement(Enforcement::ReportOnly);
@@ -350,8 +350,8 @@ async fn pins_hold_through_proxies() {
     let pins = header_value(leaf.pin(), "max-age=100");
     let proxy = format!("http://{}", connect_proxy(server.address, pins).await);
     let socks = format!("socks5://{}", socks_proxy(server.address).await);
-    for (pin, passes) in [(leaf.pin(), true), (foreign_pin(), false)] {
-        let pinning = static_pins(pinned_to(pin));
+    for (pin, passes) in [(leaf.pin(), true), (unrelated_pin(), false)] {
+        let pinning = static_pins(policy_with(pin));
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         let tunnel = Tunnel::new(proxy.parse().unwrap(), http.clone());
@@ -384,8 +384,9 @@ async fn a_foreign_verifier_or_a_resumed_session_never_passes() {
     assert!(matches!(error, ConnectError::NotVerified));
 
     // Another `Pinning` in the configuration: the connector's own one has the last word.
-    let other = PinningVerifier::builder(unpinned(), trusting(&root)).with_provider(provider());
-    let connector = PinningConnector::builder(static_pins(pinned_to(foreign_pin())))
+    let other =
+        PinningVerifier::builder(unpinned(), built_in_anchors(&root)).with_provider(provider());
+    let connector = PinningConnector::builder(static_pins(policy_with(unrelated_pin())))
         .with_tls_config(other.client_config().unwrap());
     let error = connector
         .wrap_connector(loopback.clone())
@@ -395,9 +396,11 @@ async fn a_foreign_verifier_or_a_resumed_session_never_passes() {
     assert!(matches!(error, Err(ConnectError::Pins(_))));
 
     // One that asks ours about another name.
-    let other = PinningVerifier::builder(unpinned(), trusting(&root)).with_provider(provider());
+    let other =
+        PinningVerifier::builder(unpinned(), built_in_anchors(&root)).with_provider(provider());
     let mut config = other.client_config().unwrap();
-    let other = PinningVerifier::builder(unpinned(), trusting(&root)).with_provider(provider());
+    let other =
+        PinningVerifier::builder(unpinned(), built_in_anchors(&root)).with_provider(provider());
     let verifier = OtherName(other.verifier_without_resumption_check().unwrap());
     config
         .dangerous()
@@ -412,7 +415,7 @@ async fn a_foreign_verifier_or_a_resumed_session_never_passes() {
 
     // Resumption that a caller switched on is off again: each handshake is a full one.
     let pinning = unpinned();
-    let mut config = PinningVerifier::builder(pinning.clone(), trusting(&root))
+    let mut config = PinningVerifier::builder(pinning.clone(), built_in_anchors(&root))
         .with_provider(provider())
         .client_config()
         .unwrap();
@@ -470,7 +473,7 @@ impl ServerCertVerifier for OtherName {
 fn early_data_is_refused() {
     let root = Ca::root("Root");
     let pinning = unpinned();
-    let mut config = PinningVerifier::builder(pinning.clone(), trusting(&root))
+    let mut config = PinningVerifier::builder(pinning.clone(), built_in_anchors(&root))
         .with_provider(provider())
         .client_config()
         .unwrap();
@@ -530,8 +533,8 @@ async fn a_client_certificate_goes_with_a_changed_configuration() {
         .unwrap();
     server.alpn_protocols = server_config(&leaf, provider(), rustls::ALL_VERSIONS).alpn_protocols;
     let server = Server::with_config(server, answer(&[])).await;
-    let pinning = static_pins(pinned_to(leaf.pin()));
-    let mut config = PinningVerifier::builder(pinning.clone(), trusting(&root))
+    let pinning = static_pins(policy_with(leaf.pin()));
+    let mut config = PinningVerifier::builder(pinning.clone(), built_in_anchors(&root))
         .with_provider(provider())
         .client_config()
         .unwrap();

@@ -22,7 +22,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use common::noted::{Hosts, folder, listing, number, numbered, pinning};
+use common::noted::{Hosts, file_names, numbered_pin, pin_number, pinning, temp_dir};
 use common::peers::program;
 use common::{NOW, Random};
 use pinhold::header::Noted;
@@ -39,7 +39,7 @@ fn open(file: &Path) -> PinStore {
 
 /// Host and number of the backup pin of each entry.
 fn state(store: &PinStore) -> BTreeMap<String, u64> {
-    let backup = |entry: &KnownPinnedHost| entry.pins.iter().find_map(number).unwrap();
+    let backup = |entry: &KnownPinnedHost| entry.pins.iter().find_map(pin_number).unwrap();
     let list = store.list();
     list.iter()
         .map(|entry| (entry.host.to_string(), backup(entry)))
@@ -81,7 +81,7 @@ fn succeeds(mut command: Command) {
 
 /// A folder with the key that all children's servers have.
 fn folder_with_key() -> TempDir {
-    let folder = folder();
+    let folder = temp_dir();
     let key = KeyPair::generate().unwrap().serialize_pem();
     fs::write(folder.path().join("key.pem"), key).unwrap();
     folder
@@ -149,7 +149,7 @@ fn hand_on_for_ever(role: &str) {
             } else {
                 "max-age=5000"
             };
-            let value = hosts.value(numbered(number), max_age);
+            let value = hosts.value(numbered_pin(number), max_age);
             let response = hosts.respond(&layer, index, &value).await;
             let noted = response.extensions().get::<Noted>().unwrap();
             assert!(
@@ -235,13 +235,13 @@ fn names(store: &PinStore) -> Vec<String> {
 
 /// The first commit of a file, and one to a file with an entry.
 fn commits() -> [Commit; 2] {
-    let folder = folder();
+    let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
     let hosts = Hosts::blocking(&NAMES[..2]);
     let store = open(&file);
     [0, 1].map(|index| {
         let (before, names_before) = (fs::read(&file).ok(), names(&store));
-        let value = hosts.value(numbered(0), "max-age=1000");
+        let value = hosts.value(numbered_pin(0), "max-age=1000");
         assert_eq!(
             hosts.note(&pinning(&store), index, &value, NOW),
             Noted::Added
@@ -260,7 +260,7 @@ fn commits() -> [Commit; 2] {
 fn every_moment_of_a_commit_leaves_the_old_file_or_the_new_one() {
     let hosts = Hosts::blocking(&["z.example"]);
     for commit in commits() {
-        let folder = folder();
+        let folder = temp_dir();
         let file = folder.path().join("pins.jsonl");
         let temporary = folder.path().join("pins.jsonl.tmp");
         // While the temporary file grows, until it is renamed.
@@ -279,7 +279,7 @@ fn every_moment_of_a_commit_leaves_the_old_file_or_the_new_one() {
             assert!(error.is_none(), "{error:?}");
             if len % 16 == 0 {
                 // The next commit does not mind what lies there.
-                let value = hosts.value(numbered(1), "max-age=1000");
+                let value = hosts.value(numbered_pin(1), "max-age=1000");
                 hosts.note(&pinning(&store), 0, &value, NOW);
                 store.flush().unwrap();
                 assert!(!temporary.exists());
@@ -296,7 +296,7 @@ fn every_moment_of_a_commit_leaves_the_old_file_or_the_new_one() {
 #[test]
 fn every_moment_of_a_recovery_loses_nothing() {
     let [_, commit] = commits();
-    let folder = folder();
+    let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
     let temporary = folder.path().join("pins.jsonl.tmp");
     let mut damaged = commit.after.clone();
@@ -314,7 +314,7 @@ fn every_moment_of_a_recovery_loses_nothing() {
         assert_eq!(names(&open(&file)), commit.names_before, "{len}");
     }
     // Each recovery kept the file under a name of its own.
-    let kept = listing(&folder);
+    let kept = file_names(&folder);
     let kept = kept
         .iter()
         .filter(|name| name.to_string_lossy().contains("damaged"));
@@ -332,7 +332,7 @@ fn a_commit_is_synced_before_and_after_its_rename() {
         note(&hosts, &store, 0).unwrap();
         return note(&hosts, &store, 1).unwrap();
     }
-    let folder = folder();
+    let folder = temp_dir();
     let (file, log) = (
         folder.path().join("pins.jsonl"),
         folder.path().join("calls"),
@@ -378,7 +378,7 @@ fn is_sync(line: &str) -> bool {
 
 /// Notes `index` and says what writing it came to.
 fn note(hosts: &Hosts, store: &PinStore, index: usize) -> Result<(), StorageError> {
-    let value = hosts.value(numbered(0), "max-age=1000");
+    let value = hosts.value(numbered_pin(0), "max-age=1000");
     assert_eq!(
         hosts.note(&pinning(store), index, &value, NOW),
         Noted::Added
@@ -422,7 +422,7 @@ fn fails_and_heals(file: &Path, kind: io::ErrorKind, block: impl Fn(), heal: imp
 fn a_file_that_may_not_grow_is_told_and_made_good() {
     let name = "a_file_that_may_not_grow_is_told_and_made_good";
     let Some(file) = role() else {
-        let folder = folder();
+        let folder = temp_dir();
         let file = folder.path().join("pins.jsonl");
         // The signal that comes with the limit would end the process.
         let wrapper = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
@@ -445,7 +445,7 @@ fn a_full_disk_and_a_failed_rename_are_told_and_made_good() {
     if let Some(role) = role() {
         return on_a_small_disk(Path::new(&role));
     }
-    let folder = folder();
+    let folder = temp_dir();
     let Some(unshare) = program("unshare") else {
         return;
     };
@@ -545,7 +545,7 @@ fn without_permission_the_file_stays_as_it_is() {
     if let Some(folder) = role() {
         return without_permission(Path::new(&folder));
     }
-    let folder = folder();
+    let folder = temp_dir();
     let Some(wrapper) = without_privileges() else {
         return;
     };
@@ -675,7 +675,7 @@ fn note_many(process: usize, file: &Path) {
     let pinning = pinning(&store);
     for number in 1..=NOTES {
         for index in 0..3 {
-            let value = hosts.value(numbered(number), "max-age=50000");
+            let value = hosts.value(numbered_pin(number), "max-age=50000");
             let noted = hosts.note(&pinning, index, &value, NOW + number);
             assert!(
                 matches!(noted, Noted::Added | Noted::Refreshed),

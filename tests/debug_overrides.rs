@@ -51,12 +51,12 @@ mod present {
     use rustls::{CertificateError, Error, HandshakeKind};
 
     use crate::common::pki::Ca;
-    use crate::common::stage::{
-        Stage, builder, certificate_error, noted, pinned, stages, violation,
-    };
     use crate::common::tls::handshake;
-    use crate::common::validated::trusting;
-    use crate::common::{NOW, at, foreign_pin, header_value, pinned_to};
+    use crate::common::tls_setup::{
+        TlsSetup, builder, certificate_error, noted, pinning_with, tls_setups, violation,
+    };
+    use crate::common::validated::built_in_anchors;
+    use crate::common::{NOW, at, header_value, policy_with, unrelated_pin};
 
     fn overridden(policy: PinPolicy, proxy: &Ca) -> Pinning {
         let builder = builder().static_pins("example.com", policy.include_subdomains());
@@ -66,23 +66,23 @@ mod present {
 
     #[tokio::test]
     async fn a_proxy_reads_what_is_pinned_by_an_override_only() {
-        for stage in stages() {
+        for setup in tls_setups() {
             let (genuine, proxy) = (Ca::root("Genuine"), Ca::root("mitmproxy"));
             let leaf = proxy.leaf(&["example.com"]);
             let value = header_value(leaf.pin(), "max-age=100");
-            let server = stage.serve(&leaf, &[("public-key-pins", &value)]).await;
-            let anchors = trusting(&[&genuine]);
-            let policy = pinned_to(foreign_pin());
+            let server = setup.serve(&leaf, &[("public-key-pins", &value)]).await;
+            let anchors = built_in_anchors(&[&genuine]);
+            let policy = policy_with(unrelated_pin());
             let enforcing = policy.clone().user_added_roots(UserAddedRoots::EnforcePins);
             let expired = policy.clone().expires(at(NOW - 1), AfterExpiry::Refuse);
             for policy in [policy, enforcing, expired] {
-                let refused = stage
-                    .visit(&pinned(policy.clone()), &anchors, &server)
+                let refused = setup
+                    .visit(&pinning_with(policy.clone()), &anchors, &server)
                     .await;
                 assert_eq!(certificate_error(refused), CertificateError::UnknownIssuer);
 
                 let pinning = overridden(policy, &proxy);
-                let response = stage.visit(&pinning, &anchors, &server).await.unwrap();
+                let response = setup.visit(&pinning, &anchors, &server).await.unwrap();
                 let connection = response.extensions().get::<VerifiedConnection>().unwrap();
                 assert_eq!(connection.anchor_origin(), AnchorOrigin::DebugOverride);
                 assert!(matches!(connection.decision(), Decision::Skipped));
@@ -94,20 +94,20 @@ mod present {
 
     #[tokio::test]
     async fn other_chains_are_judged_as_ever() {
-        for stage in stages() {
+        for setup in tls_setups() {
             let (genuine, proxy) = (Ca::root("Genuine"), Ca::root("mitmproxy"));
-            let anchors = trusting(&[&genuine]);
+            let anchors = built_in_anchors(&[&genuine]);
             let leaf = genuine
                 .leaf(&["example.com"])
-                .appending([proxy.certificate()]);
-            let server = stage.serve(&leaf, &[]).await;
-            let refused = overridden(pinned_to(foreign_pin()), &proxy);
-            let refused = violation(stage.visit(&refused, &anchors, &server).await).unwrap();
+                .with_appended([proxy.certificate()]);
+            let server = setup.serve(&leaf, &[]).await;
+            let refused = overridden(policy_with(unrelated_pin()), &proxy);
+            let refused = violation(setup.visit(&refused, &anchors, &server).await).unwrap();
             assert_eq!(refused.chain().anchor_origin(), AnchorOrigin::BuiltIn);
             // A name that the proxy's certificate is not for, is not.
-            let server = stage.serve(&proxy.leaf(&["other.example"]), &[]).await;
-            let pinning = overridden(pinned_to(foreign_pin()), &proxy);
-            let error = certificate_error(stage.visit(&pinning, &anchors, &server).await);
+            let server = setup.serve(&proxy.leaf(&["other.example"]), &[]).await;
+            let pinning = overridden(policy_with(unrelated_pin()), &proxy);
+            let error = certificate_error(setup.visit(&pinning, &anchors, &server).await);
             assert!(matches!(
                 error,
                 CertificateError::NotValidForNameContext { .. }
@@ -117,26 +117,26 @@ mod present {
 
     /// Two handshakes with a server of the proxy, pinned to what it is not.
     fn twice(
-        stage: &Stage,
+        setup: &TlsSetup,
         proxy: &Ca,
         anchors: TrustAnchors,
     ) -> [Result<HandshakeKind, Error>; 2] {
-        let pinning = overridden(pinned_to(foreign_pin()), proxy);
+        let pinning = overridden(policy_with(unrelated_pin()), proxy);
         let config = PinningVerifier::builder(pinning, anchors)
-            .with_provider(stage.provider.clone())
-            .with_protocol_versions(stage.versions);
+            .with_provider(setup.provider.clone())
+            .with_protocol_versions(setup.versions);
         let client = Arc::new(config.client_config().unwrap());
-        let server = Arc::new(stage.config(&proxy.leaf(&["example.com"])));
+        let server = Arc::new(setup.config(&proxy.leaf(&["example.com"])));
         [0, 1].map(|_| handshake(&client, &server, "example.com"))
     }
 
     #[test]
     fn what_is_overridden_is_resumed_and_what_is_built_in_is_not_overridden() {
-        for stage in stages() {
+        for setup in tls_setups() {
             let (genuine, proxy) = (Ca::root("Genuine"), Ca::root("mitmproxy"));
-            let kinds = twice(&stage, &proxy, trusting(&[&genuine]));
+            let kinds = twice(&setup, &proxy, built_in_anchors(&[&genuine]));
             assert_eq!(kinds, [Ok(HandshakeKind::Full), Ok(HandshakeKind::Resumed)]);
-            for refused in twice(&stage, &proxy, trusting(&[&proxy])) {
+            for refused in twice(&setup, &proxy, built_in_anchors(&[&proxy])) {
                 let violation = PinViolation::find(&refused.unwrap_err()).unwrap();
                 assert_eq!(violation.chain().anchor_origin(), AnchorOrigin::BuiltIn);
             }
@@ -148,7 +148,7 @@ mod present {
         const INSIDE: &str = "PINHOLD_TEST_INSIDE";
         let proxy = Ca::root("mitmproxy");
         if env::var_os(INSIDE).is_some() {
-            let pinning = overridden(pinned_to(foreign_pin()), &proxy);
+            let pinning = overridden(policy_with(unrelated_pin()), &proxy);
             assert!(format!("{pinning:?}").contains("debug_overrides: 1"));
             return;
         }

@@ -18,8 +18,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use common::noted::{Hosts, numbered, pinning};
-use common::{NOW, PATIENCE, at};
+use common::noted::{Hosts, numbered_pin, pinning};
+use common::{NOW, TIMEOUT, at};
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::policy::KnownPinnedHost;
 use pinhold::storage::{Batch, Change, Recovered, Storage, StorageError};
@@ -56,7 +56,7 @@ impl Storage for Steered {
         assert!(changes.iter().all(in_snapshot));
         // The test may have ended.
         let _ = self.commits.send(changes);
-        match self.verdicts.recv_timeout(PATIENCE) {
+        match self.verdicts.recv_timeout(TIMEOUT) {
             Ok(Verdict::Store) | Err(_) => Ok(None),
             Ok(Verdict::StoreAs(stored)) => Ok(Some(stored)),
             Ok(Verdict::Fail) => Err(StorageError::other("no")),
@@ -65,7 +65,7 @@ impl Storage for Steered {
     }
 }
 
-struct Scene {
+struct Fixture {
     hosts: Hosts,
     store: PinStore,
     commits: Receiver<Vec<Change>>,
@@ -73,7 +73,7 @@ struct Scene {
     errors: Receiver<StorageError>,
 }
 
-async fn scene() -> Scene {
+async fn fixture() -> Fixture {
     let (sender, commits) = channel();
     let (verdicts, receiver) = channel();
     let (told, errors) = channel();
@@ -82,7 +82,7 @@ async fn scene() -> Scene {
         verdicts: receiver,
     };
     let store = PinStore::open(steered).unwrap();
-    Scene {
+    Fixture {
         hosts: Hosts::connect(&["a.example", "b.example", "c.example"]).await,
         store: store.on_error(move |error| drop(told.send(error.clone()))),
         commits,
@@ -91,7 +91,7 @@ async fn scene() -> Scene {
     }
 }
 
-impl Scene {
+impl Fixture {
     /// Notes a header with this backup pin.
     fn note(&self, index: usize, backup: u64, seconds: u64) -> Noted {
         let value = self.value(backup);
@@ -100,13 +100,13 @@ impl Scene {
     }
 
     fn value(&self, backup: u64) -> String {
-        self.hosts.value(numbered(backup), "max-age=1000")
+        self.hosts.value(numbered_pin(backup), "max-age=1000")
     }
 
     /// Waits for the next commit and names its changes; it goes on after [`answer`](Self::answer).
     #[track_caller]
     fn commit(&self) -> Vec<String> {
-        let changes = self.commits.recv_timeout(PATIENCE).unwrap();
+        let changes = self.commits.recv_timeout(TIMEOUT).unwrap();
         let mut names = changes.iter().map(name).collect::<Vec<_>>();
         // The clearing comes first; hosts have no order.
         names.sort();
@@ -131,7 +131,11 @@ fn name(change: &Change) -> String {
     match change {
         Change::ClearedSince(time) => format!("!{}", time.as_secs()),
         Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => {
-            let backup = entry.pins.iter().find_map(common::noted::number).unwrap();
+            let backup = entry
+                .pins
+                .iter()
+                .find_map(common::noted::pin_number)
+                .unwrap();
             format!("{} {backup}", entry.host)
         }
         Change::Removed { host, .. } => format!("-{host}"),
@@ -158,90 +162,93 @@ fn block_on<F: Future>(future: F) -> F::Output {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return output;
         }
-        thread::park_timeout(PATIENCE);
-        assert!(begin.elapsed() < PATIENCE, "nobody woke the future");
+        thread::park_timeout(TIMEOUT);
+        assert!(begin.elapsed() < TIMEOUT, "nobody woke the future");
     }
 }
 
 #[tokio::test]
 async fn memory_knows_at_once_and_durable_tells_when_the_storage_does() {
-    let scene = scene().await;
-    assert_eq!(scene.note(0, 1, NOW), Noted::Added);
-    assert!(scene.knows("a.example"));
-    let mut durable = scene.store.durable();
-    assert_eq!(scene.commit(), ["a.example 1"]);
+    let fixture = fixture().await;
+    assert_eq!(fixture.note(0, 1, NOW), Noted::Added);
+    assert!(fixture.knows("a.example"));
+    let mut durable = fixture.store.durable();
+    assert_eq!(fixture.commit(), ["a.example 1"]);
     assert!(is_pending(&mut durable));
-    scene.answer(Verdict::Store);
+    fixture.answer(Verdict::Store);
     durable.await.unwrap();
-    assert!(scene.no_commit_is_under_way());
+    assert!(fixture.no_commit_is_under_way());
 }
 
 #[tokio::test]
 async fn what_comes_during_a_commit_makes_one_more() {
-    let scene = scene().await;
-    scene.note(0, 1, NOW);
-    assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.note(0, 2, NOW + 1);
-    scene.note(1, 3, NOW);
-    scene.note(2, 4, NOW);
-    scene.store.forget(scene.hosts.host(2));
-    let mut durable = scene.store.durable();
-    scene.answer(Verdict::Store);
-    assert_eq!(scene.commit(), ["-c.example", "a.example 2", "b.example 3"]);
+    let fixture = fixture().await;
+    fixture.note(0, 1, NOW);
+    assert_eq!(fixture.commit(), ["a.example 1"]);
+    fixture.note(0, 2, NOW + 1);
+    fixture.note(1, 3, NOW);
+    fixture.note(2, 4, NOW);
+    fixture.store.forget(fixture.hosts.host(2));
+    let mut durable = fixture.store.durable();
+    fixture.answer(Verdict::Store);
+    assert_eq!(
+        fixture.commit(),
+        ["-c.example", "a.example 2", "b.example 3"]
+    );
     assert!(
         is_pending(&mut durable),
         "the first commit did not have them"
     );
-    scene.answer(Verdict::Store);
+    fixture.answer(Verdict::Store);
     durable.await.unwrap();
-    assert!(scene.no_commit_is_under_way());
+    assert!(fixture.no_commit_is_under_way());
 }
 
 #[tokio::test]
 async fn clearing_comes_before_what_is_noted_after_it() {
-    let scene = scene().await;
-    scene.note(0, 1, NOW);
-    assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.note(1, 2, NOW + 10);
-    scene.store.clear_since(at(NOW + 5));
+    let fixture = fixture().await;
+    fixture.note(0, 1, NOW);
+    assert_eq!(fixture.commit(), ["a.example 1"]);
+    fixture.note(1, 2, NOW + 10);
+    fixture.store.clear_since(at(NOW + 5));
     // Of two the one that reaches further back.
-    scene.store.clear_since(at(NOW + 50));
-    scene.note(2, 3, NOW + 20);
-    scene.answer(Verdict::Store);
-    let changes = scene.commits.recv_timeout(PATIENCE).unwrap();
+    fixture.store.clear_since(at(NOW + 50));
+    fixture.note(2, 3, NOW + 20);
+    fixture.answer(Verdict::Store);
+    let changes = fixture.commits.recv_timeout(TIMEOUT).unwrap();
     assert_eq!(changes[0], Change::ClearedSince(at(NOW + 5)));
     assert_eq!(
         changes[1..].iter().map(name).collect::<Vec<_>>(),
         ["c.example 3"]
     );
-    scene.answer(Verdict::Store);
-    assert!(scene.knows("a.example") && !scene.knows("b.example"));
+    fixture.answer(Verdict::Store);
+    assert!(fixture.knows("a.example") && !fixture.knows("b.example"));
 }
 
 /// Added, changed and removed: each response waits. Without a runtime: the test's own thread polls.
 #[test]
 fn a_response_waits_until_what_it_changed_is_durable() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let scene = runtime.block_on(scene());
+    let fixture = runtime.block_on(fixture());
     drop(runtime);
-    let layer = NotePinsLayer::new(pinning(&scene.store));
-    let max_age_zero = scene.hosts.value(numbered(3), "max-age=0");
+    let layer = NotePinsLayer::new(pinning(&fixture.store));
+    let max_age_zero = fixture.hosts.value(numbered_pin(3), "max-age=0");
     for (value, expected) in [
-        (scene.value(1), "a.example 1"),
-        (scene.value(2), "a.example 2"),
+        (fixture.value(1), "a.example 1"),
+        (fixture.value(2), "a.example 2"),
         (max_age_zero, "-a.example"),
     ] {
-        let mut response = Box::pin(scene.hosts.respond(&layer, 0, &value));
+        let mut response = Box::pin(fixture.hosts.respond(&layer, 0, &value));
         assert!(is_pending(&mut response));
-        assert_eq!(scene.commit(), [expected]);
+        assert_eq!(fixture.commit(), [expected]);
         assert!(is_pending(&mut response));
-        scene.answer(Verdict::Store);
+        fixture.answer(Verdict::Store);
         let response = block_on(response);
         let noted = response.extensions().get::<Noted>().unwrap();
         assert!(!matches!(noted, Noted::Ignored(_)), "{noted:?}");
     }
     // What was ignored waits for nothing.
-    let ignored = block_on(scene.hosts.respond(&layer, 0, "max-age=1"));
+    let ignored = block_on(fixture.hosts.respond(&layer, 0, "max-age=1"));
     assert!(matches!(
         ignored.extensions().get(),
         Some(Noted::Ignored(_))
@@ -252,138 +259,141 @@ fn a_response_waits_until_what_it_changed_is_durable() {
 #[test]
 fn a_response_waits_for_what_another_one_changed() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let scene = runtime.block_on(scene());
+    let fixture = runtime.block_on(fixture());
     drop(runtime);
-    let layer = NotePinsLayer::new(pinning(&scene.store));
-    let remove = scene.hosts.value(numbered(1), "max-age=0");
+    let layer = NotePinsLayer::new(pinning(&fixture.store));
+    let remove = fixture.hosts.value(numbered_pin(1), "max-age=0");
     for (value, change, second) in [
-        (scene.value(1), "a.example 1", Noted::Refreshed),
+        (fixture.value(1), "a.example 1", Noted::Refreshed),
         (remove, "-a.example", Noted::Ignored(IgnoreReason::NotKnown)),
     ] {
-        let mut one = Box::pin(scene.hosts.respond(&layer, 0, &value));
-        let mut other = Box::pin(scene.hosts.respond(&layer, 0, &value));
+        let mut one = Box::pin(fixture.hosts.respond(&layer, 0, &value));
+        let mut other = Box::pin(fixture.hosts.respond(&layer, 0, &value));
         assert!(is_pending(&mut one));
         assert!(is_pending(&mut other));
-        assert_eq!(scene.commit(), [change]);
+        assert_eq!(fixture.commit(), [change]);
         assert!(is_pending(&mut other));
-        scene.answer(Verdict::Store);
+        fixture.answer(Verdict::Store);
         block_on(one);
         let response = block_on(other);
         assert_eq!(response.extensions().get(), Some(&second));
         // The refresh is not urgent.
-        assert!(scene.no_commit_is_under_way());
+        assert!(fixture.no_commit_is_under_way());
     }
 }
 
 #[test]
 fn a_response_waits_no_longer_than_told_and_a_failure_ends_the_wait() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let scene = runtime.block_on(scene());
+    let fixture = runtime.block_on(fixture());
     drop(runtime);
     for patience in [Duration::ZERO, Duration::from_millis(20)] {
-        let layer = NotePinsLayer::new(pinning(&scene.store)).storage_timeout(patience);
-        let value = scene.value(u64::from(patience.subsec_millis()));
-        let response = block_on(scene.hosts.respond(&layer, 0, &value));
+        let layer = NotePinsLayer::new(pinning(&fixture.store)).storage_timeout(patience);
+        let value = fixture.value(u64::from(patience.subsec_millis()));
+        let response = block_on(fixture.hosts.respond(&layer, 0, &value));
         assert!(matches!(
             response.extensions().get(),
             Some(Noted::Added | Noted::Refreshed)
         ));
     }
-    let slow = scene.errors.recv_timeout(PATIENCE).unwrap();
+    let slow = fixture.errors.recv_timeout(TIMEOUT).unwrap();
     assert!(matches!(slow, StorageError::Slow { .. }), "{slow:?}");
     // The storage still has the first commit, and fails it: the wait ends with the next ones.
-    assert_eq!(scene.commit(), ["a.example 0"]);
-    scene.answer(Verdict::Fail);
-    let layer = NotePinsLayer::new(pinning(&scene.store)).storage_timeout(Duration::MAX);
-    let value = scene.value(3);
-    let mut response = Box::pin(scene.hosts.respond(&layer, 1, &value));
+    assert_eq!(fixture.commit(), ["a.example 0"]);
+    fixture.answer(Verdict::Fail);
+    let layer = NotePinsLayer::new(pinning(&fixture.store)).storage_timeout(Duration::MAX);
+    let value = fixture.value(3);
+    let mut response = Box::pin(fixture.hosts.respond(&layer, 1, &value));
     assert!(is_pending(&mut response));
     // As many as it takes: the response's change comes with the second or the third.
-    (0..3).for_each(|_| scene.answer(Verdict::Fail));
+    (0..3).for_each(|_| fixture.answer(Verdict::Fail));
     let response = block_on(response);
     assert_eq!(response.extensions().get(), Some(&Noted::Added));
-    assert!(scene.knows("b.example"), "memory keeps the truth");
+    assert!(fixture.knows("b.example"), "memory keeps the truth");
 }
 
 #[tokio::test]
 async fn a_mere_refresh_waits_for_nothing_and_is_written_later() {
-    let scene = scene().await;
-    let store = scene
+    let fixture = fixture().await;
+    let store = fixture
         .store
         .clone()
         .refresh_delay(Duration::from_secs(60 * 60));
-    scene.note(0, 1, NOW);
-    assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.answer(Verdict::Store);
+    fixture.note(0, 1, NOW);
+    assert_eq!(fixture.commit(), ["a.example 1"]);
+    fixture.answer(Verdict::Store);
     store.durable().await.unwrap();
 
-    assert_eq!(scene.note(0, 1, NOW + 100), Noted::Refreshed);
-    let entry = scene.store.list()[0].clone();
+    assert_eq!(fixture.note(0, 1, NOW + 100), Noted::Refreshed);
+    let entry = fixture.store.list()[0].clone();
     assert_eq!(entry.noted_at, at(NOW + 100), "memory knows at once");
-    let layer = NotePinsLayer::new(pinning(&scene.store));
-    let value = scene.value(1);
-    let response = scene.hosts.respond(&layer, 0, &value).await;
+    let layer = NotePinsLayer::new(pinning(&fixture.store));
+    let value = fixture.value(1);
+    let response = fixture.hosts.respond(&layer, 0, &value).await;
     assert_eq!(response.extensions().get(), Some(&Noted::Refreshed));
-    assert!(scene.no_commit_is_under_way());
+    assert!(fixture.no_commit_is_under_way());
 
     // Many of them make one commit, with the next change that can't wait.
     for seconds in 101..150 {
-        assert_eq!(scene.note(0, 1, NOW + seconds), Noted::Refreshed);
+        assert_eq!(fixture.note(0, 1, NOW + seconds), Noted::Refreshed);
         thread::yield_now();
     }
-    scene.note(1, 1, NOW);
-    assert_eq!(scene.commit(), ["a.example 1", "b.example 1"]);
-    scene.answer(Verdict::Store);
+    fixture.note(1, 1, NOW);
+    assert_eq!(fixture.commit(), ["a.example 1", "b.example 1"]);
+    fixture.answer(Verdict::Store);
     store.durable().await.unwrap();
     // With another lifetime it is a change.
-    let shorter = scene.hosts.value(numbered(1), "max-age=500");
-    scene.hosts.note(&pinning(&store), 0, &shorter, NOW + 100);
-    assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.answer(Verdict::Store);
+    let shorter = fixture.hosts.value(numbered_pin(1), "max-age=500");
+    fixture.hosts.note(&pinning(&store), 0, &shorter, NOW + 100);
+    assert_eq!(fixture.commit(), ["a.example 1"]);
+    fixture.answer(Verdict::Store);
 }
 
 #[tokio::test]
 async fn a_refresh_is_written_once_its_delay_is_over() {
-    let scene = scene().await;
-    let _store = scene.store.clone().refresh_delay(Duration::from_millis(1));
-    scene.note(0, 1, NOW);
-    assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.answer(Verdict::Store);
-    scene.note(0, 1, NOW + 100);
-    assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.answer(Verdict::Store);
+    let fixture = fixture().await;
+    let _store = fixture
+        .store
+        .clone()
+        .refresh_delay(Duration::from_millis(1));
+    fixture.note(0, 1, NOW);
+    assert_eq!(fixture.commit(), ["a.example 1"]);
+    fixture.answer(Verdict::Store);
+    fixture.note(0, 1, NOW + 100);
+    assert_eq!(fixture.commit(), ["a.example 1"]);
+    fixture.answer(Verdict::Store);
 }
 
 #[tokio::test]
 async fn a_failure_is_told_and_tried_again_with_what_has_changed_since() {
-    let scene = scene().await;
-    scene.note(0, 1, NOW);
-    scene.note(1, 1, NOW);
-    scene.commit();
-    scene.note(0, 2, NOW + 1);
-    scene.store.forget(scene.hosts.host(2));
-    scene.answer(Verdict::Fail);
-    let error = scene.errors.recv_timeout(PATIENCE).unwrap();
+    let fixture = fixture().await;
+    fixture.note(0, 1, NOW);
+    fixture.note(1, 1, NOW);
+    fixture.commit();
+    fixture.note(0, 2, NOW + 1);
+    fixture.store.forget(fixture.hosts.host(2));
+    fixture.answer(Verdict::Fail);
+    let error = fixture.errors.recv_timeout(TIMEOUT).unwrap();
     assert!(matches!(error, StorageError::Other(_)), "{error:?}");
     let expected = ["-c.example", "a.example 2", "b.example 1"];
-    assert_eq!(scene.commit(), expected);
-    scene.answer(Verdict::Fail);
+    assert_eq!(fixture.commit(), expected);
+    fixture.answer(Verdict::Fail);
     // Nothing has changed: the pause ends by itself.
-    assert_eq!(scene.commit(), expected);
-    scene.store.clear();
-    scene.note(0, 3, NOW + 2);
-    scene.answer(Verdict::Fail);
+    assert_eq!(fixture.commit(), expected);
+    fixture.store.clear();
+    fixture.note(0, 3, NOW + 2);
+    fixture.answer(Verdict::Fail);
     assert_eq!(
-        scene.commit(),
+        fixture.commit(),
         ["!0", "a.example 3", "-c.example"]
             .map(str::to_owned)
             .sorted()
     );
-    scene.answer(Verdict::Store);
-    let durable = scene.store.durable();
+    fixture.answer(Verdict::Store);
+    let durable = fixture.store.durable();
     durable.await.unwrap();
-    assert_eq!(scene.errors.try_iter().count(), 2);
-    assert!(scene.no_commit_is_under_way());
+    assert_eq!(fixture.errors.try_iter().count(), 2);
+    assert!(fixture.no_commit_is_under_way());
 }
 
 trait Sorted {
@@ -426,37 +436,37 @@ fn flush_says_what_went_wrong() {
 
 #[tokio::test]
 async fn a_panic_of_the_storage_or_of_the_callback_ends_nothing() {
-    let scene = scene().await;
+    let fixture = fixture().await;
     let (told, errors) = channel();
-    let _store = scene.store.clone().on_error(move |error| {
+    let _store = fixture.store.clone().on_error(move |error| {
         let _ = told.send(error.clone());
         panic!("as the test wants");
     });
-    scene.note(0, 1, NOW);
-    scene.commit();
-    scene.answer(Verdict::Panic);
-    let error = errors.recv_timeout(PATIENCE).unwrap();
+    fixture.note(0, 1, NOW);
+    fixture.commit();
+    fixture.answer(Verdict::Panic);
+    let error = errors.recv_timeout(TIMEOUT).unwrap();
     assert!(matches!(error, StorageError::Panicked), "{error:?}");
-    assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.answer(Verdict::Store);
-    scene.store.durable().await.unwrap();
+    assert_eq!(fixture.commit(), ["a.example 1"]);
+    fixture.answer(Verdict::Store);
+    fixture.store.durable().await.unwrap();
 }
 
 #[tokio::test]
 async fn the_last_handle_has_the_rest_written() {
-    let scene = scene().await;
-    scene.note(0, 1, NOW);
-    assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.answer(Verdict::Store);
-    scene.store.durable().await.unwrap();
-    scene.note(0, 1, NOW + 1);
-    let other = scene.store.clone();
+    let fixture = fixture().await;
+    fixture.note(0, 1, NOW);
+    assert_eq!(fixture.commit(), ["a.example 1"]);
+    fixture.answer(Verdict::Store);
+    fixture.store.durable().await.unwrap();
+    fixture.note(0, 1, NOW + 1);
+    let other = fixture.store.clone();
     drop(other);
-    assert!(scene.no_commit_is_under_way(), "not the last one");
+    assert!(fixture.no_commit_is_under_way(), "not the last one");
     // Answered beforehand, since the drop waits for it.
-    scene.answer(Verdict::Store);
-    drop(scene.store);
-    let changes = scene.commits.try_recv().unwrap();
+    fixture.answer(Verdict::Store);
+    drop(fixture.store);
+    let changes = fixture.commits.try_recv().unwrap();
     assert_eq!(
         changes.iter().map(name).collect::<Vec<_>>(),
         ["a.example 1"]
@@ -465,12 +475,12 @@ async fn the_last_handle_has_the_rest_written() {
 
 #[tokio::test]
 async fn the_last_handle_waits_for_no_storage_that_hangs() {
-    let scene = scene().await;
-    scene.note(0, 1, NOW);
-    scene.commit();
+    let fixture = fixture().await;
+    fixture.note(0, 1, NOW);
+    fixture.commit();
     let begin = Instant::now();
-    drop(scene.store);
-    assert!(begin.elapsed() < PATIENCE);
+    drop(fixture.store);
+    assert!(begin.elapsed() < TIMEOUT);
 }
 
 /// A database is opened again right after the store that had it is gone.
@@ -501,48 +511,48 @@ fn the_last_handle_leaves_the_storage_free() {
 /// Hosts that come and go while the disk is full must not fill the memory.
 #[tokio::test]
 async fn what_waits_to_be_written_is_bounded() {
-    let scene = scene().await;
-    scene.note(0, 1, NOW);
-    scene.commit();
+    let fixture = fixture().await;
+    fixture.note(0, 1, NOW);
+    fixture.commit();
     for number in 0..10_000 {
         let host = Host::parse(&format!("h{number}.example")).unwrap();
-        scene.store.forget(&host);
+        fixture.store.forget(&host);
     }
-    scene.answer(Verdict::Fail);
-    let changes = scene.commits.recv_timeout(PATIENCE).unwrap();
+    fixture.answer(Verdict::Fail);
+    let changes = fixture.commits.recv_timeout(TIMEOUT).unwrap();
     assert!(changes.len() <= 4097, "{}", changes.len());
     assert!(changes.iter().map(name).any(|name| name == "a.example 1"));
-    scene.answer(Verdict::Store);
+    fixture.answer(Verdict::Store);
 }
 
 #[tokio::test]
 async fn what_others_stored_is_taken_over_but_for_what_has_changed_since() {
-    let scene = scene().await;
-    scene.note(0, 1, NOW);
-    scene.note(1, 1, NOW);
-    scene.note(2, 1, NOW);
-    let entries = scene.store.list();
+    let fixture = fixture().await;
+    fixture.note(0, 1, NOW);
+    fixture.note(1, 1, NOW);
+    fixture.note(2, 1, NOW);
+    let entries = fixture.store.list();
     let entry = |index: usize| (*entries[index]).clone();
-    scene.commit();
+    fixture.commit();
     // The first commit may have had the first alone.
-    scene.answer(Verdict::Fail);
-    assert_eq!(scene.commit().len(), 3);
-    scene.note(0, 2, NOW + 1);
-    scene.store.forget(scene.hosts.host(1));
-    scene.answer(Verdict::StoreAs(vec![entry(0), entry(1)]));
-    scene.commit();
-    assert_eq!(scene.store.list().len(), 1);
-    assert!(scene.store.list()[0].pins.contains(&numbered(2)));
-    assert!(!scene.knows("b.example"), "forgotten since");
-    assert!(!scene.knows("c.example"), "somebody else removed it");
-    scene.answer(Verdict::Store);
+    fixture.answer(Verdict::Fail);
+    assert_eq!(fixture.commit().len(), 3);
+    fixture.note(0, 2, NOW + 1);
+    fixture.store.forget(fixture.hosts.host(1));
+    fixture.answer(Verdict::StoreAs(vec![entry(0), entry(1)]));
+    fixture.commit();
+    assert_eq!(fixture.store.list().len(), 1);
+    assert!(fixture.store.list()[0].pins.contains(&numbered_pin(2)));
+    assert!(!fixture.knows("b.example"), "forgotten since");
+    assert!(!fixture.knows("c.example"), "somebody else removed it");
+    fixture.answer(Verdict::Store);
 }
 
 #[tokio::test]
 async fn a_store_in_memory_is_durable_at_once() {
     let store = PinStore::in_memory();
     let hosts = Hosts::connect(&["a.example"]).await;
-    let value = hosts.value(numbered(1), "max-age=1000");
+    let value = hosts.value(numbered_pin(1), "max-age=1000");
     assert_eq!(hosts.note(&pinning(&store), 0, &value, NOW), Noted::Added);
     store.durable().await.unwrap();
     store.flush().unwrap();
@@ -557,19 +567,19 @@ async fn a_waker_that_panics_does_not_end_the_writing() {
             panic!("as the test wants");
         }
     }
-    let scene = scene().await;
-    scene.note(0, 1, NOW);
-    let mut durable = scene.store.durable();
+    let fixture = fixture().await;
+    fixture.note(0, 1, NOW);
+    let mut durable = fixture.store.durable();
     let waker = Waker::from(Arc::new(Panics));
     let polled = std::pin::Pin::new(&mut durable).poll(&mut Context::from_waker(&waker));
     assert!(polled.is_pending());
-    scene.commit();
-    scene.answer(Verdict::Store);
+    fixture.commit();
+    fixture.answer(Verdict::Store);
     durable.await.unwrap();
-    scene.note(1, 1, NOW);
-    assert_eq!(scene.commit(), ["b.example 1"]);
-    scene.answer(Verdict::Store);
-    scene.store.durable().await.unwrap();
+    fixture.note(1, 1, NOW);
+    assert_eq!(fixture.commit(), ["b.example 1"]);
+    fixture.answer(Verdict::Store);
+    fixture.store.durable().await.unwrap();
 }
 
 /// Responses that wait in vain for a disk that hangs leave nothing behind.
@@ -579,12 +589,12 @@ async fn who_waits_no_more_leaves_no_waker() {
     impl Wake for Counted {
         fn wake(self: Arc<Self>) {}
     }
-    let scene = scene().await;
-    scene.note(0, 1, NOW);
-    scene.commit();
+    let fixture = fixture().await;
+    fixture.note(0, 1, NOW);
+    fixture.commit();
     let counted = Arc::new(Counted);
     let waker = Waker::from(Arc::clone(&counted));
-    let mut durable = scene.store.durable();
+    let mut durable = fixture.store.durable();
     for _ in 0..3 {
         let polled = std::pin::Pin::new(&mut durable).poll(&mut Context::from_waker(&waker));
         assert!(polled.is_pending());
@@ -596,7 +606,7 @@ async fn who_waits_no_more_leaves_no_waker() {
     }
     drop(durable);
     assert_eq!(Arc::strong_count(&counted), 2);
-    scene.answer(Verdict::Store);
+    fixture.answer(Verdict::Store);
 }
 
 #[test]

@@ -14,10 +14,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{LazyLock, Mutex, Once};
 use std::{fmt, fs};
 
-use common::noted::{Hosts, folder, numbered, pinning};
-use common::recording::{Scene, builder, failing, told_by};
+use common::noted::{Hosts, numbered_pin, pinning, temp_dir};
+use common::recording::{Fixture, builder, failing_policy, with_recorder};
 use common::server::Server;
-use common::{NOW, PATIENCE, header_value, now, pinned_to, provider};
+use common::{NOW, TIMEOUT, header_value, now, policy_with, provider};
 use pinhold::header::Noted;
 use pinhold::report::{DropReason, Report, Reporter};
 use pinhold::{Enforcement, FileStorage, PinStore, Pinning, PinningVerifier, TrustAnchors};
@@ -100,10 +100,10 @@ impl Subscriber for Panicking {
 
 #[tokio::test]
 async fn a_subscriber_that_panics_changes_no_verdict_and_silences_nobody() {
-    let scene = Scene::start().await;
-    let (pinning, told) = told_by(builder().static_pins("example.com", failing()));
+    let fixture = Fixture::start().await;
+    let (pinning, told) = with_recorder(builder().static_pins("example.com", failing_policy()));
     let _here = tracing::subscriber::set_default(Panicking);
-    scene.visit(&pinning).await.unwrap_err().unwrap();
+    fixture.visit(&pinning).await.unwrap_err().unwrap();
     told.violation(&pinning);
 }
 
@@ -120,7 +120,7 @@ fn listen() -> Receiver<Said> {
 /// The next event that is wanted.
 fn next(events: &Receiver<Said>, is_wanted: impl Fn(&Said) -> bool) -> Said {
     loop {
-        let said = events.recv_timeout(PATIENCE).unwrap();
+        let said = events.recv_timeout(TIMEOUT).unwrap();
         if is_wanted(&said) {
             return said;
         }
@@ -135,7 +135,7 @@ fn trouble_with_the_storage_is_an_event() {
         assert_eq!(level, Level::WARN);
         assert_eq!(fields, [("error", expected.to_string())]);
     };
-    let folder = folder();
+    let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
     fs::write(&file, "").unwrap();
     let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
@@ -147,7 +147,7 @@ fn trouble_with_the_storage_is_an_event() {
     hosts.note(
         &pinning(&store),
         0,
-        &hosts.value(numbered(1), "max-age=1"),
+        &hosts.value(numbered_pin(1), "max-age=1"),
         NOW,
     );
     let error = store.flush().unwrap_err();
@@ -155,7 +155,7 @@ fn trouble_with_the_storage_is_an_event() {
 
     let (_, error) = PinStore::open_or_recover(FileStorage::new(&file));
     let of_opening = [("error", error.unwrap().to_string())];
-    let mut said = std::iter::from_fn(|| events.recv_timeout(PATIENCE).ok());
+    let mut said = std::iter::from_fn(|| events.recv_timeout(TIMEOUT).ok());
     assert!(said.any(|Said(level, _, fields)| level == Level::WARN && fields == of_opening));
 }
 
@@ -192,15 +192,20 @@ fn events_are_told_while_no_lock_is_held() {
     std::thread::spawn(move || {
         let hosts = Hosts::blocking(&["a.example"]);
         let policies = [
-            failing().enforcement(Enforcement::ReportOnly),
-            failing(),
-            pinned_to(hosts.leaf.pin()),
+            failing_policy().enforcement(Enforcement::ReportOnly),
+            failing_policy(),
+            policy_with(hosts.leaf.pin()),
         ];
         for (policy, passes) in policies.into_iter().zip([true, false, true]) {
             let pinning = builder().static_pins("a.example", policy).build().unwrap();
             let subscriber = Meddles(pinning.clone());
             let _meddling = tracing::subscriber::set_default(subscriber);
-            let noted = hosts.note(&pinning, 0, &hosts.value(numbered(1), "max-age=100"), NOW);
+            let noted = hosts.note(
+                &pinning,
+                0,
+                &hosts.value(numbered_pin(1), "max-age=100"),
+                NOW,
+            );
             assert_eq!(noted == Noted::Added, passes);
             let verifier = PinningVerifier::builder(pinning, hosts.anchors.clone());
             let verifier = verifier.with_provider(provider());
@@ -211,7 +216,7 @@ fn events_are_told_while_no_lock_is_held() {
         }
         sender.send(()).unwrap();
     });
-    done.recv_timeout(PATIENCE).unwrap();
+    done.recv_timeout(TIMEOUT).unwrap();
 }
 
 /// Takes no report.
@@ -237,10 +242,10 @@ async fn each_event_of_the_table_has_its_message_level_and_fields() {
     };
     let (host, named) = (("host", "example.com"), ("noted_hostname", "example.com"));
     let port = ("port", "8443");
-    let scene = Scene::start().await;
-    let refused = builder().static_pins("example.com", failing());
+    let fixture = Fixture::start().await;
+    let refused = builder().static_pins("example.com", failing_policy());
     let refused = refused.reporter(|_| Ok(Refuses)).build().unwrap();
-    scene.visit(&refused).await.unwrap_err().unwrap();
+    fixture.visit(&refused).await.unwrap_err().unwrap();
     said(Level::WARN, "pin violation", &[host, named, port]);
     let reason = (
         "reason",
@@ -248,26 +253,26 @@ async fn each_event_of_the_table_has_its_message_level_and_fields() {
     );
     said(Level::WARN, "report dropped", &[host, reason]);
 
-    let policy = failing().enforcement(Enforcement::ReportOnly);
+    let policy = failing_policy().enforcement(Enforcement::ReportOnly);
     let told = builder()
         .static_pins("example.com", policy)
         .build()
         .unwrap();
-    scene.visit(&told).await.unwrap();
+    fixture.visit(&told).await.unwrap();
     said(Level::WARN, "pins would have failed", &[host, named, port]);
 
-    let anchors = TrustAnchors::new().with_user_added([scene.root.certificate()]);
+    let anchors = TrustAnchors::new().with_user_added([fixture.root.certificate()]);
     let skipped = builder()
-        .static_pins("example.com", failing())
+        .static_pins("example.com", failing_policy())
         .build()
         .unwrap();
-    scene.visit_by(&skipped, anchors.unwrap()).await.unwrap();
+    fixture.visit_by(&skipped, anchors.unwrap()).await.unwrap();
     said(Level::WARN, "pins skipped", &[host]);
 
     let noting = Pinning::builder().build().unwrap();
     for (value, level, message, more) in [
         (
-            &*header_value(scene.leaf.pin(), "max-age=100"),
+            &*header_value(fixture.leaf.pin(), "max-age=100"),
             Level::INFO,
             "pins noted",
             None,
@@ -285,8 +290,8 @@ async fn each_event_of_the_table_has_its_message_level_and_fields() {
             Some("the host has no noted pins to remove"),
         ),
     ] {
-        let server = Server::start(&scene.leaf, &[("public-key-pins", value)]).await;
-        scene.visit_at(&server, &noting).await.unwrap();
+        let server = Server::start(&fixture.leaf, &[("public-key-pins", value)]).await;
+        fixture.visit_at(&server, &noting).await.unwrap();
         let fields = [Some(host), more.map(|reason| ("reason", reason))];
         said(
             level,
@@ -300,15 +305,15 @@ async fn each_event_of_the_table_has_its_message_level_and_fields() {
 fn lost_events_are_counted_aloud() {
     let events = listen();
     let hosts = Hosts::blocking(&["a.example"]);
-    let gate = common::recording::Gate::default();
-    let (opens, pass) = (common::recording::Opens(gate.clone()), gate);
-    let observed = builder().observer(move |_| pass.pass()).build().unwrap();
+    let latch = common::recording::Latch::default();
+    let (opens, pass) = (common::recording::ReleaseOnDrop(latch.clone()), latch);
+    let observed = builder().observer(move |_| pass.wait()).build().unwrap();
     for _ in 0..1_000 {
         // No pin of it is in the chain.
-        hosts.note(&observed, 0, &common::header::good(""), NOW);
+        hosts.note(&observed, 0, &common::header::valid_header(""), NOW);
     }
     drop(opens);
-    assert!(observed.flush_reports(PATIENCE));
+    assert!(observed.flush_reports(TIMEOUT));
     let Said(level, _, fields) = next(&events, |said| said.1 == "events lost");
     assert_eq!(level, Level::WARN);
     let lost = fields[0].1.parse::<u64>().unwrap();

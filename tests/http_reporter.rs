@@ -18,8 +18,8 @@ use std::time::Duration;
 use common::collector::{Answer, Collector, half_an_answer};
 use common::pki::{Ca, Leaf};
 use common::server::{Names, Server, client, get};
-use common::validated::trusting;
-use common::{Clock, NOW, PATIENCE, foreign_pin, pinned_to, provider};
+use common::validated::built_in_anchors;
+use common::{Clock, NOW, TIMEOUT, policy_with, provider, unrelated_pin};
 use http::HeaderValue;
 use pinhold::connector::PlainHttp;
 use pinhold::policy::ReportUri;
@@ -34,7 +34,7 @@ const HOST: &str = "example.com";
 const REPORTS: &str = "reports.example";
 
 /// A server that fails its pins, and the anchors of everybody.
-struct Scene {
+struct Fixture {
     server: Server,
     root: Ca,
     /// Of the endpoints.
@@ -50,7 +50,7 @@ struct Reporting {
     root: Ca,
 }
 
-impl Scene {
+impl Fixture {
     async fn new() -> Self {
         let root = Ca::root("Root");
         Self {
@@ -74,7 +74,7 @@ impl Scene {
         self,
         choose: impl FnOnce(HttpReporterBuilder) -> HttpReporterBuilder + Send + 'static,
     ) -> (Reporting, Server) {
-        self.reporting_with(pinned_to(foreign_pin()), Vec::new(), choose)
+        self.reporting_with(policy_with(unrelated_pin()), Vec::new(), choose)
     }
 
     fn reporting_with(
@@ -84,7 +84,7 @@ impl Scene {
         choose: impl FnOnce(HttpReporterBuilder) -> HttpReporterBuilder + Send + 'static,
     ) -> (Reporting, Server) {
         let (sender, dropped) = channel();
-        let anchors = trusting(&[&self.root, &self.other]);
+        let anchors = built_in_anchors(&[&self.root, &self.other]);
         let mut builder = Pinning::builder()
             .time_provider(self.clock)
             .static_pins(HOST, policy.include_subdomains())
@@ -122,19 +122,19 @@ impl Scene {
 impl Reporting {
     /// A request that the pins refuse, whatever becomes of the report.
     async fn fail(&self, host: &str) -> PinViolation {
-        let mut client = client(&self.pinning, trusting(&[&self.root]), &self.names);
+        let mut client = client(&self.pinning, built_in_anchors(&[&self.root]), &self.names);
         let visit = get(&mut client, &format!("https://{host}:8443/")).await;
         PinViolation::find(&visit.unwrap_err()).unwrap()
     }
 
     fn dropped(&self) -> DropReason {
-        self.dropped.recv_timeout(PATIENCE).unwrap()
+        self.dropped.recv_timeout(TIMEOUT).unwrap()
     }
 
     /// Until all is sent or dropped.
     async fn settle(&self) {
         let pinning = self.pinning.clone();
-        let flushed = tokio::task::spawn_blocking(move || pinning.flush_reports(PATIENCE));
+        let flushed = tokio::task::spawn_blocking(move || pinning.flush_reports(TIMEOUT));
         assert!(flushed.await.unwrap());
     }
 }
@@ -150,9 +150,9 @@ fn gave_up(attempts: u32, last: DeliveryError) -> DropReason {
 /// 7469-2.1.4-a, 7469-2.3.2-e, 7469-3-a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_violation_is_posted_once_to_the_applications_endpoint() {
-    let scene = Scene::new().await;
-    let collector = scene.collector(vec![Answer::Status(204)]).await;
-    let (reporting, _server) = scene.reporting(to(collector.uri("https", REPORTS)));
+    let fixture = Fixture::new().await;
+    let collector = fixture.collector(vec![Answer::Status(204)]).await;
+    let (reporting, _server) = fixture.reporting(to(collector.uri("https", REPORTS)));
     let violation = reporting.fail(HOST).await;
     let received = collector.next();
     assert_eq!(received.request.method(), http::Method::POST);
@@ -173,9 +173,9 @@ async fn a_violation_is_posted_once_to_the_applications_endpoint() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_left_when_the_pins_are_dropped_is_still_tried() {
-    let scene = Scene::new().await;
-    let collector = scene.collector(vec![Answer::Status(204)]).await;
-    let (reporting, _server) = scene.reporting(to(collector.uri("https", REPORTS)));
+    let fixture = Fixture::new().await;
+    let collector = fixture.collector(vec![Answer::Status(204)]).await;
+    let (reporting, _server) = fixture.reporting(to(collector.uri("https", REPORTS)));
     let violation = reporting.fail(HOST).await;
     drop(reporting);
     assert_eq!(
@@ -186,10 +186,10 @@ async fn what_is_left_when_the_pins_are_dropped_is_still_tried() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn form_and_media_type_are_the_applications() {
-    let scene = Scene::new().await;
-    let collector = scene.collector(vec![Answer::Status(200)]).await;
+    let fixture = Fixture::new().await;
+    let collector = fixture.collector(vec![Answer::Status(200)]).await;
     let uri = collector.uri("https", REPORTS);
-    let (reporting, _server) = scene.reporting(|builder| {
+    let (reporting, _server) = fixture.reporting(|builder| {
         let form = ReportForm::new().detail(ReportDetail::Counts);
         builder
             .endpoint(uri)
@@ -207,13 +207,13 @@ async fn form_and_media_type_are_the_applications() {
 /// A static policy's own endpoint is the application's word, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_endpoint_of_a_static_policy_is_used_beside_others() {
-    let scene = Scene::new().await;
-    let own = scene.collector(vec![Answer::Status(204)]).await;
-    let all = scene.collector(vec![Answer::Status(204)]).await;
+    let fixture = Fixture::new().await;
+    let own = fixture.collector(vec![Answer::Status(204)]).await;
+    let all = fixture.collector(vec![Answer::Status(204)]).await;
     let uri = ReportUri::parse(&own.uri("https", REPORTS)).unwrap();
-    let policy = pinned_to(foreign_pin()).report_uri(uri);
+    let policy = policy_with(unrelated_pin()).report_uri(uri);
     let endpoint = all.uri("https", REPORTS);
-    let (reporting, _server) = scene.reporting_with(policy, Vec::new(), to(endpoint));
+    let (reporting, _server) = fixture.reporting_with(policy, Vec::new(), to(endpoint));
     reporting.fail(HOST).await;
     assert_eq!(own.next().body, all.next().body);
 }
@@ -221,10 +221,10 @@ async fn the_endpoint_of_a_static_policy_is_used_beside_others() {
 /// 7469-2.1.4-i, 7469-2.5-i
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_is_reported_once_an_hour_and_other_pins_at_once() {
-    let scene = Scene::new().await;
-    let clock = scene.clock.clone();
-    let collector = scene.collector(vec![Answer::Status(204)]).await;
-    let (reporting, _server) = scene.reporting(to(collector.uri("https", REPORTS)));
+    let fixture = Fixture::new().await;
+    let clock = fixture.clock.clone();
+    let collector = fixture.collector(vec![Answer::Status(204)]).await;
+    let (reporting, _server) = fixture.reporting(to(collector.uri("https", REPORTS)));
     for _ in 0..3 {
         reporting.fail(HOST).await;
     }
@@ -235,7 +235,7 @@ async fn the_same_is_reported_once_an_hour_and_other_pins_at_once() {
 
     // Another name below, another set of pins, another hour.
     reporting.fail("www.example.com").await;
-    let other = PinPolicy::without_backup([foreign_pin()]).unwrap();
+    let other = PinPolicy::without_backup([unrelated_pin()]).unwrap();
     reporting.pinning.replace_pins([(HOST, other)]).unwrap();
     reporting.fail(HOST).await;
     reporting.settle().await;
@@ -249,11 +249,11 @@ async fn the_same_is_reported_once_an_hour_and_other_pins_at_once() {
 /// Attack 11. 7469-2.1.4-e, 7469-2.1.4-h
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_11_an_endpoint_that_hangs_delays_nothing() {
-    let scene = Scene::new().await;
-    let hanging = scene.collector(vec![Answer::Never]).await;
-    let other = scene.collector(vec![Answer::Status(204)]).await;
+    let fixture = Fixture::new().await;
+    let hanging = fixture.collector(vec![Answer::Never]).await;
+    let other = fixture.collector(vec![Answer::Status(204)]).await;
     let [one, two] = [&hanging, &other].map(|known| known.uri("https", REPORTS));
-    let (reporting, _server) = scene.reporting(|builder| {
+    let (reporting, _server) = fixture.reporting(|builder| {
         let timeout = Duration::from_secs(600);
         builder.endpoint(one).endpoint(two).timeout(timeout)
     });
@@ -270,10 +270,10 @@ async fn attack_11_an_endpoint_that_hangs_delays_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resolver_that_panics_costs_its_report_alone() {
-    let scene = Scene::new().await;
-    let collector = scene.collector(vec![Answer::Status(204)]).await;
+    let fixture = Fixture::new().await;
+    let collector = fixture.collector(vec![Answer::Status(204)]).await;
     let (good, bad) = (collector.uri("https", REPORTS), "https://bad.example/");
-    let (reporting, _server) = scene.reporting(move |builder| {
+    let (reporting, _server) = fixture.reporting(move |builder| {
         let builder = builder.endpoint(bad).endpoint(good);
         builder.resolve_with(|name| async move {
             assert_ne!(name, "bad.example", "as the test wants");
@@ -291,11 +291,11 @@ async fn a_resolver_that_panics_costs_its_report_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_11_an_endpoint_that_takes_too_long_is_given_up() {
-    let scene = Scene::new().await;
-    let hanging = scene.collector(vec![Answer::Never]).await;
+    let fixture = Fixture::new().await;
+    let hanging = fixture.collector(vec![Answer::Never]).await;
     let uri = hanging.uri("https", REPORTS);
     let (reporting, _server) =
-        scene.reporting(|builder| builder.endpoint(uri).timeout(Duration::from_millis(50)));
+        fixture.reporting(|builder| builder.endpoint(uri).timeout(Duration::from_millis(50)));
     reporting.fail(HOST).await;
     assert_eq!(reporting.dropped(), gave_up(5, DeliveryError::Timeout));
 }
@@ -303,10 +303,10 @@ async fn attack_11_an_endpoint_that_takes_too_long_is_given_up() {
 /// 7469-2.1.4-h
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_11_a_failing_endpoint_is_tried_again_with_the_same_report() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let answers = [500, 429, 204].map(Answer::Status).to_vec();
-    let collector = scene.collector(answers).await;
-    let (reporting, _server) = scene.reporting(to(collector.uri("https", REPORTS)));
+    let collector = fixture.collector(answers).await;
+    let (reporting, _server) = fixture.reporting(to(collector.uri("https", REPORTS)));
     reporting.fail(HOST).await;
     let [one, two, three] = [(); 3].map(|()| collector.next());
     for again in [two, three] {
@@ -321,9 +321,9 @@ async fn attack_11_a_failing_endpoint_is_tried_again_with_the_same_report() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_11_an_endpoint_that_always_fails_is_given_up_and_may_be_tried_anew() {
-    let scene = Scene::new().await;
-    let collector = scene.collector(vec![Answer::Status(500)]).await;
-    let (reporting, _server) = scene.reporting(to(collector.uri("https", REPORTS)));
+    let fixture = Fixture::new().await;
+    let collector = fixture.collector(vec![Answer::Status(500)]).await;
+    let (reporting, _server) = fixture.reporting(to(collector.uri("https", REPORTS)));
     for _ in 0..2 {
         reporting.fail(HOST).await;
         assert_eq!(reporting.dropped(), gave_up(5, DeliveryError::Status(500)));
@@ -333,13 +333,13 @@ async fn attack_11_an_endpoint_that_always_fails_is_given_up_and_may_be_tried_an
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_11_redirects_are_not_followed_and_refusals_not_repeated() {
-    let scene = Scene::new().await;
-    let other = scene.collector(vec![Answer::Status(204)]).await;
+    let fixture = Fixture::new().await;
+    let other = fixture.collector(vec![Answer::Status(204)]).await;
     let redirect = Answer::Redirect(other.uri("https", "other.example"));
     for (answer, status) in [(redirect, 301), (Answer::Status(404), 404)] {
-        let scene = Scene::new().await;
-        let collector = scene.collector(vec![answer]).await;
-        let (reporting, _server) = scene.reporting(to(collector.uri("https", REPORTS)));
+        let fixture = Fixture::new().await;
+        let collector = fixture.collector(vec![answer]).await;
+        let (reporting, _server) = fixture.reporting(to(collector.uri("https", REPORTS)));
         reporting.fail(HOST).await;
         assert_eq!(
             reporting.dropped(),
@@ -352,11 +352,11 @@ async fn attack_11_redirects_are_not_followed_and_refusals_not_repeated() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_11_an_answer_that_is_cut_off_is_none() {
-    let scene = Scene::new().await;
-    let collector = scene
+    let fixture = Fixture::new().await;
+    let collector = fixture
         .collector(vec![Answer::CutOff, Answer::Status(204)])
         .await;
-    let (reporting, _server) = scene.reporting(to(collector.uri("https", REPORTS)));
+    let (reporting, _server) = fixture.reporting(to(collector.uri("https", REPORTS)));
     reporting.fail(HOST).await;
     let [one, two] = [(); 2].map(|()| collector.next());
     assert_eq!(one.body, two.body);
@@ -364,10 +364,10 @@ async fn attack_11_an_answer_that_is_cut_off_is_none() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let task = tokio::spawn(half_an_answer(listener, b"HTTP/1.1 20"));
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let uri = format!("http://{REPORTS}:{port}/");
     let (reporting, _server) =
-        scene.reporting(|builder| builder.endpoint(uri).plain_http(PlainHttp::Allow));
+        fixture.reporting(|builder| builder.endpoint(uri).plain_http(PlainHttp::Allow));
     reporting.fail(HOST).await;
     assert_eq!(reporting.dropped(), gave_up(5, DeliveryError::Connection));
     task.abort();
@@ -376,16 +376,16 @@ async fn attack_11_an_answer_that_is_cut_off_is_none() {
 /// 7469-2.1.4-f
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_11_nothing_is_sent_to_an_endpoint_that_is_not_valid() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let unknown = Ca::root("Unknown").leaf(&[REPORTS]);
-    let misnamed = scene.other.leaf(&["other.example"]);
+    let misnamed = fixture.other.leaf(&["other.example"]);
     for leaf in [unknown, misnamed] {
         let collector = Collector::start(Some(&leaf), vec![Answer::Status(204)]).await;
-        let scene = Scene {
+        let fixture = Fixture {
             other: Ca::root("Other"),
-            ..Scene::new().await
+            ..Fixture::new().await
         };
-        let (reporting, _server) = scene.reporting(to(collector.uri("https", REPORTS)));
+        let (reporting, _server) = fixture.reporting(to(collector.uri("https", REPORTS)));
         reporting.fail(HOST).await;
         assert_eq!(reporting.dropped(), gave_up(1, DeliveryError::Certificate));
         assert_eq!(collector.rest(), 0);
@@ -395,11 +395,11 @@ async fn attack_11_nothing_is_sent_to_an_endpoint_that_is_not_valid() {
 /// 7469-2.1.4-c, 7469-2.1.4-f
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_11_an_endpoint_that_fails_its_own_pins_gets_nothing() {
-    let scene = Scene::new().await;
-    let collector = scene.collector(vec![Answer::Status(204)]).await;
-    let more = vec![(REPORTS, pinned_to(foreign_pin()))];
+    let fixture = Fixture::new().await;
+    let collector = fixture.collector(vec![Answer::Status(204)]).await;
+    let more = vec![(REPORTS, policy_with(unrelated_pin()))];
     let endpoint = to(collector.uri("https", REPORTS));
-    let (reporting, _server) = scene.reporting_with(pinned_to(foreign_pin()), more, endpoint);
+    let (reporting, _server) = fixture.reporting_with(policy_with(unrelated_pin()), more, endpoint);
     reporting.fail(HOST).await;
     assert_eq!(reporting.dropped(), gave_up(1, DeliveryError::Pins));
     assert_eq!(collector.rest(), 0);
@@ -408,15 +408,15 @@ async fn attack_11_an_endpoint_that_fails_its_own_pins_gets_nothing() {
 /// 7469-2.1.4-g: each fails its pins, and is to be told of the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_11_a_loop_of_reports_ends() {
-    let scene = Scene::new().await;
-    let other = scene.collector(vec![Answer::Status(204)]).await;
+    let fixture = Fixture::new().await;
+    let other = fixture.collector(vec![Answer::Status(204)]).await;
     let uri = |host: &str, port| ReportUri::parse(&format!("https://{host}:{port}/")).unwrap();
     let to_other = uri(REPORTS, other.address.port());
-    let back = uri(HOST, scene.server.address.port());
-    let policy = pinned_to(foreign_pin()).report_uri(to_other);
-    let more = vec![(REPORTS, pinned_to(foreign_pin()).report_uri(back))];
-    let requests = scene.server.requests.clone();
-    let (reporting, server) = scene.reporting_with(policy, more, |builder| builder);
+    let back = uri(HOST, fixture.server.address.port());
+    let policy = policy_with(unrelated_pin()).report_uri(to_other);
+    let more = vec![(REPORTS, policy_with(unrelated_pin()).report_uri(back))];
+    let requests = fixture.server.requests.clone();
+    let (reporting, server) = fixture.reporting_with(policy, more, |builder| builder);
     reporting.fail(HOST).await;
     reporting.settle().await;
     assert_eq!(reporting.dropped(), gave_up(1, DeliveryError::Pins));
@@ -430,9 +430,9 @@ async fn attack_11_a_loop_of_reports_ends() {
 /// that is allowed.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_failing_host_itself_is_told_over_http_only() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let uri = format!("https://{HOST}:8444/");
-    let (reporting, server) = scene.reporting(to(uri));
+    let (reporting, server) = fixture.reporting(to(uri));
     reporting.fail(HOST).await;
     let same = DropReason::Endpoint(EndpointError::SameHost);
     assert_eq!(reporting.dropped(), same);
@@ -441,10 +441,10 @@ async fn the_failing_host_itself_is_told_over_http_only() {
     for (plain, sent) in [(PlainHttp::Refuse, 0), (PlainHttp::Allow, 1)] {
         let collector = Collector::start(None, vec![Answer::Status(204)]).await;
         let uri = collector.uri("http", HOST).parse().unwrap();
-        let policy = pinned_to(foreign_pin()).report_uri(uri);
-        let scene = Scene::new().await;
+        let policy = policy_with(unrelated_pin()).report_uri(uri);
+        let fixture = Fixture::new().await;
         let (reporting, _server) =
-            scene.reporting_with(policy, Vec::new(), move |builder| builder.plain_http(plain));
+            fixture.reporting_with(policy, Vec::new(), move |builder| builder.plain_http(plain));
         reporting.fail(HOST).await;
         reporting.settle().await;
         assert_eq!(collector.rest(), sent);
@@ -457,16 +457,16 @@ async fn the_failing_host_itself_is_told_over_http_only() {
 /// Pins on trial refuse nothing, so a report on them gets there.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_host_of_pins_on_trial_is_told_over_tls() {
-    let scene = Scene::new().await;
-    let itself = scene.root.leaf(&[HOST]);
+    let fixture = Fixture::new().await;
+    let itself = fixture.root.leaf(&[HOST]);
     let collector = Collector::start(Some(&itself), vec![Answer::Status(204)]).await;
     let uri = collector.uri("https", HOST).parse().unwrap();
-    let policy = pinned_to(foreign_pin()).enforcement(Enforcement::ReportOnly);
+    let policy = policy_with(unrelated_pin()).enforcement(Enforcement::ReportOnly);
     let policy = policy.report_uri(uri);
-    let (reporting, _server) = scene.reporting_with(policy, Vec::new(), |builder| builder);
+    let (reporting, _server) = fixture.reporting_with(policy, Vec::new(), |builder| builder);
     let mut client = client(
         &reporting.pinning,
-        trusting(&[&reporting.root]),
+        built_in_anchors(&[&reporting.root]),
         &reporting.names,
     );
     get(&mut client, &format!("https://{HOST}/")).await.unwrap();
@@ -476,12 +476,12 @@ async fn the_host_of_pins_on_trial_is_told_over_tls() {
 /// Of the pinned hosts only the one that failed may be told in the clear.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_pinned_host_is_not_told_in_the_clear() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let collector = Collector::start(None, vec![Answer::Status(204)]).await;
     let uri = collector.uri("http", REPORTS);
-    let pinned = vec![(REPORTS, pinned_to(foreign_pin()))];
+    let pinned = vec![(REPORTS, policy_with(unrelated_pin()))];
     let (reporting, _server) =
-        scene.reporting_with(pinned_to(foreign_pin()), pinned, move |builder| {
+        fixture.reporting_with(policy_with(unrelated_pin()), pinned, move |builder| {
             builder.endpoint(uri).plain_http(PlainHttp::Allow)
         });
     reporting.fail(HOST).await;
@@ -493,15 +493,15 @@ async fn another_pinned_host_is_not_told_in_the_clear() {
 /// An endpoint that is down for a moment gets its report later all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_flush_spares_one_pause_and_no_more() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let answers = [503, 503, 204].map(Answer::Status);
-    let collector = scene.collector(Vec::from(answers)).await;
+    let collector = fixture.collector(Vec::from(answers)).await;
     let uri = collector.uri("https", REPORTS);
     let (reporting, _server) =
-        scene.reporting(|builder| builder.endpoint(uri).backoff(Duration::from_secs(600)));
+        fixture.reporting(|builder| builder.endpoint(uri).backoff(Duration::from_secs(600)));
     reporting.fail(HOST).await;
     collector.next();
-    for (within, is_done) in [(Duration::from_millis(200), false), (PATIENCE, true)] {
+    for (within, is_done) in [(Duration::from_millis(200), false), (TIMEOUT, true)] {
         let pinning = reporting.pinning.clone();
         let flush = tokio::task::spawn_blocking(move || pinning.flush_reports(within));
         collector.next();
@@ -513,10 +513,10 @@ async fn each_flush_spares_one_pause_and_no_more() {
 /// 7469-2.1.4-d
 #[tokio::test(flavor = "multi_thread")]
 async fn http_to_a_known_hsts_host_goes_over_tls() {
-    let scene = Scene::new().await;
-    let collector = scene.collector(vec![Answer::Status(204)]).await;
+    let fixture = Fixture::new().await;
+    let collector = fixture.collector(vec![Answer::Status(204)]).await;
     let uri = collector.uri("http", REPORTS);
-    let (reporting, _server) = scene.reporting(|builder| {
+    let (reporting, _server) = fixture.reporting(|builder| {
         let is_known = |host: &pinhold::Host| host.as_str() == REPORTS;
         builder.endpoint(uri).known_hsts_host(is_known)
     });
@@ -529,7 +529,7 @@ async fn endpoints_that_cannot_be_are_told_when_it_is_built() {
     let build = |uri: &str| {
         let uri = uri.to_owned();
         let builder = Pinning::builder().reporter(|pinning| {
-            let anchors = trusting(&[&Ca::root("Root")]);
+            let anchors = built_in_anchors(&[&Ca::root("Root")]);
             let builder = HttpReporter::builder(pinning).with_provider(provider());
             builder.with_anchors(anchors).endpoint(uri).build()
         });
@@ -553,15 +553,15 @@ async fn endpoints_that_cannot_be_are_told_when_it_is_built() {
 /// 7469-2.1.4-i: bounds, and no duplicate within the hour, whatever comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_violations_is_reported_in_measure() {
-    let scene = Scene::new().await;
-    let collector = scene.collector(vec![Answer::Status(204)]).await;
+    let fixture = Fixture::new().await;
+    let collector = fixture.collector(vec![Answer::Status(204)]).await;
     let uri = collector.uri("https", REPORTS);
     let violation = {
-        let (reporting, _server) = Scene::new().await.reporting(|builder| builder);
+        let (reporting, _server) = Fixture::new().await.reporting(|builder| builder);
         reporting.fail(HOST).await
     };
     let address: IpAddr = Ipv4Addr::LOCALHOST.into();
-    let anchors = trusting(&[&scene.other]);
+    let anchors = built_in_anchors(&[&fixture.other]);
     let pinning = Pinning::builder().build().unwrap();
     let reporter = HttpReporter::builder(pinning)
         .with_anchors(anchors)
@@ -578,7 +578,7 @@ async fn a_flood_of_violations_is_reported_in_measure() {
             let report = pinhold::report::Report::new(violation.clone()).with_port(port);
             let _ = reporter.report(report);
         }
-        assert!(reporter.flush(PATIENCE));
+        assert!(reporter.flush(TIMEOUT));
     })
     .await
     .unwrap();

@@ -14,12 +14,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::pki::{Ca, Leaf, leaf_params};
-use common::recording::told_by;
+use common::recording::with_recorder;
 use common::server::{Loopback, Names, Server, answer, get};
-use common::stage::{Stage, Visit, builder, certificate_error, pinned, stages, violation};
-use common::tls::{Swap, handshake};
-use common::validated::trusting;
-use common::{foreign_pin, pinned_to};
+use common::tls::{SwappableCertificate, handshake};
+use common::tls_setup::{
+    TlsSetup, Visit, builder, certificate_error, pinning_with, tls_setups, violation,
+};
+use common::validated::built_in_anchors;
+use common::{policy_with, unrelated_pin};
 use http_body_util::Empty;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -102,25 +104,25 @@ impl ServerCertVerifier for Foreign {
 }
 
 /// As a platform would: these roots, by rustls's own rules.
-fn platform(stage: &Stage, roots: &[&Ca]) -> Arc<dyn ServerCertVerifier> {
+fn platform(setup: &TlsSetup, roots: &[&Ca]) -> Arc<dyn ServerCertVerifier> {
     let mut store = RootCertStore::empty();
     for root in roots {
         store.add(root.certificate()).unwrap();
     }
-    let provider = stage.provider.clone();
+    let provider = setup.provider.clone();
     let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider);
     builder.build().unwrap()
 }
 
 fn with_inner_verifier(
-    stage: &Stage,
+    setup: &TlsSetup,
     inner: Arc<dyn ServerCertVerifier>,
     pinning: &Pinning,
     anchors: TrustAnchors,
 ) -> ClientConfig {
     let builder = PinningVerifier::builder(pinning.clone(), anchors)
-        .with_provider(stage.provider.clone())
-        .with_protocol_versions(stage.versions);
+        .with_provider(setup.provider.clone())
+        .with_protocol_versions(setup.versions);
     builder.with_inner_verifier(inner).client_config().unwrap()
 }
 
@@ -150,20 +152,20 @@ fn is_unknown_issuer(unproved: &UnverifiablePath) -> bool {
 
 #[tokio::test]
 async fn a_server_without_a_path_to_our_anchors_is_refused_where_pins_are_enforced() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let (ours, theirs) = (Ca::root("Ours"), Ca::root("Theirs"));
         let leaf = theirs.leaf(&["example.com"]);
         // The pinned certificates behind it prove nothing.
         let genuine = ours.leaf(&["example.com"]);
         let beside = leaf
-            .appending(genuine.chain.clone())
-            .appending([ours.certificate()]);
-        let server = stage.serve(&beside, &[]).await;
+            .with_appended(genuine.chain.clone())
+            .with_appended([ours.certificate()]);
+        let server = setup.serve(&beside, &[]).await;
         for pin in [leaf.pin(), genuine.pin(), ours.pin()] {
-            let pinning = pinned(pinned_to(pin));
-            let inner = platform(&stage, &[&theirs]);
-            let config = with_inner_verifier(&stage, inner, &pinning, trusting(&[&ours]));
-            let error = bare(&config, stage.config(&beside)).unwrap_err();
+            let pinning = pinning_with(policy_with(pin));
+            let inner = platform(&setup, &[&theirs]);
+            let config = with_inner_verifier(&setup, inner, &pinning, built_in_anchors(&[&ours]));
+            let error = bare(&config, setup.config(&beside)).unwrap_err();
             assert!(
                 PinViolation::find(&error).is_none(),
                 "there is no validated chain"
@@ -185,17 +187,17 @@ async fn a_server_without_a_path_to_our_anchors_is_refused_where_pins_are_enforc
 
 #[tokio::test]
 async fn without_pins_the_verdict_stands_but_our_connector_wants_a_path() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let (ours, theirs) = (Ca::root("Ours"), Ca::root("Theirs"));
         let leaf = theirs.leaf(&["example.com"]);
-        let trial = pinned_to(foreign_pin()).enforcement(Enforcement::ReportOnly);
-        let (on_trial, told) = told_by(builder().static_pins("example.com", trial));
+        let trial = policy_with(unrelated_pin()).enforcement(Enforcement::ReportOnly);
+        let (on_trial, told) = with_recorder(builder().static_pins("example.com", trial));
         for pinning in [unpinned(), on_trial.clone()] {
-            let inner = platform(&stage, &[&theirs]);
-            let config = with_inner_verifier(&stage, inner, &pinning, trusting(&[&ours]));
-            assert!(bare(&config, stage.config(&leaf)).is_ok());
+            let inner = platform(&setup, &[&theirs]);
+            let config = with_inner_verifier(&setup, inner, &pinning, built_in_anchors(&[&ours]));
+            assert!(bare(&config, setup.config(&leaf)).is_ok());
 
-            let server = stage.serve(&leaf, &[]).await;
+            let server = setup.serve(&leaf, &[]).await;
             let error = visit(&pinning, config, &server).await.unwrap_err();
             let unproved = UnverifiablePath::find(&error).unwrap();
             assert!(is_unknown_issuer(&unproved));
@@ -216,19 +218,19 @@ async fn without_pins_the_verdict_stands_but_our_connector_wants_a_path() {
 
 #[test]
 fn revocation_lists_are_checked_or_nobody_is_let_in() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let mut params = leaf_params(&["example.com"]);
         params.serial_number = Some(SerialNumber::from(7));
         let revoked = root.leaf_from(params);
-        let inner = platform(&stage, &[&root]);
-        let builder = PinningVerifier::builder(unpinned(), trusting(&[&root]))
-            .with_provider(stage.provider.clone())
-            .with_protocol_versions(stage.versions)
+        let inner = platform(&setup, &[&root]);
+        let builder = PinningVerifier::builder(unpinned(), built_in_anchors(&[&root]))
+            .with_provider(setup.provider.clone())
+            .with_protocol_versions(setup.versions)
             .with_crls([root.crl(&[7])])
             .with_inner_verifier(inner);
         let config = builder.client_config().unwrap();
-        let error = bare(&config, stage.config(&revoked)).unwrap_err();
+        let error = bare(&config, setup.config(&revoked)).unwrap_err();
         let reason: Error = CertificateError::Revoked.into();
         assert_eq!(*UnverifiablePath::find(&error).unwrap().reason(), reason);
     }
@@ -236,22 +238,22 @@ fn revocation_lists_are_checked_or_nobody_is_let_in() {
 
 #[tokio::test]
 async fn the_wrapped_verifier_has_the_first_word() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let leaf = root.leaf(&["example.com"]);
-        let server = stage.serve(&leaf, &[]).await;
+        let server = setup.serve(&leaf, &[]).await;
         for pinning in [
             unpinned(),
-            pinned(pinned_to(leaf.pin())),
-            pinned(pinned_to(foreign_pin())),
+            pinning_with(policy_with(leaf.pin())),
+            pinning_with(policy_with(unrelated_pin())),
         ] {
-            let other = platform(&stage, &[&Ca::root("Other")]);
-            let config = with_inner_verifier(&stage, other, &pinning, trusting(&[&root]));
+            let other = platform(&setup, &[&Ca::root("Other")]);
+            let config = with_inner_verifier(&setup, other, &pinning, built_in_anchors(&[&root]));
             let refused = certificate_error(visit(&pinning, config, &server).await);
             assert_eq!(refused, CertificateError::UnknownIssuer);
 
-            let verifier = PinningVerifier::builder(pinning, trusting(&[&root]))
-                .with_provider(stage.provider.clone())
+            let verifier = PinningVerifier::builder(pinning, built_in_anchors(&[&root]))
+                .with_provider(setup.provider.clone())
                 .with_inner_verifier(Arc::new(Foreign::Strict))
                 .verifier_without_resumption_check()
                 .unwrap();
@@ -267,23 +269,25 @@ async fn the_wrapped_verifier_has_the_first_word() {
 
 #[tokio::test]
 async fn a_path_is_judged_as_without_a_wrapped_verifier() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let (root, other) = (Ca::root("Root"), Ca::root("Other"));
         let leaf = root.leaf(&["example.com"]);
-        let mis_issued = other.leaf(&["example.com"]).appending(leaf.chain.clone());
-        let anchors = trusting(&[&root, &other]);
-        let pinning = pinned(pinned_to(leaf.pin()));
-        let inner = || platform(&stage, &[&root, &other]);
+        let mis_issued = other
+            .leaf(&["example.com"])
+            .with_appended(leaf.chain.clone());
+        let anchors = built_in_anchors(&[&root, &other]);
+        let pinning = pinning_with(policy_with(leaf.pin()));
+        let inner = || platform(&setup, &[&root, &other]);
 
-        let server = stage.serve(&leaf, &[]).await;
-        let config = with_inner_verifier(&stage, inner(), &pinning, anchors.clone());
+        let server = setup.serve(&leaf, &[]).await;
+        let config = with_inner_verifier(&setup, inner(), &pinning, anchors.clone());
         let response = visit(&pinning, config, &server).await.unwrap();
         let connection = response.extensions().get::<VerifiedConnection>().unwrap();
         assert!(matches!(connection.decision(), Decision::Pass));
         assert_eq!(connection.chain().fingerprints(), [leaf.pin(), root.pin()]);
 
-        let server = stage.serve(&mis_issued, &[]).await;
-        let config = with_inner_verifier(&stage, inner(), &pinning, anchors);
+        let server = setup.serve(&mis_issued, &[]).await;
+        let config = with_inner_verifier(&setup, inner(), &pinning, anchors);
         let violation = violation(visit(&pinning, config, &server).await).unwrap();
         assert_eq!(
             violation.chain().fingerprints(),
@@ -295,15 +299,16 @@ async fn a_path_is_judged_as_without_a_wrapped_verifier() {
 
 #[tokio::test]
 async fn what_a_careless_verifier_overlooks_is_seen_where_pins_are_enforced() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let mut expired = leaf_params(&["example.com"]);
         expired.not_after = rcgen::date_time_ymd(2020, 1, 1);
         for leaf in [root.leaf(&["other.example"]), root.leaf_from(expired)] {
-            let pinning = pinned(pinned_to(leaf.pin()));
+            let pinning = pinning_with(policy_with(leaf.pin()));
             let careless = || Arc::new(Foreign::Careless);
-            let config = with_inner_verifier(&stage, careless(), &pinning, trusting(&[&root]));
-            let error = bare(&config, stage.config(&leaf)).unwrap_err();
+            let config =
+                with_inner_verifier(&setup, careless(), &pinning, built_in_anchors(&[&root]));
+            let error = bare(&config, setup.config(&leaf)).unwrap_err();
             let unproved = UnverifiablePath::find(&error).unwrap();
             let reason = match unproved.reason() {
                 Error::InvalidCertificate(reason) => reason.clone(),
@@ -317,13 +322,14 @@ async fn what_a_careless_verifier_overlooks_is_seen_where_pins_are_enforced() {
                 ),
                 "{reason:?}"
             );
-            let server = stage.serve(&leaf, &[]).await;
+            let server = setup.serve(&leaf, &[]).await;
             let error = visit(&pinning, config, &server).await.unwrap_err();
             assert!(UnverifiablePath::find(&error).is_some());
             assert_eq!(server.requests(), 0);
             // Elsewhere its word is what the application asked for.
-            let config = with_inner_verifier(&stage, careless(), &unpinned(), trusting(&[&root]));
-            assert!(bare(&config, stage.config(&leaf)).is_ok());
+            let config =
+                with_inner_verifier(&setup, careless(), &unpinned(), built_in_anchors(&[&root]));
+            assert!(bare(&config, setup.config(&leaf)).is_ok());
         }
     }
 }
@@ -340,17 +346,17 @@ impl ResolvesServerCert for Replay {
 
 #[tokio::test]
 async fn a_replayed_certificate_fails_even_if_the_wrapped_verifier_checks_no_signature() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let genuine = root.leaf(&["example.com"]);
         let own = root.leaf(&["attacker.example"]).key();
-        let key = stage.provider.key_provider.load_private_key(own).unwrap();
-        let mut server = stage.config(&genuine);
+        let key = setup.provider.key_provider.load_private_key(own).unwrap();
+        let mut server = setup.config(&genuine);
         let replayed = CertifiedKey::new(genuine.chain.clone(), key);
         server.cert_resolver = Arc::new(Replay(Arc::new(replayed)));
-        let pinning = pinned(pinned_to(genuine.pin()));
+        let pinning = pinning_with(policy_with(genuine.pin()));
         let careless = Arc::new(Foreign::Careless);
-        let config = with_inner_verifier(&stage, careless, &pinning, trusting(&[&root]));
+        let config = with_inner_verifier(&setup, careless, &pinning, built_in_anchors(&[&root]));
         let bad: Error = CertificateError::BadSignature.into();
         assert_eq!(bare(&config, server.clone()).unwrap_err(), bad);
         let server = Server::with_config(server, answer(&[])).await;
@@ -361,12 +367,12 @@ async fn a_replayed_certificate_fails_even_if_the_wrapped_verifier_checks_no_sig
 }
 
 /// A server that has a key without a certificate (RFC 7250), which rustls sends over TLS 1.2, too.
-fn raw_key_server(stage: &Stage, leaf: &Leaf) -> ServerConfig {
-    let key = stage.provider.key_provider.load_private_key(leaf.key());
+fn raw_key_server(setup: &TlsSetup, leaf: &Leaf) -> ServerConfig {
+    let key = setup.provider.key_provider.load_private_key(leaf.key());
     let key = key.unwrap();
     let raw = key.public_key().unwrap().to_vec();
     let raw = CertifiedKey::new(vec![raw.into()], key);
-    let mut server = stage.config(leaf);
+    let mut server = setup.config(leaf);
     server.cert_resolver = Arc::new(AlwaysResolvesServerRawPublicKeys::new(raw.into()));
     server
 }
@@ -375,23 +381,24 @@ fn raw_key_server(stage: &Stage, leaf: &Leaf) -> ServerConfig {
 #[tokio::test]
 async fn a_raw_public_key_is_refused_pinned_or_not() {
     let unreadable: Error = CertificateError::BadEncoding.into();
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let leaf = root.leaf(&["example.com"]);
-        let raw = raw_key_server(&stage, &leaf);
+        let raw = raw_key_server(&setup, &leaf);
         let server = Server::with_config(raw.clone(), answer(&[])).await;
 
         let inner = Arc::new(Foreign::RawKeys);
-        let plain = ClientConfig::builder_with_provider(stage.provider.clone())
-            .with_protocol_versions(stage.versions)
+        let plain = ClientConfig::builder_with_provider(setup.provider.clone())
+            .with_protocol_versions(setup.versions)
             .unwrap()
             .dangerous()
             .with_custom_certificate_verifier(inner.clone())
             .with_no_client_auth();
         assert!(bare(&plain, raw.clone()).is_ok());
-        let pinned = pinned(pinned_to(leaf.pin()));
+        let pinned = pinning_with(policy_with(leaf.pin()));
         for (pinning, is_pinned) in [(unpinned(), false), (pinned, true)] {
-            let config = with_inner_verifier(&stage, inner.clone(), &pinning, trusting(&[&root]));
+            let config =
+                with_inner_verifier(&setup, inner.clone(), &pinning, built_in_anchors(&[&root]));
             let error = bare(&config, raw.clone()).unwrap_err();
             // Pins refuse before any signature is looked at.
             assert_eq!(UnverifiablePath::find(&error).is_some(), is_pinned);
@@ -407,7 +414,7 @@ async fn a_raw_public_key_is_refused_pinned_or_not() {
 fn the_other_methods_are_those_of_the_wrapped_verifier() {
     let root = Ca::root("Root");
     let ours = |inner: Foreign| {
-        let builder = PinningVerifier::builder(unpinned(), trusting(&[&root]));
+        let builder = PinningVerifier::builder(unpinned(), built_in_anchors(&[&root]));
         let builder = builder.with_provider(common::provider());
         let builder = builder.with_inner_verifier(Arc::new(inner));
         builder.verifier_without_resumption_check().unwrap()
@@ -432,26 +439,26 @@ struct TwoRoots {
     config: Arc<ClientConfig>,
     proved: Leaf,
     unproved: Leaf,
-    swap: Arc<Swap>,
+    swap: Arc<SwappableCertificate>,
     server: Arc<ServerConfig>,
 }
 
 impl TwoRoots {
-    fn new(stage: &Stage) -> Self {
+    fn new(setup: &TlsSetup) -> Self {
         let (ours, theirs) = (Ca::root("Ours"), Ca::root("Theirs"));
         let proved = ours.leaf(&["example.com"]);
         let unproved = theirs.leaf(&["example.com"]);
-        let swap = Swap::new(&unproved, stage.provider.clone());
-        let mut server = stage.config(&unproved);
+        let swap = SwappableCertificate::new(&unproved, setup.provider.clone());
+        let mut server = setup.config(&unproved);
         server.cert_resolver = swap.clone();
         let pinning = unpinned();
-        let inner = platform(stage, &[&ours, &theirs]);
+        let inner = platform(setup, &[&ours, &theirs]);
         Self {
             config: Arc::new(with_inner_verifier(
-                stage,
+                setup,
                 inner,
                 &pinning,
-                trusting(&[&ours]),
+                built_in_anchors(&[&ours]),
             )),
             pinning,
             proved,
@@ -462,15 +469,15 @@ impl TwoRoots {
     }
 
     fn connect(&self, leaf: &Leaf) -> Result<HandshakeKind, Error> {
-        self.swap.to(leaf);
+        self.swap.set(leaf);
         handshake(&self.config, &self.server, "example.com")
     }
 }
 
 #[test]
 fn what_was_not_proved_is_not_resumed() {
-    for stage in stages() {
-        let world = TwoRoots::new(&stage);
+    for setup in tls_setups() {
+        let world = TwoRoots::new(&setup);
         for _ in 0..3 {
             let kind = world.connect(&world.unproved).unwrap();
             assert_eq!(kind, HandshakeKind::Full);
@@ -480,7 +487,7 @@ fn what_was_not_proved_is_not_resumed() {
             assert_eq!(world.connect(&world.proved).unwrap(), HandshakeKind::Full);
         }
 
-        let world = TwoRoots::new(&stage);
+        let world = TwoRoots::new(&setup);
         assert_eq!(world.connect(&world.proved).unwrap(), HandshakeKind::Full);
         assert_eq!(
             world.connect(&world.proved).unwrap(),
@@ -488,15 +495,15 @@ fn what_was_not_proved_is_not_resumed() {
         );
 
         // One of the same name that knows none of these tickets ends that.
-        let other = Arc::new(stage.config(&world.unproved));
+        let other = Arc::new(setup.config(&world.unproved));
         for _ in 0..3 {
             let kind = handshake(&world.config, &other, "example.com").unwrap();
             assert_eq!(kind, HandshakeKind::Full);
         }
 
-        let world = TwoRoots::new(&stage);
+        let world = TwoRoots::new(&setup);
         assert_eq!(world.connect(&world.unproved).unwrap(), HandshakeKind::Full);
-        let pins = pinned_to(world.unproved.pin());
+        let pins = policy_with(world.unproved.pin());
         world.pinning.replace_pins([("example.com", pins)]).unwrap();
         let error = world.connect(&world.unproved).unwrap_err();
         assert!(
@@ -534,28 +541,28 @@ async fn the_verifier_of_the_platform_is_wrapped() {
     };
     let (root, other) = (Ca::root("Root"), Ca::root("Other"));
     std::fs::write(file, root.pem()).unwrap();
-    for stage in stages() {
+    for setup in tls_setups() {
         let (anchors, trouble) = TrustAnchors::native();
         assert!(trouble.is_empty(), "{trouble:?}");
         let anchors = anchors.with_built_in([other.certificate()]).unwrap();
-        let provider = stage.provider.clone();
+        let provider = setup.provider.clone();
         let platform = Arc::new(rustls_platform_verifier::Verifier::new(provider).unwrap());
         let leaf = root.leaf(&["example.com"]);
-        let server = stage.serve(&leaf, &[]).await;
+        let server = setup.serve(&leaf, &[]).await;
         for (pin, passes) in [
             (leaf.pin(), true),
             (root.pin(), true),
-            (foreign_pin(), false),
+            (unrelated_pin(), false),
         ] {
-            let pinning = pinned(pinned_to(pin));
-            let config = with_inner_verifier(&stage, platform.clone(), &pinning, anchors.clone());
+            let pinning = pinning_with(policy_with(pin));
+            let config = with_inner_verifier(&setup, platform.clone(), &pinning, anchors.clone());
             let visit = visit(&pinning, config, &server).await;
             assert_eq!(visit.is_ok(), passes);
             assert!(passes || violation(visit).is_some());
         }
         // What the platform does not trust is refused, whatever we hand in.
-        let server = stage.serve(&other.leaf(&["example.com"]), &[]).await;
-        let config = with_inner_verifier(&stage, platform, &unpinned(), anchors);
+        let server = setup.serve(&other.leaf(&["example.com"]), &[]).await;
+        let config = with_inner_verifier(&setup, platform, &unpinned(), anchors);
         let error = certificate_error(visit(&unpinned(), config, &server).await);
         assert_eq!(error, CertificateError::UnknownIssuer);
     }

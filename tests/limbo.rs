@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::pki::Ca;
-use common::{at, foreign_pin, now, providers};
+use common::{at, now, providers, unrelated_pin};
 use pinhold::{PinPolicy, PinViolation, Pinning, PinningVerifier, SpkiFingerprint, TrustAnchors};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -310,7 +310,7 @@ impl Foreign {
 
     fn pins(&self) -> [SpkiFingerprint; 3] {
         let (leaf, root) = (fingerprint(&self.leaf), fingerprint(&self.root));
-        [leaf, root, foreign_pin()]
+        [leaf, root, unrelated_pin()]
     }
 }
 

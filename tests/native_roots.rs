@@ -19,8 +19,8 @@ use std::{env, fs};
 
 use common::pki::{Ca, Leaf};
 use common::server::{Names, Server, client, get};
-use common::stage::{Visit, builder, pinned, violation};
-use common::{foreign_pin, header_value, pinned_to, provider};
+use common::tls_setup::{Visit, builder, pinning_with, violation};
+use common::{header_value, policy_with, provider, unrelated_pin};
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::roots::{AnchorOrigin, NativeRootError};
 use pinhold::{
@@ -73,7 +73,7 @@ async fn visit(pinning: &Pinning, anchors: TrustAnchors, leaf: &Leaf) -> Visit {
 
 /// Pins that no server of these tests satisfies.
 fn refusing() -> Pinning {
-    pinned(pinned_to(foreign_pin()))
+    pinning_with(policy_with(unrelated_pin()))
 }
 
 fn decision(visit: &Visit) -> &Decision {
@@ -108,8 +108,8 @@ async fn a_root_of_a_local_folder_skips_pins_and_one_of_unknown_origin_does_not(
     let noted = skipped.unwrap().extensions().get::<Noted>().cloned();
     assert_eq!(noted, Some(Noted::Ignored(ignored)));
 
-    let enforcing = pinned_to(foreign_pin()).user_added_roots(UserAddedRoots::EnforcePins);
-    let refused = visit(&pinned(enforcing), anchors, &leaf).await;
+    let enforcing = policy_with(unrelated_pin()).user_added_roots(UserAddedRoots::EnforcePins);
+    let refused = visit(&pinning_with(enforcing), anchors, &leaf).await;
     assert!(violation(refused).is_some());
 
     let skipped = visit(&pinning, platform.with_unknown_as_user_added(), &leaf).await;
@@ -295,7 +295,12 @@ async fn a_root_of_ssl_cert_file_is_enforced() {
     );
 
     // Pinned keys pass, and unpinned hosts, but nothing is noted.
-    let passed = visit(&pinned(pinned_to(leaf.pin())), anchors.clone(), &leaf).await;
+    let passed = visit(
+        &pinning_with(policy_with(leaf.pin())),
+        anchors.clone(),
+        &leaf,
+    )
+    .await;
     assert!(matches!(decision(&passed), Decision::Pass));
     let unpinned = visit(&builder().build().unwrap(), anchors.clone(), &leaf)
         .await

@@ -15,9 +15,12 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use common::header::{directive, pin};
-use common::recording::{Forward, Gate, Opens, Scene, builder, failing, next, observed, told_by};
-use common::validated::{trusting, verified_connection};
-use common::{PATIENCE, provider};
+use common::recording::{
+    ChannelReporter, Fixture, Latch, ReleaseOnDrop, builder, failing_policy, next_event,
+    with_observer, with_recorder,
+};
+use common::validated::{built_in_anchors, verified_connection};
+use common::{TIMEOUT, provider};
 use http::{Request, Response};
 use pinhold::report::{DropReason, Report, Reporter};
 use pinhold::{
@@ -33,54 +36,54 @@ const RO: &str = "public-key-pins-report-only";
 
 #[tokio::test]
 async fn an_observer_that_panics_is_contained_and_told_what_comes_next() {
-    let scene = Scene::start().await;
+    let fixture = Fixture::start().await;
     let (sender, entered) = channel();
-    let builder = builder().static_pins("example.com", failing());
+    let builder = builder().static_pins("example.com", failing_policy());
     let builder = builder.observer(move |event| {
         sender.send(event.clone()).unwrap();
         panic!("as the test wants");
     });
-    let (builder, events) = observed(builder);
+    let (builder, events) = with_observer(builder);
     let pinning = builder.build().unwrap();
     for _ in 0..3 {
-        scene.visit(&pinning).await.unwrap_err().unwrap();
-        assert!(matches!(next(&entered), Event::Violation(_)));
-        assert!(matches!(next(&events), Event::Violation(_)));
+        fixture.visit(&pinning).await.unwrap_err().unwrap();
+        assert!(matches!(next_event(&entered), Event::Violation(_)));
+        assert!(matches!(next_event(&events), Event::Violation(_)));
     }
 }
 
 #[tokio::test]
 async fn no_handshake_waits_for_an_observer_or_a_reporter() {
-    struct Slow(Gate, Sender<()>);
+    struct Slow(Latch, Sender<()>);
     impl Reporter for Slow {
         fn report(&self, _: Report) -> Result<(), DropReason> {
             self.1.send(()).unwrap();
-            self.0.pass();
+            self.0.wait();
             Ok(())
         }
     }
     for of_reporter in [false, true] {
-        let policy = failing().enforcement(Enforcement::ReportOnly);
+        let policy = failing_policy().enforcement(Enforcement::ReportOnly);
         let builder = builder().static_pins("example.com", policy);
-        let (gate, (sender, entered)) = (Gate::default(), channel());
-        let _opens = Opens(gate.clone());
+        let (latch, (sender, entered)) = (Latch::default(), channel());
+        let _opens = ReleaseOnDrop(latch.clone());
         let builder = if of_reporter {
-            builder.reporter(move |_| Ok(Slow(gate, sender)))
+            builder.reporter(move |_| Ok(Slow(latch, sender)))
         } else {
             builder.observer(move |_| {
                 sender.send(()).unwrap();
-                gate.pass();
+                latch.wait();
             })
         };
         let pinning = builder.build().unwrap();
-        let scene = Scene::start().await;
-        scene.visit(&pinning).await.unwrap();
-        entered.recv_timeout(PATIENCE).unwrap();
+        let fixture = Fixture::start().await;
+        fixture.visit(&pinning).await.unwrap();
+        entered.recv_timeout(TIMEOUT).unwrap();
         // It is inside, and stays there.
         for _ in 0..5 {
-            scene.visit(&pinning).await.unwrap();
+            fixture.visit(&pinning).await.unwrap();
         }
-        assert_eq!(scene.server.requests(), 6);
+        assert_eq!(fixture.server.requests(), 6);
         assert!(!pinning.flush_reports(Duration::ZERO));
         assert!(!pinning.flush_reports(Duration::from_millis(1)));
         assert!(entered.try_recv().is_err());
@@ -101,20 +104,20 @@ async fn respond(layer: &NotePinsLayer, connection: &pinhold::VerifiedConnection
 #[tokio::test]
 async fn of_a_hundred_thousand_violations_few_wait_and_the_rest_is_counted() {
     const SENT: u64 = 100_000;
-    let scene = Scene::start().await;
-    let (gate, (sender, entered)) = (Gate::default(), channel());
-    let opens = Opens(gate.clone());
-    let builder = builder().observer(move |_| gate.pass());
+    let fixture = Fixture::start().await;
+    let (latch, (sender, entered)) = (Latch::default(), channel());
+    let opens = ReleaseOnDrop(latch.clone());
+    let builder = builder().observer(move |_| latch.wait());
     let builder = builder.observer(move |event| sender.send(event.clone()).unwrap());
     let pinning = builder.build().unwrap();
-    let anchors = trusting(&[&scene.root]);
-    let known = verified_connection(&scene.leaf, "example.com", &anchors).await;
+    let anchors = built_in_anchors(&[&fixture.root]);
+    let known = verified_connection(&fixture.leaf, "example.com", &anchors).await;
     let layer = NotePinsLayer::new(pinning.clone());
     for _ in 0..SENT {
         respond(&layer, &known).await;
     }
     drop(opens);
-    assert!(pinning.flush_reports(PATIENCE));
+    assert!(pinning.flush_reports(TIMEOUT));
     let (mut told, mut lost) = (0, 0);
     for event in entered.try_iter() {
         match event {
@@ -128,32 +131,32 @@ async fn of_a_hundred_thousand_violations_few_wait_and_the_rest_is_counted() {
     assert!((256..=257).contains(&told), "{told}");
     // Afterwards it goes on as before.
     respond(&layer, &known).await;
-    assert!(matches!(next(&entered), Event::WouldBeViolation(_)));
+    assert!(matches!(next_event(&entered), Event::WouldBeViolation(_)));
 }
 
 #[tokio::test]
 async fn refusals_of_a_bare_verifier_are_bounded_too() {
     const SENT: u64 = 1_000;
-    let scene = Scene::start().await;
-    let (gate, (sender, entered)) = (Gate::default(), channel());
-    let opens = Opens(gate.clone());
-    let builder = builder().static_pins("example.com", failing());
+    let fixture = Fixture::start().await;
+    let (latch, (sender, entered)) = (Latch::default(), channel());
+    let opens = ReleaseOnDrop(latch.clone());
+    let builder = builder().static_pins("example.com", failing_policy());
     let builder = builder.observer(move |event| {
-        gate.pass();
+        latch.wait();
         sender.send(event.clone()).unwrap();
     });
     let pinning = builder.build().unwrap();
-    let verifier = PinningVerifier::builder(pinning.clone(), trusting(&[&scene.root]));
+    let verifier = PinningVerifier::builder(pinning.clone(), built_in_anchors(&[&fixture.root]));
     let verifier = verifier.with_provider(provider());
     let verifier = verifier.verifier_without_resumption_check().unwrap();
-    let (name, leaf) = (ServerName::try_from("example.com"), &scene.leaf.chain[0]);
+    let (name, leaf) = (ServerName::try_from("example.com"), &fixture.leaf.chain[0]);
     let name = name.unwrap();
     for _ in 0..SENT {
         let refused = verifier.verify_server_cert(leaf, &[], &name, &[], common::now());
         assert!(PinViolation::find(&refused.unwrap_err()).is_some());
     }
     drop(opens);
-    assert!(pinning.flush_reports(PATIENCE));
+    assert!(pinning.flush_reports(TIMEOUT));
     let count = |event| match event {
         Event::Violation(_) => 1,
         Event::Lost { events } => events,
@@ -172,7 +175,10 @@ impl Drop for Farewell {
 }
 
 /// Keeps the handle that it was made with, as one that sends over HTTP does.
-struct Keeps(#[expect(dead_code, reason = "kept")] Pinning, Forward);
+struct Keeps(
+    #[expect(dead_code, reason = "kept")] Pinning,
+    ChannelReporter,
+);
 
 impl Reporter for Keeps {
     fn report(&self, report: Report) -> Result<(), DropReason> {
@@ -183,18 +189,19 @@ impl Reporter for Keeps {
 #[tokio::test]
 async fn with_the_last_handle_the_thread_ends_once_it_has_told_everything() {
     for visits in [0, 1, 3] {
-        let scene = Scene::start().await;
+        let fixture = Fixture::start().await;
         let (gone, farewell) = channel();
         let (reports, reported) = channel();
-        let (builder, events) = observed(builder().static_pins("example.com", failing()));
+        let (builder, events) =
+            with_observer(builder().static_pins("example.com", failing_policy()));
         let guard = Farewell(gone);
         let builder = builder.observer(move |_| {
             let _guard = &guard;
         });
-        let builder = builder.reporter(|quiet| Ok(Keeps(quiet, Forward(reports))));
+        let builder = builder.reporter(|quiet| Ok(Keeps(quiet, ChannelReporter(reports))));
         let pinning = builder.build().unwrap();
         for _ in 0..visits {
-            scene.visit(&pinning).await.unwrap_err().unwrap();
+            fixture.visit(&pinning).await.unwrap_err().unwrap();
         }
         // Sessions, connectors and clients are gone already.
         let clone = pinning.clone();
@@ -218,10 +225,10 @@ async fn a_handle_of_a_reporter_tells_nobody_of_its_own_connections() {
             panic!("{}", self.0.get().is_some());
         }
     }
-    let scene = Scene::answering(&[(PKP, "junk;")]).await;
+    let fixture = Fixture::with_fields(&[(PKP, "junk;")]).await;
     let handle = Arc::<OnceLock<Pinning>>::default();
     let kept = Arc::clone(&handle);
-    let (builder, events) = observed(builder().static_pins("example.com", failing()));
+    let (builder, events) = with_observer(builder().static_pins("example.com", failing_policy()));
     let builder = builder.reporter(move |quiet| {
         kept.set(quiet).unwrap();
         Ok(Quiet(kept))
@@ -229,23 +236,23 @@ async fn a_handle_of_a_reporter_tells_nobody_of_its_own_connections() {
     let pinning = builder.build().unwrap();
     let quiet = handle.get().unwrap();
     // The same pins, which hold.
-    scene.visit(quiet).await.unwrap_err().unwrap();
-    assert!(quiet.flush_reports(PATIENCE) && pinning.flush_reports(PATIENCE));
+    fixture.visit(quiet).await.unwrap_err().unwrap();
+    assert!(quiet.flush_reports(TIMEOUT) && pinning.flush_reports(TIMEOUT));
     assert!(events.try_recv().is_err());
     pinning
         .replace_pins(std::iter::empty::<(Host, PinPolicy)>())
         .unwrap();
-    scene.visit(quiet).await.unwrap();
-    assert!(pinning.flush_reports(PATIENCE));
+    fixture.visit(quiet).await.unwrap();
+    assert!(pinning.flush_reports(TIMEOUT));
     assert!(events.try_recv().is_err());
 }
 
 #[tokio::test]
 async fn an_observer_can_change_pins_and_wait_for_nothing() {
-    let scene = Scene::start().await;
+    let fixture = Fixture::start().await;
     let own = Arc::<OnceLock<Weak<Mutex<Pinning>>>>::default();
     let (known, (sender, flushed)) = (Arc::clone(&own), channel());
-    let builder = builder().static_pins("example.com", failing());
+    let builder = builder().static_pins("example.com", failing_policy());
     let builder = builder.observer(move |_| {
         let Some(pinning) = known.get().and_then(Weak::upgrade) else {
             return;
@@ -254,17 +261,17 @@ async fn an_observer_can_change_pins_and_wait_for_nothing() {
         let none = std::iter::empty::<(Host, PinPolicy)>();
         pinning.replace_pins(none).unwrap();
         let begin = Instant::now();
-        let is_flushed = pinning.flush_reports(4 * PATIENCE);
+        let is_flushed = pinning.flush_reports(4 * TIMEOUT);
         sender.send((is_flushed, begin.elapsed())).unwrap();
     });
     let pinning = builder.build().unwrap();
     let shared = Arc::new(Mutex::new(pinning.clone()));
     own.set(Arc::downgrade(&shared)).unwrap();
-    scene.visit(&pinning).await.unwrap_err().unwrap();
-    let (is_flushed, took) = flushed.recv_timeout(PATIENCE).unwrap();
-    assert!(!is_flushed && took < PATIENCE, "{took:?}");
+    fixture.visit(&pinning).await.unwrap_err().unwrap();
+    let (is_flushed, took) = flushed.recv_timeout(TIMEOUT).unwrap();
+    assert!(!is_flushed && took < TIMEOUT, "{took:?}");
     // The observer's pins hold from then on.
-    scene.visit(&pinning).await.unwrap();
+    fixture.visit(&pinning).await.unwrap();
 }
 
 #[tokio::test]
@@ -276,18 +283,18 @@ async fn to_flush_is_to_flush_the_reporter_as_well() {
         }
 
         fn flush(&self, within: Duration) -> bool {
-            assert!(within <= PATIENCE);
+            assert!(within <= TIMEOUT);
             self.0.lock().unwrap().pop().unwrap()
         }
     }
     let keeping = Keeping(Mutex::new(vec![true, false]));
     let pinning = builder().reporter(|_| Ok(keeping)).build().unwrap();
-    assert!(!pinning.flush_reports(PATIENCE));
-    assert!(pinning.flush_reports(PATIENCE));
+    assert!(!pinning.flush_reports(TIMEOUT));
+    assert!(pinning.flush_reports(TIMEOUT));
     // Nobody is there to be told.
     let unobserved = builder().build().unwrap();
     assert!(unobserved.flush_reports(Duration::ZERO));
     // A panic in it is contained.
-    assert!(!pinning.flush_reports(PATIENCE));
-    assert!(told_by(builder()).0.flush_reports(Duration::MAX));
+    assert!(!pinning.flush_reports(TIMEOUT));
+    assert!(with_recorder(builder()).0.flush_reports(Duration::MAX));
 }

@@ -11,10 +11,10 @@ mod common;
 
 use std::sync::Mutex;
 
-use common::recording::{Scene, URI, builder, failing, next, observed};
+use common::recording::{Fixture, URI, builder, failing_policy, next_event, with_observer};
 use common::server::{Names, Server, client, get};
-use common::validated::{trusting, verified_chain};
-use common::{NOW, PATIENCE, header_value, now};
+use common::validated::{built_in_anchors, verified_chain};
+use common::{NOW, TIMEOUT, header_value, now};
 use pinhold::header::{HeaderSyntax, IgnoreReason, Noted, PinHeader, RemovalReason};
 use pinhold::policy::{KnownPinnedHost, PinSource};
 use pinhold::report::{DropReason, Report, Reporter};
@@ -35,67 +35,71 @@ fn reported(event: &Event) -> &Report {
 #[tokio::test]
 async fn a_refused_handshake_is_told_once_and_the_connection_ended_all_the_same() {
     // 7469-2.3.2-e
-    let scene = Scene::start().await;
-    let (builder, events) = observed(builder().static_pins("example.com", failing()));
+    let fixture = Fixture::start().await;
+    let (builder, events) = with_observer(builder().static_pins("example.com", failing_policy()));
     let pinning = builder.build().unwrap();
-    let violation = scene.visit(&pinning).await.unwrap_err().unwrap();
-    let event = next(&events);
+    let violation = fixture.visit(&pinning).await.unwrap_err().unwrap();
+    let event = next_event(&events);
     assert!(matches!(event, Event::Violation(_)));
     let report = reported(&event);
     assert_eq!(report.port(), 8443);
     assert_eq!(report.violation().at(), violation.at());
     assert_eq!(report.violation().host(), violation.host());
-    assert!(pinning.flush_reports(PATIENCE));
+    assert!(pinning.flush_reports(TIMEOUT));
     assert!(events.try_recv().is_err());
-    assert_eq!(scene.server.requests(), 0);
+    assert_eq!(fixture.server.requests(), 0);
 }
 
 #[tokio::test]
 async fn an_open_connection_that_new_pins_end_is_told_once() {
-    let scene = Scene::start().await;
-    let (builder, events) = observed(builder());
+    let fixture = Fixture::start().await;
+    let (builder, events) = with_observer(builder());
     let pinning = builder.build().unwrap();
-    let mut client = scene.client(&pinning);
+    let mut client = fixture.client(&pinning);
     get(&mut client, URI).await.unwrap();
     assert!(events.try_recv().is_err());
-    pinning.replace_pins([("example.com", failing())]).unwrap();
+    pinning
+        .replace_pins([("example.com", failing_policy())])
+        .unwrap();
     // Nobody uses it: its task is woken.
-    let told = tokio::task::spawn_blocking(move || (next(&events), events));
+    let told = tokio::task::spawn_blocking(move || (next_event(&events), events));
     let (event, events) = told.await.unwrap();
     assert!(matches!(event, Event::Violation(_)));
     assert_eq!(reported(&event).port(), 8443);
     drop(client);
-    assert!(pinning.flush_reports(PATIENCE));
+    assert!(pinning.flush_reports(TIMEOUT));
     assert!(events.try_recv().is_err());
-    assert_eq!(scene.server.requests(), 1);
+    assert_eq!(fixture.server.requests(), 1);
 }
 
 #[tokio::test]
 async fn what_would_be_refused_and_what_is_skipped_is_told() {
-    let scene = Scene::start().await;
-    let policy = failing().enforcement(Enforcement::ReportOnly);
-    let (of_policy, events) = observed(builder().static_pins("example.com", policy));
+    let fixture = Fixture::start().await;
+    let policy = failing_policy().enforcement(Enforcement::ReportOnly);
+    let (of_policy, events) = with_observer(builder().static_pins("example.com", policy));
     let pinning = of_policy.build().unwrap();
-    scene.visit(&pinning).await.unwrap();
-    let event = next(&events);
+    fixture.visit(&pinning).await.unwrap();
+    let event = next_event(&events);
     assert!(matches!(event, Event::WouldBeViolation(_)));
     assert_eq!(reported(&event).port(), 8443);
 
-    let (of_policy, events) = observed(builder().static_pins("example.com", failing()));
+    let (of_policy, events) = with_observer(builder().static_pins("example.com", failing_policy()));
     let pinning = of_policy.build().unwrap();
-    let anchors = TrustAnchors::new().with_user_added([scene.root.certificate()]);
-    let names = Names::new([("example.com", &scene.server)]);
+    let anchors = TrustAnchors::new().with_user_added([fixture.root.certificate()]);
+    let names = Names::new([("example.com", &fixture.server)]);
     let mut client = client(&pinning, anchors.unwrap(), &names);
     get(&mut client, URI).await.unwrap();
-    assert!(matches!(next(&events), Event::Skipped { host } if host.as_str() == "example.com"));
+    assert!(
+        matches!(next_event(&events), Event::Skipped { host } if host.as_str() == "example.com")
+    );
 }
 
 #[tokio::test]
 async fn what_headers_change_is_told_a_mere_refresh_is_not() {
-    let scene = Scene::start().await;
-    let (builder, events) = observed(builder());
+    let fixture = Fixture::start().await;
+    let (builder, events) = with_observer(builder());
     let pinning = builder.build().unwrap();
-    let value = |rest| header_value(scene.leaf.pin(), rest);
+    let value = |rest| header_value(fixture.leaf.pin(), rest);
     let is_noted = |event| matches!(event, Event::Noted { host } if host.as_str() == "example.com");
     for (value, changes) in [
         (value("max-age=100"), true),
@@ -104,11 +108,11 @@ async fn what_headers_change_is_told_a_mere_refresh_is_not() {
         (value("max-age=200; includeSubDomains"), true),
         (value("max-age=200; includeSubDomains"), false),
     ] {
-        let server = Server::start(&scene.leaf, &[(PKP, &value)]).await;
+        let server = Server::start(&fixture.leaf, &[(PKP, &value)]).await;
         let names = Names::new([("example.com", &server)]);
-        let mut client = client(&pinning, trusting(&[&scene.root]), &names);
+        let mut client = client(&pinning, built_in_anchors(&[&fixture.root]), &names);
         get(&mut client, URI).await.unwrap();
-        assert!(pinning.flush_reports(PATIENCE));
+        assert!(pinning.flush_reports(TIMEOUT));
         let told = events.try_iter().collect::<Vec<_>>();
         assert_eq!(told.len(), usize::from(changes), "{value}: {told:?}");
         assert!(told.into_iter().all(is_noted));
@@ -117,11 +121,11 @@ async fn what_headers_change_is_told_a_mere_refresh_is_not() {
         ("max-age=0", Some(RemovalReason::MaxAgeZero)),
         ("max-age=0", None),
     ] {
-        let server = Server::start(&scene.leaf, &[(PKP, value)]).await;
+        let server = Server::start(&fixture.leaf, &[(PKP, value)]).await;
         let names = Names::new([("example.com", &server)]);
-        let mut client = client(&pinning, trusting(&[&scene.root]), &names);
+        let mut client = client(&pinning, built_in_anchors(&[&fixture.root]), &names);
         get(&mut client, URI).await.unwrap();
-        match (next(&events), expected) {
+        match (next_event(&events), expected) {
             (Event::Removed { reason, .. }, Some(expected)) => assert_eq!(reason, expected),
             (Event::HeaderIgnored { host, reason }, None) => {
                 assert_eq!(host.unwrap().as_str(), "example.com");
@@ -147,18 +151,18 @@ impl Storage for Fails {
 
 #[tokio::test]
 async fn trouble_with_the_storage_is_told_after_the_header() {
-    let scene = Scene::start().await;
-    let value = header_value(scene.leaf.pin(), "max-age=100");
-    let scene = Scene {
-        server: Server::start(&scene.leaf, &[(PKP, &value)]).await,
-        ..scene
+    let fixture = Fixture::start().await;
+    let value = header_value(fixture.leaf.pin(), "max-age=100");
+    let fixture = Fixture {
+        server: Server::start(&fixture.leaf, &[(PKP, &value)]).await,
+        ..fixture
     };
-    let (builder, events) = observed(builder().store(PinStore::open(Fails).unwrap()));
+    let (builder, events) = with_observer(builder().store(PinStore::open(Fails).unwrap()));
     let pinning = builder.build().unwrap();
-    scene.visit(&pinning).await.unwrap();
+    fixture.visit(&pinning).await.unwrap();
     let mut seen = [false; 2];
     while seen != [true; 2] {
-        match next(&events) {
+        match next_event(&events) {
             Event::Noted { .. } => seen[0] = true,
             Event::StorageFailed(StorageError::Other(_)) => seen[1] = true,
             event => panic!("{event:?}"),
@@ -182,8 +186,8 @@ impl Reporter for Answers {
 
 #[tokio::test]
 async fn a_dropped_report_is_told_and_a_panic_of_the_reporter_is_one() {
-    let scene = Scene::start().await;
-    let (builder, events) = observed(builder().static_pins("example.com", failing()));
+    let fixture = Fixture::start().await;
+    let (builder, events) = with_observer(builder().static_pins("example.com", failing_policy()));
     let answers = Mutex::new(vec![None, Some(DropReason::RateLimit)]);
     let builder = builder.reporter(|_| Ok(Answers(answers)));
     let pinning = builder.build().unwrap();
@@ -192,9 +196,9 @@ async fn a_dropped_report_is_told_and_a_panic_of_the_reporter_is_one() {
         Some(DropReason::Reporter),
         None,
     ] {
-        scene.visit(&pinning).await.unwrap_err().unwrap();
-        let violation = next(&events);
-        assert!(pinning.flush_reports(PATIENCE));
+        fixture.visit(&pinning).await.unwrap_err().unwrap();
+        let violation = next_event(&events);
+        assert!(pinning.flush_reports(TIMEOUT));
         match (events.try_recv(), expected) {
             (Ok(Event::ReportDropped { report, reason, .. }), Some(expected)) => {
                 assert_eq!(reason, expected);
@@ -214,36 +218,46 @@ fn header(pin: SpkiFingerprint) -> PinHeader {
 /// Each may name an endpoint of its own. 7469-2.3.2-e
 #[tokio::test]
 async fn static_and_noted_pins_that_both_refuse_are_both_told() {
-    let scene = Scene::start().await;
-    let chain = verified_chain(&scene.leaf, "example.com", &trusting(&[&scene.root])).await;
-    let (builder, events) = observed(builder().static_pins("example.com", failing()));
+    let fixture = Fixture::start().await;
+    let chain = verified_chain(
+        &fixture.leaf,
+        "example.com",
+        &built_in_anchors(&[&fixture.root]),
+    )
+    .await;
+    let (builder, events) = with_observer(builder().static_pins("example.com", failing_policy()));
     let pinning = builder.build().unwrap();
     pinning.disable_static(&Host::parse("example.com").unwrap());
     let host = chain.host().unwrap();
-    let noted = pinning.note(host, &header(scene.leaf.pin()), &chain, now());
+    let noted = pinning.note(host, &header(fixture.leaf.pin()), &chain, now());
     assert_eq!(noted, Noted::Added);
-    assert!(matches!(next(&events), Event::Noted { .. }));
+    assert!(matches!(next_event(&events), Event::Noted { .. }));
     pinning.restore_static();
-    let other = Server::start(&scene.root.leaf(&["example.com"]), &[]).await;
-    let visit = scene.visit_at(&other, &pinning).await;
+    let other = Server::start(&fixture.root.leaf(&["example.com"]), &[]).await;
+    let visit = fixture.visit_at(&other, &pinning).await;
     assert!(visit.unwrap_err().is_some());
-    let told = [(); 2].map(|()| reported(&next(&events)).violation().policy().source);
+    let told = [(); 2].map(|()| reported(&next_event(&events)).violation().policy().source);
     assert_eq!(told, [PinSource::Static, PinSource::Noted]);
-    assert!(pinning.flush_reports(PATIENCE));
+    assert!(pinning.flush_reports(TIMEOUT));
     assert!(events.try_recv().is_err());
 }
 
 /// A reporter has a handle of the pins, in threads that live on.
 #[tokio::test]
 async fn the_last_handle_of_the_application_leaves_a_stored_store_also_with_a_reporter() {
-    let scene = Scene::start().await;
-    let chain = verified_chain(&scene.leaf, "example.com", &trusting(&[&scene.root])).await;
+    let fixture = Fixture::start().await;
+    let chain = verified_chain(
+        &fixture.leaf,
+        "example.com",
+        &built_in_anchors(&[&fixture.root]),
+    )
+    .await;
     let folder = tempfile::tempdir().unwrap();
     let open = || PinStore::open(FileStorage::new(folder.path().join("noted.jsonl"))).unwrap();
     let builder = builder().store(open());
     let builder = builder.reporter(|pinning| Ok(Keeps(pinning)));
     let pinning = builder.build().unwrap();
-    let header = header(scene.leaf.pin());
+    let header = header(fixture.leaf.pin());
     for (at, expected) in [(NOW, Noted::Added), (NOW + 5, Noted::Refreshed)] {
         let noted = pinning.note(chain.host().unwrap(), &header, &chain, common::at(at));
         assert_eq!(noted, expected);

@@ -7,7 +7,7 @@ mod common;
 use bytes::Bytes;
 use common::pki::{Ca, Leaf};
 use common::server::{Names, Server, client, get};
-use common::{Clock, foreign_pin, header_value, pinned_to};
+use common::{Clock, header_value, policy_with, unrelated_pin};
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::roots::AnchorOrigin;
 use pinhold::{Decision, Enforcement, PinPolicy, Pinning, TrustAnchors, VerifiedConnection};
@@ -29,7 +29,7 @@ impl CrossSigned {
     async fn start() -> Self {
         let (old, new) = (Ca::root("Old"), Ca::root("New"));
         let leaf = new.leaf(&["example.com"]);
-        let leaf = leaf.appending([old.cross_sign(&new)]);
+        let leaf = leaf.with_appended([old.cross_sign(&new)]);
         let value = header_value(leaf.pin(), "max-age=100");
         let server = Server::start(&leaf, &[("public-key-pins", &value)]).await;
         Self {
@@ -95,7 +95,7 @@ async fn a_built_in_path_is_taken_over_a_shorter_one_to_another_origin() {
         built_in.clone().with_user_added(new()),
         built_in.with_unknown(new()),
     ] {
-        for pinning in [unpinned(), static_pins(pinned_to(world.leaf.pin()))] {
+        for pinning in [unpinned(), static_pins(policy_with(world.leaf.pin()))] {
             let response = world.visit(&pinning, anchors.clone().unwrap()).await;
             assert_eq!(connection(&response).anchor_origin(), AnchorOrigin::BuiltIn);
             assert_eq!(response.extensions().get(), Some(&Noted::Added));
@@ -117,8 +117,8 @@ async fn a_path_that_passes_is_taken_over_one_that_may_be_skipped() {
     let world = CrossSigned::start().await;
     let roots = [world.new.certificate(), world.old.certificate()];
     let user_added = TrustAnchors::new().with_user_added(roots).unwrap();
-    for (pin, expected) in [(world.old.pin(), "pass"), (foreign_pin(), "skipped")] {
-        let pinning = static_pins(pinned_to(pin));
+    for (pin, expected) in [(world.old.pin(), "pass"), (unrelated_pin(), "skipped")] {
+        let pinning = static_pins(policy_with(pin));
         let response = world.visit(&pinning, user_added.clone()).await;
         match connection(&response).decision() {
             Decision::Pass => assert_eq!(expected, "pass"),
@@ -153,13 +153,13 @@ async fn a_report_only_policy_sways_no_path_and_tells_on_the_one_taken() {
         .visit(&report_only(world.old.pin()), both.clone())
         .await;
     assert!(matches!(connection(&response).decision(), Decision::Pass));
-    let response = world.visit(&report_only(foreign_pin()), both).await;
+    let response = world.visit(&report_only(unrelated_pin()), both).await;
     assert!(matches!(
         connection(&response).decision(),
         Decision::ReportOnly(_)
     ));
     // It would pass on the user-added root's path alone... and still the built-in one is taken.
-    let response = world.visit(&report_only(foreign_pin()), mixed).await;
+    let response = world.visit(&report_only(unrelated_pin()), mixed).await;
     assert_eq!(connection(&response).anchor_origin(), AnchorOrigin::BuiltIn);
     assert!(matches!(
         connection(&response).decision(),
@@ -171,7 +171,7 @@ async fn a_report_only_policy_sways_no_path_and_tells_on_the_one_taken() {
     let user_added = TrustAnchors::new()
         .with_user_added([world.new.certificate()])
         .unwrap();
-    let response = world.visit(&report_only(foreign_pin()), user_added).await;
+    let response = world.visit(&report_only(unrelated_pin()), user_added).await;
     assert!(matches!(
         connection(&response).decision(),
         Decision::Skipped

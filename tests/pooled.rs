@@ -17,10 +17,10 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use common::pki::{Ca, Leaf};
-use common::server::{HyperClient, Loopback, Names, Never, Server, full, server_config};
-use common::tls::Swap;
-use common::validated::{trusting, verified_chain};
-use common::{Clock, NOW, PATIENCE, at, foreign_pin, header_value, pinned_to, provider};
+use common::server::{HyperClient, Loopback, Names, NeverRespond, Server, full, server_config};
+use common::tls::SwappableCertificate;
+use common::validated::{built_in_anchors, verified_chain};
+use common::{Clock, NOW, TIMEOUT, at, header_value, policy_with, provider, unrelated_pin};
 use http_body_util::{BodyExt, Empty};
 use hyper::rt::{Read, ReadBuf, Write};
 use hyper_util::client::legacy::Client;
@@ -38,10 +38,10 @@ use tower::{Service, ServiceExt};
 use tower_layer::Layer;
 
 /// A server whose certificate can be swapped, and a client that speaks one version of HTTP.
-struct Scene {
+struct Fixture {
     root: Ca,
     leaf: Leaf,
-    swap: Arc<Swap>,
+    swap: Arc<SwappableCertificate>,
     server: Server,
     clock: Arc<Clock>,
     pinning: Pinning,
@@ -58,10 +58,10 @@ enum Http {
     V2,
 }
 
-async fn scene(http: Http) -> Scene {
+async fn fixture(http: Http) -> Fixture {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
-    let swap = Swap::new(&leaf, provider());
+    let swap = SwappableCertificate::new(&leaf, provider());
     let mut config = server_config(&leaf, provider(), rustls::ALL_VERSIONS);
     config.cert_resolver = swap.clone();
     let go_on = Arc::new(Notify::new());
@@ -75,7 +75,7 @@ async fn scene(http: Http) -> Scene {
         });
         if request.uri().path() == "/never" && is_first.swap(false, Ordering::SeqCst) {
             has_arrived.notify_one();
-            response.extensions_mut().insert(Never);
+            response.extensions_mut().insert(NeverRespond);
         }
         response
     });
@@ -84,7 +84,7 @@ async fn scene(http: Http) -> Scene {
     let pinning = Pinning::builder().time_provider(clock.clone());
     let pinning = pinning.build().unwrap();
     let names = Names::new([("example.com", &server)]);
-    let config = PinningVerifier::builder(pinning.clone(), trusting(&[&root]))
+    let config = PinningVerifier::builder(pinning.clone(), built_in_anchors(&[&root]))
         .with_provider(provider())
         .client_config()
         .unwrap();
@@ -94,7 +94,7 @@ async fn scene(http: Http) -> Scene {
         Http::V2 => connector.enable_http2(),
     };
     let connector = connector.wrap_connector(Loopback::new(&names)).unwrap();
-    Scene {
+    Fixture {
         root,
         leaf,
         swap,
@@ -137,7 +137,7 @@ impl<F: Future<Output = Option<Bytes>> + Unpin> hyper::body::Body for Frames<F> 
     }
 }
 
-impl Scene {
+impl Fixture {
     fn pool(&self) -> HyperClient {
         Client::builder(TokioExecutor::new()).build(self.connector.clone())
     }
@@ -186,18 +186,22 @@ const BOTH: [Http; 2] = [Http::V1, Http::V2];
 #[tokio::test]
 async fn attack_5_an_idle_connection_with_the_layer() {
     for http in BOTH {
-        let scene = scene(http).await;
-        let mut client = scene.noting();
+        let fixture = fixture(http).await;
+        let mut client = fixture.noting();
         fetch(&mut client).await.unwrap();
         fetch(&mut client).await.unwrap();
-        assert_eq!(scene.server.connections(), 1, "{http:?}");
-        scene.pin_to(pinned_to(foreign_pin()));
+        assert_eq!(fixture.server.connections(), 1, "{http:?}");
+        fixture.pin_to(policy_with(unrelated_pin()));
         assert!(is_violation(fetch(&mut client).await));
-        assert_eq!(scene.server.requests(), 2, "nothing went over the old one");
+        assert_eq!(
+            fixture.server.requests(),
+            2,
+            "nothing went over the old one"
+        );
         // The counter-case: the server's new key is pinned, and the next request succeeds.
-        let new = scene.root.leaf(&["example.com"]);
-        scene.swap.to(&new);
-        scene.pin_to(pinned_to(new.pin()));
+        let new = fixture.root.leaf(&["example.com"]);
+        fixture.swap.set(&new);
+        fixture.pin_to(policy_with(new.pin()));
         fetch(&mut client).await.unwrap();
     }
 }
@@ -206,11 +210,11 @@ async fn attack_5_an_idle_connection_with_the_layer() {
 #[tokio::test]
 async fn attack_5_a_plain_connection_to_a_host_that_is_pinned_later() {
     for http in BOTH {
-        let scene = scene(http).await;
+        let fixture = fixture(http).await;
         let plain = Server::plain(|_| http::Response::new(full("ok"))).await;
         let names = Names::new([("example.com", &plain)]);
-        let connector = PinningConnector::builder(scene.pinning.clone())
-            .with_anchors(trusting(&[&scene.root]))
+        let connector = PinningConnector::builder(fixture.pinning.clone())
+            .with_anchors(built_in_anchors(&[&fixture.root]))
             .with_provider(provider());
         let connector = connector.wrap_connector(Loopback::new(&names)).unwrap();
         let client = Client::builder(TokioExecutor::new())
@@ -224,10 +228,10 @@ async fn attack_5_a_plain_connection_to_a_host_that_is_pinned_later() {
         };
         visit().await.unwrap();
         visit().await.unwrap();
-        scene.pin_to(pinned_to(foreign_pin()).enforcement(Enforcement::ReportOnly));
+        fixture.pin_to(policy_with(unrelated_pin()).enforcement(Enforcement::ReportOnly));
         visit().await.unwrap();
         assert_eq!(plain.connections(), 1, "{http:?}");
-        scene.pin_to(pinned_to(foreign_pin()));
+        fixture.pin_to(policy_with(unrelated_pin()));
         let refused = std::error::Error::source(&visit().await.unwrap_err())
             .and_then(|source| source.downcast_ref::<ConnectError>())
             .is_some_and(|error| matches!(error, ConnectError::PlainHttp { .. }));
@@ -241,34 +245,43 @@ async fn attack_5_a_plain_connection_to_a_host_that_is_pinned_later() {
 #[tokio::test]
 async fn pins_that_are_refreshed_by_a_late_header_end_what_was_judged_without_them() {
     for http in BOTH {
-        let scene = scene(http).await;
+        let fixture = fixture(http).await;
         let host = Host::parse("example.com").unwrap();
-        let genuine = verified_chain(&scene.leaf, "example.com", &trusting(&[&scene.root])).await;
-        let header = header_value(scene.leaf.pin(), "max-age=10");
+        let genuine = verified_chain(
+            &fixture.leaf,
+            "example.com",
+            &built_in_anchors(&[&fixture.root]),
+        )
+        .await;
+        let header = header_value(fixture.leaf.pin(), "max-age=10");
         let header = PinHeader::parse(header.as_bytes(), HeaderSyntax::Rfc7469).unwrap();
-        let note = |now| scene.pinning.note(&host, &header, &genuine, at(now));
+        let note = |now| fixture.pinning.note(&host, &header, &genuine, at(now));
         assert_eq!(note(NOW), Noted::Added);
-        scene.clock.set(NOW + 11);
-        scene.swap.to(&scene.root.leaf(&["example.com"]));
-        let mut client = scene.pool();
+        fixture.clock.set(NOW + 11);
+        fixture.swap.set(&fixture.root.leaf(&["example.com"]));
+        let mut client = fixture.pool();
         fetch(&mut client).await.unwrap();
         assert_eq!(note(NOW + 10), Noted::Refreshed);
         assert!(is_violation(fetch(&mut client).await), "{http:?}");
-        assert_eq!(scene.server.requests(), 1, "{http:?}");
+        assert_eq!(fixture.server.requests(), 1, "{http:?}");
     }
 }
 
 #[tokio::test]
 async fn attack_5_an_idle_connection_without_the_layer() {
     for http in BOTH {
-        let scene = scene(http).await;
-        let mut client = scene.pool();
+        let fixture = fixture(http).await;
+        let mut client = fixture.pool();
         fetch(&mut client).await.unwrap();
         fetch(&mut client).await.unwrap();
-        assert_eq!(scene.server.connections(), 1, "{http:?}");
-        scene.pin_to(pinned_to(foreign_pin()));
+        assert_eq!(fixture.server.connections(), 1, "{http:?}");
+        fixture.pin_to(policy_with(unrelated_pin()));
         assert!(is_violation(fetch(&mut client).await));
-        assert_eq!(scene.server.requests(), 2, "nothing went over the old one");
+        assert_eq!(
+            fixture.server.requests(),
+            2,
+            "nothing went over the old one"
+        );
     }
 }
 
@@ -276,19 +289,19 @@ async fn attack_5_an_idle_connection_without_the_layer() {
 #[tokio::test]
 async fn the_request_after_a_change_succeeds_every_time() {
     for http in BOTH {
-        let scene = scene(http).await;
-        let mut client = scene.noting();
-        let mut leaf = scene.root.leaf(&["example.com"]);
+        let fixture = fixture(http).await;
+        let mut client = fixture.noting();
+        let mut leaf = fixture.root.leaf(&["example.com"]);
         for round in 0..200 {
-            scene.swap.to(&leaf);
-            scene.pin_to(pinned_to(leaf.pin()));
+            fixture.swap.set(&leaf);
+            fixture.pin_to(policy_with(leaf.pin()));
             fetch(&mut client)
                 .await
                 .unwrap_or_else(|error| panic!("{round}: {error:?}"));
             fetch(&mut client).await.unwrap();
-            leaf = scene.root.leaf(&["example.com"]);
+            leaf = fixture.root.leaf(&["example.com"]);
         }
-        assert_eq!(scene.server.connections(), 200);
+        assert_eq!(fixture.server.connections(), 200);
     }
 }
 
@@ -297,16 +310,16 @@ async fn the_request_after_a_change_succeeds_every_time() {
 #[tokio::test]
 async fn the_layer_keeps_the_next_request_from_the_old_connection() {
     for http in BOTH {
-        let scene = scene(http).await;
+        let fixture = fixture(http).await;
         let pool = Client::builder(TokioExecutor::new())
             .retry_canceled_requests(false)
-            .build(scene.connector.clone());
-        let mut client = NotePinsLayer::new(scene.pinning.clone()).layer(pool);
+            .build(fixture.connector.clone());
+        let mut client = NotePinsLayer::new(fixture.pinning.clone()).layer(pool);
         for _ in 0..20 {
             fetch(&mut client).await.unwrap();
-            let new = scene.root.leaf(&["example.com"]);
-            scene.swap.to(&new);
-            scene.pin_to(pinned_to(new.pin()));
+            let new = fixture.root.leaf(&["example.com"]);
+            fixture.swap.set(&new);
+            fixture.pin_to(policy_with(new.pin()));
             fetch(&mut client).await.unwrap();
         }
     }
@@ -315,22 +328,22 @@ async fn the_layer_keeps_the_next_request_from_the_old_connection() {
 #[tokio::test]
 async fn a_connection_that_satisfies_the_new_pins_is_kept() {
     for http in BOTH {
-        let scene = scene(http).await;
-        let mut client = scene.noting();
+        let fixture = fixture(http).await;
+        let mut client = fixture.noting();
         fetch(&mut client).await.unwrap();
-        for pin in [scene.leaf.pin(), scene.root.pin()] {
-            scene.pin_to(pinned_to(pin));
+        for pin in [fixture.leaf.pin(), fixture.root.pin()] {
+            fixture.pin_to(policy_with(pin));
             fetch(&mut client).await.unwrap();
         }
-        assert_eq!(scene.server.connections(), 1, "{http:?}");
+        assert_eq!(fixture.server.connections(), 1, "{http:?}");
     }
 }
 
 #[tokio::test]
 async fn a_response_in_flight_fails_with_the_violation() {
     for http in BOTH {
-        let scene = scene(http).await;
-        let mut client = scene.noting();
+        let fixture = fixture(http).await;
+        let mut client = fixture.noting();
         let request = http::Request::get("https://example.com/slow")
             .body(Empty::new())
             .unwrap();
@@ -340,18 +353,18 @@ async fn a_response_in_flight_fails_with_the_violation() {
             body.frame().await.unwrap().unwrap().into_data().unwrap(),
             "ok"
         );
-        scene.pin_to(pinned_to(foreign_pin()));
+        fixture.pin_to(policy_with(unrelated_pin()));
         let error = loop {
             match body.frame().await.unwrap() {
                 Ok(_) => {}
                 Err(error) => break error,
             }
         };
-        scene.go_on.notify_one();
+        fixture.go_on.notify_one();
         // HTTP/2 flattens it to text, and a body knows no connection: the response does.
         let found = PinViolation::find(&error).is_some();
         assert_eq!(found, http == Http::V1, "{error:?}");
-        let expected = foreign_pin();
+        let expected = unrelated_pin();
         let violation = connection.ended_by().unwrap();
         assert!(violation.policy().pins.iter().any(|pin| *pin == expected));
     }
@@ -385,8 +398,8 @@ async fn a_request_under_way_fails_with_the_violation_or_is_repeated() {
             (true, http::Method::POST, false),
             (true, http::Method::GET, true),
         ] {
-            let scene = scene(http).await;
-            let (mut plain, noting) = (scene.noting(), scene.noting());
+            let fixture = fixture(http).await;
+            let (mut plain, noting) = (fixture.noting(), fixture.noting());
             let mut repeating = PinRetryLayer::new().layer(noting);
             let request = async {
                 match repeats {
@@ -394,12 +407,12 @@ async fn a_request_under_way_fails_with_the_violation_or_is_repeated() {
                     false => request_of(&mut plain, method).await,
                 }
             };
-            let new = scene.root.leaf(&["example.com"]);
+            let new = fixture.root.leaf(&["example.com"]);
             let change = async {
                 // The server has it.
-                scene.arrived.notified().await;
-                scene.swap.to(&new);
-                scene.pin_to(pinned_to(new.pin()));
+                fixture.arrived.notified().await;
+                fixture.swap.set(&new);
+                fixture.pin_to(policy_with(new.pin()));
             };
             let (outcome, ()) = tokio::join!(request, change);
             match outcome {
@@ -416,32 +429,32 @@ async fn a_request_under_way_fails_with_the_violation_or_is_repeated() {
 /// A refused handshake is no matter of an old connection.
 #[tokio::test]
 async fn a_request_that_a_new_connection_refuses_is_not_repeated() {
-    let scene = scene(Http::V1).await;
-    scene.pin_to(pinned_to(foreign_pin()));
-    let mut client = PinRetryLayer::new().layer(scene.noting());
+    let fixture = fixture(Http::V1).await;
+    fixture.pin_to(policy_with(unrelated_pin()));
+    let mut client = PinRetryLayer::new().layer(fixture.noting());
     assert!(is_violation(fetch(&mut client).await));
-    assert_eq!(scene.server.connections(), 1);
+    assert_eq!(fixture.server.connections(), 1);
 }
 
 // The stream by itself.
 
 #[tokio::test]
 async fn no_byte_is_accepted_once_the_pins_fail() {
-    let scene = scene(Http::V1).await;
-    let mut stream = scene.connect().await;
+    let fixture = fixture(Http::V1).await;
+    let mut stream = fixture.connect().await;
     let mut write = async |bytes: &[u8]| {
         std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_write(cx, bytes)).await
     };
     assert_eq!(write(b"GET").await.unwrap(), 3);
-    scene.pin_to(pinned_to(scene.leaf.pin()));
+    fixture.pin_to(policy_with(fixture.leaf.pin()));
     assert_eq!(write(b" / ").await.unwrap(), 3);
-    scene.pin_to(pinned_to(foreign_pin()));
+    fixture.pin_to(policy_with(unrelated_pin()));
     for _ in 0..3 {
         let error = write(b"HTTP").await.unwrap_err();
         assert!(PinViolation::find(&error).is_some(), "{error:?}");
     }
     // It has ended for good.
-    scene.pin_to(pinned_to(scene.leaf.pin()));
+    fixture.pin_to(policy_with(fixture.leaf.pin()));
     write(b"HTTP").await.unwrap_err();
     // A flush takes nothing: it is for bytes that were taken while the pins held.
     let flush = std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_flush(cx)).await;
@@ -455,8 +468,8 @@ async fn no_byte_is_accepted_once_the_pins_fail() {
 /// Nobody touches the connection; the change itself wakes the task that waits for a byte.
 #[tokio::test]
 async fn an_idle_read_ends_when_the_pins_change() {
-    let scene = scene(Http::V1).await;
-    let mut stream = scene.connect().await;
+    let fixture = fixture(Http::V1).await;
+    let mut stream = fixture.connect().await;
     let (waiting, waits) = tokio::sync::oneshot::channel();
     let mut waiting = Some(waiting);
     let reading = tokio::spawn(async move {
@@ -473,9 +486,9 @@ async fn an_idle_read_ends_when_the_pins_change() {
     });
     waits.await.unwrap();
     // A change that the chain satisfies wakes it, and it goes on waiting.
-    scene.pin_to(pinned_to(scene.leaf.pin()));
-    scene.pin_to(pinned_to(foreign_pin()));
-    let reading = tokio::time::timeout(PATIENCE, reading).await;
+    fixture.pin_to(policy_with(fixture.leaf.pin()));
+    fixture.pin_to(policy_with(unrelated_pin()));
+    let reading = tokio::time::timeout(TIMEOUT, reading).await;
     let error = reading.unwrap().unwrap().unwrap_err();
     assert!(PinViolation::find(&error).is_some(), "{error:?}");
 }
@@ -489,12 +502,12 @@ async fn a_waker_that_panics_does_not_keep_the_others_asleep() {
             panic!("as the test wants");
         }
     }
-    let scene = scene(Http::V1).await;
+    let fixture = fixture(Http::V1).await;
     let panics = Waker::from(Arc::new(Panics));
     let counts = Arc::new(Counts::default());
     let mut streams = Vec::new();
     for _ in 0..8 {
-        streams.push(scene.connect().await);
+        streams.push(fixture.connect().await);
     }
     // Nothing is awaited from here on, so that no other event wakes them.
     for (number, stream) in streams.iter_mut().enumerate() {
@@ -507,7 +520,7 @@ async fn a_waker_that_panics_does_not_keep_the_others_asleep() {
         let read = std::pin::Pin::new(stream).poll_read(&mut cx, buffer.unfilled());
         assert!(read.is_pending());
     }
-    scene.pin_to(pinned_to(foreign_pin()));
+    fixture.pin_to(policy_with(unrelated_pin()));
     assert_eq!(counts.0.load(Ordering::SeqCst), 4);
 }
 
@@ -524,40 +537,40 @@ impl Wake for Counts {
 /// goes back before the end of one.
 #[tokio::test]
 async fn time_alone_can_end_a_connection() {
-    let scene = scene(Http::V1).await;
-    let policy = || pinned_to(scene.leaf.pin());
+    let fixture = fixture(Http::V1).await;
+    let policy = || policy_with(fixture.leaf.pin());
     let refuses = policy().expires(at(NOW + 10), AfterExpiry::Refuse);
-    scene.pin_to(refuses);
+    fixture.pin_to(refuses);
     let write = async |stream: &mut PinnedStream<_>| {
         std::future::poll_fn(|cx| std::pin::Pin::new(&mut *stream).poll_write(cx, b"GET")).await
     };
-    let mut stream = scene.connect().await;
-    scene.clock.set(NOW + 10);
+    let mut stream = fixture.connect().await;
+    fixture.clock.set(NOW + 10);
     write(&mut stream).await.unwrap();
-    scene.clock.set(NOW + 11);
+    fixture.clock.set(NOW + 11);
     assert!(PinViolation::find(&write(&mut stream).await.unwrap_err()).is_some());
-    scene.clock.set(NOW + 10);
+    fixture.clock.set(NOW + 10);
     write(&mut stream).await.unwrap_err();
-    scene.clock.set(NOW + 11);
+    fixture.clock.set(NOW + 11);
 
-    let foreign = pinned_to(foreign_pin()).expires(at(NOW + 10), AfterExpiry::Unpin);
-    scene.pin_to(foreign);
-    let mut stream = scene.connect().await;
+    let foreign = policy_with(unrelated_pin()).expires(at(NOW + 10), AfterExpiry::Unpin);
+    fixture.pin_to(foreign);
+    let mut stream = fixture.connect().await;
     write(&mut stream).await.unwrap();
-    scene.clock.set(NOW + 10);
+    fixture.clock.set(NOW + 10);
     assert!(PinViolation::find(&write(&mut stream).await.unwrap_err()).is_some());
 }
 
 #[tokio::test]
 async fn time_alone_keeps_bytes_from_being_read() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let scene = scene(Http::V1).await;
-    let policy = pinned_to(scene.leaf.pin()).expires(at(NOW + 10), AfterExpiry::Refuse);
-    scene.pin_to(policy);
-    let mut stream = TokioIo::new(scene.connect().await);
+    let fixture = fixture(Http::V1).await;
+    let policy = policy_with(fixture.leaf.pin()).expires(at(NOW + 10), AfterExpiry::Refuse);
+    fixture.pin_to(policy);
+    let mut stream = TokioIo::new(fixture.connect().await);
     let request = b"GET / HTTP/1.1\r\nhost: example.com\r\n\r\n";
     stream.write_all(request).await.unwrap();
-    scene.clock.set(NOW + 11);
+    fixture.clock.set(NOW + 11);
     let error = stream.read_u8().await.unwrap_err();
     assert!(PinViolation::find(&error).is_some(), "{error:?}");
 }

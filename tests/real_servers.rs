@@ -18,8 +18,8 @@ use bytes::Bytes;
 use common::peers::{Peer, Tls, curl, rsa_key};
 use common::pki::{Ca, Leaf, leaf_params};
 use common::server::{Names, Server, client, get};
-use common::validated::trusting;
-use common::{Clock, foreign_pin, header_value, pinned_to, provider};
+use common::validated::built_in_anchors;
+use common::{Clock, header_value, policy_with, provider, unrelated_pin};
 use http::Response;
 use http_body_util::Empty;
 use hyper::body::Incoming;
@@ -44,11 +44,11 @@ const URI: &str = "https://pinned.test/";
 #[tokio::test]
 async fn pins_of_nginx_refuse_the_certificate_of_another_trusted_ca() {
     let (root, other) = (Ca::root("Root"), Ca::root("Other"));
-    let anchors = trusting(&[&root, &other]);
+    let anchors = built_in_anchors(&[&root, &other]);
     for (leaf, tls) in leaves(&root) {
         let pins = header_value(leaf.pin(), "max-age=100");
         // The genuine chain behind the impostor's, as in CVE-2016-2402.
-        let impostor = other.leaf(&[HOST]).appending(leaf.chain.clone());
+        let impostor = other.leaf(&[HOST]).with_appended(leaf.chain.clone());
         let Some(nginx) = Peer::nginx(&leaf, tls, &pins) else {
             return;
         };
@@ -92,10 +92,10 @@ async fn mitmproxy_is_refused_or_skipped_by_what_is_said_of_its_root() {
     let Some(proxy) = Peer::mitmproxy(server.address) else {
         return;
     };
-    let (inspector, known) = (proxy.root_of_mitmproxy(), trusting(&[&root]));
+    let (inspector, known) = (proxy.root_of_mitmproxy(), built_in_anchors(&[&root]));
     let unknown = known.clone().with_unknown([inspector.clone()]).unwrap();
     let user_added = known.clone().with_user_added([inspector.clone()]).unwrap();
-    let pinned = || Some(pinned_to(leaf.pin()));
+    let pinned = || Some(policy_with(leaf.pin()));
     let enforced = || pinned().map(|pins| pins.user_added_roots(UserAddedRoots::EnforcePins));
     let inspector = SpkiFingerprint::of_certificate(&inspector).unwrap();
 
@@ -143,9 +143,9 @@ async fn curl_agrees_on_pins_of_leaves() {
         };
         let names = Names::default();
         names.point_to(HOST, nginx.address);
-        for (pin, passes) in [(leaf.pin(), true), (foreign_pin(), false)] {
+        for (pin, passes) in [(leaf.pin(), true), (unrelated_pin(), false)] {
             let policy = PinPolicy::without_backup([pin]).unwrap();
-            let mut client = client(&pinning(Some(policy)), trusting(&[&root]), &names);
+            let mut client = client(&pinning(Some(policy)), built_in_anchors(&[&root]), &names);
             match bounded(get(&mut client, URI)).await {
                 Ok(response) => assert!(passes && matches!(decision(&response), Decision::Pass)),
                 Err(error) => assert!(!passes && PinViolation::find(&error).is_some()),
@@ -209,7 +209,7 @@ fn decision<B>(response: &Response<B>) -> &Decision {
 }
 
 async fn bounded<F: Future>(future: F) -> F::Output {
-    let outcome = tokio::time::timeout(PATIENCE, future).await;
+    let outcome = tokio::time::timeout(TIMEOUT, future).await;
     outcome.expect("a peer on loopback answers in time")
 }
 
@@ -217,4 +217,4 @@ async fn bounded<F: Future>(future: F) -> F::Output {
 const CURL_PIN_MISMATCH: i32 = 90;
 
 /// For a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);

@@ -24,8 +24,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use common::pki::{Ca, Leaf};
 use common::server::{HyperClient, Loopback, Names, Server, answer, server_config};
-use common::validated::trusting;
-use common::{Clock, PATIENCE, foreign_pin, pinned_to, provider};
+use common::validated::built_in_anchors;
+use common::{Clock, TIMEOUT, policy_with, provider, unrelated_pin};
 use http_body_util::{BodyExt, Empty};
 use hyper::rt::Write;
 use hyper_util::client::legacy::Client;
@@ -38,7 +38,7 @@ use tower_layer::Layer;
 const CHANGES: u64 = 10_000;
 const CALLERS: usize = 8;
 
-struct Scene {
+struct Fixture {
     leaf: Leaf,
     root: Ca,
     server: Server,
@@ -46,7 +46,7 @@ struct Scene {
     connector: PinningConnector<Loopback>,
 }
 
-async fn scene(alpn: &[u8]) -> Scene {
+async fn fixture(alpn: &[u8]) -> Fixture {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
     let mut config = server_config(&leaf, provider(), rustls::ALL_VERSIONS);
@@ -57,10 +57,10 @@ async fn scene(alpn: &[u8]) -> Scene {
         .build()
         .unwrap();
     let names = Names::new([("example.com", &server)]);
-    let config = PinningVerifier::builder(pinning.clone(), trusting(&[&root]));
+    let config = PinningVerifier::builder(pinning.clone(), built_in_anchors(&[&root]));
     let config = config.with_provider(provider()).client_config().unwrap();
     let connector = PinningConnector::builder(pinning.clone()).with_tls_config(config);
-    Scene {
+    Fixture {
         connector: connector.wrap_connector(Loopback::new(&names)).unwrap(),
         leaf,
         root,
@@ -97,7 +97,7 @@ fn replace(pinning: Pinning, policies: [PinPolicy; 2], course: Arc<Course>) -> J
             // Odd, so that one policy and the other is in force meanwhile.
             if change.is_multiple_of(33) {
                 let (steps, begin) = (course.steps.load(Ordering::SeqCst), Instant::now());
-                while course.steps.load(Ordering::SeqCst) == steps && begin.elapsed() < PATIENCE {
+                while course.steps.load(Ordering::SeqCst) == steps && begin.elapsed() < TIMEOUT {
                     thread::yield_now();
                 }
             }
@@ -117,18 +117,21 @@ fn refuses(number: u64) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_byte_is_accepted_for_a_chain_that_fails_the_pins_in_force() {
-    let scene = scene(b"http/1.1").await;
-    let policies = [pinned_to(scene.leaf.pin()), pinned_to(foreign_pin())];
+    let fixture = fixture(b"http/1.1").await;
+    let policies = [
+        policy_with(fixture.leaf.pin()),
+        policy_with(unrelated_pin()),
+    ];
     let course = Arc::new(Course::default());
-    let changes = replace(scene.pinning.clone(), policies, course.clone());
+    let changes = replace(fixture.pinning.clone(), policies, course.clone());
     let writers = (0..8).map(|_| {
-        let writes = write_again_and_again(scene.connector.clone(), course.clone());
+        let writes = write_again_and_again(fixture.connector.clone(), course.clone());
         tokio::spawn(writes)
     });
     let writers = writers.collect::<Vec<_>>();
     let mut accepted = 0;
     for writer in writers {
-        let writes = tokio::time::timeout(2 * PATIENCE, writer).await;
+        let writes = tokio::time::timeout(2 * TIMEOUT, writer).await;
         accepted += writes.unwrap().unwrap();
     }
     changes.join().unwrap();
@@ -165,28 +168,31 @@ async fn write_again_and_again(connector: PinningConnector<Loopback>, course: Ar
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_satisfies_old_and_new_pins_loses_no_response() {
     for alpn in [&b"http/1.1"[..], b"h2"] {
-        let scene = scene(alpn).await;
-        let policies = [pinned_to(scene.leaf.pin()), pinned_to(scene.root.pin())];
+        let fixture = fixture(alpn).await;
+        let policies = [
+            policy_with(fixture.leaf.pin()),
+            policy_with(fixture.root.pin()),
+        ];
         let course = Arc::new(Course::default());
-        let client = Client::builder(TokioExecutor::new()).build(scene.connector.clone());
-        let client = NotePinsLayer::new(scene.pinning.clone()).layer(client);
-        let changes = replace(scene.pinning.clone(), policies, course.clone());
+        let client = Client::builder(TokioExecutor::new()).build(fixture.connector.clone());
+        let client = NotePinsLayer::new(fixture.pinning.clone()).layer(client);
+        let changes = replace(fixture.pinning.clone(), policies, course.clone());
         let callers = (0..CALLERS)
             .map(|_| tokio::spawn(call_again_and_again(client.clone(), course.clone())));
         let callers = callers.collect::<Vec<_>>();
         let mut responses = 0;
         for caller in callers {
-            let answered = tokio::time::timeout(2 * PATIENCE, caller).await;
+            let answered = tokio::time::timeout(2 * TIMEOUT, caller).await;
             responses += answered.unwrap().unwrap();
         }
         changes.join().unwrap();
-        assert_eq!(scene.server.requests(), responses);
+        assert_eq!(fixture.server.requests(), responses);
         match alpn {
             // A pool begins connections that it then does not need, so their number says nothing;
             // but one that has carried a request is kept.
-            b"http/1.1" => assert_eq!(scene.server.ended_in_use(), 0),
+            b"http/1.1" => assert_eq!(fixture.server.ended_in_use(), 0),
             // Before there was one to share, each caller may have begun one of its own.
-            _ => assert!(scene.server.connections() <= CALLERS),
+            _ => assert!(fixture.server.connections() <= CALLERS),
         }
     }
 }

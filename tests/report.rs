@@ -16,10 +16,10 @@ use std::process::{Command, Stdio};
 
 use common::peers::program;
 use common::pki::{Ca, Leaf};
-use common::recording::{Told, told_by};
+use common::recording::{Recorder, with_recorder};
 use common::server::{Names, Server, client, get};
-use common::validated::{trusting, verified_chain};
-use common::{Clock, DAY, NOW, at, foreign_pin, header_value, now, pinned_to};
+use common::validated::{built_in_anchors, verified_chain};
+use common::{Clock, DAY, NOW, at, header_value, now, policy_with, unrelated_pin};
 use pinhold::header::PinHeader;
 use pinhold::policy::AfterExpiry;
 use pinhold::report::{Report, ReportDetail, ReportForm};
@@ -31,40 +31,40 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 /// A server behind pins, told and reported.
-struct Scene {
+struct Fixture {
     root: Ca,
     leaf: Leaf,
     server: Server,
     pinning: Pinning,
-    told: Told,
+    recorder: Recorder,
 }
 
-impl Scene {
+impl Fixture {
     /// Its chain has a certificate too many.
     async fn start(build: impl FnOnce(PinningBuilder) -> PinningBuilder) -> Self {
         let root = Ca::root("Root");
         let leaf = root.intermediate("Sub");
         let leaf = leaf.leaf(&["example.com", "www.example.com"]);
-        let leaf = leaf.appending([Ca::root("Beside").certificate()]);
+        let leaf = leaf.with_appended([Ca::root("Beside").certificate()]);
         let builder = build(Pinning::builder().time_provider(Clock::new()));
-        let (pinning, told) = told_by(builder);
+        let (pinning, recorder) = with_recorder(builder);
         Self {
             server: Server::start(&leaf, &[]).await,
             root,
             leaf,
             pinning,
-            told,
+            recorder,
         }
     }
 
     async fn visit(&self, uri: &str, anchors: TrustAnchors) -> Option<Report> {
         visit(&self.server, &self.pinning, uri, anchors).await;
-        self.told.reports(&self.pinning).pop()
+        self.recorder.reports(&self.pinning).pop()
     }
 
     /// The report on a visit that failed.
     async fn report(&self, uri: &str) -> Report {
-        let report = self.visit(uri, trusting(&[&self.root])).await;
+        let report = self.visit(uri, built_in_anchors(&[&self.root])).await;
         report.unwrap()
     }
 
@@ -154,7 +154,7 @@ fn golden_leaf() -> (Leaf, CertificateDer<'static>) {
         include_str!("data/report/intermediate.pem"),
         include_str!("data/report/beside.pem"),
     ];
-    let leaf = Leaf::of(
+    let leaf = Leaf::from_parts(
         key.secret_pkcs8_der().to_vec(),
         chain.map(certificate).to_vec(),
     );
@@ -167,14 +167,14 @@ async fn a_report_is_this_text_to_the_byte() {
     // 7469-3-h2, 7469-3-j, 7469-3-k, 7469-5-e
     let (leaf, root) = golden_leaf();
     let server = Server::start(&leaf, &[]).await;
-    let policy = pinned_to(foreign_pin()).include_subdomains();
+    let policy = policy_with(unrelated_pin()).include_subdomains();
     let policy = policy.expires(at(NOW + 30 * DAY), AfterExpiry::Refuse);
     let builder = Pinning::builder().time_provider(Clock::new());
-    let (pinning, told) = told_by(builder.static_pins("example.com", policy));
+    let (pinning, recorder) = with_recorder(builder.static_pins("example.com", policy));
     let anchors = TrustAnchors::new().with_built_in([root]).unwrap();
     // Canonical in the report, however it was asked for.
     visit(&server, &pinning, "https://WWW.Example.com.:8443/", anchors).await;
-    let report = told.reports(&pinning).pop().unwrap();
+    let report = recorder.reports(&pinning).pop().unwrap();
     for (detail, expected) in [
         (ReportDetail::Full, include_str!("data/report/full.json")),
         (
@@ -195,12 +195,12 @@ async fn a_report_is_this_text_to_the_byte() {
 #[tokio::test]
 async fn the_fields_are_those_of_the_rfc_each_once_and_of_its_types() {
     // 7469-3-b, 7469-3-c, 7469-3-d, 7469-3-e, 7469-3-f, 7469-3-g, 7469-3-h
-    let scene = Scene::start(pinned_by_foreign(pinned_to(foreign_pin()))).await;
+    let fixture = Fixture::start(pinned_by_foreign(policy_with(unrelated_pin()))).await;
     for (uri, port) in [
         ("https://example.com/", 443),
         ("https://example.com:8443/", 8443),
     ] {
-        let report = full(&scene.report(uri).await);
+        let report = full(&fixture.report(uri).await);
         let keys = "date-time hostname port effective-expiration-date include-subdomains \
                     noted-hostname served-certificate-chain validated-certificate-chain \
                     known-pins";
@@ -219,21 +219,29 @@ async fn the_fields_are_those_of_the_rfc_each_once_and_of_its_types() {
 #[tokio::test]
 async fn a_noted_superdomain_is_named_with_its_own_expiry_and_flag() {
     // 7469-3-a, 7469-3-f, 7469-3-g, 7469-3-h, 7469-3-k
-    let scene = Scene::start(|builder| builder).await;
-    let chain = verified_chain(&scene.leaf, "example.com", &trusting(&[&scene.root])).await;
+    let fixture = Fixture::start(|builder| builder).await;
+    let chain = verified_chain(
+        &fixture.leaf,
+        "example.com",
+        &built_in_anchors(&[&fixture.root]),
+    )
+    .await;
     let rest = "max-age=864000; includeSubDomains; report-uri=\"https://r.example/hpkp\"";
-    let header = header_value(scene.leaf.pin(), rest);
+    let header = header_value(fixture.leaf.pin(), rest);
     let header = common::header::parse(header).unwrap();
     let host = Host::parse("example.com").unwrap();
-    scene.pinning.note(&host, &header, &chain, now());
-    let entry = scene.pinning.store().list().remove(0);
+    fixture.pinning.note(&host, &header, &chain, now());
+    let entry = fixture.pinning.store().list().remove(0);
     assert_eq!(entry.expires_at, at(NOW + 10 * DAY));
 
-    let intruder = scene.root.leaf(&["www.example.com"]);
+    let intruder = fixture.root.leaf(&["www.example.com"]);
     let intruder = Server::start(&intruder, &[]).await;
-    let (anchors, uri) = (trusting(&[&scene.root]), "https://www.example.com/");
-    visit(&intruder, &scene.pinning, uri, anchors).await;
-    let report = scene.told.reports(&scene.pinning).pop().unwrap();
+    let (anchors, uri) = (
+        built_in_anchors(&[&fixture.root]),
+        "https://www.example.com/",
+    );
+    visit(&intruder, &fixture.pinning, uri, anchors).await;
+    let report = fixture.recorder.reports(&fixture.pinning).pop().unwrap();
     let policy = report.violation().policy();
     assert_eq!(policy.report_uri, entry.report_uri);
     let report = full(&report);
@@ -254,29 +262,29 @@ async fn a_noted_superdomain_is_named_with_its_own_expiry_and_flag() {
 #[tokio::test]
 async fn the_served_chain_has_all_and_the_validated_one_ends_in_the_root_where_it_is_known() {
     // 7469-3-h2
-    let scene = Scene::start(pinned_by_foreign(pinned_to(foreign_pin()))).await;
+    let fixture = Fixture::start(pinned_by_foreign(policy_with(unrelated_pin()))).await;
     let uri = "https://example.com/";
-    let root = scene.root.certificate();
+    let root = fixture.root.certificate();
     let by_name = webpki_anchor(&root);
     let by_name = TrustAnchors::new().with_anchors(AnchorOrigin::BuiltIn, [by_name]);
-    let sending = scene.leaf.appending([root.clone()]);
+    let sending = fixture.leaf.with_appended([root.clone()]);
     let sending_root = Server::start(&sending, &[]).await;
 
-    let handed_in = full(&scene.report(uri).await);
-    assert_eq!(handed_in.get("served-certificate-chain"), &scene.served());
-    let with_root = scene.path().into_iter().chain([pem(&root)]);
+    let handed_in = full(&fixture.report(uri).await);
+    assert_eq!(handed_in.get("served-certificate-chain"), &fixture.served());
+    let with_root = fixture.path().into_iter().chain([pem(&root)]);
     let with_root = with_root.collect::<Value>();
     assert_eq!(handed_in.get("validated-certificate-chain"), &with_root);
 
-    let unknown = scene.visit(uri, by_name.clone()).await.unwrap();
+    let unknown = fixture.visit(uri, by_name.clone()).await.unwrap();
     let unknown = full(&unknown);
-    let without = Value::from(scene.path());
+    let without = Value::from(fixture.path());
     assert_eq!(unknown.get("validated-certificate-chain"), &without);
 
     // On the path, and the anchor, too: told once.
-    for anchors in [by_name, trusting(&[&scene.root])] {
-        visit(&sending_root, &scene.pinning, uri, anchors).await;
-        let sent = scene.told.reports(&scene.pinning).pop().unwrap();
+    for anchors in [by_name, built_in_anchors(&[&fixture.root])] {
+        visit(&sending_root, &fixture.pinning, uri, anchors).await;
+        let sent = fixture.recorder.reports(&fixture.pinning).pop().unwrap();
         let keys = ReportForm::new().detail(ReportDetail::Fingerprints);
         let keys = Strict::read(&sent.to_json(&keys));
         assert_eq!(keys.get("validated-pins").as_array().unwrap().len(), 3);
@@ -300,19 +308,19 @@ async fn of_several_valid_paths_the_last_one_tried_is_reported() {
     let (old, new) = (Ca::root("Old"), Ca::root("New"));
     let leaf = new.leaf(&["example.com"]);
     let cross = old.cross_sign(&new);
-    let server = Server::start(&leaf.appending([cross.clone()]), &[]).await;
+    let server = Server::start(&leaf.with_appended([cross.clone()]), &[]).await;
     let builder = Pinning::builder().time_provider(Clock::new());
-    let builder = builder.static_pins("example.com", pinned_to(foreign_pin()));
-    let (pinning, told) = told_by(builder);
+    let builder = builder.static_pins("example.com", policy_with(unrelated_pin()));
+    let (pinning, recorder) = with_recorder(builder);
     visit(
         &server,
         &pinning,
         "https://example.com/",
-        trusting(&[&old, &new]),
+        built_in_anchors(&[&old, &new]),
     )
     .await;
     // webpki tries the anchors for each certificate before it goes on to the next one.
-    let report = full(&told.reports(&pinning).pop().unwrap());
+    let report = full(&recorder.reports(&pinning).pop().unwrap());
     let longer = [&leaf.certificate(), &cross, &old.certificate()];
     let longer = longer.map(pem).into_iter().collect::<Value>();
     assert_eq!(report.get("validated-certificate-chain"), &longer);
@@ -321,28 +329,35 @@ async fn of_several_valid_paths_the_last_one_tried_is_reported() {
 #[tokio::test]
 async fn only_roots_that_are_built_in_are_reported() {
     // 7469-2.6-j, 7469-5-e
-    let policy = pinned_to(foreign_pin()).user_added_roots(UserAddedRoots::EnforcePins);
-    let scene = Scene::start(pinned_by_foreign(policy)).await;
-    let root = || [scene.root.certificate()];
+    let policy = policy_with(unrelated_pin()).user_added_roots(UserAddedRoots::EnforcePins);
+    let fixture = Fixture::start(pinned_by_foreign(policy)).await;
+    let root = || [fixture.root.certificate()];
     for anchors in [
         TrustAnchors::new().with_user_added(root()),
         TrustAnchors::new().with_unknown(root()),
     ] {
-        let report = scene.visit("https://example.com/", anchors.unwrap()).await;
+        let report = fixture
+            .visit("https://example.com/", anchors.unwrap())
+            .await;
         assert!(report.is_none());
-        let violation = scene.told.violation(&scene.pinning);
+        let violation = fixture.recorder.violation(&fixture.pinning);
         assert_eq!(violation.host().as_str(), "example.com");
     }
-    let reported = scene.report("https://example.com/").await;
+    let reported = fixture.report("https://example.com/").await;
     assert_eq!(reported.violation().host().as_str(), "example.com");
 }
 
 #[tokio::test]
 async fn an_id_names_the_facts_and_the_time_whatever_the_form() {
-    let scene = Scene::start(pinned_by_foreign(pinned_to(foreign_pin()))).await;
-    let chain = verified_chain(&scene.leaf, "example.com", &trusting(&[&scene.root])).await;
+    let fixture = Fixture::start(pinned_by_foreign(policy_with(unrelated_pin()))).await;
+    let chain = verified_chain(
+        &fixture.leaf,
+        "example.com",
+        &built_in_anchors(&[&fixture.root]),
+    )
+    .await;
     let host = Host::parse("example.com").unwrap();
-    let report = |seconds| match scene.pinning.check(&host, &chain, at(seconds)) {
+    let report = |seconds| match fixture.pinning.check(&host, &chain, at(seconds)) {
         Decision::Refuse(violation) => Report::new(violation),
         decision => panic!("{decision:?}"),
     };
@@ -352,15 +367,15 @@ async fn an_id_names_the_facts_and_the_time_whatever_the_form() {
     assert_eq!(first.id(), report(NOW).id());
     assert_eq!(first.id(), report(NOW).with_port(443).id());
     // From a connection, and whatever its form.
-    let seen = scene.report("https://example.com/").await;
+    let seen = fixture.report("https://example.com/").await;
     let form = ReportForm::new().detail(ReportDetail::Counts);
     assert!(!seen.to_json(&form).is_empty());
     assert_eq!(first.id(), seen.id());
     assert_ne!(first.id(), report(NOW + 1).id());
     assert_ne!(first.id(), report(NOW).with_port(8443).id());
-    let policy = pinned_to(common::header::pin(1));
+    let policy = policy_with(common::header::pin(1));
     let replaced = [("example.com", policy)];
-    scene.pinning.replace_pins(replaced).unwrap();
+    fixture.pinning.replace_pins(replaced).unwrap();
     assert_ne!(first.id(), report(NOW).id());
 }
 
@@ -388,11 +403,11 @@ async fn openssl_reads_the_certificates() {
     let Some(openssl) = program("openssl") else {
         return;
     };
-    let scene = Scene::start(pinned_by_foreign(pinned_to(foreign_pin()))).await;
-    let report = full(&scene.report("https://example.com/").await);
+    let fixture = Fixture::start(pinned_by_foreign(policy_with(unrelated_pin()))).await;
+    let report = full(&fixture.report("https://example.com/").await);
     let served = report.get("served-certificate-chain").as_array().unwrap();
-    assert_eq!(served.len(), scene.leaf.chain.len());
-    for (text, der) in served.iter().zip(&scene.leaf.chain) {
+    assert_eq!(served.len(), fixture.leaf.chain.len());
+    for (text, der) in served.iter().zip(&fixture.leaf.chain) {
         let mut child = Command::new(&openssl)
             .args(["x509", "-outform", "DER"])
             .stdin(Stdio::piped())
@@ -427,8 +442,8 @@ fn is_date(value: &Value) -> bool {
 #[tokio::test]
 async fn a_collector_of_security_reports_reads_every_form() {
     // 7469-3-a, 7469-3-j
-    let scene = Scene::start(pinned_by_foreign(pinned_to(foreign_pin()))).await;
-    let report = scene.report("https://example.com:8443/").await;
+    let fixture = Fixture::start(pinned_by_foreign(policy_with(unrelated_pin()))).await;
+    let report = fixture.report("https://example.com:8443/").await;
     for detail in [
         ReportDetail::Counts,
         ReportDetail::Fingerprints,

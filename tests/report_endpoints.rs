@@ -16,8 +16,8 @@ use common::collector::{Answer, Collector};
 use common::peers::Peer;
 use common::pki::Ca;
 use common::server::{Names, Server, client, get};
-use common::validated::trusting;
-use common::{Clock, PATIENCE, foreign_pin, header_value, pinned_to, provider};
+use common::validated::built_in_anchors;
+use common::{Clock, TIMEOUT, header_value, policy_with, provider, unrelated_pin};
 use pinhold::connector::PlainHttp;
 use pinhold::header::Noted;
 use pinhold::report::{
@@ -29,7 +29,7 @@ use serde_json::Value;
 const HOST: &str = "example.com";
 
 /// A client that has noted pins with a `report-uri`, and a server that fails them.
-struct Scene {
+struct Fixture {
     pinning: Pinning,
     dropped: Receiver<DropReason>,
     names: Names,
@@ -37,7 +37,7 @@ struct Scene {
     _impostor: Server,
 }
 
-impl Scene {
+impl Fixture {
     async fn new(
         report_uri: &str,
         choose: impl FnOnce(HttpReporterBuilder) -> HttpReporterBuilder + Send + 'static,
@@ -49,7 +49,7 @@ impl Scene {
             &format!("max-age=9; report-uri=\"{report_uri}\""),
         );
         let server = Server::start(&genuine, &[("public-key-pins", &value)]).await;
-        let anchors = trusting(&[&root]);
+        let anchors = built_in_anchors(&[&root]);
         let (sender, dropped) = channel();
         let pinning = Pinning::builder()
             .time_provider(Clock::new())
@@ -67,22 +67,22 @@ impl Scene {
             .build()
             .unwrap();
         let names = Names::new([(HOST, &server)]);
-        let mut scene = Self {
+        let mut fixture = Self {
             pinning,
             dropped,
             names,
             root,
             _impostor: server,
         };
-        assert_eq!(scene.visit().await.unwrap(), Some(Noted::Added));
-        let impostor = Server::start(&scene.root.leaf(&[HOST]), &[]).await;
-        scene.names.point(HOST, &impostor);
-        scene._impostor = impostor;
-        scene
+        assert_eq!(fixture.visit().await.unwrap(), Some(Noted::Added));
+        let impostor = Server::start(&fixture.root.leaf(&[HOST]), &[]).await;
+        fixture.names.point(HOST, &impostor);
+        fixture._impostor = impostor;
+        fixture
     }
 
     async fn visit(&self) -> Result<Option<Noted>, hyper_util::client::legacy::Error> {
-        let mut client = client(&self.pinning, trusting(&[&self.root]), &self.names);
+        let mut client = client(&self.pinning, built_in_anchors(&[&self.root]), &self.names);
         let answer = get(&mut client, &format!("https://{HOST}/")).await?;
         Ok(answer.extensions().get().cloned())
     }
@@ -91,7 +91,7 @@ impl Scene {
     async fn dropped(&self) -> DropReason {
         let error = self.visit().await.unwrap_err();
         assert!(PinViolation::find(&error).is_some());
-        self.dropped.recv_timeout(PATIENCE).unwrap()
+        self.dropped.recv_timeout(TIMEOUT).unwrap()
     }
 }
 
@@ -112,8 +112,8 @@ fn endpoint(problem: EndpointError) -> DropReason {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_uri_of_a_server_is_followed_only_with_leave() {
-    let scene = Scene::new("https://reports.example/", |builder| builder).await;
-    assert_eq!(scene.dropped().await, DropReason::NoEndpoint);
+    let fixture = Fixture::new("https://reports.example/", |builder| builder).await;
+    assert_eq!(fixture.dropped().await, DropReason::NoEndpoint);
 }
 
 /// Attack 11. Of several addresses, one that is not public is enough.
@@ -129,9 +129,9 @@ async fn attack_11_a_server_can_not_point_reports_into_private_networks() {
         &["::ffff:127.0.0.1"],
         &["93.184.215.14", "127.0.0.1"],
     ] {
-        let scene = Scene::new(&uri, found(addresses)).await;
+        let fixture = Fixture::new(&uri, found(addresses)).await;
         let expected = endpoint(EndpointError::PrivateAddress);
-        assert_eq!(scene.dropped().await, expected, "{addresses:?}");
+        assert_eq!(fixture.dropped().await, expected, "{addresses:?}");
     }
     assert_eq!(collector.connections(), 0);
 }
@@ -149,8 +149,8 @@ async fn attack_11_a_server_can_name_a_public_host_over_tls_only() {
         ("http://reports.example/", EndpointError::PlainHttp),
         ("https://example.com:8443/", EndpointError::SameHost),
     ] {
-        let scene = Scene::new(uri, found(&["93.184.215.14"])).await;
-        assert_eq!(scene.dropped().await, endpoint(expected), "{uri}");
+        let fixture = Fixture::new(uri, found(&["93.184.215.14"])).await;
+        assert_eq!(fixture.dropped().await, endpoint(expected), "{uri}");
     }
 }
 
@@ -170,8 +170,8 @@ async fn reports_can_be_kept_to_the_host_that_asked_for_them() {
         // Followed, as far as this address goes.
         ("http://example.com/", EndpointError::PrivateAddress),
     ] {
-        let scene = Scene::new(uri, follow).await;
-        assert_eq!(scene.dropped().await, endpoint(expected), "{uri}");
+        let fixture = Fixture::new(uri, follow).await;
+        assert_eq!(fixture.dropped().await, endpoint(expected), "{uri}");
     }
 }
 
@@ -186,12 +186,12 @@ async fn nginx_takes_a_report_over_tls_of_another_ca() {
     let root = Ca::root("Root");
     let server = Server::start(&root.leaf(&[HOST]), &[]).await;
     let uri = format!("https://reports.example:{}/pins", nginx.address.port());
-    let anchors = trusting(&[&other]);
+    let anchors = built_in_anchors(&[&other]);
     let pinning = Pinning::builder()
         .time_provider(Clock::new())
-        .static_pins(HOST, pinned_to(foreign_pin()))
+        .static_pins(HOST, policy_with(unrelated_pin()))
         // The endpoint has pins of its own, which hold.
-        .static_pins("reports.example", pinned_to(other.pin()))
+        .static_pins("reports.example", policy_with(other.pin()))
         .reporter(move |pinning| {
             HttpReporter::builder(pinning)
                 .with_anchors(anchors)
@@ -203,7 +203,7 @@ async fn nginx_takes_a_report_over_tls_of_another_ca() {
         .build()
         .unwrap();
     let names = Names::new([(HOST, &server)]);
-    let mut client = client(&pinning, trusting(&[&root]), &names);
+    let mut client = client(&pinning, built_in_anchors(&[&root]), &names);
     let error = get(&mut client, "https://example.com/").await.unwrap_err();
     let violation = PinViolation::find(&error).unwrap();
     let report = tokio::task::spawn_blocking(move || nginx.next_report());

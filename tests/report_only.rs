@@ -15,10 +15,10 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use common::header::{directive, parse_report_only, pin};
 use common::pki::{Ca, Leaf};
-use common::recording::{Told, told_by};
+use common::recording::{Recorder, with_recorder};
 use common::server::{Names, Server, answer, client, get, server_config};
-use common::validated::{trusting, verified_connection};
-use common::{Clock, NOW, at, foreign_pin, header_value, now, pinned_to, provider};
+use common::validated::{built_in_anchors, verified_connection};
+use common::{Clock, NOW, at, header_value, now, policy_with, provider, unrelated_pin};
 use http::{Method, Request, Response, StatusCode};
 use pinhold::header::{HeaderError, IgnoreReason, Noted};
 use pinhold::policy::{PinSource, PolicyState};
@@ -33,14 +33,14 @@ const PKP: &str = "public-key-pins";
 const RO: &str = "public-key-pins-report-only";
 const URI: &str = "https://example.com/";
 
-struct Scene {
+struct Fixture {
     root: Ca,
     leaf: Leaf,
     pinning: Pinning,
-    told: Told,
+    recorder: Recorder,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         Self::of(Pinning::builder())
     }
@@ -48,12 +48,12 @@ impl Scene {
     fn of(builder: PinningBuilder) -> Self {
         let root = Ca::root("Root");
         let leaf = root.leaf(&["example.com"]);
-        let (pinning, told) = told_by(builder.time_provider(Clock::new()));
+        let (pinning, recorder) = with_recorder(builder.time_provider(Clock::new()));
         Self {
             root,
             leaf,
             pinning,
-            told,
+            recorder,
         }
     }
 
@@ -76,11 +76,12 @@ impl Scene {
     }
 
     async fn receive(&self, fields: &[(&'static str, &str)]) {
-        self.receive_by(trusting(&[&self.root]), fields).await;
+        self.receive_by(built_in_anchors(&[&self.root]), fields)
+            .await;
     }
 
     async fn connection(&self) -> VerifiedConnection {
-        verified_connection(&self.leaf, "example.com", &trusting(&[&self.root])).await
+        verified_connection(&self.leaf, "example.com", &built_in_anchors(&[&self.root])).await
     }
 
     /// A response to a request, past the layer.
@@ -126,13 +127,13 @@ fn with_field(value: &str) -> http::response::Builder {
 #[tokio::test]
 async fn what_would_have_failed_is_told_and_reported_and_nothing_else_happens() {
     // 7469-2.3.2-b, 7469-2.3.2-c, 7469-2.3.2-f, 7469-2.3.3-j, 7469-2.5-f, 7469-2.5-h
-    let scene = Scene::new();
-    scene
+    let fixture = Fixture::new();
+    fixture
         .receive(&[(RO, &failing("; includeSubDomains"))])
         .await;
-    let report = scene.told.reports(&scene.pinning).remove(0);
+    let report = fixture.recorder.reports(&fixture.pinning).remove(0);
     assert_eq!(report.port(), 8443);
-    let violation = scene.told.would_be(&scene.pinning);
+    let violation = fixture.recorder.would_be_violation(&fixture.pinning);
     let policy = violation.policy();
     assert_eq!(violation.host().as_str(), "example.com");
     assert_eq!(policy.noted_hostname.as_str(), "example.com");
@@ -144,42 +145,42 @@ async fn what_would_have_failed_is_told_and_reported_and_nothing_else_happens() 
     assert_eq!(policy.state, PolicyState::ReportOnly);
     assert_eq!(policy.source, PinSource::Noted);
     assert_eq!((policy.expires_at, violation.at()), (Some(now()), now()));
-    assert!(scene.is_empty());
+    assert!(fixture.is_empty());
 
     // Of this connection only: nothing is remembered, and the next one without it tells nothing.
-    scene.receive(&[]).await;
-    scene.told.nothing(&scene.pinning);
+    fixture.receive(&[]).await;
+    fixture.recorder.assert_nothing(&fixture.pinning);
     // Each response is judged; whoever sends reports knows those that were sent.
-    scene.receive(&[(RO, &failing(""))]).await;
-    scene.told.would_be(&scene.pinning);
+    fixture.receive(&[(RO, &failing(""))]).await;
+    fixture.recorder.would_be_violation(&fixture.pinning);
 }
 
 #[tokio::test]
 async fn a_field_without_a_report_uri_is_told_all_the_same() {
     // 7469-2.3.2-d
-    let scene = Scene::new();
-    scene.receive(&[(RO, &directive(pin(1)))]).await;
-    let violation = scene.told.would_be(&scene.pinning);
+    let fixture = Fixture::new();
+    fixture.receive(&[(RO, &directive(pin(1)))]).await;
+    let violation = fixture.recorder.would_be_violation(&fixture.pinning);
     assert!(violation.policy().report_uri.is_none());
 }
 
 #[tokio::test]
 async fn pins_that_pass_tell_nothing() {
     // 7469-2.3.2-f
-    let scene = Scene::new();
-    for pin in [scene.leaf.pin(), scene.root.pin()] {
-        scene.receive(&[(RO, &directive(pin))]).await;
+    let fixture = Fixture::new();
+    for pin in [fixture.leaf.pin(), fixture.root.pin()] {
+        fixture.receive(&[(RO, &directive(pin))]).await;
         let value = header_value(pin, "report-uri=\"https://r.example/\"");
-        scene.receive(&[(RO, &value)]).await;
-        scene.told.nothing(&scene.pinning);
-        assert!(scene.is_empty());
+        fixture.receive(&[(RO, &value)]).await;
+        fixture.recorder.assert_nothing(&fixture.pinning);
+        assert!(fixture.is_empty());
     }
 }
 
 #[tokio::test]
 async fn max_age_counts_for_nothing_but_must_follow_the_grammar() {
     // 7469-2.1.2-c, D-08
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for max_age in [
         "",
         "; max-age=0",
@@ -188,96 +189,96 @@ async fn max_age_counts_for_nothing_but_must_follow_the_grammar() {
         "; max-age=abc",
         "; max-age=\"x y\"",
     ] {
-        scene.receive(&[(RO, &failing(max_age))]).await;
-        let violation = scene.told.would_be(&scene.pinning);
+        fixture.receive(&[(RO, &failing(max_age))]).await;
+        let violation = fixture.recorder.would_be_violation(&fixture.pinning);
         assert_eq!(violation.policy().expires_at, Some(now()), "{max_age}");
-        assert!(scene.is_empty());
+        assert!(fixture.is_empty());
     }
-    scene.told.reports(&scene.pinning);
+    fixture.recorder.reports(&fixture.pinning);
     for max_age in ["; max-age=", "; max-age=1; max-age=1"] {
-        scene.receive(&[(RO, &failing(max_age))]).await;
-        let reason = scene.told.ignored(&scene.pinning);
+        fixture.receive(&[(RO, &failing(max_age))]).await;
+        let reason = fixture.recorder.ignore_reason(&fixture.pinning);
         assert!(
             matches!(reason, IgnoreReason::Header(_)),
             "{max_age}: {reason:?}"
         );
     }
-    scene.told.nothing(&scene.pinning);
+    fixture.recorder.assert_nothing(&fixture.pinning);
 }
 
 #[tokio::test]
 async fn the_two_fields_are_heard_apart() {
     // 7469-2.3.2-a, 7469-2.3.2-g, 7469-2.5-g
-    let scene = Scene::new();
-    let good = header_value(scene.leaf.pin(), "max-age=100");
+    let fixture = Fixture::new();
+    let good = header_value(fixture.leaf.pin(), "max-age=100");
     // Both: one is noted, the other one told.
-    scene.receive(&[(PKP, &good), (RO, &failing(""))]).await;
-    let events = scene.told.events(&scene.pinning);
+    fixture.receive(&[(PKP, &good), (RO, &failing(""))]).await;
+    let events = fixture.recorder.events(&fixture.pinning);
     let [noted, would_be] = &events[..] else {
         panic!("{events:?}");
     };
     assert!(matches!(noted, pinhold::Event::Noted { .. }));
     assert!(matches!(would_be, pinhold::Event::WouldBeViolation(_)));
-    let entries = scene.pinning.store().list();
-    assert!(entries[0].pins.contains(&scene.leaf.pin()) && entries[0].report_uri.is_none());
+    let entries = fixture.pinning.store().list();
+    assert!(entries[0].pins.contains(&fixture.leaf.pin()) && entries[0].report_uri.is_none());
 
     // The report-only one malformed: said, and the other one is refreshed.
-    scene.receive(&[(RO, "junk;"), (PKP, &good)]).await;
+    fixture.receive(&[(RO, "junk;"), (PKP, &good)]).await;
     assert!(matches!(
-        scene.told.ignored(&scene.pinning),
+        fixture.recorder.ignore_reason(&fixture.pinning),
         IgnoreReason::Header(_)
     ));
     // The other one malformed: both are said, the entry stays.
-    scene.receive(&[(PKP, "junk;"), (RO, &failing(""))]).await;
-    let events = scene.told.events(&scene.pinning);
+    fixture.receive(&[(PKP, "junk;"), (RO, &failing(""))]).await;
+    let events = fixture.recorder.events(&fixture.pinning);
     assert_eq!(events.len(), 2, "{events:?}");
-    assert_eq!(scene.pinning.store().list(), entries);
-    assert_eq!(scene.told.reports(&scene.pinning).len(), 2);
+    assert_eq!(fixture.pinning.store().list(), entries);
+    assert_eq!(fixture.recorder.reports(&fixture.pinning).len(), 2);
 }
 
 #[tokio::test]
 async fn of_several_fields_the_first_one_counts() {
     // 7469-2.3.1-g, 7469-2.3.2-f
-    let scene = Scene::new();
-    let passing = directive(scene.leaf.pin());
-    scene.receive(&[(RO, &passing), (RO, &failing(""))]).await;
-    scene.told.nothing(&scene.pinning);
-    scene.receive(&[(RO, "junk;"), (RO, &failing(""))]).await;
-    let reason = scene.told.ignored(&scene.pinning);
+    let fixture = Fixture::new();
+    let passing = directive(fixture.leaf.pin());
+    fixture.receive(&[(RO, &passing), (RO, &failing(""))]).await;
+    fixture.recorder.assert_nothing(&fixture.pinning);
+    fixture.receive(&[(RO, "junk;"), (RO, &failing(""))]).await;
+    let reason = fixture.recorder.ignore_reason(&fixture.pinning);
     assert!(matches!(reason, IgnoreReason::Header(_)), "{reason:?}");
-    scene.receive(&[(RO, &failing("")), (RO, &passing)]).await;
-    scene.told.would_be(&scene.pinning);
+    fixture.receive(&[(RO, &failing("")), (RO, &passing)]).await;
+    fixture.recorder.would_be_violation(&fixture.pinning);
 }
 
 #[tokio::test]
 async fn a_field_that_did_not_come_over_tls_leads_to_nothing() {
     // 7469-2.3.1-g, 7469-2.2.2-a
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let server = Server::plain(answer(&[(RO, &failing(""))])).await;
     let names = Names::new([("example.com", &server)]);
-    let mut client = client(&scene.pinning, trusting(&[&scene.root]), &names);
+    let mut client = client(&fixture.pinning, built_in_anchors(&[&fixture.root]), &names);
     for uri in ["http://example.com/", "http://example.com:443/"] {
         let response = get(&mut client, uri).await.unwrap();
         assert!(response.extensions().get::<Noted>().is_none());
-        let reason = scene.told.ignored(&scene.pinning);
+        let reason = fixture.recorder.ignore_reason(&fixture.pinning);
         assert_eq!(reason, IgnoreReason::InsecureTransport, "{uri}");
     }
     // Not even where a connection is known: that of a proxy.
-    let response = with_field(&failing("")).extension(scene.connection().await);
+    let response = with_field(&failing("")).extension(fixture.connection().await);
     let request = Request::get("http://example.com/").body(()).unwrap();
-    scene
+    fixture
         .respond(request, response.body(Bytes::new()).unwrap())
         .await;
-    let reason = scene.told.ignored(&scene.pinning);
+    let reason = fixture.recorder.ignore_reason(&fixture.pinning);
     assert_eq!(reason, IgnoreReason::InsecureTransport);
-    assert!(scene.told.reports(&scene.pinning).is_empty());
+    assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
 }
 
 #[tokio::test]
 async fn a_field_speaks_for_the_verified_host_that_was_asked() {
     // 7469-2.3.2-f, D-14
-    let scene = Scene::new();
-    let known = scene.connection().await;
+    let fixture = Fixture::new();
+    let known = fixture.connection().await;
     for (method, uri, connection, expected) in [
         (
             Method::CONNECT,
@@ -305,29 +306,29 @@ async fn a_field_speaks_for_the_verified_host_that_was_asked() {
             response = response.extension(connection.clone());
         }
         let response = response.body(Bytes::new()).unwrap();
-        scene.respond(request.body(()).unwrap(), response).await;
-        assert_eq!(scene.told.ignored(&scene.pinning), expected);
+        fixture.respond(request.body(()).unwrap(), response).await;
+        assert_eq!(fixture.recorder.ignore_reason(&fixture.pinning), expected);
     }
-    assert!(scene.told.reports(&scene.pinning).is_empty());
+    assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
 }
 
 #[tokio::test]
 async fn interim_responses_are_not_looked_at() {
     // D-15
-    let scene = Scene::new();
-    let known = scene.connection().await;
+    let fixture = Fixture::new();
+    let known = fixture.connection().await;
     for status in [100, 101, 103] {
         let response = with_field(&failing(""))
             .status(status)
             .extension(known.clone());
         let request = Request::get(URI).body(()).unwrap();
-        scene
+        fixture
             .respond(request, response.body(Bytes::new()).unwrap())
             .await;
-        scene.told.nothing(&scene.pinning);
+        fixture.recorder.assert_nothing(&fixture.pinning);
     }
     // One that a server sent before its answer.
-    let mut config = server_config(&scene.leaf, provider(), rustls::ALL_VERSIONS);
+    let mut config = server_config(&fixture.leaf, provider(), rustls::ALL_VERSIONS);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let value = failing("");
     let bytes = format!(
@@ -336,99 +337,99 @@ async fn interim_responses_are_not_looked_at() {
     );
     let server = Server::raw(config, bytes.into_bytes()).await;
     let names = Names::new([("example.com", &server)]);
-    let mut client = client(&scene.pinning, trusting(&[&scene.root]), &names);
+    let mut client = client(&fixture.pinning, built_in_anchors(&[&fixture.root]), &names);
     get(&mut client, URI).await.unwrap();
-    scene.told.nothing(&scene.pinning);
+    fixture.recorder.assert_nothing(&fixture.pinning);
     // Any other status is.
     for status in [200, 301, 404, 500] {
         let response = with_field(&failing(""))
             .status(status)
             .extension(known.clone());
         let request = Request::get(URI).body(()).unwrap();
-        scene
+        fixture
             .respond(request, response.body(Bytes::new()).unwrap())
             .await;
-        scene.told.would_be(&scene.pinning);
+        fixture.recorder.would_be_violation(&fixture.pinning);
     }
 }
 
 #[tokio::test]
 async fn a_chain_to_a_user_added_root_is_not_judged() {
     // 7469-2.6-j, 7469-5-e
-    let scene = Scene::new();
-    let user_added = || TrustAnchors::new().with_user_added([scene.root.certificate()]);
-    scene
+    let fixture = Fixture::new();
+    let user_added = || TrustAnchors::new().with_user_added([fixture.root.certificate()]);
+    fixture
         .receive_by(user_added().unwrap(), &[(RO, &failing(""))])
         .await;
-    scene.told.nothing(&scene.pinning);
+    fixture.recorder.assert_nothing(&fixture.pinning);
 
     // Nor reported where pins are enforced there.
     let builder = Pinning::builder().user_added_roots(UserAddedRoots::EnforcePins);
-    let scene = Scene::of(builder);
-    let anchors = TrustAnchors::new().with_user_added([scene.root.certificate()]);
-    scene
+    let fixture = Fixture::of(builder);
+    let anchors = TrustAnchors::new().with_user_added([fixture.root.certificate()]);
+    fixture
         .receive_by(anchors.unwrap(), &[(RO, &failing(""))])
         .await;
-    scene.told.would_be(&scene.pinning);
-    assert!(scene.told.reports(&scene.pinning).is_empty());
+    fixture.recorder.would_be_violation(&fixture.pinning);
+    assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
 }
 
 #[tokio::test]
 async fn a_chain_to_an_unknown_root_is_told_and_not_reported() {
     // 7469-5-e
-    let scene = Scene::new();
-    let unknown = TrustAnchors::new().with_unknown([scene.root.certificate()]);
-    scene
+    let fixture = Fixture::new();
+    let unknown = TrustAnchors::new().with_unknown([fixture.root.certificate()]);
+    fixture
         .receive_by(unknown.unwrap(), &[(RO, &failing(""))])
         .await;
-    scene.told.would_be(&scene.pinning);
-    assert!(scene.told.reports(&scene.pinning).is_empty());
+    fixture.recorder.would_be_violation(&fixture.pinning);
+    assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
 }
 
 #[tokio::test]
 async fn an_evaluation_answers_and_tells_nobody() {
     // 7469-2.3.2-f, 7469-2.3.3-j
-    let scene = Scene::new();
-    let known = scene.connection().await;
-    let decision = scene.evaluate("example.com", &failing(""), &known);
+    let fixture = Fixture::new();
+    let known = fixture.connection().await;
+    let decision = fixture.evaluate("example.com", &failing(""), &known);
     let Ok(Decision::ReportOnly(violation)) = decision else {
         panic!("{decision:?}");
     };
     assert_eq!(violation.at(), at(NOW + 5));
     assert_eq!(violation.policy().expires_at, Some(at(NOW + 5)));
-    let passing = directive(scene.root.pin());
-    let decision = scene.evaluate("example.com", &passing, &known);
+    let passing = directive(fixture.root.pin());
+    let decision = fixture.evaluate("example.com", &passing, &known);
     assert!(matches!(decision, Ok(Decision::Pass)));
-    let other = scene.evaluate("www.example.com", &failing(""), &known);
+    let other = fixture.evaluate("www.example.com", &failing(""), &known);
     assert_eq!(other.unwrap_err(), IgnoreReason::OtherHost);
-    let unknown = scene.evaluate("example.com", "pin-sha512=\"AAAA\"", &known);
+    let unknown = fixture.evaluate("example.com", "pin-sha512=\"AAAA\"", &known);
     assert_eq!(unknown.unwrap_err(), IgnoreReason::NoPins);
-    let user_added = TrustAnchors::new().with_user_added([scene.root.certificate()]);
-    let skipped = verified_connection(&scene.leaf, "example.com", &user_added.unwrap()).await;
-    let decision = scene.evaluate("example.com", &failing(""), &skipped);
+    let user_added = TrustAnchors::new().with_user_added([fixture.root.certificate()]);
+    let skipped = verified_connection(&fixture.leaf, "example.com", &user_added.unwrap()).await;
+    let decision = fixture.evaluate("example.com", &failing(""), &skipped);
     assert!(matches!(decision, Ok(Decision::Skipped)));
     // Whatever is pinned otherwise.
-    let pinned = [("example.com", pinned_to(foreign_pin()))];
-    scene.pinning.replace_pins(pinned).unwrap();
-    let decision = scene.evaluate("example.com", &passing, &known);
+    let pinned = [("example.com", policy_with(unrelated_pin()))];
+    fixture.pinning.replace_pins(pinned).unwrap();
+    let decision = fixture.evaluate("example.com", &passing, &known);
     assert!(matches!(decision, Ok(Decision::Pass)));
-    scene.told.nothing(&scene.pinning);
-    assert!(scene.is_empty());
+    fixture.recorder.assert_nothing(&fixture.pinning);
+    assert!(fixture.is_empty());
 }
 
 #[tokio::test]
 async fn the_chain_of_a_refused_handshake_speaks_for_nobody() {
     // 7469-2.3.2-f, D-21
-    let policy = pinned_to(foreign_pin());
-    let scene = Scene::of(Pinning::builder().static_pins("example.com", policy));
-    let server = Server::start(&scene.leaf, &[]).await;
+    let policy = policy_with(unrelated_pin());
+    let fixture = Fixture::of(Pinning::builder().static_pins("example.com", policy));
+    let server = Server::start(&fixture.leaf, &[]).await;
     let names = Names::new([("example.com", &server)]);
-    let mut client = client(&scene.pinning, trusting(&[&scene.root]), &names);
+    let mut client = client(&fixture.pinning, built_in_anchors(&[&fixture.root]), &names);
     let error = get(&mut client, URI).await.unwrap_err();
     let violation = PinViolation::find(&error).unwrap();
     let header = parse_report_only(failing("")).unwrap();
     let (host, chain) = (violation.host(), violation.chain());
-    let judged = scene.pinning.evaluate(host, &header, chain, now());
+    let judged = fixture.pinning.evaluate(host, &header, chain, now());
     assert_eq!(judged.unwrap_err(), IgnoreReason::HandshakeNotVerified);
 }
 

@@ -17,9 +17,9 @@ use std::sync::Arc;
 use common::pki::{Ca, Leaf};
 use common::reqwests::{NO_DATA, connection, fetch, noted, violation};
 use common::server::{Names, Server, answer, server_config};
-use common::stage::{Stage, builder, known, pinned, stages};
-use common::validated::trusting;
-use common::{foreign_pin, header_value, pinned_to, provider};
+use common::tls_setup::{TlsSetup, builder, is_known, pinning_with, tls_setups};
+use common::validated::built_in_anchors;
+use common::{header_value, policy_with, provider, unrelated_pin};
 use pinhold::connector::ConnectError;
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::reqwest::RequestError;
@@ -38,27 +38,27 @@ const URL: &str = "https://example.com/";
 
 /// One GET with a client of its own.
 async fn visit(
-    stage: &Stage,
+    setup: &TlsSetup,
     pinning: &Pinning,
     anchors: &TrustAnchors,
     server: &Server,
 ) -> Result<Response, Error> {
     let names = Names::new([(HOST, server)]);
-    let client = stage.reqwest(pinning, anchors, &names).build().unwrap();
+    let client = setup.reqwest(pinning, anchors, &names).build().unwrap();
     client.get(URL).send().await
 }
 
 #[tokio::test]
 async fn a_pinned_server_is_reached_over_both_versions_of_http() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let leaf = root.leaf(&[HOST]);
-        let pinning = pinned(pinned_to(leaf.pin()));
+        let pinning = pinning_with(policy_with(leaf.pin()));
         for (alpn, version) in [("h2", Version::HTTP_2), ("http/1.1", Version::HTTP_11)] {
-            let mut config = stage.config(&leaf);
+            let mut config = setup.config(&leaf);
             config.alpn_protocols = vec![alpn.into()];
             let server = Server::with_config(config, answer(&[])).await;
-            let response = visit(&stage, &pinning, &trusting(&[&root]), &server).await;
+            let response = visit(&setup, &pinning, &built_in_anchors(&[&root]), &server).await;
             let response = response.unwrap();
             assert_eq!(response.version(), version);
             assert_eq!(response.text().await.unwrap(), "ok");
@@ -68,17 +68,19 @@ async fn a_pinned_server_is_reached_over_both_versions_of_http() {
 
 #[tokio::test]
 async fn a_mis_issued_chain_with_the_genuine_certificate_appended_is_refused() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let (genuine_root, other_root) = (Ca::root("Genuine"), Ca::root("Other"));
         let genuine = genuine_root.leaf(&[HOST]);
-        let mis_issued = other_root.leaf(&[HOST]).appending(genuine.chain.clone());
-        let anchors = trusting(&[&genuine_root, &other_root]);
-        let pinning = pinned(pinned_to(genuine.pin()));
+        let mis_issued = other_root
+            .leaf(&[HOST])
+            .with_appended(genuine.chain.clone());
+        let anchors = built_in_anchors(&[&genuine_root, &other_root]);
+        let pinning = pinning_with(policy_with(genuine.pin()));
         for alpn in ["h2", "http/1.1"] {
-            let mut config = stage.config(&mis_issued);
+            let mut config = setup.config(&mis_issued);
             config.alpn_protocols = vec![alpn.into()];
             let server = Server::with_config(config, answer(&[])).await;
-            let error = visit(&stage, &pinning, &anchors, &server)
+            let error = visit(&setup, &pinning, &anchors, &server)
                 .await
                 .unwrap_err();
             assert!(error.is_connect());
@@ -86,7 +88,7 @@ async fn a_mis_issued_chain_with_the_genuine_certificate_appended_is_refused() {
             assert_eq!(violation.chain().served(), mis_issued.chain);
 
             let names = Names::new([(HOST, &server)]);
-            let client = stage.noting(&pinning, &anchors, &names).build().unwrap();
+            let client = setup.noting(&pinning, &anchors, &names).build().unwrap();
             let error = fetch(&client, URL).await.unwrap_err();
             assert!(common::reqwests::violation(&error).is_some());
             assert_eq!(server.requests(), 0);
@@ -96,12 +98,12 @@ async fn a_mis_issued_chain_with_the_genuine_certificate_appended_is_refused() {
 
 #[tokio::test]
 async fn another_name_and_an_unknown_root_are_no_matter_of_pins() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         for leaf in [root.leaf(&["example.net"]), Ca::root("No").leaf(&[HOST])] {
-            let server = stage.serve(&leaf, &[]).await;
-            let pinning = pinned(pinned_to(leaf.pin()));
-            let visit = visit(&stage, &pinning, &trusting(&[&root]), &server).await;
+            let server = setup.serve(&leaf, &[]).await;
+            let pinning = pinning_with(policy_with(leaf.pin()));
+            let visit = visit(&setup, &pinning, &built_in_anchors(&[&root]), &server).await;
             let error = visit.unwrap_err();
             assert!(error.is_connect() && violation(&error).is_none());
             assert_eq!(server.requests(), 0);
@@ -121,22 +123,22 @@ impl ResolvesServerCert for Replay {
 
 #[tokio::test]
 async fn a_replayed_certificate_teaches_nothing() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let genuine = root.leaf(&[HOST]);
         let own_key = root.leaf(&["attacker.example"]).key();
-        let key = stage.provider.key_provider.load_private_key(own_key);
+        let key = setup.provider.key_provider.load_private_key(own_key);
         let replayed = CertifiedKey::new(genuine.chain.clone(), key.unwrap());
-        let mut config = stage.config(&genuine);
+        let mut config = setup.config(&genuine);
         config.cert_resolver = Arc::new(Replay(Arc::new(replayed)));
         let value = header_value(genuine.pin(), "max-age=100");
         let server = Server::with_config(config, answer(&[("public-key-pins", &value)])).await;
         let names = Names::new([(HOST, &server)]);
-        let pinning = pinned(pinned_to(genuine.pin()));
-        let client = stage.noting(&pinning, &trusting(&[&root]), &names);
+        let pinning = pinning_with(policy_with(genuine.pin()));
+        let client = setup.noting(&pinning, &built_in_anchors(&[&root]), &names);
         let error = fetch(&client.build().unwrap(), URL).await.unwrap_err();
         assert!(violation(&error).is_none());
-        assert!(!known(&pinning, HOST));
+        assert!(!is_known(&pinning, HOST));
         let rollout = pinning.rollout(&HOST.try_into().unwrap()).unwrap();
         assert_eq!(rollout.connections, 0, "the chain was never proved");
         assert_eq!(server.requests(), 0);
@@ -145,16 +147,18 @@ async fn a_replayed_certificate_teaches_nothing() {
 
 #[tokio::test]
 async fn a_user_added_root_is_skipped_and_shows() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let (root, proxy) = (Ca::root("Root"), Ca::root("Proxy"));
         let leaf = proxy.leaf(&[HOST]);
         let user_added = [proxy.certificate()];
-        let anchors = trusting(&[&root]).with_user_added(user_added).unwrap();
-        let pinning = pinned(pinned_to(foreign_pin()));
+        let anchors = built_in_anchors(&[&root])
+            .with_user_added(user_added)
+            .unwrap();
+        let pinning = pinning_with(policy_with(unrelated_pin()));
         let value = header_value(leaf.pin(), "max-age=100");
-        let server = stage.serve(&leaf, &[("public-key-pins", &value)]).await;
+        let server = setup.serve(&leaf, &[("public-key-pins", &value)]).await;
         let names = Names::new([(HOST, &server)]);
-        let client = stage.noting(&pinning, &anchors, &names).build().unwrap();
+        let client = setup.noting(&pinning, &anchors, &names).build().unwrap();
         let response = fetch(&client, URL).await.unwrap();
         let seen = connection(&response).unwrap();
         assert!(matches!(seen.decision(), Decision::Skipped));
@@ -164,7 +168,7 @@ async fn a_user_added_root_is_skipped_and_shows() {
 }
 
 /// A server that is reached anew for every request.
-struct Scene {
+struct Fixture {
     root: Ca,
     leaf: Leaf,
     server: Server,
@@ -173,15 +177,15 @@ struct Scene {
     pinning: Pinning,
 }
 
-async fn scene(stage: &Stage) -> Scene {
+async fn fixture(setup: &TlsSetup) -> Fixture {
     let root = Ca::root("Root");
     let leaf = root.leaf(&[HOST]);
     let value = header_value(leaf.pin(), "max-age=100");
-    let server = stage.serve(&leaf, &[("public-key-pins", &value)]).await;
-    Scene {
+    let server = setup.serve(&leaf, &[("public-key-pins", &value)]).await;
+    Fixture {
         names: Names::new([(HOST, &server)]),
-        anchors: trusting(&[&root]),
-        pinning: pinned(pinned_to(leaf.pin())),
+        anchors: built_in_anchors(&[&root]),
+        pinning: pinning_with(policy_with(leaf.pin())),
         root,
         leaf,
         server,
@@ -190,9 +194,9 @@ async fn scene(stage: &Stage) -> Scene {
 
 #[tokio::test]
 async fn a_session_is_resumed_until_the_pins_change() {
-    for stage in stages() {
-        let scene = scene(&stage).await;
-        let client = stage.noting(&scene.pinning, &scene.anchors, &scene.names);
+    for setup in tls_setups() {
+        let fixture = fixture(&setup).await;
+        let client = setup.noting(&fixture.pinning, &fixture.anchors, &fixture.names);
         let client = client.configure(|builder| builder.pool_max_idle_per_host(0));
         let client = client.build().unwrap();
         let first = fetch(&client, URL).await.unwrap();
@@ -204,29 +208,29 @@ async fn a_session_is_resumed_until_the_pins_change() {
         assert_eq!(noted(&resumed), Some(&NO_DATA));
         assert!(connection(&resumed).is_none());
         resumed.bytes().await.unwrap();
-        assert_eq!(scene.server.connections(), 2);
+        assert_eq!(fixture.server.connections(), 2);
 
-        let other = [(HOST, pinned_to(foreign_pin()))];
-        scene.pinning.replace_pins(other).unwrap();
+        let other = [(HOST, policy_with(unrelated_pin()))];
+        fixture.pinning.replace_pins(other).unwrap();
         let error = fetch(&client, URL).await.unwrap_err();
         assert!(violation(&error).is_some());
-        assert_eq!(scene.server.requests(), 2);
+        assert_eq!(fixture.server.requests(), 2);
     }
 }
 
 #[tokio::test]
 async fn an_open_connection_outlives_a_change_of_pins() {
-    let stage = &stages()[0];
-    let scene = scene(stage).await;
-    let build = || stage.reqwest(&scene.pinning, &scene.anchors, &scene.names);
+    let setup = &tls_setups()[0];
+    let fixture = fixture(setup).await;
+    let build = || setup.reqwest(&fixture.pinning, &fixture.anchors, &fixture.names);
     let (pooling, careful) = (build(), build().pool_max_idle_per_host(0));
     let clients = [pooling.build().unwrap(), careful.build().unwrap()];
     for client in &clients {
         let response = client.get(URL).send().await.unwrap();
         response.bytes().await.unwrap();
     }
-    let other = [(HOST, pinned_to(foreign_pin()))];
-    scene.pinning.replace_pins(other).unwrap();
+    let other = [(HOST, policy_with(unrelated_pin()))];
+    fixture.pinning.replace_pins(other).unwrap();
     let [pooling, careful] = &clients;
     assert!(
         pooling.get(URL).send().await.is_ok(),
@@ -241,7 +245,7 @@ async fn an_open_connection_outlives_a_change_of_pins() {
 
 #[tokio::test]
 async fn first_connections_at_once_are_each_tied_to_their_own_chain() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
         let hosts = ["a.example", "b.example", "c.example"];
         let names = Names::default();
@@ -249,12 +253,12 @@ async fn first_connections_at_once_are_each_tied_to_their_own_chain() {
         for host in hosts {
             let leaf = root.leaf(&[host]);
             let value = header_value(leaf.pin(), "max-age=100");
-            let server = stage.serve(&leaf, &[("public-key-pins", &value)]).await;
+            let server = setup.serve(&leaf, &[("public-key-pins", &value)]).await;
             names.point(host, &server);
             servers.push((leaf, server));
         }
         let pinning = builder().build().unwrap();
-        let client = stage.noting(&pinning, &trusting(&[&root]), &names);
+        let client = setup.noting(&pinning, &built_in_anchors(&[&root]), &names);
         let client = client.configure(|builder| builder.pool_max_idle_per_host(0));
         let client = client.build().unwrap();
         let mut visits = tokio::task::JoinSet::new();
@@ -281,16 +285,16 @@ async fn first_connections_at_once_are_each_tied_to_their_own_chain() {
 
 #[tokio::test]
 async fn a_chain_goes_with_its_connection_when_the_server_changes() {
-    let stage = &stages()[0];
+    let setup = &tls_setups()[0];
     let root = Ca::root("Root");
     let leaves = [root.leaf(&[HOST]), root.leaf(&[HOST])];
     let pinning = builder().build().unwrap();
     let names = Names::default();
     let config = |builder: reqwest::ClientBuilder| builder.pool_max_idle_per_host(0);
-    let client = stage.noting(&pinning, &trusting(&[&root]), &names);
+    let client = setup.noting(&pinning, &built_in_anchors(&[&root]), &names);
     let client = client.configure(config).build().unwrap();
     for leaf in [&leaves[0], &leaves[1], &leaves[0]] {
-        let server = stage.serve(leaf, &[]).await;
+        let server = setup.serve(leaf, &[]).await;
         names.point(HOST, &server);
         let response = fetch(&client, URL).await.unwrap();
         let seen = connection(&response).unwrap();
@@ -311,14 +315,14 @@ fn is_not_verified(error: &Error) -> bool {
 
 #[tokio::test]
 async fn a_foreign_back_end_and_plain_http_are_refused() {
-    let stage = &stages()[0];
-    let scene = scene(stage).await;
+    let setup = &tls_setups()[0];
+    let fixture = fixture(setup).await;
     let plain = Server::plain(answer(&[])).await;
-    scene.names.point("plain.example", &plain);
-    let build = || stage.reqwest(&scene.pinning, &scene.anchors, &scene.names);
+    fixture.names.point("plain.example", &plain);
+    let build = || setup.reqwest(&fixture.pinning, &fixture.anchors, &fixture.names);
 
     let mut roots = RootCertStore::empty();
-    roots.add(scene.root.certificate()).unwrap();
+    roots.add(fixture.root.certificate()).unwrap();
     let clock = common::Clock::new();
     let foreign = rustls::ClientConfig::builder_with_details(provider(), clock)
         .with_safe_default_protocol_versions()
@@ -330,7 +334,7 @@ async fn a_foreign_back_end_and_plain_http_are_refused() {
         let error = client.get(URL).send().await.unwrap_err();
         assert!(is_not_verified(&error), "{error:?}");
     }
-    assert_eq!(scene.server.requests(), 0);
+    assert_eq!(fixture.server.requests(), 0);
 
     let client = build().https_only(false).build().unwrap();
     let error = client
@@ -344,7 +348,7 @@ async fn a_foreign_back_end_and_plain_http_are_refused() {
 
 #[tokio::test]
 async fn a_redirect_never_leads_to_plain_http() {
-    let stage = &stages()[0];
+    let setup = &tls_setups()[0];
     let root = Ca::root("Root");
     let leaf = root.leaf(&[HOST]);
     let plain = Server::plain(answer(&[])).await;
@@ -356,8 +360,8 @@ async fn a_redirect_never_leads_to_plain_http() {
     })
     .await;
     let names = Names::new([(HOST, &server), ("plain.example", &plain)]);
-    let pinning = pinned(pinned_to(leaf.pin()));
-    let build = || stage.reqwest(&pinning, &trusting(&[&root]), &names);
+    let pinning = pinning_with(policy_with(leaf.pin()));
+    let build = || setup.reqwest(&pinning, &built_in_anchors(&[&root]), &names);
     let by_force = reqwest::redirect::Policy::custom(|attempt| attempt.follow());
     for builder in [
         build(),
@@ -367,7 +371,7 @@ async fn a_redirect_never_leads_to_plain_http() {
         let client = builder.build().unwrap();
         assert!(client.get(URL).send().await.is_err());
     }
-    let build = || stage.noting(&pinning, &trusting(&[&root]), &names);
+    let build = || setup.noting(&pinning, &built_in_anchors(&[&root]), &names);
     for builder in [
         build(),
         build().https_or_http(),
@@ -382,8 +386,8 @@ async fn a_redirect_never_leads_to_plain_http() {
 
 #[test]
 fn early_data_is_refused() {
-    let (stage, pinning) = (&stages()[0], builder().build().unwrap());
-    let mut config = stage.client_config(&pinning, &trusting(&[&Ca::root("Root")]));
+    let (setup, pinning) = (&tls_setups()[0], builder().build().unwrap());
+    let mut config = setup.client_config(&pinning, &built_in_anchors(&[&Ca::root("Root")]));
     config.enable_early_data = true;
     let refused = pinning.reqwest_client_builder_with(config);
     assert!(matches!(refused, Err(BuildError::EarlyData)));
@@ -393,15 +397,15 @@ fn early_data_is_refused() {
 
 #[tokio::test]
 async fn a_noting_client_is_a_service() {
-    let stage = &stages()[0];
-    let scene = scene(stage).await;
-    let client = stage.noting(&scene.pinning, &scene.anchors, &scene.names);
+    let setup = &tls_setups()[0];
+    let fixture = fixture(setup).await;
+    let client = setup.noting(&fixture.pinning, &fixture.anchors, &fixture.names);
     let client = client.build().unwrap();
     let request = client.reqwest().get(URL).build().unwrap();
     let response = client.oneshot(request).await.unwrap();
     assert_eq!(noted(&response), Some(&Noted::Added));
     let seen = connection(&response).unwrap();
-    assert_eq!(seen.chain().fingerprints()[0], scene.leaf.pin());
+    assert_eq!(seen.chain().fingerprints()[0], fixture.leaf.pin());
     assert!(
         PinViolation::find(&RequestError::PlainHttp {
             host: HOST.try_into().unwrap()
@@ -413,19 +417,22 @@ async fn a_noting_client_is_a_service() {
 /// Whatever the host: the client could not judge such a connection when pins come.
 #[tokio::test]
 async fn a_server_without_a_path_is_refused_by_an_error_of_its_own() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let (ours, theirs) = (Ca::root("Ours"), Ca::root("Theirs"));
         let leaf = theirs.leaf(&[HOST]);
-        let server = stage.serve(&leaf, &[]).await;
+        let server = setup.serve(&leaf, &[]).await;
         let mut roots = RootCertStore::empty();
         roots.add(theirs.certificate()).unwrap();
         let inner =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), stage.provider.clone());
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), setup.provider.clone());
         let inner = inner.build().unwrap();
-        for pinning in [pinned(pinned_to(leaf.pin())), builder().build().unwrap()] {
-            let config = PinningVerifier::builder(pinning.clone(), trusting(&[&ours]))
-                .with_provider(stage.provider.clone())
-                .with_protocol_versions(stage.versions)
+        for pinning in [
+            pinning_with(policy_with(leaf.pin())),
+            builder().build().unwrap(),
+        ] {
+            let config = PinningVerifier::builder(pinning.clone(), built_in_anchors(&[&ours]))
+                .with_provider(setup.provider.clone())
+                .with_protocol_versions(setup.versions)
                 .with_inner_verifier(inner.clone())
                 .client_config()
                 .unwrap();
@@ -446,12 +453,12 @@ async fn a_server_without_a_path_is_refused_by_an_error_of_its_own() {
 /// Some resolvers know names that are none, below a pinned host whose cookies they would be sent.
 #[tokio::test]
 async fn plain_http_to_what_is_no_name_is_refused() {
-    let stage = &stages()[0];
+    let setup = &tls_setups()[0];
     let plain = Server::plain(answer(&[])).await;
     let names = Names::default();
-    let policy = pinned_to(foreign_pin()).include_subdomains();
+    let policy = policy_with(unrelated_pin()).include_subdomains();
     let root = Ca::root("Root");
-    let client = stage.noting(&pinned(policy), &trusting(&[&root]), &names);
+    let client = setup.noting(&pinning_with(policy), &built_in_anchors(&[&root]), &names);
     let client = client.https_or_http().build().unwrap();
     for host in [
         "a-.example.com",

@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex};
 use common::pki::Ca;
 use common::reqwests::{connection, fetch, violation};
 use common::server::{Names, Server, answer};
-use common::stage::{builder, pinned, stages};
-use common::validated::trusting;
-use common::{PATIENCE, foreign_pin, header_value, pinned_to};
+use common::tls_setup::{builder, pinning_with, tls_setups};
+use common::validated::built_in_anchors;
+use common::{TIMEOUT, header_value, policy_with, unrelated_pin};
 use pinhold::{Event, PinningBuilder};
 use rustls::server::StoresServerSessions;
 
@@ -26,7 +26,7 @@ const HOST: &str = "example.com";
 const URL: &str = "https://example.com/";
 
 /// What observers are told.
-fn observed(builder: PinningBuilder) -> (PinningBuilder, Receiver<Event>) {
+fn with_observer(builder: PinningBuilder) -> (PinningBuilder, Receiver<Event>) {
     let (sender, events) = channel();
     let sender = Mutex::new(sender);
     let observer = move |event: &Event| {
@@ -37,18 +37,18 @@ fn observed(builder: PinningBuilder) -> (PinningBuilder, Receiver<Event>) {
 
 #[tokio::test]
 async fn a_violation_is_told_once() {
-    for stage in stages() {
+    for setup in tls_setups() {
         let root = Ca::root("Root");
-        let server = stage.serve(&root.leaf(&[HOST]), &[]).await;
+        let server = setup.serve(&root.leaf(&[HOST]), &[]).await;
         let names = Names::new([(HOST, &server)]);
-        let policy = pinned_to(foreign_pin());
-        let (builder, events) = observed(builder().static_pins(HOST, policy));
+        let policy = policy_with(unrelated_pin());
+        let (builder, events) = with_observer(builder().static_pins(HOST, policy));
         let pinning = builder.build().unwrap();
-        let client = stage.reqwest(&pinning, &trusting(&[&root]), &names);
+        let client = setup.reqwest(&pinning, &built_in_anchors(&[&root]), &names);
         let client = client.build().unwrap();
         assert!(client.get(URL).send().await.is_err());
-        assert!(pinning.flush_reports(PATIENCE));
-        let Event::Violation(report) = events.recv_timeout(PATIENCE).unwrap() else {
+        assert!(pinning.flush_reports(TIMEOUT));
+        let Event::Violation(report) = events.recv_timeout(TIMEOUT).unwrap() else {
             panic!("a violation");
         };
         assert_eq!(report.violation().host().as_str(), HOST);
@@ -58,13 +58,13 @@ async fn a_violation_is_told_once() {
 
 #[tokio::test]
 async fn a_connection_that_passes_is_counted() {
-    let stage = &stages()[0];
+    let setup = &tls_setups()[0];
     let root = Ca::root("Root");
     let leaf = root.leaf(&[HOST]);
-    let server = stage.serve(&leaf, &[]).await;
+    let server = setup.serve(&leaf, &[]).await;
     let names = Names::new([(HOST, &server)]);
-    let pinning = pinned(pinned_to(leaf.pin()));
-    let client = stage.reqwest(&pinning, &trusting(&[&root]), &names);
+    let pinning = pinning_with(policy_with(leaf.pin()));
+    let client = setup.reqwest(&pinning, &built_in_anchors(&[&root]), &names);
     let client = client.build().unwrap();
     for _ in 0..2 {
         let response = client.get(URL).send().await.unwrap();
@@ -76,21 +76,21 @@ async fn a_connection_that_passes_is_counted() {
 
 #[tokio::test]
 async fn a_report_only_header_is_judged_by_its_connection() {
-    let stage = &stages()[0];
+    let setup = &tls_setups()[0];
     let root = Ca::root("Root");
     let leaf = root.leaf(&[HOST]);
-    for (pin, passes) in [(leaf.pin(), true), (foreign_pin(), false)] {
+    for (pin, passes) in [(leaf.pin(), true), (unrelated_pin(), false)] {
         let value = header_value(pin, "max-age=1");
         let fields = [("public-key-pins-report-only", &*value)];
-        let server = stage.serve(&leaf, &fields).await;
+        let server = setup.serve(&leaf, &fields).await;
         let names = Names::new([(HOST, &server)]);
-        let (builder, events) = observed(builder());
+        let (builder, events) = with_observer(builder());
         let pinning = builder.build().unwrap();
-        let client = stage.noting(&pinning, &trusting(&[&root]), &names);
+        let client = setup.noting(&pinning, &built_in_anchors(&[&root]), &names);
         let client = client.build().unwrap();
         let response = fetch(&client, URL).await.unwrap();
         assert!(connection(&response).is_some());
-        assert!(pinning.flush_reports(PATIENCE));
+        assert!(pinning.flush_reports(TIMEOUT));
         match events.try_recv() {
             Ok(Event::WouldBeViolation(report)) => {
                 assert!(!passes);
@@ -139,24 +139,24 @@ impl StoresServerSessions for Meanwhile {
 #[tokio::test]
 async fn pins_that_change_in_the_handshake_hold() {
     // In TLS 1.3 the client is done before the server is.
-    let stages = stages();
-    let is_old = |stage: &&common::stage::Stage| {
-        stage.versions[0].version == rustls::ProtocolVersion::TLSv1_2
+    let setups = tls_setups();
+    let is_old = |setup: &&common::tls_setup::TlsSetup| {
+        setup.versions[0].version == rustls::ProtocolVersion::TLSv1_2
     };
-    for stage in stages.iter().filter(is_old) {
+    for setup in setups.iter().filter(is_old) {
         let root = Ca::root("Root");
         let leaf = root.leaf(&[HOST]);
-        let pinning = pinned(pinned_to(leaf.pin()));
+        let pinning = pinning_with(policy_with(leaf.pin()));
         let changing = pinning.clone();
         let change = move || {
-            let other = [(HOST, pinned_to(foreign_pin()))];
+            let other = [(HOST, policy_with(unrelated_pin()))];
             changing.replace_pins(other).unwrap();
         };
-        let mut config = stage.config(&leaf);
+        let mut config = setup.config(&leaf);
         config.session_storage = Arc::new(Meanwhile(Box::new(change)));
         let server = Server::with_config(config, answer(&[])).await;
         let names = Names::new([(HOST, &server)]);
-        let client = stage.reqwest(&pinning, &trusting(&[&root]), &names);
+        let client = setup.reqwest(&pinning, &built_in_anchors(&[&root]), &names);
         let client = client.build().unwrap();
         let error = client.get(URL).send().await.unwrap_err();
         assert!(violation(&error).is_some());

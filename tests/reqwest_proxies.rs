@@ -16,9 +16,9 @@ use common::pki::{Ca, Leaf};
 use common::proxy::Proxy;
 use common::reqwests::{NO_DATA, connection, fetch, noted, violation};
 use common::server::{Names, Server, answer};
-use common::stage::{Stage, builder, known, stages};
-use common::validated::trusting;
-use common::{PATIENCE, foreign_pin, header_value, pinned_to};
+use common::tls_setup::{TlsSetup, builder, is_known, tls_setups};
+use common::validated::built_in_anchors;
+use common::{TIMEOUT, header_value, policy_with, unrelated_pin};
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::reqwest::{NotingClient, RequestError};
 use pinhold::roots::AnchorOrigin;
@@ -29,7 +29,7 @@ const HOST: &str = "example.com";
 const URL: &str = "https://example.com/";
 
 /// A server that pins, and the certificate of a proxy in front of it.
-struct Scene {
+struct Fixture {
     leaf: Leaf,
     of_proxy: Leaf,
     anchors: TrustAnchors,
@@ -37,23 +37,23 @@ struct Scene {
     names: Names,
 }
 
-impl Scene {
-    async fn new(stage: &Stage) -> Self {
+impl Fixture {
+    async fn new(setup: &TlsSetup) -> Self {
         let root = Ca::root("Root");
         let leaf = root.leaf(&[HOST]);
         let value = header_value(leaf.pin(), "max-age=100");
         Self {
             of_proxy: root.leaf(&["proxy.example"]),
-            anchors: trusting(&[&root]),
-            server: stage.serve(&leaf, &[("public-key-pins", &value)]).await,
+            anchors: built_in_anchors(&[&root]),
+            server: setup.serve(&leaf, &[("public-key-pins", &value)]).await,
             names: Names::default(),
             leaf,
         }
     }
 
     /// A proxy of TLS that resumes no sessions.
-    async fn https_proxy(&self, stage: &Stage) -> Proxy {
-        let mut config = stage.config(&self.of_proxy);
+    async fn https_proxy(&self, setup: &TlsSetup) -> Proxy {
+        let mut config = setup.config(&self.of_proxy);
         config.alpn_protocols.clear();
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -63,9 +63,9 @@ impl Scene {
     }
 
     /// A client that makes a connection for each request.
-    fn client(&self, stage: &Stage, pinning: &Pinning, proxy: &str) -> NotingClient {
+    fn client(&self, setup: &TlsSetup, pinning: &Pinning, proxy: &str) -> NotingClient {
         let proxy = reqwest::Proxy::all(proxy).unwrap();
-        let client = stage.noting(pinning, &self.anchors, &self.names);
+        let client = setup.noting(pinning, &self.anchors, &self.names);
         let client = client.configure(|builder| builder.proxy(proxy).pool_max_idle_per_host(0));
         client.https_or_http().build().unwrap()
     }
@@ -73,34 +73,34 @@ impl Scene {
 
 #[tokio::test]
 async fn pins_hold_and_are_noted_through_proxies() {
-    for stage in stages() {
-        let scene = Scene::new(&stage).await;
-        let target = scene.server.address;
+    for setup in tls_setups() {
+        let fixture = Fixture::new(&setup).await;
+        let target = fixture.server.address;
         let proxies = [
             (Proxy::connect(target, None).await, "http"),
             (Proxy::socks5(target).await, "socks5"),
             (Proxy::socks5(target).await, "socks5h"),
-            (scene.https_proxy(&stage).await, "https"),
+            (fixture.https_proxy(&setup).await, "https"),
         ];
-        scene.names.point(HOST, &scene.server);
+        fixture.names.point(HOST, &fixture.server);
         for (proxy, scheme) in proxies {
             let address = match scheme {
                 "https" => "https://proxy.example".to_owned(),
                 _ => format!("{scheme}://{}", proxy.address),
             };
-            let before = scene.server.requests();
-            let wrong = builder().static_pins(HOST, pinned_to(foreign_pin()));
-            let client = scene.client(&stage, &wrong.build().unwrap(), &address);
+            let before = fixture.server.requests();
+            let wrong = builder().static_pins(HOST, policy_with(unrelated_pin()));
+            let client = fixture.client(&setup, &wrong.build().unwrap(), &address);
             let error = fetch(&client, URL).await.unwrap_err();
             assert_eq!(violation(&error).unwrap().host().as_str(), HOST);
-            assert_eq!(scene.server.requests(), before, "{scheme}");
+            assert_eq!(fixture.server.requests(), before, "{scheme}");
 
-            let right = builder().static_pins(HOST, pinned_to(scene.leaf.pin()));
+            let right = builder().static_pins(HOST, policy_with(fixture.leaf.pin()));
             let right = right.build().unwrap();
-            let client = scene.client(&stage, &right, &address);
+            let client = fixture.client(&setup, &right, &address);
             let response = fetch(&client, URL).await.unwrap();
             let seen = connection(&response).unwrap();
-            assert_eq!(seen.chain().fingerprints()[0], scene.leaf.pin());
+            assert_eq!(seen.chain().fingerprints()[0], fixture.leaf.pin());
             assert!(matches!(seen.decision(), Decision::Pass));
             // What the proxy says in its answer to CONNECT pins nobody.
             assert_eq!(noted(&response), Some(&Noted::Added), "{scheme}");
@@ -111,13 +111,13 @@ async fn pins_hold_and_are_noted_through_proxies() {
 
 #[tokio::test]
 async fn a_proxy_is_held_to_the_pins_of_its_own_name() {
-    for stage in stages() {
-        let scene = Scene::new(&stage).await;
-        let proxy = scene.https_proxy(&stage).await;
-        for (pin, passes) in [(foreign_pin(), false), (scene.of_proxy.pin(), true)] {
-            let pinning = builder().static_pins("proxy.example", pinned_to(pin));
+    for setup in tls_setups() {
+        let fixture = Fixture::new(&setup).await;
+        let proxy = fixture.https_proxy(&setup).await;
+        for (pin, passes) in [(unrelated_pin(), false), (fixture.of_proxy.pin(), true)] {
+            let pinning = builder().static_pins("proxy.example", policy_with(pin));
             let pinning = pinning.build().unwrap();
-            let client = scene.client(&stage, &pinning, "https://proxy.example");
+            let client = fixture.client(&setup, &pinning, "https://proxy.example");
             let visit = fetch(&client, URL).await;
             assert_eq!(visit.is_ok(), passes);
             if let Err(error) = visit {
@@ -132,11 +132,11 @@ async fn a_proxy_is_held_to_the_pins_of_its_own_name() {
 
 #[tokio::test]
 async fn the_chain_of_a_proxy_is_not_taken_for_the_server_s() {
-    for stage in stages() {
-        let scene = Scene::new(&stage).await;
-        let _proxy = scene.https_proxy(&stage).await;
+    for setup in tls_setups() {
+        let fixture = Fixture::new(&setup).await;
+        let _proxy = fixture.https_proxy(&setup).await;
         let pinning = builder().build().unwrap();
-        let client = scene.client(&stage, &pinning, "https://proxy.example");
+        let client = fixture.client(&setup, &pinning, "https://proxy.example");
         let full = fetch(&client, URL).await.unwrap();
         assert_eq!(noted(&full), Some(&Noted::Added));
         full.bytes().await.unwrap();
@@ -144,23 +144,23 @@ async fn the_chain_of_a_proxy_is_not_taken_for_the_server_s() {
         let resumed = fetch(&client, URL).await.unwrap();
         assert_eq!(noted(&resumed), Some(&NO_DATA));
         assert!(connection(&resumed).is_none());
-        assert!(!known(&pinning, "proxy.example"));
+        assert!(!is_known(&pinning, "proxy.example"));
     }
 }
 
 #[tokio::test]
 async fn plain_http_through_a_proxy_notes_nothing() {
-    let stage = &stages()[0];
-    let scene = Scene::new(stage).await;
-    let value = header_value(scene.of_proxy.pin(), "max-age=100");
+    let setup = &tls_setups()[0];
+    let fixture = Fixture::new(setup).await;
+    let value = header_value(fixture.of_proxy.pin(), "max-age=100");
     let fields = [("public-key-pins", &*value)];
     let plain = Server::plain(answer(&fields)).await;
-    let secure = stage.serve(&scene.of_proxy, &fields).await;
-    scene.names.point("proxy.example", &secure);
+    let secure = setup.serve(&fixture.of_proxy, &fields).await;
+    fixture.names.point("proxy.example", &secure);
     let plain = format!("http://{}", plain.address);
     for proxy in [&*plain, "https://proxy.example"] {
         let pinning = builder().build().unwrap();
-        let client = scene.client(stage, &pinning, proxy);
+        let client = fixture.client(setup, &pinning, proxy);
         for url in ["http://example.com/", "http://proxy.example/"] {
             let response = fetch(&client, url).await.unwrap();
             let ignored = Noted::Ignored(IgnoreReason::InsecureTransport);
@@ -194,7 +194,7 @@ impl Inspector {
         anchors: &TrustAnchors,
     ) -> Result<reqwest::Response, RequestError> {
         let names = Names::default();
-        let client = stages()[0].noting(&pinning.build().unwrap(), anchors, &names);
+        let client = tls_setups()[0].noting(&pinning.build().unwrap(), anchors, &names);
         let client = match self {
             Self::Connect => {
                 let proxy = format!("http://{}", peer.address);
@@ -207,7 +207,7 @@ impl Inspector {
             }
         };
         let client = client.build().unwrap();
-        let visit = tokio::time::timeout(PATIENCE, fetch(&client, URL)).await;
+        let visit = tokio::time::timeout(TIMEOUT, fetch(&client, URL)).await;
         visit.expect("a peer on loopback answers in time")
     }
 }
@@ -215,21 +215,21 @@ impl Inspector {
 #[tokio::test]
 async fn mitmproxy_is_refused_or_skipped_by_what_is_said_of_its_root() {
     for inspector in [Inspector::Connect, Inspector::Reverse] {
-        let scene = Scene::new(&stages()[0]).await;
-        let Some(peer) = inspector.start(&scene.server) else {
+        let fixture = Fixture::new(&tls_setups()[0]).await;
+        let Some(peer) = inspector.start(&fixture.server) else {
             return;
         };
         let root = [peer.root_of_mitmproxy()];
-        let unknown = scene.anchors.clone().with_unknown(root.clone()).unwrap();
-        let user_added = scene.anchors.clone().with_user_added(root).unwrap();
-        let pinned = || Pinning::builder().static_pins(HOST, pinned_to(scene.leaf.pin()));
+        let unknown = fixture.anchors.clone().with_unknown(root.clone()).unwrap();
+        let user_added = fixture.anchors.clone().with_user_added(root).unwrap();
+        let pinned = || Pinning::builder().static_pins(HOST, policy_with(fixture.leaf.pin()));
 
-        let error = inspector.visit(&peer, pinned(), &scene.anchors).await;
+        let error = inspector.visit(&peer, pinned(), &fixture.anchors).await;
         assert!(violation(&error.unwrap_err()).is_none(), "no trusted root");
         let error = inspector.visit(&peer, pinned(), &unknown).await;
         let violation = violation(&error.unwrap_err()).unwrap();
         assert_eq!(violation.chain().anchor_origin(), AnchorOrigin::Unknown);
-        assert_eq!(scene.server.requests(), 0);
+        assert_eq!(fixture.server.requests(), 0);
 
         let response = inspector.visit(&peer, pinned(), &user_added).await.unwrap();
         let seen = connection(&response).unwrap();
@@ -243,12 +243,12 @@ async fn mitmproxy_is_refused_or_skipped_by_what_is_said_of_its_root() {
 /// The chain that was verified is the proxy's, and the request goes on from it in the clear.
 #[tokio::test]
 async fn plain_http_through_a_proxy_of_tls_is_refused_by_a_client_of_pins() {
-    let stage = &stages()[0];
-    let scene = Scene::new(stage).await;
-    let secure = stage.serve(&scene.of_proxy, &[]).await;
-    scene.names.point("proxy.example", &secure);
-    let pinning = builder().static_pins(HOST, pinned_to(foreign_pin()));
-    let client = stage.reqwest(&pinning.build().unwrap(), &scene.anchors, &scene.names);
+    let setup = &tls_setups()[0];
+    let fixture = Fixture::new(setup).await;
+    let secure = setup.serve(&fixture.of_proxy, &[]).await;
+    fixture.names.point("proxy.example", &secure);
+    let pinning = builder().static_pins(HOST, policy_with(unrelated_pin()));
+    let client = setup.reqwest(&pinning.build().unwrap(), &fixture.anchors, &fixture.names);
     let proxy = reqwest::Proxy::all("https://proxy.example").unwrap();
     let client = client.https_only(false).proxy(proxy).build().unwrap();
     for _ in 0..2 {
@@ -259,23 +259,23 @@ async fn plain_http_through_a_proxy_of_tls_is_refused_by_a_client_of_pins() {
 
 #[tokio::test]
 async fn a_client_of_pins_reaches_its_server_through_tunnels() {
-    let stage = &stages()[0];
-    let scene = Scene::new(stage).await;
-    let target = scene.server.address;
-    scene.names.point(HOST, &scene.server);
+    let setup = &tls_setups()[0];
+    let fixture = Fixture::new(setup).await;
+    let target = fixture.server.address;
+    fixture.names.point(HOST, &fixture.server);
     let proxies = [
         (Proxy::connect(target, None).await, "http"),
         (Proxy::socks5(target).await, "socks5h"),
-        (scene.https_proxy(stage).await, "https"),
+        (fixture.https_proxy(setup).await, "https"),
     ];
-    let pinning = builder().static_pins(HOST, pinned_to(scene.leaf.pin()));
+    let pinning = builder().static_pins(HOST, policy_with(fixture.leaf.pin()));
     let pinning = pinning.build().unwrap();
     for (proxy, scheme) in proxies {
         let address = match scheme {
             "https" => "https://proxy.example".to_owned(),
             _ => format!("{scheme}://{}", proxy.address),
         };
-        let client = stage.reqwest(&pinning, &scene.anchors, &scene.names);
+        let client = setup.reqwest(&pinning, &fixture.anchors, &fixture.names);
         let client = client.proxy(reqwest::Proxy::all(address).unwrap());
         let response = client.build().unwrap().get(URL).send().await;
         assert!(response.is_ok(), "{scheme}: {response:?}");

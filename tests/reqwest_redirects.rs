@@ -16,9 +16,9 @@ use bytes::Bytes;
 use common::pki::{Ca, Leaf};
 use common::reqwests::{connection, echo, fetch, noted, violation};
 use common::server::{Names, Server, full};
-use common::stage::{Stage, builder, known, pinned, stages};
-use common::validated::trusting;
-use common::{foreign_pin, header_value, pinned_to};
+use common::tls_setup::{TlsSetup, builder, is_known, pinning_with, tls_setups};
+use common::validated::built_in_anchors;
+use common::{header_value, policy_with, unrelated_pin};
 use http_body_util::Full;
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::reqwest::{ClientBuildError, NotingClientBuilder, RedirectError, RequestError};
@@ -43,7 +43,7 @@ struct Way {
 }
 
 impl Way {
-    async fn new(stage: &Stage, status: u16) -> Self {
+    async fn new(setup: &TlsSetup, status: u16) -> Self {
         let root = Ca::root("Root");
         let (names, log) = (Names::default(), Log::default());
         let leaves = HOSTS.map(|host| root.leaf(&[host]));
@@ -51,7 +51,7 @@ impl Way {
         for (index, leaf) in leaves.iter().enumerate() {
             let (host, value) = (HOSTS[index], header_value(leaf.pin(), "max-age=100"));
             let log = Arc::clone(&log);
-            let server = Server::with_config(stage.config(leaf), move |request| {
+            let server = Server::with_config(setup.config(leaf), move |request| {
                 let headers = request.headers().clone();
                 log.lock().unwrap().push((host.to_owned(), headers));
                 let response = http::Response::builder()
@@ -71,15 +71,15 @@ impl Way {
         }
         Self {
             leaves: leaves.into(),
-            anchors: trusting(&[&root]),
+            anchors: built_in_anchors(&[&root]),
             servers,
             names,
             log,
         }
     }
 
-    fn client(&self, stage: &Stage, pinning: &Pinning) -> NotingClientBuilder {
-        stage.noting(pinning, &self.anchors, &self.names)
+    fn client(&self, setup: &TlsSetup, pinning: &Pinning) -> NotingClientBuilder {
+        setup.noting(pinning, &self.anchors, &self.names)
     }
 
     fn requests(&self) -> Vec<usize> {
@@ -96,59 +96,59 @@ impl Way {
 
 #[tokio::test]
 async fn every_hop_is_noted() {
-    for stage in stages() {
-        let way = Way::new(&stage, 302).await;
+    for setup in tls_setups() {
+        let way = Way::new(&setup, 302).await;
         let pinning = builder().build().unwrap();
-        let client = way.client(&stage, &pinning).build().unwrap();
+        let client = way.client(&setup, &pinning).build().unwrap();
         let response = fetch(&client, "https://a.example/").await.unwrap();
         assert_eq!(response.url().as_str(), "https://c.example/?from=b.example");
         assert_eq!(noted(&response), Some(&Noted::Added));
         let seen = connection(&response).unwrap().chain().fingerprints();
         assert_eq!(seen[0], way.leaves[2].pin());
-        assert!(HOSTS.iter().all(|host| known(&pinning, host)));
+        assert!(HOSTS.iter().all(|host| is_known(&pinning, host)));
         assert_eq!(way.requests(), [1, 1, 1]);
     }
 }
 
 #[tokio::test]
 async fn left_to_reqwest_only_the_last_hop_is_noted() {
-    let stage = &stages()[0];
-    let way = Way::new(stage, 302).await;
+    let setup = &tls_setups()[0];
+    let way = Way::new(setup, 302).await;
     let pinning = builder().build().unwrap();
-    let client = way.client(stage, &pinning).redirects_by_reqwest();
+    let client = way.client(setup, &pinning).redirects_by_reqwest();
     let client = client.build().unwrap();
     let response = fetch(&client, "https://a.example/").await.unwrap();
     assert_eq!(noted(&response), Some(&Noted::Added));
-    let known = HOSTS.map(|host| known(&pinning, host));
+    let known = HOSTS.map(|host| is_known(&pinning, host));
     assert_eq!(known, [false, false, true]);
 }
 
 #[tokio::test]
 async fn pins_hold_on_every_hop() {
-    let stage = &stages()[0];
-    let way = Way::new(stage, 302).await;
-    let pinning = builder().static_pins("b.example", pinned_to(foreign_pin()));
+    let setup = &tls_setups()[0];
+    let way = Way::new(setup, 302).await;
+    let pinning = builder().static_pins("b.example", policy_with(unrelated_pin()));
     let pinning = pinning.build().unwrap();
-    let build = || way.client(stage, &pinning);
+    let build = || way.client(setup, &pinning);
     for client in [build(), build().redirects_by_reqwest()] {
         let client = client.build().unwrap();
         let error = fetch(&client, "https://a.example/").await.unwrap_err();
         assert_eq!(violation(&error).unwrap().host().as_str(), "b.example");
     }
     assert_eq!(way.requests(), [2, 0, 0]);
-    assert!(known(&pinning, "a.example"));
+    assert!(is_known(&pinning, "a.example"));
 }
 
 #[tokio::test]
 async fn headers_go_as_in_reqwest() {
-    let stage = &stages()[0];
+    let setup = &tls_setups()[0];
     let secret = || HeaderValue::from_static("secret");
     let names = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, REFERER];
     let mut seen = Vec::new();
     for by_reqwest in [true, false] {
-        let way = Way::new(stage, 302).await;
+        let way = Way::new(setup, 302).await;
         let pinning = builder().build().unwrap();
-        let mut client = way.client(stage, &pinning);
+        let mut client = way.client(setup, &pinning);
         if by_reqwest {
             client = client.redirects_by_reqwest();
         }
@@ -171,10 +171,10 @@ async fn headers_go_as_in_reqwest() {
 
 #[tokio::test]
 async fn reqwest_keeps_its_cookies_and_sends_them_on_each_hop() {
-    let stage = &stages()[0];
-    let way = Way::new(stage, 302).await;
+    let setup = &tls_setups()[0];
+    let way = Way::new(setup, 302).await;
     let pinning = builder().build().unwrap();
-    let client = way.client(stage, &pinning);
+    let client = way.client(setup, &pinning);
     let client = client.configure(|builder| builder.cookie_store(true));
     let client = client.build().unwrap();
     for _ in 0..2 {
@@ -189,16 +189,16 @@ async fn reqwest_keeps_its_cookies_and_sends_them_on_each_hop() {
 #[tokio::test]
 async fn a_body_in_memory_is_sent_again_and_a_stream_is_not() {
     for status in [307, 308] {
-        let stage = &stages()[0];
-        let way = Way::new(stage, status).await;
-        let (address, _task) = echo(stage.config(&way.leaves[2])).await;
+        let setup = &tls_setups()[0];
+        let way = Way::new(setup, status).await;
+        let (address, _task) = echo(setup.config(&way.leaves[2])).await;
         way.names.point_to("c.example", address);
         let pinning = builder().build().unwrap();
-        let client = way.client(stage, &pinning).build().unwrap();
+        let client = way.client(setup, &pinning).build().unwrap();
         let post = |body: Body| client.reqwest().post("https://a.example/").body(body);
         let response = client.send(post("body".into())).await.unwrap();
         assert_eq!(response.text().await.unwrap(), "body");
-        assert!(known(&pinning, "b.example"));
+        assert!(is_known(&pinning, "b.example"));
 
         let streamed = Body::wrap(Full::new(Bytes::from_static(b"body")));
         let response = client.send(post(streamed)).await.unwrap();
@@ -210,10 +210,10 @@ async fn a_body_in_memory_is_sent_again_and_a_stream_is_not() {
 
 #[tokio::test]
 async fn a_stream_is_dropped_where_the_method_becomes_get() {
-    let stage = &stages()[0];
-    let way = Way::new(stage, 303).await;
+    let setup = &tls_setups()[0];
+    let way = Way::new(setup, 303).await;
     let pinning = builder().build().unwrap();
-    let client = way.client(stage, &pinning).build().unwrap();
+    let client = way.client(setup, &pinning).build().unwrap();
     let streamed = Body::wrap(Full::new(Bytes::from_static(b"body")));
     let request = client.reqwest().request(Method::PUT, "https://a.example/");
     let response = client.send(request.body(streamed)).await.unwrap();
@@ -223,10 +223,10 @@ async fn a_stream_is_dropped_where_the_method_becomes_get() {
 
 #[tokio::test]
 async fn a_circle_ends() {
-    let stage = &stages()[0];
+    let setup = &tls_setups()[0];
     let root = Ca::root("Root");
     let leaf = root.leaf(&["a.example"]);
-    let server = Server::with_config(stage.config(&leaf), |_| {
+    let server = Server::with_config(setup.config(&leaf), |_| {
         let response = http::Response::builder().status(302);
         let response = response.header("location", "/");
         response.body(full("")).unwrap()
@@ -234,7 +234,7 @@ async fn a_circle_ends() {
     .await;
     let names = Names::new([("a.example", &server)]);
     let pinning = builder().build().unwrap();
-    let client = stage.noting(&pinning, &trusting(&[&root]), &names);
+    let client = setup.noting(&pinning, &built_in_anchors(&[&root]), &names);
     let client = client.build().unwrap();
     let error = fetch(&client, "https://a.example/").await.unwrap_err();
     let too_many = matches!(error, RequestError::Redirect(RedirectError::TooMany { .. }));
@@ -244,10 +244,10 @@ async fn a_circle_ends() {
 
 #[tokio::test]
 async fn a_timeout_of_the_request_is_for_all_hops() {
-    let stage = &stages()[0];
-    let way = Way::new(stage, 302).await;
+    let setup = &tls_setups()[0];
+    let way = Way::new(setup, 302).await;
     let pinning = builder().build().unwrap();
-    let client = way.client(stage, &pinning).build().unwrap();
+    let client = way.client(setup, &pinning).build().unwrap();
     let request = client.reqwest().get("https://a.example/");
     let error = client.send(request.timeout(Duration::ZERO)).await;
     let RequestError::Reqwest(error) = error.unwrap_err() else {
@@ -255,16 +255,16 @@ async fn a_timeout_of_the_request_is_for_all_hops() {
     };
     assert!(error.is_timeout());
     let patient = client.reqwest().get("https://a.example/");
-    let response = client.send(patient.timeout(common::PATIENCE)).await;
+    let response = client.send(patient.timeout(common::TIMEOUT)).await;
     assert!(response.is_ok());
 }
 
 #[tokio::test]
 async fn settings_that_would_do_harm_or_nothing_are_refused() {
-    let stage = &stages()[0];
-    let way = Way::new(stage, 302).await;
-    let pinning = pinned(pinned_to(foreign_pin()));
-    let build = || way.client(stage, &pinning);
+    let setup = &tls_setups()[0];
+    let way = Way::new(setup, 302).await;
+    let pinning = pinning_with(policy_with(unrelated_pin()));
+    let build = || way.client(setup, &pinning);
     for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
         let mut headers = HeaderMap::new();
         let mut secret = HeaderValue::from_static("secret");
@@ -299,18 +299,18 @@ async fn settings_that_would_do_harm_or_nothing_are_refused() {
 
 #[tokio::test]
 async fn plain_http_notes_nothing_and_is_no_way_around_pins() {
-    let stage = &stages()[0];
-    let way = Way::new(stage, 302).await;
-    let value = header_value(foreign_pin(), "max-age=100");
+    let setup = &tls_setups()[0];
+    let way = Way::new(setup, 302).await;
+    let value = header_value(unrelated_pin(), "max-age=100");
     let plain = Server::plain(common::server::answer(&[("public-key-pins", &value)])).await;
     let (pinned, other) = ("http://example.com/", "http://example.net/");
     for name in ["example.com", "example.net"] {
         way.names.point(name, &plain);
     }
-    let pinning = common::stage::pinned(pinned_to(foreign_pin()));
-    let strict = way.client(stage, &pinning).build().unwrap();
+    let pinning = common::tls_setup::pinning_with(policy_with(unrelated_pin()));
+    let strict = way.client(setup, &pinning).build().unwrap();
     assert!(fetch(&strict, other).await.is_err());
-    let client = way.client(stage, &pinning).https_or_http().build().unwrap();
+    let client = way.client(setup, &pinning).https_or_http().build().unwrap();
     let response = fetch(&client, other).await.unwrap();
     let ignored = Noted::Ignored(IgnoreReason::InsecureTransport);
     assert_eq!(noted(&response), Some(&ignored));
@@ -322,15 +322,13 @@ async fn plain_http_notes_nothing_and_is_no_way_around_pins() {
 
 #[tokio::test]
 async fn a_response_that_pinned_comes_once_that_is_durable() {
-    let stage = &stages()[0];
-    let way = Way::new(stage, 302).await;
-    let folder = common::noted::folder();
+    let setup = &tls_setups()[0];
+    let way = Way::new(setup, 302).await;
+    let folder = common::noted::temp_dir();
     let file = folder.path().join("pins.jsonl");
     let store = PinStore::open(FileStorage::new(&file)).unwrap();
     let pinning = builder().store(store).build().unwrap();
-    let client = way
-        .client(stage, &pinning)
-        .storage_timeout(common::PATIENCE);
+    let client = way.client(setup, &pinning).storage_timeout(common::TIMEOUT);
     let client = client.build().unwrap();
     fetch(&client, "https://a.example/").await.unwrap();
     let written = PinStore::open(FileStorage::new(&file)).unwrap();

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use common::peers::{Peer, Tls, rsa_key};
 use common::pki::{Ca, Leaf, leaf_params};
 use common::server::{Loopback, Names};
-use common::validated::trusting;
-use common::{Clock, PATIENCE, foreign_pin, header_value, pinned_to, provider};
+use common::validated::built_in_anchors;
+use common::{Clock, TIMEOUT, header_value, policy_with, provider, unrelated_pin};
 use http_body_util::{BodyExt, Empty};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
@@ -79,7 +79,7 @@ async fn fetch(stream: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 
     let connection = tokio::spawn(connection);
     let request = http::Request::get("/").header("host", HOST);
     let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap());
-    let response = tokio::time::timeout(PATIENCE, response)
+    let response = tokio::time::timeout(TIMEOUT, response)
         .await
         .unwrap()
         .unwrap();
@@ -90,7 +90,7 @@ async fn fetch(stream: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 
 
 fn stacks(pinning: &Pinning, root: &Ca, names: &Names) -> [Stack; 2] {
     let config = || {
-        let verifier = PinningVerifier::builder(pinning.clone(), trusting(&[root]));
+        let verifier = PinningVerifier::builder(pinning.clone(), built_in_anchors(&[root]));
         let config = verifier.with_provider(provider()).client_config();
         let mut config: ClientConfig = config.unwrap();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -126,14 +126,14 @@ async fn resumption_asks_the_pins(start: impl Fn(&Leaf, Tls) -> Option<Peer>) {
             let pin_to = |policy: PinPolicy| pinning.replace_pins([(HOST, policy)]).unwrap();
             for stack in stacks(&pinning, &root, &names) {
                 names.point_to(HOST, server.address);
-                pin_to(pinned_to(leaf.pin()));
+                pin_to(policy_with(leaf.pin()));
                 assert_eq!(stack.visit().await.unwrap(), HandshakeKind::Full);
                 assert_eq!(stack.visit().await.unwrap(), HandshakeKind::Resumed);
                 assert_eq!(stack.visit().await.unwrap(), HandshakeKind::Resumed);
-                pin_to(pinned_to(foreign_pin()));
+                pin_to(policy_with(unrelated_pin()));
                 Stack::is_violation(stack.visit().await);
                 // The counter-case: a server whose new key is pinned.
-                pin_to(pinned_to(new.pin()));
+                pin_to(policy_with(new.pin()));
                 Stack::is_violation(stack.visit().await);
                 names.point_to(HOST, renewed.address);
                 assert_eq!(stack.visit().await.unwrap(), HandshakeKind::Full);
@@ -144,7 +144,7 @@ async fn resumption_asks_the_pins(start: impl Fn(&Leaf, Tls) -> Option<Peer>) {
 
 #[tokio::test]
 async fn attack_4_with_nginx() {
-    let header = header_value(foreign_pin(), "max-age=0");
+    let header = header_value(unrelated_pin(), "max-age=0");
     resumption_asks_the_pins(|leaf, tls| Peer::nginx(leaf, tls, &header)).await;
 }
 
@@ -181,10 +181,10 @@ async fn open_connections_ask_the_pins(
                 Ok::<_, BoxError>(verified.unwrap())
             };
             names.point_to(HOST, server.address);
-            pin_to(pinned_to(leaf.pin()));
+            pin_to(policy_with(leaf.pin()));
             let first = visit().await.unwrap();
             let idle = connector.oneshot(http::Uri::from_static(URI)).await;
-            pin_to(pinned_to(foreign_pin()));
+            pin_to(policy_with(unrelated_pin()));
             let written = TokioIo::new(idle.unwrap()).write_all(b"GET / ").await;
             assert!(PinViolation::find(&written.unwrap_err()).is_some());
             let error = visit().await.unwrap_err();
@@ -192,7 +192,7 @@ async fn open_connections_ask_the_pins(
             assert_eq!(first.ended_by().is_some(), keeps_alive);
             // The counter-case: a server whose new key is pinned.
             names.point_to(HOST, renewed.address);
-            pin_to(pinned_to(new.pin()));
+            pin_to(policy_with(new.pin()));
             assert!(visit().await.unwrap().ended_by().is_none());
         }
     }
@@ -200,7 +200,7 @@ async fn open_connections_ask_the_pins(
 
 #[tokio::test]
 async fn attack_5_with_nginx() {
-    let header = header_value(foreign_pin(), "max-age=0");
+    let header = header_value(unrelated_pin(), "max-age=0");
     open_connections_ask_the_pins(true, |leaf, tls| Peer::nginx(leaf, tls, &header)).await;
 }
 

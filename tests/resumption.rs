@@ -16,9 +16,9 @@ use std::sync::atomic::Ordering;
 
 use common::pki::{Ca, Leaf, leaf_params};
 use common::server::{Loopback, Names, Server, answer, server_config};
-use common::tls::{Swap, VERSIONS, handshake, settle, shake_hands};
-use common::validated::trusting;
-use common::{Clock, NOW, at, foreign_pin, header_value, now, pinned_to, providers};
+use common::tls::{SwappableCertificate, VERSIONS, finish_handshake, handshake, start_handshake};
+use common::validated::built_in_anchors;
+use common::{Clock, NOW, at, header_value, now, policy_with, providers, unrelated_pin};
 use hyper_util::rt::TokioIo;
 use pinhold::header::{Noted, PinHeader};
 use pinhold::policy::AfterExpiry;
@@ -34,12 +34,12 @@ use rustls::{
 use tower::ServiceExt;
 
 /// A client and a server of one provider and TLS version.
-struct Scene {
+struct Fixture {
     clock: Arc<Clock>,
     pinning: Pinning,
     root: Ca,
     leaf: Leaf,
-    swap: Arc<Swap>,
+    swap: Arc<SwappableCertificate>,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
 }
@@ -47,16 +47,16 @@ struct Scene {
 /// A wildcard, so that one server has many names.
 const NAMES: [&str; 2] = ["example.com", "*.example.com"];
 
-fn scenes() -> Vec<Scene> {
+fn fixtures() -> Vec<Fixture> {
     let all = providers().into_iter();
     let all = all.flat_map(|provider| VERSIONS.map(|versions| (provider.clone(), versions)));
-    let scenes = all.map(|(provider, versions)| {
+    let fixtures = all.map(|(provider, versions)| {
         let root = Ca::root("Root");
         let leaf = root.leaf(&NAMES);
-        let anchors = trusting(&[&root]);
+        let anchors = built_in_anchors(&[&root]);
         scene_of(provider, versions, root, leaf, anchors)
     });
-    scenes.collect()
+    fixtures.collect()
 }
 
 fn scene_of(
@@ -65,11 +65,11 @@ fn scene_of(
     root: Ca,
     leaf: Leaf,
     anchors: TrustAnchors,
-) -> Scene {
+) -> Fixture {
     let clock = Clock::new();
     let pinning = Pinning::builder().time_provider(clock.clone());
     let pinning = pinning.build().unwrap();
-    let swap = Swap::new(&leaf, provider.clone());
+    let swap = SwappableCertificate::new(&leaf, provider.clone());
     let mut server = server_config(&leaf, provider.clone(), versions);
     server.cert_resolver = swap.clone();
     let client = PinningVerifier::builder(pinning.clone(), anchors)
@@ -77,7 +77,7 @@ fn scene_of(
         .with_protocol_versions(versions)
         .client_config()
         .unwrap();
-    Scene {
+    Fixture {
         clock,
         pinning,
         root,
@@ -88,7 +88,7 @@ fn scene_of(
     }
 }
 
-impl Scene {
+impl Fixture {
     fn visit(&self) -> Result<HandshakeKind, Error> {
         handshake(&self.client, &self.server, "example.com")
     }
@@ -123,100 +123,100 @@ impl Scene {
 
 #[test]
 fn attack_4_after_the_pins_changed() {
-    for scene in scenes() {
-        scene.pin_to(pinned_to(scene.leaf.pin()));
-        scene.is_full();
-        scene.is_resumed();
-        scene.pin_to(pinned_to(foreign_pin()));
-        scene.is_refused();
+    for fixture in fixtures() {
+        fixture.pin_to(policy_with(fixture.leaf.pin()));
+        fixture.is_full();
+        fixture.is_resumed();
+        fixture.pin_to(policy_with(unrelated_pin()));
+        fixture.is_refused();
         // The counter-case: the server's new key is pinned, too.
-        let new = scene.new_leaf();
-        scene.pin_to(pinned_to(new.pin()));
-        scene.is_refused();
-        scene.swap.to(&new);
-        scene.is_full();
+        let new = fixture.new_leaf();
+        fixture.pin_to(policy_with(new.pin()));
+        fixture.is_refused();
+        fixture.swap.set(&new);
+        fixture.is_full();
         // The old chain is never forgotten, and fails the pins: no session of this name any more.
-        scene.is_full();
+        fixture.is_full();
         // Once both are pinned, sessions are safe again.
-        scene.pin_to(PinPolicy::new([new.pin(), scene.leaf.pin()]).unwrap());
-        scene.is_resumed();
+        fixture.pin_to(PinPolicy::new([new.pin(), fixture.leaf.pin()]).unwrap());
+        fixture.is_resumed();
     }
 }
 
 #[test]
 fn attack_4_after_a_policy_was_noted() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    for scene in scenes() {
-        scene.is_full();
-        scene.is_resumed();
+    for fixture in fixtures() {
+        fixture.is_full();
+        fixture.is_resumed();
         // Another server of the same name, with another key of the same root, pins it.
-        let other = scene.new_leaf();
-        let anchors = trusting(&[&scene.root]);
+        let other = fixture.new_leaf();
+        let anchors = built_in_anchors(&[&fixture.root]);
         let chain = common::validated::verified_chain(&other, "example.com", &anchors);
         let chain = runtime.block_on(chain);
         let value = header_value(other.pin(), "max-age=1000");
         let header = PinHeader::parse(value.as_bytes(), Default::default()).unwrap();
         let host = Host::parse("example.com").unwrap();
-        let noted = scene.pinning.note(&host, &header, &chain, now());
+        let noted = fixture.pinning.note(&host, &header, &chain, now());
         assert_eq!(noted, Noted::Added);
-        scene.is_refused();
-        scene.pinning.forget(&host);
-        scene.is_resumed();
+        fixture.is_refused();
+        fixture.pinning.forget(&host);
+        fixture.is_resumed();
     }
 }
 
 #[test]
 fn attack_4_under_another_name_of_the_same_address() {
-    for scene in scenes() {
-        scene
+    for fixture in fixtures() {
+        fixture
             .pinning
-            .replace_pins([("www.example.com", pinned_to(foreign_pin()))])
+            .replace_pins([("www.example.com", policy_with(unrelated_pin()))])
             .unwrap();
-        scene.is_full();
-        let www = handshake(&scene.client, &scene.server, "www.example.com");
+        fixture.is_full();
+        let www = handshake(&fixture.client, &fixture.server, "www.example.com");
         assert!(PinViolation::find(&www.unwrap_err()).is_some());
-        let api = handshake(&scene.client, &scene.server, "api.example.com");
+        let api = handshake(&fixture.client, &fixture.server, "api.example.com");
         assert_eq!(api.unwrap(), HandshakeKind::Full);
-        scene.is_resumed();
+        fixture.is_resumed();
     }
 }
 
 /// The ticket is on its way while the pins change.
 #[test]
 fn attack_4_a_ticket_that_arrives_after_the_change() {
-    for scene in scenes() {
-        scene.pin_to(pinned_to(scene.leaf.pin()));
-        let mut late = shake_hands(&scene.client, &scene.server, "example.com").unwrap();
-        let new = scene.new_leaf();
-        scene.pin_to(pinned_to(new.pin()));
-        settle(&mut late);
-        scene.is_refused();
-        scene.swap.to(&new);
-        scene.is_full();
-        let mut later = shake_hands(&scene.client, &scene.server, "example.com").unwrap();
-        settle(&mut later);
+    for fixture in fixtures() {
+        fixture.pin_to(policy_with(fixture.leaf.pin()));
+        let mut late = start_handshake(&fixture.client, &fixture.server, "example.com").unwrap();
+        let new = fixture.new_leaf();
+        fixture.pin_to(policy_with(new.pin()));
+        finish_handshake(&mut late);
+        fixture.is_refused();
+        fixture.swap.set(&new);
+        fixture.is_full();
+        let mut later = start_handshake(&fixture.client, &fixture.server, "example.com").unwrap();
+        finish_handshake(&mut later);
         // Whichever ticket would be taken, none is.
         for _ in 0..10 {
-            scene.is_full();
+            fixture.is_full();
         }
     }
 }
 
 #[test]
 fn a_session_ends_with_the_dates_of_its_certificates() {
-    for scene in scenes() {
+    for fixture in fixtures() {
         let mut params = leaf_params(&NAMES);
         params.not_before = rcgen::date_time_ymd(2023, 11, 14);
         params.not_after = rcgen::date_time_ymd(2023, 11, 15);
-        scene.swap.to(&scene.root.leaf_from(params));
-        scene.is_full();
-        scene.is_resumed();
+        fixture.swap.set(&fixture.root.leaf_from(params));
+        fixture.is_full();
+        fixture.is_resumed();
         // Midnight at the beginning of 14 and 15 November; tickets last a day.
         let (begin, end) = (1_699_920_000, 1_700_006_400);
-        scene.clock.set(end);
-        scene.is_resumed();
+        fixture.clock.set(end);
+        fixture.is_resumed();
         for seconds in [end + 1, begin - 1] {
-            scene.clock.set(seconds);
+            fixture.clock.set(seconds);
             let expected = |error: &Error| match error {
                 Error::InvalidCertificate(error) => matches!(
                     error,
@@ -225,7 +225,7 @@ fn a_session_ends_with_the_dates_of_its_certificates() {
                 ),
                 _ => false,
             };
-            assert!(expected(&scene.visit().unwrap_err()));
+            assert!(expected(&fixture.visit().unwrap_err()));
         }
     }
 }
@@ -234,43 +234,43 @@ fn a_session_ends_with_the_dates_of_its_certificates() {
 /// A resumed session would outlive them.
 #[test]
 fn revocation_lists_that_expire_leave_no_resumption() {
-    for mut scene in scenes() {
-        let crl = scene.root.crl(&[]);
+    for mut fixture in fixtures() {
+        let crl = fixture.root.crl(&[]);
         // A month before its end.
-        scene.clock.set(1_672_617_600);
+        fixture.clock.set(1_672_617_600);
         let builder = || {
-            PinningVerifier::builder(scene.pinning.clone(), trusting(&[&scene.root]))
-                .with_provider(scene.client.crypto_provider().clone())
+            PinningVerifier::builder(fixture.pinning.clone(), built_in_anchors(&[&fixture.root]))
+                .with_provider(fixture.client.crypto_provider().clone())
                 .with_crls([crl.clone()])
         };
         let [lasting, expiring] = [builder(), builder().enforce_revocation_expiration()]
             .map(|builder| Arc::new(builder.client_config().unwrap()));
-        scene.client = lasting;
-        scene.is_full();
-        scene.is_resumed();
-        scene.client = expiring;
-        scene.is_full();
-        scene.is_full();
+        fixture.client = lasting;
+        fixture.is_full();
+        fixture.is_resumed();
+        fixture.client = expiring;
+        fixture.is_full();
+        fixture.is_full();
     }
 }
 
 #[test]
 fn a_chain_that_is_verified_later_counts_from_then_on() {
-    for scene in scenes() {
-        scene.is_full();
-        scene.is_resumed();
+    for fixture in fixtures() {
+        fixture.is_full();
+        fixture.is_resumed();
         // Another server of the same name, whose certificate ends sooner.
         let mut params = leaf_params(&NAMES);
         params.not_after = rcgen::date_time_ymd(2023, 11, 15);
-        scene.swap.to(&scene.root.leaf_from(params));
-        let mut fresh = (*scene.client).clone();
+        fixture.swap.set(&fixture.root.leaf_from(params));
+        let mut fresh = (*fixture.client).clone();
         fresh.resumption = Resumption::disabled();
-        handshake(&Arc::new(fresh), &scene.server, "example.com").unwrap();
-        scene.is_resumed();
-        scene.swap.to(&scene.leaf);
-        scene.clock.set(1_700_006_401);
+        handshake(&Arc::new(fresh), &fixture.server, "example.com").unwrap();
+        fixture.is_resumed();
+        fixture.swap.set(&fixture.leaf);
+        fixture.clock.set(1_700_006_401);
         for _ in 0..3 {
-            scene.is_full();
+            fixture.is_full();
         }
     }
 }
@@ -278,19 +278,19 @@ fn a_chain_that_is_verified_later_counts_from_then_on() {
 /// Time alone ends a verdict that stood, forwards and backwards.
 #[test]
 fn a_session_ends_when_time_makes_a_policy_apply() {
-    for scene in scenes() {
-        let refuses = pinned_to(scene.leaf.pin()).expires(at(NOW + 10), AfterExpiry::Refuse);
-        scene.pin_to(refuses);
-        scene.is_full();
-        scene.clock.set(NOW + 10);
-        scene.is_resumed();
-        scene.clock.set(NOW + 11);
-        scene.is_refused();
-        scene.pin_to(pinned_to(foreign_pin()).expires(at(NOW + 10), AfterExpiry::Unpin));
-        scene.is_resumed();
-        scene.is_resumed();
-        scene.clock.set(NOW + 10);
-        scene.is_refused();
+    for fixture in fixtures() {
+        let refuses = policy_with(fixture.leaf.pin()).expires(at(NOW + 10), AfterExpiry::Refuse);
+        fixture.pin_to(refuses);
+        fixture.is_full();
+        fixture.clock.set(NOW + 10);
+        fixture.is_resumed();
+        fixture.clock.set(NOW + 11);
+        fixture.is_refused();
+        fixture.pin_to(policy_with(unrelated_pin()).expires(at(NOW + 10), AfterExpiry::Unpin));
+        fixture.is_resumed();
+        fixture.is_resumed();
+        fixture.clock.set(NOW + 10);
+        fixture.is_refused();
     }
 }
 
@@ -303,36 +303,36 @@ fn a_skip_for_a_user_added_root_must_still_apply() {
             let anchors = TrustAnchors::new()
                 .with_user_added([root.certificate()])
                 .unwrap();
-            let scene = scene_of(provider.clone(), versions, root, leaf, anchors);
-            scene.pin_to(pinned_to(foreign_pin()));
-            scene.is_full();
-            scene.is_resumed();
-            let strict = pinned_to(foreign_pin()).user_added_roots(UserAddedRoots::EnforcePins);
-            scene.pin_to(strict);
-            scene.is_refused();
+            let fixture = scene_of(provider.clone(), versions, root, leaf, anchors);
+            fixture.pin_to(policy_with(unrelated_pin()));
+            fixture.is_full();
+            fixture.is_resumed();
+            let strict = policy_with(unrelated_pin()).user_added_roots(UserAddedRoots::EnforcePins);
+            fixture.pin_to(strict);
+            fixture.is_refused();
         }
     }
 }
 
 #[test]
 fn a_name_with_more_chains_than_are_remembered_has_no_resumption() {
-    for scene in scenes() {
+    for fixture in fixtures() {
         // Without its sessions the client sees each new chain.
-        let mut fresh = (*scene.client).clone();
+        let mut fresh = (*fixture.client).clone();
         fresh.resumption = Resumption::disabled();
         let fresh = Arc::new(fresh);
         for _ in 0..8 {
-            scene.swap.to(&scene.new_leaf());
-            handshake(&fresh, &scene.server, "example.com").unwrap();
+            fixture.swap.set(&fixture.new_leaf());
+            handshake(&fresh, &fixture.server, "example.com").unwrap();
         }
-        scene.is_full();
-        scene.is_resumed();
-        scene.swap.to(&scene.new_leaf());
-        handshake(&fresh, &scene.server, "example.com").unwrap();
+        fixture.is_full();
+        fixture.is_resumed();
+        fixture.swap.set(&fixture.new_leaf());
+        handshake(&fresh, &fixture.server, "example.com").unwrap();
         for _ in 0..3 {
-            scene.is_full();
+            fixture.is_full();
         }
-        let other = || handshake(&scene.client, &scene.server, "www.example.com").unwrap();
+        let other = || handshake(&fixture.client, &fixture.server, "www.example.com").unwrap();
         assert_eq!(other(), HandshakeKind::Full);
         assert_eq!(other(), HandshakeKind::Resumed);
     }
@@ -343,30 +343,30 @@ fn a_name_with_more_chains_than_are_remembered_has_no_resumption() {
 fn certificates_that_were_taken_along_two_paths_have_no_resumption() {
     for provider in providers() {
         let (old, new) = (Ca::root("Old root"), Ca::root("New root"));
-        let leaf = new.leaf(&NAMES).appending([old.cross_sign(&new)]);
+        let leaf = new.leaf(&NAMES).with_appended([old.cross_sign(&new)]);
         let [of_old, of_new] = [&old, &new].map(Ca::pin);
-        let anchors = trusting(&[&old, &new]);
-        let scene = scene_of(provider, VERSIONS[1], new, leaf, anchors);
-        scene.pin_to(PinPolicy::new([of_new, foreign_pin()]).unwrap());
-        scene.is_full();
-        scene.is_resumed();
-        scene.pin_to(PinPolicy::new([of_old, foreign_pin()]).unwrap());
-        scene.is_full();
-        scene.pin_to(PinPolicy::new([of_old, of_new]).unwrap());
-        scene.is_full();
-        scene.is_full();
+        let anchors = built_in_anchors(&[&old, &new]);
+        let fixture = scene_of(provider, VERSIONS[1], new, leaf, anchors);
+        fixture.pin_to(PinPolicy::new([of_new, unrelated_pin()]).unwrap());
+        fixture.is_full();
+        fixture.is_resumed();
+        fixture.pin_to(PinPolicy::new([of_old, unrelated_pin()]).unwrap());
+        fixture.is_full();
+        fixture.pin_to(PinPolicy::new([of_old, of_new]).unwrap());
+        fixture.is_full();
+        fixture.is_full();
     }
 }
 
 #[test]
 fn a_chain_that_is_too_large_to_remember_has_no_resumption() {
-    for scene in scenes() {
-        let extra = scene.root.leaf(&["a.example"]).certificate();
-        let many = scene.leaf.appending(vec![extra; 60]);
+    for fixture in fixtures() {
+        let extra = fixture.root.leaf(&["a.example"]).certificate();
+        let many = fixture.leaf.with_appended(vec![extra; 60]);
         assert!(many.chain.iter().map(|der| der.len()).sum::<usize>() > 16 * 1024);
-        scene.swap.to(&many);
+        fixture.swap.set(&many);
         for _ in 0..3 {
-            scene.is_full();
+            fixture.is_full();
         }
     }
 }
@@ -374,11 +374,11 @@ fn a_chain_that_is_too_large_to_remember_has_no_resumption() {
 #[test]
 fn names_beyond_the_table_have_no_resumption_and_push_nobody_out() {
     // The table knows neither version nor provider.
-    let scene = scenes().pop().unwrap();
-    let visit = |name: &str| handshake(&scene.client, &scene.server, name).unwrap();
+    let fixture = fixtures().pop().unwrap();
+    let visit = |name: &str| handshake(&fixture.client, &fixture.server, name).unwrap();
     for number in 0..1024 {
         let name = format!("h{number}.example.com");
-        shake_hands(&scene.client, &scene.server, &name).unwrap();
+        start_handshake(&fixture.client, &fixture.server, &name).unwrap();
     }
     for _ in 0..3 {
         assert_eq!(visit("beyond.example.com"), HandshakeKind::Full);
@@ -420,11 +420,11 @@ async fn read_greeting(stream: &mut (impl hyper::rt::Read + hyper::rt::Write + U
     assert!(response.starts_with(b"HTTP/1.1 200"));
 }
 
-/// The scene's server behind a port, and a connector with this configuration.
-async fn reach(scene: &Scene, config: ClientConfig) -> (Server, PinningConnector<Loopback>) {
-    let server = Server::with_config((*scene.server).clone(), answer(&[])).await;
+/// The fixture's server behind a port, and a connector with this configuration.
+async fn reach(fixture: &Fixture, config: ClientConfig) -> (Server, PinningConnector<Loopback>) {
+    let server = Server::with_config((*fixture.server).clone(), answer(&[])).await;
     let names = Names::new([("example.com", &server)]);
-    let connector = PinningConnector::builder(scene.pinning.clone())
+    let connector = PinningConnector::builder(fixture.pinning.clone())
         .with_tls_config(config)
         .enable_http1()
         .wrap_connector(Loopback::new(&names))
@@ -434,9 +434,9 @@ async fn reach(scene: &Scene, config: ClientConfig) -> (Server, PinningConnector
 
 #[tokio::test]
 async fn attack_4_through_the_connector() {
-    for scene in scenes() {
-        scene.pin_to(pinned_to(scene.leaf.pin()));
-        let (_server, connector) = reach(&scene, (*scene.client).clone()).await;
+    for fixture in fixtures() {
+        fixture.pin_to(policy_with(fixture.leaf.pin()));
+        let (_server, connector) = reach(&fixture, (*fixture.client).clone()).await;
         let pass = |kind| (kind, "Pass".to_owned());
         let visit = async || {
             let outcome = connect(&connector).await;
@@ -444,10 +444,10 @@ async fn attack_4_through_the_connector() {
         };
         assert_eq!(visit().await.unwrap(), pass(HandshakeKind::Full));
         assert_eq!(visit().await.unwrap(), pass(HandshakeKind::Resumed));
-        let new = scene.new_leaf();
-        scene.pin_to(pinned_to(new.pin()));
+        let new = fixture.new_leaf();
+        fixture.pin_to(policy_with(new.pin()));
         visit().await.unwrap_err();
-        scene.swap.to(&new);
+        fixture.swap.set(&new);
         assert_eq!(visit().await.unwrap(), pass(HandshakeKind::Full));
     }
 }
@@ -455,19 +455,22 @@ async fn attack_4_through_the_connector() {
 /// The gate of a configuration that was made of other pins knows nothing of the connector's.
 #[tokio::test]
 async fn a_session_that_only_the_connectors_pins_refuse_costs_a_full_handshake_and_no_error() {
-    for scene in scenes() {
-        let elsewhere = Pinning::builder().time_provider(scene.clock.clone());
-        let config = PinningVerifier::builder(elsewhere.build().unwrap(), trusting(&[&scene.root]))
-            .with_provider(scene.client.crypto_provider().clone())
-            .client_config();
-        let (_server, connector) = reach(&scene, config.unwrap()).await;
+    for fixture in fixtures() {
+        let elsewhere = Pinning::builder().time_provider(fixture.clock.clone());
+        let config = PinningVerifier::builder(
+            elsewhere.build().unwrap(),
+            built_in_anchors(&[&fixture.root]),
+        )
+        .with_provider(fixture.client.crypto_provider().clone())
+        .client_config();
+        let (_server, connector) = reach(&fixture, config.unwrap()).await;
         let kind = async || connect(&connector).await.map(|(kind, _)| kind);
-        scene.pin_to(pinned_to(scene.leaf.pin()));
+        fixture.pin_to(policy_with(fixture.leaf.pin()));
         assert_eq!(kind().await.unwrap(), HandshakeKind::Full);
         assert_eq!(kind().await.unwrap(), HandshakeKind::Resumed);
-        let new = scene.new_leaf();
-        scene.swap.to(&new);
-        scene.pin_to(pinned_to(new.pin()));
+        let new = fixture.new_leaf();
+        fixture.swap.set(&new);
+        fixture.pin_to(policy_with(new.pin()));
         assert_eq!(kind().await.unwrap(), HandshakeKind::Full);
     }
 }
@@ -475,25 +478,25 @@ async fn a_session_that_only_the_connectors_pins_refuse_costs_a_full_handshake_a
 /// Where the gate is missing the connector's own check stands, and locks out nobody.
 #[tokio::test]
 async fn attack_4_through_the_connector_with_a_foreign_memory_of_sessions() {
-    for scene in scenes() {
-        scene.pin_to(pinned_to(scene.leaf.pin()));
-        let mut config = (*scene.client).clone();
+    for fixture in fixtures() {
+        fixture.pin_to(policy_with(fixture.leaf.pin()));
+        let mut config = (*fixture.client).clone();
         config.resumption = Resumption::in_memory_sessions(64);
-        let (server, connector) = reach(&scene, config).await;
+        let (server, connector) = reach(&fixture, config).await;
         let kind = async || connect(&connector).await.map(|(kind, _)| kind);
         assert_eq!(kind().await.unwrap(), HandshakeKind::Full);
         assert_eq!(kind().await.unwrap(), HandshakeKind::Resumed);
         // The server resumes the old session, whose key is no longer pinned: one more connection.
-        let new = scene.new_leaf();
-        scene.pin_to(pinned_to(new.pin()));
-        scene.swap.to(&new);
+        let new = fixture.new_leaf();
+        fixture.pin_to(policy_with(new.pin()));
+        fixture.swap.set(&new);
         assert_eq!(kind().await.unwrap(), HandshakeKind::Full);
         assert_eq!(
             server.requests.load(Ordering::SeqCst),
             3,
             "no request over the refused one"
         );
-        scene.pin_to(pinned_to(foreign_pin()));
+        fixture.pin_to(policy_with(unrelated_pin()));
         let violation = kind().await.unwrap_err();
         assert_eq!(violation.chain().fingerprints()[0], new.pin());
     }
@@ -502,10 +505,10 @@ async fn attack_4_through_the_connector_with_a_foreign_memory_of_sessions() {
 /// The session came of a handshake that this connector did not see.
 #[tokio::test]
 async fn a_session_of_another_stack_is_not_trusted_by_the_connector() {
-    for scene in scenes() {
-        let (_server, connector) = reach(&scene, (*scene.client).clone()).await;
-        scene.is_full();
-        scene.is_resumed();
+    for fixture in fixtures() {
+        let (_server, connector) = reach(&fixture, (*fixture.client).clone()).await;
+        fixture.is_full();
+        fixture.is_resumed();
         let (kind, _) = connect(&connector).await.unwrap();
         assert_eq!(kind, HandshakeKind::Full);
         let (kind, _) = connect(&connector).await.unwrap();

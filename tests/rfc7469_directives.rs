@@ -11,7 +11,7 @@ mod common;
 use std::time::Duration;
 
 use common::header::{
-    directive, good, is_bad_syntax, parse, parse_as_browsers, parse_report_only, pin,
+    directive, is_bad_syntax, parse, parse_as_browsers, parse_report_only, pin, valid_header,
 };
 use pinhold::SpkiFingerprint;
 use pinhold::header::{HeaderEffect, HeaderError, IgnoreReason};
@@ -36,12 +36,16 @@ fn a_pin_is_quoted_whatever_its_algorithm() {
         let expected = HeaderError::UnquotedPin {
             name: name.to_owned(),
         };
-        assert_eq!(parse(good(&rest)), Err(expected.clone()), "{rest}");
-        assert_eq!(parse_report_only(good(&rest)), Err(expected), "{rest}");
+        assert_eq!(parse(valid_header(&rest)), Err(expected.clone()), "{rest}");
+        assert_eq!(
+            parse_report_only(valid_header(&rest)),
+            Err(expected),
+            "{rest}"
+        );
     }
     // Base64 ends in `=`, which is no token character; and `'` quotes nothing.
     for value in [base64.clone(), format!("'{base64}'")] {
-        assert!(parse(good(&format!("; pin-sha256={value}"))).is_err());
+        assert!(parse(valid_header(&format!("; pin-sha256={value}"))).is_err());
     }
 }
 
@@ -49,7 +53,7 @@ fn a_pin_is_quoted_whatever_its_algorithm() {
 fn sha256_is_the_only_algorithm() {
     // 7469-2.1.1-b, 7469-2.1.1-d, 7469-2.4-c
     let others = "; pin-sha1=\"x\"; pin-SHA512=\"\"; pin-sha-256=\"y\"; pin-sha2566=\"z\"";
-    let header = parse(good(others)).unwrap();
+    let header = parse(valid_header(others)).unwrap();
     assert_eq!(header.pins(), [pin(1), pin(2)]);
     let unknown = header.unknown_algorithms().collect::<Vec<_>>();
     assert_eq!(unknown, ["sha1", "sha512", "sha-256", "sha2566"]);
@@ -90,12 +94,12 @@ fn a_pin_is_the_padded_base64_of_32_bytes() {
     ] {
         let rest = format!("; pin-sha256=\"{bad}\"");
         let refused = |result| matches!(result, Err(HeaderError::InvalidPin(_)));
-        assert!(refused(parse(good(&rest))), "{bad:?}");
-        assert!(refused(parse_report_only(good(&rest))), "{bad:?}");
-        assert!(refused(parse_as_browsers(good(&rest))), "{bad:?}");
+        assert!(refused(parse(valid_header(&rest))), "{bad:?}");
+        assert!(refused(parse_report_only(valid_header(&rest))), "{bad:?}");
+        assert!(refused(parse_as_browsers(valid_header(&rest))), "{bad:?}");
     }
     let escaped = base64.replace('+', "\\+").replace('/', "\\/");
-    let header = parse(good(&format!("; pin-sha256=\"{escaped}\""))).unwrap();
+    let header = parse(valid_header(&format!("; pin-sha256=\"{escaped}\""))).unwrap();
     assert_eq!(header.pins().len(), 3, "a quoted-pair is what it quotes");
 }
 
@@ -185,17 +189,17 @@ fn max_age_is_a_number_of_seconds() {
 #[test]
 fn include_sub_domains_has_no_value() {
     // 7469-2.1.3-a
-    assert!(!parse(good("")).unwrap().includes_subdomains());
-    let flagged = parse(good("; includeSubDomains")).unwrap();
+    assert!(!parse(valid_header("")).unwrap().includes_subdomains());
+    let flagged = parse(valid_header("; includeSubDomains")).unwrap();
     assert!(flagged.includes_subdomains());
     for rest in ["=1", "=true", "=\"\"", "=\"x\""] {
-        let value = good(&format!("; includeSubDomains{rest}"));
+        let value = valid_header(&format!("; includeSubDomains{rest}"));
         let expected = Err(HeaderError::IncludeSubDomainsValue);
         assert_eq!(parse(&value), expected, "{rest}");
         assert_eq!(parse_report_only(&value), expected, "{rest}");
         assert_eq!(parse_as_browsers(&value), expected, "{rest}");
     }
-    assert!(is_bad_syntax(&parse(good("; includeSubDomains="))));
+    assert!(is_bad_syntax(&parse(valid_header("; includeSubDomains="))));
 }
 
 #[test]
@@ -227,7 +231,7 @@ fn report_uri_is_an_absolute_uri() {
         ("\"https://r\u{e9}.example/\"", None),
         ("token", None),
     ] {
-        let value = good(&format!("; report-uri={text}"));
+        let value = valid_header(&format!("; report-uri={text}"));
         for header in [
             parse(&value),
             parse_report_only(&value),
@@ -243,9 +247,9 @@ fn report_uri_is_an_absolute_uri() {
         }
     }
     // No token holds a `:`, and a directive without its value is no URI either.
-    assert!(is_bad_syntax(&parse(good(
+    assert!(is_bad_syntax(&parse(valid_header(
         "; report-uri=https://r.example/"
     ))));
-    let bare = parse(good("; report-uri"));
+    let bare = parse(valid_header("; report-uri"));
     assert_eq!(bare, Err(HeaderError::InvalidReportUri));
 }

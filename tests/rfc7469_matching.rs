@@ -11,8 +11,8 @@ mod common;
 
 use common::header::{directive, parse, pin};
 use common::pki::{Ca, Leaf};
-use common::validated::{trusting, verified_chain};
-use common::{NOW, at, foreign_pin, header_value, pinned_to};
+use common::validated::{built_in_anchors, verified_chain};
+use common::{NOW, at, header_value, policy_with, unrelated_pin};
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::policy::{AppliedPolicy, HostError, HostMatch, PinSource};
 use pinhold::{BuildError, Decision, Host, PinPolicy, PinStore, Pinning, TrustAnchors};
@@ -31,7 +31,7 @@ impl Internet {
     fn new() -> Self {
         let root = Ca::root("Root");
         Self {
-            anchors: trusting(&[&root]),
+            anchors: built_in_anchors(&[&root]),
             root,
         }
     }
@@ -226,7 +226,7 @@ async fn an_expired_entry_is_inert_shadows_nothing_and_is_kept() {
 fn a_name_has_one_form_or_is_refused_aloud() {
     // 7469-2.3-a, D-16
     let pinning = |name: &str| {
-        let builder = Pinning::builder().static_pins(name, pinned_to(foreign_pin()));
+        let builder = Pinning::builder().static_pins(name, policy_with(unrelated_pin()));
         builder.build()
     };
     for name in ["EXAMPLE.com", "example.COM.", "example.com"] {
@@ -271,7 +271,7 @@ fn an_address_is_no_pinned_host_in_any_spelling() {
         "0x7f.1",
     ] {
         let built = Pinning::builder()
-            .static_pins(name, pinned_to(foreign_pin()))
+            .static_pins(name, policy_with(unrelated_pin()))
             .build();
         let refused = matches!(built, Err(BuildError::Host(HostError::IpAddress { .. })));
         assert!(refused, "{name}: {built:?}");
@@ -284,7 +284,7 @@ async fn a_single_label_may_be_pinned_by_the_application_only() {
     let internet = Internet::new();
     let leaf = internet.root.leaf(&["intranet"]);
     let pinning = Pinning::builder()
-        .static_pins("intranet", pinned_to(leaf.pin()))
+        .static_pins("intranet", policy_with(leaf.pin()))
         .build()
         .unwrap();
     let noted = internet.note_with(&pinning, &leaf, "intranet", "max-age=100", NOW);
@@ -363,7 +363,7 @@ async fn static_pins_are_out_of_a_header_s_reach() {
     let failing = verified_chain(&two, "example.com", &internet.anchors).await;
     let name = host("example.com");
     let pinning = Pinning::builder()
-        .static_pins("example.com", pinned_to(one.pin()))
+        .static_pins("example.com", policy_with(one.pin()))
         .build()
         .unwrap();
     let before = static_policy(&pinning, "example.com");
@@ -392,9 +392,9 @@ async fn static_pins_are_out_of_a_header_s_reach() {
 fn the_user_can_switch_static_pins_off_and_on() {
     // 7469-2.7-b
     let pinning = Pinning::builder()
-        .static_pins("example.com", pinned_to(pin(1)).include_subdomains())
-        .static_pins("own.example.com", pinned_to(pin(2)))
-        .static_pins("example.net", pinned_to(pin(3)))
+        .static_pins("example.com", policy_with(pin(1)).include_subdomains())
+        .static_pins("own.example.com", policy_with(pin(2)))
+        .static_pins("example.net", policy_with(pin(3)))
         .build()
         .unwrap();
     let names = [

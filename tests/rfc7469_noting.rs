@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::header::{directive, parse, parse_report_only, pin};
 use common::pki::{Ca, Leaf};
-use common::validated::{trusting, verified_chain};
+use common::validated::{built_in_anchors, verified_chain};
 use common::{NOW, at, header_value};
 use pinhold::header::{IgnoreReason, Noted, RemovalReason};
 use pinhold::policy::KnownPinnedHost;
@@ -22,7 +22,7 @@ use pinhold::roots::AnchorOrigin;
 use pinhold::{Decision, Host, PinStore, Pinning, TrustAnchors, ValidatedChain};
 
 /// `example.com` behind a root and an intermediate.
-struct Scene {
+struct Fixture {
     root: Ca,
     ca: Ca,
     leaf: Leaf,
@@ -31,12 +31,12 @@ struct Scene {
     pinning: Pinning,
 }
 
-async fn scene() -> Scene {
+async fn fixture() -> Fixture {
     let root = Ca::root("Root");
     let ca = root.intermediate("CA");
     let leaf = ca.leaf(&["example.com"]);
-    Scene {
-        chain: verified_chain(&leaf, "example.com", &trusting(&[&root])).await,
+    Fixture {
+        chain: verified_chain(&leaf, "example.com", &built_in_anchors(&[&root])).await,
         pinning: Pinning::builder().build().unwrap(),
         host: host("example.com"),
         root,
@@ -45,7 +45,7 @@ async fn scene() -> Scene {
     }
 }
 
-impl Scene {
+impl Fixture {
     fn note(&self, value: &str, seconds: u64) -> Noted {
         self.note_over(&self.chain, value, seconds)
     }
@@ -73,7 +73,7 @@ impl Scene {
     /// Another valid chain for the same host that shares the root only.
     async fn other_chain(&self) -> (Leaf, ValidatedChain) {
         let leaf = self.root.leaf(&["example.com"]);
-        let chain = verified_chain(&leaf, "example.com", &trusting(&[&self.root])).await;
+        let chain = verified_chain(&leaf, "example.com", &built_in_anchors(&[&self.root])).await;
         (leaf, chain)
     }
 }
@@ -85,14 +85,14 @@ fn host(name: &str) -> Host {
 #[tokio::test]
 async fn a_valid_header_makes_a_host_known_with_all_its_metadata() {
     // 7469-1-b, 7469-2.1-j, 7469-2.3.1-a, 7469-2.3.3-f, 7469-2.5-b
-    let scene = scene().await;
-    let value = scene.value("max-age=100; includeSubDomains; report-uri=\"https://r.example/\"");
-    assert_eq!(scene.note(&value, NOW), Noted::Added);
-    let entry = scene.entry();
-    assert_eq!(entry.host, scene.host);
+    let fixture = fixture().await;
+    let value = fixture.value("max-age=100; includeSubDomains; report-uri=\"https://r.example/\"");
+    assert_eq!(fixture.note(&value, NOW), Noted::Added);
+    let entry = fixture.entry();
+    assert_eq!(entry.host, fixture.host);
     assert_eq!(entry.pins.len(), 2);
-    assert!(entry.pins.contains(&scene.leaf.pin()));
-    assert!(entry.pins.contains(&common::foreign_pin()));
+    assert!(entry.pins.contains(&fixture.leaf.pin()));
+    assert!(entry.pins.contains(&common::unrelated_pin()));
     assert!(entry.includes_subdomains);
     assert_eq!(
         entry.report_uri.as_ref().unwrap().as_str(),
@@ -100,54 +100,60 @@ async fn a_valid_header_makes_a_host_known_with_all_its_metadata() {
     );
     assert_eq!((entry.noted_at, entry.expires_at), (at(NOW), at(NOW + 100)));
     // Known, and so validated against.
-    let decision = scene.pinning.check(&scene.host, &scene.chain, at(NOW));
+    let decision = fixture
+        .pinning
+        .check(&fixture.host, &fixture.chain, at(NOW));
     assert!(matches!(decision, Decision::Pass));
 }
 
 #[tokio::test]
 async fn each_header_replaces_the_metadata_as_a_whole() {
     // 7469-2.3.1-b, 7469-2.5-d
-    let scene = scene().await;
+    let fixture = fixture().await;
     let report = "; report-uri=\"https://r.example/\"";
-    let (live, ca, backup) = (scene.leaf.pin(), scene.ca.pin(), common::foreign_pin());
+    let (live, ca, backup) = (
+        fixture.leaf.pin(),
+        fixture.ca.pin(),
+        common::unrelated_pin(),
+    );
     let steps = [
         (
-            scene.value("max-age=100"),
+            fixture.value("max-age=100"),
             vec![live, backup],
             100,
             false,
             false,
         ),
         (
-            scene.value("max-age=50"),
+            fixture.value("max-age=50"),
             vec![live, backup],
             50,
             false,
             false,
         ),
         (
-            scene.value("max-age=50; includeSubDomains"),
+            fixture.value("max-age=50; includeSubDomains"),
             vec![live, backup],
             50,
             true,
             false,
         ),
         (
-            scene.value("max-age=50"),
+            fixture.value("max-age=50"),
             vec![live, backup],
             50,
             false,
             false,
         ),
         (
-            scene.value(&format!("max-age=50{report}")),
+            fixture.value(&format!("max-age=50{report}")),
             vec![live, backup],
             50,
             false,
             true,
         ),
         (
-            scene.value("max-age=50"),
+            fixture.value("max-age=50"),
             vec![live, backup],
             50,
             false,
@@ -179,8 +185,8 @@ async fn each_header_replaces_the_metadata_as_a_whole() {
         } else {
             Noted::Refreshed
         };
-        assert_eq!(scene.note(&value, NOW), expected, "{value}");
-        let entry = scene.entry();
+        assert_eq!(fixture.note(&value, NOW), expected, "{value}");
+        let entry = fixture.entry();
         pins.sort_unstable();
         assert_eq!(
             entry.pins.iter().copied().collect::<Vec<_>>(),
@@ -196,7 +202,7 @@ async fn each_header_replaces_the_metadata_as_a_whole() {
 #[tokio::test]
 async fn max_age_counts_from_the_latest_observation() {
     // 7469-2.1.2-a, 7469-2.3.1-c, 7469-2.3.3-a
-    let scene = scene().await;
+    let fixture = fixture().await;
     for (seen_at, max_age, expires_at) in [
         (NOW, 100, NOW + 100),
         (NOW + 50, 100, NOW + 150),
@@ -204,14 +210,14 @@ async fn max_age_counts_from_the_latest_observation() {
         // Seen again in the very second of its expiry: refreshed, not added.
         (NOW + 70, 30, NOW + 100),
     ] {
-        scene.note(&scene.value(&format!("max-age={max_age}")), seen_at);
-        let entry = scene.entry();
+        fixture.note(&fixture.value(&format!("max-age={max_age}")), seen_at);
+        let entry = fixture.entry();
         assert_eq!(entry.noted_at, at(seen_at));
         assert_eq!(entry.expires_at, at(expires_at));
         assert!(!entry.is_expired(at(expires_at)));
         assert!(entry.is_expired(at(expires_at + 1)));
     }
-    let again = scene.note(&scene.value("max-age=10"), NOW + 101);
+    let again = fixture.note(&fixture.value("max-age=10"), NOW + 101);
     assert_eq!(
         again,
         Noted::Added,
@@ -233,76 +239,76 @@ async fn max_age_is_capped() {
         (Some(week), "604801", days(7)),
         (Some(week), "604799", days(7) - 1),
     ] {
-        let mut scene = scene().await;
+        let mut fixture = fixture().await;
         if let Some(cap) = cap {
             let store = PinStore::in_memory().max_age_cap(cap);
-            scene.pinning = Pinning::builder().store(store).build().unwrap();
+            fixture.pinning = Pinning::builder().store(store).build().unwrap();
         }
-        scene.note(&scene.value(&format!("max-age={max_age}")), NOW);
-        assert_eq!(scene.entry().expires_at, at(NOW + lifetime), "{max_age}");
+        fixture.note(&fixture.value(&format!("max-age={max_age}")), NOW);
+        assert_eq!(fixture.entry().expires_at, at(NOW + lifetime), "{max_age}");
     }
     // As if the server had sent the cap: none of a second is `max-age=0`.
-    let mut scene = scene().await;
+    let mut fixture = fixture().await;
     let store = PinStore::in_memory().max_age_cap(Duration::from_millis(999));
-    scene.pinning = Pinning::builder().store(store).build().unwrap();
+    fixture.pinning = Pinning::builder().store(store).build().unwrap();
     let not_known = Noted::Ignored(IgnoreReason::NotKnown);
-    assert_eq!(scene.note(&scene.value("max-age=100"), NOW), not_known);
+    assert_eq!(fixture.note(&fixture.value("max-age=100"), NOW), not_known);
 }
 
 #[tokio::test]
 async fn a_report_uri_is_bounded_and_its_pins_hold_without_it() {
     // D-09
-    let scene = scene().await;
+    let fixture = fixture().await;
     for (length, kept) in [(2048, true), (2049, false)] {
         let uri = format!("{:a<length$}", "https://r.example/");
-        let value = scene.value(&format!("max-age=100; report-uri=\"{uri}\""));
-        scene.note(&value, NOW);
-        assert_eq!(scene.entry().report_uri.is_some(), kept, "{length}");
+        let value = fixture.value(&format!("max-age=100; report-uri=\"{uri}\""));
+        fixture.note(&value, NOW);
+        assert_eq!(fixture.entry().report_uri.is_some(), kept, "{length}");
     }
 }
 
 #[tokio::test]
 async fn max_age_zero_removes_what_is_known_and_notes_nothing() {
     // 7469-2.3.1-d, D-02
-    let scene = scene().await;
+    let fixture = fixture().await;
     let removed = Noted::Removed(RemovalReason::MaxAgeZero);
     let not_known = Noted::Ignored(IgnoreReason::NotKnown);
     for zero in [
         "max-age=0".to_owned(),
         "max-age=\"000\"; includeSubDomains".to_owned(),
-        scene.value("max-age=0"),
-        scene.value("max-age=0; includeSubDomains"),
+        fixture.value("max-age=0"),
+        fixture.value("max-age=0; includeSubDomains"),
         // Pins that could not be noted are enough: the connection passed those in force.
         format!("{}; max-age=0", directive(pin(9))),
         "max-age=0; pin-x=\"y\"".to_owned(),
     ] {
-        assert_eq!(scene.note(&zero, NOW), not_known, "{zero}");
-        assert!(scene.is_empty());
-        scene.note(&scene.value("max-age=100; includeSubDomains"), NOW);
-        assert_eq!(scene.note(&zero, NOW + 1), removed, "{zero}");
-        assert!(scene.is_empty());
+        assert_eq!(fixture.note(&zero, NOW), not_known, "{zero}");
+        assert!(fixture.is_empty());
+        fixture.note(&fixture.value("max-age=100; includeSubDomains"), NOW);
+        assert_eq!(fixture.note(&zero, NOW + 1), removed, "{zero}");
+        assert!(fixture.is_empty());
         for name in ["example.com", "sub.example.com"] {
-            assert!(scene.pinning.query(&host(name), at(NOW + 1)).is_empty());
+            assert!(fixture.pinning.query(&host(name), at(NOW + 1)).is_empty());
         }
-        assert_eq!(scene.note(&zero, NOW + 2), not_known, "{zero}");
+        assert_eq!(fixture.note(&zero, NOW + 2), not_known, "{zero}");
     }
 }
 
 #[tokio::test]
 async fn without_a_recognised_pin_the_host_is_forgotten_and_it_is_said() {
     // 7469-2.1.1-e, 7469-2.1.1-f, D-03
-    let scene = scene().await;
+    let fixture = fixture().await;
     let unknown = "pin-sha512=\"eA==\"; pin-x=\"y\"; max-age=100";
     let not_known = Noted::Ignored(IgnoreReason::NotKnown);
-    assert_eq!(scene.note(unknown, NOW), not_known);
-    scene.note(&scene.value("max-age=100"), NOW);
+    assert_eq!(fixture.note(unknown, NOW), not_known);
+    fixture.note(&fixture.value("max-age=100"), NOW);
     let removed = Noted::Removed(RemovalReason::NoRecognisedPins);
-    assert_eq!(scene.note(unknown, NOW + 1), removed);
-    assert!(scene.is_empty());
+    assert_eq!(fixture.note(unknown, NOW + 1), removed);
+    assert!(fixture.is_empty());
 
     // No pin-directive at all, or a known pin that is not enough: the entry stays.
-    scene.note(&scene.value("max-age=100"), NOW);
-    let only = directive(scene.leaf.pin());
+    fixture.note(&fixture.value("max-age=100"), NOW);
+    let only = directive(fixture.leaf.pin());
     for (value, reason) in [
         ("max-age=100".to_owned(), IgnoreReason::NoPins),
         ("max-age=100; foo=\"bar\"".to_owned(), IgnoreReason::NoPins),
@@ -312,19 +318,19 @@ async fn without_a_recognised_pin_the_host_is_forgotten_and_it_is_said() {
         ),
     ] {
         assert_eq!(
-            scene.note(&value, NOW + 1),
+            fixture.note(&value, NOW + 1),
             Noted::Ignored(reason),
             "{value}"
         );
-        assert_eq!(scene.entry().expires_at, at(NOW + 100));
+        assert_eq!(fixture.entry().expires_at, at(NOW + 100));
     }
 }
 
 #[tokio::test]
 async fn one_pin_must_be_in_the_chain_and_one_must_not() {
     // 7469-2.5-b, 7469-2.5-c, 7469-4.3-a, 7469-2.1.1-d, 7469-2.4-c
-    let scene = scene().await;
-    let (leaf, ca, root) = (scene.leaf.pin(), scene.ca.pin(), scene.root.pin());
+    let fixture = fixture().await;
+    let (leaf, ca, root) = (fixture.leaf.pin(), fixture.ca.pin(), fixture.root.pin());
     let no_pin = Noted::Ignored(IgnoreReason::NoPinInChain);
     let no_backup = Noted::Ignored(IgnoreReason::NoBackupPin);
     let cases = [
@@ -341,60 +347,60 @@ async fn one_pin_must_be_in_the_chain_and_one_must_not() {
     for (pins, expected) in cases {
         let pins = pins.iter().copied().map(directive).collect::<Vec<_>>();
         let value = format!("{}; max-age=100", pins.join("; "));
-        assert_eq!(scene.note(&value, NOW), expected, "{value}");
-        assert_eq!(scene.is_empty(), expected != Noted::Added, "{value}");
+        assert_eq!(fixture.note(&value, NOW), expected, "{value}");
+        assert_eq!(fixture.is_empty(), expected != Noted::Added, "{value}");
         // A pin with an unknown algorithm is neither: the outcome is the same.
-        scene.pinning.store().clear();
+        fixture.pinning.store().clear();
         let base64 = leaf.to_base64();
         let more = format!("{value}; pin-sha512=\"{base64}\"; pin-sha1=\"eA==\"");
-        assert_eq!(scene.note(&more, NOW), expected, "{more}");
-        if let [entry] = &*scene.pinning.store().list() {
+        assert_eq!(fixture.note(&more, NOW), expected, "{more}");
+        if let [entry] = &*fixture.pinning.store().list() {
             assert!(entry.pins.len() >= 2, "the recognised ones are noted");
         }
-        scene.pinning.store().clear();
+        fixture.pinning.store().clear();
     }
 }
 
 #[tokio::test]
 async fn a_header_that_is_not_valid_leaves_the_entry_as_it_was() {
     // 7469-2.5-c, 7469-2.3.1-f
-    let scene = scene().await;
-    scene.note(&scene.value("max-age=100; includeSubDomains"), NOW);
-    let before = scene.entry();
+    let fixture = fixture().await;
+    fixture.note(&fixture.value("max-age=100; includeSubDomains"), NOW);
+    let before = fixture.entry();
     for value in [
-        format!("{}; max-age=9", directive(scene.leaf.pin())),
+        format!("{}; max-age=9", directive(fixture.leaf.pin())),
         format!("{}; {}; max-age=9", directive(pin(1)), directive(pin(2))),
         "max-age=9".to_owned(),
         "max-age=9; includeSubDomains; foo=bar".to_owned(),
     ] {
-        let noted = scene.note(&value, NOW + 1);
+        let noted = fixture.note(&value, NOW + 1);
         assert!(matches!(noted, Noted::Ignored(_)), "{value}: {noted:?}");
-        assert_eq!(scene.entry(), before, "{value}");
+        assert_eq!(fixture.entry(), before, "{value}");
     }
 }
 
 #[tokio::test]
 async fn a_connection_that_fails_its_pins_changes_nothing() {
     // 7469-2.5-b, 7469-2.1-j, D-02, D-03
-    let scene = scene().await;
-    let (other, other_chain) = scene.other_chain().await;
-    scene.note(&scene.value("max-age=100"), NOW);
-    let before = scene.entry();
+    let fixture = fixture().await;
+    let (other, other_chain) = fixture.other_chain().await;
+    fixture.note(&fixture.value("max-age=100"), NOW);
+    let before = fixture.entry();
     for value in [
         header_value(other.pin(), "max-age=100"),
-        scene.value("max-age=50"),
+        fixture.value("max-age=50"),
         "max-age=0".to_owned(),
         header_value(other.pin(), "max-age=0"),
         "pin-x=\"y\"; max-age=100".to_owned(),
     ] {
-        let noted = scene.note_over(&other_chain, &value, NOW + 1);
+        let noted = fixture.note_over(&other_chain, &value, NOW + 1);
         assert_eq!(noted, Noted::Ignored(IgnoreReason::PinsFailed), "{value}");
-        assert_eq!(scene.entry(), before, "{value}");
+        assert_eq!(fixture.entry(), before, "{value}");
     }
     // Once the entry has expired the host is not known, and trust on first use begins anew.
     let value = header_value(other.pin(), "max-age=100");
     assert_eq!(
-        scene.note_over(&other_chain, &value, NOW + 101),
+        fixture.note_over(&other_chain, &value, NOW + 101),
         Noted::Added
     );
 }
@@ -416,19 +422,19 @@ async fn a_bypassed_connection_changes_nothing() {
     ] {
         let chain = verified_chain(&intercepted, "example.com", &anchors.unwrap()).await;
         let ignored = Noted::Ignored(IgnoreReason::AnchorNotBuiltIn(origin));
-        let scene = scene().await;
+        let fixture = fixture().await;
         let own = header_value(intercepted.pin(), "max-age=100");
-        assert_eq!(scene.note_over(&chain, &own, NOW), ignored, "not noted");
-        assert!(scene.is_empty());
+        assert_eq!(fixture.note_over(&chain, &own, NOW), ignored, "not noted");
+        assert!(fixture.is_empty());
 
         // The entry names the proxy's key, so that no pin fails; it stays as it was even so.
-        let both = scene.value(&format!("{}; max-age=100", directive(proxy.pin())));
-        scene.note(&both, NOW);
-        let before = scene.entry();
+        let both = fixture.value(&format!("{}; max-age=100", directive(proxy.pin())));
+        fixture.note(&both, NOW);
+        let before = fixture.entry();
         for value in [&*both, &own, "max-age=0", "pin-x=\"y\"; max-age=100"] {
-            let noted = scene.note_over(&chain, value, NOW + 1);
+            let noted = fixture.note_over(&chain, value, NOW + 1);
             assert_eq!(noted, ignored, "{value}");
-            assert_eq!(scene.entry(), before, "{value}");
+            assert_eq!(fixture.entry(), before, "{value}");
         }
     }
 }
@@ -436,19 +442,19 @@ async fn a_bypassed_connection_changes_nothing() {
 #[tokio::test]
 async fn a_report_only_header_is_never_noted() {
     // 7469-2.3.3-j, 7469-2.1.2-c, 7469-2.3.2-d
-    let scene = scene().await;
+    let fixture = fixture().await;
     let report = "report-uri=\"https://r.example/\"";
     let values = [
-        (scene.value(report), IgnoreReason::ReportOnly),
+        (fixture.value(report), IgnoreReason::ReportOnly),
         (
-            scene.value(&format!("max-age=100; {report}")),
+            fixture.value(&format!("max-age=100; {report}")),
             IgnoreReason::ReportOnly,
         ),
         (
-            scene.value(&format!("max-age=0; {report}")),
+            fixture.value(&format!("max-age=0; {report}")),
             IgnoreReason::ReportOnly,
         ),
-        (scene.value("max-age=0"), IgnoreReason::ReportOnly),
+        (fixture.value("max-age=0"), IgnoreReason::ReportOnly),
         (
             format!("pin-x=\"y\"; max-age=0; {report}"),
             IgnoreReason::NoPins,
@@ -456,32 +462,32 @@ async fn a_report_only_header_is_never_noted() {
     ];
     let note = |value: &str| {
         let header = parse_report_only(value).unwrap();
-        scene
+        fixture
             .pinning
-            .note(&scene.host, &header, &scene.chain, at(NOW))
+            .note(&fixture.host, &header, &fixture.chain, at(NOW))
     };
     for (value, reason) in &values {
         assert_eq!(note(value), Noted::Ignored(reason.clone()), "{value}");
-        assert!(scene.is_empty());
+        assert!(fixture.is_empty());
     }
-    scene.note(&scene.value("max-age=100"), NOW);
-    let before = scene.entry();
+    fixture.note(&fixture.value("max-age=100"), NOW);
+    let before = fixture.entry();
     for (value, reason) in &values {
         assert_eq!(note(value), Noted::Ignored(reason.clone()), "{value}");
-        assert_eq!(scene.entry(), before, "{value}");
+        assert_eq!(fixture.entry(), before, "{value}");
     }
 }
 
 #[tokio::test]
 async fn a_header_speaks_for_the_verified_name_only() {
     // D-14
-    let scene = scene().await;
+    let fixture = fixture().await;
     for name in ["www.example.com", "com", "example.net"] {
-        let header = parse(scene.value("max-age=100")).unwrap();
-        let noted = scene
+        let header = parse(fixture.value("max-age=100")).unwrap();
+        let noted = fixture
             .pinning
-            .note(&host(name), &header, &scene.chain, at(NOW));
+            .note(&host(name), &header, &fixture.chain, at(NOW));
         assert_eq!(noted, Noted::Ignored(IgnoreReason::OtherHost), "{name}");
     }
-    assert!(scene.is_empty());
+    assert!(fixture.is_empty());
 }

@@ -17,8 +17,8 @@ use bytes::Bytes;
 use common::header::directive;
 use common::pki::{Ca, Leaf};
 use common::server::{Names, Request, Server, answer, client, full, get, server_config};
-use common::validated::{trusting, verified_connection};
-use common::{Clock, NOW, at, foreign_pin, header_value, pinned_to, provider};
+use common::validated::{built_in_anchors, verified_connection};
+use common::{Clock, NOW, at, header_value, policy_with, provider, unrelated_pin};
 use http_body_util::BodyExt;
 use pinhold::header::{HeaderError, HeaderSyntax, IgnoreReason, Noted, RemovalReason};
 use pinhold::policy::KnownPinnedHost;
@@ -34,7 +34,7 @@ use tower_layer::Layer;
 const PKP: &str = "public-key-pins";
 const RO: &str = "public-key-pins-report-only";
 
-struct Scene {
+struct Fixture {
     leaf: Leaf,
     anchors: TrustAnchors,
     pinning: Pinning,
@@ -42,7 +42,7 @@ struct Scene {
 
 type Visit = Result<http::Response<Bytes>, hyper_util::client::legacy::Error>;
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         Self::of(Pinning::builder())
     }
@@ -51,7 +51,7 @@ impl Scene {
         let root = Ca::root("Root");
         Self {
             leaf: root.leaf(&["example.com", "www.example.com", "127.0.0.1", "::1"]),
-            anchors: trusting(&[&root]),
+            anchors: built_in_anchors(&[&root]),
             pinning: builder.time_provider(Clock::new()).build().unwrap(),
         }
     }
@@ -89,22 +89,27 @@ fn ignored(reason: IgnoreReason) -> Option<Noted> {
 async fn field_names_are_case_insensitive() {
     // 7469-2.1-a
     for name in ["Public-Key-Pins", "public-key-pins", "PUBLIC-KEY-PINS"] {
-        let scene = Scene::new();
-        let mut config = server_config(&scene.leaf, provider(), rustls::ALL_VERSIONS);
+        let fixture = Fixture::new();
+        let mut config = server_config(&fixture.leaf, provider(), rustls::ALL_VERSIONS);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let value = scene.value("max-age=100");
+        let value = fixture.value("max-age=100");
         let bytes = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{name}: {value}\r\n\r\nok");
         let server = Server::raw(config, bytes.into_bytes()).await;
-        let response = scene.visit("https://example.com/", &server).await.unwrap();
+        let response = fixture
+            .visit("https://example.com/", &server)
+            .await
+            .unwrap();
         assert_eq!(response.extensions().get(), Some(&Noted::Added), "{name}");
     }
     for name in ["public-key-pin", "x-public-key-pins", RO] {
-        let scene = Scene::new();
+        let fixture = Fixture::new();
         assert_eq!(
-            scene.receive(&[(name, &scene.value("max-age=100"))]).await,
+            fixture
+                .receive(&[(name, &fixture.value("max-age=100"))])
+                .await,
             None
         );
-        assert!(scene.entries().is_empty(), "{name}");
+        assert!(fixture.entries().is_empty(), "{name}");
     }
 }
 
@@ -118,15 +123,18 @@ async fn the_first_visit_is_trusted_and_needs_no_strict_transport_security() {
             Noted::Added,
         ),
     ] {
-        let scene = Scene::new();
-        let value = scene.value("max-age=100");
+        let fixture = Fixture::new();
+        let value = fixture.value("max-age=100");
         let fields = [(PKP, &*value)].into_iter().chain(more);
-        let server = Server::start(&scene.leaf, &fields.collect::<Vec<_>>()).await;
-        let response = scene.visit("https://example.com/", &server).await.unwrap();
+        let server = Server::start(&fixture.leaf, &fields.collect::<Vec<_>>()).await;
+        let response = fixture
+            .visit("https://example.com/", &server)
+            .await
+            .unwrap();
         let connection = response.extensions().get::<VerifiedConnection>().unwrap();
         assert!(matches!(connection.decision(), Decision::NotPinned));
         assert_eq!(response.extensions().get(), Some(&expected));
-        let expires_at = scene.entries()[0].expires_at;
+        let expires_at = fixture.entries()[0].expires_at;
         assert_eq!(
             expires_at,
             at(NOW + 100),
@@ -138,49 +146,51 @@ async fn the_first_visit_is_trusted_and_needs_no_strict_transport_security() {
 #[tokio::test]
 async fn nothing_is_learnt_without_tls() {
     // 7469-2.2.2-a, 7469-2.3.1-f, 7469-2.3.1-g
-    let scene = Scene::new();
-    let value = scene.value("max-age=100; report-uri=\"https://r.example/\"");
+    let fixture = Fixture::new();
+    let value = fixture.value("max-age=100; report-uri=\"https://r.example/\"");
     let server = Server::plain(answer(&[(PKP, &value), (RO, &value)])).await;
     for uri in ["http://example.com/", "http://example.com:443/"] {
-        let response = scene.visit(uri, &server).await.unwrap();
+        let response = fixture.visit(uri, &server).await.unwrap();
         let outcome = response.extensions().get::<Noted>().cloned();
         assert_eq!(outcome, ignored(IgnoreReason::InsecureTransport));
-        assert!(scene.entries().is_empty());
+        assert!(fixture.entries().is_empty());
     }
     // Nor unlearnt.
-    let scene = Scene::new();
-    scene.receive(&[(PKP, &scene.value("max-age=100"))]).await;
+    let fixture = Fixture::new();
+    fixture
+        .receive(&[(PKP, &fixture.value("max-age=100"))])
+        .await;
     let server = Server::plain(answer(&[(PKP, "max-age=0")])).await;
-    let refused = scene.visit("http://example.com/", &server).await;
-    assert!(refused.is_err() && scene.entries().len() == 1);
+    let refused = fixture.visit("http://example.com/", &server).await;
+    assert!(refused.is_err() && fixture.entries().len() == 1);
 }
 
 #[tokio::test]
 async fn of_several_fields_the_first_is_processed_and_no_other() {
     // 7469-2.3.1-e, 7469-2.2.1-a
-    let scene = Scene::new();
-    let (good, other) = (scene.value("max-age=100"), scene.value("max-age=50"));
+    let fixture = Fixture::new();
+    let (good, other) = (fixture.value("max-age=100"), fixture.value("max-age=50"));
     let fields = [(PKP, &*good), (PKP, &other), (PKP, "max-age=0")];
-    assert_eq!(scene.receive(&fields).await, Some(Noted::Added));
-    assert_eq!(scene.entries()[0].expires_at, at(NOW + 100));
+    assert_eq!(fixture.receive(&fields).await, Some(Noted::Added));
+    assert_eq!(fixture.entries()[0].expires_at, at(NOW + 100));
     assert_eq!(
-        scene.entries()[0].pins.len(),
+        fixture.entries()[0].pins.len(),
         2,
         "nor are pins collected over fields"
     );
 
     for malformed in ["max-age=", "", "max-age=1; max-age=1"] {
         let fields = [(PKP, malformed), (PKP, "max-age=0")];
-        let noted = scene.receive(&fields).await;
+        let noted = fixture.receive(&fields).await;
         assert!(matches!(
             noted,
             Some(Noted::Ignored(IgnoreReason::Header(_)))
         ));
-        assert_eq!(scene.entries().len(), 1, "the second field is not tried");
+        assert_eq!(fixture.entries().len(), 1, "the second field is not tried");
     }
     // One field that a proxy made of two.
     let joined = format!("{good}, {good}");
-    let noted = scene.receive(&[(PKP, &joined)]).await;
+    let noted = fixture.receive(&[(PKP, &joined)]).await;
     let bad_syntax = HeaderError::BadSyntax { offset: good.len() };
     assert_eq!(noted, ignored(IgnoreReason::Header(bad_syntax)));
 }
@@ -188,29 +198,34 @@ async fn of_several_fields_the_first_is_processed_and_no_other() {
 #[tokio::test]
 async fn a_malformed_field_clobbers_nothing_and_is_said() {
     // 7469-2.1-e, 7469-2.1-f, 7469-2.3.1-h, D-22
-    let scene = Scene::new();
-    scene.receive(&[(PKP, &scene.value("max-age=100"))]).await;
-    let before = scene.entries();
+    let fixture = Fixture::new();
+    fixture
+        .receive(&[(PKP, &fixture.value("max-age=100"))])
+        .await;
+    let before = fixture.entries();
     for value in [
-        &*scene.value("max-age=50;"),
-        &scene.value("max-age=50; max-age=50"),
-        &scene.value("max-age=-1"),
-        &scene.value("includeSubDomains"),
-        &scene.value("max-age=50; pin-sha256=\"AAAA\""),
-        &scene.value("max-age=50; report-uri=\"/r\""),
+        &*fixture.value("max-age=50;"),
+        &fixture.value("max-age=50; max-age=50"),
+        &fixture.value("max-age=-1"),
+        &fixture.value("includeSubDomains"),
+        &fixture.value("max-age=50; pin-sha256=\"AAAA\""),
+        &fixture.value("max-age=50; report-uri=\"/r\""),
         "max-age=0;",
         "junk",
         "",
     ] {
-        let noted = scene.receive(&[(PKP, value)]).await;
+        let noted = fixture.receive(&[(PKP, value)]).await;
         let said = matches!(noted, Some(Noted::Ignored(IgnoreReason::Header(_))));
         assert!(said, "{value}: {noted:?}");
-        assert_eq!(scene.entries(), before, "{value}");
+        assert_eq!(fixture.entries(), before, "{value}");
     }
     // As browsers read it, on request.
-    let scene = Scene::of(Pinning::builder().header_syntax(HeaderSyntax::Browsers));
-    let trailing = scene.value("max-age = 50;");
-    assert_eq!(scene.receive(&[(PKP, &trailing)]).await, Some(Noted::Added));
+    let fixture = Fixture::of(Pinning::builder().header_syntax(HeaderSyntax::Browsers));
+    let trailing = fixture.value("max-age = 50;");
+    assert_eq!(
+        fixture.receive(&[(PKP, &trailing)]).await,
+        Some(Noted::Added)
+    );
 }
 
 #[tokio::test]
@@ -219,8 +234,8 @@ async fn the_two_fields_do_not_interact() {
     let report = "report-uri=\"https://r.example/\"";
     let failing = format!(
         "{}; {}; {report}",
-        directive(foreign_pin()),
-        directive(foreign_pin())
+        directive(unrelated_pin()),
+        directive(unrelated_pin())
     );
     let report_only_fields = [
         "",
@@ -232,28 +247,28 @@ async fn the_two_fields_do_not_interact() {
     ];
     for report_only in report_only_fields {
         // Alone: no effect on connection, response or store.
-        let scene = Scene::new();
+        let fixture = Fixture::new();
         assert_eq!(
-            scene.receive(&[(RO, report_only)]).await,
+            fixture.receive(&[(RO, report_only)]).await,
             None,
             "{report_only}"
         );
-        assert!(scene.entries().is_empty(), "{report_only}");
+        assert!(fixture.entries().is_empty(), "{report_only}");
 
         // Beside an enforced field, in either order: that one is processed as ever.
-        let value = scene.value("max-age=100");
+        let value = fixture.value("max-age=100");
         let both = [(RO, report_only), (PKP, &*value)];
         assert_eq!(
-            scene.receive(&both).await,
+            fixture.receive(&both).await,
             Some(Noted::Added),
             "{report_only}"
         );
         let both = [(PKP, &*value), (RO, report_only)];
-        assert_eq!(scene.receive(&both).await, Some(Noted::Refreshed));
-        let entry = &scene.entries()[0];
-        assert!(entry.pins.contains(&scene.leaf.pin()) && entry.report_uri.is_none());
+        assert_eq!(fixture.receive(&both).await, Some(Noted::Refreshed));
+        let entry = &fixture.entries()[0];
+        assert!(entry.pins.contains(&fixture.leaf.pin()) && entry.report_uri.is_none());
         let malformed = [(PKP, "junk;"), (RO, report_only)];
-        let noted = scene.receive(&malformed).await;
+        let noted = fixture.receive(&malformed).await;
         assert!(matches!(
             noted,
             Some(Noted::Ignored(IgnoreReason::Header(_)))
@@ -264,23 +279,23 @@ async fn the_two_fields_do_not_interact() {
 #[tokio::test]
 async fn addresses_are_never_noted() {
     // 7469-2.3.3-d
-    let scene = Scene::new();
-    let server = Server::start(&scene.leaf, &[(PKP, &scene.value("max-age=100"))]).await;
+    let fixture = Fixture::new();
+    let server = Server::start(&fixture.leaf, &[(PKP, &fixture.value("max-age=100"))]).await;
     for uri in ["https://127.0.0.1/", "https://[::1]/"] {
-        let response = scene.visit(uri, &server).await.unwrap();
+        let response = fixture.visit(uri, &server).await.unwrap();
         let outcome = response.extensions().get::<Noted>().cloned();
         assert_eq!(outcome, ignored(IgnoreReason::NoHost), "{uri}");
         let connection = response.extensions().get::<VerifiedConnection>().unwrap();
         assert!(connection.host().is_none());
         assert!(matches!(connection.decision(), Decision::NotPinned));
     }
-    assert!(scene.entries().is_empty());
+    assert!(fixture.entries().is_empty());
 }
 
 #[tokio::test]
 async fn final_header_sections_of_any_status_count() {
     // D-15
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for (status, expected) in [
         (200, Noted::Added),
         (301, Noted::Refreshed),
@@ -288,14 +303,17 @@ async fn final_header_sections_of_any_status_count() {
         (404, Noted::Refreshed),
         (500, Noted::Refreshed),
     ] {
-        let value = scene.value("max-age=100");
-        let config = server_config(&scene.leaf, provider(), rustls::ALL_VERSIONS);
+        let value = fixture.value("max-age=100");
+        let config = server_config(&fixture.leaf, provider(), rustls::ALL_VERSIONS);
         let server = Server::with_config(config, move |_: &Request| {
             let response = http::Response::builder().status(status).header(PKP, &value);
             response.body(full("")).unwrap()
         })
         .await;
-        let response = scene.visit("https://example.com/", &server).await.unwrap();
+        let response = fixture
+            .visit("https://example.com/", &server)
+            .await
+            .unwrap();
         assert_eq!(response.status(), status);
         assert_eq!(response.extensions().get(), Some(&expected), "{status}");
     }
@@ -304,9 +322,9 @@ async fn final_header_sections_of_any_status_count() {
 #[tokio::test]
 async fn bodies_trailers_and_interim_responses_do_not_count() {
     // 7469-2.3.4-a, D-15
-    let scene = Scene::new();
-    let value = scene.value("max-age=100");
-    let config = || server_config(&scene.leaf, provider(), rustls::ALL_VERSIONS);
+    let fixture = Fixture::new();
+    let value = fixture.value("max-age=100");
+    let config = || server_config(&fixture.leaf, provider(), rustls::ALL_VERSIONS);
     let meta = "<meta http-equiv=\"Public-Key-Pins\" content='max-age=100; pin-sha256=\"...\"'>";
     let body = Server::with_config(config(), move |_: &Request| {
         let response = http::Response::builder().header("content-type", "text/html");
@@ -327,18 +345,21 @@ async fn bodies_trailers_and_interim_responses_do_not_count() {
     );
     let interim = Server::raw(http1, interim.into_bytes());
     for server in [body.await, trailer.await, interim.await] {
-        let response = scene.visit("https://example.com/", &server).await.unwrap();
+        let response = fixture
+            .visit("https://example.com/", &server)
+            .await
+            .unwrap();
         assert!(response.extensions().get::<Noted>().is_none());
-        assert!(scene.entries().is_empty());
+        assert!(fixture.entries().is_empty());
     }
 }
 
 #[tokio::test]
 async fn a_header_pins_the_host_that_was_asked_and_verified() {
     // D-14
-    let scene = Scene::new();
-    let connection = verified_connection(&scene.leaf, "example.com", &scene.anchors).await;
-    let value = scene.value("max-age=100");
+    let fixture = Fixture::new();
+    let connection = verified_connection(&fixture.leaf, "example.com", &fixture.anchors).await;
+    let value = fixture.value("max-age=100");
     let reply = move |connection: Option<VerifiedConnection>| {
         let response = http::Response::builder().header(PKP, &value);
         let mut response = response.body(()).unwrap();
@@ -351,7 +372,7 @@ async fn a_header_pins_the_host_that_was_asked_and_verified() {
             let response = response.clone();
             async move { Ok::<_, Infallible>(response) }
         });
-        NotePinsLayer::new(scene.pinning.clone()).layer(inner)
+        NotePinsLayer::new(fixture.pinning.clone()).layer(inner)
     };
     let request = |method: &str, uri: &str| {
         let request = http::Request::builder().method(method).uri(uri);
@@ -384,41 +405,41 @@ async fn a_header_pins_the_host_that_was_asked_and_verified() {
             Noted::Added,
         ),
     ] {
-        assert!(scene.entries().is_empty());
+        assert!(fixture.entries().is_empty());
         let uri = request.uri().clone();
         let response = over(connection).oneshot(request).await.unwrap();
         assert_eq!(response.extensions().get(), Some(&expected), "{uri}");
     }
-    assert_eq!(scene.entries()[0].host.as_str(), "example.com");
+    assert_eq!(fixture.entries()[0].host.as_str(), "example.com");
 }
 
 #[tokio::test]
 async fn neither_port_nor_trailing_dot_makes_another_host() {
     // D-16, D-17
-    let scene = Scene::new();
-    let value = scene.value("max-age=100");
-    let server = Server::start(&scene.leaf, &[(PKP, &value)]).await;
+    let fixture = Fixture::new();
+    let value = fixture.value("max-age=100");
+    let server = Server::start(&fixture.leaf, &[(PKP, &value)]).await;
     for (uri, expected) in [
         ("https://example.com:8443/", Noted::Added),
         ("https://example.com/", Noted::Refreshed),
         ("https://EXAMPLE.COM.:1/", Noted::Refreshed),
         ("https://example.com./", Noted::Refreshed),
     ] {
-        let response = scene.visit(uri, &server).await.unwrap();
+        let response = fixture.visit(uri, &server).await.unwrap();
         assert_eq!(response.extensions().get(), Some(&expected), "{uri}");
     }
-    assert_eq!(scene.entries().len(), 1);
-    let pinning = Pinning::builder().static_pins("example.com", pinned_to(foreign_pin()));
-    let scene = Scene {
+    assert_eq!(fixture.entries().len(), 1);
+    let pinning = Pinning::builder().static_pins("example.com", policy_with(unrelated_pin()));
+    let fixture = Fixture {
         pinning: pinning.build().unwrap(),
-        ..scene
+        ..fixture
     };
     for uri in [
         "https://example.com:8443/",
         "https://Example.com.:1/",
         "https://example.com./",
     ] {
-        let error = scene.visit(uri, &server).await.unwrap_err();
+        let error = fixture.visit(uri, &server).await.unwrap_err();
         assert!(PinViolation::find(&error).is_some(), "{uri}");
     }
 }
@@ -433,12 +454,14 @@ async fn the_response_says_that_its_host_is_no_longer_pinned() {
             RemovalReason::NoRecognisedPins,
         ),
     ] {
-        let scene = Scene::new();
-        scene.receive(&[(PKP, &scene.value("max-age=100"))]).await;
-        assert_eq!(scene.entries().len(), 1);
-        let noted = scene.receive(&[(PKP, value)]).await;
+        let fixture = Fixture::new();
+        fixture
+            .receive(&[(PKP, &fixture.value("max-age=100"))])
+            .await;
+        assert_eq!(fixture.entries().len(), 1);
+        let noted = fixture.receive(&[(PKP, value)]).await;
         assert_eq!(noted, Some(Noted::Removed(reason)), "{value}");
-        assert!(scene.entries().is_empty());
+        assert!(fixture.entries().is_empty());
     }
 }
 
@@ -455,20 +478,30 @@ impl ResolvesServerCert for Replay {
 #[tokio::test]
 async fn nothing_is_written_before_the_server_proved_its_key() {
     // D-21
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let own_key = Ca::root("Other").leaf(&["attacker.example"]).key();
     let key = provider().key_provider.load_private_key(own_key).unwrap();
-    let mut config = server_config(&scene.leaf, provider(), rustls::ALL_VERSIONS);
-    let replayed = CertifiedKey::new(scene.leaf.chain.clone(), key);
+    let mut config = server_config(&fixture.leaf, provider(), rustls::ALL_VERSIONS);
+    let replayed = CertifiedKey::new(fixture.leaf.chain.clone(), key);
     config.cert_resolver = Arc::new(Replay(Arc::new(replayed)));
-    let server = Server::with_config(config, answer(&[(PKP, &scene.value("max-age=9"))])).await;
-    assert!(scene.visit("https://example.com/", &server).await.is_err());
-    assert!(scene.entries().is_empty());
+    let server = Server::with_config(config, answer(&[(PKP, &fixture.value("max-age=9"))])).await;
+    assert!(
+        fixture
+            .visit("https://example.com/", &server)
+            .await
+            .is_err()
+    );
+    assert!(fixture.entries().is_empty());
     assert_eq!(server.requests(), 0);
 
     // With the key, but without a response: the handshake alone writes nothing either.
-    let config = server_config(&scene.leaf, provider(), rustls::ALL_VERSIONS);
+    let config = server_config(&fixture.leaf, provider(), rustls::ALL_VERSIONS);
     let server = Server::raw(config, Vec::new()).await;
-    assert!(scene.visit("https://example.com/", &server).await.is_err());
-    assert!(scene.entries().is_empty());
+    assert!(
+        fixture
+            .visit("https://example.com/", &server)
+            .await
+            .is_err()
+    );
+    assert!(fixture.entries().is_empty());
 }

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use common::header::parse;
 use common::pki::{Ca, Leaf};
 use common::server::{Names, Server, client, get, server_config};
-use common::tls::{VERSIONS, ends, handshake, transfer};
-use common::validated::trusting;
-use common::{Clock, foreign_pin, header_value, now, pinned_to, provider};
+use common::tls::{VERSIONS, handshake, new_connections, transfer};
+use common::validated::built_in_anchors;
+use common::{Clock, header_value, now, policy_with, provider, unrelated_pin};
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::{
     BuildError, PinViolation, Pinning, PinningConnector, PinningVerifier, VerifiedConnection,
@@ -35,7 +35,7 @@ fn client_config(
     root: &Ca,
     versions: &'static [&'static SupportedProtocolVersion],
 ) -> ClientConfig {
-    PinningVerifier::builder(pinning.clone(), trusting(&[root]))
+    PinningVerifier::builder(pinning.clone(), built_in_anchors(&[root]))
         .with_provider(provider())
         .with_protocol_versions(versions)
         .client_config()
@@ -54,7 +54,7 @@ fn no_session_is_resumed_past_the_pins() {
         let visit = || handshake(&config, &server, "example.com");
         assert_eq!(visit().unwrap(), HandshakeKind::Full);
         assert_eq!(visit().unwrap(), HandshakeKind::Resumed);
-        let replaced = pinning.replace_pins([("example.com", pinned_to(foreign_pin()))]);
+        let replaced = pinning.replace_pins([("example.com", policy_with(unrelated_pin()))]);
         replaced.unwrap();
         assert!(PinViolation::find(&visit().unwrap_err()).is_some());
     }
@@ -80,13 +80,13 @@ fn the_server_is_told_by_an_alert_and_the_client_by_a_typed_error() {
     let leaf = root.leaf(&["example.com"]);
     for versions in VERSIONS {
         let pinning = Pinning::builder()
-            .static_pins("example.com", pinned_to(foreign_pin()))
+            .static_pins("example.com", policy_with(unrelated_pin()))
             .time_provider(Clock::new())
             .build()
             .unwrap();
         let config = Arc::new(client_config(&pinning, &root, versions));
         let server = Arc::new(server_config(&leaf, provider(), versions));
-        let [mut client, mut server] = ends(&config, &server, "example.com");
+        let [mut client, mut server] = new_connections(&config, &server, "example.com");
         transfer(&mut client, &mut server).unwrap();
         let error = transfer(&mut server, &mut client).unwrap_err();
         assert!(PinViolation::find(&error).is_some(), "{error:?}");
@@ -106,11 +106,11 @@ async fn no_connection_is_shared_with_another_host() {
     let names = ["example.com", "pinned.example", "free.example"];
     let names = Names::new(names.map(|name| (name, &server)));
     let pinning = Pinning::builder()
-        .static_pins("pinned.example", pinned_to(foreign_pin()))
+        .static_pins("pinned.example", policy_with(unrelated_pin()))
         .time_provider(Clock::new())
         .build()
         .unwrap();
-    let mut client = client(&pinning, trusting(&[&root]), &names);
+    let mut client = client(&pinning, built_in_anchors(&[&root]), &names);
     let response = get(&mut client, "https://example.com/").await.unwrap();
     assert_eq!(response.version(), http::Version::HTTP_2);
     let error = get(&mut client, "https://pinned.example/")
@@ -131,13 +131,13 @@ async fn a_header_on_an_old_connection_is_judged_by_the_pins_of_today() {
     let fields = [(PKP, &*header_value(other.pin(), "max-age=100"))];
     let server = Server::start(&other, &fields).await;
     let pinning = Pinning::builder()
-        .static_pins("example.com", pinned_to(genuine.pin()))
+        .static_pins("example.com", policy_with(genuine.pin()))
         .time_provider(Clock::new())
         .build()
         .unwrap();
     pinning.disable_all_static();
     let names = Names::new([("example.com", &server)]);
-    let mut client = client(&pinning, trusting(&[&root]), &names);
+    let mut client = client(&pinning, built_in_anchors(&[&root]), &names);
     let response = get(&mut client, "https://example.com/").await.unwrap();
     assert_eq!(response.extensions().get(), Some(&Noted::Added));
     pinning.store().clear();

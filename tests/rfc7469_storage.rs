@@ -12,7 +12,7 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::noted::{Hosts, folder, listing, numbered};
+use common::noted::{Hosts, file_names, numbered_pin, temp_dir};
 use common::{Clock, DAY, NOW, at};
 use pinhold::header::Noted;
 use pinhold::policy::KnownPinnedHost;
@@ -47,10 +47,10 @@ async fn every_part_of_a_known_pinned_host_outlives_the_process() {
         "max-age=3000; report-uri=\"https://r.example/a?b=%22\"",
         "max-age=4000; includeSubDomains; report-uri=\"http://r.example/\"",
     ] {
-        let folder = folder();
+        let folder = temp_dir();
         let file = folder.path().join("pins.jsonl");
         let first = start(&file, NOW);
-        let value = hosts.value(numbered(1), rest);
+        let value = hosts.value(numbered_pin(1), rest);
         assert_eq!(hosts.note(&first, 0, &value, NOW), Noted::Added);
         let known = entry(&first);
         drop(first);
@@ -64,10 +64,10 @@ async fn every_part_of_a_known_pinned_host_outlives_the_process() {
 async fn a_host_noted_by_an_earlier_process_is_refused_with_other_keys() {
     let genuine = Hosts::connect(&["example.com"]).await;
     let impostor = Hosts::connect(&["example.com"]).await;
-    let folder = folder();
+    let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
     let first = start(&file, NOW);
-    let value = genuine.value(numbered(1), "max-age=1000");
+    let value = genuine.value(numbered_pin(1), "max-age=1000");
     genuine.note(&first, 0, &value, NOW);
     drop(first);
     let second = start(&file, NOW);
@@ -88,30 +88,30 @@ async fn a_host_noted_by_an_earlier_process_is_refused_with_other_keys() {
 #[tokio::test]
 async fn a_store_in_memory_leaves_nothing_behind() {
     let hosts = Hosts::connect(&["example.com"]).await;
-    let folder = folder();
+    let folder = temp_dir();
     let pinning = Pinning::builder()
         .store(PinStore::in_memory())
         .build()
         .unwrap();
-    let value = hosts.value(numbered(1), "max-age=1000");
+    let value = hosts.value(numbered_pin(1), "max-age=1000");
     assert_eq!(hosts.note(&pinning, 0, &value, NOW), Noted::Added);
     pinning.store().flush().unwrap();
     drop(pinning);
-    assert!(listing(&folder).is_empty());
+    assert!(file_names(&folder).is_empty());
 }
 
 // D-20: noted under a clock that was ahead by more than a day, and taken as noted now, once.
 #[tokio::test]
 async fn an_entry_noted_in_the_future_is_taken_as_noted_when_it_is_loaded() {
     let hosts = Hosts::connect(&["example.com"]).await;
-    let value = hosts.value(numbered(1), "max-age=1000");
+    let value = hosts.value(numbered_pin(1), "max-age=1000");
     for (ahead, expected) in [
         (0, (NOW, NOW + 1000)),
         (DAY, (NOW + DAY, NOW + DAY + 1000)),
         (DAY + 1, (NOW, NOW + 1000)),
         (900 * DAY, (NOW, NOW + 1000)),
     ] {
-        let folder = folder();
+        let folder = temp_dir();
         let file = folder.path().join("pins.jsonl");
         let first = start(&file, NOW + ahead);
         hosts.note(&first, 0, &value, NOW + ahead);
@@ -139,10 +139,10 @@ async fn an_entry_noted_in_the_future_is_taken_as_noted_when_it_is_loaded() {
 #[tokio::test]
 async fn a_clock_from_before_the_first_release_moves_nothing() {
     let hosts = Hosts::connect(&["example.com"]).await;
-    let folder = folder();
+    let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
     let first = start(&file, NOW);
-    let value = hosts.value(numbered(1), "max-age=1000");
+    let value = hosts.value(numbered_pin(1), "max-age=1000");
     hosts.note(&first, 0, &value, NOW);
     drop(first);
     for seconds in [0, 946_684_800, 1_672_531_199] {
@@ -155,10 +155,10 @@ async fn a_clock_from_before_the_first_release_moves_nothing() {
 #[tokio::test]
 async fn an_expired_entry_is_kept_on_disk_and_holds_when_the_clock_is_back() {
     let hosts = Hosts::connect(&["example.com"]).await;
-    let folder = folder();
+    let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
     let first = start(&file, NOW);
-    let value = hosts.value(numbered(1), "max-age=1000");
+    let value = hosts.value(numbered_pin(1), "max-age=1000");
     hosts.note(&first, 0, &value, NOW);
     drop(first);
     let ahead = start(&file, NOW + 900 * DAY);
@@ -169,7 +169,7 @@ async fn an_expired_entry_is_kept_on_disk_and_holds_when_the_clock_is_back() {
             .is_none()
     );
     let other = Hosts::connect(&["other.example"]).await;
-    let value = other.value(numbered(1), "max-age=1000");
+    let value = other.value(numbered_pin(1), "max-age=1000");
     other.note(&ahead, 0, &value, NOW + 900 * DAY);
     drop(ahead);
     let back = start(&file, NOW + 10);
@@ -180,7 +180,7 @@ async fn an_expired_entry_is_kept_on_disk_and_holds_when_the_clock_is_back() {
 #[tokio::test]
 async fn what_was_evicted_is_gone_from_the_disk_and_what_lives_is_not() {
     let hosts = Hosts::connect(&["a.example", "b.test", "c.invalid", "d.example"]).await;
-    let folder = folder();
+    let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
     let store = PinStore::open(FileStorage::new(&file)).unwrap().capacity(2);
     let pinning = Pinning::builder()
@@ -188,8 +188,8 @@ async fn what_was_evicted_is_gone_from_the_disk_and_what_lives_is_not() {
         .store(store)
         .build()
         .unwrap();
-    let short = hosts.value(numbered(1), "max-age=10");
-    let long = hosts.value(numbered(1), "max-age=1000");
+    let short = hosts.value(numbered_pin(1), "max-age=10");
+    let long = hosts.value(numbered_pin(1), "max-age=1000");
     assert_eq!(hosts.note(&pinning, 0, &short, NOW), Noted::Added);
     assert_eq!(hosts.note(&pinning, 1, &long, NOW), Noted::Added);
     assert_eq!(hosts.note(&pinning, 2, &long, NOW + 11), Noted::Added);

@@ -11,7 +11,7 @@ mod common;
 use std::time::Duration;
 
 use common::header::{
-    directive, good, is_bad_syntax, parse, parse_as_browsers, parse_report_only, pin,
+    directive, is_bad_syntax, parse, parse_as_browsers, parse_report_only, pin, valid_header,
 };
 use pinhold::header::{HeaderError, HeaderSyntax, PinHeader};
 
@@ -76,16 +76,16 @@ fn no_directive_but_a_pin_occurs_twice() {
         let expected = HeaderError::DuplicateDirective {
             name: name.to_owned(),
         };
-        assert_eq!(parse(good(rest)), Err(expected.clone()), "{rest}");
-        assert_eq!(parse_report_only(good(rest)), Err(expected.clone()));
-        assert_eq!(parse_as_browsers(good(rest)), Err(expected));
+        assert_eq!(parse(valid_header(rest)), Err(expected.clone()), "{rest}");
+        assert_eq!(parse_report_only(valid_header(rest)), Err(expected.clone()));
+        assert_eq!(parse_as_browsers(valid_header(rest)), Err(expected));
     }
     // The same algorithm, the same pin, and an unknown algorithm may recur.
     let again = format!(
         "; {}; pin-x=\"a\"; pin-x=\"b\"; PIN-X=\"a\"",
         directive(pin(1))
     );
-    let header = parse(good(&again)).unwrap();
+    let header = parse(valid_header(&again)).unwrap();
     assert_eq!(header.pins(), [pin(1), pin(2)]);
     assert_eq!(header.unknown_algorithms().collect::<Vec<_>>(), ["x"]);
 }
@@ -98,7 +98,7 @@ fn directive_names_are_case_insensitive() {
         directive(pin(1)).replace("pin-sha256", "Pin-Sha256"),
         directive(pin(2)).replace("pin-sha256", "PIN-SHA256"),
     );
-    let expected = parse(good(
+    let expected = parse(valid_header(
         "; includeSubDomains; report-uri=\"https://r.example/A\"",
     ));
     assert_eq!(parse(&lower), expected);
@@ -147,7 +147,7 @@ fn what_is_off_the_grammar_is_refused_as_a_whole() {
         (b"; \0", 2),
         (b"\x0b; foo", 0),
     ];
-    let good = good("");
+    let good = valid_header("");
     for (rest, at) in cases {
         let value = [good.as_bytes(), rest].concat();
         let rest = String::from_utf8_lossy(rest);
@@ -207,18 +207,18 @@ fn nothing_and_junk_are_refused() {
 fn two_fields_joined_to_a_list_are_no_field() {
     // 7469-2.1-e: an intermediary joined them; a comma is data within quotes only.
     for separator in [",", ", ", " , ", "; foo, "] {
-        let joined = [good(""), good("")].join(separator);
+        let joined = [valid_header(""), valid_header("")].join(separator);
         assert!(is_bad_syntax(&parse(&joined)), "{joined}");
         assert!(is_bad_syntax(&parse_report_only(&joined)), "{joined}");
         assert!(is_bad_syntax(&parse_as_browsers(&joined)), "{joined}");
     }
-    assert!(parse(good("; foo=\"a, max-age=0\"")).is_ok());
+    assert!(parse(valid_header("; foo=\"a, max-age=0\"")).is_ok());
 }
 
 #[test]
 fn unknown_directives_do_not_disturb_the_rest() {
     // 7469-2.1-g, 7469-2.1-i, 7469-2.5-e
-    let expected = parse(good(""));
+    let expected = parse(valid_header(""));
     let unknown: &[&[u8]] = &[
         b"foo",
         b"foo=bar",
@@ -240,8 +240,8 @@ fn unknown_directives_do_not_disturb_the_rest() {
     ];
     for directive in unknown {
         let name = String::from_utf8_lossy(directive);
-        let first = [directive, &b"; "[..], good("").as_bytes()].concat();
-        let last = [good("").as_bytes(), b"; ", directive].concat();
+        let first = [directive, &b"; "[..], valid_header("").as_bytes()].concat();
+        let last = [valid_header("").as_bytes(), b"; ", directive].concat();
         for value in [first, last] {
             assert_eq!(parse(&value), expected, "{name}");
             let report_only = parse_report_only(&value).unwrap();
@@ -253,7 +253,7 @@ fn unknown_directives_do_not_disturb_the_rest() {
 #[test]
 fn white_space_is_allowed_around_semicolons_and_at_the_ends() {
     // 7469-2.1-h
-    let expected = parse(good("; includeSubDomains"));
+    let expected = parse(valid_header("; includeSubDomains"));
     assert!(expected.is_ok());
     for space in ["", " ", "\t", " \t \t"] {
         let parts = [
@@ -273,7 +273,7 @@ fn white_space_is_allowed_around_semicolons_and_at_the_ends() {
 fn browsers_allowed_empty_directives_and_space_around_equals_only() {
     // D-22
     assert_eq!(HeaderSyntax::default(), HeaderSyntax::Rfc7469);
-    let plain = good("; includeSubDomains");
+    let plain = valid_header("; includeSubDomains");
     let expected = parse(&plain);
     for value in [
         format!("{plain};"),
@@ -302,7 +302,10 @@ fn browsers_allowed_empty_directives_and_space_around_equals_only() {
         "; foo=a b",
         "; foo bar",
     ] {
-        assert!(is_bad_syntax(&parse_as_browsers(good(rest))), "{rest}");
+        assert!(
+            is_bad_syntax(&parse_as_browsers(valid_header(rest))),
+            "{rest}"
+        );
     }
     assert_eq!(parse_as_browsers(";"), Err(HeaderError::Empty));
 }

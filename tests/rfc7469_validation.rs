@@ -15,8 +15,8 @@ use std::process::{Command, Stdio};
 use bytes::Bytes;
 use common::pki::{Ca, Leaf, leaf_params};
 use common::server::{Names, Server, client, get};
-use common::validated::trusting;
-use common::{Clock, NOW, at, foreign_pin, header_value, pinned_to, provider};
+use common::validated::built_in_anchors;
+use common::{Clock, NOW, at, header_value, policy_with, provider, unrelated_pin};
 use pinhold::connector::ConnectError;
 use pinhold::header::Noted;
 use pinhold::policy::PinSource;
@@ -31,7 +31,7 @@ use rustls::pki_types::ServerName;
 
 const PKP: &str = "public-key-pins";
 
-fn pinned(policy: PinPolicy) -> Pinning {
+fn pinning_with(policy: PinPolicy) -> Pinning {
     let builder = Pinning::builder().static_pins("example.com", policy);
     builder.time_provider(Clock::new()).build().unwrap()
 }
@@ -76,7 +76,7 @@ fn decision(visit: &Visit) -> Decision {
 async fn a_matching_pin_saves_no_invalid_chain() {
     // 7469-1-a, 7469-2.6-a
     let (root, added) = (Ca::root("Root"), Ca::root("Added"));
-    let anchors = trusting(&[&root])
+    let anchors = built_in_anchors(&[&root])
         .with_user_added([added.certificate()])
         .unwrap();
     let expired = || {
@@ -91,8 +91,8 @@ async fn a_matching_pin_saves_no_invalid_chain() {
         Ca::root("Unknown").leaf(&["example.com"]),
     ] {
         for pinning in [
-            pinned(only(leaf.pin())),
-            pinned(pinned_to(foreign_pin())),
+            pinning_with(only(leaf.pin())),
+            pinning_with(policy_with(unrelated_pin())),
             Pinning::builder()
                 .time_provider(Clock::new())
                 .build()
@@ -114,19 +114,19 @@ async fn a_matching_pin_saves_no_invalid_chain() {
 async fn one_key_of_the_validated_chain_is_enough() {
     // 7469-2.6-d, 7469-2.6-f
     let root = Ca::root("Root");
-    let (upper, anchors) = (root.intermediate("Upper"), trusting(&[&root]));
+    let (upper, anchors) = (root.intermediate("Upper"), built_in_anchors(&[&root]));
     let lower = upper.intermediate("Lower");
     let leaf = lower.leaf(&["example.com"]);
     let foreign = (0..20).map(|byte| SpkiFingerprint::from_digest([byte; 32]));
     let foreign = foreign.collect::<Vec<_>>();
     for pin in [leaf.pin(), lower.pin(), upper.pin(), root.pin()] {
         for pins in [vec![pin], [&*foreign, &[pin]].concat()] {
-            let pinning = pinned(PinPolicy::without_backup(pins).unwrap());
+            let pinning = pinning_with(PinPolicy::without_backup(pins).unwrap());
             let outcome = visit_leaf(&pinning, &anchors, &leaf).await;
             assert!(matches!(decision(&outcome), Decision::Pass));
         }
     }
-    let pinning = pinned(PinPolicy::new(foreign).unwrap());
+    let pinning = pinning_with(PinPolicy::new(foreign).unwrap());
     let violation = violation(&visit_leaf(&pinning, &anchors, &leaf).await).unwrap();
     let expected = [leaf.pin(), lower.pin(), upper.pin(), root.pin()];
     assert_eq!(violation.chain().fingerprints(), expected);
@@ -137,7 +137,12 @@ async fn one_key_of_the_validated_chain_is_enough() {
     let renewed = Ca::root("New");
     let key = KeyPair::try_from(der).unwrap();
     let leaf = renewed.leaf_with_key(leaf_params(&["example.com"]), key);
-    let outcome = visit_leaf(&pinned(only(pin)), &trusting(&[&renewed]), &leaf).await;
+    let outcome = visit_leaf(
+        &pinning_with(only(pin)),
+        &built_in_anchors(&[&renewed]),
+        &leaf,
+    )
+    .await;
     assert!(matches!(decision(&outcome), Decision::Pass));
 }
 
@@ -145,12 +150,12 @@ async fn one_key_of_the_validated_chain_is_enough() {
 async fn what_is_served_beside_the_chain_counts_for_nothing() {
     // 7469-2.6-e
     let (root, other) = (Ca::root("Root"), Ca::root("Other"));
-    let anchors = trusting(&[&root, &other]);
+    let anchors = built_in_anchors(&[&root, &other]);
     let genuine = root.intermediate("CA").leaf(&["example.com"]);
     let superfluous = || genuine.chain.iter().cloned().chain([root.certificate()]);
-    let served = other.leaf(&["example.com"]).appending(superfluous());
+    let served = other.leaf(&["example.com"]).with_appended(superfluous());
     for pin in [genuine.pin(), root.pin()] {
-        let outcome = visit_leaf(&pinned(pinned_to(pin)), &anchors, &served).await;
+        let outcome = visit_leaf(&pinning_with(policy_with(pin)), &anchors, &served).await;
         let violation = violation(&outcome).unwrap();
         assert_eq!(
             violation.chain().fingerprints(),
@@ -173,7 +178,7 @@ async fn what_is_served_beside_the_chain_counts_for_nothing() {
 async fn an_empty_intersection_ends_the_connection_before_http() {
     // 7469-2.6-g, 7469-4-a, 7469-2.6-i
     let root = Ca::root("Root");
-    let anchors = trusting(&[&root]);
+    let anchors = built_in_anchors(&[&root]);
     let (genuine, other) = (root.leaf(&["example.com"]), root.leaf(&["example.com"]));
     // Static pins, and pins noted on a first visit.
     let by_header = Pinning::builder()
@@ -184,7 +189,7 @@ async fn an_empty_intersection_ends_the_connection_before_http() {
     let server = Server::start(&genuine, &[(PKP, &value)]).await;
     visit(&by_header, &anchors, &server).await.unwrap();
     for (pinning, source) in [
-        (pinned(pinned_to(genuine.pin())), PinSource::Static),
+        (pinning_with(policy_with(genuine.pin())), PinSource::Static),
         (by_header, PinSource::Noted),
     ] {
         let outcome = visit_leaf(&pinning, &anchors, &other).await;
@@ -203,10 +208,13 @@ fn pins_are_checked_by_the_certificate_verifier_itself() {
     // 7469-2.6-b
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com", "example.net"]);
-    let verifier = PinningVerifier::builder(pinned(pinned_to(foreign_pin())), trusting(&[&root]))
-        .with_provider(provider())
-        .verifier_without_resumption_check()
-        .unwrap();
+    let verifier = PinningVerifier::builder(
+        pinning_with(policy_with(unrelated_pin())),
+        built_in_anchors(&[&root]),
+    )
+    .with_provider(provider())
+    .verifier_without_resumption_check()
+    .unwrap();
     let verify = |name: &'static str| {
         let name = ServerName::try_from(name).unwrap();
         verifier.verify_server_cert(&leaf.certificate(), &[], &name, &[], common::now())
@@ -224,28 +232,30 @@ async fn the_anchor_of_the_path_decides_on_a_bypass() {
     // 7469-2.6-c, D-05
     let (root, proxy) = (Ca::root("Root"), Ca::root("Proxy"));
     let certificate = || [proxy.certificate()];
-    let anchors = trusting(&[&root]).with_user_added(certificate()).unwrap();
+    let anchors = built_in_anchors(&[&root])
+        .with_user_added(certificate())
+        .unwrap();
     let genuine = root.leaf(&["example.com"]);
     let intercepted = proxy.leaf(&["example.com"]);
-    let policy = pinned_to(genuine.pin());
-    let pinning = pinned(policy.clone());
+    let policy = policy_with(genuine.pin());
+    let pinning = pinning_with(policy.clone());
     for served in [
-        intercepted.serving(intercepted.chain.clone()),
+        intercepted.with_chain(intercepted.chain.clone()),
         // The genuine chain beside it is no part of the path, and does not make it pass.
-        intercepted.appending(genuine.chain.iter().cloned().chain([root.certificate()])),
+        intercepted.with_appended(genuine.chain.iter().cloned().chain([root.certificate()])),
     ] {
         let outcome = visit_leaf(&pinning, &anchors, &served).await;
         assert!(matches!(decision(&outcome), Decision::Skipped));
     }
     // The proxy's root beside a chain to a built-in root bypasses nothing.
-    let served = root.leaf(&["example.com"]).appending(certificate());
+    let served = root.leaf(&["example.com"]).with_appended(certificate());
     let outcome = visit_leaf(&pinning, &anchors, &served).await;
     let origin = violation(&outcome).unwrap().chain().anchor_origin();
     assert_eq!(origin, AnchorOrigin::BuiltIn);
     // An anchor of unknown origin bypasses nothing, and the policy has the last word.
     let unknown = TrustAnchors::new().with_unknown(certificate()).unwrap();
     assert!(violation(&visit_leaf(&pinning, &unknown, &intercepted).await).is_some());
-    let enforcing = pinned(policy.user_added_roots(UserAddedRoots::EnforcePins));
+    let enforcing = pinning_with(policy.user_added_roots(UserAddedRoots::EnforcePins));
     assert!(violation(&visit_leaf(&enforcing, &anchors, &intercepted).await).is_some());
 }
 
@@ -253,7 +263,7 @@ async fn the_anchor_of_the_path_decides_on_a_bypass() {
 async fn of_two_policies_one_that_refuses_outdoes_one_that_is_skipped() {
     // D-05, 7469-2.6-c
     let (root, proxy) = (Ca::root("Root"), Ca::root("Proxy"));
-    let anchors = trusting(&[&root]);
+    let anchors = built_in_anchors(&[&root]);
     let anchors = anchors.with_user_added([proxy.certificate()]).unwrap();
     let genuine = root.leaf(&["example.com"]);
     let intercepted = proxy.leaf(&["example.com"]);
@@ -261,10 +271,10 @@ async fn of_two_policies_one_that_refuses_outdoes_one_that_is_skipped() {
     let server = Server::start(&genuine, &[(PKP, &value)]).await;
     for (pins, skipped) in [
         ([genuine.pin(), intercepted.pin()], true),
-        ([genuine.pin(), foreign_pin()], false),
+        ([genuine.pin(), unrelated_pin()], false),
     ] {
         let policy = PinPolicy::new(pins).unwrap();
-        let pinning = pinned(policy.user_added_roots(UserAddedRoots::EnforcePins));
+        let pinning = pinning_with(policy.user_added_roots(UserAddedRoots::EnforcePins));
         let response = visit(&pinning, &anchors, &server).await.unwrap();
         assert_eq!(response.extensions().get(), Some(&Noted::Added));
         // The noted pins would be skipped; the static ones decide.
@@ -281,18 +291,18 @@ async fn of_two_policies_one_that_refuses_outdoes_one_that_is_skipped() {
 async fn another_valid_path_is_tried_before_a_server_is_refused() {
     // 7469-2.6-h, D-11
     let (old, new) = (Ca::root("Old"), Ca::root("New"));
-    let both = trusting(&[&old, &new]);
+    let both = built_in_anchors(&[&old, &new]);
     let leaf = new.leaf(&["example.com"]);
-    let cross_signed = leaf.appending([old.cross_sign(&new)]);
+    let cross_signed = leaf.with_appended([old.cross_sign(&new)]);
     for (pin, served, passes) in [
         (new.pin(), &cross_signed, true),
         (old.pin(), &cross_signed, true),
         (leaf.pin(), &cross_signed, true),
-        (foreign_pin(), &cross_signed, false),
+        (unrelated_pin(), &cross_signed, false),
         // Without the cross-sign no path leads there.
         (old.pin(), &leaf, false),
     ] {
-        let outcome = visit_leaf(&pinned(only(pin)), &both, served).await;
+        let outcome = visit_leaf(&pinning_with(only(pin)), &both, served).await;
         assert_eq!(outcome.is_ok(), passes);
         if !passes {
             assert!(violation(&outcome).is_some());
@@ -304,7 +314,7 @@ async fn another_valid_path_is_tried_before_a_server_is_refused() {
 async fn an_expired_host_is_connected_to_without_validation() {
     // 7469-2.3.3-a, 7469-2.3.3-c, D-20
     let root = Ca::root("Root");
-    let anchors = trusting(&[&root]);
+    let anchors = built_in_anchors(&[&root]);
     let (genuine, other) = (root.leaf(&["example.com"]), root.leaf(&["example.com"]));
     let clock = Clock::new();
     let pinning = Pinning::builder()
@@ -340,11 +350,11 @@ async fn a_self_signed_certificate_may_be_trusted_and_pinned() {
     let own = params.self_signed(&key).unwrap().der().clone();
     let leaf = Ca::root("Nobody")
         .leaf_with_key(params, key)
-        .serving(vec![own.clone()]);
+        .with_chain(vec![own.clone()]);
     let anchors = TrustAnchors::new().with_built_in([own]).unwrap();
-    let passing = visit_leaf(&pinned(only(leaf.pin())), &anchors, &leaf).await;
+    let passing = visit_leaf(&pinning_with(only(leaf.pin())), &anchors, &leaf).await;
     assert!(matches!(decision(&passing), Decision::Pass));
-    let failing = visit_leaf(&pinned(pinned_to(foreign_pin())), &anchors, &leaf).await;
+    let failing = visit_leaf(&pinning_with(policy_with(unrelated_pin())), &anchors, &leaf).await;
     assert!(violation(&failing).is_some());
     let pinning = Pinning::builder()
         .time_provider(Clock::new())
@@ -360,10 +370,14 @@ async fn a_refusal_tells_a_person_what_was_expected_and_what_was_seen() {
     // 7469-7-a
     let root = Ca::root("Root");
     let leaf = root.leaf(&["www.example.com"]);
-    let policy = pinned_to(foreign_pin()).include_subdomains();
+    let policy = policy_with(unrelated_pin()).include_subdomains();
     let server = Server::start(&leaf, &[]).await;
     let names = Names::new([("www.example.com", &server)]);
-    let mut client = client(&pinned(policy.clone()), trusting(&[&root]), &names);
+    let mut client = client(
+        &pinning_with(policy.clone()),
+        built_in_anchors(&[&root]),
+        &names,
+    );
     let error = get(&mut client, "https://www.example.com/")
         .await
         .unwrap_err();

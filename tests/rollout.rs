@@ -12,11 +12,11 @@ mod common;
 use std::sync::Arc;
 
 use common::pki::{Ca, Leaf};
-use common::recording::{Told, told_by};
+use common::recording::{Recorder, with_recorder};
 use common::server::{Loopback, Names, Server, answer, get, server_config};
 use common::tls::handshake;
-use common::validated::trusting;
-use common::{Clock, NOW, at, foreign_pin, header_value, now, pinned_to, provider};
+use common::validated::built_in_anchors;
+use common::{Clock, NOW, at, header_value, now, policy_with, provider, unrelated_pin};
 use http_body_util::Empty;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -29,42 +29,42 @@ use pinhold::{
 use tower::{Service, ServiceExt};
 
 /// A server, and a client that is told everything.
-struct Scene {
+struct Fixture {
     clock: Arc<Clock>,
     root: Ca,
     leaf: Leaf,
     server: Server,
     pinning: Pinning,
-    told: Told,
+    recorder: Recorder,
 }
 
 const NAMES: [&str; 2] = ["example.com", "www.example.com"];
 
-impl Scene {
+impl Fixture {
     async fn start() -> Self {
         let root = Ca::root("Root");
         let leaf = root.leaf(&NAMES);
         let server = Server::start(&leaf, &[]).await;
         let clock = Clock::new();
-        let (pinning, told) = told_by(Pinning::builder().time_provider(clock.clone()));
+        let (pinning, recorder) = with_recorder(Pinning::builder().time_provider(clock.clone()));
         Self {
             clock,
             root,
             leaf,
             server,
             pinning,
-            told,
+            recorder,
         }
     }
 
     /// Passes.
     fn live(&self) -> PinPolicy {
-        pinned_to(self.leaf.pin()).include_subdomains()
+        policy_with(self.leaf.pin()).include_subdomains()
     }
 
     /// Fails.
     fn foreign(&self) -> PinPolicy {
-        pinned_to(foreign_pin()).include_subdomains()
+        policy_with(unrelated_pin()).include_subdomains()
     }
 
     fn set(&self, policy: PinPolicy) {
@@ -93,7 +93,7 @@ impl Scene {
     }
 
     async fn connect(&self) -> Option<VerifiedConnection> {
-        self.connect_by(trusting(&[&self.root]), "example.com")
+        self.connect_by(built_in_anchors(&[&self.root]), "example.com")
             .await
     }
 
@@ -123,114 +123,114 @@ fn candidate(policy: PinPolicy, other: &PinPolicy) -> PinPolicy {
 
 #[tokio::test]
 async fn a_candidate_is_judged_beside_the_pins_that_decide() {
-    let scene = Scene::start().await;
-    let (live, foreign) = (scene.live(), scene.foreign());
+    let fixture = Fixture::start().await;
+    let (live, foreign) = (fixture.live(), fixture.foreign());
     // Both pass.
-    scene.set(candidate(live.clone(), &live));
-    scene.passes().await;
-    scene.told.nothing(&scene.pinning);
-    assert_eq!(scene.counts(), (1, 0));
+    fixture.set(candidate(live.clone(), &live));
+    fixture.passes().await;
+    fixture.recorder.assert_nothing(&fixture.pinning);
+    assert_eq!(fixture.counts(), (1, 0));
 
     // It fails: told, reported and counted, and the connection goes on.
-    scene.set(candidate(live.clone(), &foreign));
-    let connection = scene.connect().await.unwrap();
+    fixture.set(candidate(live.clone(), &foreign));
+    let connection = fixture.connect().await.unwrap();
     assert!(matches!(connection.decision(), Decision::ReportOnly(_)));
-    assert_eq!(scene.counts(), (1, 1));
-    let report = scene.told.reports(&scene.pinning).remove(0);
+    assert_eq!(fixture.counts(), (1, 1));
+    let report = fixture.recorder.reports(&fixture.pinning).remove(0);
     assert_eq!(report.port(), 8443);
-    let violation = scene.told.would_be(&scene.pinning);
+    let violation = fixture.recorder.would_be_violation(&fixture.pinning);
     assert_eq!(violation.policy().state, PolicyState::ReportOnly);
     assert_eq!(&violation.policy().pins, foreign.pins());
     assert_eq!(violation.policy().source, PinSource::Static);
 
     // It saves nobody.
-    scene.set(candidate(foreign.clone(), &live));
-    assert!(scene.connect().await.is_none());
-    let violation = scene.told.violation(&scene.pinning);
+    fixture.set(candidate(foreign.clone(), &live));
+    assert!(fixture.connect().await.is_none());
+    let violation = fixture.recorder.violation(&fixture.pinning);
     assert_eq!(violation.policy().state, PolicyState::Enforced);
     assert_eq!(&violation.policy().pins, foreign.pins());
-    assert_eq!(scene.counts(), (0, 0));
+    assert_eq!(fixture.counts(), (0, 0));
 
     // Both fail: the one that decides is told.
-    scene.set(candidate(
+    fixture.set(candidate(
         foreign,
-        &pinned_to(pinhold::SpkiFingerprint::from_digest([1; 32])),
+        &policy_with(pinhold::SpkiFingerprint::from_digest([1; 32])),
     ));
-    assert!(scene.connect().await.is_none());
-    scene.told.violation(&scene.pinning);
-    assert_eq!(scene.counts(), (0, 0));
-    let requests = scene.server.requests();
+    assert!(fixture.connect().await.is_none());
+    fixture.recorder.violation(&fixture.pinning);
+    assert_eq!(fixture.counts(), (0, 0));
+    let requests = fixture.server.requests();
     assert_eq!(requests, 0);
 }
 
 #[tokio::test]
 async fn a_candidate_says_where_it_comes_from() {
-    let scene = Scene::start().await;
-    scene.set(candidate(scene.live(), &scene.foreign()));
-    let policies = scene.pinning.query(&host("www.example.com"), now());
+    let fixture = Fixture::start().await;
+    fixture.set(candidate(fixture.live(), &fixture.foreign()));
+    let policies = fixture.pinning.query(&host("www.example.com"), now());
     let (policy, candidate) = (policies.static_policy.unwrap(), policies.candidate.unwrap());
     assert_eq!(policy.state, PolicyState::Enforced);
     assert_eq!(candidate.state, PolicyState::ReportOnly);
     assert_eq!(candidate.noted_hostname, policy.noted_hostname);
     assert_eq!(candidate.matched, policy.matched);
-    assert_eq!(&candidate.pins, scene.foreign().pins());
+    assert_eq!(&candidate.pins, fixture.foreign().pins());
 }
 
 #[tokio::test]
 async fn the_counts_have_their_times() {
-    let scene = Scene::start().await;
-    scene.set(candidate(scene.live(), &scene.live()));
-    let rollout = scene.rollout();
+    let fixture = Fixture::start().await;
+    fixture.set(candidate(fixture.live(), &fixture.live()));
+    let rollout = fixture.rollout();
     assert_eq!(
         (rollout.last_connection, rollout.last_failure),
         (None, None)
     );
     assert_eq!(rollout.never_seen().count(), 2);
-    scene.clock.set(NOW + 1);
-    scene.passes().await;
-    scene.clock.set(NOW + 2);
-    scene.passes().await;
-    let rollout = scene.rollout();
+    fixture.clock.set(NOW + 1);
+    fixture.passes().await;
+    fixture.clock.set(NOW + 2);
+    fixture.passes().await;
+    let rollout = fixture.rollout();
     assert_eq!((rollout.connections, rollout.would_have_failed), (2, 0));
     assert_eq!(rollout.last_connection, Some(at(NOW + 2)));
     assert_eq!(rollout.last_failure, None);
     let unseen = rollout.never_seen().collect::<Vec<_>>();
     assert_eq!(unseen.len(), 1);
-    assert_ne!(unseen[0], &scene.leaf.pin());
+    assert_ne!(unseen[0], &fixture.leaf.pin());
     let seen = rollout
         .pins
         .iter()
-        .find(|(pin, _)| *pin == scene.leaf.pin());
+        .find(|(pin, _)| *pin == fixture.leaf.pin());
     assert_eq!(seen.unwrap().1, Some(at(NOW + 2)));
 
     // Another key below the same root: it passes, and would have failed.
-    let other = scene.root.leaf(&NAMES);
-    let by_root = pinned_to(scene.root.pin()).include_subdomains();
-    scene.set(candidate(by_root, &scene.live()));
+    let other = fixture.root.leaf(&NAMES);
+    let by_root = policy_with(fixture.root.pin()).include_subdomains();
+    fixture.set(candidate(by_root, &fixture.live()));
     let server = Server::start(&other, &[]).await;
-    let scene = Scene { server, ..scene };
-    scene.clock.set(NOW + 3);
-    assert!(scene.connect().await.is_some());
-    let rollout = scene.rollout();
+    let fixture = Fixture { server, ..fixture };
+    fixture.clock.set(NOW + 3);
+    assert!(fixture.connect().await.is_some());
+    let rollout = fixture.rollout();
     assert_eq!((rollout.connections, rollout.would_have_failed), (3, 1));
     assert_eq!(rollout.last_connection, Some(at(NOW + 3)));
     assert_eq!(rollout.last_failure, Some(at(NOW + 3)));
     let seen = rollout
         .pins
         .iter()
-        .find(|(pin, _)| *pin == scene.leaf.pin());
+        .find(|(pin, _)| *pin == fixture.leaf.pin());
     assert_eq!(seen.unwrap().1, Some(at(NOW + 2)));
 }
 
 #[tokio::test]
 async fn connections_are_counted_not_requests_full_and_resumed_over_both_http_versions() {
     for alpn in [&b"h2"[..], b"http/1.1"] {
-        let mut scene = Scene::start().await;
-        let mut config = server_config(&scene.leaf, provider(), &[&rustls::version::TLS12]);
+        let mut fixture = Fixture::start().await;
+        let mut config = server_config(&fixture.leaf, provider(), &[&rustls::version::TLS12]);
         config.alpn_protocols = vec![alpn.to_vec()];
-        scene.server = Server::with_config(config, answer(&[])).await;
-        scene.set(candidate(scene.live(), &scene.foreign()));
-        let connector = scene.connector(trusting(&[&scene.root]), alpn);
+        fixture.server = Server::with_config(config, answer(&[])).await;
+        fixture.set(candidate(fixture.live(), &fixture.foreign()));
+        let connector = fixture.connector(built_in_anchors(&[&fixture.root]), alpn);
         for round in 1..=3 {
             let client = Client::builder(TokioExecutor::new());
             let client = client.build::<_, Empty<bytes::Bytes>>(connector.clone());
@@ -244,164 +244,173 @@ async fn connections_are_counted_not_requests_full_and_resumed_over_both_http_ve
                     .await
                     .unwrap();
             }
-            assert_eq!(scene.server.connections(), round);
+            assert_eq!(fixture.server.connections(), round);
             let round = round.try_into().unwrap();
-            assert_eq!(scene.counts(), (round, round));
-            scene.told.would_be(&scene.pinning);
+            assert_eq!(fixture.counts(), (round, round));
+            fixture.recorder.would_be_violation(&fixture.pinning);
         }
     }
 }
 
 #[tokio::test]
 async fn a_bare_configuration_counts_in_the_verifier() {
-    let scene = Scene::start().await;
-    let anchors = trusting(&[&scene.root]);
-    let client = PinningVerifier::builder(scene.pinning.clone(), anchors);
+    let fixture = Fixture::start().await;
+    let anchors = built_in_anchors(&[&fixture.root]);
+    let client = PinningVerifier::builder(fixture.pinning.clone(), anchors);
     let client = client.with_provider(provider()).client_config().unwrap();
     let client = Arc::new(client);
-    let server = server_config(&scene.leaf, provider(), rustls::ALL_VERSIONS);
+    let server = server_config(&fixture.leaf, provider(), rustls::ALL_VERSIONS);
     let server = Arc::new(server);
-    scene.set(candidate(scene.live(), &scene.foreign()));
+    fixture.set(candidate(fixture.live(), &fixture.foreign()));
     handshake(&client, &server, "www.example.com").unwrap();
-    assert_eq!(scene.counts(), (1, 1));
+    assert_eq!(fixture.counts(), (1, 1));
     // Nobody told it the port.
-    let report = scene.told.reports(&scene.pinning).remove(0);
+    let report = fixture.recorder.reports(&fixture.pinning).remove(0);
     assert_eq!(report.port(), 443);
-    scene.told.would_be(&scene.pinning);
+    fixture.recorder.would_be_violation(&fixture.pinning);
 
-    scene.set(scene.foreign());
+    fixture.set(fixture.foreign());
     let error = handshake(&client, &server, "www.example.com").unwrap_err();
     let found = PinViolation::find(&error).unwrap();
-    let told = scene.told.violation(&scene.pinning);
-    assert_eq!(told.host(), found.host());
-    assert_eq!(scene.counts(), (1, 1), "a refused one is not counted");
+    let violation = fixture.recorder.violation(&fixture.pinning);
+    assert_eq!(violation.host(), found.host());
+    assert_eq!(fixture.counts(), (1, 1), "a refused one is not counted");
 }
 
 #[tokio::test]
 async fn a_report_only_policy_is_on_trial_itself_and_covers_its_subdomains() {
-    let scene = Scene::start().await;
-    scene.set(scene.foreign().enforcement(Enforcement::ReportOnly));
-    let anchors = trusting(&[&scene.root]);
+    let fixture = Fixture::start().await;
+    fixture.set(fixture.foreign().enforcement(Enforcement::ReportOnly));
+    let anchors = built_in_anchors(&[&fixture.root]);
     for (name, count) in [("example.com", 1), ("www.example.com", 2)] {
-        let connection = scene.connect_by(anchors.clone(), name).await.unwrap();
+        let connection = fixture.connect_by(anchors.clone(), name).await.unwrap();
         assert!(matches!(connection.decision(), Decision::ReportOnly(_)));
-        let violation = scene.told.would_be(&scene.pinning);
+        let violation = fixture.recorder.would_be_violation(&fixture.pinning);
         assert_eq!(violation.host().as_str(), name);
-        assert_eq!(scene.counts(), (count, count));
-        let of_subdomain = scene.pinning.rollout(&host("www.example.com"));
-        assert_eq!(of_subdomain, Some(scene.rollout()));
+        assert_eq!(fixture.counts(), (count, count));
+        let of_subdomain = fixture.pinning.rollout(&host("www.example.com"));
+        assert_eq!(of_subdomain, Some(fixture.rollout()));
     }
-    assert_eq!(scene.pinning.rollout(&host("example.org")), None);
-    assert_eq!(scene.told.reports(&scene.pinning).len(), 2);
+    assert_eq!(fixture.pinning.rollout(&host("example.org")), None);
+    assert_eq!(fixture.recorder.reports(&fixture.pinning).len(), 2);
     // Switched off, nothing is judged, and nothing counted.
-    scene.pinning.disable_static(&host("example.com"));
-    assert!(scene.connect().await.is_some());
-    assert_eq!(scene.pinning.rollout(&host("example.com")), None);
-    scene.told.nothing(&scene.pinning);
-    scene.pinning.restore_static();
-    assert_eq!(scene.counts(), (2, 2));
+    fixture.pinning.disable_static(&host("example.com"));
+    assert!(fixture.connect().await.is_some());
+    assert_eq!(fixture.pinning.rollout(&host("example.com")), None);
+    fixture.recorder.assert_nothing(&fixture.pinning);
+    fixture.pinning.restore_static();
+    assert_eq!(fixture.counts(), (2, 2));
 }
 
 #[tokio::test]
 async fn user_added_roots_say_nothing_about_a_roll_out() {
     // 7469-2.6-j
-    let scene = Scene::start().await;
-    let user_added = || TrustAnchors::new().with_user_added([scene.root.certificate()]);
-    scene.set(scene.foreign());
-    let connection = scene.connect_by(user_added().unwrap(), "example.com").await;
+    let fixture = Fixture::start().await;
+    let user_added = || TrustAnchors::new().with_user_added([fixture.root.certificate()]);
+    fixture.set(fixture.foreign());
+    let connection = fixture
+        .connect_by(user_added().unwrap(), "example.com")
+        .await;
     assert!(matches!(connection.unwrap().decision(), Decision::Skipped));
-    let events = scene.told.events(&scene.pinning);
+    let events = fixture.recorder.events(&fixture.pinning);
     assert!(matches!(&events[..], [Event::Skipped { host }] if host.as_str() == "example.com"));
-    assert!(scene.told.reports(&scene.pinning).is_empty());
-    assert_eq!(scene.counts(), (0, 0));
+    assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
+    assert_eq!(fixture.counts(), (0, 0));
 
     // Nor does it where other pins than those on trial are satisfied.
-    scene.set(candidate(scene.live(), &scene.foreign()));
-    let connection = scene.connect_by(user_added().unwrap(), "example.com").await;
+    fixture.set(candidate(fixture.live(), &fixture.foreign()));
+    let connection = fixture
+        .connect_by(user_added().unwrap(), "example.com")
+        .await;
     assert!(matches!(connection.unwrap().decision(), Decision::Pass));
-    scene.told.nothing(&scene.pinning);
-    assert_eq!(scene.counts(), (0, 0));
+    fixture.recorder.assert_nothing(&fixture.pinning);
+    assert_eq!(fixture.counts(), (0, 0));
 
     // Unless the policy holds there, too.
-    let enforced = scene.live().user_added_roots(UserAddedRoots::EnforcePins);
-    scene.set(candidate(enforced, &scene.foreign()));
-    scene.connect_by(user_added().unwrap(), "example.com").await;
-    scene.told.would_be(&scene.pinning);
-    assert!(scene.told.reports(&scene.pinning).is_empty());
-    assert_eq!(scene.counts(), (1, 1));
+    let enforced = fixture.live().user_added_roots(UserAddedRoots::EnforcePins);
+    fixture.set(candidate(enforced, &fixture.foreign()));
+    fixture
+        .connect_by(user_added().unwrap(), "example.com")
+        .await;
+    fixture.recorder.would_be_violation(&fixture.pinning);
+    assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
+    assert_eq!(fixture.counts(), (1, 1));
 }
 
 #[tokio::test]
 async fn pins_on_trial_are_judged_where_noted_ones_are_skipped() {
-    let mut scene = Scene::start().await;
-    let value = header_value(scene.leaf.pin(), "max-age=100");
-    scene.server = Server::start(&scene.leaf, &[("public-key-pins", &value)]).await;
-    let names = Names::new([("example.com", &scene.server)]);
-    let mut client = common::server::client(&scene.pinning, trusting(&[&scene.root]), &names);
+    let mut fixture = Fixture::start().await;
+    let value = header_value(fixture.leaf.pin(), "max-age=100");
+    fixture.server = Server::start(&fixture.leaf, &[("public-key-pins", &value)]).await;
+    let names = Names::new([("example.com", &fixture.server)]);
+    let mut client =
+        common::server::client(&fixture.pinning, built_in_anchors(&[&fixture.root]), &names);
     get(&mut client, "https://example.com/").await.unwrap();
-    assert_eq!(scene.told.events(&scene.pinning).len(), 1);
+    assert_eq!(fixture.recorder.events(&fixture.pinning).len(), 1);
 
-    let other = scene.root.leaf(&NAMES);
-    scene.server = Server::start(&other, &[]).await;
-    let user_added = || TrustAnchors::new().with_user_added([scene.root.certificate()]);
-    let on_trial = scene.live().enforcement(Enforcement::ReportOnly);
+    let other = fixture.root.leaf(&NAMES);
+    fixture.server = Server::start(&other, &[]).await;
+    let user_added = || TrustAnchors::new().with_user_added([fixture.root.certificate()]);
+    let on_trial = fixture.live().enforcement(Enforcement::ReportOnly);
     let on_trial = on_trial.user_added_roots(UserAddedRoots::EnforcePins);
     // And of two policies on trial each is told.
-    let two = candidate(on_trial.clone(), &pinned_to(scene.leaf.pin()));
+    let two = candidate(on_trial.clone(), &policy_with(fixture.leaf.pin()));
     for (policy, expected) in [(on_trial, 1), (two, 2)] {
-        scene.set(policy);
-        let connection = scene.connect_by(user_added().unwrap(), "example.com").await;
+        fixture.set(policy);
+        let connection = fixture
+            .connect_by(user_added().unwrap(), "example.com")
+            .await;
         assert!(matches!(connection.unwrap().decision(), Decision::Skipped));
-        let events = scene.told.events(&scene.pinning);
+        let events = fixture.recorder.events(&fixture.pinning);
         let (skipped, would_be) = events.split_first().unwrap();
         assert!(matches!(skipped, Event::Skipped { .. }));
         let is_would_be = |event: &Event| matches!(event, Event::WouldBeViolation(_));
         assert!(would_be.iter().all(is_would_be) && would_be.len() == expected);
-        assert!(scene.told.reports(&scene.pinning).is_empty());
+        assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
     }
     // The same pins are on trial in both.
-    assert_eq!(scene.counts(), (2, 2));
+    assert_eq!(fixture.counts(), (2, 2));
 }
 
 #[tokio::test]
 async fn a_root_of_unknown_origin_is_counted_and_told_but_not_reported() {
     // 7469-5-e
-    let scene = Scene::start().await;
-    scene.set(candidate(scene.live(), &scene.foreign()));
-    let unknown = TrustAnchors::new().with_unknown([scene.root.certificate()]);
-    let connection = scene.connect_by(unknown.unwrap(), "example.com").await;
+    let fixture = Fixture::start().await;
+    fixture.set(candidate(fixture.live(), &fixture.foreign()));
+    let unknown = TrustAnchors::new().with_unknown([fixture.root.certificate()]);
+    let connection = fixture.connect_by(unknown.unwrap(), "example.com").await;
     assert!(connection.is_some());
-    assert_eq!(scene.counts(), (1, 1));
-    scene.told.would_be(&scene.pinning);
-    assert!(scene.told.reports(&scene.pinning).is_empty());
+    assert_eq!(fixture.counts(), (1, 1));
+    fixture.recorder.would_be_violation(&fixture.pinning);
+    assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
 }
 
 #[tokio::test]
 async fn counts_outlive_a_replacement_while_the_same_pins_are_on_trial() {
-    let scene = Scene::start().await;
-    let (live, foreign) = (scene.live(), scene.foreign());
-    scene.set(candidate(live.clone(), &foreign));
-    scene.connect().await.unwrap();
+    let fixture = Fixture::start().await;
+    let (live, foreign) = (fixture.live(), fixture.foreign());
+    fixture.set(candidate(live.clone(), &foreign));
+    fixture.connect().await.unwrap();
     // Another report-uri, then another enforced set, the same candidate.
     let uri = "https://r.example/".parse().unwrap();
-    scene.set(candidate(live.clone(), &foreign).report_uri(uri));
-    assert_eq!(scene.counts(), (1, 1));
-    let by_root = pinned_to(scene.root.pin());
-    scene.set(candidate(by_root, &foreign));
-    assert_eq!(scene.counts(), (1, 1));
+    fixture.set(candidate(live.clone(), &foreign).report_uri(uri));
+    assert_eq!(fixture.counts(), (1, 1));
+    let by_root = policy_with(fixture.root.pin());
+    fixture.set(candidate(by_root, &foreign));
+    assert_eq!(fixture.counts(), (1, 1));
     // The candidate becomes the policy: its pins are still those on trial.
-    scene.set(foreign.enforcement(Enforcement::ReportOnly));
-    assert_eq!(scene.counts(), (1, 1));
+    fixture.set(foreign.enforcement(Enforcement::ReportOnly));
+    assert_eq!(fixture.counts(), (1, 1));
     // Other pins begin anew, and what was counted of the old ones is gone.
-    scene.set(live);
-    assert_eq!(scene.counts(), (0, 0));
-    scene.set(scene.foreign());
-    assert_eq!(scene.counts(), (0, 0));
+    fixture.set(live);
+    assert_eq!(fixture.counts(), (0, 0));
+    fixture.set(fixture.foreign());
+    assert_eq!(fixture.counts(), (0, 0));
     // As it does for the same pins of another host.
-    scene.connect().await;
-    let policies = [("www.example.com", scene.foreign())];
-    scene.pinning.replace_pins(policies).unwrap();
-    assert_eq!(scene.pinning.rollout(&host("example.com")), None);
+    fixture.connect().await;
+    let policies = [("www.example.com", fixture.foreign())];
+    fixture.pinning.replace_pins(policies).unwrap();
+    assert_eq!(fixture.pinning.rollout(&host("example.com")), None);
 }
 
 /// ```text
@@ -412,25 +421,25 @@ async fn counts_outlive_a_replacement_while_the_same_pins_are_on_trial() {
 #[tokio::test]
 async fn of_two_paths_that_pass_the_one_that_satisfies_the_candidate_is_found() {
     for clean in [true, false] {
-        let mut scene = Scene::start().await;
+        let mut fixture = Fixture::start().await;
         let (old, new) = (Ca::root("Old"), Ca::root("New"));
-        let leaf = new.leaf(&NAMES).appending([old.cross_sign(&new)]);
-        scene.server = Server::start(&leaf, &[]).await;
+        let leaf = new.leaf(&NAMES).with_appended([old.cross_sign(&new)]);
+        fixture.server = Server::start(&leaf, &[]).await;
         let wanted = if clean {
-            pinned_to(old.pin())
+            policy_with(old.pin())
         } else {
-            scene.foreign()
+            fixture.foreign()
         };
-        scene.set(candidate(pinned_to(new.pin()), &wanted));
-        let anchors = trusting(&[&old, &new]);
-        let connection = scene.connect_by(anchors, "example.com").await.unwrap();
+        fixture.set(candidate(policy_with(new.pin()), &wanted));
+        let anchors = built_in_anchors(&[&old, &new]);
+        let connection = fixture.connect_by(anchors, "example.com").await.unwrap();
         let keys = connection.chain().fingerprints();
         assert_eq!(keys.contains(&old.pin()), clean);
-        assert_eq!(scene.counts(), (1, u64::from(!clean)));
+        assert_eq!(fixture.counts(), (1, u64::from(!clean)));
         if clean {
-            scene.told.nothing(&scene.pinning)
+            fixture.recorder.assert_nothing(&fixture.pinning)
         } else {
-            drop(scene.told.would_be(&scene.pinning))
+            drop(fixture.recorder.would_be_violation(&fixture.pinning))
         }
     }
 }
@@ -438,80 +447,80 @@ async fn of_two_paths_that_pass_the_one_that_satisfies_the_candidate_is_found() 
 #[tokio::test]
 async fn noted_pins_refuse_beside_a_candidate_and_a_noted_host_has_no_roll_out() {
     // 7469-2.3.2-e
-    let mut scene = Scene::start().await;
+    let mut fixture = Fixture::start().await;
     let value = header_value(
-        scene.leaf.pin(),
+        fixture.leaf.pin(),
         "max-age=100; report-uri=\"https://r.example/hpkp\"",
     );
-    scene.server = Server::start(&scene.leaf, &[("public-key-pins", &value)]).await;
-    let names = Names::new([("example.com", &scene.server)]);
-    let anchors = trusting(&[&scene.root]);
-    let mut client = common::server::client(&scene.pinning, anchors, &names);
+    fixture.server = Server::start(&fixture.leaf, &[("public-key-pins", &value)]).await;
+    let names = Names::new([("example.com", &fixture.server)]);
+    let anchors = built_in_anchors(&[&fixture.root]);
+    let mut client = common::server::client(&fixture.pinning, anchors, &names);
     get(&mut client, "https://example.com/").await.unwrap();
     drop(client);
-    assert_eq!(scene.pinning.rollout(&host("example.com")), None);
-    assert_eq!(scene.told.events(&scene.pinning).len(), 1);
+    assert_eq!(fixture.pinning.rollout(&host("example.com")), None);
+    assert_eq!(fixture.recorder.events(&fixture.pinning).len(), 1);
 
-    let other = scene.root.leaf(&NAMES);
-    scene.server = Server::start(&other, &[]).await;
-    scene.set(candidate(
-        pinned_to(scene.root.pin()),
-        &pinned_to(other.pin()),
+    let other = fixture.root.leaf(&NAMES);
+    fixture.server = Server::start(&other, &[]).await;
+    fixture.set(candidate(
+        policy_with(fixture.root.pin()),
+        &policy_with(other.pin()),
     ));
-    assert!(scene.connect().await.is_none());
-    let report = scene.told.reports(&scene.pinning).remove(0);
+    assert!(fixture.connect().await.is_none());
+    let report = fixture.recorder.reports(&fixture.pinning).remove(0);
     let policy = report.violation().policy();
     let uri = policy.report_uri.as_ref().unwrap();
     assert_eq!(uri.as_str(), "https://r.example/hpkp");
     assert_eq!(policy.source, PinSource::Noted);
-    assert_eq!(scene.counts(), (0, 0));
+    assert_eq!(fixture.counts(), (0, 0));
 }
 
 #[tokio::test]
 async fn the_story_of_a_roll_out() {
     // 1: an application without pins tries some, one of them mistaken.
-    let scene = Scene::start().await;
-    let backup = scene.root.leaf(&NAMES);
-    scene.set(scene.foreign().enforcement(Enforcement::ReportOnly));
-    assert!(scene.connect().await.is_some());
-    let rollout = scene.rollout();
+    let fixture = Fixture::start().await;
+    let backup = fixture.root.leaf(&NAMES);
+    fixture.set(fixture.foreign().enforcement(Enforcement::ReportOnly));
+    assert!(fixture.connect().await.is_some());
+    let rollout = fixture.rollout();
     assert_eq!((rollout.connections, rollout.would_have_failed), (1, 1));
     assert_eq!(rollout.never_seen().count(), 2);
-    let seen = scene.told.would_be(&scene.pinning);
-    assert!(seen.chain().fingerprints().contains(&scene.leaf.pin()));
+    let seen = fixture.recorder.would_be_violation(&fixture.pinning);
+    assert!(seen.chain().fingerprints().contains(&fixture.leaf.pin()));
 
     // 2: the right ones, on trial.
-    let right = PinPolicy::new([scene.leaf.pin(), backup.pin()]).unwrap();
-    scene.set(right.clone().enforcement(Enforcement::ReportOnly));
-    scene.passes().await;
-    let rollout = scene.rollout();
+    let right = PinPolicy::new([fixture.leaf.pin(), backup.pin()]).unwrap();
+    fixture.set(right.clone().enforcement(Enforcement::ReportOnly));
+    fixture.passes().await;
+    let rollout = fixture.rollout();
     assert_eq!((rollout.connections, rollout.would_have_failed), (1, 0));
     assert_eq!(rollout.never_seen().collect::<Vec<_>>(), [&backup.pin()]);
 
     // 3: enforced, with the counts of the trial.
-    scene.set(right.clone());
-    scene.passes().await;
-    assert_eq!(scene.counts(), (2, 0));
+    fixture.set(right.clone());
+    fixture.passes().await;
+    assert_eq!(fixture.counts(), (2, 0));
 
     // 4: a new set beside it, before the key changes.
-    let next = PinPolicy::new([backup.pin(), foreign_pin()]).unwrap();
-    scene.set(candidate(right.clone(), &next));
-    assert!(scene.connect().await.is_some());
-    assert_eq!(scene.counts(), (1, 1));
-    scene.told.would_be(&scene.pinning);
+    let next = PinPolicy::new([backup.pin(), unrelated_pin()]).unwrap();
+    fixture.set(candidate(right.clone(), &next));
+    assert!(fixture.connect().await.is_some());
+    assert_eq!(fixture.counts(), (1, 1));
+    fixture.recorder.would_be_violation(&fixture.pinning);
 
     // 5: promoted too early it refuses; the old set still holds for the new key.
-    scene.set(next.clone());
-    assert!(scene.connect().await.is_none());
-    scene.told.violation(&scene.pinning);
-    scene.set(candidate(right, &next));
+    fixture.set(next.clone());
+    assert!(fixture.connect().await.is_none());
+    fixture.recorder.violation(&fixture.pinning);
+    fixture.set(candidate(right, &next));
     let server = Server::start(&backup, &[]).await;
-    let scene = Scene { server, ..scene };
-    scene.passes().await;
-    assert_eq!(scene.counts(), (2, 1), "of these pins, all along");
-    scene.set(next);
-    scene.passes().await;
-    assert_eq!(scene.counts(), (3, 1));
-    assert_eq!(scene.told.reports(&scene.pinning).len(), 3);
-    scene.told.nothing(&scene.pinning);
+    let fixture = Fixture { server, ..fixture };
+    fixture.passes().await;
+    assert_eq!(fixture.counts(), (2, 1), "of these pins, all along");
+    fixture.set(next);
+    fixture.passes().await;
+    assert_eq!(fixture.counts(), (3, 1));
+    assert_eq!(fixture.recorder.reports(&fixture.pinning).len(), 3);
+    fixture.recorder.assert_nothing(&fixture.pinning);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::pki::{Ca, Leaf, leaf_params};
-use common::{DAY, NOW, Random, at, pinned_to, providers};
+use common::{DAY, NOW, Random, at, policy_with, providers};
 use pinhold::{PinViolation, Pinning, PinningVerifier, TrustAnchors};
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
 use rustls::client::WebPkiServerVerifier;
@@ -22,13 +22,13 @@ use rustls::{CertificateError, Error, RootCertStore};
 
 const HOST: &str = "example.com";
 
-struct Scene {
+struct Fixture {
     root: Ca,
     leaf: Leaf,
     pinning: Pinning,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let root = Ca::root("Root");
         let leaf = root.intermediate("CA").leaf(&[HOST]);
@@ -36,7 +36,7 @@ impl Scene {
     }
 
     fn of(root: Ca, leaf: Leaf) -> Self {
-        let builder = Pinning::builder().static_pins(HOST, pinned_to(root.pin()));
+        let builder = Pinning::builder().static_pins(HOST, policy_with(root.pin()));
         let pinning = builder.build().unwrap();
         Self {
             root,
@@ -89,12 +89,12 @@ fn verify(
 #[test]
 fn a_flipped_bit_is_refused_by_a_warm_memory_as_by_rustls() {
     for provider in providers() {
-        let scene = Scene::new();
-        let (ours, theirs) = (scene.warm(&provider), scene.webpki(&provider));
+        let fixture = Fixture::new();
+        let (ours, theirs) = (fixture.warm(&provider), fixture.webpki(&provider));
         let mut random = Random::new(7);
         let mut accepted = 0;
         for _ in 0..3_000 {
-            let mut chain = scene.leaf.chain.clone();
+            let mut chain = fixture.leaf.chain.clone();
             let position = usize::from(random.below(2) == 1);
             let mut der = chain[position].to_vec();
             let bit = usize::try_from(random.below(u64::try_from(der.len() * 8).unwrap())).unwrap();
@@ -104,7 +104,7 @@ fn a_flipped_bit_is_refused_by_a_warm_memory_as_by_rustls() {
             let verdict = verify(&ours, &chain, HOST, at(NOW));
             assert_eq!(verdict.is_ok(), expected.is_ok(), "bit {bit} of {position}");
             accepted += usize::from(verdict.is_ok());
-            verify(&ours, &scene.leaf.chain, HOST, at(NOW)).unwrap();
+            verify(&ours, &fixture.leaf.chain, HOST, at(NOW)).unwrap();
         }
         assert_eq!(accepted, 0);
     }
@@ -113,15 +113,15 @@ fn a_flipped_bit_is_refused_by_a_warm_memory_as_by_rustls() {
 #[test]
 fn a_known_leaf_under_a_forged_issuer_of_the_same_name_is_refused() {
     for provider in providers() {
-        let scene = Scene::new();
-        let verifier = scene.warm(&provider);
+        let fixture = Fixture::new();
+        let verifier = fixture.warm(&provider);
         let forged = Ca::root("Root").intermediate("CA");
-        let chain = [scene.leaf.certificate(), forged.chain[0].clone()];
+        let chain = [fixture.leaf.certificate(), forged.chain[0].clone()];
         let error = verify(&verifier, &chain, HOST, at(NOW)).unwrap_err();
         assert!(PinViolation::find(&error).is_none());
         let chain = [
             forged.leaf(&[HOST]).certificate(),
-            scene.leaf.chain[1].clone(),
+            fixture.leaf.chain[1].clone(),
         ];
         assert!(verify(&verifier, &chain, HOST, at(NOW)).is_err());
     }
@@ -136,9 +136,9 @@ fn an_expired_or_renamed_chain_is_refused_though_its_signatures_are_known() {
             (std::time::UNIX_EPOCH + std::time::Duration::from_secs(NOW) + day).into();
         let root = Ca::root("Root");
         let leaf = root.leaf_from(params);
-        let scene = Scene::of(root, leaf);
-        let verifier = scene.warm(&provider);
-        let of = |name, time| match verify(&verifier, &scene.leaf.chain, name, time) {
+        let fixture = Fixture::of(root, leaf);
+        let verifier = fixture.warm(&provider);
+        let of = |name, time| match verify(&verifier, &fixture.leaf.chain, name, time) {
             Err(Error::InvalidCertificate(error)) => Some(error),
             _ => None,
         };
@@ -161,12 +161,12 @@ fn an_expired_or_renamed_chain_is_refused_though_its_signatures_are_known() {
 #[test]
 fn a_chain_for_another_name_neither_enters_the_memory_nor_asks_it() {
     for mut provider in providers() {
-        let scene = Scene::new();
+        let fixture = Fixture::new();
         let calculated = counting(Arc::make_mut(&mut provider));
-        let verifier = scene.verifier(&provider, Vec::new());
+        let verifier = fixture.verifier(&provider, Vec::new());
         let [of_rustls, first, again, known] =
             ["other.example", HOST, HOST, "other.example"].map(|name| {
-                let verdict = verify(&verifier, &scene.leaf.chain, name, at(NOW));
+                let verdict = verify(&verifier, &fixture.leaf.chain, name, at(NOW));
                 assert_eq!(verdict.is_ok(), name == HOST);
                 calculated.swap(0, Ordering::SeqCst)
             });
@@ -240,11 +240,11 @@ fn a_revoked_chain_is_refused_though_its_signatures_are_known() {
             params.signed_by(root.issuer()).unwrap().der().clone()
         };
         let lists = [crl(7), crl(8)];
-        let scene = Scene::of(root, leaf);
-        let [revoking, other] = lists.map(|list| scene.verifier(&provider, vec![list]));
+        let fixture = Fixture::of(root, leaf);
+        let [revoking, other] = lists.map(|list| fixture.verifier(&provider, vec![list]));
         for _ in 0..2 {
-            verify(&other, &scene.leaf.chain, HOST, at(NOW)).unwrap();
-            let error = verify(&revoking, &scene.leaf.chain, HOST, at(NOW)).unwrap_err();
+            verify(&other, &fixture.leaf.chain, HOST, at(NOW)).unwrap();
+            let error = verify(&revoking, &fixture.leaf.chain, HOST, at(NOW)).unwrap_err();
             assert_eq!(
                 error,
                 Error::InvalidCertificate(CertificateError::Revoked),
@@ -257,11 +257,11 @@ fn a_revoked_chain_is_refused_though_its_signatures_are_known() {
 #[test]
 fn pins_are_asked_of_a_chain_whose_signatures_are_known() {
     for provider in providers() {
-        let scene = Scene::new();
-        let verifier = scene.warm(&provider);
-        let foreign = pinned_to(common::foreign_pin());
-        scene.pinning.replace_pins([(HOST, foreign)]).unwrap();
-        let error = verify(&verifier, &scene.leaf.chain, HOST, at(NOW)).unwrap_err();
+        let fixture = Fixture::new();
+        let verifier = fixture.warm(&provider);
+        let foreign = policy_with(common::unrelated_pin());
+        fixture.pinning.replace_pins([(HOST, foreign)]).unwrap();
+        let error = verify(&verifier, &fixture.leaf.chain, HOST, at(NOW)).unwrap_err();
         assert!(PinViolation::find(&error).is_some());
     }
 }
@@ -269,14 +269,14 @@ fn pins_are_asked_of_a_chain_whose_signatures_are_known() {
 #[test]
 fn threads_racing_on_chains_right_and_wrong_get_the_same_verdicts() {
     for provider in providers() {
-        let scene = Scene::new();
-        let verifier = scene.verifier(&provider, Vec::new());
+        let fixture = Fixture::new();
+        let verifier = fixture.verifier(&provider, Vec::new());
         let forged = Ca::root("Root").intermediate("CA").leaf(&[HOST]);
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        verify(&verifier, &scene.leaf.chain, HOST, at(NOW)).unwrap();
+                        verify(&verifier, &fixture.leaf.chain, HOST, at(NOW)).unwrap();
                         assert!(verify(&verifier, &forged.chain, HOST, at(NOW)).is_err());
                     }
                 });

@@ -3,12 +3,12 @@
 
 mod common;
 
-use common::{NOW, at, foreign_pin, now, pinned_to};
+use common::{NOW, at, now, policy_with, unrelated_pin};
 use pinhold::policy::{AfterExpiry, HostError, HostMatch, ParseFingerprintError, PolicyError};
 use pinhold::{BuildError, Host, PinPolicy, PinSet, Pinning, SpkiFingerprint};
 
 fn policy() -> PinPolicy {
-    pinned_to(foreign_pin())
+    policy_with(unrelated_pin())
 }
 
 /// The name whose policy applies to `host`, and how.
@@ -138,7 +138,7 @@ fn what_is_no_policy_says_why() {
         exempt,
         Err(PolicyError::Exemption(HostError::Url { .. }))
     ));
-    let pins = [foreign_pin(), SpkiFingerprint::from_digest([1; 32])];
+    let pins = [unrelated_pin(), SpkiFingerprint::from_digest([1; 32])];
     assert_eq!(PinPolicy::new(pins).unwrap().pins().len(), 2);
 }
 

@@ -14,28 +14,28 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 
-use common::noted::{Hosts, folder, listing, numbered, pinning};
-use common::{Clock, DAY, NOW, PATIENCE, now, pinned_to};
+use common::noted::{Hosts, file_names, numbered_pin, pinning, temp_dir};
+use common::{Clock, DAY, NOW, TIMEOUT, now, policy_with};
 use pinhold::header::Noted;
 use pinhold::storage::{Corruption, Storage, StorageError};
 use pinhold::{Decision, FileStorage, Host, PinStore, Pinning};
 use tempfile::TempDir;
 
 /// A file in which `a.example` to `c.example` are noted.
-struct Scene {
+struct Fixture {
     hosts: Hosts,
     folder: TempDir,
     file: PathBuf,
     bytes: Vec<u8>,
 }
 
-fn scene() -> Scene {
-    let folder = folder();
+fn fixture() -> Fixture {
+    let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
     let hosts = Hosts::blocking(&["a.example", "b.example", "c.example"]);
     let store = open(&file).unwrap();
     for index in 0..3 {
-        let value = hosts.value(numbered(0), "max-age=1000; includeSubDomains");
+        let value = hosts.value(numbered_pin(0), "max-age=1000; includeSubDomains");
         assert_eq!(
             hosts.note(&pinning(&store), index, &value, NOW),
             Noted::Added
@@ -43,7 +43,7 @@ fn scene() -> Scene {
     }
     store.flush().unwrap();
     let bytes = fs::read(&file).unwrap();
-    Scene {
+    Fixture {
         hosts,
         folder,
         file,
@@ -60,15 +60,15 @@ fn names(store: &PinStore) -> Vec<String> {
     list.iter().map(|entry| entry.host.to_string()).collect()
 }
 
-/// A host that the scene does not know.
+/// A host that the fixture does not know.
 fn note_d_example(store: &PinStore, seconds: u64) {
     let hosts = Hosts::blocking(&["d.example"]);
-    let value = hosts.value(numbered(1), "max-age=1000");
+    let value = hosts.value(numbered_pin(1), "max-age=1000");
     let noted = hosts.note(&pinning(store), 0, &value, seconds);
     assert_eq!(noted, Noted::Added);
 }
 
-impl Scene {
+impl Fixture {
     /// Lays this down in place of the file.
     fn lay(&self, bytes: &[u8]) {
         fs::write(&self.file, bytes).unwrap();
@@ -85,7 +85,7 @@ impl Scene {
         let (store, error) = PinStore::open_or_recover(FileStorage::new(&self.file));
         let pinned = Pinning::builder()
             .time_provider(Clock::new())
-            .static_pins("c.example", pinned_to(numbered(7)))
+            .static_pins("c.example", policy_with(numbered_pin(7)))
             .store(store.clone())
             .build()
             .unwrap();
@@ -98,14 +98,18 @@ impl Scene {
     #[track_caller]
     fn is_damaged(&self, expected: &Corruption, kept: &[&str]) {
         let bytes = fs::read(&self.file).unwrap();
-        let before = listing(&self.folder);
+        let before = file_names(&self.folder);
         let refused = open(&self.file).unwrap_err();
         assert!(
             matches!(&refused, StorageError::Corrupt { corruption, readable, moved_to: None, .. }
                 if corruption == expected && *readable == kept.len()),
             "{refused:?}"
         );
-        assert_eq!(listing(&self.folder), before, "a refusal touches nothing");
+        assert_eq!(
+            file_names(&self.folder),
+            before,
+            "a refusal touches nothing"
+        );
 
         let (store, error) = self.recover();
         assert_eq!(names(&store), kept);
@@ -131,7 +135,7 @@ impl Scene {
     #[track_caller]
     fn can_be_noted_into(&self, store: &PinStore, known: &[&str]) {
         let hosts = Hosts::blocking(&["new.example"]);
-        let value = hosts.value(numbered(1), "max-age=1000");
+        let value = hosts.value(numbered_pin(1), "max-age=1000");
         assert_eq!(hosts.note(&pinning(store), 0, &value, NOW), Noted::Added);
         store.flush().unwrap();
         assert_eq!(
@@ -143,13 +147,13 @@ impl Scene {
     /// `open` refuses, `open_or_recover` keeps these hosts in memory and touches nothing.
     #[track_caller]
     fn is_left_alone(&self, expected: impl Fn(&StorageError) -> bool, kept: &[&str]) {
-        let before = listing(&self.folder);
+        let before = file_names(&self.folder);
         let refused = open(&self.file).unwrap_err();
         assert!(expected(&refused), "{refused:?}");
         let (store, error) = self.recover();
         assert!(error.as_ref().is_some_and(&expected), "{error:?}");
         assert_eq!(names(&store), kept);
-        let value = self.hosts.value(numbered(1), "max-age=2000");
+        let value = self.hosts.value(numbered_pin(1), "max-age=2000");
         self.hosts.note(&pinning(&store), 0, &value, NOW);
         assert!(
             names(&store).contains(&"a.example".to_owned()),
@@ -157,7 +161,7 @@ impl Scene {
         );
         store.flush().unwrap();
         drop(store);
-        assert_eq!(listing(&self.folder), before);
+        assert_eq!(file_names(&self.folder), before);
     }
 }
 
@@ -167,52 +171,52 @@ const ALL: [&str; 3] = ["a.example", "b.example", "c.example"];
 
 #[test]
 fn firefox_1_an_absent_file_is_an_empty_store() {
-    let scene = scene();
-    fs::remove_file(&scene.file).unwrap();
-    let (store, error) = scene.recover();
+    let fixture = fixture();
+    fs::remove_file(&fixture.file).unwrap();
+    let (store, error) = fixture.recover();
     assert!(error.is_none(), "{error:?}");
     assert!(store.list().is_empty());
-    assert!(!scene.file.exists(), "made with the first commit");
-    scene.can_be_noted_into(&store, &[]);
+    assert!(!fixture.file.exists(), "made with the first commit");
+    fixture.can_be_noted_into(&store, &[]);
 }
 
 #[test]
 fn firefox_2_an_empty_file_is_damage() {
-    let scene = scene();
-    scene.lay(b"");
-    scene.is_damaged(&Corruption::Empty, &[]);
+    let fixture = fixture();
+    fixture.lay(b"");
+    fixture.is_damaged(&Corruption::Empty, &[]);
 }
 
 #[test]
 fn firefox_3_garbage_is_foreign() {
-    let scene = scene();
+    let fixture = fixture();
     for garbage in [
         &b"\xff\xfe\0\0garbage\n\n\n"[..],
         b"[pins]\nhost = 1\n",
         b"{}\n",
     ] {
-        scene.lay(garbage);
-        let refused = open(&scene.file).unwrap_err();
+        fixture.lay(garbage);
+        let refused = open(&fixture.file).unwrap_err();
         let foreign = Corruption::Foreign;
         assert!(
             matches!(&refused, StorageError::Corrupt { corruption, .. } if *corruption == foreign),
             "{refused:?}"
         );
     }
-    scene.is_damaged(&Corruption::Foreign, &[]);
+    fixture.is_damaged(&Corruption::Foreign, &[]);
 }
 
 #[test]
 fn firefox_4_a_huge_file_is_not_read_beyond_its_limit() {
-    let scene = scene();
-    scene.lay(&scene.bytes);
+    let fixture = fixture();
+    fixture.lay(&fixture.bytes);
     let len = 8 * FileStorage::MAX_LEN;
     // Sparse: no disk is filled.
-    let file = File::options().write(true).open(&scene.file).unwrap();
+    let file = File::options().write(true).open(&fixture.file).unwrap();
     file.set_len(len).unwrap();
     drop(file);
     let limit = FileStorage::MAX_LEN;
-    let refused = open(&scene.file).unwrap_err();
+    let refused = open(&fixture.file).unwrap_err();
     let oversized = Corruption::Oversized { len, limit };
     assert!(
         matches!(&refused, StorageError::Corrupt { corruption, readable: 3, .. }
@@ -220,7 +224,7 @@ fn firefox_4_a_huge_file_is_not_read_beyond_its_limit() {
         "{refused:?}"
     );
     // A storage that was chosen while the program runs.
-    let chosen: Box<dyn Storage> = Box::new(FileStorage::new(&scene.file));
+    let chosen: Box<dyn Storage> = Box::new(FileStorage::new(&fixture.file));
     let (store, error) = PinStore::open_or_recover(chosen);
     assert_eq!(names(&store), ALL);
     let Some(StorageError::Corrupt {
@@ -231,81 +235,81 @@ fn firefox_4_a_huge_file_is_not_read_beyond_its_limit() {
         panic!("{error:?}");
     };
     assert_eq!(fs::metadata(aside).unwrap().len(), len);
-    assert_eq!(fs::read(&scene.file).unwrap(), scene.bytes);
+    assert_eq!(fs::read(&fixture.file).unwrap(), fixture.bytes);
 }
 
 #[test]
 fn attack_10_a_file_cut_short_keeps_its_whole_lines() {
-    let scene = scene();
-    let lines = scene.lines();
+    let fixture = fixture();
+    let lines = fixture.lines();
     let two = [lines[0], lines[1], lines[2]].concat();
-    scene.lay(&two);
-    scene.is_damaged(&Corruption::Cut, &ALL[..2]);
-    scene.lay(&[&two, &lines[3][..50]].concat());
-    scene.is_damaged(&Corruption::Cut, &ALL[..2]);
+    fixture.lay(&two);
+    fixture.is_damaged(&Corruption::Cut, &ALL[..2]);
+    fixture.lay(&[&two, &lines[3][..50]].concat());
+    fixture.is_damaged(&Corruption::Cut, &ALL[..2]);
 }
 
 #[test]
 fn attack_10_a_flipped_bit_costs_one_line() {
-    let scene = scene();
-    let lines = scene.lines();
-    let mut flipped = scene.bytes.clone();
+    let fixture = fixture();
+    let lines = fixture.lines();
+    let mut flipped = fixture.bytes.clone();
     flipped[lines[0].len() + lines[1].len() + 30] ^= 1;
-    scene.lay(&flipped);
-    scene.is_damaged(&Corruption::Line(3), &["a.example", "c.example"]);
+    fixture.lay(&flipped);
+    fixture.is_damaged(&Corruption::Line(3), &["a.example", "c.example"]);
 }
 
 #[test]
 fn attack_10_a_newer_version_is_left_alone() {
-    let scene = scene();
-    let text = String::from_utf8(scene.bytes.clone()).unwrap();
+    let fixture = fixture();
+    let text = String::from_utf8(fixture.bytes.clone()).unwrap();
     let newer = text.replacen("\"version\":1", "\"version\":3", 1);
     let elsewhere = r#"{"format":"pinhold","version":3,"entries":"in pins.db"}"#;
     for (bytes, kept) in [(newer.as_str(), &ALL[..]), (elsewhere, &[])] {
-        scene.lay(bytes.as_bytes());
+        fixture.lay(bytes.as_bytes());
         let is_newer =
             |error: &StorageError| matches!(error, StorageError::NewerVersion { version: 3, .. });
-        scene.is_left_alone(is_newer, kept);
-        assert_eq!(fs::read(&scene.file).unwrap(), bytes.as_bytes());
+        fixture.is_left_alone(is_newer, kept);
+        assert_eq!(fs::read(&fixture.file).unwrap(), bytes.as_bytes());
     }
 }
 
 #[test]
 fn attack_10_a_newer_version_that_comes_while_the_process_runs_is_left_alone() {
-    let scene = scene();
-    let store = open(&scene.file).unwrap();
+    let fixture = fixture();
+    let store = open(&fixture.file).unwrap();
     let newer = br#"{"format":"pinhold","version":2}"#;
-    scene.lay(newer);
-    store.forget(scene.hosts.host(0));
+    fixture.lay(newer);
+    store.forget(fixture.hosts.host(0));
     let error = store.flush().unwrap_err();
     assert!(
         matches!(error, StorageError::NewerVersion { version: 2, .. }),
         "{error:?}"
     );
-    assert_eq!(fs::read(&scene.file).unwrap(), newer);
+    assert_eq!(fs::read(&fixture.file).unwrap(), newer);
 }
 
 /// Another process has written, and then a bit flipped: what this one knows, what verifies, and
 /// what has changed here make one sound file.
 #[test]
 fn attack_10_damage_that_comes_while_the_process_runs_is_mended() {
-    let scene = scene();
+    let fixture = fixture();
     let (told, errors) = channel();
-    let store = open(&scene.file).unwrap();
+    let store = open(&fixture.file).unwrap();
     let store = store.on_error(move |error| drop(told.send(error.clone())));
-    let other = open(&scene.file).unwrap();
+    let other = open(&fixture.file).unwrap();
     note_d_example(&other, NOW);
     drop(other);
-    let mut flipped = fs::read(&scene.file).unwrap();
+    let mut flipped = fs::read(&fixture.file).unwrap();
     let line_of_c = flipped
         .windows(9)
         .position(|bytes| bytes == b"c.example")
         .unwrap();
     flipped[line_of_c] ^= 1;
-    scene.lay(&flipped);
+    fixture.lay(&flipped);
 
-    store.forget(scene.hosts.host(0));
-    let error = errors.recv_timeout(PATIENCE).unwrap();
+    store.forget(fixture.hosts.host(0));
+    let error = errors.recv_timeout(TIMEOUT).unwrap();
     let StorageError::Corrupt {
         moved_to: Some(aside),
         ..
@@ -316,48 +320,48 @@ fn attack_10_damage_that_comes_while_the_process_runs_is_mended() {
     assert_eq!(fs::read(aside).unwrap(), flipped);
     store.flush().unwrap();
     let expected = ["b.example", "c.example", "d.example"];
-    assert_eq!(names(&open(&scene.file).unwrap()), expected);
+    assert_eq!(names(&open(&fixture.file).unwrap()), expected);
     assert_eq!(names(&store), expected);
 }
 
 #[test]
 fn attack_10_a_directory_in_its_place_is_refused() {
-    let scene = scene();
-    fs::remove_file(&scene.file).unwrap();
-    fs::create_dir(&scene.file).unwrap();
-    scene.is_left_alone(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
+    let fixture = fixture();
+    fs::remove_file(&fixture.file).unwrap();
+    fs::create_dir(&fixture.file).unwrap();
+    fixture.is_left_alone(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
 }
 
 #[cfg(unix)]
 #[test]
 fn attack_10_a_symbolic_link_is_refused() {
-    let scene = scene();
-    let elsewhere = scene.folder.path().join("elsewhere");
-    fs::rename(&scene.file, &elsewhere).unwrap();
-    std::os::unix::fs::symlink(&elsewhere, &scene.file).unwrap();
-    scene.is_left_alone(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
-    assert_eq!(fs::read(&elsewhere).unwrap(), scene.bytes);
+    let fixture = fixture();
+    let elsewhere = fixture.folder.path().join("elsewhere");
+    fs::rename(&fixture.file, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &fixture.file).unwrap();
+    fixture.is_left_alone(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
+    assert_eq!(fs::read(&elsewhere).unwrap(), fixture.bytes);
 }
 
 /// Somebody who may write to the folder wants a file of this user's overwritten.
 #[cfg(unix)]
 #[test]
 fn attack_10_links_in_place_of_the_files_beside_it_are_not_followed() {
-    let scene = scene();
-    let precious = scene.folder.path().join("precious");
+    let fixture = fixture();
+    let precious = fixture.folder.path().join("precious");
     fs::write(&precious, "precious").unwrap();
-    let store = open(&scene.file).unwrap();
+    let store = open(&fixture.file).unwrap();
 
-    let temporary = scene.folder.path().join("pins.jsonl.tmp");
+    let temporary = fixture.folder.path().join("pins.jsonl.tmp");
     std::os::unix::fs::symlink(&precious, &temporary).unwrap();
-    store.forget(scene.hosts.host(0));
+    store.forget(fixture.hosts.host(0));
     store.flush().unwrap();
-    assert_eq!(names(&open(&scene.file).unwrap()), ALL[1..]);
+    assert_eq!(names(&open(&fixture.file).unwrap()), ALL[1..]);
 
-    let lock = scene.folder.path().join("pins.jsonl.lock");
+    let lock = fixture.folder.path().join("pins.jsonl.lock");
     fs::remove_file(&lock).unwrap();
     std::os::unix::fs::symlink(&precious, &lock).unwrap();
-    store.forget(scene.hosts.host(1));
+    store.forget(fixture.hosts.host(1));
     let error = store.flush().unwrap_err();
     assert!(matches!(error, StorageError::NotAFile { .. }), "{error:?}");
     assert_eq!(fs::read(&precious).unwrap(), b"precious");
@@ -366,10 +370,10 @@ fn attack_10_links_in_place_of_the_files_beside_it_are_not_followed() {
 #[cfg(unix)]
 #[test]
 fn attack_10_a_socket_or_a_device_is_refused_without_being_opened() {
-    let scene = scene();
-    fs::remove_file(&scene.file).unwrap();
-    let _socket = std::os::unix::net::UnixListener::bind(&scene.file).unwrap();
-    scene.is_left_alone(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
+    let fixture = fixture();
+    fs::remove_file(&fixture.file).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(&fixture.file).unwrap();
+    fixture.is_left_alone(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
     // Reading it would never end.
     let error = open(Path::new("/dev/zero")).unwrap_err();
     assert!(matches!(error, StorageError::NotAFile { .. }), "{error:?}");
@@ -377,23 +381,23 @@ fn attack_10_a_socket_or_a_device_is_refused_without_being_opened() {
 
 #[test]
 fn attack_10_a_lock_that_is_held_delays_writing_and_not_reading() {
-    let scene = scene();
-    let store = open(&scene.file).unwrap();
-    let lock = File::open(scene.folder.path().join("pins.jsonl.lock")).unwrap();
+    let fixture = fixture();
+    let store = open(&fixture.file).unwrap();
+    let lock = File::open(fixture.folder.path().join("pins.jsonl.lock")).unwrap();
     lock.lock().unwrap();
-    assert_eq!(names(&open(&scene.file).unwrap()), ALL);
-    store.forget(scene.hosts.host(0));
+    assert_eq!(names(&open(&fixture.file).unwrap()), ALL);
+    store.forget(fixture.hosts.host(0));
     let error = store.flush().unwrap_err();
     assert!(matches!(error, StorageError::Locked { .. }), "{error:?}");
     assert_eq!(names(&store), ALL[1..], "memory keeps the truth");
     drop(lock);
     store.flush().unwrap();
-    assert_eq!(names(&open(&scene.file).unwrap()), ALL[1..]);
+    assert_eq!(names(&open(&fixture.file).unwrap()), ALL[1..]);
 }
 
 #[test]
 fn a_missing_folder_is_told_when_it_is_opened() {
-    let folder = folder();
+    let folder = temp_dir();
     for path in ["missing/pins.jsonl", "file/pins.jsonl", ""] {
         fs::write(folder.path().join("file"), "").unwrap();
         let path = match path {
@@ -416,9 +420,9 @@ fn a_missing_folder_is_told_when_it_is_opened() {
 fn nobody_else_may_read_which_hosts_were_visited() {
     use std::os::unix::fs::PermissionsExt;
 
-    let scene = scene();
+    let fixture = fixture();
     let mode = |name: &str| {
-        let metadata = fs::metadata(scene.folder.path().join(name)).unwrap();
+        let metadata = fs::metadata(fixture.folder.path().join(name)).unwrap();
         metadata.permissions().mode() & 0o777
     };
     assert_eq!(mode("pins.jsonl"), 0o600);
@@ -427,62 +431,62 @@ fn nobody_else_may_read_which_hosts_were_visited() {
 
 #[test]
 fn nothing_but_the_file_and_its_lock_is_left_behind() {
-    let scene = scene();
+    let fixture = fixture();
     let names = ["pins.jsonl", "pins.jsonl.lock"].map(PathBuf::from);
-    assert_eq!(listing(&scene.folder), names);
+    assert_eq!(file_names(&fixture.folder), names);
 }
 
 #[test]
 fn reading_makes_no_lock_and_changes_nothing() {
-    let scene = scene();
-    fs::remove_file(scene.folder.path().join("pins.jsonl.lock")).unwrap();
-    let store = open(&scene.file).unwrap();
+    let fixture = fixture();
+    fs::remove_file(fixture.folder.path().join("pins.jsonl.lock")).unwrap();
+    let store = open(&fixture.file).unwrap();
     assert_eq!(names(&store), ALL);
     store.flush().unwrap();
     drop(store);
-    assert_eq!(listing(&scene.folder), [PathBuf::from("pins.jsonl")]);
-    assert_eq!(fs::read(&scene.file).unwrap(), scene.bytes);
+    assert_eq!(file_names(&fixture.folder), [PathBuf::from("pins.jsonl")]);
+    assert_eq!(fs::read(&fixture.file).unwrap(), fixture.bytes);
 }
 
 /// Two handles on one file stand for two processes: they share nothing but the file.
 #[test]
 fn what_another_process_stored_is_taken_over_and_never_lost() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-    one.forget(scene.hosts.host(0));
+    let fixture = fixture();
+    let (one, other) = (open(&fixture.file).unwrap(), open(&fixture.file).unwrap());
+    one.forget(fixture.hosts.host(0));
     one.flush().unwrap();
     note_d_example(&other, NOW);
     other.flush().unwrap();
     let expected = ["b.example", "c.example", "d.example"];
-    assert_eq!(names(&open(&scene.file).unwrap()), expected);
+    assert_eq!(names(&open(&fixture.file).unwrap()), expected);
     assert_eq!(
         names(&other),
         expected,
         "what the first forgot is gone here, too"
     );
     // The first learns of the new host with its own next commit.
-    one.forget(scene.hosts.host(1));
+    one.forget(fixture.hosts.host(1));
     one.flush().unwrap();
     assert_eq!(names(&one), expected[1..]);
 }
 
 #[test]
 fn of_two_processes_the_later_noting_wins_whoever_writes_last() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
+    let fixture = fixture();
+    let (one, other) = (open(&fixture.file).unwrap(), open(&fixture.file).unwrap());
     // A mere refresh, which is written late.
-    let same = scene
+    let same = fixture
         .hosts
-        .value(numbered(0), "max-age=1000; includeSubDomains");
-    let noted = scene.hosts.note(&pinning(&one), 0, &same, NOW + 10);
+        .value(numbered_pin(0), "max-age=1000; includeSubDomains");
+    let noted = fixture.hosts.note(&pinning(&one), 0, &same, NOW + 10);
     assert_eq!(noted, Noted::Refreshed);
-    let changed = scene.hosts.value(numbered(9), "max-age=1000");
-    scene.hosts.note(&pinning(&other), 0, &changed, NOW + 20);
+    let changed = fixture.hosts.value(numbered_pin(9), "max-age=1000");
+    fixture.hosts.note(&pinning(&other), 0, &changed, NOW + 20);
     other.flush().unwrap();
     one.flush().unwrap();
-    for store in [&one, &other, &open(&scene.file).unwrap()] {
+    for store in [&one, &other, &open(&fixture.file).unwrap()] {
         let list = store.list();
-        assert!(list[0].pins.contains(&numbered(9)));
+        assert!(list[0].pins.contains(&numbered_pin(9)));
         assert_eq!(list[0].noted_at.as_secs(), NOW + 20);
     }
 }
@@ -490,22 +494,22 @@ fn of_two_processes_the_later_noting_wins_whoever_writes_last() {
 /// One makes room by evicting what has expired, which the other has refreshed meanwhile.
 #[test]
 fn evicting_reaches_the_file_but_not_what_another_process_refreshed() {
-    let scene = scene();
-    let one = open(&scene.file).unwrap().capacity(3);
-    let other = open(&scene.file).unwrap();
-    let same = scene
+    let fixture = fixture();
+    let one = open(&fixture.file).unwrap().capacity(3);
+    let other = open(&fixture.file).unwrap();
+    let same = fixture
         .hosts
-        .value(numbered(0), "max-age=1000; includeSubDomains");
-    scene.hosts.note(&pinning(&other), 1, &same, NOW + 900);
+        .value(numbered_pin(0), "max-age=1000; includeSubDomains");
+    fixture.hosts.note(&pinning(&other), 1, &same, NOW + 900);
     other.flush().unwrap();
     let hosts = Hosts::blocking(&["d.test"]);
-    let value = hosts.value(numbered(1), "max-age=1000");
+    let value = hosts.value(numbered_pin(1), "max-age=1000");
     assert_eq!(
         hosts.note(&pinning(&one), 0, &value, NOW + 1001),
         Noted::Added
     );
     one.flush().unwrap();
-    for store in [&one, &open(&scene.file).unwrap()] {
+    for store in [&one, &open(&fixture.file).unwrap()] {
         assert_eq!(names(store), ["b.example", "d.test"]);
     }
 }
@@ -513,73 +517,75 @@ fn evicting_reaches_the_file_but_not_what_another_process_refreshed() {
 #[test]
 fn a_server_s_removal_reaches_the_file_but_not_what_was_noted_after_it() {
     for (removed, left) in [(0, &ALL[1..]), (1, &ALL[..])] {
-        let scene = scene();
-        let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-        let newer = scene.hosts.value(numbered(9), "max-age=1000");
-        scene.hosts.note(&pinning(&other), 1, &newer, NOW + 20);
+        let fixture = fixture();
+        let (one, other) = (open(&fixture.file).unwrap(), open(&fixture.file).unwrap());
+        let newer = fixture.hosts.value(numbered_pin(9), "max-age=1000");
+        fixture.hosts.note(&pinning(&other), 1, &newer, NOW + 20);
         other.flush().unwrap();
-        let remove = scene.hosts.value(numbered(0), "max-age=0");
-        let noted = scene.hosts.note(&pinning(&one), removed, &remove, NOW + 10);
+        let remove = fixture.hosts.value(numbered_pin(0), "max-age=0");
+        let noted = fixture
+            .hosts
+            .note(&pinning(&one), removed, &remove, NOW + 10);
         assert!(matches!(noted, Noted::Removed(_)), "{noted:?}");
         one.flush().unwrap();
-        assert_eq!(names(&open(&scene.file).unwrap()), left);
+        assert_eq!(names(&open(&fixture.file).unwrap()), left);
     }
 }
 
 /// What this process refreshed and has not written yet, the user had forgotten in another one.
 #[test]
 fn a_late_refresh_brings_nothing_back() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-    let same = scene
+    let fixture = fixture();
+    let (one, other) = (open(&fixture.file).unwrap(), open(&fixture.file).unwrap());
+    let same = fixture
         .hosts
-        .value(numbered(0), "max-age=1000; includeSubDomains");
-    let noted = scene.hosts.note(&pinning(&one), 0, &same, NOW + 9);
+        .value(numbered_pin(0), "max-age=1000; includeSubDomains");
+    let noted = fixture.hosts.note(&pinning(&one), 0, &same, NOW + 9);
     assert_eq!(noted, Noted::Refreshed);
     other.clear();
     other.flush().unwrap();
     one.flush().unwrap();
-    assert!(open(&scene.file).unwrap().list().is_empty());
+    assert!(open(&fixture.file).unwrap().list().is_empty());
     assert!(one.list().is_empty());
 }
 
 /// The clock was ahead by an hour when the entries were noted, and has been set right.
 #[test]
 fn what_is_noted_after_the_clock_was_set_back_is_kept() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
+    let fixture = fixture();
+    let (one, other) = (open(&fixture.file).unwrap(), open(&fixture.file).unwrap());
     note_d_example(&other, NOW);
     other.flush().unwrap();
     // One commit, which meets what the other one wrote.
-    let rotated = scene.hosts.value(numbered(9), "max-age=1000");
-    let remove = scene.hosts.value(numbered(0), "max-age=0");
-    let held = File::open(scene.folder.path().join("pins.jsonl.lock")).unwrap();
+    let rotated = fixture.hosts.value(numbered_pin(9), "max-age=1000");
+    let remove = fixture.hosts.value(numbered_pin(0), "max-age=0");
+    let held = File::open(fixture.folder.path().join("pins.jsonl.lock")).unwrap();
     held.lock().unwrap();
-    scene.hosts.note(&pinning(&one), 0, &rotated, NOW - 3600);
-    scene.hosts.note(&pinning(&one), 1, &remove, NOW - 3600);
+    fixture.hosts.note(&pinning(&one), 0, &rotated, NOW - 3600);
+    fixture.hosts.note(&pinning(&one), 1, &remove, NOW - 3600);
     drop(held);
     one.flush().unwrap();
-    for store in [&one, &open(&scene.file).unwrap()] {
+    for store in [&one, &open(&fixture.file).unwrap()] {
         assert_eq!(names(store), ["a.example", "c.example", "d.example"]);
-        assert!(store.list()[0].pins.contains(&numbered(9)));
+        assert!(store.list()[0].pins.contains(&numbered_pin(9)));
     }
 }
 
 /// D-20, while another process writes.
 #[test]
 fn times_that_were_mended_stay_so_when_files_are_merged() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
+    let fixture = fixture();
+    let (one, other) = (open(&fixture.file).unwrap(), open(&fixture.file).unwrap());
     let clock = Clock::new();
     // Long before the entries were noted: they are taken as noted then.
     let early = NOW - 300 * DAY;
     clock.set(early);
     let builder = Pinning::builder().store(one.clone()).time_provider(clock);
     let _mended = builder.build().unwrap();
-    other.forget(scene.hosts.host(2));
+    other.forget(fixture.hosts.host(2));
     other.flush().unwrap();
     one.flush().unwrap();
-    for store in [&one, &open(&scene.file).unwrap()] {
+    for store in [&one, &open(&fixture.file).unwrap()] {
         assert_eq!(names(store), ALL[..2]);
         assert!(
             store
@@ -593,11 +599,11 @@ fn times_that_were_mended_stay_so_when_files_are_merged() {
 /// More removals than are remembered while nothing can be written.
 #[test]
 fn too_many_removals_cost_another_process_nothing() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
+    let fixture = fixture();
+    let (one, other) = (open(&fixture.file).unwrap(), open(&fixture.file).unwrap());
     note_d_example(&other, NOW);
     other.flush().unwrap();
-    let held = File::open(scene.folder.path().join("pins.jsonl.lock")).unwrap();
+    let held = File::open(fixture.folder.path().join("pins.jsonl.lock")).unwrap();
     held.lock().unwrap();
     for number in 0..6000 {
         one.forget(&Host::parse(&format!("h{number}.example")).unwrap());
@@ -605,32 +611,32 @@ fn too_many_removals_cost_another_process_nothing() {
     drop(held);
     one.flush().unwrap();
     assert_eq!(
-        names(&open(&scene.file).unwrap()),
+        names(&open(&fixture.file).unwrap()),
         [&ALL[..], &["d.example"]].concat()
     );
 }
 
 #[test]
 fn clearing_reaches_what_another_process_stored() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
+    let fixture = fixture();
+    let (one, other) = (open(&fixture.file).unwrap(), open(&fixture.file).unwrap());
     note_d_example(&other, NOW + 10);
     other.flush().unwrap();
     one.clear_since(common::at(NOW + 5));
     one.flush().unwrap();
-    assert_eq!(names(&open(&scene.file).unwrap()), ALL);
+    assert_eq!(names(&open(&fixture.file).unwrap()), ALL);
     one.clear();
     one.flush().unwrap();
-    assert!(open(&scene.file).unwrap().list().is_empty());
-    assert!(FileStorage::new(&scene.file).load().unwrap().is_empty());
+    assert!(open(&fixture.file).unwrap().list().is_empty());
+    assert!(FileStorage::new(&fixture.file).load().unwrap().is_empty());
 }
 
 #[test]
 fn a_file_that_was_removed_is_written_anew() {
-    let scene = scene();
-    let store = open(&scene.file).unwrap();
-    fs::remove_file(&scene.file).unwrap();
-    store.forget(scene.hosts.host(0));
+    let fixture = fixture();
+    let store = open(&fixture.file).unwrap();
+    fs::remove_file(&fixture.file).unwrap();
+    store.forget(fixture.hosts.host(0));
     store.flush().unwrap();
-    assert_eq!(names(&open(&scene.file).unwrap()), ALL[1..]);
+    assert_eq!(names(&open(&fixture.file).unwrap()), ALL[1..]);
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::noted::{Hosts, folder, number, numbered};
+use common::noted::{Hosts, numbered_pin, pin_number, temp_dir};
 use common::{NOW, Random, at};
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::policy::{HostMatch, KnownPinnedHost};
@@ -34,7 +34,7 @@ struct Known {
 impl From<&KnownPinnedHost> for Known {
     fn from(entry: &KnownPinnedHost) -> Self {
         Self {
-            backup: entry.pins.iter().find_map(number).unwrap(),
+            backup: entry.pins.iter().find_map(pin_number).unwrap(),
             includes_subdomains: entry.includes_subdomains,
             noted_at: entry.noted_at.as_secs(),
             expires_at: entry.expires_at.as_secs(),
@@ -67,7 +67,7 @@ impl Operator<'_> {
         } else {
             format!("max-age={max_age}")
         };
-        let value = self.hosts.value(numbered(backup), &rest);
+        let value = self.hosts.value(numbered_pin(backup), &rest);
         let was_known = self.live(index).is_some();
         let expected = match (max_age, was_known) {
             (0, true) => Noted::Removed(pinhold::header::RemovalReason::MaxAgeZero),
@@ -156,7 +156,7 @@ fn any_sequence_of_operations_does_what_the_model_does() {
     let names = ["a.example", "b.example", "c.example", "d.example"];
     let hosts = Hosts::blocking(&names);
     for seed in 0..60 {
-        let folder = folder();
+        let folder = temp_dir();
         let file = folder.path().join("pins.jsonl");
         let mut operator = Operator {
             hosts: &hosts,
@@ -201,7 +201,7 @@ fn sixteen_threads_lose_no_update() {
     let names = (0..2 * THREADS + 1).map(|index| format!("h{index}.example"));
     let names = names.collect::<Vec<_>>();
     let hosts = Hosts::blocking(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    let folder = folder();
+    let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
     let pinning = open(&file);
     let shared_notes = AtomicUsize::new(0);
@@ -245,7 +245,7 @@ fn operate(mut operator: Operator<'_>, thread: usize, shared_notes: &AtomicUsize
             4 => operator.forget(own),
             5 => {
                 // Whoever comes first adds, the others refresh or remove.
-                let value = operator.hosts.value(numbered(1), "max-age=1000");
+                let value = operator.hosts.value(numbered_pin(1), "max-age=1000");
                 let noted = operator
                     .hosts
                     .note(&operator.pinning, shared, &value, operator.now);

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex};
 
 use common::pki::{Ca, Leaf};
 use common::server::{HyperClient, Loopback, Names, Server, full, server_config};
-use common::validated::trusting;
-use common::{Clock, NOW, at, foreign_pin, header_value, pinned_to, provider};
+use common::validated::built_in_anchors;
+use common::{Clock, NOW, at, header_value, policy_with, provider, unrelated_pin};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -30,7 +30,7 @@ use tower_layer::Layer;
 const NAMES: [&str; 2] = ["example.com", "www.example.com"];
 
 /// A server whose header can be changed, and a client with one version of HTTP.
-struct Scene {
+struct Fixture {
     leaf: Leaf,
     server: Server,
     value: Arc<Mutex<String>>,
@@ -47,7 +47,7 @@ enum Http {
 
 const BOTH: [Http; 2] = [Http::V1, Http::V2];
 
-async fn scene(http: Http) -> Scene {
+async fn fixture(http: Http) -> Fixture {
     let root = Ca::root("Root");
     let leaf = root.leaf(&NAMES);
     let value = Arc::new(Mutex::new(header_value(leaf.pin(), "max-age=1000")));
@@ -62,7 +62,7 @@ async fn scene(http: Http) -> Scene {
     let clock = Clock::new();
     let pinning = Pinning::builder().time_provider(clock.clone());
     let pinning = pinning.build().unwrap();
-    let config = PinningVerifier::builder(pinning.clone(), trusting(&[&root]))
+    let config = PinningVerifier::builder(pinning.clone(), built_in_anchors(&[&root]))
         .with_provider(provider())
         .client_config()
         .unwrap();
@@ -73,7 +73,7 @@ async fn scene(http: Http) -> Scene {
     };
     let names = Names::new(NAMES.map(|name| (name, &server)));
     let connector = connector.wrap_connector(Loopback::new(&names)).unwrap();
-    Scene {
+    Fixture {
         leaf,
         server,
         value,
@@ -83,7 +83,7 @@ async fn scene(http: Http) -> Scene {
     }
 }
 
-impl Scene {
+impl Fixture {
     fn client(&self) -> NotePins<HyperClient> {
         let pool = Client::builder(TokioExecutor::new()).build(self.connector.clone());
         NotePinsLayer::new(self.pinning.clone()).layer(pool)
@@ -131,8 +131,8 @@ where
 #[tokio::test]
 async fn each_second_moves_the_expiry_once() {
     for http in BOTH {
-        let scene = scene(http).await;
-        let mut client = scene.client();
+        let fixture = fixture(http).await;
+        let mut client = fixture.client();
         // There and back; it runs out on the way.
         for (seconds, first) in [
             (0, Noted::Added),
@@ -144,27 +144,27 @@ async fn each_second_moves_the_expiry_once() {
             (1, Noted::Refreshed),
         ] {
             let now = NOW + seconds;
-            scene.clock.set(now);
+            fixture.clock.set(now);
             for expected in [first, Noted::Refreshed, Noted::Refreshed, Noted::Refreshed] {
                 let noted = visit(&mut client, "example.com").await.unwrap();
                 assert_eq!(noted, expected, "{http:?} {seconds}");
-                scene.is_noted("example.com", now, now + 1000);
+                fixture.is_noted("example.com", now, now + 1000);
             }
         }
-        assert_eq!(scene.server.connections(), 1);
+        assert_eq!(fixture.server.connections(), 1);
     }
 }
 
 #[tokio::test]
 async fn what_was_forgotten_or_cleared_is_added_again() {
     for http in BOTH {
-        let scene = scene(http).await;
-        let mut client = scene.client();
+        let fixture = fixture(http).await;
+        let mut client = fixture.client();
         let host = Host::parse("example.com").unwrap();
         let removals: [&dyn Fn(); 3] = [
-            &|| drop(scene.pinning.forget(&host)),
-            &|| scene.pinning.store().clear(),
-            &|| scene.pinning.store().clear_since(at(NOW)),
+            &|| drop(fixture.pinning.forget(&host)),
+            &|| fixture.pinning.store().clear(),
+            &|| fixture.pinning.store().clear_since(at(NOW)),
         ];
         for remove in removals {
             for expected in [Noted::Added, Noted::Refreshed, Noted::Refreshed] {
@@ -172,30 +172,30 @@ async fn what_was_forgotten_or_cleared_is_added_again() {
                 assert_eq!(noted, expected, "{http:?}");
             }
             remove();
-            assert!(scene.pinning.store().list().is_empty());
+            assert!(fixture.pinning.store().list().is_empty());
         }
-        assert_eq!(scene.server.connections(), 1);
+        assert_eq!(fixture.server.connections(), 1);
     }
 }
 
 #[tokio::test]
 async fn static_pins_that_fail_end_the_refreshes() {
     for http in BOTH {
-        let scene = scene(http).await;
-        let mut client = scene.client();
+        let fixture = fixture(http).await;
+        let mut client = fixture.client();
         for _ in 0..3 {
             visit(&mut client, "example.com").await.unwrap();
         }
-        let pin_to = |policy| scene.pinning.replace_pins([("example.com", policy)]);
-        pin_to(pinned_to(foreign_pin())).unwrap();
-        scene.clock.set(NOW + 1);
+        let pin_to = |policy| fixture.pinning.replace_pins([("example.com", policy)]);
+        pin_to(policy_with(unrelated_pin())).unwrap();
+        fixture.clock.set(NOW + 1);
         let error = visit(&mut client, "example.com").await.unwrap_err();
         assert!(PinViolation::find(&error).is_some());
-        scene.is_noted("example.com", NOW, NOW + 1000);
-        pin_to(pinned_to(scene.leaf.pin())).unwrap();
+        fixture.is_noted("example.com", NOW, NOW + 1000);
+        pin_to(policy_with(fixture.leaf.pin())).unwrap();
         let noted = visit(&mut client, "example.com").await.unwrap();
         assert_eq!(noted, Noted::Refreshed);
-        scene.is_noted("example.com", NOW + 1, NOW + 1001);
+        fixture.is_noted("example.com", NOW + 1, NOW + 1001);
     }
 }
 
@@ -203,17 +203,17 @@ async fn static_pins_that_fail_end_the_refreshes() {
 #[tokio::test]
 async fn a_clock_set_back_is_noticed_by_the_other_connection() {
     for http in BOTH {
-        let scene = scene(http).await;
-        let (mut one, mut other) = (scene.client(), scene.client());
+        let fixture = fixture(http).await;
+        let (mut one, mut other) = (fixture.client(), fixture.client());
         for _ in 0..3 {
             visit(&mut one, "example.com").await.unwrap();
         }
-        scene.clock.set(NOW + 1);
+        fixture.clock.set(NOW + 1);
         visit(&mut other, "example.com").await.unwrap();
-        scene.is_noted("example.com", NOW + 1, NOW + 1001);
-        scene.clock.set(NOW);
+        fixture.is_noted("example.com", NOW + 1, NOW + 1001);
+        fixture.clock.set(NOW);
         visit(&mut one, "example.com").await.unwrap();
-        scene.is_noted("example.com", NOW, NOW + 1000);
+        fixture.is_noted("example.com", NOW, NOW + 1000);
     }
 }
 
@@ -221,13 +221,16 @@ async fn a_clock_set_back_is_noticed_by_the_other_connection() {
 #[tokio::test]
 async fn a_header_is_noted_again_after_another_one_of_another_connection() {
     for http in BOTH {
-        let scene = scene(http).await;
-        let (mut one, mut other) = (scene.client(), scene.client());
-        let values = [scene.value(1, "max-age=10"), scene.value(2, "max-age=10")];
-        let pins = |backup| scene.pinning.store().list()[0].pins.contains(&backup);
+        let fixture = fixture(http).await;
+        let (mut one, mut other) = (fixture.client(), fixture.client());
+        let values = [
+            fixture.value(1, "max-age=10"),
+            fixture.value(2, "max-age=10"),
+        ];
+        let pins = |backup| fixture.pinning.store().list()[0].pins.contains(&backup);
         for _ in 0..3 {
             for (client, backup) in [(&mut one, 1), (&mut other, 2)] {
-                scene.says(&values[usize::from(backup) - 1]);
+                fixture.says(&values[usize::from(backup) - 1]);
                 for _ in 0..3 {
                     visit(client, "example.com").await.unwrap();
                     assert!(pins(SpkiFingerprint::from_digest([backup; 32])), "{http:?}");
@@ -240,8 +243,8 @@ async fn a_header_is_noted_again_after_another_one_of_another_connection() {
 #[tokio::test]
 async fn the_same_header_counts_for_each_host_by_itself() {
     for http in BOTH {
-        let scene = scene(http).await;
-        let mut client = scene.client();
+        let fixture = fixture(http).await;
+        let mut client = fixture.client();
         for name in ["example.com", "www.example.com"] {
             for expected in [Noted::Added, Noted::Refreshed, Noted::Refreshed] {
                 assert_eq!(visit(&mut client, name).await.unwrap(), expected);
@@ -250,7 +253,7 @@ async fn the_same_header_counts_for_each_host_by_itself() {
         for name in ["EXAMPLE.com", "example.com:443"] {
             assert_eq!(visit(&mut client, name).await.unwrap(), Noted::Refreshed);
         }
-        scene
+        fixture
             .pinning
             .forget(&Host::parse("www.example.com").unwrap());
         let noted = visit(&mut client, "example.com").await.unwrap();
@@ -264,14 +267,14 @@ async fn the_same_header_counts_for_each_host_by_itself() {
 #[tokio::test]
 async fn the_same_connection_says_nothing_for_another_host() {
     for http in BOTH {
-        let scene = scene(http).await;
+        let fixture = fixture(http).await;
         let pool: HyperClient =
-            Client::builder(TokioExecutor::new()).build(scene.connector.clone());
+            Client::builder(TokioExecutor::new()).build(fixture.connector.clone());
         let redirected = pool.map_request(|mut request: http::Request<Empty<bytes::Bytes>>| {
             *request.uri_mut() = http::Uri::from_static("https://example.com/");
             request
         });
-        let mut client = NotePinsLayer::new(scene.pinning.clone()).layer(redirected);
+        let mut client = NotePinsLayer::new(fixture.pinning.clone()).layer(redirected);
         for _ in 0..3 {
             visit(&mut client, "example.com").await.unwrap();
         }
@@ -294,9 +297,12 @@ async fn the_same_connection_says_nothing_for_another_host() {
 #[tokio::test]
 async fn a_header_that_changes_and_changes_back_is_followed() {
     for http in BOTH {
-        let scene = scene(http).await;
-        let mut client = scene.client();
-        let (one, other) = (scene.value(1, "max-age=10"), scene.value(2, "max-age=20"));
+        let fixture = fixture(http).await;
+        let mut client = fixture.client();
+        let (one, other) = (
+            fixture.value(1, "max-age=10"),
+            fixture.value(2, "max-age=20"),
+        );
         let removed = Noted::Removed(RemovalReason::MaxAgeZero);
         for (value, expected, backup) in [
             (&*one, Noted::Added, 1),
@@ -306,11 +312,11 @@ async fn a_header_that_changes_and_changes_back_is_followed() {
             (&*one, Noted::Added, 1),
             (&*other, Noted::Refreshed, 2),
         ] {
-            scene.says(value);
+            fixture.says(value);
             let mut expected = expected;
             for _ in 0..3 {
                 assert_eq!(visit(&mut client, "example.com").await.unwrap(), expected);
-                let list = scene.pinning.store().list();
+                let list = fixture.pinning.store().list();
                 expected = if list.is_empty() {
                     Noted::Ignored(IgnoreReason::NotKnown)
                 } else {
@@ -323,12 +329,12 @@ async fn a_header_that_changes_and_changes_back_is_followed() {
             }
         }
         // A malformed one in between changes nothing.
-        scene.says("max-age");
+        fixture.says("max-age");
         let noted = visit(&mut client, "example.com").await.unwrap();
         assert!(matches!(noted, Noted::Ignored(IgnoreReason::Header(_))));
-        scene.says(&other);
+        fixture.says(&other);
         let noted = visit(&mut client, "example.com").await.unwrap();
         assert_eq!(noted, Noted::Refreshed);
-        assert_eq!(scene.server.connections(), 1);
+        assert_eq!(fixture.server.connections(), 1);
     }
 }

@@ -12,7 +12,7 @@ mod common;
 use std::sync::Arc;
 
 use common::pki::{Ca, Leaf};
-use common::{at, foreign_pin, pinned_to, providers};
+use common::{at, policy_with, providers, unrelated_pin};
 use pinhold::policy::AfterExpiry;
 use pinhold::roots::AnchorOrigin;
 use pinhold::{
@@ -26,7 +26,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName};
 use rustls::{CertificateError, Error, RootCertStore};
 
-fn trusting(roots: &[&Ca]) -> TrustAnchors {
+fn built_in_anchors(roots: &[&Ca]) -> TrustAnchors {
     let roots = roots.iter().map(|root| root.certificate());
     TrustAnchors::new().with_built_in(roots).unwrap()
 }
@@ -74,8 +74,8 @@ fn webpki(roots: &[&Ca], provider: Arc<CryptoProvider>) -> Arc<WebPkiServerVerif
 fn what_rustls_prints_of_a_refusal_names_the_host_alone() {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
-    let policy = pinned_to(foreign_pin()).expires(at(4_000_000_000), AfterExpiry::Refuse);
-    let verifier = verifier(static_pins(policy), trusting(&[&root]));
+    let policy = policy_with(unrelated_pin()).expires(at(4_000_000_000), AfterExpiry::Refuse);
+    let verifier = verifier(static_pins(policy), built_in_anchors(&[&root]));
     let error = verify(&verifier, &leaf.chain).unwrap_err();
     let texts = [
         format!("{error}"),
@@ -102,7 +102,7 @@ fn the_other_methods_answer_as_rustls_does() {
     let root = Ca::root("Root");
     for provider in providers() {
         let theirs = webpki(&[&root], provider.clone());
-        let ours = PinningVerifier::builder(unpinned(), trusting(&[&root]))
+        let ours = PinningVerifier::builder(unpinned(), built_in_anchors(&[&root]))
             .with_provider(provider)
             .verifier_without_resumption_check()
             .unwrap();
@@ -130,8 +130,8 @@ fn garbage_gets_the_same_errors() {
     let empty = CertificateDer::from(Vec::new());
     for provider in providers() {
         let theirs = webpki(&[&root], provider.clone());
-        let pinning = static_pins(pinned_to(leaf.pin()));
-        let ours = PinningVerifier::builder(pinning, trusting(&[&root]))
+        let pinning = static_pins(policy_with(leaf.pin()));
+        let ours = PinningVerifier::builder(pinning, built_in_anchors(&[&root]))
             .with_provider(provider)
             .verifier_without_resumption_check()
             .unwrap();
@@ -160,13 +160,16 @@ fn each_key_of_the_path_satisfies_a_pin_by_itself() {
         let policy = PinPolicy::without_backup([pin]).unwrap();
         assert_eq!(
             verify(
-                &verifier(static_pins(policy), trusting(&[&root])),
+                &verifier(static_pins(policy), built_in_anchors(&[&root])),
                 &leaf.chain
             ),
             Ok(())
         );
     }
-    let ours = verifier(static_pins(pinned_to(foreign_pin())), trusting(&[&root]));
+    let ours = verifier(
+        static_pins(policy_with(unrelated_pin())),
+        built_in_anchors(&[&root]),
+    );
     let violation = refused(&ours, &leaf);
     let expected = [leaf.pin(), lower.pin(), upper.pin(), root.pin()];
     assert_eq!(violation.chain().fingerprints(), expected);
@@ -194,14 +197,16 @@ fn each_key_of_the_path_satisfies_a_pin_by_itself() {
 /// ```
 fn cross_signed() -> (Ca, Ca, Leaf) {
     let (old, new) = (Ca::root("Old"), Ca::root("New"));
-    let leaf = new.leaf(&["example.com"]).appending([old.cross_sign(&new)]);
+    let leaf = new
+        .leaf(&["example.com"])
+        .with_appended([old.cross_sign(&new)]);
     (old, new, leaf)
 }
 
 #[test]
 fn another_valid_path_with_a_pin_is_found() {
     let (old, new, leaf) = cross_signed();
-    let both = trusting(&[&old, &new]);
+    let both = built_in_anchors(&[&old, &new]);
     // The default path ends at the new root, one certificate earlier.
     let ours = verifier(
         static_pins(PinPolicy::without_backup([old.pin()]).unwrap()),
@@ -209,13 +214,13 @@ fn another_valid_path_with_a_pin_is_found() {
     );
     assert_eq!(verify(&ours, &leaf.chain), Ok(()));
     // Without the cross-sign there is no such path.
-    let bare = leaf.serving(vec![leaf.certificate()]);
+    let bare = leaf.with_chain(vec![leaf.certificate()]);
     assert_eq!(
         refused(&ours, &bare).chain().fingerprints(),
         [leaf.pin(), new.pin()]
     );
     // Of several refused paths the last one tried is told.
-    let ours = verifier(static_pins(pinned_to(foreign_pin())), both);
+    let ours = verifier(static_pins(policy_with(unrelated_pin())), both);
     let violation = refused(&ours, &leaf);
     assert_eq!(
         violation.chain().fingerprints(),
@@ -243,7 +248,7 @@ fn pins_are_skipped_for_user_added_roots_only() {
         }
         .unwrap()
     };
-    let policy = pinned_to(foreign_pin());
+    let policy = policy_with(unrelated_pin());
     let pinning = static_pins(policy.clone());
     assert_eq!(
         decide(&pinning, anchors(AnchorOrigin::UserAdded), &leaf),
@@ -264,9 +269,9 @@ fn pins_are_skipped_for_user_added_roots_only() {
 fn a_report_only_policy_never_refuses_and_never_saves() {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
-    let told = pinned_to(foreign_pin()).enforcement(Enforcement::ReportOnly);
+    let told = policy_with(unrelated_pin()).enforcement(Enforcement::ReportOnly);
     assert_eq!(
-        decide(&static_pins(told), trusting(&[&root]), &leaf),
+        decide(&static_pins(told), built_in_anchors(&[&root]), &leaf),
         Ok(())
     );
 }
@@ -275,16 +280,16 @@ fn a_report_only_policy_never_refuses_and_never_saves() {
 fn of_two_paths_the_built_in_one_is_judged() {
     // The user added the old root; the cross-signed path to it must not make the skip apply.
     let (old, new, leaf) = cross_signed();
-    let anchors = trusting(&[&new])
+    let anchors = built_in_anchors(&[&new])
         .with_user_added([old.certificate()])
         .unwrap();
     let passing = static_pins(PinPolicy::without_backup([new.pin()]).unwrap());
     assert_eq!(decide(&passing, anchors.clone(), &leaf), Ok(()));
     // No path passes, one may be skipped: the user's root is what the user asked for.
-    let failing = static_pins(pinned_to(foreign_pin()));
+    let failing = static_pins(policy_with(unrelated_pin()));
     assert_eq!(decide(&failing, anchors, &leaf), Ok(()));
     // The same key in both sets is built in, and nothing is skipped.
-    let twice = trusting(&[&old, &new])
+    let twice = built_in_anchors(&[&old, &new])
         .with_user_added([old.certificate()])
         .unwrap();
     assert_eq!(decide(&failing, twice, &leaf), Err(AnchorOrigin::BuiltIn));
@@ -294,8 +299,13 @@ fn of_two_paths_the_built_in_one_is_judged() {
 #[test]
 fn a_root_that_is_served_is_told_once() {
     let root = Ca::root("Root");
-    let leaf = root.leaf(&["example.com"]).appending([root.certificate()]);
-    let verifier = verifier(static_pins(pinned_to(foreign_pin())), trusting(&[&root]));
+    let leaf = root
+        .leaf(&["example.com"])
+        .with_appended([root.certificate()]);
+    let verifier = verifier(
+        static_pins(policy_with(unrelated_pin())),
+        built_in_anchors(&[&root]),
+    );
     let violation = refused(&verifier, &leaf);
     assert_eq!(violation.chain().fingerprints(), [leaf.pin(), root.pin()]);
 }
@@ -317,7 +327,7 @@ fn revocation_has_the_options_and_verdicts_of_rustls() {
         for options in 0_u8..8 {
             let (leaf_only, unknown, expiry) =
                 (options & 1 != 0, options & 2 != 0, options & 4 != 0);
-            let mut ours = PinningVerifier::builder(unpinned(), trusting(&[&root]))
+            let mut ours = PinningVerifier::builder(unpinned(), built_in_anchors(&[&root]))
                 .with_provider(common::provider())
                 .with_crls(crls.clone());
             let mut store = RootCertStore::empty();
@@ -359,9 +369,11 @@ fn what_cannot_be_built_says_why() {
     let none = build(TrustAnchors::new()).client_config();
     assert!(matches!(none, Err(BuildError::NoTrustAnchors)));
     let bad = CertificateRevocationListDer::from(vec![1, 2, 3]);
-    let crl = build(trusting(&[&root])).with_crls([bad]).client_config();
+    let crl = build(built_in_anchors(&[&root]))
+        .with_crls([bad])
+        .client_config();
     assert!(matches!(crl, Err(BuildError::RevocationList(_))));
-    let versions = build(trusting(&[&root]))
+    let versions = build(built_in_anchors(&[&root]))
         .with_protocol_versions(&[])
         .client_config();
     assert!(matches!(versions, Err(BuildError::Tls(_))));
@@ -373,7 +385,7 @@ fn without_a_provider_the_features_decide_or_an_error_does() {
         CryptoProvider::get_default().is_none(),
         "nobody installed one in this process"
     );
-    let built = unpinned().client_config(trusting(&[&Ca::root("Root")]));
+    let built = unpinned().client_config(built_in_anchors(&[&Ca::root("Root")]));
     match (cfg!(feature = "aws-lc-rs"), cfg!(feature = "ring")) {
         (true, true) => assert!(matches!(built, Err(BuildError::UndecidedCryptoProvider))),
         (false, false) => assert!(matches!(built, Err(BuildError::NoCryptoProvider))),
@@ -401,7 +413,11 @@ fn a_static_policy_ends_as_it_said() {
         (good().expires(this, AfterExpiry::Refuse), true),
         (good().expires(past, AfterExpiry::Refuse), false),
     ] {
-        let verdict = decide(&static_pins(policy.clone()), trusting(&[&root]), &leaf);
+        let verdict = decide(
+            &static_pins(policy.clone()),
+            built_in_anchors(&[&root]),
+            &leaf,
+        );
         assert_eq!(verdict.is_ok(), passes, "{policy:?}");
     }
 }

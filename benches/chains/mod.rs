@@ -141,7 +141,7 @@ impl Chains {
         let mut leaves = Vec::new();
         while !rest.is_empty() {
             let chain = (0..shape.len()).map(|_| take_der(&mut rest).to_vec().into());
-            leaves.push(Leaf::of(key.clone(), chain.collect()));
+            leaves.push(Leaf::from_parts(key.clone(), chain.collect()));
         }
         let first = leaves.remove(0);
         let siblings = leaves.split_off(leaves.len() / 2);

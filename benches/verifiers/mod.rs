@@ -19,7 +19,7 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::chains::HOST;
 use crate::common::pki::Leaf;
-use crate::common::{foreign_pin, now, pinned_to, providers};
+use crate::common::{now, policy_with, providers, unrelated_pin};
 
 /// Each provider of this build with its name.
 pub(crate) fn named_providers() -> Vec<(&'static str, Arc<CryptoProvider>)> {
@@ -55,14 +55,14 @@ pub(crate) fn plain(
 /// The pin that matches is the last one of the path, the worst case.
 pub(crate) fn pinning(root: &CertificateDer<'static>) -> Pinning {
     let pin = SpkiFingerprint::of_certificate(root).unwrap();
-    let builder = Pinning::builder().static_pins(HOST, pinned_to(pin));
+    let builder = Pinning::builder().static_pins(HOST, policy_with(pin));
     builder.build().unwrap()
 }
 
 /// A candidate that fails beside pins that pass: each connection is judged by both, and told.
 pub(crate) fn observed(root: &CertificateDer<'static>) -> Pinning {
     let pin = SpkiFingerprint::of_certificate(root).unwrap();
-    let policy = pinned_to(pin).candidate([foreign_pin()]).unwrap();
+    let policy = policy_with(pin).candidate([unrelated_pin()]).unwrap();
     let builder = Pinning::builder().static_pins(HOST, policy);
     builder
         .observer(|event| drop(black_box(event.clone())))

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::pki::Leaf;
 use super::server::server_config;
-use super::{PATIENCE, provider};
+use super::{TIMEOUT, provider};
 
 /// What becomes of a request.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ impl Collector {
 
     /// The next report; the test's runtime goes on meanwhile if it has another thread.
     pub fn next(&self) -> Received {
-        self.received.recv_timeout(PATIENCE).unwrap()
+        self.received.recv_timeout(TIMEOUT).unwrap()
     }
 
     /// What has arrived and was not looked at.

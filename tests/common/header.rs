@@ -13,7 +13,7 @@ pub fn directive(pin: SpkiFingerprint) -> String {
 }
 
 /// Two pins and a `max-age` of 300, with `rest` behind them.
-pub fn good(rest: &str) -> String {
+pub fn valid_header(rest: &str) -> String {
     let (one, two) = (directive(pin(1)), directive(pin(2)));
     format!("{one}; {two}; max-age=300{rest}")
 }

@@ -30,9 +30,9 @@ pub mod recording;
 pub mod reqwests;
 #[cfg(feature = "hyper")]
 pub mod server;
-#[cfg(feature = "hyper")]
-pub mod stage;
 pub mod tls;
+#[cfg(feature = "hyper")]
+pub mod tls_setup;
 #[cfg(feature = "hyper")]
 pub mod validated;
 
@@ -49,7 +49,7 @@ use rustls::time_provider::TimeProvider;
 pub const NOW: u64 = 1_700_000_000;
 
 /// How long a test waits for what must happen; a busy machine takes its time.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub const DAY: u64 = 24 * 60 * 60;
 
@@ -97,18 +97,18 @@ pub fn provider() -> Arc<CryptoProvider> {
 }
 
 /// A pin of a key that nobody has.
-pub fn foreign_pin() -> SpkiFingerprint {
+pub fn unrelated_pin() -> SpkiFingerprint {
     SpkiFingerprint::from_digest([0xab; 32])
 }
 
 /// A policy of this pin and a foreign backup.
-pub fn pinned_to(pin: SpkiFingerprint) -> PinPolicy {
+pub fn policy_with(pin: SpkiFingerprint) -> PinPolicy {
     PinPolicy::new([pin, SpkiFingerprint::from_digest([0xba; 32])]).unwrap()
 }
 
 /// A valid header value: this live pin and a foreign backup.
 pub fn header_value(pin: SpkiFingerprint, rest: &str) -> String {
-    let (live, backup) = (pin.to_base64(), foreign_pin().to_base64());
+    let (live, backup) = (pin.to_base64(), unrelated_pin().to_base64());
     format!("pin-sha256=\"{live}\"; pin-sha256=\"{backup}\"; {rest}")
 }
 

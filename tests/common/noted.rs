@@ -17,11 +17,11 @@ use tower_layer::Layer;
 
 use super::header::{directive, parse};
 use super::pki::{Ca, Leaf, leaf_params};
-use super::validated::{trusting, verified_connection};
+use super::validated::{built_in_anchors, verified_connection};
 use super::{Clock, at};
 
 /// A folder of its own below `target`; gone when dropped.
-pub fn folder() -> TempDir {
+pub fn temp_dir() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
@@ -41,7 +41,7 @@ impl Hosts {
     pub async fn connect_with(names: &[&str], key: KeyPair) -> Self {
         let root = Ca::root("Root");
         let leaf = root.leaf_with_key(leaf_params(names), key);
-        let anchors = trusting(&[&root]);
+        let anchors = built_in_anchors(&[&root]);
         let mut hosts = Vec::new();
         for name in names {
             let connection = verified_connection(&leaf, name, &anchors).await;
@@ -101,14 +101,14 @@ impl Hosts {
 }
 
 /// A pin of a key that nobody has.
-pub fn numbered(number: u64) -> SpkiFingerprint {
+pub fn numbered_pin(number: u64) -> SpkiFingerprint {
     let mut digest = [0xcd; 32];
     digest[..8].copy_from_slice(&number.to_be_bytes());
     SpkiFingerprint::from_digest(digest)
 }
 
 /// The number of a pin that [`numbered`] made.
-pub fn number(pin: &SpkiFingerprint) -> Option<u64> {
+pub fn pin_number(pin: &SpkiFingerprint) -> Option<u64> {
     let (number, rest) = pin.as_bytes().split_at(8);
     let made = rest.iter().all(|byte| *byte == 0xcd);
     made.then(|| u64::from_be_bytes(number.try_into().unwrap()))
@@ -121,7 +121,7 @@ pub fn pinning(store: &PinStore) -> Pinning {
 }
 
 /// What stands in a folder, by name.
-pub fn listing(folder: &TempDir) -> Vec<PathBuf> {
+pub fn file_names(folder: &TempDir) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder.path()).unwrap();
     let mut names = entries
         .map(|entry| entry.unwrap().file_name().into())

@@ -16,7 +16,7 @@ use rcgen::KeyPair;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use super::pki::{Ca, Leaf};
 
 /// Where a program is, or `None`, said aloud, where it is missing. With `PINHOLD_REQUIRE_PEERS=1`
@@ -83,12 +83,12 @@ impl Peer {
             lines,
             folder,
         };
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         let mut said = String::new();
         loop {
             let rest = end.saturating_duration_since(Instant::now());
             let Ok(line) = this.lines.recv_timeout(rest) else {
-                panic!("{command:?} ended, or was not ready in {PATIENCE:?}:\n{said}");
+                panic!("{command:?} ended, or was not ready in {TIMEOUT:?}:\n{said}");
             };
             if let Some(address) = ready(&line) {
                 this.address = address;
@@ -181,7 +181,7 @@ impl Peer {
     /// What was posted next to [`Peer::nginx_as_collector`].
     pub fn next_report(&self) -> String {
         loop {
-            let line = self.lines.recv_timeout(PATIENCE).unwrap();
+            let line = self.lines.recv_timeout(TIMEOUT).unwrap();
             if let Some(report) = line.strip_prefix(REPORTED) {
                 return report.to_owned();
             }

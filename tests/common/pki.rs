@@ -6,10 +6,8 @@ use rcgen::{
     IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, SigningKey,
 };
 use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime,
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer,
 };
-
-use super::now;
 
 /// A certificate authority with its own certificate, and the certificates between it and its root.
 pub struct Ca {
@@ -132,7 +130,7 @@ pub struct Leaf {
 
 impl Leaf {
     /// Of a PKCS #8 key.
-    pub fn of(key: Vec<u8>, chain: Vec<CertificateDer<'static>>) -> Self {
+    pub fn from_parts(key: Vec<u8>, chain: Vec<CertificateDer<'static>>) -> Self {
         Self { key, chain }
     }
 
@@ -149,7 +147,7 @@ impl Leaf {
     }
 
     /// The same key behind another chain.
-    pub fn serving(&self, chain: Vec<CertificateDer<'static>>) -> Self {
+    pub fn with_chain(&self, chain: Vec<CertificateDer<'static>>) -> Self {
         Self {
             key: self.key.clone(),
             chain,
@@ -157,8 +155,8 @@ impl Leaf {
     }
 
     /// The same chain with more certificates behind it.
-    pub fn appending(&self, more: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
-        self.serving(self.chain.iter().cloned().chain(more).collect())
+    pub fn with_appended(&self, more: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
+        self.with_chain(self.chain.iter().cloned().chain(more).collect())
     }
 }
 
@@ -179,9 +177,4 @@ pub fn leaf_params(names: &[&str]) -> CertificateParams {
         params.distinguished_name.push(DnType::CommonName, name);
     }
     params
-}
-
-/// The moment of the tests, so that a PKI and a verifier agree on it.
-pub fn moment() -> UnixTime {
-    now()
 }

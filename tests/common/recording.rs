@@ -12,15 +12,15 @@ use pinhold::{Event, PinPolicy, PinViolation, Pinning, PinningBuilder, TrustAnch
 
 use super::pki::{Ca, Leaf};
 use super::server::{HyperClient, Names, Server, client, get};
-use super::validated::trusting;
-use super::{Clock, PATIENCE, foreign_pin, pinned_to};
+use super::validated::built_in_anchors;
+use super::{Clock, TIMEOUT, policy_with, unrelated_pin};
 
 pub const URI: &str = "https://example.com:8443/";
 
 /// Hands every report on.
-pub struct Forward(pub Sender<Report>);
+pub struct ChannelReporter(pub Sender<Report>);
 
-impl Reporter for Forward {
+impl Reporter for ChannelReporter {
     fn report(&self, report: Report) -> Result<(), DropReason> {
         // The test may have ended.
         let _ = self.0.send(report);
@@ -29,45 +29,48 @@ impl Reporter for Forward {
 }
 
 /// What was told of a [`Pinning`], since it was asked last.
-pub struct Told {
+pub struct Recorder {
     events: Receiver<Event>,
     reports: Receiver<Report>,
 }
 
 /// The pins, with an observer and a reporter.
-pub fn told_by(builder: PinningBuilder) -> (Pinning, Told) {
+pub fn with_recorder(builder: PinningBuilder) -> (Pinning, Recorder) {
     let (events, told) = channel();
     let (reports, reported) = channel();
     let builder = builder.observer(move |event| drop(events.send(event.clone())));
-    let pinning = builder.reporter(|_| Ok(Forward(reports))).build().unwrap();
-    let told = Told {
+    let pinning = builder
+        .reporter(|_| Ok(ChannelReporter(reports)))
+        .build()
+        .unwrap();
+    let told = Recorder {
         events: told,
         reports: reported,
     };
     (pinning, told)
 }
 
-impl Told {
+impl Recorder {
     pub fn events(&self, pinning: &Pinning) -> Vec<Event> {
-        assert!(pinning.flush_reports(PATIENCE));
+        assert!(pinning.flush_reports(TIMEOUT));
         self.events.try_iter().collect()
     }
 
     pub fn reports(&self, pinning: &Pinning) -> Vec<Report> {
-        assert!(pinning.flush_reports(PATIENCE));
+        assert!(pinning.flush_reports(TIMEOUT));
         self.reports.try_iter().collect()
     }
 
     /// Drains both: nothing was told, nothing reported.
     #[track_caller]
-    pub fn nothing(&self, pinning: &Pinning) {
+    pub fn assert_nothing(&self, pinning: &Pinning) {
         let (events, reports) = (self.events(pinning), self.reports(pinning));
         assert!(events.is_empty() && reports.is_empty(), "{events:?}");
     }
 
     /// The one event there is, which tells what would have been refused.
     #[track_caller]
-    pub fn would_be(&self, pinning: &Pinning) -> PinViolation {
+    pub fn would_be_violation(&self, pinning: &Pinning) -> PinViolation {
         match &self.events(pinning)[..] {
             [Event::WouldBeViolation(report)] => report.violation().clone(),
             events => panic!("{events:?}"),
@@ -85,7 +88,7 @@ impl Told {
 
     /// Why a header was ignored, which is the one event there is.
     #[track_caller]
-    pub fn ignored(&self, pinning: &Pinning) -> IgnoreReason {
+    pub fn ignore_reason(&self, pinning: &Pinning) -> IgnoreReason {
         match &self.events(pinning)[..] {
             [Event::HeaderIgnored { reason, .. }] => reason.clone(),
             events => panic!("{events:?}"),
@@ -94,13 +97,13 @@ impl Told {
 }
 
 /// A server, to be visited by clients with pins.
-pub struct Scene {
+pub struct Fixture {
     pub root: Ca,
     pub leaf: Leaf,
     pub server: Server,
 }
 
-impl Scene {
+impl Fixture {
     pub async fn start() -> Self {
         let root = Ca::root("Root");
         let leaf = root.leaf(&["example.com"]);
@@ -109,15 +112,15 @@ impl Scene {
     }
 
     /// As [`start`](Self::start), and its answers have these fields.
-    pub async fn answering(fields: &[(&'static str, &str)]) -> Self {
-        let scene = Self::start().await;
-        let server = Server::start(&scene.leaf, fields).await;
-        Self { server, ..scene }
+    pub async fn with_fields(fields: &[(&'static str, &str)]) -> Self {
+        let fixture = Self::start().await;
+        let server = Server::start(&fixture.leaf, fields).await;
+        Self { server, ..fixture }
     }
 
     pub fn client(&self, pinning: &Pinning) -> NotePins<HyperClient> {
         let names = Names::new([("example.com", &self.server)]);
-        client(pinning, trusting(&[&self.root]), &names)
+        client(pinning, built_in_anchors(&[&self.root]), &names)
     }
 
     /// By a client of its own.
@@ -134,7 +137,11 @@ impl Scene {
     /// At another server with the same root.
     pub async fn visit_at(&self, server: &Server, pinning: &Pinning) -> Visit {
         let names = Names::new([("example.com", server)]);
-        let visit = get(&mut client(pinning, trusting(&[&self.root]), &names), URI).await;
+        let visit = get(
+            &mut client(pinning, built_in_anchors(&[&self.root]), &names),
+            URI,
+        )
+        .await;
         visit.map_err(|error| PinViolation::find(&error))
     }
 }
@@ -146,42 +153,42 @@ pub fn builder() -> PinningBuilder {
 }
 
 /// The builder, and what an observer is told.
-pub fn observed(builder: PinningBuilder) -> (PinningBuilder, Receiver<Event>) {
+pub fn with_observer(builder: PinningBuilder) -> (PinningBuilder, Receiver<Event>) {
     let (sender, events) = channel();
     let builder = builder.observer(move |event| drop(sender.send(event.clone())));
     (builder, events)
 }
 
-pub fn failing() -> PinPolicy {
-    pinned_to(foreign_pin())
+pub fn failing_policy() -> PinPolicy {
+    policy_with(unrelated_pin())
 }
 
-pub fn next(events: &Receiver<Event>) -> Event {
-    events.recv_timeout(PATIENCE).unwrap()
+pub fn next_event(events: &Receiver<Event>) -> Event {
+    events.recv_timeout(TIMEOUT).unwrap()
 }
 
 /// What any number of observers wait for.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+pub struct Latch(Arc<(Mutex<bool>, Condvar)>);
 
-impl Gate {
-    pub fn open(&self) {
+impl Latch {
+    pub fn release(&self) {
         *self.0.0.lock().unwrap() = true;
         self.0.1.notify_all();
     }
 
-    pub fn pass(&self) {
+    pub fn wait(&self) {
         let closed = self.0.0.lock().unwrap();
-        let waited = self.0.1.wait_timeout_while(closed, PATIENCE, |open| !*open);
+        let waited = self.0.1.wait_timeout_while(closed, TIMEOUT, |open| !*open);
         assert!(!waited.unwrap().1.timed_out());
     }
 }
 
-/// Opens the gate when dropped, so that a test that failed ends.
-pub struct Opens(pub Gate);
+/// Releases the latch when dropped, so that a test that failed ends.
+pub struct ReleaseOnDrop(pub Latch);
 
-impl Drop for Opens {
+impl Drop for ReleaseOnDrop {
     fn drop(&mut self) {
-        self.0.open();
+        self.0.release();
     }
 }

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::server::Names;
-use super::stage::Stage;
+use super::tls_setup::TlsSetup;
 
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
@@ -30,7 +30,7 @@ impl Resolve for Names {
     }
 }
 
-impl Stage {
+impl TlsSetup {
     pub fn client_config(&self, pinning: &Pinning, anchors: &TrustAnchors) -> ClientConfig {
         PinningVerifier::builder(pinning.clone(), anchors.clone())
             .with_provider(self.provider.clone())

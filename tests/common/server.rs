@@ -121,7 +121,7 @@ impl Server {
                         is_used.store(1, Ordering::SeqCst);
                         let response = handler(&request);
                         async move {
-                            if response.extensions().get::<Never>().is_some() {
+                            if response.extensions().get::<NeverRespond>().is_some() {
                                 std::future::pending::<()>().await;
                             }
                             Ok::<_, io::Error>(response)
@@ -172,7 +172,7 @@ impl Drop for Server {
 
 /// In the extensions of a response: it is never sent.
 #[derive(Clone)]
-pub struct Never;
+pub struct NeverRespond;
 
 /// Answers 200 with these header fields and a body of two letters.
 pub fn answer(

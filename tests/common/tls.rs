@@ -32,7 +32,11 @@ pub fn transfer(from: &mut Connection, to: &mut Connection) -> Result<(), Error>
 }
 
 /// Two ends that know nothing of each other yet.
-pub fn ends(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, name: &str) -> [Connection; 2] {
+pub fn new_connections(
+    client: &Arc<ClientConfig>,
+    server: &Arc<ServerConfig>,
+    name: &str,
+) -> [Connection; 2] {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     [
         ClientConnection::new(client.clone(), name).unwrap().into(),
@@ -41,12 +45,12 @@ pub fn ends(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, name: &str) 
 }
 
 /// A handshake, of which nothing is read that came after it: tickets of TLS 1.3 are still to come.
-pub fn shake_hands(
+pub fn start_handshake(
     client: &Arc<ClientConfig>,
     server: &Arc<ServerConfig>,
     name: &str,
 ) -> Result<[Connection; 2], Error> {
-    let [mut client, mut server] = ends(client, server, name);
+    let [mut client, mut server] = new_connections(client, server, name);
     while client.is_handshaking() {
         transfer(&mut client, &mut server)?;
         transfer(&mut server, &mut client)?;
@@ -55,7 +59,7 @@ pub fn shake_hands(
 }
 
 /// The rest of a handshake, and two bytes from the server, so that its tickets have come, too.
-pub fn settle([client, server]: &mut [Connection; 2]) -> HandshakeKind {
+pub fn finish_handshake([client, server]: &mut [Connection; 2]) -> HandshakeKind {
     while server.is_handshaking() {
         transfer(client, server).unwrap();
         transfer(server, client).unwrap();
@@ -73,20 +77,22 @@ pub fn handshake(
     server: &Arc<ServerConfig>,
     name: &str,
 ) -> Result<HandshakeKind, Error> {
-    Ok(settle(&mut shake_hands(client, server, name)?))
+    Ok(finish_handshake(&mut start_handshake(
+        client, server, name,
+    )?))
 }
 
 /// A server's certificate, to be swapped under live sessions.
 #[derive(Debug)]
-pub struct Swap(Mutex<Arc<CertifiedKey>>, Arc<CryptoProvider>);
+pub struct SwappableCertificate(Mutex<Arc<CertifiedKey>>, Arc<CryptoProvider>);
 
-impl Swap {
+impl SwappableCertificate {
     pub fn new(leaf: &Leaf, provider: Arc<CryptoProvider>) -> Arc<Self> {
         let key = certified(leaf, &provider);
         Arc::new(Self(Mutex::new(key), provider))
     }
 
-    pub fn to(&self, leaf: &Leaf) {
+    pub fn set(&self, leaf: &Leaf) {
         *self.0.lock().unwrap() = certified(leaf, &self.1);
     }
 }
@@ -96,7 +102,7 @@ fn certified(leaf: &Leaf, provider: &CryptoProvider) -> Arc<CertifiedKey> {
     Arc::new(CertifiedKey::new(leaf.chain.clone(), key))
 }
 
-impl ResolvesServerCert for Swap {
+impl ResolvesServerCert for SwappableCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.lock().unwrap().clone())
     }

@@ -7,7 +7,7 @@ use super::pki::{Ca, Leaf};
 use super::server::{Names, Server, client, get};
 
 /// These roots as built-in anchors.
-pub fn trusting(roots: &[&Ca]) -> TrustAnchors {
+pub fn built_in_anchors(roots: &[&Ca]) -> TrustAnchors {
     let roots = roots.iter().map(|root| root.certificate());
     TrustAnchors::new().with_built_in(roots).unwrap()
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use pinhold::{BuildError, PinPolicy, PinViolation, Pinning, PinningConnector, TrustAnchors};
 use pinhold::connector::PinnedStream;
+use pinhold::{BuildError, PinPolicy, PinViolation, Pinning, PinningConnector, TrustAnchors};
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
 use tokio_tungstenite::{Connector, WebSocketStream, client_async};
 use tower::{Service, ServiceExt};

@@ -8,9 +8,10 @@ use rustls::sign::CertifiedKey;
 use tokio::task::JoinSet;
 
 use crate::common::pki::{Ca, Leaf};
-use crate::common::{foreign_pin, pinned_to, provider};
-use crate::scene::{
-    Client, OpenConnection, Resumptions, Serving, Stack, Versions, config, leading, trusting,
+use crate::common::{policy_with, provider, unrelated_pin};
+use crate::harness::{
+    Client, OpenConnection, Resumptions, Serving, Stack, Versions, built_in_anchors, config,
+    leading,
 };
 
 const HOST: &str = "example.com";
@@ -27,8 +28,8 @@ pub async fn pinned_key<S: Stack>() {
         for pin in [leaf.pin(), ca.pin(), root.pin()] {
             let serving = serve::<S>(&leaf, versions).await;
             let names = leading([(HOST, &serving)]);
-            let pins = [(HOST, pinned_to(pin))];
-            let mut client = Client::<S>::new(pins, trusting(&[&root]), &names);
+            let pins = [(HOST, policy_with(pin))];
+            let mut client = Client::<S>::new(pins, built_in_anchors(&[&root]), &names);
             client.stack.visit(HOST).await.unwrap();
             assert_eq!(serving.requests(), 1);
             assert!(client.told().is_empty());
@@ -41,14 +42,14 @@ pub async fn mis_issued_chain<S: Stack>() {
         let (genuine_root, other_root) = (Ca::root("Genuine"), Ca::root("Other"));
         let genuine = genuine_root.intermediate("Genuine CA").leaf(&[HOST]);
         let mis_issued = other_root.intermediate("Other CA").leaf(&[HOST]);
-        let anchors = trusting(&[&genuine_root, &other_root]);
+        let anchors = built_in_anchors(&[&genuine_root, &other_root]);
         let appended = genuine.chain.iter().cloned();
         let appended = appended.chain([genuine_root.certificate()]);
         for pin in [genuine.pin(), genuine_root.pin()] {
-            let served = mis_issued.appending(appended.clone());
+            let served = mis_issued.with_appended(appended.clone());
             let serving = serve::<S>(&served, versions).await;
             let names = leading([(HOST, &serving)]);
-            let pins = [(HOST, pinned_to(pin))];
+            let pins = [(HOST, policy_with(pin))];
             let mut client = Client::<S>::new(pins, anchors.clone(), &names);
             let outcome = client.stack.visit(HOST).await;
             client.assert_refused(outcome, HOST);
@@ -64,9 +65,9 @@ pub async fn wrong_name<S: Stack>() {
         let serving = serve::<S>(&leaf, versions).await;
         let names = leading([(HOST, &serving)]);
         // Refused for its name, whether its key is pinned or not.
-        for pin in [leaf.pin(), foreign_pin()] {
-            let pins = [(HOST, pinned_to(pin))];
-            let mut client = Client::<S>::new(pins, trusting(&[&root]), &names);
+        for pin in [leaf.pin(), unrelated_pin()] {
+            let pins = [(HOST, policy_with(pin))];
+            let mut client = Client::<S>::new(pins, built_in_anchors(&[&root]), &names);
             let outcome = client.stack.visit(HOST).await;
             client.assert_failed(outcome);
         }
@@ -95,8 +96,8 @@ pub async fn replayed_certificate<S: Stack>() {
         config.cert_resolver = Arc::new(Replay(Arc::new(replayed)));
         let serving = S::serve(config).await;
         let names = leading([(HOST, &serving)]);
-        let pins = [(HOST, pinned_to(genuine.pin()))];
-        let mut client = Client::<S>::new(pins, trusting(&[&root]), &names);
+        let pins = [(HOST, policy_with(genuine.pin()))];
+        let mut client = Client::<S>::new(pins, built_in_anchors(&[&root]), &names);
         let outcome = client.stack.visit(HOST).await;
         client.assert_failed(outcome);
         assert_eq!(serving.requests(), 0);
@@ -108,9 +109,9 @@ pub async fn user_added_root<S: Stack>() {
         let (root, proxy) = (Ca::root("Root"), Ca::root("Proxy"));
         let serving = serve::<S>(&proxy.leaf(&[HOST]), versions).await;
         let names = leading([(HOST, &serving)]);
-        let anchors = trusting(&[&root]);
+        let anchors = built_in_anchors(&[&root]);
         let anchors = anchors.with_user_added([proxy.certificate()]).unwrap();
-        let policy = pinned_to(foreign_pin());
+        let policy = policy_with(unrelated_pin());
         let pins = [(HOST, policy.clone())];
         let mut client = Client::<S>::new(pins, anchors.clone(), &names);
         client.stack.visit(HOST).await.unwrap();
@@ -138,19 +139,19 @@ pub async fn resumption_after_a_change_of_pins<S: Stack>() {
         let resumptions = Resumptions::of(&mut config);
         let serving = S::serve(config).await;
         let names = leading([(HOST, &serving)]);
-        let pins = [(HOST, pinned_to(leaf.pin()))];
-        let mut client = Client::<S>::new(pins, trusting(&[&root]), &names);
+        let pins = [(HOST, policy_with(leaf.pin()))];
+        let mut client = Client::<S>::new(pins, built_in_anchors(&[&root]), &names);
         client.stack.visit(HOST).await.unwrap();
         assert_eq!(resumptions.count(), 0);
         client.stack.visit(HOST).await.unwrap();
         assert_eq!(resumptions.count(), 1);
 
-        client.pin(HOST, pinned_to(foreign_pin()));
+        client.pin(HOST, policy_with(unrelated_pin()));
         let outcome = client.stack.visit(HOST).await;
         client.assert_refused(outcome, HOST);
         assert_eq!((resumptions.count(), serving.requests()), (1, 2));
 
-        client.pin(HOST, pinned_to(leaf.pin()));
+        client.pin(HOST, policy_with(leaf.pin()));
         client.stack.visit(HOST).await.unwrap();
         assert_eq!(serving.requests(), 3);
     }
@@ -165,11 +166,11 @@ pub async fn concurrent_first_connections<S: Stack>() {
         for host in good.into_iter().chain([bad]) {
             let leaf = root.leaf(&[host]);
             servings.push((host, serve::<S>(&leaf, versions).await));
-            pins.push((host, pinned_to(leaf.pin())));
+            pins.push((host, policy_with(leaf.pin())));
         }
-        pins.last_mut().unwrap().1 = pinned_to(foreign_pin());
+        pins.last_mut().unwrap().1 = policy_with(unrelated_pin());
         let names = leading(servings.iter().map(|(host, serving)| (*host, serving)));
-        let mut client = Client::<S>::new(pins, trusting(&[&root]), &names);
+        let mut client = Client::<S>::new(pins, built_in_anchors(&[&root]), &names);
 
         let mut visits = JoinSet::new();
         for _ in 0..4 {
@@ -201,11 +202,11 @@ pub async fn open_connection<S: Stack>() {
         let leaf = root.leaf(&[HOST]);
         let serving = serve::<S>(&leaf, versions).await;
         let names = leading([(HOST, &serving)]);
-        let pins = [(HOST, pinned_to(leaf.pin()))];
-        let mut client = Client::<S>::new(pins, trusting(&[&root]), &names);
+        let pins = [(HOST, policy_with(leaf.pin()))];
+        let mut client = Client::<S>::new(pins, built_in_anchors(&[&root]), &names);
         let (stack, pinning) = (Arc::clone(&client.stack), client.pinning.clone());
         let turn = move || {
-            let pins = [(HOST, pinned_to(foreign_pin()))];
+            let pins = [(HOST, policy_with(unrelated_pin()))];
             pinning.replace_pins(pins).unwrap();
         };
         let outcome = stack.stay(HOST, turn).await;

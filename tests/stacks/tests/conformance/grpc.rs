@@ -9,10 +9,12 @@ use tonic::transport::{Channel, Endpoint};
 use tower::ServiceExt;
 
 use crate::common::pki::Ca;
-use crate::common::{foreign_pin, pinned_to};
+use crate::common::{policy_with, unrelated_pin};
 use crate::examples::tonic::{call, endpoint, secured};
+use crate::harness::{
+    Client, OpenConnection, Outcome, Serving, Stack, built_in_anchors, config, leading,
+};
 use crate::over_tcp::{Pinned, connector, serving};
-use crate::scene::{Client, OpenConnection, Outcome, Serving, Stack, config, leading, trusting};
 use crate::server::{Names, Request, Server, full};
 
 pub struct Tonic {
@@ -79,20 +81,20 @@ impl Stack for Tonic {
 const HOST: &str = "example.com";
 
 /// A server whose key is not pinned, and a client.
-async fn scene() -> (Serving, Client<Tonic>) {
+async fn fixture() -> (Serving, Client<Tonic>) {
     let root = Ca::root("Root");
     let leaf = root.leaf(&[HOST]);
     let serving = Tonic::serve(config(&leaf, rustls::ALL_VERSIONS)).await;
     let names = leading([(HOST, &serving)]);
-    let pins = [(HOST, pinned_to(foreign_pin()))];
-    let client = Client::<Tonic>::new(pins, trusting(&[&root]), &names);
+    let pins = [(HOST, policy_with(unrelated_pin()))];
+    let client = Client::<Tonic>::new(pins, built_in_anchors(&[&root]), &names);
     (serving, client)
 }
 
 /// The eager way to connect, whose error is of another type.
 #[tokio::test]
 async fn an_eager_connection_tells_the_violation_too() {
-    let (serving, mut client) = scene().await;
+    let (serving, mut client) = fixture().await;
     let connector = client.stack.connector.clone().map_request(secured);
     let endpoint = endpoint(HOST, serving.address.port()).unwrap();
     let connected = endpoint.connect_with_connector(connector).await;
@@ -101,7 +103,7 @@ async fn an_eager_connection_tells_the_violation_too() {
 
 #[tokio::test]
 async fn a_connector_that_nobody_secured_connects_to_nothing() {
-    let (serving, mut client) = scene().await;
+    let (serving, mut client) = fixture().await;
     client.pinning.disable_all_static();
     let connector = client.stack.connector.clone();
     let endpoint = endpoint(HOST, serving.address.port()).unwrap();
@@ -113,7 +115,7 @@ async fn a_connector_that_nobody_secured_connects_to_nothing() {
 /// tonic's TLS, which a feature enables and the endpoint's `https` asks for, is not ours.
 #[tokio::test]
 async fn an_https_endpoint_fails_where_tonic_has_tls_of_its_own() {
-    let (serving, mut client) = scene().await;
+    let (serving, mut client) = fixture().await;
     client.pinning.disable_all_static();
     let connector = client.stack.connector.clone();
     let uri = format!("https://{HOST}:{}", serving.address.port());

@@ -8,17 +8,17 @@ use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioExecutor;
-use pinhold::{NotePinsLayer, PinViolation, Pinning, TrustAnchors};
 use pinhold::header::{IgnoreReason, Noted};
+use pinhold::{NotePinsLayer, PinViolation, Pinning, TrustAnchors};
 use tower::ServiceExt;
 use tower_layer::Layer;
 
 use crate::common::pki::Ca;
-use crate::common::{Clock, foreign_pin, header_value, pinned_to, provider};
+use crate::common::{Clock, header_value, policy_with, provider, unrelated_pin};
 use crate::examples;
+use crate::harness::built_in_anchors;
 use crate::over_tcp::AllLoopback;
 use crate::proxy::Proxy;
-use crate::scene::trusting;
 use crate::server::{Loopback, Names, Server, answer, full, server_config};
 
 #[tokio::test]
@@ -31,7 +31,8 @@ async fn hyper_rustls_notes_no_pins_as_its_connections_do_not_tell_their_chain()
     let pinning = Pinning::builder().time_provider(Clock::new());
     let pinning = pinning.build().unwrap();
     let loopback = Loopback::new(&names);
-    let connector = examples::hyper_rustls::connector(&pinning, trusting(&[&root]), loopback);
+    let connector =
+        examples::hyper_rustls::connector(&pinning, built_in_anchors(&[&root]), loopback);
     let client = HyperClient::builder(TokioExecutor::new()).build(connector.unwrap());
     let client = NotePinsLayer::new(pinning.clone()).layer(client);
     let request = http::Request::get("https://example.com/");
@@ -55,13 +56,14 @@ async fn reqwest_0_12_judges_the_host_that_a_redirect_leads_to() {
         response.body(full("")).unwrap()
     });
     let start = start.await;
-    for (pin, is_pinned) in [(second.pin(), true), (foreign_pin(), false)] {
+    for (pin, is_pinned) in [(second.pin(), true), (unrelated_pin(), false)] {
         let pinning = Pinning::builder()
-            .static_pins("b.example", pinned_to(pin))
+            .static_pins("b.example", policy_with(pin))
             .time_provider(Clock::new())
             .build()
             .unwrap();
-        let builder = examples::reqwest_0_12::builder(&pinning, trusting(&[&root])).unwrap();
+        let builder =
+            examples::reqwest_0_12::builder(&pinning, built_in_anchors(&[&root])).unwrap();
         let client = builder.dns_resolver(AllLoopback::new()).build().unwrap();
         let uri = format!("https://a.example:{}/", start.address.port());
         let outcome = client.get(uri).send().await;
@@ -88,7 +90,7 @@ async fn reqwest_0_12_follows_no_redirect_to_plain_http() {
     let start = start.await;
     let pinning = Pinning::builder().time_provider(Clock::new());
     let pinning = pinning.build().unwrap();
-    let builder = examples::reqwest_0_12::builder(&pinning, trusting(&[&root])).unwrap();
+    let builder = examples::reqwest_0_12::builder(&pinning, built_in_anchors(&[&root])).unwrap();
     let client = builder.dns_resolver(AllLoopback::new()).build().unwrap();
     let uri = format!("https://a.example:{}/", start.address.port());
     assert!(client.get(uri).send().await.is_err());
@@ -111,15 +113,15 @@ impl Behind {
         let (root, other) = (Ca::root("Root"), Ca::root("Other"));
         let genuine = root.leaf(&["example.com"]);
         let mis_issued = other.leaf(&["example.com"]);
-        let mis_issued = mis_issued.appending(genuine.chain.clone());
-        let policy = pinned_to(genuine.pin());
+        let mis_issued = mis_issued.with_appended(genuine.chain.clone());
+        let policy = policy_with(genuine.pin());
         let builder = Pinning::builder().static_pins("example.com", policy);
         let pinning = builder.time_provider(Clock::new()).build().unwrap();
         let behind = async |leaf, passes| {
             let server = Server::start(leaf, &[]).await;
             Self {
                 pinning: pinning.clone(),
-                anchors: trusting(&[&root, &other]),
+                anchors: built_in_anchors(&[&root, &other]),
                 proxy: Proxy::connect(server.address, None).await,
                 server,
                 passes,

@@ -11,6 +11,7 @@ mod cases;
 mod common;
 mod examples;
 mod grpc;
+mod harness;
 mod limits;
 mod over_tcp;
 #[allow(dead_code, reason = "a part is used")]
@@ -18,7 +19,6 @@ mod over_tcp;
 mod proxy;
 mod quic;
 mod reqwest_feature;
-mod scene;
 #[allow(dead_code, reason = "a part is used")]
 #[path = "../../../common/server.rs"]
 mod server;
@@ -30,7 +30,7 @@ use common::{pki, provider};
 macro_rules! conformance {
     ($($name:ident: $stack:ty,)+) => {$(
         mod $name {
-            use crate::{cases, scene::bounded};
+            use crate::{cases, harness::bounded};
 
             type Stack = $stack;
 

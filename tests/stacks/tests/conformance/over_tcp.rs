@@ -13,14 +13,14 @@ use pinhold::{Pinning, PinningConnector, TrustAnchors};
 use rustls::ServerConfig;
 
 use crate::examples;
-use crate::scene::{OpenConnection, Outcome, Serving, Stack};
+use crate::harness::{OpenConnection, Outcome, Serving, Stack};
 use crate::server::{Loopback, Names, Server, answer};
 
 async fn serve_http(config: ServerConfig) -> Serving {
     serving(Server::with_config(config, answer(&[])).await)
 }
 
-pub fn serving(server: Server) -> Serving {
+pub fn with_chain(server: Server) -> Serving {
     Serving {
         address: server.address,
         requests: Arc::clone(&server.requests),

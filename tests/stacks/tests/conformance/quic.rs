@@ -12,11 +12,11 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
 use crate::common::pki::Ca;
-use crate::common::{NOW, foreign_pin, pinned_to, provider, tls};
+use crate::common::{NOW, policy_with, provider, tls, unrelated_pin};
 use crate::examples::quinn_h3::{config, get, requests};
-use crate::scene::{
+use crate::harness::{
     self, Client, OpenConnection, Outcome, Refusal, Resumptions, Running, Serving, Stack, Versions,
-    leading, trusting,
+    built_in_anchors, leading,
 };
 use crate::server::Names;
 
@@ -112,13 +112,13 @@ async fn answer(incoming: Incoming, count: Arc<AtomicUsize>) {
 async fn no_early_data_is_sent() {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
-    let mut config = scene::config(&leaf, tls::VERSIONS[1]);
+    let mut config = harness::config(&leaf, tls::VERSIONS[1]);
     config.max_early_data_size = u32::MAX;
     let resumptions = Resumptions::of(&mut config);
     let serving = QuinnH3::serve(config).await;
     let names = leading([("example.com", &serving)]);
-    let pins = [("example.com", pinned_to(leaf.pin()))];
-    let client = Client::<QuinnH3>::new(pins, trusting(&[&root]), &names);
+    let pins = [("example.com", policy_with(leaf.pin()))];
+    let client = Client::<QuinnH3>::new(pins, built_in_anchors(&[&root]), &names);
     client.stack.visit("example.com").await.unwrap();
     let connecting = client.stack.connect("example.com").into_0rtt();
     let Err(connecting) = connecting else {
@@ -132,14 +132,14 @@ async fn no_early_data_is_sent() {
 #[tokio::test]
 async fn a_server_that_is_refused_is_not_told_the_pins() {
     let root = Ca::root("Root");
-    let mut config = scene::config(&root.leaf(&["example.com"]), tls::VERSIONS[1]);
+    let mut config = harness::config(&root.leaf(&["example.com"]), tls::VERSIONS[1]);
     config.alpn_protocols = vec![b"h3".to_vec()];
     let config = Arc::new(QuicServerConfig::try_from(config).unwrap());
     let server = Endpoint::server(quinn::ServerConfig::with_crypto(config), loopback()).unwrap();
     let names = Names::default();
     names.point_to("example.com", server.local_addr().unwrap());
-    let pins = [("example.com", pinned_to(foreign_pin()))];
-    let mut client = Client::<QuinnH3>::new(pins, trusting(&[&root]), &names);
+    let pins = [("example.com", policy_with(unrelated_pin()))];
+    let mut client = Client::<QuinnH3>::new(pins, built_in_anchors(&[&root]), &names);
     let accepted = async { server.accept().await.unwrap().await };
     let (visit, accepted) = tokio::join!(client.stack.visit("example.com"), accepted);
     let ConnectionError::ConnectionClosed(close) = accepted.unwrap_err() else {
@@ -156,14 +156,14 @@ async fn a_server_that_is_refused_is_not_told_the_pins() {
 async fn a_server_without_a_path_is_refused_and_observers_are_told() {
     let (ours, theirs) = (Ca::root("Ours"), Ca::root("Theirs"));
     let leaf = theirs.leaf(&["example.com"]);
-    let serving = QuinnH3::serve(scene::config(&leaf, tls::VERSIONS[1])).await;
+    let serving = QuinnH3::serve(harness::config(&leaf, tls::VERSIONS[1])).await;
     let names = leading([("example.com", &serving)]);
-    let pins = [("example.com", pinned_to(leaf.pin()))];
-    let mut client = Client::<QuinnH3>::new(pins, trusting(&[&ours]), &names);
+    let pins = [("example.com", policy_with(leaf.pin()))];
+    let mut client = Client::<QuinnH3>::new(pins, built_in_anchors(&[&ours]), &names);
     let mut roots = RootCertStore::empty();
     roots.add(theirs.certificate()).unwrap();
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
-    let mut config = PinningVerifier::builder(client.pinning.clone(), trusting(&[&ours]))
+    let mut config = PinningVerifier::builder(client.pinning.clone(), built_in_anchors(&[&ours]))
         .with_inner_verifier(inner.build().unwrap())
         .client_config()
         .unwrap();

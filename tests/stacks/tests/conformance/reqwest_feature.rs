@@ -3,14 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use pinhold::{Pinning, TrustAnchors};
 use pinhold::reqwest::NotingClient;
+use pinhold::{Pinning, TrustAnchors};
 use reqwest_0_13::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest_0_13::{Client, ClientBuilder};
 use rustls::ServerConfig;
 
+use crate::harness::{OpenConnection, Outcome, Serving, Stack};
 use crate::over_tcp::serving;
-use crate::scene::{OpenConnection, Outcome, Serving, Stack};
 use crate::server::{Names, Server, answer};
 
 /// Every name leads to loopback; the port is in the URL.

@@ -15,7 +15,7 @@ use tokio_tungstenite::{
 };
 
 use crate::examples::tokio_tungstenite as example;
-use crate::scene::{OpenConnection, Outcome, Running, Serving, Stack};
+use crate::harness::{OpenConnection, Outcome, Running, Serving, Stack};
 use crate::server::{Loopback, Names};
 
 /// Answers each message with one of two letters.
@@ -113,7 +113,7 @@ impl OverConnector {
         host: &str,
     ) -> Result<
         example::Open<<Loopback as tower::Service<http::Uri>>::Response>,
-        crate::scene::BoxError,
+        crate::harness::BoxError,
     > {
         let uri = format!("https://{host}/").parse()?;
         example::open(self.0.clone(), uri).await

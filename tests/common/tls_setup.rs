@@ -1,4 +1,4 @@
-//! The stage of the attacks: every TLS version with every crypto provider.
+//! The setup of the attacks: every TLS version with every crypto provider.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::{Clock, now, providers};
 
 /// One combination of crypto provider and TLS version.
 #[derive(Clone)]
-pub struct Stage {
+pub struct TlsSetup {
     pub provider: Arc<CryptoProvider>,
     pub versions: &'static [&'static SupportedProtocolVersion],
 }
@@ -23,9 +23,9 @@ pub struct Stage {
 const TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
-pub fn stages() -> Vec<Stage> {
+pub fn tls_setups() -> Vec<TlsSetup> {
     let all = providers().into_iter().flat_map(|provider| {
-        [TLS12, TLS13].map(|versions| Stage {
+        [TLS12, TLS13].map(|versions| TlsSetup {
             provider: provider.clone(),
             versions,
         })
@@ -33,7 +33,7 @@ pub fn stages() -> Vec<Stage> {
     all.collect()
 }
 
-impl Stage {
+impl TlsSetup {
     pub fn config(&self, leaf: &Leaf) -> ServerConfig {
         server_config(leaf, self.provider.clone(), self.versions)
     }
@@ -72,7 +72,7 @@ pub fn builder() -> PinningBuilder {
 }
 
 /// `example.com` and its subdomains, pinned to this key.
-pub fn pinned(policy: PinPolicy) -> Pinning {
+pub fn pinning_with(policy: PinPolicy) -> Pinning {
     let builder = builder().static_pins("example.com", policy.include_subdomains());
     builder.build().unwrap()
 }
@@ -101,7 +101,7 @@ pub fn noted(response: &http::Response<Bytes>) -> &Noted {
     response.extensions().get().unwrap()
 }
 
-pub fn known(pinning: &Pinning, host: &str) -> bool {
+pub fn is_known(pinning: &Pinning, host: &str) -> bool {
     let host = Host::parse(host).unwrap();
     pinning.store().query(&host, now()).is_some()
 }

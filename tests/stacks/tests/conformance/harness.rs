@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::common::pki::{Ca, Leaf};
 use crate::common::tls;
-use crate::common::{Clock, PATIENCE, provider};
+use crate::common::{Clock, TIMEOUT, provider};
 use crate::server::{Names, server_config};
 
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -121,7 +121,7 @@ impl<S: Stack> Client<S> {
 
     /// All that was told since the last call.
     pub fn told(&mut self) -> Vec<Event> {
-        assert!(self.pinning.flush_reports(PATIENCE));
+        assert!(self.pinning.flush_reports(TIMEOUT));
         std::iter::from_fn(|| self.events.try_recv().ok()).collect()
     }
 
@@ -163,11 +163,11 @@ impl<S: Stack> Client<S> {
 
 /// A case, which takes no longer than what must happen may take.
 pub async fn bounded(case: impl Future<Output = ()>) {
-    tokio::time::timeout(PATIENCE, case).await.unwrap();
+    tokio::time::timeout(TIMEOUT, case).await.unwrap();
 }
 
 /// These roots as built-in anchors.
-pub fn trusting(roots: &[&Ca]) -> TrustAnchors {
+pub fn built_in_anchors(roots: &[&Ca]) -> TrustAnchors {
     let roots = roots.iter().map(|root| root.certificate());
     TrustAnchors::new().with_built_in(roots).unwrap()
 }
