@@ -1,4 +1,4 @@
-//! Header values to parse, and the three ways to parse them.
+//! Header values for parser tests, and shorthands for the three ways to parse them.
 
 use pinhold::SpkiFingerprint;
 use pinhold::header::{HeaderError, HeaderSyntax, PinHeader};
@@ -7,12 +7,12 @@ pub fn pin(byte: u8) -> SpkiFingerprint {
     SpkiFingerprint::from_digest([byte; 32])
 }
 
-/// The directive for this pin.
+/// The `pin-sha256` directive for this pin.
 pub fn directive(pin: SpkiFingerprint) -> String {
     format!("pin-sha256=\"{}\"", pin.to_base64())
 }
 
-/// Two pins and a `max-age` of 300, with `rest` behind them.
+/// A valid value with two pins and a `max-age` of 300, followed by `rest`.
 pub fn valid_header(rest: &str) -> String {
     let (one, two) = (directive(pin(1)), directive(pin(2)));
     format!("{one}; {two}; max-age=300{rest}")

@@ -1,4 +1,4 @@
-//! What the tests share: certificates, servers, clients, a clock.
+//! Shared test support: certificates, servers, clients and a clock.
 #![allow(
     clippy::exhaustive_structs,
     clippy::indexing_slicing,
@@ -9,7 +9,7 @@
     missing_docs,
     missing_debug_implementations,
     unreachable_pub,
-    reason = "each test file uses a part; none is an interface"
+    reason = "each test binary uses a part of this module, and none of it is a public interface"
 )]
 
 #[cfg(feature = "cli")]
@@ -45,12 +45,14 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
-/// 14 November 2023, some time within the validity of every certificate of `pki`.
+/// 14 November 2023, in seconds since the Unix epoch. Every certificate of `pki` is valid then
+/// unless a test sets other dates.
 pub const NOW: u64 = 1_700_000_000;
 
-/// How long a test waits for what must happen; a busy machine takes its time.
+/// How long a test waits for something that must happen. Long, because a loaded machine is slow.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// One day in seconds.
 pub const DAY: u64 = 24 * 60 * 60;
 
 pub fn at(seconds: u64) -> UnixTime {
@@ -61,7 +63,7 @@ pub fn now() -> UnixTime {
     at(NOW)
 }
 
-/// A clock that the test sets; begins at [`NOW`].
+/// A clock that the test sets. It starts at [`NOW`].
 #[derive(Debug)]
 pub struct Clock(AtomicU64);
 
@@ -81,7 +83,7 @@ impl TimeProvider for Clock {
     }
 }
 
-/// Every crypto provider that this build has.
+/// Every crypto provider compiled into this build.
 pub fn providers() -> Vec<Arc<CryptoProvider>> {
     vec![
         #[cfg(feature = "aws-lc-rs")]
@@ -91,28 +93,28 @@ pub fn providers() -> Vec<Arc<CryptoProvider>> {
     ]
 }
 
-/// The first of them, where the provider makes no difference.
+/// The first of [`providers`], for tests to which the provider makes no difference.
 pub fn provider() -> Arc<CryptoProvider> {
     providers().remove(0)
 }
 
-/// A pin of a key that nobody has.
+/// A pin that matches no key in any test.
 pub fn unrelated_pin() -> SpkiFingerprint {
     SpkiFingerprint::from_digest([0xab; 32])
 }
 
-/// A policy of this pin and a foreign backup.
+/// A policy with this pin and a backup pin that matches no key.
 pub fn policy_with(pin: SpkiFingerprint) -> PinPolicy {
     PinPolicy::new([pin, SpkiFingerprint::from_digest([0xba; 32])]).unwrap()
 }
 
-/// A valid header value: this live pin and a foreign backup.
+/// A valid header value: this pin, a backup pin that matches no key, then `rest`.
 pub fn header_value(pin: SpkiFingerprint, rest: &str) -> String {
-    let (live, backup) = (pin.to_base64(), unrelated_pin().to_base64());
-    format!("pin-sha256=\"{live}\"; pin-sha256=\"{backup}\"; {rest}")
+    let (pin, backup) = (pin.to_base64(), unrelated_pin().to_base64());
+    format!("pin-sha256=\"{pin}\"; pin-sha256=\"{backup}\"; {rest}")
 }
 
-/// Numbers that look random and are the same in every run (xorshift).
+/// A pseudo-random number generator (xorshift) that yields the same numbers in every run.
 pub struct Random(u64);
 
 impl Random {
@@ -120,7 +122,7 @@ impl Random {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// One of `0..end`.
+    /// Returns a number in `0..end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -1,4 +1,4 @@
-//! Hosts that pin by header, as often as a test wants, over one real connection each.
+//! Hosts that send pin headers, with one real TLS connection each.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -20,12 +20,12 @@ use super::pki::{Ca, Leaf, leaf_params};
 use super::validated::{built_in_anchors, verified_connection};
 use super::{Clock, at};
 
-/// A folder of its own below `target`; gone when dropped.
+/// Creates a temporary directory below `target`, removed when dropped.
 pub fn temp_dir() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// One certificate for all of them.
+/// Hosts that share one certificate.
 pub struct Hosts {
     pub leaf: Leaf,
     pub anchors: TrustAnchors,
@@ -37,7 +37,7 @@ impl Hosts {
         Self::connect_with(names, KeyPair::generate().unwrap()).await
     }
 
-    /// With a key that other processes have, too.
+    /// Uses this key, so that several processes can serve the same one.
     pub async fn connect_with(names: &[&str], key: KeyPair) -> Self {
         let root = Ca::root("Root");
         let leaf = root.leaf_with_key(leaf_params(names), key);
@@ -54,7 +54,7 @@ impl Hosts {
         }
     }
 
-    /// The same where no runtime is at hand.
+    /// Connects from a test that has no runtime.
     pub fn blocking(names: &[&str]) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(Self::connect(names))
@@ -68,19 +68,19 @@ impl Hosts {
         self.hosts[index].1.chain()
     }
 
-    /// The live pin and this backup.
+    /// A header value with the pin of the served key and this backup pin.
     pub fn value(&self, backup: SpkiFingerprint, rest: &str) -> String {
-        let (live, backup) = (directive(self.leaf.pin()), directive(backup));
-        format!("{live}; {backup}; {rest}")
+        let (pin, backup) = (directive(self.leaf.pin()), directive(backup));
+        format!("{pin}; {backup}; {rest}")
     }
 
-    /// Notes a header of the host.
+    /// Notes a header value for the host at this index.
     pub fn note(&self, pinning: &Pinning, index: usize, value: &str, seconds: u64) -> Noted {
         let header = parse(value).unwrap();
         pinning.note(self.host(index), &header, self.chain(index), at(seconds))
     }
 
-    /// A response of the host with this header, handed on by the layer.
+    /// Passes a response of the host with this header through the layer.
     pub async fn respond(
         &self,
         layer: &NotePinsLayer,
@@ -100,27 +100,27 @@ impl Hosts {
     }
 }
 
-/// A pin of a key that nobody has.
+/// A pin that matches no key and encodes `number`.
 pub fn numbered_pin(number: u64) -> SpkiFingerprint {
     let mut digest = [0xcd; 32];
     digest[..8].copy_from_slice(&number.to_be_bytes());
     SpkiFingerprint::from_digest(digest)
 }
 
-/// The number of a pin that [`numbered`] made.
+/// The number encoded in a pin by [`numbered_pin`], or `None` for any other pin.
 pub fn pin_number(pin: &SpkiFingerprint) -> Option<u64> {
     let (number, rest) = pin.as_bytes().split_at(8);
-    let made = rest.iter().all(|byte| *byte == 0xcd);
-    made.then(|| u64::from_be_bytes(number.try_into().unwrap()))
+    let is_numbered = rest.iter().all(|byte| *byte == 0xcd);
+    is_numbered.then(|| u64::from_be_bytes(number.try_into().unwrap()))
 }
 
-/// Pins of this store, by the tests' clock.
+/// A [`Pinning`] with this store and a test clock.
 pub fn pinning(store: &PinStore) -> Pinning {
     let builder = Pinning::builder().time_provider(Clock::new());
     builder.store(store.clone()).build().unwrap()
 }
 
-/// What stands in a folder, by name.
+/// The names of the files in a directory, sorted.
 pub fn file_names(folder: &TempDir) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder.path()).unwrap();
     let mut names = entries

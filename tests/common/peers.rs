@@ -1,4 +1,4 @@
-//! Programs of other people on loopback ports: nginx, `openssl s_server`, mitmproxy, curl.
+//! Third-party programs on loopback ports: nginx, `openssl s_server`, mitmproxy and curl.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -19,15 +19,15 @@ use rustls::pki_types::pem::PemObject;
 use super::TIMEOUT;
 use super::pki::{Ca, Leaf};
 
-/// Where a program is, or `None`, said aloud, where it is missing. With `PINHOLD_REQUIRE_PEERS=1`
-/// in the environment a missing one fails the test.
+/// Returns the path of a program, or prints a note and returns `None` if it is missing. With
+/// `PINHOLD_REQUIRE_PEERS=1` in the environment, a missing program fails the test.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    // Made by `tests/run.sh --install`.
+    // Created by `tests/run.sh --install`.
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/bin");
     let found = std::iter::once(installed)
         .chain(env::split_paths(&path))
-        // Where Debian keeps servers, in the path of root only.
+        // Debian installs servers here, which is in the path of root only.
         .chain(["/usr/sbin".into()])
         .map(|folder| folder.join(name))
         .find(|program| program.is_file());
@@ -35,25 +35,22 @@ pub fn program(name: &str) -> Option<PathBuf> {
         let required = env::var_os("PINHOLD_REQUIRE_PEERS").is_some_and(|value| value == "1");
         assert!(
             !required,
-            "without {name}: `tests/run.sh --install` installs it"
+            "{name} is missing: install it by `tests/run.sh --install`"
         );
-        // Past the capture of passing tests, so that it is seen.
-        let _ = writeln!(
-            std::io::stderr(),
-            "without {name}: a test passes over itself"
-        );
+        // Written to the real stderr, since the output of passing tests is captured.
+        let _ = writeln!(std::io::stderr(), "{name} is missing: a test is skipped");
     }
     found
 }
 
-/// The one version of TLS that a server speaks.
+/// The only TLS version that a server offers.
 #[derive(Clone, Copy)]
 pub enum Tls {
     V1_2,
     V1_3,
 }
 
-/// A running program; ends when dropped.
+/// A running program, killed when dropped.
 pub struct Peer {
     pub address: SocketAddr,
     child: Child,
@@ -62,7 +59,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts a program and waits until it says, in a line of its output, that it is ready.
+    /// Starts a program and waits for the line of its output that shows that it is ready.
     fn start(
         folder: Folder,
         command: &mut Command,
@@ -84,21 +81,21 @@ impl Peer {
             folder,
         };
         let end = Instant::now() + TIMEOUT;
-        let mut said = String::new();
+        let mut output = String::new();
         loop {
-            let rest = end.saturating_duration_since(Instant::now());
-            let Ok(line) = this.lines.recv_timeout(rest) else {
-                panic!("{command:?} ended, or was not ready in {TIMEOUT:?}:\n{said}");
+            let remaining = end.saturating_duration_since(Instant::now());
+            let Ok(line) = this.lines.recv_timeout(remaining) else {
+                panic!("{command:?} ended, or was not ready in {TIMEOUT:?}:\n{output}");
             };
             if let Some(address) = ready(&line) {
                 this.address = address;
                 return this;
             }
-            said = said + &line + "\n";
+            output = output + &line + "\n";
         }
     }
 
-    /// An HTTPS server that answers each request with these pins.
+    /// Starts nginx with this `Public-Key-Pins` value in each response.
     pub fn nginx(leaf: &Leaf, tls: Tls, pins: &str) -> Option<Self> {
         let program = program("nginx")?;
         let tls = match tls {
@@ -107,8 +104,8 @@ impl Peer {
         };
         let folder = Folder::new();
         let (chain, key) = folder.write_leaf(leaf);
-        // nginx can't tell which port it chose. Should another process take this one meanwhile,
-        // nginx says so, and the test fails with its words.
+        // nginx does not report a port that it chose itself. If another process takes this port in
+        // the meantime, nginx fails to start and the test fails with its message.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
@@ -133,13 +130,13 @@ impl Peer {
         let mut command = Command::new(program);
         command.args(["-e", "stderr", "-c", "nginx.conf", "-p"]);
         command.arg(&folder.0);
-        // Said after the port is open.
+        // nginx logs this line after it has opened the port.
         Some(Self::start(folder, &mut command, |line| {
             line.contains("event method").then_some(address)
         }))
     }
 
-    /// An HTTPS server that takes what is posted, and says it in its output.
+    /// Starts nginx as a report endpoint that logs each posted body.
     pub fn nginx_as_collector(leaf: &Leaf) -> Option<Self> {
         let program = program("nginx")?;
         let folder = Folder::new();
@@ -147,7 +144,7 @@ impl Peer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        // A body is there once it was read, as to be passed on: to nginx itself, here.
+        // nginx reads a body only to pass it on, so the request is proxied to nginx itself.
         let config = format!(
             r#"daemon off; master_process off; pid nginx.pid; error_log stderr notice;
              events {{}}
@@ -178,7 +175,7 @@ impl Peer {
         }))
     }
 
-    /// What was posted next to [`Peer::nginx_as_collector`].
+    /// Returns the next body posted to [`Peer::nginx_as_collector`].
     pub fn next_report(&self) -> String {
         loop {
             let line = self.lines.recv_timeout(TIMEOUT).unwrap();
@@ -188,12 +185,12 @@ impl Peer {
         }
     }
 
-    /// `openssl s_server`, which answers each request with a page about the connection.
+    /// Starts `openssl s_server`, which responds to each request with a page about the connection.
     pub fn s_server(leaf: &Leaf, tls: Tls) -> Option<Self> {
         let program = program("openssl")?;
         let folder = Folder::new();
         let (chain, key) = folder.write_leaf(leaf);
-        let others = folder.write("others.pem", &certificates(&leaf.chain[1..]));
+        let intermediates = folder.write("intermediates.pem", &certificates(&leaf.chain[1..]));
         let tls = match tls {
             Tls::V1_2 => "-tls1_2",
             Tls::V1_3 => "-tls1_3",
@@ -202,25 +199,25 @@ impl Peer {
         command.args(["s_server", "-www", "-accept", "127.0.0.1:0", tls]);
         command.args(["-cert", &chain, "-key", &key]);
         if leaf.chain.len() > 1 {
-            command.args(["-cert_chain", &others]);
+            command.args(["-cert_chain", &intermediates]);
         }
         Some(Self::start(folder, &mut command, |line| {
             line.strip_prefix("ACCEPT ")?.parse().ok()
         }))
     }
 
-    /// mitmproxy as an HTTP proxy that connects to `server`, whatever host it was asked for. It
-    /// makes its own root.
+    /// Starts mitmproxy as an HTTP proxy that connects to `server` for every requested host. It
+    /// generates its own root.
     pub fn mitmproxy(server: SocketAddr) -> Option<Self> {
-        Self::inspector(server, "regular@127.0.0.1:0")
+        Self::mitmdump(server, "regular@127.0.0.1:0")
     }
 
-    /// mitmproxy in the place of `server`, as DNS or routing may have it.
+    /// Starts mitmproxy in place of `server`, as after a change of DNS or routing.
     pub fn reverse_mitmproxy(server: SocketAddr) -> Option<Self> {
-        Self::inspector(server, &format!("reverse:https://{server}@127.0.0.1:0"))
+        Self::mitmdump(server, &format!("reverse:https://{server}@127.0.0.1:0"))
     }
 
-    fn inspector(server: SocketAddr, mode: &str) -> Option<Self> {
+    fn mitmdump(server: SocketAddr, mode: &str) -> Option<Self> {
         let program = program("mitmdump")?;
         let folder = Folder::new();
         let (host, port) = (server.ip(), server.port());
@@ -236,7 +233,7 @@ impl Peer {
         }))
     }
 
-    /// The root that mitmproxy made.
+    /// The root that mitmproxy generated.
     pub fn root_of_mitmproxy(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_file(self.folder.0.join("mitmproxy-ca-cert.pem")).unwrap()
     }
@@ -244,17 +241,17 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // Fails only if it ended by itself.
+        // Fails only if the program has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // What it said, for a test that fails.
+        // The output helps to understand a failed test.
         for line in self.lines.try_iter() {
             println!("{line}");
         }
     }
 }
 
-/// What curl makes of a server whose one pin is `pin`: its exit code.
+/// Runs curl with `pin` as the only pin of the server and returns its exit code.
 pub fn curl(root: &Ca, host: &str, address: SocketAddr, pin: SpkiFingerprint) -> Option<i32> {
     let program = program("curl")?;
     let folder = Folder::new();
@@ -285,7 +282,7 @@ pub fn curl(root: &Ca, host: &str, address: SocketAddr, pin: SpkiFingerprint) ->
     output.status.code()
 }
 
-/// An RSA key of so many bits, which `openssl` makes.
+/// Generates an RSA key of this size with `openssl`.
 pub fn rsa_key(bits: u32) -> Option<KeyPair> {
     let mut command = Command::new(program("openssl")?);
     command.args(["genpkey", "-algorithm", "RSA", "-pkeyopt"]);
@@ -299,10 +296,10 @@ pub fn rsa_key(bits: u32) -> Option<KeyPair> {
     Some(KeyPair::from_pem(str::from_utf8(&output.stdout).unwrap()).unwrap())
 }
 
-/// Before what was posted.
+/// The prefix of a logged body.
 const REPORTED: &str = "posted: ";
 
-/// A folder of its own below `target`; gone when dropped.
+/// A temporary directory below `target`, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -322,7 +319,7 @@ impl Folder {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Chain and key as these programs want them.
+    /// Writes chain and key as PEM files and returns their paths.
     fn write_leaf(&self, leaf: &Leaf) -> (String, String) {
         let chain = self.write("chain.pem", &certificates(&leaf.chain));
         let key = self.write("key.pem", &pem("PRIVATE KEY", leaf.key().secret_der()));
@@ -350,7 +347,7 @@ fn pem(label: &str, der: &[u8]) -> String {
     text + &format!("-----END {label}-----\n")
 }
 
-/// Reads to the end, so that the program never waits for a reader.
+/// Forwards the lines of an output until its end, so that the program never blocks on a full pipe.
 fn forward(output: impl Read + Send + 'static, lines: Sender<String>) {
     thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {

@@ -1,4 +1,4 @@
-//! Certificates made on the spot: P-256, valid from 1975 to 4096 unless said.
+//! Certificates generated per test: P-256 keys, valid from 1975 to 4096 unless a test sets dates.
 
 use pinhold::SpkiFingerprint;
 use rcgen::{
@@ -9,11 +9,11 @@ use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer,
 };
 
-/// A certificate authority with its own certificate, and the certificates between it and its root.
+/// A certificate authority with its certificate and the certificates between it and its root.
 pub struct Ca {
     pub name: String,
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// This CA's certificate and those above it, as a server would send them: without the root.
+    /// This CA's certificate and those above it without the root, as a server sends them.
     pub chain: Vec<CertificateDer<'static>>,
 }
 
@@ -30,7 +30,7 @@ impl Ca {
         }
     }
 
-    /// A CA below this one.
+    /// Issues a CA certificate below this one.
     pub fn intermediate(&self, name: &str) -> Self {
         self.intermediate_from(ca_params(name), name)
     }
@@ -55,14 +55,14 @@ impl Ca {
         }
     }
 
-    /// A second certificate for `other`'s name and key, issued by this CA.
+    /// Issues a second certificate for `other`'s name and key.
     pub fn cross_sign(&self, other: &Self) -> CertificateDer<'static> {
         let params = ca_params(&other.name);
         let certificate = params.signed_by(other.issuer.key(), &self.issuer).unwrap();
         certificate.der().clone()
     }
 
-    /// A server certificate for these names.
+    /// Issues a server certificate for these names.
     pub fn leaf(&self, names: &[&str]) -> Leaf {
         self.leaf_from(leaf_params(names))
     }
@@ -80,7 +80,7 @@ impl Ca {
         }
     }
 
-    /// A revocation list with these serial numbers.
+    /// Issues a revocation list with these serial numbers.
     pub fn crl(&self, revoked: &[u64]) -> CertificateRevocationListDer<'static> {
         let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -121,7 +121,7 @@ impl Ca {
     }
 }
 
-/// A server certificate with its key and the chain that a server sends.
+/// A server certificate, its key and the chain that a server sends with it.
 pub struct Leaf {
     key: Vec<u8>,
     /// Leaf first, without the root.
@@ -129,7 +129,7 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// Of a PKCS #8 key.
+    /// Combines a PKCS #8 key and a chain, leaf first.
     pub fn from_parts(key: Vec<u8>, chain: Vec<CertificateDer<'static>>) -> Self {
         Self { key, chain }
     }
@@ -146,7 +146,7 @@ impl Leaf {
         PrivatePkcs8KeyDer::from(self.key.clone()).into()
     }
 
-    /// The same key behind another chain.
+    /// Returns the same key with another chain.
     pub fn with_chain(&self, chain: Vec<CertificateDer<'static>>) -> Self {
         Self {
             key: self.key.clone(),
@@ -154,7 +154,7 @@ impl Leaf {
         }
     }
 
-    /// The same chain with more certificates behind it.
+    /// Returns the same chain with more certificates appended.
     pub fn with_appended(&self, more: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
         self.with_chain(self.chain.iter().cloned().chain(more).collect())
     }

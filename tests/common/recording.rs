@@ -1,4 +1,4 @@
-//! An observer and a reporter that hand on what they are told.
+//! Observers and reporters that record what they receive, and a server to trigger events.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
@@ -17,37 +17,37 @@ use super::{Clock, TIMEOUT, policy_with, unrelated_pin};
 
 pub const URI: &str = "https://example.com:8443/";
 
-/// Hands every report on.
+/// A reporter that sends every report over a channel.
 pub struct ChannelReporter(pub Sender<Report>);
 
 impl Reporter for ChannelReporter {
     fn report(&self, report: Report) -> Result<(), DropReason> {
-        // The test may have ended.
+        // Fails if the test has ended and dropped the receiver.
         let _ = self.0.send(report);
         Ok(())
     }
 }
 
-/// What was told of a [`Pinning`], since it was asked last.
+/// The events and reports of a [`Pinning`] since the last call of each method.
 pub struct Recorder {
     events: Receiver<Event>,
     reports: Receiver<Report>,
 }
 
-/// The pins, with an observer and a reporter.
+/// Builds a [`Pinning`] whose events and reports are recorded.
 pub fn with_recorder(builder: PinningBuilder) -> (Pinning, Recorder) {
-    let (events, told) = channel();
-    let (reports, reported) = channel();
+    let (events, recorded_events) = channel();
+    let (reports, recorded_reports) = channel();
     let builder = builder.observer(move |event| drop(events.send(event.clone())));
     let pinning = builder
         .reporter(|_| Ok(ChannelReporter(reports)))
         .build()
         .unwrap();
-    let told = Recorder {
-        events: told,
-        reports: reported,
+    let recorder = Recorder {
+        events: recorded_events,
+        reports: recorded_reports,
     };
-    (pinning, told)
+    (pinning, recorder)
 }
 
 impl Recorder {
@@ -61,42 +61,42 @@ impl Recorder {
         self.reports.try_iter().collect()
     }
 
-    /// Drains both: nothing was told, nothing reported.
+    /// Asserts that there was no event and no report.
     #[track_caller]
     pub fn assert_nothing(&self, pinning: &Pinning) {
         let (events, reports) = (self.events(pinning), self.reports(pinning));
         assert!(events.is_empty() && reports.is_empty(), "{events:?}");
     }
 
-    /// The one event there is, which tells what would have been refused.
+    /// Returns the violation of the only event, which must be a report-only one.
     #[track_caller]
     pub fn would_be_violation(&self, pinning: &Pinning) -> PinViolation {
         match &self.events(pinning)[..] {
             [Event::WouldBeViolation(report)] => report.violation().clone(),
-            events => panic!("{events:?}"),
+            events => panic!("expected one event of another kind: {events:?}"),
         }
     }
 
-    /// The one event there is, which tells of a refusal.
+    /// Returns the violation of the only event, which must be a refusal.
     #[track_caller]
     pub fn violation(&self, pinning: &Pinning) -> PinViolation {
         match &self.events(pinning)[..] {
             [Event::Violation(report)] => report.violation().clone(),
-            events => panic!("{events:?}"),
+            events => panic!("expected one event of another kind: {events:?}"),
         }
     }
 
-    /// Why a header was ignored, which is the one event there is.
+    /// Returns the reason of the only event, which must be an ignored header.
     #[track_caller]
     pub fn ignore_reason(&self, pinning: &Pinning) -> IgnoreReason {
         match &self.events(pinning)[..] {
             [Event::HeaderIgnored { reason, .. }] => reason.clone(),
-            events => panic!("{events:?}"),
+            events => panic!("expected one event of another kind: {events:?}"),
         }
     }
 }
 
-/// A server, to be visited by clients with pins.
+/// A server for `example.com` and the CA that issued its certificate.
 pub struct Fixture {
     pub root: Ca,
     pub leaf: Leaf,
@@ -111,7 +111,7 @@ impl Fixture {
         Self { root, leaf, server }
     }
 
-    /// As [`start`](Self::start), and its answers have these fields.
+    /// As [`start`](Self::start), with these header fields in each response.
     pub async fn with_fields(fields: &[(&'static str, &str)]) -> Self {
         let fixture = Self::start().await;
         let server = Server::start(&fixture.leaf, fields).await;
@@ -123,18 +123,19 @@ impl Fixture {
         client(pinning, built_in_anchors(&[&self.root]), &names)
     }
 
-    /// By a client of its own.
+    /// Sends a request with a new client.
     pub async fn visit(&self, pinning: &Pinning) -> Visit {
         self.visit_at(&self.server, pinning).await
     }
 
+    /// Sends a request with a new client that has these anchors.
     pub async fn visit_by(&self, pinning: &Pinning, anchors: TrustAnchors) -> Visit {
         let names = Names::new([("example.com", &self.server)]);
         let visit = get(&mut client(pinning, anchors, &names), URI).await;
         visit.map_err(|error| PinViolation::find(&error))
     }
 
-    /// At another server with the same root.
+    /// Sends a request with a new client to another server with the same root.
     pub async fn visit_at(&self, server: &Server, pinning: &Pinning) -> Visit {
         let names = Names::new([("example.com", server)]);
         let visit = get(
@@ -146,19 +147,22 @@ impl Fixture {
     }
 }
 
+/// The response, or the violation that made the request fail, if one did.
 pub type Visit = Result<Response<Bytes>, Option<PinViolation>>;
 
+/// A builder with a test clock.
 pub fn builder() -> PinningBuilder {
     Pinning::builder().time_provider(Clock::new())
 }
 
-/// The builder, and what an observer is told.
+/// Adds an observer that sends every event over a channel.
 pub fn with_observer(builder: PinningBuilder) -> (PinningBuilder, Receiver<Event>) {
     let (sender, events) = channel();
     let builder = builder.observer(move |event| drop(sender.send(event.clone())));
     (builder, events)
 }
 
+/// A policy whose pins match no key.
 pub fn failing_policy() -> PinPolicy {
     policy_with(unrelated_pin())
 }
@@ -167,7 +171,7 @@ pub fn next_event(events: &Receiver<Event>) -> Event {
     events.recv_timeout(TIMEOUT).unwrap()
 }
 
-/// What any number of observers wait for.
+/// Blocks any number of observers until it is released.
 #[derive(Clone, Default)]
 pub struct Latch(Arc<(Mutex<bool>, Condvar)>);
 
@@ -178,13 +182,16 @@ impl Latch {
     }
 
     pub fn wait(&self) {
-        let closed = self.0.0.lock().unwrap();
-        let waited = self.0.1.wait_timeout_while(closed, TIMEOUT, |open| !*open);
+        let released = self.0.0.lock().unwrap();
+        let waited = self
+            .0
+            .1
+            .wait_timeout_while(released, TIMEOUT, |released| !*released);
         assert!(!waited.unwrap().1.timed_out());
     }
 }
 
-/// Releases the latch when dropped, so that a test that failed ends.
+/// Releases the latch when dropped, so that a failed test does not block.
 pub struct ReleaseOnDrop(pub Latch);
 
 impl Drop for ReleaseOnDrop {

@@ -1,4 +1,4 @@
-//! Loopback HTTPS servers and the hyper client that talks to them.
+//! Loopback HTTPS servers and the hyper client that connects to them.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -23,7 +23,7 @@ use pinhold::{NotePinsLayer, Pinning, PinningConnector, PinningVerifier, TrustAn
 use rustls::crypto::CryptoProvider;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 use tower_layer::Layer;
@@ -35,20 +35,20 @@ pub type Request = http::Request<Incoming>;
 pub type Response = http::Response<BoxBody<Bytes, io::Error>>;
 type Handler = Arc<dyn Fn(&Request) -> Response + Send + Sync>;
 
-/// A server on a loopback port of its own; ends when dropped.
+/// A server on its own loopback port, stopped when dropped.
 pub struct Server {
     pub address: SocketAddr,
-    /// Requests that got as far as the handler.
+    /// Requests that reached the handler.
     pub requests: Arc<AtomicUsize>,
-    /// Connections that were accepted.
+    /// Accepted connections.
     pub connections: Arc<AtomicUsize>,
-    /// Those that ended after a request had come over them.
+    /// Connections that ended after at least one request.
     ended_in_use: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
-    /// Serves HTTP/1.1 and HTTP/2 over TLS 1.2 and 1.3; every answer has these fields.
+    /// Serves HTTP/1.1 and HTTP/2 over TLS 1.2 and 1.3, with these header fields in each response.
     pub async fn start(leaf: &Leaf, fields: &[(&'static str, &str)]) -> Self {
         let config = server_config(leaf, provider(), rustls::ALL_VERSIONS);
         Self::with_config(config, answer(fields)).await
@@ -61,7 +61,7 @@ impl Server {
         Self::listen(Some(TlsAcceptor::from(Arc::new(config))), Arc::new(handler)).await
     }
 
-    /// Answers every connection with these bytes once a request's header section has come.
+    /// Writes these bytes to every connection after the header section of the first request.
     pub async fn raw(config: ServerConfig, bytes: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -92,7 +92,7 @@ impl Server {
         }
     }
 
-    /// Without TLS.
+    /// Serves plain HTTP.
     pub async fn plain(handler: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
         Self::listen(None, Arc::new(handler)).await
     }
@@ -100,12 +100,11 @@ impl Server {
     async fn listen(tls: Option<TlsAcceptor>, handler: Handler) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let requests = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&requests);
-        let connections = Arc::new(AtomicUsize::new(0));
-        let accepted = Arc::clone(&connections);
-        let ended_in_use = Arc::new(AtomicUsize::new(0));
-        let ended = Arc::clone(&ended_in_use);
+        let requests = Arc::<AtomicUsize>::default();
+        let connections = Arc::<AtomicUsize>::default();
+        let ended_in_use = Arc::<AtomicUsize>::default();
+        let (counter, accepted) = (requests.clone(), connections.clone());
+        let ended = ended_in_use.clone();
         let task = tokio::spawn(async move {
             let mut open = tokio::task::JoinSet::new();
             loop {
@@ -115,30 +114,8 @@ impl Server {
                 let (tls, handler, counter) = (tls.clone(), handler.clone(), counter.clone());
                 let ended = ended.clone();
                 open.spawn(async move {
-                    let is_used = AtomicUsize::new(0);
-                    let service = service_fn(|request: Request| {
-                        counter.fetch_add(1, Ordering::SeqCst);
-                        is_used.store(1, Ordering::SeqCst);
-                        let response = handler(&request);
-                        async move {
-                            if response.extensions().get::<NeverRespond>().is_some() {
-                                std::future::pending::<()>().await;
-                            }
-                            Ok::<_, io::Error>(response)
-                        }
-                    });
-                    let http = auto::Builder::new(TokioExecutor::new());
-                    // A client that refuses the certificate ends the connection: no test failure.
-                    let _ = match tls {
-                        None => http.serve_connection(TokioIo::new(socket), service).await,
-                        Some(tls) => match tls.accept(socket).await {
-                            Ok(stream) => {
-                                http.serve_connection(TokioIo::new(stream), service).await
-                            }
-                            Err(_) => Ok(()),
-                        },
-                    };
-                    ended.fetch_add(is_used.load(Ordering::SeqCst), Ordering::SeqCst);
+                    let used = serve_connection(socket, tls, handler, &counter).await;
+                    ended.fetch_add(used, Ordering::SeqCst);
                 });
             }
         });
@@ -170,11 +147,42 @@ impl Drop for Server {
     }
 }
 
-/// In the extensions of a response: it is never sent.
+/// Serves one connection to its end. Returns 1 if a request was received, else 0.
+async fn serve_connection(
+    socket: TcpStream,
+    tls: Option<TlsAcceptor>,
+    handler: Handler,
+    requests: &AtomicUsize,
+) -> usize {
+    let is_used = AtomicUsize::new(0);
+    let service = service_fn(|request: Request| {
+        requests.fetch_add(1, Ordering::SeqCst);
+        is_used.store(1, Ordering::SeqCst);
+        let response = handler(&request);
+        async move {
+            if response.extensions().get::<NeverRespond>().is_some() {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, io::Error>(response)
+        }
+    });
+    let http = auto::Builder::new(TokioExecutor::new());
+    // Errors are ignored: a client that refuses the certificate closes the connection.
+    let _ = match tls {
+        None => http.serve_connection(TokioIo::new(socket), service).await,
+        Some(tls) => match tls.accept(socket).await {
+            Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
+            Err(_) => Ok(()),
+        },
+    };
+    is_used.into_inner()
+}
+
+/// An extension of a response that is never to be sent.
 #[derive(Clone)]
 pub struct NeverRespond;
 
-/// Answers 200 with these header fields and a body of two letters.
+/// A handler that responds 200 with these header fields and the body `ok`.
 pub fn answer(
     fields: &[(&'static str, &str)],
 ) -> impl Fn(&Request) -> Response + Send + Sync + 'static {
@@ -211,7 +219,7 @@ pub fn server_config(
     config
 }
 
-/// Where each host's name leads, in place of the DNS. Shared, so that a test can move a host.
+/// Addresses of host names, used instead of DNS. Shared, so that a test can move a host.
 #[derive(Clone, Default)]
 pub struct Names(Arc<Mutex<HashMap<String, SocketAddr>>>);
 
@@ -239,7 +247,7 @@ impl Names {
     }
 }
 
-/// An inner connector: TCP to where [`Names`] says.
+/// An inner connector that opens TCP connections to the addresses in [`Names`].
 #[derive(Clone)]
 pub struct Loopback {
     names: Names,
@@ -271,7 +279,7 @@ impl Service<http::Uri> for Loopback {
         let address = self.names.address(uri.host().unwrap_or_default());
         let mut http = self.http.clone();
         Box::pin(async move {
-            let address = address.ok_or("a host that the test did not name")?;
+            let address = address.ok_or("no address is set for this host")?;
             let uri = format!("http://{address}/").parse::<http::Uri>()?;
             Ok(http.call(uri).await?)
         })
@@ -280,7 +288,7 @@ impl Service<http::Uri> for Loopback {
 
 pub type HyperClient = Client<PinningConnector<Loopback>, Empty<Bytes>>;
 
-/// The client as the README builds it, with names in place of the DNS.
+/// The client of the README, with [`Names`] instead of DNS.
 pub fn client(pinning: &Pinning, anchors: TrustAnchors, names: &Names) -> NotePins<HyperClient> {
     client_with(pinning, anchors, names, provider(), rustls::ALL_VERSIONS)
 }
@@ -307,7 +315,7 @@ pub fn client_with(
     NotePinsLayer::new(pinning.clone()).layer(client)
 }
 
-/// One GET; the body is read to its end.
+/// Sends a GET request and reads the whole body.
 pub async fn get(
     client: &mut NotePins<HyperClient>,
     uri: &str,

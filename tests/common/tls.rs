@@ -1,4 +1,4 @@
-//! Handshakes of rustls with itself, in memory, and a server whose certificate can be swapped.
+//! In-memory handshakes between rustls clients and servers, and a replaceable server certificate.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use super::pki::Leaf;
 pub const VERSIONS: [&[&SupportedProtocolVersion]; 2] =
     [&[&rustls::version::TLS12], &[&rustls::version::TLS13]];
 
-/// Moves all that `from` has to say to `to`.
+/// Moves all pending TLS records of `from` to `to`.
 pub fn transfer(from: &mut Connection, to: &mut Connection) -> Result<(), Error> {
     let mut bytes = Vec::new();
     while from.wants_write() {
@@ -31,7 +31,7 @@ pub fn transfer(from: &mut Connection, to: &mut Connection) -> Result<(), Error>
     Ok(())
 }
 
-/// Two ends that know nothing of each other yet.
+/// A client and a server connection before their handshake.
 pub fn new_connections(
     client: &Arc<ClientConfig>,
     server: &Arc<ServerConfig>,
@@ -44,7 +44,8 @@ pub fn new_connections(
     ]
 }
 
-/// A handshake, of which nothing is read that came after it: tickets of TLS 1.3 are still to come.
+/// Runs a handshake until the client has completed it. The client has not yet read the tickets that
+/// TLS 1.3 servers send afterwards.
 pub fn start_handshake(
     client: &Arc<ClientConfig>,
     server: &Arc<ServerConfig>,
@@ -58,7 +59,8 @@ pub fn start_handshake(
     Ok([client, server])
 }
 
-/// The rest of a handshake, and two bytes from the server, so that its tickets have come, too.
+/// Completes the handshake of the server and reads two bytes from it, so that the tickets have
+/// arrived.
 pub fn finish_handshake([client, server]: &mut [Connection; 2]) -> HandshakeKind {
     while server.is_handshaking() {
         transfer(client, server).unwrap();
@@ -82,7 +84,7 @@ pub fn handshake(
     )?))
 }
 
-/// A server's certificate, to be swapped under live sessions.
+/// A server certificate that a test replaces while sessions are open.
 #[derive(Debug)]
 pub struct SwappableCertificate(Mutex<Arc<CertifiedKey>>, Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! Validated chains, which nothing but a validation makes: here, one real handshake each.
+//! Validated chains. Only path validation creates them, so each comes from a real handshake.
 
 use pinhold::{Pinning, TrustAnchors, ValidatedChain, VerifiedConnection};
 
@@ -6,19 +6,19 @@ use super::Clock;
 use super::pki::{Ca, Leaf};
 use super::server::{Names, Server, client, get};
 
-/// These roots as built-in anchors.
+/// Trust anchors with these roots as built-in ones.
 pub fn built_in_anchors(roots: &[&Ca]) -> TrustAnchors {
     let roots = roots.iter().map(|root| root.certificate());
     TrustAnchors::new().with_built_in(roots).unwrap()
 }
 
-/// The chain that an unpinned client validates for `host` at a server with this leaf.
+/// Returns the chain that a client without pins validates for `host` at a server with this leaf.
 pub async fn verified_chain(leaf: &Leaf, host: &str, anchors: &TrustAnchors) -> ValidatedChain {
     let connection = verified_connection(leaf, host, anchors).await;
     connection.chain().clone()
 }
 
-/// The connection itself, as the client hands it out.
+/// Returns the connection that such a client attaches to its response.
 pub async fn verified_connection(
     leaf: &Leaf,
     host: &str,
