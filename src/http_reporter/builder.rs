@@ -54,9 +54,11 @@ pub struct HttpReporterBuilder {
     error: Option<BuildError>,
 }
 
-impl HttpReporterBuilder {
-    pub(crate) fn new(pinning: Pinning) -> Self {
-        Self {
+impl HttpReporter {
+    /// Returns a builder without trust anchors and endpoints. `pinning` is the argument of the
+    /// closure that [`PinningBuilder::reporter`](crate::PinningBuilder::reporter) calls.
+    pub fn builder(pinning: Pinning) -> HttpReporterBuilder {
+        HttpReporterBuilder {
             pinning,
             endpoints: Vec::new(),
             anchors: TrustAnchors::new(),
@@ -72,7 +74,9 @@ impl HttpReporterBuilder {
             error: None,
         }
     }
+}
 
+impl HttpReporterBuilder {
     /// Validates the chains of endpoints with Mozilla's roots.
     #[cfg(feature = "webpki-roots")]
     pub fn with_webpki_roots(self) -> Self {

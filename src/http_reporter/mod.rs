@@ -1,7 +1,10 @@
-//! Sending of reports over HTTP: which endpoints a report goes to, the limits on reports within an
-//! hour, and a queue with a thread that sends them outside of any handshake.
+//! Sending of reports over HTTP: the endpoints of a report, the limits on reports within an hour, and
+//! a queue whose thread sends them outside of any handshake.
 //!
-//! Depends on `connector` for connections, which enforce the pins of the endpoints themselves.
+//! Uses the connector, so that connections to endpoints enforce the endpoints' own pins, and the JSON
+//! encoding of reports.
+//!
+//! Offers [`HttpReporter`], a [`Reporter`](crate::report::Reporter), and its builder.
 
 mod builder;
 mod endpoint;

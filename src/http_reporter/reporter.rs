@@ -4,11 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::http_reporter::builder::HttpReporterBuilder;
 use crate::http_reporter::endpoint::Endpoint;
 use crate::http_reporter::queue::Queue;
 use crate::http_reporter::rules::EndpointRules;
-use crate::pinning::Pinning;
 use crate::violation::{DropReason, Report, Reporter};
 
 /// Sends reports over HTTP, outside of any handshake.
@@ -17,13 +15,13 @@ use crate::violation::{DropReason, Report, Reporter};
 ///
 /// Each report is sent by POST to each of its endpoints: those of the application, the
 /// [`report_uri`](crate::PinPolicy::report_uri) of a static policy, and the `report-uri` of a
-/// server if the application [allows](HttpReporterBuilder::report_uri_policy) it. Each request has
+/// server if the application [allows](crate::report::HttpReporterBuilder::report_uri_policy) it. Each request has
 /// a connection of its own, which is validated like any other and must satisfy the pins of the
 /// endpoint's host (RFC 7469 section 2.1.4). Cookies are not sent, and redirects are not followed.
 ///
 /// A response with status 2xx means that the report is delivered. After 408, 429, 5xx, no response
 /// or no connection it is sent again, with up to five attempts in all and a
-/// [backoff](HttpReporterBuilder::backoff) that doubles; after any other response it is dropped.
+/// [backoff](crate::report::HttpReporterBuilder::backoff) that doubles; after any other response it is dropped.
 /// An endpoint recognises duplicates by the header `Idempotency-Key`, which contains the
 /// [`Report::id`].
 ///
@@ -59,12 +57,6 @@ pub struct HttpReporter {
 }
 
 impl HttpReporter {
-    /// Returns a builder without trust anchors and endpoints. `pinning` is the argument of the
-    /// closure that [`PinningBuilder::reporter`](crate::PinningBuilder::reporter) calls.
-    pub fn builder(pinning: Pinning) -> HttpReporterBuilder {
-        HttpReporterBuilder::new(pinning)
-    }
-
     fn enqueue(&self, report: &Report, endpoint: Endpoint) -> Result<(), DropReason> {
         let admitted = self.rules.admit(report, endpoint, self.queue.pinning());
         let endpoint = admitted.map_err(DropReason::Endpoint)?;

@@ -1,5 +1,11 @@
-//! tower middleware around an HTTP client: [`NotePinsLayer`] notes the pins of responses and retires
-//! pooled connections that fail current pins, and [`PinRetryLayer`] repeats requests that this ends.
+//! tower middleware around an HTTP client, which learns pins from responses and applies changed pins
+//! to pooled connections.
+//!
+//! Uses the connection facts that the connector puts into the extensions of responses, and the
+//! pinning engine. Any client whose responses have these facts can be wrapped; pooled connections are
+//!
+//! Offers [`NotePinsLayer`], which notes pins and retires connections that fail current pins, and
+//! [`PinRetryLayer`], which repeats requests whose connection was closed for this reason.
 
 mod cached_header;
 mod note_pins;
