@@ -3,6 +3,7 @@
 //!
 //! Uses the connection facts that the connector puts into the extensions of responses, and the
 //! pinning engine. Any client whose responses have these facts can be wrapped; pooled connections are
+//! retired through hyper-util's captured connections.
 //!
 //! Offers [`NotePinsLayer`], which notes pins and retires connections that fail current pins, and
 //! [`PinRetryLayer`], which repeats requests whose connection was closed for this reason.
