@@ -33,7 +33,7 @@ use chains::{Chains, HOST, Shape};
 use common::pki::{Ca, Leaf};
 use common::server::server_config;
 use common::tls::VERSIONS;
-use common::validated::trusting;
+use common::validated::built_in_anchors;
 use common::{policy_with, provider};
 use figures::{Figures, compare};
 use pinhold::{Pinning, PinningVerifier};
@@ -212,7 +212,7 @@ impl Scene {
         // The pins match the last key of the path, the worst case.
         let pinning = Pinning::builder().static_pins(HOST, policy_with(self.root.pin()));
         PinningVerifier::builder(pinning.build().unwrap())
-            .with_anchors(trusting(&[&self.root]))
+            .with_anchors(built_in_anchors(&[&self.root]))
             .with_provider(provider())
             .with_protocol_versions(self.versions)
             .client_config()

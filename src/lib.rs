@@ -84,6 +84,7 @@
 //! | `native-certs` | | the platform's roots with their origins, [`TrustAnchors::native`] |
 //! | `ring` | | `ring` instead of `aws-lc-rs` (enable one, or choose by `with_provider`) |
 //! | `reqwest` | | [`Pinning::reqwest_client_builder`] and [`NotingClient`], for reqwest 0.13 |
+//! | `reports` | | reports as JSON, and with `hyper` [`HttpReporter`](report::HttpReporter) |
 //! | `idn` | | hosts outside ASCII, turned into A-labels |
 //! | `tracing` | | events (target `pinhold`) for refusals, skips and received headers |
 //! | `cli` | | the command-line tool `pinhold` |
@@ -106,7 +107,7 @@ macro_rules! event {
 mod chain;
 #[cfg(feature = "hyper")]
 pub mod connector;
-#[cfg(feature = "hyper")]
+#[cfg(all(feature = "hyper", feature = "reports"))]
 mod http_reporter;
 #[cfg(feature = "hyper")]
 pub mod layer;
@@ -145,13 +146,12 @@ pub mod header {
 ///
 /// [RFC 7469 section 3]: https://www.rfc-editor.org/rfc/rfc7469#section-3
 pub mod report {
-    #[cfg(feature = "hyper")]
+    #[cfg(all(feature = "hyper", feature = "reports"))]
     pub use crate::http_reporter::{HttpReporter, HttpReporterBuilder, ReportUriPolicy};
     pub use crate::pinning::Rollout;
-    pub use crate::violation::{
-        DeliveryError, DropReason, EndpointError, Report, ReportDetail, ReportForm, Reporter,
-        ReservedField,
-    };
+    pub use crate::violation::{DeliveryError, DropReason, EndpointError, Report, Reporter};
+    #[cfg(feature = "reports")]
+    pub use crate::violation::{ReportDetail, ReportForm, ReservedField};
 }
 
 /// The store of noted pins, and the seam to where it is kept.

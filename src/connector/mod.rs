@@ -13,6 +13,7 @@ mod handshake;
 mod service;
 mod stream;
 
+#[cfg(feature = "reports")]
 pub(crate) use crate::connector::builder::tcp;
 pub use crate::connector::builder::{PinningConnectorBuilder, PlainHttp};
 pub use crate::connector::error::ConnectError;

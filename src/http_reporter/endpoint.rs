@@ -1,35 +1,35 @@
-//! Where a report may go: a `report-uri`, and who named it, in; an [`Endpoint`] out.
+//! Endpoints of reports: parsing of their URIs, and which network addresses are public.
 //!
-//! A server names a URI that applications with access to private networks then send to, so what it
-//! may name is narrow. An endpoint of the application's own is not.
+//! A server can name any URI as its `report-uri`, and the application may have access to private
+//! networks. So an endpoint that a server names must be a host name, and its addresses public.
+//! Endpoints of the application have no such limits.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 
-use crate::connector::PlainHttp;
-use crate::policy::{Host, HostError, PolicyState, ReportUri};
-use crate::violation::{EndpointError, Report};
+use crate::policy::{Host, HostError, ReportUri};
+use crate::violation::EndpointError;
 
-/// Who named an endpoint.
+/// The source of an endpoint's URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NamedBy {
     Application,
     Server,
 }
 
-/// A URI that a report may be sent to.
+/// A URI to which reports can be sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     uri: Uri,
-    /// `None` for an address.
+    /// `None` for an IP address.
     host: Option<Host>,
     named_by: NamedBy,
 }
 
 impl Endpoint {
-    pub(crate) fn new(uri: &ReportUri, named_by: NamedBy) -> Result<Self, EndpointError> {
+    pub(crate) fn parse(uri: &ReportUri, named_by: NamedBy) -> Result<Self, EndpointError> {
         let uri = uri.as_str().parse::<Uri>();
         let uri = uri.map_err(|_| EndpointError::Uri)?;
         let is_web = [Some(&Scheme::HTTP), Some(&Scheme::HTTPS)].contains(&uri.scheme());
@@ -37,11 +37,11 @@ impl Endpoint {
             return Err(EndpointError::Scheme);
         }
         let authority = uri.authority().ok_or(EndpointError::Uri)?;
-        // D-09: what the server knows of others is not passed on.
+        // D-09: a server must not pass on credentials that it knows for another host.
         if authority.as_str().contains('@') {
             return Err(EndpointError::UserInfo);
         }
-        // A port that is no number of 16 bits would be taken for none.
+        // `Authority` returns no port where it is not a 16-bit number: the default would be used.
         let port = authority.as_str().strip_prefix(authority.host());
         if port.is_none_or(|port| port.len() > 1 && authority.port_u16().is_none()) {
             return Err(EndpointError::Uri);
@@ -53,8 +53,8 @@ impl Endpoint {
             Err(_) => return Err(EndpointError::Uri),
         };
         if named_by == NamedBy::Server {
-            let named = host.as_ref().ok_or(EndpointError::IpAddress)?;
-            if named.is_single_label() {
+            let host = host.as_ref().ok_or(EndpointError::IpAddress)?;
+            if host.is_single_label() {
                 return Err(EndpointError::SingleLabel);
             }
         }
@@ -65,9 +65,10 @@ impl Endpoint {
         })
     }
 
-    /// As RFC 6797 section 8.3 has it for a known HSTS host (7469-2.1.4-d).
-    pub(crate) fn upgraded(mut self, is_hsts: impl Fn(&Host) -> bool) -> Self {
-        let is_known = self.host.as_ref().is_some_and(is_hsts);
+    /// Returns the endpoint with `https` instead of `http` if its host is a known HSTS host, as RFC
+    /// 6797 section 8.3 describes (7469-2.1.4-d).
+    pub(crate) fn upgraded(mut self, is_known_hsts_host: impl Fn(&Host) -> bool) -> Self {
+        let is_known = self.host.as_ref().is_some_and(is_known_hsts_host);
         if self.is_tls() || !is_known {
             return self;
         }
@@ -87,32 +88,24 @@ impl Endpoint {
         self
     }
 
-    /// Whether this report may go there.
-    pub(crate) fn admits(&self, report: &Report, plain: PlainHttp) -> Result<(), EndpointError> {
-        let violation = report.violation();
-        let would_fail = violation.policy().state != PolicyState::ReportOnly;
-        match self.is_tls() {
-            // 7469-2.1.4-g: it would fail by the same pins, unless they are on trial.
-            true if would_fail && self.is_of(violation.host()) => Err(EndpointError::SameHost),
-            _ if self.is_barred(plain) => Err(EndpointError::PlainHttp),
-            _ => Ok(()),
-        }
+    pub(crate) fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
     }
 
-    /// Its host, where that can be read on the way.
-    pub(crate) fn exposed_host(&self) -> Option<&Host> {
-        self.host.as_ref().filter(|_| !self.is_tls())
-    }
-
-    pub(crate) fn is_of(&self, host: &Host) -> bool {
+    /// Returns whether this is the host of the endpoint.
+    pub(crate) fn is_at(&self, host: &Host) -> bool {
         self.host.as_ref() == Some(host)
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.uri.scheme() == Some(&Scheme::HTTPS)
     }
 
     pub(crate) fn uri(&self) -> &Uri {
         &self.uri
     }
 
-    /// The same, to be told.
+    /// Returns the URI in the type that events have.
     pub(crate) fn report_uri(&self) -> Option<ReportUri> {
         ReportUri::parse(&self.uri.to_string()).ok()
     }
@@ -121,28 +114,29 @@ impl Endpoint {
         self.named_by
     }
 
-    /// Scheme, host and port.
-    pub(crate) fn origin(&self) -> (bool, String) {
+    pub(crate) fn origin(&self) -> Origin {
         let authority = self.uri.authority().map_or("", Authority::as_str);
-        (self.is_tls(), authority.to_ascii_lowercase())
-    }
-
-    /// Whether nothing is ever sent there for the want of TLS.
-    pub(crate) fn is_barred(&self, plain: PlainHttp) -> bool {
-        !self.is_tls() && plain == PlainHttp::Refuse
-    }
-
-    fn is_tls(&self) -> bool {
-        self.uri.scheme() == Some(&Scheme::HTTPS)
+        Origin {
+            is_tls: self.is_tls(),
+            authority: authority.to_ascii_lowercase(),
+        }
     }
 }
 
-/// Whether an address is one of the public network, for all that its number says (the registries
-/// of RFC 6890). What only translates another address is judged by that one.
+/// The scheme, host and port of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) is_tls: bool,
+    /// In lower case.
+    pub(crate) authority: String,
+}
+
+/// Returns whether an address is on the public network, according to the registries of RFC 6890. An
+/// IPv6 address that stands for an IPv4 address is treated as the latter.
 pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => match embedded(address) {
+        IpAddr::V6(address) => match embedded_v4(address) {
             Some(embedded) => is_public_v4(embedded),
             None => is_public_v6(address),
         },
@@ -159,7 +153,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_documentation()
         || a == 0
         || a >= 240
-        // Shared by carriers, of the IETF, relays, for benchmarks.
+        // Carrier-grade NAT (RFC 6598), IETF protocols, 6to4 relays (RFC 7526), benchmarks (RFC 2544).
         || (a == 100 && (64..128).contains(&b))
         || (a, b, c) == (192, 0, 0)
         || (a, b, c) == (192, 88, 99)
@@ -169,7 +163,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
-    // What is given out for the public network, but for documentation, benchmarks and tunnels.
+    // Global unicast is 2000::/3 (RFC 4291 section 2.4); the exceptions below are those for IETF
+    // protocols (with Teredo, benchmarks and ORCHID) and for documentation.
     let is_global = (first & 0xe000) == 0x2000;
     let is_special = match first {
         0x2001 => second < 0x0200 || second == 0x0db8,
@@ -179,17 +174,18 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     is_global && !is_special
 }
 
-/// The address of version 4 that one of version 6 stands for: mapped, compatible, NAT64, 6to4.
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+/// Returns the IPv4 address that an IPv6 address stands for: IPv4-mapped, IPv4-compatible, NAT64
+/// (RFC 6052) or 6to4 (RFC 3056).
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let segments = address.segments();
-    let of = |high: u16, low: u16| {
+    let from_segments = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         Ipv4Addr::new(a, b, c, d)
     };
     match segments {
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => Some(of(high, low)),
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(of(high, low)),
-        [0x2002, high, low, ..] => Some(of(high, low)),
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => Some(from_segments(high, low)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(from_segments(high, low)),
+        [0x2002, high, low, ..] => Some(from_segments(high, low)),
         _ => None,
     }
 }
@@ -199,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_addresses_of_the_public_network_are_public() {
+    fn addresses_are_public_only_on_the_public_network() {
         for (address, expected) in [
             ("1.1.1.1", true),
             ("8.8.8.8", true),
@@ -245,55 +241,70 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_may_name_is_narrow() {
-        use EndpointError as Problem;
+    fn a_server_can_name_fewer_endpoints_than_the_application() {
         for (uri, by_server, by_application) in [
             ("https://reports.example/r", Ok(()), Ok(())),
             ("HTTP://reports.example:8080/r?a=b", Ok(()), Ok(())),
-            ("https://192.0.2.1/", Err(Problem::IpAddress), Ok(())),
-            ("https://[2001:db8::1]/", Err(Problem::IpAddress), Ok(())),
-            ("https://127.1/", Err(Problem::IpAddress), Ok(())),
-            ("https://0x7f000001/", Err(Problem::IpAddress), Ok(())),
-            ("https://localhost/", Err(Problem::SingleLabel), Ok(())),
-            ("https://localhost./", Err(Problem::SingleLabel), Ok(())),
+            ("https://192.0.2.1/", Err(EndpointError::IpAddress), Ok(())),
+            (
+                "https://[2001:db8::1]/",
+                Err(EndpointError::IpAddress),
+                Ok(()),
+            ),
+            ("https://127.1/", Err(EndpointError::IpAddress), Ok(())),
+            ("https://0x7f000001/", Err(EndpointError::IpAddress), Ok(())),
+            (
+                "https://localhost/",
+                Err(EndpointError::SingleLabel),
+                Ok(()),
+            ),
+            (
+                "https://localhost./",
+                Err(EndpointError::SingleLabel),
+                Ok(()),
+            ),
             (
                 "ftp://a.example/",
-                Err(Problem::Scheme),
-                Err(Problem::Scheme),
+                Err(EndpointError::Scheme),
+                Err(EndpointError::Scheme),
             ),
             (
                 "mailto:a@a.example",
-                Err(Problem::Scheme),
-                Err(Problem::Scheme),
+                Err(EndpointError::Scheme),
+                Err(EndpointError::Scheme),
             ),
             (
                 "https://me:pw@a.example/",
-                Err(Problem::UserInfo),
-                Err(Problem::UserInfo),
+                Err(EndpointError::UserInfo),
+                Err(EndpointError::UserInfo),
             ),
-            ("https://a..example/", Err(Problem::Uri), Err(Problem::Uri)),
+            (
+                "https://a..example/",
+                Err(EndpointError::Uri),
+                Err(EndpointError::Uri),
+            ),
             ("https://a.example:/", Ok(()), Ok(())),
             ("https://a.example:65535/", Ok(()), Ok(())),
             (
                 "https://a.example:65536/",
-                Err(Problem::Uri),
-                Err(Problem::Uri),
+                Err(EndpointError::Uri),
+                Err(EndpointError::Uri),
             ),
             (
                 "https://[2001:db8::1]:70000/",
-                Err(Problem::Uri),
-                Err(Problem::Uri),
+                Err(EndpointError::Uri),
+                Err(EndpointError::Uri),
             ),
         ] {
             let parsed = ReportUri::parse(uri).unwrap();
-            let named = |by| Endpoint::new(&parsed, by).map(drop);
-            assert_eq!(named(NamedBy::Server), by_server, "{uri}");
-            assert_eq!(named(NamedBy::Application), by_application, "{uri}");
+            let result = |named_by| Endpoint::parse(&parsed, named_by).map(drop);
+            assert_eq!(result(NamedBy::Server), by_server, "{uri}");
+            assert_eq!(result(NamedBy::Application), by_application, "{uri}");
         }
     }
 
     #[test]
-    fn http_to_a_known_hsts_host_is_upgraded() {
+    fn http_is_upgraded_for_a_known_hsts_host() {
         for (uri, expected) in [
             ("http://a.example/r?q", "https://a.example/r?q"),
             ("http://a.example:80/r", "https://a.example/r"),
@@ -302,7 +313,7 @@ mod tests {
             ("https://a.example:80/r", "https://a.example:80/r"),
         ] {
             let parsed = ReportUri::parse(uri).unwrap();
-            let endpoint = Endpoint::new(&parsed, NamedBy::Server).unwrap();
+            let endpoint = Endpoint::parse(&parsed, NamedBy::Server).unwrap();
             let endpoint = endpoint.upgraded(|host| host.as_str() == "a.example");
             assert_eq!(endpoint.uri().to_string(), expected);
         }

@@ -1,73 +1,79 @@
-//! What was reported, and where: duplicates and rates. The limits are Chrome's: 50 reports are
-//! remembered for 60 minutes.
+//! Limits on reports within an hour: duplicates, and numbers in total and for each origin. A window
+//! of 60 minutes and 50 reports are Chrome's limits.
 
 use rustls_pki_types::UnixTime;
 
+use crate::http_reporter::endpoint::Origin;
 use crate::policy::PinSource;
 use crate::violation::DropReason;
 
-/// Reports of the last hour.
+/// The reports of the last hour.
 #[derive(Debug, Default)]
 pub(crate) struct RateLimit(Vec<Entry>);
 
 #[derive(Debug)]
 struct Entry {
-    /// `None` once it was given up: it may be tried anew, but counts.
+    /// `None` for a report that was dropped: an equal one may be sent, but this one still counts.
     key: Option<[u8; 32]>,
-    origin: (bool, String),
+    origin: Origin,
     source: PinSource,
     at: UnixTime,
 }
 
 impl RateLimit {
-    /// Takes in a report, by what makes it distinct at its endpoint, or says why it is not sent.
+    /// Records a report, or returns the limit that it exceeds. The key is equal for equal reports to
+    /// one endpoint.
     pub(crate) fn admit(
         &mut self,
         key: [u8; 32],
-        origin: (bool, String),
+        origin: Origin,
         source: PinSource,
-        now: UnixTime,
+        at: UnixTime,
     ) -> Result<(), DropReason> {
-        let (now_at, earliest) = (now.as_secs(), now.as_secs().checked_sub(WINDOW));
-        self.0.retain_mut(|entry| {
-            let at = entry.at.as_secs();
-            // From the near future it was sent by a thread that was faster; from the far one before
-            // the clock was set back, and how long ago nobody knows.
-            if at > now_at.saturating_add(DISORDER) {
-                entry.at = now;
-            }
-            earliest.is_none_or(|earliest| at > earliest)
-        });
+        self.remove_old(at);
         if self.0.iter().any(|entry| entry.key == Some(key)) {
             return Err(DropReason::Duplicate);
         }
-        let count = |of_all: bool, source: Option<PinSource>| {
-            let entries = self.0.iter();
-            entries
-                .filter(|entry| of_all || entry.origin == origin)
-                .filter(|entry| source.is_none_or(|source| entry.source == source))
-                .count()
+        // No entry is evicted within the window, so that none is sent twice. A server that keeps
+        // setting other pins can use up half of each limit; the rest is left to static pins.
+        let max = Limits {
+            total: MAX_REPORTS,
+            origin: MAX_REPORTS_OF_ORIGIN,
         };
-        // A live entry is never evicted, so within the window nothing is sent twice. A server that
-        // sets ever other pins leaves the other half to those of the application.
-        let noted = Some(PinSource::Noted);
-        let is_full = count(false, None) >= MAX_OF_ORIGIN || count(true, None) >= MAX_SENT;
-        let has_had_half =
-            count(false, noted) >= MAX_OF_ORIGIN / 2 || count(true, noted) >= MAX_SENT / 2;
-        if is_full || (source == PinSource::Noted && has_had_half) {
+        let max_noted = Limits {
+            total: MAX_REPORTS / 2,
+            origin: MAX_REPORTS_OF_ORIGIN / 2,
+        };
+        let is_noted = |entry: &&Entry| entry.source == PinSource::Noted;
+        let is_full = max.are_reached(self.0.iter(), &origin);
+        let has_max_noted = || max_noted.are_reached(self.0.iter().filter(is_noted), &origin);
+        if is_full || (source == PinSource::Noted && has_max_noted()) {
             return Err(DropReason::RateLimit);
         }
         self.0.push(Entry {
             key: Some(key),
             origin,
             source,
-            at: now,
+            at,
         });
         Ok(())
     }
 
-    /// Lets a report that was given up be tried anew. It still counts for the rate.
-    pub(crate) fn forget(&mut self, key: [u8; 32]) {
+    fn remove_old(&mut self, now: UnixTime) {
+        let oldest = now.as_secs().checked_sub(WINDOW);
+        self.0.retain_mut(|entry| {
+            let at = entry.at.as_secs();
+            // An entry from the near future comes from a connection that overtook this one. One from
+            // the far future shows that the clock was set back, and its age is unknown.
+            if at > now.as_secs().saturating_add(MAX_DISORDER) {
+                entry.at = now;
+            }
+            oldest.is_none_or(|oldest| at > oldest)
+        });
+    }
+
+    /// Lets an equal report be sent. The report still counts for the limits.
+    pub(crate) fn allow_again(&mut self, key: [u8; 32]) {
         for entry in &mut self.0 {
             if entry.key == Some(key) {
                 entry.key = None;
@@ -76,13 +82,30 @@ impl RateLimit {
     }
 }
 
-/// Seconds that a report may be made later than one which arrives after it.
-const DISORDER: u64 = 60;
-/// Seconds.
+/// Numbers of reports within an hour.
+struct Limits {
+    total: usize,
+    origin: usize,
+}
+
+impl Limits {
+    fn are_reached<'e>(
+        &self,
+        entries: impl Iterator<Item = &'e Entry> + Clone,
+        origin: &Origin,
+    ) -> bool {
+        let of_origin = entries.clone().filter(|entry| entry.origin == *origin);
+        of_origin.count() >= self.origin || entries.count() >= self.total
+    }
+}
+
+/// In seconds: how much earlier than the last report the next one can have been made.
+const MAX_DISORDER: u64 = 60;
+/// In seconds.
 const WINDOW: u64 = 60 * 60;
-const MAX_SENT: usize = 50;
-/// So that one endpoint can't fill the table.
-const MAX_OF_ORIGIN: usize = 30;
+const MAX_REPORTS: usize = 50;
+/// Less than the total, so that one endpoint can't use it up.
+const MAX_REPORTS_OF_ORIGIN: usize = 30;
 
 #[cfg(test)]
 mod tests {
@@ -94,39 +117,43 @@ mod tests {
         UnixTime::since_unix_epoch(Duration::from_secs(seconds))
     }
 
-    fn admit(sent: &mut RateLimit, key: u8, origin: &str, seconds: u64) -> Result<(), DropReason> {
-        let origin = (true, origin.to_owned());
-        sent.admit([key; 32], origin, PinSource::Static, at(seconds))
+    fn origin(authority: &str) -> Origin {
+        Origin {
+            is_tls: true,
+            authority: authority.to_owned(),
+        }
+    }
+
+    fn admit(limit: &mut RateLimit, key: u8, name: &str, seconds: u64) -> Result<(), DropReason> {
+        limit.admit([key; 32], origin(name), PinSource::Static, at(seconds))
     }
 
     #[test]
-    fn the_same_is_not_sent_twice_within_the_hour() {
-        let mut sent = RateLimit::default();
-        assert_eq!(admit(&mut sent, 1, "a", 10_000), Ok(()));
-        assert_eq!(admit(&mut sent, 2, "a", 10_000), Ok(()));
+    fn an_equal_report_is_not_sent_again_within_an_hour() {
+        let mut limit = RateLimit::default();
+        assert_eq!(admit(&mut limit, 1, "a", 10_000), Ok(()));
+        assert_eq!(admit(&mut limit, 2, "a", 10_000), Ok(()));
         for seconds in [10_000, 13_599] {
-            let again = admit(&mut sent, 1, "a", seconds);
+            let again = admit(&mut limit, 1, "a", seconds);
             assert_eq!(again, Err(DropReason::Duplicate));
         }
-        assert_eq!(admit(&mut sent, 1, "a", 13_600), Ok(()));
-        // Another thread saw it a moment before.
-        let again = admit(&mut sent, 1, "a", 13_590);
+        assert_eq!(admit(&mut limit, 1, "a", 13_600), Ok(()));
+        // Of a connection that was overtaken.
+        let again = admit(&mut limit, 1, "a", 13_590);
         assert_eq!(again, Err(DropReason::Duplicate));
-        // The clock is set back: how long ago it was sent is not known any more.
+        // The clock was set back, so the age of the report is unknown.
         for seconds in [9_000, 12_599] {
-            let again = admit(&mut sent, 1, "a", seconds);
+            let again = admit(&mut limit, 1, "a", seconds);
             assert_eq!(again, Err(DropReason::Duplicate));
         }
-        assert_eq!(admit(&mut sent, 1, "a", 12_600), Ok(()));
+        assert_eq!(admit(&mut limit, 1, "a", 12_600), Ok(()));
     }
 
     #[test]
-    fn servers_leave_a_half_to_the_pins_of_the_application() {
-        let mut sent = RateLimit::default();
-        let mut noted = |key, origin: &str| {
-            let origin = (true, origin.to_owned());
-            sent.admit([key; 32], origin, PinSource::Noted, at(0))
-        };
+    fn noted_pins_use_at_most_half_of_each_limit() {
+        let mut limit = RateLimit::default();
+        let mut noted =
+            |key, name: &str| limit.admit([key; 32], origin(name), PinSource::Noted, at(0));
         for key in 0..15 {
             assert_eq!(noted(key, "a"), Ok(()));
         }
@@ -136,32 +163,32 @@ mod tests {
         }
         assert_eq!(noted(25, "c"), Err(DropReason::RateLimit));
         for key in 25..40 {
-            assert_eq!(admit(&mut sent, key, "a", 0), Ok(()));
+            assert_eq!(admit(&mut limit, key, "a", 0), Ok(()));
         }
-        assert_eq!(admit(&mut sent, 40, "a", 0), Err(DropReason::RateLimit));
+        assert_eq!(admit(&mut limit, 40, "a", 0), Err(DropReason::RateLimit));
     }
 
     #[test]
-    fn an_endpoint_and_all_of_them_have_their_measure() {
-        let mut sent = RateLimit::default();
+    fn reports_are_limited_for_each_origin_and_in_total() {
+        let mut limit = RateLimit::default();
         for key in 0..30 {
-            assert_eq!(admit(&mut sent, key, "a", 0), Ok(()));
+            assert_eq!(admit(&mut limit, key, "a", 0), Ok(()));
         }
-        assert_eq!(admit(&mut sent, 30, "a", 0), Err(DropReason::RateLimit));
+        assert_eq!(admit(&mut limit, 30, "a", 0), Err(DropReason::RateLimit));
         for key in 30..50 {
-            assert_eq!(admit(&mut sent, key, "b", 0), Ok(()));
+            assert_eq!(admit(&mut limit, key, "b", 0), Ok(()));
         }
-        assert_eq!(admit(&mut sent, 50, "c", 0), Err(DropReason::RateLimit));
-        assert_eq!(admit(&mut sent, 50, "c", 3_600), Ok(()));
+        assert_eq!(admit(&mut limit, 50, "c", 0), Err(DropReason::RateLimit));
+        assert_eq!(admit(&mut limit, 50, "c", 3_600), Ok(()));
     }
 
     #[test]
-    fn what_was_given_up_may_be_tried_anew_but_counts() {
-        let mut sent = RateLimit::default();
+    fn a_dropped_report_can_be_sent_again_but_counts() {
+        let mut limit = RateLimit::default();
         for _ in 0..30 {
-            assert_eq!(admit(&mut sent, 1, "a", 0), Ok(()));
-            sent.forget([1; 32]);
+            assert_eq!(admit(&mut limit, 1, "a", 0), Ok(()));
+            limit.allow_again([1; 32]);
         }
-        assert_eq!(admit(&mut sent, 1, "a", 0), Err(DropReason::RateLimit));
+        assert_eq!(admit(&mut limit, 1, "a", 0), Err(DropReason::RateLimit));
     }
 }

@@ -1,4 +1,4 @@
-//! A request to an endpoint in, the status of its answer out: the connections that reports go over.
+//! The connections that reports are sent over, and the addresses that they may use.
 
 use std::error::Error;
 use std::future::Future;
@@ -15,65 +15,56 @@ use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
 use tower_service::Service;
 
 use crate::connector::{ConnectError, PinningConnector, PlainHttp, tcp};
 use crate::http_reporter::endpoint::{NamedBy, is_public};
 use crate::pinning::{BuildError, Pinning};
-use crate::roots::TrustAnchors;
-use crate::tls::PinningVerifier;
 use crate::violation::{DeliveryError, DropReason, EndpointError, PinViolation};
 
-/// Where the application looks up names.
+/// The application's own resolution of host names.
 pub(crate) type Resolve = Arc<dyn Fn(String) -> Addresses + Send + Sync>;
 pub(crate) type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
 pub(crate) struct Transport {
     pinning: Pinning,
     config: ClientConfig,
-    plain: PlainHttp,
+    plain_http: PlainHttp,
     resolve: Option<Resolve>,
 }
 
 impl Transport {
     pub(crate) fn new(
-        pinning: &Pinning,
-        (anchors, provider): (TrustAnchors, Option<Arc<CryptoProvider>>),
-        plain: PlainHttp,
+        pinning: Pinning,
+        mut config: ClientConfig,
+        plain_http: PlainHttp,
         resolve: Option<Resolve>,
-    ) -> Result<Self, BuildError> {
-        let mut verifier = PinningVerifier::builder(pinning.clone()).with_anchors(anchors);
-        if let Some(provider) = provider {
-            verifier = verifier.with_provider(provider);
-        }
-        let mut config = verifier.client_config()?;
-        // Each connector is new, and would make a second connection rather than resume a session
-        // whose chain it does not know.
+    ) -> Self {
+        // Each request has its own connector, which does not know the chain of an earlier session:
+        // it would discard a resumed session and make a second connection.
         config.resumption = Resumption::disabled();
-        Ok(Self {
-            pinning: pinning.clone(),
+        Self {
+            pinning,
             config,
-            plain,
+            plain_http,
             resolve,
-        })
+        }
     }
 
-    /// Sends a request over a connection of its own: reports are rare, and an idle connection costs
-    /// a battery. An attempt that failed is `GaveUp`.
+    /// Sends a request over a connection of its own: reports are rare, and idle connections use up
+    /// the battery of a mobile device.
     pub(crate) async fn send(
         &self,
         named_by: NamedBy,
         request: Request<String>,
-    ) -> Result<StatusCode, DropReason> {
-        let connector = self.connector(named_by).map_err(|_| DropReason::Reporter)?;
+    ) -> Result<StatusCode, Failure> {
+        let connector = self.connector(named_by);
+        let connector = connector.map_err(|_| Failure::Permanent(DropReason::Reporter))?;
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .build(connector);
-        match client.request(request).await {
-            Ok(answer) => Ok(answer.status()),
-            Err(error) => Err(reason(&error)),
-        }
+        let response = client.request(request).await;
+        Ok(response.map_err(|error| failure(&error))?.status())
     }
 
     fn connector(
@@ -84,40 +75,47 @@ impl Transport {
             named_by,
             resolve: self.resolve.clone(),
         };
-        let http = tcp(HttpConnector::new_with_resolver(resolver));
-        let connector =
+        let builder =
             PinningConnector::builder(self.pinning.clone()).with_tls_config(self.config.clone());
-        // The one exception: a report on a pinned host may go there over plain http.
-        match self.plain {
-            PlainHttp::Allow => connector.plain_http(PlainHttp::Allow),
-            PlainHttp::Refuse => connector.https_only(),
-        }
-        .wrap_connector(http)
+        // `EndpointRules` decides about plain HTTP: the connector would refuse it to the host that
+        // failed its pins, which is allowed.
+        let builder = match self.plain_http {
+            PlainHttp::Allow => builder.plain_http(PlainHttp::Allow),
+            PlainHttp::Refuse => builder.https_only(),
+        };
+        builder.wrap_connector(tcp(HttpConnector::new_with_resolver(resolver)))
     }
 }
 
-/// What an attempt that got no answer means for the report.
-fn reason(error: &(dyn Error + 'static)) -> DropReason {
-    let of = |last| DropReason::GaveUp { attempts: 1, last };
-    // 7469-2.1.4-f: nothing is sent without validation, now or later.
+/// Why a request was not answered with a status of success.
+pub(crate) enum Failure {
+    /// Another attempt may succeed, if the error is temporary.
+    Attempt(DeliveryError),
+    /// No attempt can succeed.
+    Permanent(DropReason),
+}
+
+fn failure(error: &(dyn Error + 'static)) -> Failure {
+    // 7469-2.1.4-f: nothing is sent to an endpoint that fails validation, now or later.
     if PinViolation::find(error).is_some() {
-        return of(DeliveryError::Pins);
+        return Failure::Attempt(DeliveryError::Pins);
     }
     let mut next = Some(error);
     while let Some(error) = next {
         if error.is::<NotPublic>() {
-            return DropReason::Endpoint(EndpointError::PrivateAddress);
+            let reason = DropReason::Endpoint(EndpointError::PrivateAddress);
+            return Failure::Permanent(reason);
         }
         if let Some(ConnectError::Tls(_)) = error.downcast_ref() {
-            return of(DeliveryError::Certificate);
+            return Failure::Attempt(DeliveryError::Certificate);
         }
         next = error.source();
     }
-    of(DeliveryError::Connection)
+    Failure::Attempt(DeliveryError::Connection)
 }
 
-/// Looks up a name, and refuses addresses that are not public where the server named it. These very
-/// addresses are connected to: a second lookup could find others.
+/// Resolves a host name, and refuses addresses that are not public if a server named the host. The
+/// connection uses the addresses that were checked: a second look-up could return others.
 #[derive(Clone)]
 struct Resolver {
     named_by: NamedBy,
@@ -143,8 +141,8 @@ impl Service<Name> for Resolver {
                     found.map(|address| address.ip()).collect()
                 }
             };
-            let is_named_by_server = named_by == NamedBy::Server;
-            if is_named_by_server && !found.iter().all(|address| is_public(*address)) {
+            let mut checked = found.iter();
+            if named_by == NamedBy::Server && !checked.all(|address| is_public(*address)) {
                 return Err(NotPublic.into());
             }
             let found = found.into_iter().map(|address| SocketAddr::new(address, 0));
@@ -153,13 +151,13 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// A name that leads to an address that is not public.
+/// A host name has an address that is not public.
 #[derive(Debug)]
 struct NotPublic;
 
 impl fmt::Display for NotPublic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an address of it is not public")
+        f.write_str("the host name has an address that is not public")
     }
 }
 

@@ -1,7 +1,5 @@
-//! A header in, its outcome out each time that it comes again: [`CachedHeader`].
-//!
-//! One that has not changed is not parsed again, and not noted again where that would change
-//! nothing.
+//! The last `Public-Key-Pins` field of a connection, parsed: [`CachedHeader`]. Most responses of a
+//! connection repeat the field, which is then neither parsed nor noted again.
 
 use std::sync::Arc;
 
@@ -12,68 +10,68 @@ use crate::pinning::{Noted, Pinning};
 use crate::policy::{HeaderError, HeaderSyntax, Host, PinHeader};
 use crate::store::DurableFuture;
 
-/// The last `Public-Key-Pins` field of a connection. Cheap to clone.
+/// A parsed `Public-Key-Pins` field, and when it was noted. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct CachedHeader {
-    said: Arc<Said>,
-    /// In which generation and second noting it left its host known.
+    field: Arc<Field>,
+    /// The generation and the second in which noting the field left its host known.
     noted: Option<(u64, UnixTime)>,
 }
 
 #[derive(Debug)]
-struct Said {
-    /// A copy: the field is a part of a buffer, which would be kept as a whole.
+struct Field {
+    /// A copy, since the header value would keep the whole buffer of its response alive.
     value: Box<[u8]>,
     header: PinHeader,
     host: Host,
 }
 
 impl CachedHeader {
-    /// Parses the field of a response that speaks for this host.
+    /// Parses the field of a response from `host`.
     pub(crate) fn parse(
         value: &[u8],
         host: Host,
         syntax: HeaderSyntax,
     ) -> Result<Self, HeaderError> {
-        let said = Said {
+        let field = Field {
             header: PinHeader::parse(value, syntax)?,
             value: value.into(),
             host,
         };
         Ok(Self {
-            said: Arc::new(said),
+            field: Arc::new(field),
             noted: None,
         })
     }
 
-    /// Whether these are its bytes.
-    pub(crate) fn is(&self, value: &[u8]) -> bool {
-        *self.said.value == *value
+    pub(crate) fn has_value(&self, value: &[u8]) -> bool {
+        *self.field.value == *value
     }
 
-    /// Whether it is small enough to be kept for as long as its connection.
+    /// Returns whether the field is small enough to be kept as long as its connection.
     pub(crate) fn is_small(&self) -> bool {
-        self.said.value.len() <= MAX_CACHED_HEADER
+        self.field.value.len() <= MAX_CACHED_HEADER
     }
 
-    /// Whether noting it at `now` would leave everything as it is, and be a refresh: no verdict has
-    /// changed since it was noted in the same second, and the entry is of that second. (A refresh
-    /// in another one is no change of verdicts. The clock may have gone there and back.)
-    pub(crate) fn stands(&self, pinning: &Pinning, now: UnixTime) -> bool {
+    /// Returns whether noting the field at `now` would change nothing and count as a refresh: it
+    /// was noted in this second, no verdict has changed since, and the entry is of this second.
+    pub(crate) fn is_up_to_date(&self, pinning: &Pinning, now: UnixTime) -> bool {
+        // A refresh in another second keeps the generation, and the clock may have been set back,
+        // so the time of the entry is compared, too.
         self.noted == Some((pinning.generation().number(), now))
-            && pinning.store().is_noted_at(&self.said.host, now)
+            && pinning.store().is_noted_at(&self.field.host, now)
     }
 
-    /// As [`Pinning::note`].
+    /// Notes the field, as [`Pinning::note`] does.
     pub(crate) fn note(
         &mut self,
         pinning: &Pinning,
         chain: &ValidatedChain,
         now: UnixTime,
     ) -> (Noted, Option<DurableFuture>) {
-        // Before it is noted: what changes meanwhile makes another one.
+        // Read before noting: a change in the meantime must leave this number outdated.
         let generation = pinning.generation().number();
-        let Said { header, host, .. } = &*self.said;
+        let Field { header, host, .. } = &*self.field;
         let outcome = pinning.note_durably(host, header, chain, now);
         let is_known = matches!(outcome.0, Noted::Added | Noted::Refreshed);
         self.noted = is_known.then_some((generation, now));
@@ -81,5 +79,5 @@ impl CachedHeader {
     }
 }
 
-/// Bytes of a header that is kept: ten times a usual one.
+/// In bytes: ten times the length of a usual field with two pins.
 pub(crate) const MAX_CACHED_HEADER: usize = 4096;

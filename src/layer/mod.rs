@@ -1,9 +1,19 @@
-//! tower middleware: noting of `Public-Key-Pins`, and retry.
+//! tower middleware around an HTTP client, which learns pins from responses and applies changed pins
+//! to pooled connections.
+//!
+//! Uses the connection facts that the connector puts into the extensions of responses, and the
+//! pinning engine. Any client whose responses have these facts can be wrapped; pooled connections are
+//! retired through hyper-util's captured connections.
+//!
+//! Offers [`NotePinsLayer`], which notes pins and retires connections that fail current pins, and
+//! [`PinRetryLayer`], which repeats requests whose connection was closed for this reason.
 
 mod cached_header;
 mod note_pins;
 mod open_connections;
+mod request_context;
 mod retry;
+mod target;
 
 pub use crate::layer::note_pins::{NotePins, NotePinsLayer, ResponseFuture};
 pub use crate::layer::retry::{PinRetry, PinRetryFuture, PinRetryLayer};

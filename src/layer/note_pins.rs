@@ -1,4 +1,4 @@
-//! A response in, its `Public-Key-Pins` noted: [`NotePinsLayer`].
+//! [`NotePinsLayer`], the middleware that notes `Public-Key-Pins` fields of responses.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,29 +6,26 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_timer::Delay;
-use http::header::{PUBLIC_KEY_PINS, PUBLIC_KEY_PINS_REPORT_ONLY};
-use http::uri::{Authority, Scheme};
-use http::{Method, Request, Response};
-use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::layer::cached_header::CachedHeader;
 use crate::layer::open_connections::OpenConnections;
-use crate::pinning::{Decision, IgnoreReason, Noted, Pinning};
-use crate::policy::{Host, PinHeader};
+use crate::layer::request_context::RequestContext;
+use crate::pinning::Pinning;
 use crate::store::DurableFuture;
-use crate::tls::VerifiedConnection;
 
-/// Wraps an HTTP client so that `Public-Key-Pins` fields of its responses are noted.
+/// Wraps an HTTP client so that the `Public-Key-Pins` fields of its responses are noted.
 ///
-/// Put it directly around the client and below anything that follows redirects, so that it sees
-/// every hop: redirects and errors may pin, too. A response whose header section had the field
-/// carries the outcome, a [`Noted`], in its extensions. One that added, changed or removed an entry
-/// waits until that is durable ([`storage_timeout`](Self::storage_timeout)), and so does one that
-/// comes while such a change is being stored. Trailers and interim (1xx) responses are
-/// not looked at, and of several fields only the first (RFC 7469 section 2.3.1).
+/// Place it directly around the client, below anything that follows redirects, so that it sees every
+/// response: redirects and errors may set pins, too. If a response has the field, the result is a
+/// [`Noted`](crate::header::Noted) in its extensions. Only the first of several fields counts (RFC
+/// 7469 section 2.3.1); trailers and interim (1xx) responses are ignored.
+///
+/// A response that added, changed or removed an entry is returned after the change has been made
+/// durable, or after [`storage_timeout`](Self::storage_timeout). So is a response with the field
+/// that arrives while such a change is being stored.
 ///
 /// ```
 /// use hyper_util::client::legacy::Client;
@@ -48,29 +45,29 @@ use crate::tls::VerifiedConnection;
 #[derive(Clone, Debug)]
 pub struct NotePinsLayer {
     pinning: Pinning,
-    timeout: Duration,
+    storage_timeout: Duration,
 }
 
 impl NotePinsLayer {
-    /// Notes into this [`Pinning`], which should be the one of the client's connector.
+    /// Returns a layer that notes into `pinning`, which should be that of the client's connector.
     #[must_use]
     pub fn new(pinning: Pinning) -> Self {
         Self {
             pinning,
-            timeout: Self::STORAGE_TIMEOUT,
+            storage_timeout: Self::STORAGE_TIMEOUT,
         }
     }
 
-    /// How long a response waits, unless said otherwise: 2 s, a thousand times what a disk that
-    /// works takes.
+    /// The default of [`storage_timeout`](Self::storage_timeout): 2 seconds, a thousand times what
+    /// a working disk takes.
     pub const STORAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-    /// Lets a response that added, changed or removed an entry wait for at most this time until the
-    /// change is durable; then, or when it can't be stored, it is handed on all the same. Zero
-    /// waits for nothing.
+    /// Sets how long a response waits at most until the change that it made is durable. After this
+    /// time, or if the change can't be stored, the response is returned nevertheless. With zero it
+    /// does not wait.
     #[must_use]
     pub fn storage_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.storage_timeout = timeout.min(MAX_TIMEOUT);
         self
     }
 }
@@ -87,7 +84,17 @@ impl<S> Layer<S> for NotePinsLayer {
     }
 }
 
-/// The client that [`NotePinsLayer`] makes.
+/// A client wrapped by [`NotePinsLayer`].
+///
+/// ```
+/// use hyper_util::client::legacy::Client;
+/// use pinhold::PinningConnector;
+/// use pinhold::layer::NotePins;
+/// # use hyper_util::client::legacy::connect::HttpConnector;
+///
+/// type PinnedClient = NotePins<Client<PinningConnector<HttpConnector>, String>>;
+/// # let _: Option<PinnedClient> = None;
+/// ```
 #[derive(Clone, Debug)]
 pub struct NotePins<S> {
     inner: S,
@@ -108,39 +115,35 @@ where
     }
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
-        let context = RequestContext::by(&request);
-        let captures = self
-            .open_connections
-            .should_capture(&self.layer.pinning, &context.authority);
+        let NotePinsLayer {
+            pinning,
+            storage_timeout,
+        } = self.layer.clone();
         ResponseFuture {
-            captured: captures.then(|| capture_connection(&mut request)),
-            context,
-            layer: self.layer.clone(),
-            open_connections: self.open_connections.clone(),
+            context: RequestContext::new(&mut request, pinning, &self.open_connections),
             inner: self.inner.call(request),
-            storing: None,
+            storage_timeout,
+            waiting: None,
         }
     }
 }
 
 pin_project! {
-    /// The response, once its pins are noted and durable.
+    /// Resolves to the response after its pins are noted and durable.
     #[derive(Debug)]
     pub struct ResponseFuture<F, B> {
         #[pin]
         inner: F,
-        layer: NotePinsLayer,
-        captured: Option<CaptureConnection>,
-        open_connections: OpenConnections,
         context: RequestContext,
-        // Seldom there, and a small future is cheap to move.
-        storing: Option<Box<Storing<B>>>,
+        storage_timeout: Duration,
+        // Boxed: few responses change an entry, and a small future is cheap to move.
+        waiting: Option<Box<WaitingResponse<B>>>,
     }
 }
 
-/// A response that waits until what it changed is durable.
+/// A response whose change is not durable yet.
 #[derive(Debug)]
-struct Storing<B> {
+struct WaitingResponse<B> {
     response: Response<B>,
     durable: DurableFuture,
     timeout: Option<Delay>,
@@ -154,18 +157,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if this.storing.is_none() {
-            let mut response = match ready!(this.inner.poll(cx)) {
-                Ok(response) => response,
-                Err(error) => return Poll::Ready(Err(error)),
-            };
-            let pinning = &this.layer.pinning;
-            let captured = this.captured.as_ref();
-            let noted = this
-                .context
-                .note(pinning, this.open_connections, captured, &response);
-            this.context
-                .evaluate(pinning, this.open_connections, &response);
+        if this.waiting.is_none() {
+            let mut response = ready!(this.inner.poll(cx))?;
+            let noted = this.context.note(&response);
+            this.context.evaluate_report_only(&response);
             let Some((noted, durable)) = noted else {
                 return Poll::Ready(Ok(response));
             };
@@ -173,179 +168,50 @@ where
             let Some(durable) = durable else {
                 return Poll::Ready(Ok(response));
             };
-            *this.storing = Some(Box::new(Storing {
+            *this.waiting = Some(Box::new(WaitingResponse {
                 response,
                 durable,
                 timeout: None,
             }));
         }
-        if let Some(storing) = this.storing {
-            ready!(storing.poll(this.layer, cx));
+        if let Some(waiting) = this.waiting {
+            let pinning = this.context.pinning();
+            ready!(waiting.poll_stored(pinning, *this.storage_timeout, cx));
         }
-        match this.storing.take() {
-            Some(storing) => Poll::Ready(Ok(storing.response)),
-            // Only if polled again after it was ready.
+        match this.waiting.take() {
+            Some(waiting) => Poll::Ready(Ok(waiting.response)),
+            // Only if it is polled again after it was ready.
             None => Poll::Pending,
         }
     }
 }
 
-impl<B> Storing<B> {
-    /// Ready once the change is durable, can't be stored, or took too long.
-    fn poll(&mut self, layer: &NotePinsLayer, cx: &mut Context<'_>) -> Poll<()> {
+impl<B> WaitingResponse<B> {
+    /// Ready when the change is durable, can't be stored, or after the timeout.
+    fn poll_stored(
+        &mut self,
+        pinning: &Pinning,
+        timeout: Duration,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         if let Poll::Ready(stored) = Pin::new(&mut self.durable).poll(cx) {
             if let Err(_error) = stored {
-                event!(WARN, error = %_error, "a response goes on whose pins are in memory only");
+                event!(WARN, error = %_error, "response returned, its pins can't be stored");
             }
             return Poll::Ready(());
         }
-        let timeout = layer.timeout.min(MAX_TIMEOUT);
         let delay = self.timeout.get_or_insert_with(|| Delay::new(timeout));
         ready!(Pin::new(delay).poll(cx));
         event!(
             WARN,
             ?timeout,
-            "a response goes on before its pins are stored"
+            "response returned before its pins are stored"
         );
-        // Who wants no wait does not want to hear of it either.
+        // With a timeout of zero the application has chosen not to wait, so this is no failure.
         if !timeout.is_zero() {
-            layer.pinning.store().emit_slow(timeout);
+            pinning.store().emit_slow(timeout);
         }
         Poll::Ready(())
-    }
-}
-
-/// What of a request tells whose its answer is.
-#[derive(Debug)]
-struct RequestContext {
-    authority: Option<Authority>,
-    source: ResponseSource,
-}
-
-/// Who answers a request.
-#[derive(Clone, Copy, Debug)]
-enum ResponseSource {
-    Anybody,
-    Host,
-    Proxy,
-}
-
-impl RequestContext {
-    fn by<A>(request: &Request<A>) -> Self {
-        let source = match request.uri().scheme() {
-            // D-14: the answer to CONNECT is the proxy's, not the host's.
-            _ if request.method() == Method::CONNECT => ResponseSource::Proxy,
-            Some(scheme) if *scheme == Scheme::HTTPS => ResponseSource::Host,
-            // 7469-2.2.2-a
-            _ => ResponseSource::Anybody,
-        };
-        Self {
-            authority: request.uri().authority().cloned(),
-            source,
-        }
-    }
-
-    /// Who speaks, if it is a host at all.
-    fn host(&self) -> Result<Host, IgnoreReason> {
-        match self.source {
-            ResponseSource::Proxy => return Err(IgnoreReason::ConnectResponse),
-            ResponseSource::Anybody => return Err(IgnoreReason::InsecureTransport),
-            ResponseSource::Host => {}
-        }
-        // 7469-2.3.3-d
-        let host = self
-            .authority
-            .as_ref()
-            .map(|known| Host::parse(known.host()));
-        host.and_then(Result::ok).ok_or(IgnoreReason::NoHost)
-    }
-
-    /// What became of the response's field, and what to wait for; `None` if it has none.
-    fn note<B>(
-        &self,
-        pinning: &Pinning,
-        open_connections: &OpenConnections,
-        captured: Option<&CaptureConnection>,
-        response: &Response<B>,
-    ) -> Option<(Noted, Option<DurableFuture>)> {
-        let connection = response.extensions().get::<VerifiedConnection>();
-        let last = connection.and_then(|connection| {
-            open_connections.answered(pinning, &self.authority, captured, connection)
-        });
-        // D-15: not a 1xx, and a 101 does arrive here.
-        if response.status().is_informational() {
-            return None;
-        }
-        // 7469-2.3.1-e: the first field, and if that is malformed, no other one.
-        let value = response.headers().get(PUBLIC_KEY_PINS)?.as_bytes();
-        let noted = || {
-            let (mut cached, connection) = match (last, connection) {
-                (Some(last), Some(connection)) if self.speaks_again(&last, value) => {
-                    (last, connection)
-                }
-                _ => {
-                    let host = self.host()?;
-                    let connection = connection.ok_or(IgnoreReason::NoConnectionData)?;
-                    let cached = CachedHeader::parse(value, host, pinning.header_syntax());
-                    (cached.map_err(IgnoreReason::Header)?, connection)
-                }
-            };
-            let now = pinning.clock().current_time().ok_or(IgnoreReason::NoTime)?;
-            if cached.stands(pinning, now) {
-                return Ok((Noted::Refreshed, pinning.store().urgent()));
-            }
-            let outcome = cached.note(pinning, connection.chain(), now);
-            open_connections.remember(&self.authority, connection, cached);
-            Ok(outcome)
-        };
-        Some(noted().unwrap_or_else(|reason| {
-            let noted = Noted::Ignored(reason);
-            pinning.emit_noted(self.host().ok().as_ref(), &noted);
-            (noted, None)
-        }))
-    }
-
-    /// Judges the connection by the response's report-only field, if it has one, and tells. Once is
-    /// enough: the chain does not change, and such pins are not kept.
-    fn evaluate<B>(
-        &self,
-        pinning: &Pinning,
-        open_connections: &OpenConnections,
-        response: &Response<B>,
-    ) {
-        let Some(value) = response.headers().get(PUBLIC_KEY_PINS_REPORT_ONLY) else {
-            return;
-        };
-        let (value, extensions) = (value.as_bytes(), response.extensions());
-        let connection = extensions.get::<VerifiedConnection>();
-        let is_news = |known| open_connections.is_news(&self.authority, known, value);
-        if response.status().is_informational() || !connection.is_none_or(is_news) {
-            return;
-        }
-        let judged = || {
-            let host = self.host()?;
-            let connection = connection.ok_or(IgnoreReason::NoConnectionData)?;
-            let header = PinHeader::parse_report_only(value, pinning.header_syntax());
-            let header = header.map_err(IgnoreReason::Header)?;
-            let now = pinning.clock().current_time().ok_or(IgnoreReason::NoTime)?;
-            pinning.evaluate(&host, &header, connection.chain(), now)
-        };
-        match judged() {
-            Ok(Decision::ReportOnly(violation)) => {
-                let port = self.authority.as_ref().and_then(Authority::port_u16);
-                pinning.emit_would_be_violation(&violation, port.unwrap_or(443));
-            }
-            Ok(_) => {}
-            Err(reason) => {
-                let host = self.host().ok();
-                pinning.emit_noted(host.as_ref(), &Noted::Ignored(reason));
-            }
-        }
-    }
-
-    /// Whether the host says what it said before, over the same connection.
-    fn speaks_again(&self, last: &CachedHeader, value: &[u8]) -> bool {
-        matches!(self.source, ResponseSource::Host) && last.is(value)
     }
 }
 

@@ -1,35 +1,34 @@
-//! Connections of a pool in, those retired that the pins of the moment refuse: [`OpenConnections`]. It also
-//! keeps the last header of each connection, so that one that has not changed is parsed once.
+//! The open connections of one client, with the last pin fields of each: [`OpenConnections`] retires
+//! those that fail current pins.
 //!
-//! A pool knows nothing of pins, and hands out a connection for as long as it is open. The pill that
-//! poisons one is reachable only through a request that captured it, which costs, so a request does
-//! that only where a connection is not captured yet, or a new one may be made.
+//! A pool does not know pins and uses a connection as long as it is open. hyper-util lets a
+//! connection be poisoned, so that the pool does not use it again, but only through a request that
+//! captured it. Capturing has a cost, so a request does it only if it may use a connection that is
+//! not captured yet.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use http::Extensions;
-use http::uri::Authority;
 use hyper_util::client::legacy::connect::CaptureConnection;
 use parking_lot::Mutex;
 use rustls_pki_types::UnixTime;
 
 use crate::layer::cached_header::{CachedHeader, MAX_CACHED_HEADER};
+use crate::layer::target::Target;
 use crate::pinning::Pinning;
 use crate::store::Validity;
 use crate::tls::VerifiedConnection;
 
-/// The open connections of one client, as far as its responses told of them. Clones are one.
+/// The open connections that responses came over. Clones share one table.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OpenConnections(Arc<Mutex<Open>>);
+pub(crate) struct OpenConnections(Arc<Mutex<Table>>);
 
 #[derive(Debug, Default)]
-struct Open {
-    /// By the authority of the requests, whose equality is that of the pool: it ignores case, or a
-    /// server could fill the table by redirects to ever other spellings of its name.
-    connections: HashMap<Option<Authority>, Vec<TrackedConnection>, RandomState>,
-    /// For how long all captured ones need not be judged again.
+struct Table {
+    connections: HashMap<Target, Vec<TrackedConnection>, RandomState>,
+    /// How long no captured connection needs to be evaluated again.
     validity: Option<Validity>,
 }
 
@@ -37,160 +36,161 @@ struct Open {
 #[derive(Debug)]
 struct TrackedConnection {
     connection: VerifiedConnection,
-    /// `None` while no request has captured it: then it can't be poisoned.
+    /// `None` until a request has captured the connection: it can't be poisoned before.
     captured: Option<CaptureConnection>,
-    /// The last header that came over it.
+    /// The last `Public-Key-Pins` field.
     cached: Option<CachedHeader>,
-    /// The last report-only field that it was judged by.
+    /// The last `Public-Key-Pins-Report-Only` field.
     report_only: Option<Box<[u8]>>,
 }
 
 impl OpenConnections {
-    /// Poisons those that the pins refuse, so that the pool hands them out no more; call it before
-    /// each request. Whether the request is to capture its connection.
-    pub(crate) fn should_capture(&self, pinning: &Pinning, authority: &Option<Authority>) -> bool {
-        let mut open = self.0.lock();
-        let refused = open.retire(pinning);
-        let seen = open.connections.get(authority).map_or(&[][..], |seen| seen);
-        let is_open = |seen: &TrackedConnection| !seen.connection.is_closed();
-        // One that can't be poisoned yet may be handed out, or a new one, if none is known.
-        let should_capture = seen
-            .iter()
-            .any(|seen| seen.captured.is_none() && is_open(seen))
-            || !seen.iter().any(is_open);
-        drop(open);
+    /// Poisons the connections that fail current pins, so that the pool does not use them again, and
+    /// returns whether a request to `target` must capture its connection. Call it before each
+    /// request.
+    pub(crate) fn retire_refused(&self, pinning: &Pinning, target: &Target) -> bool {
+        let mut table = self.0.lock();
+        let refused = table.remove_refused(pinning);
+        let tracked = table.connections.get(target).map_or(&[][..], |known| known);
+        // The pool may use a connection that is not captured yet, or, if none is open, a new one.
+        let is_open = |known: &&TrackedConnection| !known.connection.is_closed();
+        let mut open = tracked.iter().filter(is_open).peekable();
+        let should_capture = open.peek().is_none() || open.any(|known| known.captured.is_none());
+        drop(table);
         refused.iter().for_each(TrackedConnection::poison);
         should_capture
     }
 
-    /// Takes in the connection of a response; the last header that came over it.
-    pub(crate) fn answered(
+    /// Records the connection of a response, and returns the last field that came over it.
+    pub(crate) fn record(
         &self,
         pinning: &Pinning,
-        authority: &Option<Authority>,
+        target: &Target,
         captured: Option<&CaptureConnection>,
         connection: &VerifiedConnection,
     ) -> Option<CachedHeader> {
-        let captured = captured.filter(|captured| is_of(captured, connection));
-        let mut open = self.0.lock();
-        match open.seen(authority, connection) {
-            Some(seen) if seen.captured.is_some() || captured.is_none() => seen.cached.clone(),
+        let captured = captured.filter(|captured| has_captured(captured, connection));
+        let mut table = self.0.lock();
+        match table.get_mut(target, connection) {
+            Some(known) if known.captured.is_some() || captured.is_none() => known.cached.clone(),
             _ => {
-                let refused = open.take_in(pinning, authority, captured, connection);
-                drop(open);
+                let new = TrackedConnection {
+                    connection: connection.clone(),
+                    captured: captured.cloned(),
+                    cached: None,
+                    report_only: None,
+                };
+                let refused = table.add(pinning, target, new);
+                drop(table);
                 refused.iter().for_each(TrackedConnection::poison);
                 None
             }
         }
     }
 
-    /// Keeps what came over a connection that was taken in, for the next response.
-    pub(crate) fn remember(
+    /// Keeps the field of a recorded connection for its next response.
+    pub(crate) fn cache_header(
         &self,
-        authority: &Option<Authority>,
+        target: &Target,
         connection: &VerifiedConnection,
-        cached: CachedHeader,
+        header: CachedHeader,
     ) {
-        if !cached.is_small() {
+        if !header.is_small() {
             return;
         }
-        if let Some(seen) = self.0.lock().seen(authority, connection) {
-            seen.cached = Some(cached);
+        if let Some(known) = self.0.lock().get_mut(target, connection) {
+            known.cached = Some(header);
         }
     }
 
-    /// Whether a report-only field is another one than the last that came over this connection;
-    /// keeps it for the next response.
-    pub(crate) fn is_news(
+    /// Returns whether a report-only field differs from the last one of its connection, and keeps it
+    /// for the next response.
+    pub(crate) fn is_new_report_only(
         &self,
-        authority: &Option<Authority>,
+        target: &Target,
         connection: &VerifiedConnection,
         value: &[u8],
     ) -> bool {
-        let mut open = self.0.lock();
-        let Some(seen) = open.seen(authority, connection) else {
+        let mut table = self.0.lock();
+        let Some(known) = table.get_mut(target, connection) else {
             return true;
         };
-        if seen.report_only.as_deref() == Some(value) {
+        if known.report_only.as_deref() == Some(value) {
             return false;
         }
-        seen.report_only = (value.len() <= MAX_CACHED_HEADER).then(|| value.into());
+        known.report_only = (value.len() <= MAX_CACHED_HEADER).then(|| value.into());
         true
     }
 }
 
-impl Open {
-    fn seen(
+impl Table {
+    fn get_mut(
         &mut self,
-        authority: &Option<Authority>,
+        target: &Target,
         connection: &VerifiedConnection,
     ) -> Option<&mut TrackedConnection> {
-        let mut seen = self.connections.get_mut(authority)?.iter_mut();
-        seen.find(|seen| seen.connection.is_same(connection))
+        let mut tracked = self.connections.get_mut(target)?.iter_mut();
+        tracked.find(|known| known.connection.is_same(connection))
     }
 
-    /// Takes in a connection, or completes what is known of one; or returns it, to be poisoned.
+    /// Adds a connection, or replaces one that was not captured. Returns it, to be poisoned, if it
+    /// fails current pins.
     #[cold]
-    fn take_in(
+    fn add(
         &mut self,
         pinning: &Pinning,
-        authority: &Option<Authority>,
-        captured: Option<&CaptureConnection>,
-        connection: &VerifiedConnection,
+        target: &Target,
+        mut new: TrackedConnection,
     ) -> Option<TrackedConnection> {
         let now = pinning.clock().current_time()?;
-        let mut new = TrackedConnection {
-            connection: connection.clone(),
-            captured: captured.cloned(),
-            cached: None,
-            report_only: None,
-        };
-        let validity = match new.judge(pinning, now) {
-            Verdict::Stands(validity) => validity,
-            Verdict::Gone => return None,
+        let validity = match new.evaluate(pinning, now) {
+            Verdict::Accepted(validity) => validity,
+            Verdict::Closed => return None,
             Verdict::Refused => return Some(new),
         };
         self.validity = Some(self.validity.map_or(validity, |known| known.and(validity)));
-        if let Some(known) = self.seen(authority, connection) {
+        if let Some(known) = self.get_mut(target, &new.connection) {
             new.cached = known.cached.take();
             new.report_only = known.report_only.take();
             *known = new;
             return None;
         }
-        self.connections.retain(|_, seen| {
-            seen.retain(|seen| !seen.connection.is_closed());
-            !seen.is_empty()
+        self.connections.retain(|_, tracked| {
+            tracked.retain(|known| !known.connection.is_closed());
+            !tracked.is_empty()
         });
-        let seen = self.connections.entry(authority.clone()).or_default();
-        seen.push(new);
+        self.connections
+            .entry(target.clone())
+            .or_default()
+            .push(new);
         None
     }
 
-    /// Those that the pins refuse, to be poisoned without the lock: that tells `tracing`, which is
-    /// foreign code, and may use the same client.
-    fn retire(&mut self, pinning: &Pinning) -> Vec<TrackedConnection> {
+    /// Removes and returns the connections that fail current pins. The caller poisons them after
+    /// unlocking the table, since that emits an event and a `tracing` subscriber may use this client.
+    fn remove_refused(&mut self, pinning: &Pinning) -> Vec<TrackedConnection> {
         let (clock, generation) = (pinning.clock(), pinning.generation().number());
-        let stands = |validity: &Validity| validity.holds(generation, clock);
+        let holds = |validity: &Validity| validity.holds(generation, clock);
         let mut refused = Vec::new();
-        if self.connections.is_empty() || self.validity.as_ref().is_some_and(stands) {
+        if self.connections.is_empty() || self.validity.as_ref().is_some_and(holds) {
             return refused;
         }
         let Some(now) = clock.current_time() else {
             return refused;
         };
         let mut all = Validity::new(generation, Vec::new(), now);
-        self.connections.retain(|_, seen| {
-            for known in std::mem::take(seen) {
-                match known.judge(pinning, now) {
-                    Verdict::Stands(validity) => {
+        self.connections.retain(|_, tracked| {
+            for known in std::mem::take(tracked) {
+                match known.evaluate(pinning, now) {
+                    Verdict::Accepted(validity) => {
                         all = all.and(validity);
-                        seen.push(known);
+                        tracked.push(known);
                     }
-                    Verdict::Gone => {}
+                    Verdict::Closed => {}
                     Verdict::Refused => refused.push(known),
                 }
             }
-            !seen.is_empty()
+            !tracked.is_empty()
         });
         self.validity = Some(all);
         refused
@@ -198,15 +198,15 @@ impl Open {
 }
 
 impl TrackedConnection {
-    fn judge(&self, pinning: &Pinning, now: UnixTime) -> Verdict {
+    fn evaluate(&self, pinning: &Pinning, now: UnixTime) -> Verdict {
         if self.connection.is_closed() {
-            return Verdict::Gone;
+            return Verdict::Closed;
         }
         let (evaluation, validity) = pinning.evaluate_connection(self.connection.chain(), now);
         match &self.captured {
             Some(_) if evaluation.is_refused() => Verdict::Refused,
-            // Not captured yet: the stream itself ends it.
-            _ => Verdict::Stands(validity),
+            // A refused connection that is not captured is closed by its own stream.
+            _ => Verdict::Accepted(validity),
         }
     }
 
@@ -214,21 +214,22 @@ impl TrackedConnection {
         if let Some(captured) = &self.captured {
             let connected = captured.connection_metadata();
             connected.as_ref().inspect(|connected| connected.poison());
-            event!(DEBUG, host = ?self.connection.host(), "pins retire a pooled connection");
+            event!(DEBUG, host = ?self.connection.host(), "pooled connection fails its pins");
         }
     }
 }
 
-/// What becomes of an open connection.
+/// The result of evaluating an open connection by current pins.
 enum Verdict {
-    Gone,
+    /// The connection may be used, and need not be evaluated again for this time.
+    Accepted(Validity),
+    Closed,
     Refused,
-    /// For so long it need not be judged again.
-    Stands(Validity),
 }
 
-/// Whether it captured this connection: a layer below may have sent the request more than once.
-fn is_of(captured: &CaptureConnection, connection: &VerifiedConnection) -> bool {
+/// Returns whether a request captured this connection. It may have captured another one if a layer
+/// below sent the request more than once.
+fn has_captured(captured: &CaptureConnection, connection: &VerifiedConnection) -> bool {
     let mut extras = Extensions::new();
     if let Some(connected) = &*captured.connection_metadata() {
         connected.get_extras(&mut extras);

@@ -1,4 +1,5 @@
-//! A request that the pins ended in, once more over a new connection out: [`PinRetryLayer`].
+//! [`PinRetryLayer`], the middleware that repeats a request whose connection was closed because of
+//! its pins.
 
 use std::error::Error;
 use std::future::Future;
@@ -12,13 +13,14 @@ use tower_service::Service;
 
 use crate::tls::error;
 
-/// Repeats a request whose connection was ended by a change of pins, once.
+/// Repeats a request, once, if its connection was closed because pins changed.
 ///
-/// A request that a connection had already taken when the pins turned against it fails with the
-/// [`PinViolation`](crate::PinViolation). Around the client, or around
-/// [`NotePinsLayer`](crate::NotePinsLayer), this layer sends it again over a new connection, whose
-/// chain must satisfy the new pins. The server may have seen the first one, so only methods that
-/// are idempotent (RFC 9110 section 9.2.2) are repeated, and only bodies that can be cloned.
+/// A connection is closed as soon as current pins reject its chain. A request that it is serving
+/// then fails with the [`PinViolation`](crate::PinViolation). Placed around the client, or around
+/// [`NotePinsLayer`](crate::NotePinsLayer), this layer sends the request again over a new
+/// connection, whose chain must satisfy the new pins. The server may have received the first
+/// request, so only idempotent methods (RFC 9110 section 9.2.2) are repeated; bodies must be
+/// `Clone`.
 ///
 /// ```
 /// use hyper_util::client::legacy::Client;
@@ -41,7 +43,7 @@ use crate::tls::error;
 pub struct PinRetryLayer;
 
 impl PinRetryLayer {
-    /// A layer without options.
+    /// Returns a layer; it has no options.
     #[must_use]
     pub fn new() -> Self {
         Self
@@ -56,7 +58,17 @@ impl<S> Layer<S> for PinRetryLayer {
     }
 }
 
-/// The client that [`PinRetryLayer`] makes.
+/// A client wrapped by [`PinRetryLayer`].
+///
+/// ```
+/// use hyper_util::client::legacy::Client;
+/// use pinhold::PinningConnector;
+/// use pinhold::layer::PinRetry;
+/// # use hyper_util::client::legacy::connect::HttpConnector;
+///
+/// type RetryingClient = PinRetry<Client<PinningConnector<HttpConnector>, String>>;
+/// # let _: Option<RetryingClient> = None;
+/// ```
 #[derive(Clone, Debug)]
 pub struct PinRetry<S> {
     inner: S,
@@ -78,7 +90,7 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let is_idempotent = request.method().is_idempotent() && request.method() != Method::CONNECT;
         PinRetryFuture {
-            spare: is_idempotent.then(|| (self.inner.clone(), request.clone())),
+            retry: is_idempotent.then(|| (self.inner.clone(), request.clone())),
             state: State::Waiting {
                 response: self.inner.call(request),
             },
@@ -87,10 +99,10 @@ where
 }
 
 pin_project! {
-    /// The response, perhaps to the second request.
+    /// Resolves to the response to the request, or to its repetition.
     #[derive(Debug)]
     pub struct PinRetryFuture<S, A, F> {
-        spare: Option<(S, Request<A>)>,
+        retry: Option<(S, Request<A>)>,
         #[pin]
         state: State<S, A, F>,
     }
@@ -101,7 +113,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<S, A, F> {
         Waiting { #[pin] response: F },
-        Repeating { client: S, request: Option<Request<A>> },
+        Retrying { client: S, request: Option<Request<A>> },
     }
 }
 
@@ -117,18 +129,18 @@ where
             match this.state.as_mut().project() {
                 StateProjection::Waiting { response } => {
                     let outcome = ready!(response.poll(cx));
-                    let ended = outcome
+                    let was_closed = outcome
                         .as_ref()
                         .is_err_and(|error| error::is_closed_by_pins(error));
-                    let Some((client, request)) = this.spare.take().filter(|_| ended) else {
+                    let Some((client, request)) = this.retry.take().filter(|_| was_closed) else {
                         return Poll::Ready(outcome);
                     };
                     let _host = request.uri().host();
-                    event!(DEBUG, host = ?_host, "a request ended by the pins is repeated");
+                    event!(DEBUG, host = ?_host, "request repeated, its connection failed current pins");
                     let request = Some(request);
-                    this.state.set(State::Repeating { client, request });
+                    this.state.set(State::Retrying { client, request });
                 }
-                StateProjection::Repeating { client, request } => {
+                StateProjection::Retrying { client, request } => {
                     ready!(client.poll_ready(cx))?;
                     let Some(request) = request.take() else {
                         return Poll::Pending;

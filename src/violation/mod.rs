@@ -1,16 +1,24 @@
-//! The facts of a refusal, for a program and for a person, and the report made of them.
+//! Refusals as values: a pin violation, a path that can't be verified, and the report of a
+//! violation.
 //!
-//! Uses `policy` and `chain`. Sends nothing.
+//! Uses the validated chain and the policy, which a violation contains. Conversion to TLS errors is
+//! in `tls`, and sending reports over HTTP in `http_reporter`.
 //!
-//! Offers [`PinViolation`], [`UnverifiablePath`], [`Report`], and the [`Reporter`] trait.
+//! Offers [`PinViolation`] and [`UnverifiablePath`], which applications find in the errors of their
+//! clients; [`Report`] with its JSON encoding; and the trait [`Reporter`].
 
 mod pin_violation;
 mod report;
+mod report_error;
+#[cfg(feature = "reports")]
+mod report_json;
+#[cfg(feature = "reports")]
+mod report_pem;
 mod unverifiable;
 
 pub use crate::violation::pin_violation::PinViolation;
-pub use crate::violation::report::{
-    DeliveryError, DropReason, EndpointError, Report, ReportDetail, ReportForm, Reporter,
-    ReservedField,
-};
+pub use crate::violation::report::{Report, Reporter};
+pub use crate::violation::report_error::{DeliveryError, DropReason, EndpointError};
+#[cfg(feature = "reports")]
+pub use crate::violation::report_json::{ReportDetail, ReportForm, ReservedField};
 pub use crate::violation::unverifiable::UnverifiablePath;

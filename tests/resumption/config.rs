@@ -26,7 +26,7 @@ fn attack_4_a_session_is_not_resumed_after_the_pins_changed() {
         let new = fixture.new_leaf();
         fixture.pin_to(policy_with(new.pin()));
         fixture.assert_refused();
-        fixture.swap.to(&new);
+        fixture.swap.set(&new);
         fixture.assert_full();
         // The old chain stays recorded and fails the pins, so the name resumes no session any more.
         fixture.assert_full();
@@ -84,7 +84,7 @@ fn attack_4_a_ticket_that_arrives_after_the_pins_changed_is_not_used() {
         fixture.pin_to(policy_with(new.pin()));
         finish_handshake(&mut late);
         fixture.assert_refused();
-        fixture.swap.to(&new);
+        fixture.swap.set(&new);
         fixture.assert_full();
         let mut later = start_handshake(&fixture.client, &fixture.server, "example.com").unwrap();
         finish_handshake(&mut later);
@@ -101,7 +101,7 @@ fn a_session_is_not_resumed_outside_the_validity_of_its_certificates() {
         let mut params = leaf_params(&NAMES);
         params.not_before = rcgen::date_time_ymd(2023, 11, 14);
         params.not_after = rcgen::date_time_ymd(2023, 11, 15);
-        fixture.swap.to(&fixture.root.leaf_from(params));
+        fixture.swap.set(&fixture.root.leaf_from(params));
         fixture.assert_full();
         fixture.assert_resumed();
         // Midnight at the beginning of 14 and 15 November; tickets last a day.
@@ -155,7 +155,7 @@ fn a_chain_verified_later_limits_existing_sessions() {
         // Another server of the same name has a certificate that expires sooner.
         let mut params = leaf_params(&NAMES);
         params.not_after = rcgen::date_time_ymd(2023, 11, 15);
-        fixture.swap.to(&fixture.root.leaf_from(params));
+        fixture.swap.set(&fixture.root.leaf_from(params));
         let mut without_resumption = (*fixture.client).clone();
         without_resumption.resumption = Resumption::disabled();
         handshake(
@@ -165,7 +165,7 @@ fn a_chain_verified_later_limits_existing_sessions() {
         )
         .unwrap();
         fixture.assert_resumed();
-        fixture.swap.to(&fixture.leaf);
+        fixture.swap.set(&fixture.leaf);
         fixture.clock.set(1_700_006_401);
         for _ in 0..3 {
             fixture.assert_full();
@@ -220,12 +220,12 @@ fn a_name_with_more_chains_than_the_limit_has_no_resumption() {
         without_resumption.resumption = Resumption::disabled();
         let without_resumption = Arc::new(without_resumption);
         for _ in 0..8 {
-            fixture.swap.to(&fixture.new_leaf());
+            fixture.swap.set(&fixture.new_leaf());
             handshake(&without_resumption, &fixture.server, "example.com").unwrap();
         }
         fixture.assert_full();
         fixture.assert_resumed();
-        fixture.swap.to(&fixture.new_leaf());
+        fixture.swap.set(&fixture.new_leaf());
         handshake(&without_resumption, &fixture.server, "example.com").unwrap();
         for _ in 0..3 {
             fixture.assert_full();
@@ -262,7 +262,7 @@ fn a_chain_larger_than_the_limit_has_no_resumption() {
         let extra = fixture.root.leaf(&["a.example"]).certificate();
         let many = fixture.leaf.with_appended(vec![extra; 60]);
         assert!(many.chain.iter().map(|der| der.len()).sum::<usize>() > 16 * 1024);
-        fixture.swap.to(&many);
+        fixture.swap.set(&many);
         for _ in 0..3 {
             fixture.assert_full();
         }

@@ -71,7 +71,7 @@ async fn attack_4_the_connector_resumes_no_session_that_the_pins_refuse() {
         let new = fixture.new_leaf();
         fixture.pin_to(policy_with(new.pin()));
         visit().await.unwrap_err();
-        fixture.swap.to(&new);
+        fixture.swap.set(&new);
         assert_eq!(visit().await.unwrap(), pass(HandshakeKind::Full));
     }
 }
@@ -92,7 +92,7 @@ async fn a_session_refused_by_the_pins_of_the_connector_alone_is_replaced_by_a_f
         assert_eq!(kind().await.unwrap(), HandshakeKind::Full);
         assert_eq!(kind().await.unwrap(), HandshakeKind::Resumed);
         let new = fixture.new_leaf();
-        fixture.swap.to(&new);
+        fixture.swap.set(&new);
         fixture.pin_to(policy_with(new.pin()));
         assert_eq!(kind().await.unwrap(), HandshakeKind::Full);
     }
@@ -114,7 +114,7 @@ async fn attack_4_the_connector_checks_sessions_of_a_store_without_resumption_ch
         // without resumption follows.
         let new = fixture.new_leaf();
         fixture.pin_to(policy_with(new.pin()));
-        fixture.swap.to(&new);
+        fixture.swap.set(&new);
         assert_eq!(kind().await.unwrap(), HandshakeKind::Full);
         assert_eq!(
             server.requests.load(Ordering::SeqCst),

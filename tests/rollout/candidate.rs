@@ -16,7 +16,7 @@ async fn a_candidate_is_evaluated_beside_the_enforced_pins() {
     // Both pass.
     fixture.set(with_candidate(live.clone(), &live));
     fixture.assert_passes().await;
-    fixture.observed.nothing(&fixture.pinning);
+    fixture.recorder.assert_nothing(&fixture.pinning);
     assert_eq!(fixture.counts(), (1, 0));
 
     // The candidate fails: this is emitted, reported and counted, and the connection is kept.
@@ -24,9 +24,9 @@ async fn a_candidate_is_evaluated_beside_the_enforced_pins() {
     let connection = fixture.connect().await.unwrap();
     assert!(matches!(connection.decision(), Decision::ReportOnly(_)));
     assert_eq!(fixture.counts(), (1, 1));
-    let report = fixture.observed.reports(&fixture.pinning).remove(0);
+    let report = fixture.recorder.reports(&fixture.pinning).remove(0);
     assert_eq!(report.port(), 8443);
-    let violation = fixture.observed.would_be(&fixture.pinning);
+    let violation = fixture.recorder.would_be_violation(&fixture.pinning);
     assert_eq!(violation.policy().state, PolicyState::ReportOnly);
     assert_eq!(&violation.policy().pins, failing.pins());
     assert_eq!(violation.policy().source, PinSource::Static);
@@ -34,7 +34,7 @@ async fn a_candidate_is_evaluated_beside_the_enforced_pins() {
     // A candidate that passes does not outweigh enforced pins that fail.
     fixture.set(with_candidate(failing.clone(), &live));
     assert!(fixture.connect().await.is_none());
-    let violation = fixture.observed.violation(&fixture.pinning);
+    let violation = fixture.recorder.violation(&fixture.pinning);
     assert_eq!(violation.policy().state, PolicyState::Enforced);
     assert_eq!(&violation.policy().pins, failing.pins());
     assert_eq!(fixture.counts(), (0, 0));
@@ -45,7 +45,7 @@ async fn a_candidate_is_evaluated_beside_the_enforced_pins() {
         &policy_with(SpkiFingerprint::from_digest([1; 32])),
     ));
     assert!(fixture.connect().await.is_none());
-    fixture.observed.violation(&fixture.pinning);
+    fixture.recorder.violation(&fixture.pinning);
     assert_eq!(fixture.counts(), (0, 0));
     let requests = fixture.server.requests();
     assert_eq!(requests, 0);
@@ -88,9 +88,9 @@ async fn of_two_passing_paths_the_one_that_satisfies_the_candidate_is_chosen() {
         assert_eq!(keys.contains(&old.pin()), satisfiable);
         assert_eq!(fixture.counts(), (1, u64::from(!satisfiable)));
         if satisfiable {
-            fixture.observed.nothing(&fixture.pinning)
+            fixture.recorder.assert_nothing(&fixture.pinning)
         } else {
-            drop(fixture.observed.would_be(&fixture.pinning))
+            drop(fixture.recorder.would_be_violation(&fixture.pinning))
         }
     }
 }
@@ -110,7 +110,7 @@ async fn noted_pins_refuse_beside_a_candidate_and_a_noted_host_has_no_rollout() 
     get(&mut client, "https://example.com/").await.unwrap();
     drop(client);
     assert_eq!(fixture.pinning.rollout(&host("example.com")), None);
-    assert_eq!(fixture.observed.events(&fixture.pinning).len(), 1);
+    assert_eq!(fixture.recorder.events(&fixture.pinning).len(), 1);
 
     let other = fixture.root.leaf(&NAMES);
     fixture.server = Server::start(&other, &[]).await;
@@ -119,7 +119,7 @@ async fn noted_pins_refuse_beside_a_candidate_and_a_noted_host_has_no_rollout() 
         &policy_with(other.pin()),
     ));
     assert!(fixture.connect().await.is_none());
-    let report = fixture.observed.reports(&fixture.pinning).remove(0);
+    let report = fixture.recorder.reports(&fixture.pinning).remove(0);
     let policy = report.violation().policy();
     let uri = policy.report_uri.as_ref().unwrap();
     assert_eq!(uri.as_str(), "https://r.example/hpkp");
@@ -137,7 +137,7 @@ async fn a_complete_rollout_from_report_only_pins_to_a_key_change() {
     let rollout = fixture.rollout();
     assert_eq!((rollout.connections, rollout.would_have_failed), (1, 1));
     assert_eq!(rollout.never_seen().count(), 2);
-    let seen = fixture.observed.would_be(&fixture.pinning);
+    let seen = fixture.recorder.would_be_violation(&fixture.pinning);
     assert!(seen.chain().fingerprints().contains(&fixture.leaf.pin()));
 
     // 2. It tries the right pins report-only.
@@ -158,13 +158,13 @@ async fn a_complete_rollout_from_report_only_pins_to_a_key_change() {
     fixture.set(with_candidate(right.clone(), &next));
     assert!(fixture.connect().await.is_some());
     assert_eq!(fixture.counts(), (1, 1));
-    fixture.observed.would_be(&fixture.pinning);
+    fixture.recorder.would_be_violation(&fixture.pinning);
 
     // 5. Enforced before the key changes, the new set refuses. The old set contains the new key as
     //    its backup, so it accepts the server after the change.
     fixture.set(next.clone());
     assert!(fixture.connect().await.is_none());
-    fixture.observed.violation(&fixture.pinning);
+    fixture.recorder.violation(&fixture.pinning);
     fixture.set(with_candidate(right, &next));
     let server = Server::start(&backup, &[]).await;
     let fixture = Fixture { server, ..fixture };
@@ -177,6 +177,6 @@ async fn a_complete_rollout_from_report_only_pins_to_a_key_change() {
     fixture.set(next);
     fixture.assert_passes().await;
     assert_eq!(fixture.counts(), (3, 1));
-    assert_eq!(fixture.observed.reports(&fixture.pinning).len(), 3);
-    fixture.observed.nothing(&fixture.pinning);
+    assert_eq!(fixture.recorder.reports(&fixture.pinning).len(), 3);
+    fixture.recorder.assert_nothing(&fixture.pinning);
 }

@@ -84,7 +84,7 @@ async fn connections_are_counted_once_full_or_resumed_over_both_http_versions() 
             assert_eq!(fixture.server.connections(), round);
             let round = round.try_into().unwrap();
             assert_eq!(fixture.counts(), (round, round));
-            fixture.observed.would_be(&fixture.pinning);
+            fixture.recorder.would_be_violation(&fixture.pinning);
         }
     }
 }
@@ -102,14 +102,14 @@ async fn without_a_connector_the_verifier_counts_connections() {
     handshake(&client, &server, "www.example.com").unwrap();
     assert_eq!(fixture.counts(), (1, 1));
     // The verifier does not know the port; the report has the default.
-    let report = fixture.observed.reports(&fixture.pinning).remove(0);
+    let report = fixture.recorder.reports(&fixture.pinning).remove(0);
     assert_eq!(report.port(), 443);
-    fixture.observed.would_be(&fixture.pinning);
+    fixture.recorder.would_be_violation(&fixture.pinning);
 
     fixture.set(fixture.failing());
     let error = handshake(&client, &server, "www.example.com").unwrap_err();
     let found = PinViolation::find(&error).unwrap();
-    let emitted = fixture.observed.violation(&fixture.pinning);
+    let emitted = fixture.recorder.violation(&fixture.pinning);
     assert_eq!(emitted.host(), found.host());
     assert_eq!(
         fixture.counts(),
@@ -126,19 +126,19 @@ async fn a_report_only_policy_is_counted_and_covers_its_subdomains() {
     for (name, count) in [("example.com", 1), ("www.example.com", 2)] {
         let connection = fixture.connect_with(anchors.clone(), name).await.unwrap();
         assert!(matches!(connection.decision(), Decision::ReportOnly(_)));
-        let violation = fixture.observed.would_be(&fixture.pinning);
+        let violation = fixture.recorder.would_be_violation(&fixture.pinning);
         assert_eq!(violation.host().as_str(), name);
         assert_eq!(fixture.counts(), (count, count));
         let of_subdomain = fixture.pinning.rollout(&host("www.example.com"));
         assert_eq!(of_subdomain, Some(fixture.rollout()));
     }
     assert_eq!(fixture.pinning.rollout(&host("example.org")), None);
-    assert_eq!(fixture.observed.reports(&fixture.pinning).len(), 2);
+    assert_eq!(fixture.recorder.reports(&fixture.pinning).len(), 2);
     // A disabled policy is neither evaluated nor counted.
     fixture.pinning.disable_static(&host("example.com"));
     assert!(fixture.connect().await.is_some());
     assert_eq!(fixture.pinning.rollout(&host("example.com")), None);
-    fixture.observed.nothing(&fixture.pinning);
+    fixture.recorder.assert_nothing(&fixture.pinning);
     fixture.pinning.restore_static();
     assert_eq!(fixture.counts(), (2, 2));
 }

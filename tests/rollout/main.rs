@@ -35,7 +35,7 @@ struct Fixture {
     leaf: Leaf,
     server: Server,
     pinning: Pinning,
-    observed: Recorder,
+    recorder: Recorder,
 }
 
 const NAMES: [&str; 2] = ["example.com", "www.example.com"];
@@ -53,7 +53,7 @@ impl Fixture {
             leaf,
             server,
             pinning,
-            observed,
+            recorder,
         }
     }
 

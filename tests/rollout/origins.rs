@@ -17,9 +17,9 @@ async fn user_added_roots_are_counted_only_if_pins_are_enforced_there() {
         .connect_with(user_added().unwrap(), "example.com")
         .await;
     assert!(matches!(connection.unwrap().decision(), Decision::Skipped));
-    let events = fixture.observed.events(&fixture.pinning);
+    let events = fixture.recorder.events(&fixture.pinning);
     assert!(matches!(&events[..], [Event::Skipped { host }] if host.as_str() == "example.com"));
-    assert!(fixture.observed.reports(&fixture.pinning).is_empty());
+    assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
     assert_eq!(fixture.counts(), (0, 0));
 
     // Nor are they counted if the enforced pins pass and the candidate fails.
@@ -28,7 +28,7 @@ async fn user_added_roots_are_counted_only_if_pins_are_enforced_there() {
         .connect_with(user_added().unwrap(), "example.com")
         .await;
     assert!(matches!(connection.unwrap().decision(), Decision::Pass));
-    fixture.observed.nothing(&fixture.pinning);
+    fixture.recorder.assert_nothing(&fixture.pinning);
     assert_eq!(fixture.counts(), (0, 0));
 
     // They are counted if the policy is enforced for user-added roots.
@@ -37,8 +37,8 @@ async fn user_added_roots_are_counted_only_if_pins_are_enforced_there() {
     fixture
         .connect_with(user_added().unwrap(), "example.com")
         .await;
-    fixture.observed.would_be(&fixture.pinning);
-    assert!(fixture.observed.reports(&fixture.pinning).is_empty());
+    fixture.recorder.would_be_violation(&fixture.pinning);
+    assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
     assert_eq!(fixture.counts(), (1, 1));
 }
 
@@ -50,7 +50,7 @@ async fn report_only_pins_are_evaluated_where_noted_pins_are_skipped() {
     let names = Names::new([("example.com", &fixture.server)]);
     let mut client = client(&fixture.pinning, built_in_anchors(&[&fixture.root]), &names);
     get(&mut client, "https://example.com/").await.unwrap();
-    assert_eq!(fixture.observed.events(&fixture.pinning).len(), 1);
+    assert_eq!(fixture.recorder.events(&fixture.pinning).len(), 1);
 
     let other = fixture.root.leaf(&NAMES);
     fixture.server = Server::start(&other, &[]).await;
@@ -65,12 +65,12 @@ async fn report_only_pins_are_evaluated_where_noted_pins_are_skipped() {
             .connect_with(user_added().unwrap(), "example.com")
             .await;
         assert!(matches!(connection.unwrap().decision(), Decision::Skipped));
-        let events = fixture.observed.events(&fixture.pinning);
+        let events = fixture.recorder.events(&fixture.pinning);
         let (skipped, would_be) = events.split_first().unwrap();
         assert!(matches!(skipped, Event::Skipped { .. }));
         let is_would_be = |event: &Event| matches!(event, Event::WouldBeViolation(_));
         assert!(would_be.iter().all(is_would_be) && would_be.len() == expected);
-        assert!(fixture.observed.reports(&fixture.pinning).is_empty());
+        assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
     }
     // The pins of the rollout are the same in both rounds.
     assert_eq!(fixture.counts(), (2, 2));
@@ -85,6 +85,6 @@ async fn a_root_of_unknown_origin_is_counted_and_emitted_but_not_reported() {
     let connection = fixture.connect_with(unknown.unwrap(), "example.com").await;
     assert!(connection.is_some());
     assert_eq!(fixture.counts(), (1, 1));
-    fixture.observed.would_be(&fixture.pinning);
-    assert!(fixture.observed.reports(&fixture.pinning).is_empty());
+    fixture.recorder.would_be_violation(&fixture.pinning);
+    assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
 }
