@@ -256,6 +256,7 @@ async fn the_same_header_counts_for_each_host_by_itself() {
         }
         fixture
             .pinning
+            .store()
             .forget(&Host::parse("www.example.com").unwrap());
         let noted = visit(&mut client, "example.com").await.unwrap();
         assert_eq!(noted, Noted::Refreshed);
