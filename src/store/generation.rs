@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
@@ -12,6 +11,8 @@ use parking_lot::Mutex;
 #[cfg(feature = "hyper")]
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
+
+use crate::store::worker::contain;
 
 /// Counts what may change a verdict.
 #[derive(Default)]
@@ -65,7 +66,7 @@ impl Generation {
         for waker in wakers {
             // One that panics must keep no other connection from being woken, nor the writer of a
             // store from writing.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            contain(|| waker.wake());
         }
     }
 }

@@ -10,6 +10,7 @@ mod format;
 mod generation;
 mod pin_store;
 mod storage;
+mod worker;
 mod writer;
 
 pub use crate::store::file::FileStorage;
@@ -20,5 +21,6 @@ pub(crate) use crate::store::generation::{Generation, Validity};
 pub(crate) use crate::store::pin_store::Inserted;
 pub use crate::store::pin_store::PinStore;
 pub use crate::store::storage::{Batch, Change, Recovered, Storage, StorageError};
+pub(crate) use crate::store::worker::{Worker, contain, deadline};
 pub use crate::store::writer::DurableFuture;
 pub(crate) use crate::store::writer::StorageErrorListener;

@@ -4,7 +4,6 @@
 //! Lookups are answered from memory and never wait for a storage.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use crate::policy::{Host, HostMatch, KnownPinnedHost};
 use crate::store::entries::{Entries, sorted};
 use crate::store::generation::Generation;
 use crate::store::storage::{Change, Recovered, Storage, StorageError};
+use crate::store::worker::contain;
 use crate::store::writer::{DurableFuture, StorageErrorListener, Urgency, Writer};
 
 /// The known pinned hosts that servers asked for by header. A cheap handle: clones share entries;
@@ -422,11 +422,11 @@ impl fmt::Debug for PinStore {
 
 /// A storage may be the application's: its panic is a failure as any other.
 fn load(storage: &mut impl Storage) -> Result<Vec<KnownPinnedHost>, StorageError> {
-    catch_unwind(AssertUnwindSafe(|| storage.load())).unwrap_or(Err(StorageError::Panicked))
+    contain(|| storage.load()).unwrap_or(Err(StorageError::Panicked))
 }
 
 fn recover(storage: &mut impl Storage, error: StorageError) -> (Recovered, StorageError) {
-    let recovered = catch_unwind(AssertUnwindSafe(|| storage.recover(error)));
+    let recovered = contain(|| storage.recover(error));
     recovered.unwrap_or((Recovered::InMemory(Vec::new()), StorageError::Panicked))
 }
 

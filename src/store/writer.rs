@@ -6,12 +6,11 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use std::{fmt, io, thread};
+use std::{fmt, io};
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockUpgradableReadGuard};
 use rustls_pki_types::UnixTime;
@@ -20,6 +19,7 @@ use crate::policy::{Host, KnownPinnedHost};
 use crate::store::entries::{Entries, sorted};
 use crate::store::generation::Generation;
 use crate::store::storage::{Batch, Change, Storage, StorageError};
+use crate::store::worker::{Worker, contain, deadline};
 
 /// The hands of a store on its thread; when dropped, what is left is written.
 pub(crate) struct Writer {
@@ -55,7 +55,6 @@ struct Shared {
     turned: Condvar,
 }
 
-#[derive(Default)]
 struct State {
     pending: Pending,
     /// Counts changes and requests to write.
@@ -74,16 +73,9 @@ struct State {
     /// By the number of who waits.
     waiting: HashMap<u64, Waker>,
     waiters: u64,
-    phase: Phase,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Phase {
-    #[default]
-    Running,
+    worker: Worker,
     /// The last handle is gone: one more attempt.
-    Closing,
-    Ended,
+    is_closing: bool,
 }
 
 impl Writer {
@@ -94,7 +86,7 @@ impl Writer {
         generation: Arc<Generation>,
     ) -> Result<Self, StorageError> {
         let shared = Arc::new(Shared {
-            state: Mutex::default(),
+            state: Mutex::new(State::new()),
             turned: Condvar::new(),
         });
         let thread = Thread {
@@ -104,10 +96,8 @@ impl Writer {
             generation,
             backoff: FIRST_BACKOFF,
         };
-        thread::Builder::new()
-            .name("pinhold-writer".to_owned())
-            .spawn(|| thread.run_guarded())
-            .map_err(|error| StorageError::Thread(Arc::new(error)))?;
+        let started = shared.state.lock().worker.start(|| thread.run_guarded());
+        started.map_err(|error| StorageError::Thread(Arc::new(error)))?;
         Ok(Self { shared })
     }
 
@@ -183,12 +173,10 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
-        if state.phase == Phase::Running {
-            state.phase = Phase::Closing;
-        }
+        state.is_closing = true;
         self.shared.turned.notify_all();
-        let until = Instant::now() + CLOSING_TIMEOUT;
-        while state.phase != Phase::Ended {
+        let until = deadline(CLOSING_TIMEOUT);
+        while state.worker.is_running() {
             if self.shared.turned.wait_until(&mut state, until).timed_out() {
                 drop(state);
                 self.emit(&StorageError::Slow {
@@ -232,7 +220,7 @@ impl DurableFuture {
 
     /// As long as the last handle of a store waits when it is dropped.
     pub(crate) fn wait_at_the_end(self) {
-        drop(self.wait_until(Some(Instant::now() + CLOSING_TIMEOUT)));
+        drop(self.wait_until(Some(deadline(CLOSING_TIMEOUT))));
     }
 
     /// `None` if it was not resolved in time.
@@ -300,13 +288,31 @@ impl fmt::Debug for Waiting {
 }
 
 impl State {
+    fn new() -> Self {
+        Self {
+            pending: Pending::default(),
+            ticket: 0,
+            urgent: 0,
+            written: 0,
+            failed: 0,
+            error: None,
+            due: None,
+            refresh_delay: None,
+            listeners: Listeners::default(),
+            waiting: HashMap::new(),
+            waiters: 0,
+            worker: Worker::new("pinhold-writer"),
+            is_closing: false,
+        }
+    }
+
     /// What became of a ticket, if that is known.
     fn settled(&self, ticket: u64) -> Option<Result<(), StorageError>> {
         if self.written >= ticket {
             return Some(Ok(()));
         }
         match &self.error {
-            Some(error) if self.failed >= ticket || self.phase == Phase::Ended => {
+            Some(error) if self.failed >= ticket || !self.worker.is_running() => {
                 Some(Err(error.clone()))
             }
             _ => None,
@@ -315,7 +321,7 @@ impl State {
 
     /// Whether the thread has something to do.
     fn is_due(&self, now: Instant) -> bool {
-        self.phase == Phase::Closing || self.due.is_some_and(|due| due <= now)
+        self.is_closing || self.due.is_some_and(|due| due <= now)
     }
 }
 
@@ -444,11 +450,11 @@ impl<S: Storage> Thread<S> {
     /// Whatever happens, nobody waits for a thread that has ended.
     fn run_guarded(self) {
         let shared = Arc::clone(&self.shared);
-        if catch_unwind(AssertUnwindSafe(|| self.run())).is_ok() {
+        if contain(|| self.run()).is_some() {
             return;
         }
         let mut state = shared.state.lock();
-        state.phase = Phase::Ended;
+        state.worker.stopped();
         let error = StorageError::Thread(Arc::new(io::Error::other("it panicked")));
         state.error = Some(error.clone());
         let listeners = state.listeners.clone();
@@ -466,7 +472,7 @@ impl<S: Storage> Thread<S> {
                 }
             }
             state.due = None;
-            let is_last = state.phase == Phase::Closing;
+            let is_last = state.is_closing;
             let ticket = state.ticket;
             let pending = std::mem::take(&mut state.pending);
             drop(state);
@@ -494,8 +500,7 @@ impl<S: Storage> Thread<S> {
         let batch = Batch::new(changes, &snapshot);
         let storage = &mut self.storage;
         // The storage may be the application's; its panic must not end the writing for good.
-        let stored = catch_unwind(AssertUnwindSafe(|| storage.commit(&batch)))
-            .map_err(|_| StorageError::Panicked)??;
+        let stored = contain(|| storage.commit(&batch)).ok_or(StorageError::Panicked)??;
         if let Some(stored) = stored {
             self.take_over(stored);
         }
@@ -567,9 +572,9 @@ impl<S: Storage> Thread<S> {
             shared, storage, ..
         } = self;
         // Its file or lock is free for whoever opens it once the last handle is gone.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(storage)));
+        contain(|| drop(storage));
         let mut state = shared.state.lock();
-        state.phase = Phase::Ended;
+        state.worker.stopped();
         shared.release(state);
     }
 }
@@ -582,7 +587,7 @@ impl Shared {
         drop(state);
         for waker in waiting.into_values() {
             // Foreign code, which must not end the writing.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            contain(|| waker.wake());
         }
     }
 }
@@ -591,8 +596,7 @@ impl Listeners {
     fn emit(&self, error: &StorageError) {
         event!(WARN, %error, "noted pins can't be stored");
         if let Some(callback) = &self.on_error {
-            // Ours to survive, theirs to mend: the panic hook has told.
-            let _ = catch_unwind(AssertUnwindSafe(|| callback(error)));
+            contain(|| callback(error));
         }
         for watch in self.watching.iter().filter_map(Weak::upgrade) {
             watch.errors(error);
