@@ -614,7 +614,7 @@ async fn attack_9_filling_the_store_from_one_domain() {
         let leaf = root.leaf(&names);
         let value = header_value(leaf.pin(), &format!("max-age={}", 30 * DAY));
         let server = stage.serve(&leaf, &[("public-key-pins", &value)]).await;
-        let store = PinStore::in_memory().capacity(64);
+        let store = PinStore::builder().capacity(64).in_memory();
         let clock = Clock::new();
         let builder = builder().time_provider(clock.clone());
         let pinning = builder.store(store).build().unwrap();

@@ -311,7 +311,7 @@ fn recovery_keeps_what_verifies_and_the_damaged_file() {
 
         let again = folder.write("again", &bytes);
         let recovered = run(["store", "recover", "--file", &again]).ends_with(0);
-        assert!(recovered.text().contains("again.damaged-"));
+        assert!(recovered.text().contains("again.corrupt-"));
     }
 }
 

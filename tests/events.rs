@@ -139,7 +139,7 @@ fn trouble_with_the_storage_is_an_event() {
     let file = folder.path().join("pins.jsonl");
     fs::write(&file, "").unwrap();
     let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
-    warned("noted pins were damaged", &error.unwrap());
+    warned("noted pins were corrupt", &error.unwrap());
 
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();

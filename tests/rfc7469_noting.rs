@@ -235,7 +235,7 @@ async fn max_age_is_capped() {
     ] {
         let mut scene = scene().await;
         if let Some(cap) = cap {
-            let store = PinStore::in_memory().max_age_cap(cap);
+            let store = PinStore::builder().max_age_cap(cap).in_memory();
             scene.pinning = Pinning::builder().store(store).build().unwrap();
         }
         scene.note(&scene.value(&format!("max-age={max_age}")), NOW);
@@ -243,7 +243,8 @@ async fn max_age_is_capped() {
     }
     // As if the server had sent the cap: none of a second is `max-age=0`.
     let mut scene = scene().await;
-    let store = PinStore::in_memory().max_age_cap(Duration::from_millis(999));
+    let cap = Duration::from_millis(999);
+    let store = PinStore::builder().max_age_cap(cap).in_memory();
     scene.pinning = Pinning::builder().store(store).build().unwrap();
     let not_known = Noted::Ignored(IgnoreReason::NotKnown);
     assert_eq!(scene.note(&scene.value("max-age=100"), NOW), not_known);

@@ -182,7 +182,8 @@ async fn what_was_evicted_is_gone_from_the_disk_and_what_lives_is_not() {
     let hosts = Hosts::connect(&["a.example", "b.test", "c.invalid", "d.example"]).await;
     let folder = folder();
     let file = folder.path().join("pins.jsonl");
-    let store = PinStore::open(FileStorage::new(&file)).unwrap().capacity(2);
+    let builder = PinStore::builder().capacity(2);
+    let store = builder.open(FileStorage::new(&file)).unwrap();
     let pinning = Pinning::builder()
         .time_provider(Clock::new())
         .store(store)

@@ -127,8 +127,8 @@ impl Operator<'_> {
 }
 
 fn open(file: &Path) -> Pinning {
-    let store = PinStore::open(FileStorage::new(file)).unwrap();
-    let store = store.refresh_delay(Duration::from_millis(1));
+    let builder = PinStore::builder().refresh_delay(Duration::from_millis(1));
+    let store = builder.open(FileStorage::new(file)).unwrap();
     let clock = common::Clock::new();
     Pinning::builder()
         .store(store)
