@@ -1,4 +1,5 @@
-//! What is on disk after a crash, on a full disk, without permission, while two processes write.
+//! The file of a `FileStorage` after a crash, on a full disk, without permissions, and with two
+//! processes that write it.
 //!
 //! A test that needs a process of its own runs itself in one: [`child`] starts this program again
 //! with [`ROLE`] in the environment.
@@ -37,7 +38,7 @@ fn open(file: &Path) -> PinStore {
     PinStore::open(FileStorage::new(file)).unwrap()
 }
 
-/// Host and number of the backup pin of each entry.
+/// Returns the number of the backup pin of each host.
 fn state(store: &PinStore) -> BTreeMap<String, u64> {
     let backup = |entry: &KnownPinnedHost| entry.pins.iter().find_map(number).unwrap();
     let list = store.list();
@@ -46,14 +47,15 @@ fn state(store: &PinStore) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// The environment variable in which a child finds what it is for.
+/// The environment variable that has the arguments of a child.
 const ROLE: &str = "PINHOLD_CHILD";
 
 fn role() -> Option<String> {
     env::var(ROLE).ok()
 }
 
-/// This program once more, running this test only, in that role; below `wrapper`, if there is one.
+/// Returns a command that runs only this test of this program with these arguments, by `wrapper` if
+/// there is one.
 fn child(test: &str, role: &str, wrapper: &[&str]) -> Command {
     let program = env::current_exe().unwrap();
     let mut command = match wrapper {
@@ -74,12 +76,12 @@ fn child(test: &str, role: &str, wrapper: &[&str]) -> Command {
 #[track_caller]
 fn succeeds(mut command: Command) {
     let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}\n{said}\n{complained}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}\n{stdout}\n{stderr}");
 }
 
-/// A folder with the key that all children's servers have.
+/// Returns a folder with the key of the servers of all children.
 fn folder_with_key() -> TempDir {
     let folder = folder();
     let key = KeyPair::generate().unwrap().serialize_pem();
@@ -87,49 +89,50 @@ fn folder_with_key() -> TempDir {
     folder
 }
 
-/// Hosts with the key that lies beside the file.
+/// Returns hosts with the key in the folder of the file.
 async fn hosts_with_key(names: &[&str], file: &Path) -> Hosts {
     let key = fs::read_to_string(file.with_file_name("key.pem")).unwrap();
     Hosts::connect_with(names, KeyPair::from_pem(&key).unwrap()).await
 }
 
-// A process that notes in a loop is killed.
+// Processes that note headers in a loop are killed.
 
 const NAMES: [&str; 3] = ["a.example", "b.example", "c.example"];
 const KILLS: u64 = 504;
-/// Kill loops that go on beside each other, each with a file of its own.
+/// The number of parallel loops, each with its own file.
 const LANES: u64 = 4;
 
-/// What response number `number` does to which host: every fifth one removes its entry.
+/// Returns the host that the response of this number comes from.
 fn host_of(number: u64) -> &'static str {
     NAMES[usize::try_from(number).unwrap() % NAMES.len()]
 }
 
+/// Every fifth response removes the entry of its host.
 fn removes(number: u64) -> bool {
     number % 5 == 4
 }
 
 #[test]
-fn what_was_handed_on_survives_sigkill() {
+fn the_changes_of_returned_responses_survive_sigkill() {
     if let Some(role) = role() {
-        return hand_on_for_ever(&role);
+        return return_responses_until_killed(&role);
     }
-    let lanes = (0..LANES).map(|lane| thread::spawn(move || kill_again_and_again(lane)));
+    let lanes = (0..LANES).map(|lane| thread::spawn(move || kill_repeatedly(lane)));
     #[expect(
         clippy::needless_collect,
-        reason = "all begin before one is waited for"
+        reason = "all threads start before one is joined"
     )]
     let lanes = lanes.collect::<Vec<_>>();
-    let handed_on = lanes
+    let returned = lanes
         .into_iter()
         .map(|lane| lane.join().unwrap())
         .sum::<u64>();
-    // Else the children were killed before they did anything.
-    assert!(handed_on > KILLS, "{handed_on} responses");
+    // With fewer, the children were killed before they did anything.
+    assert!(returned > KILLS, "{returned} responses");
 }
 
-/// Prints the number of each response that was handed on.
-fn hand_on_for_ever(role: &str) {
+/// Prints the number of each response that the layer has returned.
+fn return_responses_until_killed(role: &str) {
     let (first, file) = role.split_once(' ').unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -156,13 +159,13 @@ fn hand_on_for_ever(role: &str) {
                 !matches!(noted, Noted::Ignored(_)) || removes(number),
                 "{noted:?}"
             );
-            println!("\nhanded on {number}");
+            println!("\nreturned {number}");
         }
     });
 }
 
-/// One lane; returns how many responses were handed on.
-fn kill_again_and_again(lane: u64) -> u64 {
+/// Runs one loop and returns the number of returned responses.
+fn kill_repeatedly(lane: u64) -> u64 {
     let folder = folder_with_key();
     let file = folder.path().join("pins.jsonl");
     let mut random = Random::new(lane);
@@ -170,17 +173,21 @@ fn kill_again_and_again(lane: u64) -> u64 {
     let mut next = 0;
     for _ in 0..KILLS / LANES {
         let role = format!("{next} {}", file.display());
-        let mut child = child("what_was_handed_on_survives_sigkill", &role, &[]);
+        let mut child = child(
+            "the_changes_of_returned_responses_survive_sigkill",
+            &role,
+            &[],
+        );
         let child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        for handed_on in killed_at_random(child.unwrap(), &mut random) {
-            assert_eq!(handed_on, next, "responses come in order");
+        for returned in kill_at_random(child.unwrap(), &mut random) {
+            assert_eq!(returned, next, "responses are in order");
             apply(&mut expected, next);
             next += 1;
         }
-        // Strictly: no crash leaves a file that can't be read.
+        // Opened without recovery, since no crash may leave a corrupt file.
         let found = state(&open(&file));
         if found != expected {
-            // At most the one response that was under way.
+            // Only the response that was pending may have had an effect, too.
             apply(&mut expected, next);
             assert_eq!(found, expected, "lane {lane}, response {next}");
         }
@@ -196,32 +203,41 @@ fn apply(state: &mut BTreeMap<String, u64>, number: u64) {
     }
 }
 
-/// Kills the child after some responses, and some time beyond; returns what it handed on.
-fn killed_at_random(mut child: Child, random: &mut Random) -> Vec<u64> {
+/// Kills the child a random time after a random number of responses. Returns the numbers of the
+/// returned responses.
+fn kill_at_random(mut child: Child, random: &mut Random) -> Vec<u64> {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut numbers = lines.map_while(Result::ok).filter_map(|line| {
-        let number = line.strip_prefix("handed on ")?;
+        let number = line.strip_prefix("returned ")?;
         Some(number.parse::<u64>().unwrap())
     });
     let count = random.below(8);
-    let mut handed_on = (0..count)
-        .map(|_| numbers.next().expect("the child ended by itself"))
+    let mut returned = (0..count)
+        .map(|_| {
+            numbers
+                .next()
+                .expect("the child ended before it was killed")
+        })
         .collect::<Vec<_>>();
-    // A commit takes about a millisecond: any moment of it is hit.
+    // A commit takes about a millisecond, so that every moment of it is hit.
     let (begin, moment) = (Instant::now(), Duration::from_micros(random.below(2000)));
     while begin.elapsed() < moment {
         std::hint::spin_loop();
     }
     child.kill().unwrap();
-    handed_on.extend(numbers);
+    returned.extend(numbers);
     let status = child.wait().unwrap();
-    assert_eq!(status.signal(), Some(9), "the child ended by itself");
-    handed_on
+    assert_eq!(
+        status.signal(),
+        Some(9),
+        "the child ended before it was killed"
+    );
+    returned
 }
 
-// What a crash leaves is laid down and opened.
+// The files that a crash can leave are created and opened.
 
-/// A file before and after a commit.
+/// The file before and after a commit.
 struct Commit {
     before: Option<Vec<u8>>,
     after: Vec<u8>,
@@ -233,7 +249,7 @@ fn names(store: &PinStore) -> Vec<String> {
     state(store).into_keys().collect()
 }
 
-/// The first commit of a file, and one to a file with an entry.
+/// Returns the first commit of a file, and a commit to a file with an entry.
 fn commits() -> [Commit; 2] {
     let folder = folder();
     let file = folder.path().join("pins.jsonl");
@@ -263,7 +279,7 @@ fn every_moment_of_a_commit_leaves_the_old_file_or_the_new_one() {
         let folder = folder();
         let file = folder.path().join("pins.jsonl");
         let temporary = folder.path().join("pins.jsonl.tmp");
-        // While the temporary file grows, until it is renamed.
+        // Before the rename, while the temporary file is written.
         for len in 0..=commit.after.len() {
             match &commit.before {
                 Some(before) => fs::write(&file, before).unwrap(),
@@ -278,7 +294,7 @@ fn every_moment_of_a_commit_leaves_the_old_file_or_the_new_one() {
             };
             assert!(error.is_none(), "{error:?}");
             if len % 16 == 0 {
-                // The next commit does not mind what lies there.
+                // The next commit replaces the temporary file.
                 let value = hosts.value(numbered(1), "max-age=1000");
                 hosts.note(&pinning(&store), 0, &value, NOW);
                 store.flush().unwrap();
@@ -286,24 +302,24 @@ fn every_moment_of_a_commit_leaves_the_old_file_or_the_new_one() {
                 assert!(names(&open(&file)).contains(&"z.example".to_owned()));
             }
         }
-        // Once it is renamed.
+        // After the rename.
         fs::write(&file, &commit.after).unwrap();
         assert_eq!(names(&open(&file)), commit.names_after);
     }
 }
 
-/// The damaged file has its second name, and the sound one is being written.
+/// The corrupt file already has its second name while the repaired one is written.
 #[test]
-fn every_moment_of_a_recovery_loses_nothing() {
+fn no_moment_of_a_recovery_loses_an_entry() {
     let [_, commit] = commits();
     let folder = folder();
     let file = folder.path().join("pins.jsonl");
     let temporary = folder.path().join("pins.jsonl.tmp");
-    let mut damaged = commit.after.clone();
-    *damaged.last_mut().unwrap() = b'x';
+    let mut corrupt = commit.after.clone();
+    *corrupt.last_mut().unwrap() = b'x';
     for len in (0..=commit.before.as_ref().unwrap().len()).step_by(7) {
-        fs::write(&file, &damaged).unwrap();
-        fs::write(folder.path().join("pins.jsonl.damaged-before"), &damaged).unwrap();
+        fs::write(&file, &corrupt).unwrap();
+        fs::write(folder.path().join("pins.jsonl.corrupt-before"), &corrupt).unwrap();
         fs::write(&temporary, &commit.before.as_ref().unwrap()[..len]).unwrap();
         let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
         assert!(
@@ -313,16 +329,16 @@ fn every_moment_of_a_recovery_loses_nothing() {
         assert_eq!(names(&store), commit.names_before, "{len}");
         assert_eq!(names(&open(&file)), commit.names_before, "{len}");
     }
-    // Each recovery kept the file under a name of its own.
+    // Each recovery kept the file under another name.
     let kept = listing(&folder);
     let kept = kept
         .iter()
-        .filter(|name| name.to_string_lossy().contains("damaged"));
+        .filter(|name| name.to_string_lossy().contains("corrupt"));
     assert!(kept.count() > 50);
 }
 
-/// What no killed process can show, since the system outlives it: a power cut. Each commit syncs
-/// the temporary file before it renames it, and the folder afterwards.
+/// Ensures that a power cut loses nothing, which killing a process can't test, since the system
+/// continues to run. Each commit syncs the temporary file before the rename, and the folder after.
 #[test]
 fn a_commit_is_synced_before_and_after_its_rename() {
     let name = "a_commit_is_synced_before_and_after_its_rename";
@@ -350,10 +366,7 @@ fn a_commit_is_synced_before_and_after_its_rename() {
         .unwrap()
         .success()
     {
-        let _ = writeln!(
-            io::stderr(),
-            "nothing may be traced here: a test passes over itself"
-        );
+        let _ = writeln!(io::stderr(), "skipped: this system does not allow strace");
         return;
     }
     succeeds(child(name, file.to_str().unwrap(), &strace));
@@ -361,10 +374,14 @@ fn a_commit_is_synced_before_and_after_its_rename() {
     let calls = calls
         .lines()
         .filter(|line| line.contains("pins.jsonl.tmp") || is_sync(line));
-    let calls = calls.map(|line| match is_sync(line) {
-        true if line.contains("pins.jsonl.tmp>") => "sync file",
-        true => "sync folder",
-        false => "rename",
+    let calls = calls.map(|line| {
+        if !is_sync(line) {
+            "rename"
+        } else if line.contains("pins.jsonl.tmp>") {
+            "sync file"
+        } else {
+            "sync folder"
+        }
     });
     let commit = ["sync file", "rename", "sync folder"];
     assert_eq!(calls.collect::<Vec<_>>(), [commit, commit].concat());
@@ -374,9 +391,9 @@ fn is_sync(line: &str) -> bool {
     line.contains(" fsync(") || line.contains(" fdatasync(")
 }
 
-// The disk is full, or can't be written to.
+// The disk is full or not writable.
 
-/// Notes `index` and says what writing it came to.
+/// Notes the host `index` and returns the result of writing it.
 fn note(hosts: &Hosts, store: &PinStore, index: usize) -> Result<(), StorageError> {
     let value = hosts.value(numbered(0), "max-age=1000");
     assert_eq!(
@@ -394,37 +411,31 @@ fn is_io(result: Result<(), StorageError>, kind: io::ErrorKind) {
     }
 }
 
-/// What holds after a write that failed, and that it is made good once it can be.
-fn fails_and_heals(file: &Path, kind: io::ErrorKind, block: impl Fn(), heal: impl Fn()) {
+/// Asserts that a failed write changes nothing on disk, and that the change is written once that is
+/// possible again.
+fn fails_and_recovers(file: &Path, kind: io::ErrorKind, block: impl Fn(), unblock: impl Fn()) {
     let hosts = Hosts::blocking(&NAMES[..2]);
     let store = open(file);
     note(&hosts, &store, 0).unwrap();
     block();
     is_io(note(&hosts, &store, 1), kind);
-    assert_eq!(names(&store), NAMES[..2], "memory keeps the truth");
-    assert_eq!(
-        names(&open(file)),
-        NAMES[..1],
-        "the file is the last one that was written"
-    );
+    assert_eq!(names(&store), NAMES[..2], "the change is kept in memory");
+    assert_eq!(names(&open(file)), NAMES[..1], "the file is unchanged");
     let temporary = file.with_extension("jsonl.tmp");
-    assert!(
-        !temporary.exists(),
-        "no room is taken by what could not be written"
-    );
-    heal();
+    assert!(!temporary.exists(), "the temporary file is removed");
+    unblock();
     store.flush().unwrap();
     assert_eq!(names(&open(file)), NAMES[..2]);
 }
 
-/// EFBIG: the process may write no file of more than 600 bytes, where two entries need 800.
+/// EFBIG: the process must not write a file of more than 600 bytes, and two entries need 800.
 #[test]
-fn a_file_that_may_not_grow_is_told_and_made_good() {
-    let name = "a_file_that_may_not_grow_is_told_and_made_good";
+fn a_file_size_limit_is_reported_and_the_change_is_written_later() {
+    let name = "a_file_size_limit_is_reported_and_the_change_is_written_later";
     let Some(file) = role() else {
         let folder = folder();
         let file = folder.path().join("pins.jsonl");
-        // The signal that comes with the limit would end the process.
+        // Ignored, since the signal SIGXFSZ would end the process.
         let wrapper = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
         return succeeds(child(name, file.to_str().unwrap(), &wrapper));
     };
@@ -433,15 +444,19 @@ fn a_file_that_may_not_grow_is_told_and_made_good() {
         let current = bytes;
         setrlimit(Resource::Fsize, Rlimit { current, maximum }).unwrap();
     };
-    let (block, heal) = (|| limit(Some(600)), || limit(None));
-    fails_and_heals(Path::new(&file), io::ErrorKind::FileTooLarge, block, heal);
+    let (block, unblock) = (|| limit(Some(600)), || limit(None));
+    fails_and_recovers(
+        Path::new(&file),
+        io::ErrorKind::FileTooLarge,
+        block,
+        unblock,
+    );
 }
 
-/// ENOSPC, and a rename that fails: a small file system of its own, and a mount point in place of
-/// the file.
+/// ENOSPC on a small file system, and a rename that fails because the file is a mount point.
 #[test]
-fn a_full_disk_and_a_failed_rename_are_told_and_made_good() {
-    let name = "a_full_disk_and_a_failed_rename_are_told_and_made_good";
+fn a_full_disk_and_a_failed_rename_are_reported_and_the_change_is_written_later() {
+    let name = "a_full_disk_and_a_failed_rename_are_reported_and_the_change_is_written_later";
     if let Some(role) = role() {
         return on_a_small_disk(Path::new(&role));
     }
@@ -455,12 +470,9 @@ fn a_full_disk_and_a_failed_rename_are_told_and_made_good() {
         .args(&unshare[1..])
         .args(["mount", "-t", "tmpfs", "-o", "size=64k", "none"]);
     if !probe.arg(folder.path()).output().unwrap().status.success() {
-        // Containers may forbid it, and no package helps.
-        // Past the capture of passing tests, so that it is seen.
-        let _ = writeln!(
-            io::stderr(),
-            "no mount may be made here: a test passes over itself"
-        );
+        // Containers may forbid mounts. Written to the standard error itself, which is shown even if
+        // the test passes.
+        let _ = writeln!(io::stderr(), "skipped: this system does not allow mounts");
         return;
     }
     let mount = "mount -t tmpfs -o size=64k none \"$1\" && shift && exec \"$@\"";
@@ -483,28 +495,28 @@ fn on_a_small_disk(folder: &Path) {
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
     };
     let free = || fs::remove_file(&filler).unwrap();
-    fails_and_heals(
+    fails_and_recovers(
         &folder.join("full.jsonl"),
         io::ErrorKind::StorageFull,
         fill,
         free,
     );
 
-    // A damaged file and no room for a sound one: nothing is lost, and no copies pile up.
+    // A corrupt file without space for a repaired one: no entry is lost, and no copy is left.
     let file = folder.join("full.jsonl");
     let bytes = fs::read(&file).unwrap();
     fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
     fill();
     let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
-    let is_told = matches!(error, Some(StorageError::Corrupt { moved_to: None, .. }));
-    assert!(is_told, "{error:?}");
+    let is_in_place = matches!(error, Some(StorageError::Corrupt { moved_to: None, .. }));
+    assert!(is_in_place, "{error:?}");
     assert_eq!(names(&store), NAMES[..1]);
     let copies = || {
         let entries = fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name());
         entries
-            .filter(|name| name.to_string_lossy().contains("damaged"))
+            .filter(|name| name.to_string_lossy().contains("corrupt"))
             .count()
     };
     assert_eq!(copies(), 0);
@@ -524,10 +536,10 @@ fn on_a_small_disk(folder: &Path) {
     };
     let mount = || run(&["mount", "--bind", file.to_str().unwrap()]);
     let unmount = || run(&["umount"]);
-    fails_and_heals(&file, io::ErrorKind::ResourceBusy, mount, unmount);
+    fails_and_recovers(&file, io::ErrorKind::ResourceBusy, mount, unmount);
 }
 
-/// The wrapper that makes permissions count for root, too; `None` where it can't be had.
+/// Returns the wrapper by which permissions apply to root, too; `None` if it is not installed.
 fn without_privileges() -> Option<Vec<String>> {
     if !rustix::process::geteuid().is_root() {
         return Some(Vec::new());
@@ -540,8 +552,8 @@ fn without_privileges() -> Option<Vec<String>> {
 }
 
 #[test]
-fn without_permission_the_file_stays_as_it_is() {
-    let name = "without_permission_the_file_stays_as_it_is";
+fn without_permission_the_file_is_left_unchanged() {
+    let name = "without_permission_the_file_is_left_unchanged";
     if let Some(folder) = role() {
         return without_permission(Path::new(&folder));
     }
@@ -558,27 +570,26 @@ fn without_permission(folder: &Path) {
     let allow = |path: &Path, mode: u32| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
-    let (block, heal) = (|| allow(folder, 0o500), || allow(folder, 0o700));
-    fails_and_heals(&file, io::ErrorKind::PermissionDenied, block, heal);
+    let (block, unblock) = (|| allow(folder, 0o500), || allow(folder, 0o700));
+    fails_and_recovers(&file, io::ErrorKind::PermissionDenied, block, unblock);
 
     a_folder_that_cannot_be_synced(&folder.join("merged.jsonl"), &allow);
 
-    // A damaged file where nothing can be put aside: the entries that verify hold.
+    // A corrupt file in a folder that is not writable: the readable entries are enforced.
     let bytes = fs::read(&file).unwrap();
     fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
     block();
     let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
-    let is_kept = matches!(error, Some(StorageError::Corrupt { moved_to: None, .. }));
-    assert!(is_kept, "{error:?}");
+    let is_in_place = matches!(error, Some(StorageError::Corrupt { moved_to: None, .. }));
+    assert!(is_in_place, "{error:?}");
     assert_eq!(names(&store), NAMES[..1]);
-    heal();
+    unblock();
     store.forget(&pinhold::Host::parse("z.example").unwrap());
-    // The first commit that succeeds puts it aside, says so, and the next one is as any other.
-    let mended = (0..3).find(|_| store.flush().is_ok());
-    assert!(mended.is_some());
+    // The first commit that succeeds moves the corrupt file and reports that; later ones are normal.
+    assert!((0..3).any(|_| store.flush().is_ok()));
     assert_eq!(names(&open(&file)), NAMES[..1]);
 
-    // A file that can't be read is not written over.
+    // A file that can't be read is not overwritten.
     let bytes = fs::read(&file).unwrap();
     allow(&file, 0o000);
     let error = PinStore::open(FileStorage::new(&file)).unwrap_err();
@@ -592,8 +603,8 @@ fn without_permission(folder: &Path) {
     assert_eq!(fs::read(&file).unwrap(), bytes);
 }
 
-/// The rename succeeds, its sync does not: what another process stored, and what was damaged, must
-/// not be lost by the next attempt.
+/// If the rename succeeds and the sync of the folder fails, the next attempt must not lose entries
+/// of another process, nor the corrupt file.
 fn a_folder_that_cannot_be_synced(file: &Path, allow: &impl Fn(&Path, u32)) {
     let folder = file.parent().unwrap();
     let hosts = Hosts::blocking(&NAMES);
@@ -609,9 +620,9 @@ fn a_folder_that_cannot_be_synced(file: &Path, allow: &impl Fn(&Path, u32)) {
     assert_eq!(names(&open(file)), NAMES);
     drop((one, other));
 
-    let mut damaged = fs::read(file).unwrap();
-    *damaged.last_mut().unwrap() = b'x';
-    fs::write(file, &damaged).unwrap();
+    let mut corrupt = fs::read(file).unwrap();
+    *corrupt.last_mut().unwrap() = b'x';
+    fs::write(file, &corrupt).unwrap();
     allow(folder, 0o300);
     let (store, error) = PinStore::open_or_recover(FileStorage::new(file));
     assert!(
@@ -624,8 +635,8 @@ fn a_folder_that_cannot_be_synced(file: &Path, allow: &impl Fn(&Path, u32)) {
         .unwrap()
         .map(|entry| entry.unwrap().path());
     assert!(
-        files.any(|file| fs::read(file).unwrap() == damaged),
-        "it is kept somewhere"
+        files.any(|file| fs::read(file).unwrap() == corrupt),
+        "the corrupt file is kept"
     );
 }
 
@@ -634,8 +645,8 @@ fn a_folder_that_cannot_be_synced(file: &Path, allow: &impl Fn(&Path, u32)) {
 const NOTES: u64 = 150;
 
 #[test]
-fn of_two_processes_that_note_at_once_neither_loses_anything() {
-    let name = "of_two_processes_that_note_at_once_neither_loses_anything";
+fn two_processes_that_note_at_once_lose_no_entry() {
+    let name = "two_processes_that_note_at_once_lose_no_entry";
     if let Some(role) = role() {
         let (index, file) = role.split_once(' ').unwrap();
         return note_many(index.parse().unwrap(), Path::new(file));
@@ -653,10 +664,10 @@ fn of_two_processes_that_note_at_once_neither_loses_anything() {
     });
     for child in children {
         let output = child.wait_with_output().unwrap();
-        let complained = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{complained}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
     }
-    // Each had two hosts of its own, and both had the third.
+    // Each process noted two hosts of its own, and both noted the third.
     let found = state(&open(&file));
     let own = found
         .iter()
@@ -683,7 +694,7 @@ fn note_many(process: usize, file: &Path) {
             );
         }
         store.flush().unwrap();
-        // What this process handed on is there, whatever the other one did meanwhile.
+        // The entries that this process has flushed are in the file, whatever the other one wrote.
         let found = state(&open(file));
         for host in own {
             assert_eq!(found.get(host), Some(&number));

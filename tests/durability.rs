@@ -1,4 +1,4 @@
-//! What is durable when: a storage that the test steers stands below the store.
+//! When changes of a store become durable, with a storage whose commits the test controls.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -22,24 +22,24 @@ use common::noted::{Hosts, numbered, pinning};
 use common::{NOW, PATIENCE, at};
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::policy::KnownPinnedHost;
-use pinhold::storage::{Batch, Change, Recovered, Storage, StorageError};
+use pinhold::storage::{Batch, Change, PinStoreBuilder, Recovered, Storage, StorageError};
 use pinhold::{Host, NotePinsLayer, PinStore};
 
-/// Asks the test what to do with each commit.
-struct Steered {
+/// A storage that waits in each commit until the test decides its outcome.
+struct ControlledStorage {
     commits: Sender<Vec<Change>>,
-    verdicts: Receiver<Verdict>,
+    outcomes: Receiver<Outcome>,
 }
 
-enum Verdict {
+enum Outcome {
     Fail,
     Panic,
     Store,
-    /// And this is what is stored then.
+    /// The commit succeeds and finds these entries of another process.
     StoreAs(Vec<KnownPinnedHost>),
 }
 
-impl Storage for Steered {
+impl Storage for ControlledStorage {
     fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
         Ok(Vec::new())
     }
@@ -56,11 +56,11 @@ impl Storage for Steered {
         assert!(changes.iter().all(in_snapshot));
         // The test may have ended.
         let _ = self.commits.send(changes);
-        match self.verdicts.recv_timeout(PATIENCE) {
-            Ok(Verdict::Store) | Err(_) => Ok(None),
-            Ok(Verdict::StoreAs(stored)) => Ok(Some(stored)),
-            Ok(Verdict::Fail) => Err(StorageError::other("no")),
-            Ok(Verdict::Panic) => panic!("as the test wants"),
+        match self.outcomes.recv_timeout(PATIENCE) {
+            Ok(Outcome::Store) | Err(_) => Ok(None),
+            Ok(Outcome::StoreAs(stored)) => Ok(Some(stored)),
+            Ok(Outcome::Fail) => Err(StorageError::other("no")),
+            Ok(Outcome::Panic) => panic!("expected by the test"),
         }
     }
 }
@@ -69,24 +69,38 @@ struct Scene {
     hosts: Hosts,
     store: PinStore,
     commits: Receiver<Vec<Change>>,
-    verdicts: Sender<Verdict>,
+    outcomes: Sender<Outcome>,
     errors: Receiver<StorageError>,
 }
 
 async fn scene() -> Scene {
+    scene_with(PinStore::builder()).await
+}
+
+async fn scene_with(builder: PinStoreBuilder) -> Scene {
+    let (sender, errors) = channel();
+    scene_with_callback(builder, errors, move |error| {
+        drop(sender.send(error.clone()));
+    })
+    .await
+}
+
+async fn scene_with_callback(
+    builder: PinStoreBuilder,
+    errors: Receiver<StorageError>,
+    on_error: impl Fn(&StorageError) + Send + Sync + 'static,
+) -> Scene {
     let (sender, commits) = channel();
-    let (verdicts, receiver) = channel();
-    let (told, errors) = channel();
-    let steered = Steered {
+    let (outcomes, receiver) = channel();
+    let storage = ControlledStorage {
         commits: sender,
-        verdicts: receiver,
+        outcomes: receiver,
     };
-    let store = PinStore::open(steered).unwrap();
     Scene {
         hosts: Hosts::connect(&["a.example", "b.example", "c.example"]).await,
-        store: store.on_error(move |error| drop(told.send(error.clone()))),
+        store: builder.on_error(on_error).open(storage).unwrap(),
         commits,
-        verdicts,
+        outcomes,
         errors,
     }
 }
@@ -103,21 +117,21 @@ impl Scene {
         self.hosts.value(numbered(backup), "max-age=1000")
     }
 
-    /// Waits for the next commit and names its changes; it goes on after [`answer`](Self::answer).
+    /// Waits for the next commit and returns its changes as text. [`answer`](Self::answer) ends it.
     #[track_caller]
     fn commit(&self) -> Vec<String> {
         let changes = self.commits.recv_timeout(PATIENCE).unwrap();
         let mut names = changes.iter().map(name).collect::<Vec<_>>();
-        // The clearing comes first; hosts have no order.
+        // The changes of different hosts are in no particular order.
         names.sort();
         names
     }
 
-    fn answer(&self, verdict: Verdict) {
-        self.verdicts.send(verdict).unwrap();
+    fn answer(&self, outcome: Outcome) {
+        self.outcomes.send(outcome).unwrap();
     }
 
-    fn no_commit_is_under_way(&self) -> bool {
+    fn has_no_commit(&self) -> bool {
         self.commits.try_recv().is_err()
     }
 
@@ -127,6 +141,7 @@ impl Scene {
     }
 }
 
+/// Returns `HOST BACKUP` for an entry, `-HOST` for a removal, and `!TIME` for a clearing.
 fn name(change: &Change) -> String {
     match change {
         Change::ClearedSince(time) => format!("!{}", time.as_secs()),
@@ -159,25 +174,25 @@ fn block_on<F: Future>(future: F) -> F::Output {
             return output;
         }
         thread::park_timeout(PATIENCE);
-        assert!(begin.elapsed() < PATIENCE, "nobody woke the future");
+        assert!(begin.elapsed() < PATIENCE, "the future was not woken");
     }
 }
 
 #[tokio::test]
-async fn memory_knows_at_once_and_durable_tells_when_the_storage_does() {
+async fn a_change_is_in_memory_at_once_and_durable_once_it_is_committed() {
     let scene = scene().await;
     assert_eq!(scene.note(0, 1, NOW), Noted::Added);
     assert!(scene.knows("a.example"));
     let mut durable = scene.store.durable();
     assert_eq!(scene.commit(), ["a.example 1"]);
     assert!(is_pending(&mut durable));
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
     durable.await.unwrap();
-    assert!(scene.no_commit_is_under_way());
+    assert!(scene.has_no_commit());
 }
 
 #[tokio::test]
-async fn what_comes_during_a_commit_makes_one_more() {
+async fn changes_during_a_commit_are_combined_into_the_next_one() {
     let scene = scene().await;
     scene.note(0, 1, NOW);
     assert_eq!(scene.commit(), ["a.example 1"]);
@@ -186,41 +201,42 @@ async fn what_comes_during_a_commit_makes_one_more() {
     scene.note(2, 4, NOW);
     scene.store.forget(scene.hosts.host(2));
     let mut durable = scene.store.durable();
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
     assert_eq!(scene.commit(), ["-c.example", "a.example 2", "b.example 3"]);
     assert!(
         is_pending(&mut durable),
-        "the first commit did not have them"
+        "the first commit does not include the changes"
     );
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
     durable.await.unwrap();
-    assert!(scene.no_commit_is_under_way());
+    assert!(scene.has_no_commit());
 }
 
 #[tokio::test]
-async fn clearing_comes_before_what_is_noted_after_it() {
+async fn a_clearing_precedes_the_entries_noted_after_it() {
     let scene = scene().await;
     scene.note(0, 1, NOW);
     assert_eq!(scene.commit(), ["a.example 1"]);
     scene.note(1, 2, NOW + 10);
     scene.store.clear_since(at(NOW + 5));
-    // Of two the one that reaches further back.
+    // Of two clearings the one with the earlier time includes the other.
     scene.store.clear_since(at(NOW + 50));
     scene.note(2, 3, NOW + 20);
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
     let changes = scene.commits.recv_timeout(PATIENCE).unwrap();
     assert_eq!(changes[0], Change::ClearedSince(at(NOW + 5)));
     assert_eq!(
         changes[1..].iter().map(name).collect::<Vec<_>>(),
         ["c.example 3"]
     );
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
     assert!(scene.knows("a.example") && !scene.knows("b.example"));
 }
 
-/// Added, changed and removed: each response waits. Without a runtime: the test's own thread polls.
+/// Applies to an entry that is added, changed and removed. No runtime is needed: the thread of the
+/// test polls.
 #[test]
-fn a_response_waits_until_what_it_changed_is_durable() {
+fn a_response_waits_until_its_change_is_durable() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let scene = runtime.block_on(scene());
     drop(runtime);
@@ -235,12 +251,12 @@ fn a_response_waits_until_what_it_changed_is_durable() {
         assert!(is_pending(&mut response));
         assert_eq!(scene.commit(), [expected]);
         assert!(is_pending(&mut response));
-        scene.answer(Verdict::Store);
+        scene.answer(Outcome::Store);
         let response = block_on(response);
         let noted = response.extensions().get::<Noted>().unwrap();
         assert!(!matches!(noted, Noted::Ignored(_)), "{noted:?}");
     }
-    // What was ignored waits for nothing.
+    // A response whose header is ignored does not wait.
     let ignored = block_on(scene.hosts.respond(&layer, 0, "max-age=1"));
     assert!(matches!(
         ignored.extensions().get(),
@@ -248,9 +264,9 @@ fn a_response_waits_until_what_it_changed_is_durable() {
     ));
 }
 
-/// Two connections at once: what the second response met is not durable yet either.
+/// Of two simultaneous responses the second one finds a change that is not durable yet.
 #[test]
-fn a_response_waits_for_what_another_one_changed() {
+fn a_response_waits_until_the_change_by_another_one_is_durable() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let scene = runtime.block_on(scene());
     drop(runtime);
@@ -266,23 +282,23 @@ fn a_response_waits_for_what_another_one_changed() {
         assert!(is_pending(&mut other));
         assert_eq!(scene.commit(), [change]);
         assert!(is_pending(&mut other));
-        scene.answer(Verdict::Store);
+        scene.answer(Outcome::Store);
         block_on(one);
         let response = block_on(other);
         assert_eq!(response.extensions().get(), Some(&second));
-        // The refresh is not urgent.
-        assert!(scene.no_commit_is_under_way());
+        // The refresh is written later.
+        assert!(scene.has_no_commit());
     }
 }
 
 #[test]
-fn a_response_waits_no_longer_than_told_and_a_failure_ends_the_wait() {
+fn a_response_waits_until_the_timeout_or_the_failure_of_a_commit() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let scene = runtime.block_on(scene());
     drop(runtime);
-    for patience in [Duration::ZERO, Duration::from_millis(20)] {
-        let layer = NotePinsLayer::new(pinning(&scene.store)).storage_timeout(patience);
-        let value = scene.value(u64::from(patience.subsec_millis()));
+    for timeout in [Duration::ZERO, Duration::from_millis(20)] {
+        let layer = NotePinsLayer::new(pinning(&scene.store)).storage_timeout(timeout);
+        let value = scene.value(u64::from(timeout.subsec_millis()));
         let response = block_on(scene.hosts.respond(&layer, 0, &value));
         assert!(matches!(
             response.extensions().get(),
@@ -291,99 +307,97 @@ fn a_response_waits_no_longer_than_told_and_a_failure_ends_the_wait() {
     }
     let slow = scene.errors.recv_timeout(PATIENCE).unwrap();
     assert!(matches!(slow, StorageError::Slow { .. }), "{slow:?}");
-    // The storage still has the first commit, and fails it: the wait ends with the next ones.
+    // The first commit is still running and fails. The next response waits for a later one.
     assert_eq!(scene.commit(), ["a.example 0"]);
-    scene.answer(Verdict::Fail);
+    scene.answer(Outcome::Fail);
     let layer = NotePinsLayer::new(pinning(&scene.store)).storage_timeout(Duration::MAX);
     let value = scene.value(3);
     let mut response = Box::pin(scene.hosts.respond(&layer, 1, &value));
     assert!(is_pending(&mut response));
-    // As many as it takes: the response's change comes with the second or the third.
-    (0..3).for_each(|_| scene.answer(Verdict::Fail));
+    // The change of the response is in the second or the third commit.
+    (0..3).for_each(|_| scene.answer(Outcome::Fail));
     let response = block_on(response);
     assert_eq!(response.extensions().get(), Some(&Noted::Added));
-    assert!(scene.knows("b.example"), "memory keeps the truth");
+    assert!(scene.knows("b.example"), "the change is kept in memory");
 }
 
 #[tokio::test]
-async fn a_mere_refresh_waits_for_nothing_and_is_written_later() {
-    let scene = scene().await;
-    let store = scene
-        .store
-        .clone()
-        .refresh_delay(Duration::from_secs(60 * 60));
+async fn a_refresh_is_written_later_and_no_response_waits_for_it() {
+    let hour = Duration::from_secs(60 * 60);
+    let scene = scene_with(PinStore::builder().refresh_delay(hour)).await;
+    let store = &scene.store;
     scene.note(0, 1, NOW);
     assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
     store.durable().await.unwrap();
 
     assert_eq!(scene.note(0, 1, NOW + 100), Noted::Refreshed);
     let entry = scene.store.list()[0].clone();
-    assert_eq!(entry.noted_at, at(NOW + 100), "memory knows at once");
+    assert_eq!(entry.noted_at, at(NOW + 100), "it is in memory at once");
     let layer = NotePinsLayer::new(pinning(&scene.store));
     let value = scene.value(1);
     let response = scene.hosts.respond(&layer, 0, &value).await;
     assert_eq!(response.extensions().get(), Some(&Noted::Refreshed));
-    assert!(scene.no_commit_is_under_way());
+    assert!(scene.has_no_commit());
 
-    // Many of them make one commit, with the next change that can't wait.
+    // Many refreshes are in one commit, with the next change that is written without delay.
     for seconds in 101..150 {
         assert_eq!(scene.note(0, 1, NOW + seconds), Noted::Refreshed);
         thread::yield_now();
     }
     scene.note(1, 1, NOW);
     assert_eq!(scene.commit(), ["a.example 1", "b.example 1"]);
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
     store.durable().await.unwrap();
-    // With another lifetime it is a change.
+    // A header with another `max-age` is a change, not a refresh.
     let shorter = scene.hosts.value(numbered(1), "max-age=500");
-    scene.hosts.note(&pinning(&store), 0, &shorter, NOW + 100);
+    scene.hosts.note(&pinning(store), 0, &shorter, NOW + 100);
     assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
 }
 
 #[tokio::test]
-async fn a_refresh_is_written_once_its_delay_is_over() {
-    let scene = scene().await;
-    let _store = scene.store.clone().refresh_delay(Duration::from_millis(1));
+async fn a_refresh_is_written_after_its_delay() {
+    let delay = Duration::from_millis(1);
+    let scene = scene_with(PinStore::builder().refresh_delay(delay)).await;
     scene.note(0, 1, NOW);
     assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
     scene.note(0, 1, NOW + 100);
     assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
 }
 
 #[tokio::test]
-async fn a_failure_is_told_and_tried_again_with_what_has_changed_since() {
+async fn a_failed_commit_is_reported_and_tried_again_with_the_changes_since() {
     let scene = scene().await;
     scene.note(0, 1, NOW);
     scene.note(1, 1, NOW);
     scene.commit();
     scene.note(0, 2, NOW + 1);
     scene.store.forget(scene.hosts.host(2));
-    scene.answer(Verdict::Fail);
+    scene.answer(Outcome::Fail);
     let error = scene.errors.recv_timeout(PATIENCE).unwrap();
     assert!(matches!(error, StorageError::Other(_)), "{error:?}");
     let expected = ["-c.example", "a.example 2", "b.example 1"];
     assert_eq!(scene.commit(), expected);
-    scene.answer(Verdict::Fail);
-    // Nothing has changed: the pause ends by itself.
+    scene.answer(Outcome::Fail);
+    // Without another change, the commit is tried again after the backoff.
     assert_eq!(scene.commit(), expected);
     scene.store.clear();
     scene.note(0, 3, NOW + 2);
-    scene.answer(Verdict::Fail);
+    scene.answer(Outcome::Fail);
     assert_eq!(
         scene.commit(),
         ["!0", "a.example 3", "-c.example"]
             .map(str::to_owned)
             .sorted()
     );
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
     let durable = scene.store.durable();
     durable.await.unwrap();
     assert_eq!(scene.errors.try_iter().count(), 2);
-    assert!(scene.no_commit_is_under_way());
+    assert!(scene.has_no_commit());
 }
 
 trait Sorted {
@@ -398,7 +412,7 @@ impl Sorted for [String; 3] {
 }
 
 #[test]
-fn flush_says_what_went_wrong() {
+fn flush_returns_the_error_of_the_commit() {
     struct Fails(Arc<AtomicBool>);
     impl Storage for Fails {
         fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
@@ -425,36 +439,36 @@ fn flush_says_what_went_wrong() {
 }
 
 #[tokio::test]
-async fn a_panic_of_the_storage_or_of_the_callback_ends_nothing() {
-    let scene = scene().await;
-    let (told, errors) = channel();
-    let _store = scene.store.clone().on_error(move |error| {
-        let _ = told.send(error.clone());
-        panic!("as the test wants");
-    });
+async fn the_store_continues_after_a_panic_of_the_storage_or_of_the_callback() {
+    let (sender, errors) = channel();
+    let on_error = move |error: &StorageError| {
+        let _ = sender.send(error.clone());
+        panic!("expected by the test");
+    };
+    let scene = scene_with_callback(PinStore::builder(), errors, on_error).await;
     scene.note(0, 1, NOW);
     scene.commit();
-    scene.answer(Verdict::Panic);
-    let error = errors.recv_timeout(PATIENCE).unwrap();
+    scene.answer(Outcome::Panic);
+    let error = scene.errors.recv_timeout(PATIENCE).unwrap();
     assert!(matches!(error, StorageError::Panicked), "{error:?}");
     assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
     scene.store.durable().await.unwrap();
 }
 
 #[tokio::test]
-async fn the_last_handle_has_the_rest_written() {
+async fn dropping_the_last_handle_writes_pending_changes() {
     let scene = scene().await;
     scene.note(0, 1, NOW);
     assert_eq!(scene.commit(), ["a.example 1"]);
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
     scene.store.durable().await.unwrap();
     scene.note(0, 1, NOW + 1);
     let other = scene.store.clone();
     drop(other);
-    assert!(scene.no_commit_is_under_way(), "not the last one");
-    // Answered beforehand, since the drop waits for it.
-    scene.answer(Verdict::Store);
+    assert!(scene.has_no_commit(), "it was not the last handle");
+    // Answered before the commit begins, since the drop waits for its end.
+    scene.answer(Outcome::Store);
     drop(scene.store);
     let changes = scene.commits.try_recv().unwrap();
     assert_eq!(
@@ -464,7 +478,7 @@ async fn the_last_handle_has_the_rest_written() {
 }
 
 #[tokio::test]
-async fn the_last_handle_waits_for_no_storage_that_hangs() {
+async fn dropping_the_last_handle_does_not_wait_for_a_storage_that_hangs() {
     let scene = scene().await;
     scene.note(0, 1, NOW);
     scene.commit();
@@ -473,9 +487,9 @@ async fn the_last_handle_waits_for_no_storage_that_hangs() {
     assert!(begin.elapsed() < PATIENCE);
 }
 
-/// A database is opened again right after the store that had it is gone.
+/// An application may open a database again right after it has dropped the store.
 #[test]
-fn the_last_handle_leaves_the_storage_free() {
+fn dropping_the_last_handle_drops_the_storage() {
     struct Open {
         _lock: Arc<()>,
     }
@@ -498,9 +512,9 @@ fn the_last_handle_leaves_the_storage_free() {
     }
 }
 
-/// Hosts that come and go while the disk is full must not fill the memory.
+/// Hosts that are added and removed while the disk is full must not fill the memory.
 #[tokio::test]
-async fn what_waits_to_be_written_is_bounded() {
+async fn pending_removals_are_limited() {
     let scene = scene().await;
     scene.note(0, 1, NOW);
     scene.commit();
@@ -508,15 +522,15 @@ async fn what_waits_to_be_written_is_bounded() {
         let host = Host::parse(&format!("h{number}.example")).unwrap();
         scene.store.forget(&host);
     }
-    scene.answer(Verdict::Fail);
+    scene.answer(Outcome::Fail);
     let changes = scene.commits.recv_timeout(PATIENCE).unwrap();
     assert!(changes.len() <= 4097, "{}", changes.len());
     assert!(changes.iter().map(name).any(|name| name == "a.example 1"));
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
 }
 
 #[tokio::test]
-async fn what_others_stored_is_taken_over_but_for_what_has_changed_since() {
+async fn entries_of_another_process_replace_those_in_memory_except_changes_since() {
     let scene = scene().await;
     scene.note(0, 1, NOW);
     scene.note(1, 1, NOW);
@@ -524,18 +538,18 @@ async fn what_others_stored_is_taken_over_but_for_what_has_changed_since() {
     let entries = scene.store.list();
     let entry = |index: usize| (*entries[index]).clone();
     scene.commit();
-    // The first commit may have had the first alone.
-    scene.answer(Verdict::Fail);
+    // The first commit may have included the first host alone.
+    scene.answer(Outcome::Fail);
     assert_eq!(scene.commit().len(), 3);
     scene.note(0, 2, NOW + 1);
     scene.store.forget(scene.hosts.host(1));
-    scene.answer(Verdict::StoreAs(vec![entry(0), entry(1)]));
+    scene.answer(Outcome::StoreAs(vec![entry(0), entry(1)]));
     scene.commit();
     assert_eq!(scene.store.list().len(), 1);
     assert!(scene.store.list()[0].pins.contains(&numbered(2)));
-    assert!(!scene.knows("b.example"), "forgotten since");
-    assert!(!scene.knows("c.example"), "somebody else removed it");
-    scene.answer(Verdict::Store);
+    assert!(!scene.knows("b.example"), "removed since");
+    assert!(!scene.knows("c.example"), "removed by the other process");
+    scene.answer(Outcome::Store);
 }
 
 #[tokio::test]
@@ -548,13 +562,13 @@ async fn a_store_in_memory_is_durable_at_once() {
     store.flush().unwrap();
 }
 
-/// A task that is gone in a bad way.
+/// The waker of a task may panic once its runtime is gone.
 #[tokio::test]
-async fn a_waker_that_panics_does_not_end_the_writing() {
+async fn a_waker_that_panics_does_not_end_the_writer_thread() {
     struct Panics;
     impl Wake for Panics {
         fn wake(self: Arc<Self>) {
-            panic!("as the test wants");
+            panic!("expected by the test");
         }
     }
     let scene = scene().await;
@@ -564,17 +578,17 @@ async fn a_waker_that_panics_does_not_end_the_writing() {
     let polled = std::pin::Pin::new(&mut durable).poll(&mut Context::from_waker(&waker));
     assert!(polled.is_pending());
     scene.commit();
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
     durable.await.unwrap();
     scene.note(1, 1, NOW);
     assert_eq!(scene.commit(), ["b.example 1"]);
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
     scene.store.durable().await.unwrap();
 }
 
-/// Responses that wait in vain for a disk that hangs leave nothing behind.
+/// Responses that have given up waiting for a disk that hangs must not fill the memory.
 #[tokio::test]
-async fn who_waits_no_more_leaves_no_waker() {
+async fn a_dropped_future_leaves_no_waker_behind() {
     struct Counted;
     impl Wake for Counted {
         fn wake(self: Arc<Self>) {}
@@ -591,28 +605,28 @@ async fn who_waits_no_more_leaves_no_waker() {
         assert_eq!(
             Arc::strong_count(&counted),
             3,
-            "the test's two, and one that is kept"
+            "two of the test, and one of the store"
         );
     }
     drop(durable);
     assert_eq!(Arc::strong_count(&counted), 2);
-    scene.answer(Verdict::Store);
+    scene.answer(Outcome::Store);
 }
 
 #[test]
-fn a_panic_while_it_is_opened_is_an_error() {
+fn a_panic_of_the_storage_while_opening_is_an_error() {
     struct Panics;
     impl Storage for Panics {
         fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
-            panic!("as the test wants")
+            panic!("expected by the test")
         }
 
         fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
-            panic!("as the test wants")
+            panic!("expected by the test")
         }
 
         fn recover(&mut self, _: StorageError) -> (Recovered, StorageError) {
-            panic!("as the test wants")
+            panic!("expected by the test")
         }
     }
     let error = PinStore::open(Panics).unwrap_err();
@@ -622,9 +636,9 @@ fn a_panic_while_it_is_opened_is_an_error() {
     store.flush().unwrap();
 }
 
-/// A storage that can't be read and knows no recovery.
+/// The storage can't be read and does not implement `recover`.
 #[test]
-fn without_a_recovery_pins_live_in_memory() {
+fn without_recovery_pins_are_kept_in_memory_only() {
     struct Broken;
     impl Storage for Broken {
         fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
@@ -632,7 +646,7 @@ fn without_a_recovery_pins_live_in_memory() {
         }
 
         fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
-            panic!("nothing may be written over what could not be read")
+            panic!("a storage that could not be read must not be overwritten")
         }
     }
     assert!(matches!(

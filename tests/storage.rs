@@ -1,5 +1,6 @@
-//! What becomes of noted pins when their file is damaged, foreign, newer, or no file at all, and
-//! when other processes write it. Static pins hold in every case.
+//! `FileStorage` with a file that is corrupt, was written by another program or a newer version, or
+//! is not a regular file, and with other processes that write it. Static pins are enforced in every
+//! case.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +22,7 @@ use pinhold::storage::{Corruption, Storage, StorageError};
 use pinhold::{Decision, FileStorage, Host, PinStore, Pinning};
 use tempfile::TempDir;
 
-/// A file in which `a.example` to `c.example` are noted.
+/// A file with noted pins of `a.example`, `b.example` and `c.example`.
 struct Scene {
     hosts: Hosts,
     folder: TempDir,
@@ -60,7 +61,7 @@ fn names(store: &PinStore) -> Vec<String> {
     list.iter().map(|entry| entry.host.to_string()).collect()
 }
 
-/// A host that the scene does not know.
+/// Notes a host that is not in the file of the scene.
 fn note_d_example(store: &PinStore, seconds: u64) {
     let hosts = Hosts::blocking(&["d.example"]);
     let value = hosts.value(numbered(1), "max-age=1000");
@@ -69,17 +70,18 @@ fn note_d_example(store: &PinStore, seconds: u64) {
 }
 
 impl Scene {
-    /// Lays this down in place of the file.
-    fn lay(&self, bytes: &[u8]) {
+    /// Overwrites the file.
+    fn write(&self, bytes: &[u8]) {
         fs::write(&self.file, bytes).unwrap();
     }
 
-    /// The lines of the file, ends included.
+    /// Returns the lines of the original file, including their line feeds.
     fn lines(&self) -> Vec<&[u8]> {
         self.bytes.split_inclusive(|byte| *byte == b'\n').collect()
     }
 
-    /// The store that there always is, with static pins that hold, and what was wrong.
+    /// Returns the store that `open_or_recover` opens, and the error, and asserts that static pins
+    /// are enforced.
     #[track_caller]
     fn recover(&self) -> (PinStore, Option<StorageError>) {
         let (store, error) = PinStore::open_or_recover(FileStorage::new(&self.file));
@@ -94,9 +96,10 @@ impl Scene {
         (store, error)
     }
 
-    /// `open` refuses, `open_or_recover` keeps these hosts and the file under another name.
+    /// Asserts that `open` fails, and that `open_or_recover` recovers these hosts and keeps the
+    /// corrupt file under another name.
     #[track_caller]
-    fn is_damaged(&self, expected: &Corruption, kept: &[&str]) {
+    fn is_recovered(&self, expected: &Corruption, kept: &[&str]) {
         let bytes = fs::read(&self.file).unwrap();
         let before = listing(&self.folder);
         let refused = open(&self.file).unwrap_err();
@@ -105,31 +108,35 @@ impl Scene {
                 if corruption == expected && *readable == kept.len()),
             "{refused:?}"
         );
-        assert_eq!(listing(&self.folder), before, "a refusal touches nothing");
+        assert_eq!(
+            listing(&self.folder),
+            before,
+            "a failed `open` changes nothing"
+        );
 
         let (store, error) = self.recover();
         assert_eq!(names(&store), kept);
         let Some(StorageError::Corrupt {
             corruption,
-            moved_to: Some(aside),
+            moved_to: Some(moved_to),
             ..
         }) = error
         else {
             panic!("{error:?}");
         };
         assert_eq!(corruption, *expected);
-        assert_eq!(fs::read(&aside).unwrap(), bytes, "nothing is lost");
+        assert_eq!(fs::read(&moved_to).unwrap(), bytes, "nothing is lost");
         assert_eq!(
             names(&open(&self.file).unwrap()),
             kept,
-            "and it is sound again"
+            "the file is repaired"
         );
-        self.can_be_noted_into(&store, kept);
+        self.stores_new_hosts(&store, kept);
     }
 
-    /// A new host goes to disk, beside what is there.
+    /// Asserts that a new host is written to the file beside those known.
     #[track_caller]
-    fn can_be_noted_into(&self, store: &PinStore, known: &[&str]) {
+    fn stores_new_hosts(&self, store: &PinStore, known: &[&str]) {
         let hosts = Hosts::blocking(&["new.example"]);
         let value = hosts.value(numbered(1), "max-age=1000");
         assert_eq!(hosts.note(&pinning(store), 0, &value, NOW), Noted::Added);
@@ -140,9 +147,10 @@ impl Scene {
         );
     }
 
-    /// `open` refuses, `open_or_recover` keeps these hosts in memory and touches nothing.
+    /// Asserts that `open` fails, and that `open_or_recover` keeps these hosts in memory and changes
+    /// no file.
     #[track_caller]
-    fn is_left_alone(&self, expected: impl Fn(&StorageError) -> bool, kept: &[&str]) {
+    fn is_left_unchanged(&self, expected: impl Fn(&StorageError) -> bool, kept: &[&str]) {
         let before = listing(&self.folder);
         let refused = open(&self.file).unwrap_err();
         assert!(expected(&refused), "{refused:?}");
@@ -153,7 +161,7 @@ impl Scene {
         self.hosts.note(&pinning(&store), 0, &value, NOW);
         assert!(
             names(&store).contains(&"a.example".to_owned()),
-            "memory goes on"
+            "pins are still noted in memory"
         );
         store.flush().unwrap();
         drop(store);
@@ -163,7 +171,7 @@ impl Scene {
 
 const ALL: [&str; 3] = ["a.example", "b.example", "c.example"];
 
-// Firefox's four: a state file that is absent, empty, garbage, huge.
+// The four cases of Firefox's tests: a state file that is absent, empty, garbage, or huge.
 
 #[test]
 fn firefox_1_an_absent_file_is_an_empty_store() {
@@ -172,42 +180,42 @@ fn firefox_1_an_absent_file_is_an_empty_store() {
     let (store, error) = scene.recover();
     assert!(error.is_none(), "{error:?}");
     assert!(store.list().is_empty());
-    assert!(!scene.file.exists(), "made with the first commit");
-    scene.can_be_noted_into(&store, &[]);
+    assert!(!scene.file.exists(), "only the first commit creates it");
+    scene.stores_new_hosts(&store, &[]);
 }
 
 #[test]
-fn firefox_2_an_empty_file_is_damage() {
+fn firefox_2_an_empty_file_is_corrupt() {
     let scene = scene();
-    scene.lay(b"");
-    scene.is_damaged(&Corruption::Empty, &[]);
+    scene.write(b"");
+    scene.is_recovered(&Corruption::Empty, &[]);
 }
 
 #[test]
-fn firefox_3_garbage_is_foreign() {
+fn firefox_3_garbage_is_not_a_store_file() {
     let scene = scene();
     for garbage in [
         &b"\xff\xfe\0\0garbage\n\n\n"[..],
         b"[pins]\nhost = 1\n",
         b"{}\n",
     ] {
-        scene.lay(garbage);
+        scene.write(garbage);
         let refused = open(&scene.file).unwrap_err();
-        let foreign = Corruption::Foreign;
+        let expected = Corruption::NotAStoreFile;
         assert!(
-            matches!(&refused, StorageError::Corrupt { corruption, .. } if *corruption == foreign),
+            matches!(&refused, StorageError::Corrupt { corruption, .. } if *corruption == expected),
             "{refused:?}"
         );
     }
-    scene.is_damaged(&Corruption::Foreign, &[]);
+    scene.is_recovered(&Corruption::NotAStoreFile, &[]);
 }
 
 #[test]
 fn firefox_4_a_huge_file_is_not_read_beyond_its_limit() {
     let scene = scene();
-    scene.lay(&scene.bytes);
+    scene.write(&scene.bytes);
     let len = 8 * FileStorage::MAX_LEN;
-    // Sparse: no disk is filled.
+    // A sparse file, which takes no space on the disk.
     let file = File::options().write(true).open(&scene.file).unwrap();
     file.set_len(len).unwrap();
     drop(file);
@@ -219,63 +227,63 @@ fn firefox_4_a_huge_file_is_not_read_beyond_its_limit() {
             if *corruption == oversized),
         "{refused:?}"
     );
-    // A storage that was chosen while the program runs.
-    let chosen: Box<dyn Storage> = Box::new(FileStorage::new(&scene.file));
-    let (store, error) = PinStore::open_or_recover(chosen);
+    // A boxed storage, as of an application that selects it at run time.
+    let boxed: Box<dyn Storage> = Box::new(FileStorage::new(&scene.file));
+    let (store, error) = PinStore::open_or_recover(boxed);
     assert_eq!(names(&store), ALL);
     let Some(StorageError::Corrupt {
-        moved_to: Some(aside),
+        moved_to: Some(moved_to),
         ..
     }) = error
     else {
         panic!("{error:?}");
     };
-    assert_eq!(fs::metadata(aside).unwrap().len(), len);
+    assert_eq!(fs::metadata(moved_to).unwrap().len(), len);
     assert_eq!(fs::read(&scene.file).unwrap(), scene.bytes);
 }
 
 #[test]
-fn attack_10_a_file_cut_short_keeps_its_whole_lines() {
+fn attack_10_the_complete_lines_of_a_truncated_file_are_recovered() {
     let scene = scene();
     let lines = scene.lines();
     let two = [lines[0], lines[1], lines[2]].concat();
-    scene.lay(&two);
-    scene.is_damaged(&Corruption::Cut, &ALL[..2]);
-    scene.lay(&[&two, &lines[3][..50]].concat());
-    scene.is_damaged(&Corruption::Cut, &ALL[..2]);
+    scene.write(&two);
+    scene.is_recovered(&Corruption::Truncated, &ALL[..2]);
+    scene.write(&[&two, &lines[3][..50]].concat());
+    scene.is_recovered(&Corruption::Truncated, &ALL[..2]);
 }
 
 #[test]
-fn attack_10_a_flipped_bit_costs_one_line() {
+fn attack_10_all_lines_but_one_with_a_flipped_bit_are_recovered() {
     let scene = scene();
     let lines = scene.lines();
     let mut flipped = scene.bytes.clone();
     flipped[lines[0].len() + lines[1].len() + 30] ^= 1;
-    scene.lay(&flipped);
-    scene.is_damaged(&Corruption::Line(3), &["a.example", "c.example"]);
+    scene.write(&flipped);
+    scene.is_recovered(&Corruption::Line(3), &["a.example", "c.example"]);
 }
 
 #[test]
-fn attack_10_a_newer_version_is_left_alone() {
+fn attack_10_a_file_of_a_newer_version_is_left_unchanged() {
     let scene = scene();
     let text = String::from_utf8(scene.bytes.clone()).unwrap();
     let newer = text.replacen("\"version\":1", "\"version\":3", 1);
     let elsewhere = r#"{"format":"pinhold","version":3,"entries":"in pins.db"}"#;
     for (bytes, kept) in [(newer.as_str(), &ALL[..]), (elsewhere, &[])] {
-        scene.lay(bytes.as_bytes());
+        scene.write(bytes.as_bytes());
         let is_newer =
             |error: &StorageError| matches!(error, StorageError::NewerVersion { version: 3, .. });
-        scene.is_left_alone(is_newer, kept);
+        scene.is_left_unchanged(is_newer, kept);
         assert_eq!(fs::read(&scene.file).unwrap(), bytes.as_bytes());
     }
 }
 
 #[test]
-fn attack_10_a_newer_version_that_comes_while_the_process_runs_is_left_alone() {
+fn attack_10_a_newer_version_that_appears_while_the_process_runs_is_left_unchanged() {
     let scene = scene();
     let store = open(&scene.file).unwrap();
     let newer = br#"{"format":"pinhold","version":2}"#;
-    scene.lay(newer);
+    scene.write(newer);
     store.forget(scene.hosts.host(0));
     let error = store.flush().unwrap_err();
     assert!(
@@ -285,14 +293,16 @@ fn attack_10_a_newer_version_that_comes_while_the_process_runs_is_left_alone() {
     assert_eq!(fs::read(&scene.file).unwrap(), newer);
 }
 
-/// Another process has written, and then a bit flipped: what this one knows, what verifies, and
-/// what has changed here make one sound file.
+/// Another process has written the file, and then a bit was flipped. The repaired file has the
+/// entries in memory, the readable entries of the file, and the changes of this process.
 #[test]
-fn attack_10_damage_that_comes_while_the_process_runs_is_mended() {
+fn attack_10_corruption_while_the_process_runs_is_repaired() {
     let scene = scene();
-    let (told, errors) = channel();
-    let store = open(&scene.file).unwrap();
-    let store = store.on_error(move |error| drop(told.send(error.clone())));
+    let (sender, errors) = channel();
+    let store = PinStore::builder()
+        .on_error(move |error| drop(sender.send(error.clone())))
+        .open(FileStorage::new(&scene.file))
+        .unwrap();
     let other = open(&scene.file).unwrap();
     note_d_example(&other, NOW);
     drop(other);
@@ -302,18 +312,18 @@ fn attack_10_damage_that_comes_while_the_process_runs_is_mended() {
         .position(|bytes| bytes == b"c.example")
         .unwrap();
     flipped[line_of_c] ^= 1;
-    scene.lay(&flipped);
+    scene.write(&flipped);
 
     store.forget(scene.hosts.host(0));
     let error = errors.recv_timeout(PATIENCE).unwrap();
     let StorageError::Corrupt {
-        moved_to: Some(aside),
+        moved_to: Some(moved_to),
         ..
     } = error
     else {
         panic!("{error:?}");
     };
-    assert_eq!(fs::read(aside).unwrap(), flipped);
+    assert_eq!(fs::read(moved_to).unwrap(), flipped);
     store.flush().unwrap();
     let expected = ["b.example", "c.example", "d.example"];
     assert_eq!(names(&open(&scene.file).unwrap()), expected);
@@ -321,11 +331,11 @@ fn attack_10_damage_that_comes_while_the_process_runs_is_mended() {
 }
 
 #[test]
-fn attack_10_a_directory_in_its_place_is_refused() {
+fn attack_10_a_directory_in_place_of_the_file_is_refused() {
     let scene = scene();
     fs::remove_file(&scene.file).unwrap();
     fs::create_dir(&scene.file).unwrap();
-    scene.is_left_alone(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
+    scene.is_left_unchanged(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
 }
 
 #[cfg(unix)]
@@ -335,14 +345,14 @@ fn attack_10_a_symbolic_link_is_refused() {
     let elsewhere = scene.folder.path().join("elsewhere");
     fs::rename(&scene.file, &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &scene.file).unwrap();
-    scene.is_left_alone(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
+    scene.is_left_unchanged(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
     assert_eq!(fs::read(&elsewhere).unwrap(), scene.bytes);
 }
 
-/// Somebody who may write to the folder wants a file of this user's overwritten.
+/// Another user with write access to the folder tries to have a file of this user overwritten.
 #[cfg(unix)]
 #[test]
-fn attack_10_links_in_place_of_the_files_beside_it_are_not_followed() {
+fn attack_10_links_in_place_of_the_temporary_and_the_lock_file_are_not_followed() {
     let scene = scene();
     let precious = scene.folder.path().join("precious");
     fs::write(&precious, "precious").unwrap();
@@ -369,14 +379,14 @@ fn attack_10_a_socket_or_a_device_is_refused_without_being_opened() {
     let scene = scene();
     fs::remove_file(&scene.file).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(&scene.file).unwrap();
-    scene.is_left_alone(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
-    // Reading it would never end.
+    scene.is_left_unchanged(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
+    // Reading the device would never end.
     let error = open(Path::new("/dev/zero")).unwrap_err();
     assert!(matches!(error, StorageError::NotAFile { .. }), "{error:?}");
 }
 
 #[test]
-fn attack_10_a_lock_that_is_held_delays_writing_and_not_reading() {
+fn attack_10_a_lock_held_by_another_process_delays_writing_but_not_reading() {
     let scene = scene();
     let store = open(&scene.file).unwrap();
     let lock = File::open(scene.folder.path().join("pins.jsonl.lock")).unwrap();
@@ -385,14 +395,14 @@ fn attack_10_a_lock_that_is_held_delays_writing_and_not_reading() {
     store.forget(scene.hosts.host(0));
     let error = store.flush().unwrap_err();
     assert!(matches!(error, StorageError::Locked { .. }), "{error:?}");
-    assert_eq!(names(&store), ALL[1..], "memory keeps the truth");
+    assert_eq!(names(&store), ALL[1..], "the change is kept in memory");
     drop(lock);
     store.flush().unwrap();
     assert_eq!(names(&open(&scene.file).unwrap()), ALL[1..]);
 }
 
 #[test]
-fn a_missing_folder_is_told_when_it_is_opened() {
+fn a_missing_folder_is_an_error_when_the_store_is_opened() {
     let folder = folder();
     for path in ["missing/pins.jsonl", "file/pins.jsonl", ""] {
         fs::write(folder.path().join("file"), "").unwrap();
@@ -413,7 +423,7 @@ fn a_missing_folder_is_told_when_it_is_opened() {
 
 #[cfg(unix)]
 #[test]
-fn nobody_else_may_read_which_hosts_were_visited() {
+fn other_users_can_not_read_which_hosts_were_visited() {
     use std::os::unix::fs::PermissionsExt;
 
     let scene = scene();
@@ -426,14 +436,14 @@ fn nobody_else_may_read_which_hosts_were_visited() {
 }
 
 #[test]
-fn nothing_but_the_file_and_its_lock_is_left_behind() {
+fn only_the_file_and_its_lock_file_remain() {
     let scene = scene();
     let names = ["pins.jsonl", "pins.jsonl.lock"].map(PathBuf::from);
     assert_eq!(listing(&scene.folder), names);
 }
 
 #[test]
-fn reading_makes_no_lock_and_changes_nothing() {
+fn reading_creates_no_lock_file_and_changes_nothing() {
     let scene = scene();
     fs::remove_file(scene.folder.path().join("pins.jsonl.lock")).unwrap();
     let store = open(&scene.file).unwrap();
@@ -444,9 +454,9 @@ fn reading_makes_no_lock_and_changes_nothing() {
     assert_eq!(fs::read(&scene.file).unwrap(), scene.bytes);
 }
 
-/// Two handles on one file stand for two processes: they share nothing but the file.
+/// Two stores on one file represent two processes, since they share nothing but the file.
 #[test]
-fn what_another_process_stored_is_taken_over_and_never_lost() {
+fn entries_stored_by_another_process_are_read_and_never_lost() {
     let scene = scene();
     let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
     one.forget(scene.hosts.host(0));
@@ -458,19 +468,19 @@ fn what_another_process_stored_is_taken_over_and_never_lost() {
     assert_eq!(
         names(&other),
         expected,
-        "what the first forgot is gone here, too"
+        "the entry that the first store has removed is removed here, too"
     );
-    // The first learns of the new host with its own next commit.
+    // The first store reads the new host with its own next commit.
     one.forget(scene.hosts.host(1));
     one.flush().unwrap();
     assert_eq!(names(&one), expected[1..]);
 }
 
 #[test]
-fn of_two_processes_the_later_noting_wins_whoever_writes_last() {
+fn of_two_processes_the_entry_noted_later_is_kept_in_either_order_of_writes() {
     let scene = scene();
     let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-    // A mere refresh, which is written late.
+    // A refresh, which is written with a delay.
     let same = scene
         .hosts
         .value(numbered(0), "max-age=1000; includeSubDomains");
@@ -487,11 +497,12 @@ fn of_two_processes_the_later_noting_wins_whoever_writes_last() {
     }
 }
 
-/// One makes room by evicting what has expired, which the other has refreshed meanwhile.
+/// One process evicts the expired entries, one of which the other process has refreshed since.
 #[test]
-fn evicting_reaches_the_file_but_not_what_another_process_refreshed() {
+fn evicted_entries_are_removed_from_the_file_unless_another_process_refreshed_them() {
     let scene = scene();
-    let one = open(&scene.file).unwrap().capacity(3);
+    let builder = PinStore::builder().capacity(3);
+    let one = builder.open(FileStorage::new(&scene.file)).unwrap();
     let other = open(&scene.file).unwrap();
     let same = scene
         .hosts
@@ -511,7 +522,7 @@ fn evicting_reaches_the_file_but_not_what_another_process_refreshed() {
 }
 
 #[test]
-fn a_server_s_removal_reaches_the_file_but_not_what_was_noted_after_it() {
+fn an_entry_removed_by_a_header_is_removed_from_the_file_unless_noted_again_since() {
     for (removed, left) in [(0, &ALL[1..]), (1, &ALL[..])] {
         let scene = scene();
         let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
@@ -526,9 +537,9 @@ fn a_server_s_removal_reaches_the_file_but_not_what_was_noted_after_it() {
     }
 }
 
-/// What this process refreshed and has not written yet, the user had forgotten in another one.
+/// The user has removed an entry in another process before this one writes a refresh of it.
 #[test]
-fn a_late_refresh_brings_nothing_back() {
+fn a_delayed_refresh_does_not_restore_a_removed_entry() {
     let scene = scene();
     let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
     let same = scene
@@ -543,14 +554,14 @@ fn a_late_refresh_brings_nothing_back() {
     assert!(one.list().is_empty());
 }
 
-/// The clock was ahead by an hour when the entries were noted, and has been set right.
+/// The clock was ahead by an hour when the entries were noted, and has been corrected since.
 #[test]
-fn what_is_noted_after_the_clock_was_set_back_is_kept() {
+fn changes_after_the_clock_was_set_back_are_kept() {
     let scene = scene();
     let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
     note_d_example(&other, NOW);
     other.flush().unwrap();
-    // One commit, which meets what the other one wrote.
+    // The lock delays the changes, so that one commit merges both with the other store's entry.
     let rotated = scene.hosts.value(numbered(9), "max-age=1000");
     let remove = scene.hosts.value(numbered(0), "max-age=0");
     let held = File::open(scene.folder.path().join("pins.jsonl.lock")).unwrap();
@@ -567,15 +578,15 @@ fn what_is_noted_after_the_clock_was_set_back_is_kept() {
 
 /// D-20, while another process writes.
 #[test]
-fn times_that_were_mended_stay_so_when_files_are_merged() {
+fn corrected_times_are_kept_when_files_are_merged() {
     let scene = scene();
     let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
     let clock = Clock::new();
-    // Long before the entries were noted: they are taken as noted then.
+    // Long before the entries were noted, so that they are set to have been noted then.
     let early = NOW - 300 * DAY;
     clock.set(early);
     let builder = Pinning::builder().store(one.clone()).time_provider(clock);
-    let _mended = builder.build().unwrap();
+    let _pinning = builder.build().unwrap();
     other.forget(scene.hosts.host(2));
     other.flush().unwrap();
     one.flush().unwrap();
@@ -590,9 +601,9 @@ fn times_that_were_mended_stay_so_when_files_are_merged() {
     }
 }
 
-/// More removals than are remembered while nothing can be written.
+/// There are more removals than are remembered while nothing can be written.
 #[test]
-fn too_many_removals_cost_another_process_nothing() {
+fn too_many_removals_do_not_affect_entries_of_another_process() {
     let scene = scene();
     let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
     note_d_example(&other, NOW);
@@ -611,7 +622,7 @@ fn too_many_removals_cost_another_process_nothing() {
 }
 
 #[test]
-fn clearing_reaches_what_another_process_stored() {
+fn clearing_also_removes_entries_stored_by_another_process() {
     let scene = scene();
     let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
     note_d_example(&other, NOW + 10);
@@ -626,7 +637,7 @@ fn clearing_reaches_what_another_process_stored() {
 }
 
 #[test]
-fn a_file_that_was_removed_is_written_anew() {
+fn a_removed_file_is_written_again() {
     let scene = scene();
     let store = open(&scene.file).unwrap();
     fs::remove_file(&scene.file).unwrap();
