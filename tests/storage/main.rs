@@ -9,17 +9,19 @@
     reason = "tests"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod several_processes;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 
 use common::noted::{Hosts, folder, listing, numbered, pinning};
-use common::{Clock, DAY, NOW, PATIENCE, now, pinned_to};
+use common::{Clock, NOW, PATIENCE, now, pinned_to};
 use pinhold::header::Noted;
 use pinhold::storage::{Corruption, Storage, StorageError};
-use pinhold::{Decision, FileStorage, Host, PinStore, Pinning};
+use pinhold::{Decision, FileStorage, PinStore, Pinning};
 use tempfile::TempDir;
 
 /// A file with noted pins of `a.example`, `b.example` and `c.example`.
@@ -452,188 +454,6 @@ fn reading_creates_no_lock_file_and_changes_nothing() {
     drop(store);
     assert_eq!(listing(&scene.folder), [PathBuf::from("pins.jsonl")]);
     assert_eq!(fs::read(&scene.file).unwrap(), scene.bytes);
-}
-
-/// Two stores on one file represent two processes, since they share nothing but the file.
-#[test]
-fn entries_stored_by_another_process_are_read_and_never_lost() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-    one.forget(scene.hosts.host(0));
-    one.flush().unwrap();
-    note_d_example(&other, NOW);
-    other.flush().unwrap();
-    let expected = ["b.example", "c.example", "d.example"];
-    assert_eq!(names(&open(&scene.file).unwrap()), expected);
-    assert_eq!(
-        names(&other),
-        expected,
-        "the entry that the first store has removed is removed here, too"
-    );
-    // The first store reads the new host with its own next commit.
-    one.forget(scene.hosts.host(1));
-    one.flush().unwrap();
-    assert_eq!(names(&one), expected[1..]);
-}
-
-#[test]
-fn of_two_processes_the_entry_noted_later_is_kept_in_either_order_of_writes() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-    // A refresh, which is written with a delay.
-    let same = scene
-        .hosts
-        .value(numbered(0), "max-age=1000; includeSubDomains");
-    let noted = scene.hosts.note(&pinning(&one), 0, &same, NOW + 10);
-    assert_eq!(noted, Noted::Refreshed);
-    let changed = scene.hosts.value(numbered(9), "max-age=1000");
-    scene.hosts.note(&pinning(&other), 0, &changed, NOW + 20);
-    other.flush().unwrap();
-    one.flush().unwrap();
-    for store in [&one, &other, &open(&scene.file).unwrap()] {
-        let list = store.list();
-        assert!(list[0].pins.contains(&numbered(9)));
-        assert_eq!(list[0].noted_at.as_secs(), NOW + 20);
-    }
-}
-
-/// One process evicts the expired entries, one of which the other process has refreshed since.
-#[test]
-fn evicted_entries_are_removed_from_the_file_unless_another_process_refreshed_them() {
-    let scene = scene();
-    let builder = PinStore::builder().capacity(3);
-    let one = builder.open(FileStorage::new(&scene.file)).unwrap();
-    let other = open(&scene.file).unwrap();
-    let same = scene
-        .hosts
-        .value(numbered(0), "max-age=1000; includeSubDomains");
-    scene.hosts.note(&pinning(&other), 1, &same, NOW + 900);
-    other.flush().unwrap();
-    let hosts = Hosts::blocking(&["d.test"]);
-    let value = hosts.value(numbered(1), "max-age=1000");
-    assert_eq!(
-        hosts.note(&pinning(&one), 0, &value, NOW + 1001),
-        Noted::Added
-    );
-    one.flush().unwrap();
-    for store in [&one, &open(&scene.file).unwrap()] {
-        assert_eq!(names(store), ["b.example", "d.test"]);
-    }
-}
-
-#[test]
-fn an_entry_removed_by_a_header_is_removed_from_the_file_unless_noted_again_since() {
-    for (removed, left) in [(0, &ALL[1..]), (1, &ALL[..])] {
-        let scene = scene();
-        let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-        let newer = scene.hosts.value(numbered(9), "max-age=1000");
-        scene.hosts.note(&pinning(&other), 1, &newer, NOW + 20);
-        other.flush().unwrap();
-        let remove = scene.hosts.value(numbered(0), "max-age=0");
-        let noted = scene.hosts.note(&pinning(&one), removed, &remove, NOW + 10);
-        assert!(matches!(noted, Noted::Removed(_)), "{noted:?}");
-        one.flush().unwrap();
-        assert_eq!(names(&open(&scene.file).unwrap()), left);
-    }
-}
-
-/// The user has removed an entry in another process before this one writes a refresh of it.
-#[test]
-fn a_delayed_refresh_does_not_restore_a_removed_entry() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-    let same = scene
-        .hosts
-        .value(numbered(0), "max-age=1000; includeSubDomains");
-    let noted = scene.hosts.note(&pinning(&one), 0, &same, NOW + 9);
-    assert_eq!(noted, Noted::Refreshed);
-    other.clear();
-    other.flush().unwrap();
-    one.flush().unwrap();
-    assert!(open(&scene.file).unwrap().list().is_empty());
-    assert!(one.list().is_empty());
-}
-
-/// The clock was ahead by an hour when the entries were noted, and has been corrected since.
-#[test]
-fn changes_after_the_clock_was_set_back_are_kept() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-    note_d_example(&other, NOW);
-    other.flush().unwrap();
-    // The lock delays the changes, so that one commit merges both with the other store's entry.
-    let rotated = scene.hosts.value(numbered(9), "max-age=1000");
-    let remove = scene.hosts.value(numbered(0), "max-age=0");
-    let held = File::open(scene.folder.path().join("pins.jsonl.lock")).unwrap();
-    held.lock().unwrap();
-    scene.hosts.note(&pinning(&one), 0, &rotated, NOW - 3600);
-    scene.hosts.note(&pinning(&one), 1, &remove, NOW - 3600);
-    drop(held);
-    one.flush().unwrap();
-    for store in [&one, &open(&scene.file).unwrap()] {
-        assert_eq!(names(store), ["a.example", "c.example", "d.example"]);
-        assert!(store.list()[0].pins.contains(&numbered(9)));
-    }
-}
-
-/// D-20, while another process writes.
-#[test]
-fn corrected_times_are_kept_when_files_are_merged() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-    let clock = Clock::new();
-    // Long before the entries were noted, so that they are set to have been noted then.
-    let early = NOW - 300 * DAY;
-    clock.set(early);
-    let builder = Pinning::builder().store(one.clone()).time_provider(clock);
-    let _pinning = builder.build().unwrap();
-    other.forget(scene.hosts.host(2));
-    other.flush().unwrap();
-    one.flush().unwrap();
-    for store in [&one, &open(&scene.file).unwrap()] {
-        assert_eq!(names(store), ALL[..2]);
-        assert!(
-            store
-                .list()
-                .iter()
-                .all(|known| known.noted_at.as_secs() == early)
-        );
-    }
-}
-
-/// There are more removals than are remembered while nothing can be written.
-#[test]
-fn too_many_removals_do_not_affect_entries_of_another_process() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-    note_d_example(&other, NOW);
-    other.flush().unwrap();
-    let held = File::open(scene.folder.path().join("pins.jsonl.lock")).unwrap();
-    held.lock().unwrap();
-    for number in 0..6000 {
-        one.forget(&Host::parse(&format!("h{number}.example")).unwrap());
-    }
-    drop(held);
-    one.flush().unwrap();
-    assert_eq!(
-        names(&open(&scene.file).unwrap()),
-        [&ALL[..], &["d.example"]].concat()
-    );
-}
-
-#[test]
-fn clearing_also_removes_entries_stored_by_another_process() {
-    let scene = scene();
-    let (one, other) = (open(&scene.file).unwrap(), open(&scene.file).unwrap());
-    note_d_example(&other, NOW + 10);
-    other.flush().unwrap();
-    one.clear_since(common::at(NOW + 5));
-    one.flush().unwrap();
-    assert_eq!(names(&open(&scene.file).unwrap()), ALL);
-    one.clear();
-    one.flush().unwrap();
-    assert!(open(&scene.file).unwrap().list().is_empty());
-    assert!(FileStorage::new(&scene.file).load().unwrap().is_empty());
 }
 
 #[test]
