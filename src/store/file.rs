@@ -7,11 +7,9 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
-use rustls_pki_types::UnixTime;
-
-use crate::policy::{Host, KnownPinnedHost, timestamp};
+use crate::policy::{Host, IntoUnixTime, KnownPinnedHost, timestamp};
 use crate::store::entries::sorted;
 use crate::store::error::StorageError;
 use crate::store::format::{self, Contents, Corruption, Fault};
@@ -230,16 +228,12 @@ impl FileStorage {
 
     /// Gives the corrupt file a second name with the date, and replaces no other file by it.
     fn keep_corrupt(&self) -> Result<PathBuf, StorageError> {
-        // `UnixTime::now` panics before 1970.
-        let today = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let today = timestamp::print(UnixTime::since_unix_epoch(today)).unwrap_or_default();
-        let today = today.replace(':', "");
+        let now = SystemTime::now().into_unix_time();
+        let date = timestamp::print(now).unwrap_or_default().replace(':', "");
         for number in 1..=100 {
             let suffix = match number {
-                1 => format!(".corrupt-{today}"),
-                _ => format!(".corrupt-{today}-{number}"),
+                1 => format!(".corrupt-{date}"),
+                _ => format!(".corrupt-{date}-{number}"),
             };
             let kept = self.beside(&suffix);
             // Linked, not renamed, so that the file has its own name, too, at every moment.

@@ -46,9 +46,9 @@ use crate::store::writer::{Urgency, Writer};
 /// A change takes effect in memory at once. One thread writes it, together with those that arrive
 /// in the meantime:
 ///
-/// - An entry that is added, changed or removed is written without delay.
-///   [`NotePins`](crate::layer::NotePins) returns the response that carried the header after that,
-///   or after 2 s by default.
+/// - An entry that is added, changed or removed is written without delay. Before
+///   [`NotePins`](crate::layer::NotePins) returns the response that carried the header, it waits
+///   until the change is durable, for at most 2 s by default.
 /// - A refresh, which changes the times of an entry only, is written within the
 ///   [`refresh_delay`](PinStoreBuilder::refresh_delay).
 /// - [`flush`](Self::flush), [`durable`](Self::durable) and dropping the last clone write everything
@@ -155,6 +155,14 @@ impl PinStore {
     }
 
     /// Removes the entry of exactly this host and returns it. Entries of superdomains are kept.
+    ///
+    /// ```
+    /// use pinhold::{Host, PinStore};
+    ///
+    /// let store = PinStore::in_memory();
+    /// assert_eq!(store.forget(&Host::parse("example.com")?), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn forget(&self, host: &Host) -> Option<Arc<KnownPinnedHost>> {
         self.remove(host, MAX_TIME)
     }
