@@ -54,12 +54,15 @@ fn main() {
         .unwrap()
         .block_on(chains(&root));
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let store = PinStore::open(FileStorage::new(folder.path().join("noted.jsonl"))).unwrap();
     // All hosts are in one domain, which may fill one sixteenth of the capacity.
+    let store = PinStore::builder()
+        .capacity(16 * usize::try_from(HOSTS).unwrap())
+        .open(FileStorage::new(folder.path().join("noted.jsonl")))
+        .unwrap();
     let pinning = Pinning::builder()
         .time_provider(Clock::new())
         .static_pins("pinned.example", policy_with(root.pin()))
-        .store(store.capacity(16 * usize::try_from(HOSTS).unwrap()));
+        .store(store);
     let pinning = pinning.build().unwrap();
     let times = thread::scope(|scope| {
         let noting = scope.spawn(|| note(&pinning, &header, &chains));

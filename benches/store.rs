@@ -1,10 +1,10 @@
-//! What noted pins cost: to look one up, to open their file, to change one durably, to hold them.
-//! Each as a ratio against a named peer in the same run.
+//! The cost of noted pins: of a lookup, of opening the file, of a durable change, and of the memory.
+//! Each is a ratio to the cost of a named alternative in the same run.
 //!
-//! Prints a line per figure: `ratio`, name, value, target, separated by tabs; then absolute values.
-//! Each value is the median of the ratios of many rounds; in each round all variants take turns: in
-//! thread CPU time where a processor is the limit, in wall time where a disk is. What counts the
-//! heap for `memory` costs all variants of the others some nanoseconds an allocation.
+//! Prints one line for each figure: `ratio`, name, value and target, separated by tabs; then absolute
+//! values. A value is the median of the ratios of many rounds, in each of which all variants run in
+//! turn. It is thread CPU time, or wall time where the disk is the limit. The allocator that counts
+//! memory adds some nanoseconds per allocation to all variants.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -12,7 +12,7 @@
 )]
 
 mod figures;
-#[allow(dead_code, reason = "an example, with a main of its own")]
+#[allow(dead_code, reason = "an example, which has its own main")]
 #[path = "../examples/own_storage.rs"]
 mod own_storage;
 
@@ -38,36 +38,36 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn main() {
-    // On the disk of the build: `/tmp` may be memory.
+    // In the build folder, since `/tmp` may be in memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mut told = Told::default();
+    let mut results = Results::default();
     for size in [Size("1k", 1_000), Size("100k", 100_000)] {
-        memory(folder.path(), size, &mut told);
+        memory(folder.path(), size, &mut results);
     }
     for size in LOOKUP_SIZES {
-        lookup(size, &mut told);
+        lookup(size, &mut results);
     }
     for (size, rounds) in [(Size("1k", 1_000), 201), (Size("100k", 100_000), 11)] {
-        open(folder.path(), size, rounds, &mut told);
+        open(folder.path(), size, rounds, &mut results);
     }
     let costs = NOTES.map(|(size, rounds, target)| {
-        let cost = note(folder.path(), size, rounds, target, &mut told);
+        let cost = note(folder.path(), size, rounds, target, &mut results);
         (size, cost)
     });
-    told.figures.conclude();
+    results.figures.conclude();
     println!("\nMedians here and now:");
-    told.medians.iter().for_each(|line| println!("{line}"));
+    results.medians.iter().for_each(|line| println!("{line}"));
     println!("{}", crossing(&costs));
 }
 
-/// The figures, and what they are ratios of.
+/// The ratios, and the absolute values as text.
 #[derive(Default)]
-struct Told {
+struct Results {
     figures: Figures,
     medians: Vec<String>,
 }
 
-/// Its name, and how many hosts.
+/// The name and the number of hosts.
 #[derive(Clone, Copy)]
 struct Size(&'static str, u32);
 
@@ -78,7 +78,7 @@ const LOOKUP_SIZES: [Size; 4] = [
     Size("1M", 1_000_000),
 ];
 
-/// Rounds are odd, so that the median is one of them.
+/// Size, rounds and target. The number of rounds is odd, so that the median is one of them.
 const NOTES: [(Size, u32, &str); 4] = [
     (Size("100", 100), 61, "info"),
     (Size("1k", 1_000), 61, "<=20"),
@@ -86,15 +86,16 @@ const NOTES: [(Size, u32, &str); 4] = [
     (Size("100k", 100_000), 11, "info"),
 ];
 
-/// Bytes requested for each host of a store on a file, once it is loaded.
-fn memory(folder: &Path, Size(size, hosts): Size, told: &mut Told) {
+/// Measures the bytes allocated for each host of a store on a file after loading.
+fn memory(folder: &Path, Size(size, hosts): Size, results: &mut Results) {
     let path = folder.join("memory.jsonl");
     write_file(&path, hosts);
     let before = live();
     let store = PinStore::open(FileStorage::new(path)).unwrap();
     let each = f64::from(live() - before) / f64::from(hosts);
     drop(store);
-    told.figures
+    results
+        .figures
         .add(&format!("memory/bytes-per-host/{size}"), each, "<=200");
 }
 
@@ -103,8 +104,8 @@ fn live() -> u32 {
     u32::try_from(heap.bytes_allocated - heap.bytes_deallocated).unwrap()
 }
 
-/// [`PinStore::query`] against a bare `HashMap` with the same walk up the name.
-fn lookup(Size(size, hosts): Size, told: &mut Told) {
+/// Compares [`PinStore::query`] with a plain `HashMap` that is searched by the same superdomains.
+fn lookup(Size(size, hosts): Size, results: &mut Results) {
     let entries = entries(hosts);
     let plain = entries.iter().map(Plain::keyed).collect::<HashMap<_, _>>();
     let store = PinStore::open(Given(entries)).unwrap();
@@ -120,12 +121,13 @@ fn lookup(Size(size, hosts): Size, told: &mut Told) {
         let hot = vec![names.first().unwrap(); BATCH.into()];
         let random = names.iter().collect::<Vec<_>>();
         for (heat, names, target) in [("hot", hot, "<=1.5"), ("random", random, "<=1.25")] {
-            let [bare, ours] = compare_lookups(&plain, &store, &names, hits);
+            let [hash_map, ours] = compare_lookups(&plain, &store, &names, hits);
             let label = format!("lookup/{heat}/{case}/{size}");
-            told.figures.add(&label, ours.ratio, target);
-            let [bare, ours] = [bare, ours].map(|cost| cost.seconds * 1e9 / f64::from(BATCH));
-            told.medians.push(format!(
-                "{label}: {ours:.0} ns, a bare HashMap {bare:.0} ns"
+            results.figures.add(&label, ours.ratio, target);
+            let nanoseconds = |cost: Cost| cost.seconds * 1e9 / f64::from(BATCH);
+            let [hash_map, ours] = [hash_map, ours].map(nanoseconds);
+            results.medians.push(format!(
+                "{label}: {ours:.0} ns, a plain HashMap {hash_map:.0} ns"
             ));
         }
     }
@@ -140,7 +142,7 @@ fn compare_lookups(
     let batches = names.chunks_exact(BATCH.into()).collect::<Vec<_>>();
     compare(LOOKUP_ROUNDS, |round, variant| {
         let names = batches.get(round % batches.len()).unwrap();
-        // Else the names would be cold for whoever comes first.
+        // Brings the names into the cache for both variants.
         black_box(names.iter().filter(|name| name.is_single_label()).count());
         match variant {
             0 => cpu_time(|| walk_all(plain, names, hits)),
@@ -179,11 +181,11 @@ fn walk<'a>(plain: &'a HashMap<String, Plain>, name: &str, now: UnixTime) -> Opt
     None
 }
 
-/// What one would write oneself to look up pins.
+/// An entry of the plain `HashMap`.
 struct Plain {
     includes_subdomains: bool,
     expires_at: UnixTime,
-    #[expect(dead_code, reason = "it takes its room in the table")]
+    #[expect(dead_code, reason = "it takes space in the table")]
     pins: Box<[SpkiFingerprint]>,
 }
 
@@ -198,7 +200,7 @@ impl Plain {
     }
 }
 
-/// Stores nothing but what it was given.
+/// Loads these entries and stores nothing.
 struct Given(Vec<KnownPinnedHost>);
 
 impl Storage for Given {
@@ -211,8 +213,8 @@ impl Storage for Given {
     }
 }
 
-/// [`PinStore::open`] on a file, ready for lookups, against `serde_json` on the same lines.
-fn open(folder: &Path, Size(size, hosts): Size, rounds: u32, told: &mut Told) {
+/// Compares [`PinStore::open`] on a file with parsing the same lines by `serde_json`.
+fn open(folder: &Path, Size(size, hosts): Size, rounds: u32, results: &mut Results) {
     let path = folder.join("open.jsonl");
     write_file(&path, hosts);
     let [json, ours] = compare(rounds, |_, variant| match variant {
@@ -225,14 +227,15 @@ fn open(folder: &Path, Size(size, hosts): Size, rounds: u32, told: &mut Told) {
         _ => cpu_time(|| PinStore::open(FileStorage::new(&path)).unwrap()),
     });
     let label = format!("open/{size}");
-    told.figures.add(&label, ours.ratio, "<=3");
+    results.figures.add(&label, ours.ratio, "<=3");
     let [json, ours] = [json, ours].map(|cost| cost.seconds * 1e3);
-    told.medians
+    results
+        .medians
         .push(format!("{label}: {ours:.2} ms, serde_json {json:.2} ms"));
 }
 
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "it is parsed only")]
+#[expect(dead_code, reason = "it is only parsed")]
 struct Line {
     host: String,
     pins: Vec<String>,
@@ -243,10 +246,16 @@ struct Line {
     sum: String,
 }
 
-/// One durable change of a store on a file, and of one on redb, against 4 KiB written in place.
-/// Returns the time with the file over that with redb.
-fn note(folder: &Path, Size(size, hosts): Size, rounds: u32, target: &str, told: &mut Told) -> f64 {
-    // As many as stated when half of the changes are made, each of which removes one.
+/// Compares one durable change of a store on a file, and of one on redb, with 4 KiB overwritten in
+/// place. Returns the ratio of the time with the file to that with redb.
+fn note(
+    folder: &Path,
+    Size(size, hosts): Size,
+    rounds: u32,
+    target: &str,
+    results: &mut Results,
+) -> f64 {
+    // Each change removes one host, so half of the rounds are run with more hosts than stated.
     let entries = entries(hosts + rounds / 2);
     let mut floor = Floor::new(&folder.join(format!("floor-{size}")));
     let database = write_database(&folder.join(format!("{size}.redb")), &entries);
@@ -265,14 +274,16 @@ fn note(folder: &Path, Size(size, hosts): Size, rounds: u32, target: &str, told:
     drop(in_file);
     let left = FileStorage::new(path).load().unwrap().len();
     assert_eq!(left, entries.len() - usize::try_from(rounds).unwrap());
-    told.figures
+    results
+        .figures
         .add(&format!("note/{size}"), file.ratio, target);
-    told.figures
+    results
+        .figures
         .add(&format!("note/redb/{size}"), redb.ratio, "info");
     let against = file.seconds / redb.seconds;
     let [floor, redb, file] = [floor, redb, file].map(|cost| cost.seconds * 1e3);
-    told.medians.push(format!(
-        "note/{size}: a file {file:.2} ms, redb {redb:.2} ms, 4 KiB in place {floor:.3} ms"
+    results.medians.push(format!(
+        "note/{size}: file {file:.2} ms, redb {redb:.2} ms, 4 KiB in place {floor:.3} ms"
     ));
     against
 }
@@ -282,7 +293,7 @@ fn change(store: &PinStore, host: &Host) {
     store.flush().unwrap();
 }
 
-/// The least that a disk does for a durable change: a page written in place, and synced.
+/// The minimum cost of a durable change: one page overwritten in place and synced.
 struct Floor(File);
 
 impl Floor {
@@ -305,11 +316,11 @@ impl Floor {
     }
 }
 
-/// From how many hosts a database pays, read off a straight line between two sizes.
+/// Says from how many hosts on a database is faster, interpolated between two sizes.
 fn crossing(costs: &[(Size, f64)]) -> String {
-    let dearer = costs.iter().position(|(_, cost)| *cost > 1.0);
-    let pair = dearer.and_then(|at| Some((costs.get(at.checked_sub(1)?)?, costs.get(at)?)));
-    let words = match (dearer, pair) {
+    let slower = costs.iter().position(|(_, cost)| *cost > 1.0);
+    let pair = slower.and_then(|at| Some((costs.get(at.checked_sub(1)?)?, costs.get(at)?)));
+    let range = match (slower, pair) {
         (None, _) => "at no size".to_owned(),
         (_, Some(((Size(_, few), low), (Size(_, many), high)))) => {
             let part = low.ln() / (low.ln() - high.ln());
@@ -318,10 +329,10 @@ fn crossing(costs: &[(Size, f64)]) -> String {
         }
         (Some(_), None) => "at every size".to_owned(),
     };
-    format!("redb makes a change durable faster than the file {words}")
+    format!("redb makes a change durable faster than the file {range}")
 }
 
-/// A file of so many hosts, in place of the one there was.
+/// Replaces the file by one with this number of hosts.
 fn write_file(path: &Path, hosts: u32) {
     let _ = fs::remove_file(path);
     let entries = entries(hosts).into_iter().map(Arc::new).collect::<Vec<_>>();
@@ -339,7 +350,7 @@ fn write_database(path: &Path, entries: &[KnownPinnedHost]) -> RedbStorage {
     database
 }
 
-/// Sorted by name, two pins each.
+/// Returns entries with two pins each, sorted by name.
 fn entries(hosts: u32) -> Vec<KnownPinnedHost> {
     let text = include_str!("../tests/formats/v1.jsonl").lines().nth(1);
     let template = KnownPinnedHost::from_json(text.unwrap()).unwrap();
@@ -389,10 +400,10 @@ impl Random {
     }
 }
 
-/// A day in 2027, when every entry holds.
+/// A day in 2027, on which every entry is valid.
 const NOW: u64 = 1_800_000_000;
-/// Lookups of one variant in one round: so few that their names stay in a core's own cache.
+/// Lookups of one variant in one round, few enough that their names stay in the cache of a core.
 const BATCH: u16 = 2_048;
-/// Random names of one figure: so many that a batch comes back long after it has left the caches.
+/// Random names of one figure, enough that a batch has left the caches before it is repeated.
 const NAMES: u32 = 128 * 2_048;
 const LOOKUP_ROUNDS: u32 = 1_001;

@@ -1,7 +1,7 @@
-//! Noted pins in a database of one's own: [`RedbStorage`], one table of host and entry in redb.
+//! An application's own storage of noted pins: [`RedbStorage`], one table in a redb database.
 //!
-//! It moves the entries of a file into the database, and opens a store on that. From how many hosts
-//! a database pays: `cargo bench --bench store`, which measures this very storage.
+//! The program migrates the entries of a file to the database and opens a store on that.
+//! `cargo bench --bench store` measures from how many hosts on this storage is faster than the file.
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
 use std::error::Error;
@@ -14,14 +14,14 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 
 const TABLE: TableDefinition<'_, &str, &str> = TableDefinition::new("noted pins");
 
-/// Entries as JSON text under the names of their hosts. redb locks its file, so no other process
-/// changes what is stored.
+/// A table of host names and entries as JSON text. redb locks its file, so no other process changes
+/// the entries.
 pub(crate) struct RedbStorage(Database);
 
 impl RedbStorage {
     pub(crate) fn open(path: &Path) -> Result<Self, StorageError> {
         let mut options = Database::builder();
-        // Else redb may panic later over a file that was altered from outside.
+        // Without this check, redb may panic later on a file that another program has altered.
         options.set_check_integrity_on_open(true);
         Ok(Self(options.create(path).map_err(StorageError::other)?))
     }
@@ -37,10 +37,10 @@ impl RedbStorage {
         rows.collect()
     }
 
-    /// All of the changes or, when it fails or the process dies on the way, none.
+    /// Makes all of the changes, or none if it fails or the process ends before the commit.
     fn write(&self, changes: &[Change]) -> Result<(), redb::Error> {
         let mut transaction = self.0.begin_write()?;
-        // On disk when `commit` returns. It is the default; a store relies on it.
+        // `commit` returns when the changes are on disk. This is the default; a store relies on it.
         transaction.set_durability(Durability::Immediate)?;
         let mut table = transaction.open_table(TABLE)?;
         for change in changes {
@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let database = folder.path().join("noted-pins.redb");
 
-    // A file that an earlier version of the application has written, say.
+    // For example a file that an earlier version of the application has written.
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/v1.jsonl");
     let entries = FileStorage::new(file).load()?;
     let changes = entries.into_iter().map(Change::noted);
@@ -86,15 +86,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut storage = RedbStorage::open(&database)?;
     storage.commit(&Batch::new(&changes, &Vec::new))?;
     drop(storage);
-    println!(
-        "moved {} hosts from a file into a database, and closed it",
-        changes.len()
-    );
+    println!("migrated {} hosts from a file to a database", changes.len());
 
     let store = PinStore::open(RedbStorage::open(&database)?)?;
-    println!("a store opened on the database knows:");
+    println!("noted pins of the store on the database:");
     for known in store.list() {
-        println!("  {} with {} pin(s)", known.host, known.pins.len());
+        let pins = known.pins.iter().map(ToString::to_string);
+        println!("  {}: {}", known.host, pins.collect::<Vec<_>>().join(", "));
     }
     Ok(())
 }

@@ -157,8 +157,8 @@ pub mod report {
 /// The store of noted pins, and the seam to where it is kept.
 pub mod storage {
     pub use crate::store::{
-        Batch, Change, Corruption, DurableFuture, EntryError, FileStorage, PinStore, Recovered,
-        Storage, StorageError,
+        Batch, Change, Corruption, DurableFuture, EntryError, FileStorage, PinStore,
+        PinStoreBuilder, Recovered, Storage, StorageError,
     };
 }
 

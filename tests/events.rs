@@ -127,7 +127,7 @@ fn storage_errors_are_events() {
     let file = folder.path().join("pins.jsonl");
     fs::write(&file, "").unwrap();
     let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
-    expect_warning("noted pins were damaged", &error.unwrap());
+    expect_warning("noted pins were corrupt", &error.unwrap());
 
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();

@@ -451,7 +451,7 @@ async fn noted_pins_can_be_listed_queried_and_cleared() {
 async fn a_full_store_keeps_live_entries_and_rejects_new_ones() {
     // D-24
     let network = Network::new();
-    let store = PinStore::in_memory().capacity(2);
+    let store = PinStore::builder().capacity(2).in_memory();
     let pinning = Pinning::builder().store(store).build().unwrap();
     let full = Noted::Ignored(IgnoreReason::StoreFull);
     for (name, max_age, seconds, expected) in [

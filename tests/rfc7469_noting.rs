@@ -241,7 +241,7 @@ async fn max_age_is_capped() {
     ] {
         let mut fixture = fixture().await;
         if let Some(cap) = cap {
-            let store = PinStore::in_memory().max_age_cap(cap);
+            let store = PinStore::builder().max_age_cap(cap).in_memory();
             fixture.pinning = Pinning::builder().store(store).build().unwrap();
         }
         fixture.note(&fixture.value(&format!("max-age={max_age}")), NOW);
@@ -249,7 +249,9 @@ async fn max_age_is_capped() {
     }
     // As if the server had sent the cap: none of a second is `max-age=0`.
     let mut fixture = fixture().await;
-    let store = PinStore::in_memory().max_age_cap(Duration::from_millis(999));
+    let store = PinStore::builder()
+        .max_age_cap(Duration::from_millis(999))
+        .in_memory();
     fixture.pinning = Pinning::builder().store(store).build().unwrap();
     let not_known = Noted::Ignored(IgnoreReason::NotKnown);
     assert_eq!(fixture.note(&fixture.value("max-age=100"), NOW), not_known);

@@ -1,4 +1,4 @@
-//! RFC 7469 sections 2.3.3 and 2.5: what of a known pinned host outlives the process.
+//! RFC 7469 sections 2.3.3 and 2.5: known pinned hosts persist when the process ends.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use pinhold::header::Noted;
 use pinhold::policy::KnownPinnedHost;
 use pinhold::{Decision, FileStorage, PinStore, Pinning};
 
-/// What a process has that starts at this time.
+/// Opens the file as a process that starts at this time does.
 fn start(file: &Path, seconds: u64) -> Pinning {
     let clock = Clock::new();
     clock.set(seconds);
@@ -39,7 +39,7 @@ fn times(entry: &KnownPinnedHost) -> (u64, u64) {
 
 // 7469-2.3.3-f, 7469-2.5-a
 #[tokio::test]
-async fn every_part_of_a_known_pinned_host_outlives_the_process() {
+async fn all_metadata_of_a_known_pinned_host_persists() {
     let hosts = Hosts::connect(&["example.com"]).await;
     for rest in [
         "max-age=1000",
@@ -59,11 +59,11 @@ async fn every_part_of_a_known_pinned_host_outlives_the_process() {
     }
 }
 
-// 7469-2.5-a: and what was noted before is enforced.
+// 7469-2.5-a: pins noted by an earlier process are enforced.
 #[tokio::test]
 async fn a_host_noted_by_an_earlier_process_is_refused_with_other_keys() {
     let genuine = Hosts::connect(&["example.com"]).await;
-    let impostor = Hosts::connect(&["example.com"]).await;
+    let attacker = Hosts::connect(&["example.com"]).await;
     let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
     let first = start(&file, NOW);
@@ -75,18 +75,18 @@ async fn a_host_noted_by_an_earlier_process_is_refused_with_other_keys() {
         |hosts: &Hosts, seconds| second.check(hosts.host(0), hosts.chain(0), at(seconds));
     assert!(matches!(decision(&genuine, NOW), Decision::Pass));
     assert!(matches!(
-        decision(&impostor, NOW + 1000),
+        decision(&attacker, NOW + 1000),
         Decision::Refuse(_)
     ));
     assert!(matches!(
-        decision(&impostor, NOW + 1001),
+        decision(&attacker, NOW + 1001),
         Decision::NotPinned
     ));
 }
 
-// 7469-2.5-a: a private mode opts out.
+// 7469-2.5-a: a store in memory is the opt-out for a private mode.
 #[tokio::test]
-async fn a_store_in_memory_leaves_nothing_behind() {
+async fn a_store_in_memory_leaves_no_file() {
     let hosts = Hosts::connect(&["example.com"]).await;
     let folder = temp_dir();
     let pinning = Pinning::builder()
@@ -100,9 +100,10 @@ async fn a_store_in_memory_leaves_nothing_behind() {
     assert!(file_names(&folder).is_empty());
 }
 
-// D-20: noted under a clock that was ahead by more than a day, and taken as noted now, once.
+// D-20: an entry noted under a clock that was ahead by more than one day is set to have been noted
+// now, once.
 #[tokio::test]
-async fn an_entry_noted_in_the_future_is_taken_as_noted_when_it_is_loaded() {
+async fn an_entry_noted_in_the_future_is_set_to_noted_now_after_loading() {
     let hosts = Hosts::connect(&["example.com"]).await;
     let value = hosts.value(numbered_pin(1), "max-age=1000");
     for (ahead, expected) in [
@@ -118,7 +119,7 @@ async fn an_entry_noted_in_the_future_is_taken_as_noted_when_it_is_loaded() {
         drop(first);
         let second = start(&file, NOW);
         assert_eq!(times(&entry(&second)), expected, "{ahead}");
-        // Once: another handle on the pins, made later, moves nothing.
+        // Only once: another handle of the pins that is built later changes no entry.
         let clock = Clock::new();
         clock.set(NOW - 10 * DAY);
         let store = second.store().clone();
@@ -129,15 +130,15 @@ async fn an_entry_noted_in_the_future_is_taken_as_noted_when_it_is_loaded() {
             .unwrap();
         assert_eq!(times(&entry(&third)), expected, "{ahead}");
         drop((second, third));
-        // It is written, too, so that the next process need not do it.
+        // The corrected times are stored as well.
         let stored = PinStore::open(FileStorage::new(&file)).unwrap();
         assert_eq!(times(&stored.list()[0]), expected, "{ahead}");
     }
 }
 
-// D-20: a clock that lost its battery must not make pins expire once it is set.
+// D-20: a clock that has lost its battery must not make pins expire once it is set.
 #[tokio::test]
-async fn a_clock_from_before_the_first_release_moves_nothing() {
+async fn a_clock_before_the_first_release_changes_no_entry() {
     let hosts = Hosts::connect(&["example.com"]).await;
     let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
@@ -151,9 +152,9 @@ async fn a_clock_from_before_the_first_release_moves_nothing() {
     }
 }
 
-// D-20: the clock jumps forward and back while the process ends and begins anew.
+// D-20: the clock is set forward and back between processes.
 #[tokio::test]
-async fn an_expired_entry_is_kept_on_disk_and_holds_when_the_clock_is_back() {
+async fn an_expired_entry_is_stored_and_applies_again_when_the_clock_is_set_back() {
     let hosts = Hosts::connect(&["example.com"]).await;
     let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
@@ -176,13 +177,14 @@ async fn an_expired_entry_is_kept_on_disk_and_holds_when_the_clock_is_back() {
     assert!(back.store().query(hosts.host(0), at(NOW + 10)).is_some());
 }
 
-// D-24: expired entries go first, only when room is needed, and on disk, too.
+// D-24: only expired entries are evicted, only when room is needed, and from the file as well.
 #[tokio::test]
-async fn what_was_evicted_is_gone_from_the_disk_and_what_lives_is_not() {
+async fn evicted_entries_are_removed_from_the_file_and_live_ones_are_kept() {
     let hosts = Hosts::connect(&["a.example", "b.test", "c.invalid", "d.example"]).await;
     let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
-    let store = PinStore::open(FileStorage::new(&file)).unwrap().capacity(2);
+    let builder = PinStore::builder().capacity(2);
+    let store = builder.open(FileStorage::new(&file)).unwrap();
     let pinning = Pinning::builder()
         .time_provider(Clock::new())
         .store(store)

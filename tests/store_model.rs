@@ -1,5 +1,5 @@
-//! The store against a naive model: random operations, the same in every run; alone, and from 16
-//! threads at once.
+//! Comparison of the store with a simple model: random operations, the same in every run, by one
+//! thread and by 16 threads at once.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use pinhold::header::{IgnoreReason, Noted};
 use pinhold::policy::{HostMatch, KnownPinnedHost};
 use pinhold::{Decision, FileStorage, PinStore, Pinning};
 
-/// What is known of one host.
+/// The noted pins of one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
     backup: u64,
@@ -34,7 +34,7 @@ struct Known {
 impl From<&KnownPinnedHost> for Known {
     fn from(entry: &KnownPinnedHost) -> Self {
         Self {
-            backup: entry.pins.iter().find_map(pin_number).unwrap(),
+            backup: entry.pins.iter().find_map(number).unwrap(),
             includes_subdomains: entry.includes_subdomains,
             noted_at: entry.noted_at.as_secs(),
             expires_at: entry.expires_at.as_secs(),
@@ -42,7 +42,7 @@ impl From<&KnownPinnedHost> for Known {
     }
 }
 
-/// By host, as naively as can be.
+/// The expected entries by host index, including expired ones.
 type Model = BTreeMap<usize, Known>;
 
 struct Operator<'a> {
@@ -104,7 +104,7 @@ impl Operator<'_> {
         assert_eq!(forgotten.as_deref().map(Known::from), expected);
     }
 
-    /// The store says of a host what the model says.
+    /// Asserts that the store has the same entry of a host as the model.
     fn check(&self, index: usize) {
         let host = self.hosts.host(index);
         let found = self.store().query(host, at(self.now));
@@ -127,8 +127,8 @@ impl Operator<'_> {
 }
 
 fn open(file: &Path) -> Pinning {
-    let store = PinStore::open(FileStorage::new(file)).unwrap();
-    let store = store.refresh_delay(Duration::from_millis(1));
+    let builder = PinStore::builder().refresh_delay(Duration::from_millis(1));
+    let store = builder.open(FileStorage::new(file)).unwrap();
     let clock = common::Clock::new();
     Pinning::builder()
         .store(store)
@@ -152,7 +152,7 @@ fn named(model: &Model, hosts: &Hosts) -> BTreeMap<String, Known> {
 }
 
 #[test]
-fn any_sequence_of_operations_does_what_the_model_does() {
+fn every_sequence_of_operations_has_the_same_effect_as_on_the_model() {
     let names = ["a.example", "b.example", "c.example", "d.example"];
     let hosts = Hosts::blocking(&names);
     for seed in 0..60 {
@@ -176,7 +176,7 @@ fn any_sequence_of_operations_does_what_the_model_does() {
                     operator.model.retain(|_, known| known.noted_at < since);
                 }
                 7 => operator.store().flush().unwrap(),
-                // The process ends; the drop of the last handle writes what is left.
+                // The process ends: dropping the last handle writes pending changes.
                 8 => {
                     operator.pinning = Pinning::builder().build().unwrap();
                     operator.pinning = open(&file);
@@ -195,7 +195,7 @@ fn any_sequence_of_operations_does_what_the_model_does() {
 
 const THREADS: usize = 16;
 
-/// Each thread has two hosts of its own, which nobody else may change, and all share one.
+/// Each thread has two hosts that no other thread changes, and all threads share one.
 #[test]
 fn sixteen_threads_lose_no_update() {
     let names = (0..2 * THREADS + 1).map(|index| format!("h{index}.example"));
@@ -244,7 +244,7 @@ fn operate(mut operator: Operator<'_>, thread: usize, shared_notes: &AtomicUsize
             0..4 => operator.note(own),
             4 => operator.forget(own),
             5 => {
-                // Whoever comes first adds, the others refresh or remove.
+                // The first thread adds the entry, the others refresh or remove it.
                 let value = operator.hosts.value(numbered_pin(1), "max-age=1000");
                 let noted = operator
                     .hosts

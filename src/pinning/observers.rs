@@ -177,7 +177,7 @@ impl EventSink for EventQueue {
 }
 
 impl StorageErrorListener for EventQueue {
-    fn errors(&self, error: &StorageError) {
+    fn on_storage_error(&self, error: &StorageError) {
         self.emit(Event::StorageFailed(error.clone()));
     }
 }

@@ -1,8 +1,8 @@
-//! Known pinned hosts in memory: entries in, the one that applies to a name out; expiry, limits.
+//! The table of known pinned hosts in memory: lookup by host, expiry, and limits.
 //!
-//! The entry of the very name wins, else that of the nearest superdomain that includes subdomains;
-//! what has expired is inert ([RFC 7469 section 2.3.3]). Live entries are never evicted to make
-//! room.
+//! The entry of the host itself applies, or else that of the nearest superdomain that includes
+//! subdomains; expired entries do not apply ([RFC 7469 section 2.3.3]). Live entries are never
+//! evicted.
 //!
 //! [RFC 7469 section 2.3.3]: https://www.rfc-editor.org/rfc/rfc7469#section-2.3.3
 
@@ -16,20 +16,21 @@ use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, HostMatch, KnownPinnedHost};
 
-/// At most one entry a host. Servers choose the names, but at most a sixteenth of the table under
-/// one domain, so a fast hash with a seed of the process does.
+/// At most one entry for each host. Servers choose the names, but one domain fills at most a
+/// sixteenth of the table, so a fast hash with a seed for each process suffices against collisions.
 #[derive(Default)]
 pub(crate) struct Entries {
     table: HashSet<Entry, RandomState>,
-    /// How many entries the domains of each slot have, expired ones included: never less than the
-    /// live ones of one domain, and so enough to tell that there is room. Empty without entries.
+    /// The number of entries, including expired ones, of all domains that hash to a slot. It is an
+    /// upper bound for the live entries of one domain, so a low number proves that there is room.
+    /// Empty without entries.
     in_slot: Vec<u32>,
-    /// No entry ends before.
-    first_end: Option<UnixTime>,
+    /// No entry expires before this time.
+    first_expiry: Option<UnixTime>,
 }
 
 impl Entries {
-    /// The entry that applies to `host` at `now`, and how.
+    /// Returns the entry that applies to `host` at `now`, and how it matches.
     pub(crate) fn query(
         &self,
         host: &Host,
@@ -40,7 +41,7 @@ impl Entries {
         }
         let mut matched = HostMatch::Congruent;
         for name in host.and_superdomains() {
-            // D-01: an entry that is expired or lacks the flag is passed over, it blocks nothing.
+            // D-01: an entry that is expired or lacks the flag is skipped; it hides no other entry.
             if let Some(Entry(entry)) = self.table.get(name)
                 && !entry.is_expired(now)
                 && (matched == HostMatch::Congruent || entry.includes_subdomains)
@@ -52,7 +53,7 @@ impl Entries {
         None
     }
 
-    /// When the entries of the host and of its superdomains end, or ended.
+    /// Returns when the entries of the host and of its superdomains expire, or have expired.
     pub(crate) fn expiry_times(&self, host: &Host) -> Vec<UnixTime> {
         let entries = host
             .and_superdomains()
@@ -60,7 +61,7 @@ impl Entries {
         entries.map(|Entry(entry)| entry.expires_at).collect()
     }
 
-    /// The entry kept under this very name, expired or not.
+    /// Returns the entry of exactly this host, expired or not.
     pub(crate) fn get(&self, host: &Host) -> Option<&Arc<KnownPinnedHost>> {
         self.table.get(host.as_str()).map(|Entry(entry)| entry)
     }
@@ -73,8 +74,8 @@ impl Entries {
         self.table.len()
     }
 
-    /// The same entries with room for as many more, if there is room for none. To add one would
-    /// fill a bigger table under the lock that lookups wait for: 20 ms at 100,000 hosts.
+    /// Returns a copy with room for as many more entries if the table is full. Adding one would
+    /// otherwise grow the table under the lock that lookups wait for: 20 ms at 100,000 hosts.
     pub(crate) fn grown(&self) -> Option<Self> {
         if self.len() < self.table.capacity() {
             return None;
@@ -85,24 +86,24 @@ impl Entries {
         Some(Self {
             table,
             in_slot: self.in_slot.clone(),
-            first_end: self.first_end,
+            first_expiry: self.first_expiry,
         })
     }
 
-    /// All entries, expired ones included.
+    /// Returns all entries, including expired ones, in any order.
     pub(crate) fn collect(&self) -> Vec<Arc<KnownPinnedHost>> {
         self.iter().cloned().collect()
     }
 
-    /// Whether the host may be noted at `now` for all that its domain has filled of the store.
+    /// Returns whether the host may be noted at `now` within the share of its domain.
     pub(crate) fn domain_has_room(&self, host: &Host, capacity: usize, now: UnixTime) -> bool {
-        // An expired entry counts as none, or a domain could fill the store with short-lived ones
-        // and then renew them all.
+        // A host whose entry has expired counts as new. A domain could otherwise fill the store with
+        // short-lived entries and then renew them all.
         if self.get(host).is_some_and(|known| !known.is_expired(now)) {
             return true;
         }
         let share = (capacity / DOMAIN_SHARE).max(1);
-        // No domain can have filled its share of so few.
+        // So few entries can't exceed the share of any domain.
         if self.len() < share {
             return true;
         }
@@ -117,7 +118,7 @@ impl Entries {
         siblings.count() < share
     }
 
-    /// Adds an entry for a host that has none. Returns what had to be evicted for it; `None` where
+    /// Adds an entry for a host that has none. Returns the entries evicted to make room; `None` if
     /// there is no room.
     pub(crate) fn add(
         &mut self,
@@ -126,29 +127,30 @@ impl Entries {
     ) -> Option<Vec<Arc<KnownPinnedHost>>> {
         let now = entry.noted_at;
         let mut evicted = Vec::new();
-        // D-24: room is made of expired entries only, and only when it is needed.
+        // D-24: only expired entries are evicted, and only when room is needed.
         if self.len() >= capacity {
-            let all_live = self.first_end.is_some_and(|end| now <= end);
+            let all_live = self.first_expiry.is_some_and(|first| now <= first);
             let live = self.iter().filter(|known| !known.is_expired(now));
             if all_live {
                 return None;
             }
             if live.count() >= capacity {
-                // Refreshes have moved the ends: once found, not looked for with each new host.
-                self.first_end = self.iter().map(|known| known.expires_at).min();
+                // Refreshes have moved the expiry times. Updated here, so that the next new host
+                // does not have all entries searched again.
+                self.first_expiry = self.iter().map(|known| known.expires_at).min();
                 return None;
             }
             evicted = self.take_if(|known| known.is_expired(now));
-            self.first_end = self.iter().map(|known| known.expires_at).min();
+            self.first_expiry = self.iter().map(|known| known.expires_at).min();
         }
         self.put(entry);
         Some(evicted)
     }
 
-    /// Adds the entry, or replaces the one under the same name as a whole.
+    /// Adds the entry, or replaces the one of the same host as a whole.
     pub(crate) fn put(&mut self, entry: Arc<KnownPinnedHost>) {
-        let end = entry.expires_at;
-        self.first_end = Some(self.first_end.map_or(end, |first| first.min(end)));
+        let expiry = entry.expires_at;
+        self.first_expiry = Some(self.first_expiry.map_or(expiry, |first| first.min(expiry)));
         let slot = self.slot(parent_domain(&entry.host));
         self.in_slot.resize(SLOTS, 0);
         if self.table.replace(Entry(entry)).is_none()
@@ -164,7 +166,7 @@ impl Entries {
         Some(entry)
     }
 
-    /// Removes what the condition names, and returns it.
+    /// Removes the entries that fulfil the condition, and returns them.
     pub(crate) fn take_if(
         &mut self,
         condition: impl Fn(&KnownPinnedHost) -> bool,
@@ -188,7 +190,7 @@ impl Entries {
     }
 }
 
-/// By name.
+/// Returns the entries sorted by name.
 pub(crate) fn sorted(mut entries: Vec<Arc<KnownPinnedHost>>) -> Vec<Arc<KnownPinnedHost>> {
     entries.sort_unstable_by(|one, other| one.host.cmp(&other.host));
     entries
@@ -198,7 +200,7 @@ impl FromIterator<Arc<KnownPinnedHost>> for Entries {
     fn from_iter<I: IntoIterator<Item = Arc<KnownPinnedHost>>>(entries: I) -> Self {
         let mut this = Self::default();
         for entry in entries {
-            // Of two for one host the first stays.
+            // Of two entries of one host, the first is kept.
             if this.get(&entry.host).is_none() {
                 this.put(entry);
             }
@@ -207,7 +209,7 @@ impl FromIterator<Arc<KnownPinnedHost>> for Entries {
     }
 }
 
-/// Hashed and compared by its host: the set then holds no name twice.
+/// An entry that is hashed and compared by its host, so that the set has at most one for each.
 #[derive(Clone)]
 struct Entry(Arc<KnownPinnedHost>);
 
@@ -231,16 +233,16 @@ impl PartialEq for Entry {
 
 impl Eq for Entry {}
 
-/// The share of the store that one domain may fill: a sixteenth. So a hostile domain that answers
-/// under many names can't keep others from being noted.
+/// One domain may fill a sixteenth of the store, so that a hostile domain that responds under many
+/// names can't prevent other hosts from being noted.
 const DOMAIN_SHARE: usize = 16;
 
-/// A slot has a 512th of the entries on average, which is a 32nd of a domain's share at most: two
-/// domains of one slot seldom have all entries looked at.
+/// A slot has a 512th of the entries on average, at most a 32nd of a domain's share. So the domains
+/// of one slot together rarely exceed a share, which would have all entries searched.
 const SLOTS: usize = 512;
 
-/// The last two labels. Coarser than the registrable domain under suffixes such as `co.uk`, which
-/// then share; finer would need a list of public suffixes.
+/// Returns the last two labels. All domains under a suffix such as `co.uk` count as one; to
+/// distinguish them would need a list of public suffixes.
 fn parent_domain(host: &Host) -> &str {
     let name = host.as_str();
     let mut dots = name.rmatch_indices('.').map(|(at, _)| at);
@@ -276,7 +278,7 @@ mod tests {
         })
     }
 
-    /// By looking at each entry.
+    /// Computes [`Entries::domain_has_room`] from all entries.
     fn has_room(all: &[Arc<KnownPinnedHost>], host: &Host, capacity: usize, now: UnixTime) -> bool {
         let live = || all.iter().filter(|known| !known.is_expired(now));
         let domain = parent_domain(host);
@@ -305,7 +307,7 @@ mod tests {
         ]
     }
 
-    fn take(entries: &mut Entries, step: &Step, capacity: usize) {
+    fn apply(entries: &mut Entries, step: &Step, capacity: usize) {
         match step {
             Step::Add(host, now, end) => add(entries, entry(host, *now, *end), capacity),
             Step::Put(host, end) => entries.put(entry(host, 0, *end)),
@@ -315,7 +317,8 @@ mod tests {
         }
     }
 
-    /// Room is made exactly where it should be, of what should go.
+    /// Adds an entry and asserts that exactly the expired ones are evicted, and only from a full
+    /// table.
     fn add(entries: &mut Entries, entry: Arc<KnownPinnedHost>, capacity: usize) {
         if entries.get(&entry.host).is_some() {
             return;
@@ -324,17 +327,18 @@ mod tests {
         let (expired, live) = before
             .into_iter()
             .partition::<Vec<_>, _>(|known| known.is_expired(now));
-        let is_full = expired.len() + live.len() >= capacity;
-        let expected = match is_full {
-            true if live.len() >= capacity => None,
-            true => Some(expired),
-            false => Some(Vec::new()),
+        let expected = if live.len() >= capacity {
+            None
+        } else if expired.len() + live.len() >= capacity {
+            Some(expired)
+        } else {
+            Some(Vec::new())
         };
         assert_eq!(entries.add(entry, capacity).map(sorted), expected);
     }
 
     #[test]
-    fn a_table_that_has_grown_takes_the_next_host_without_growing() {
+    fn a_grown_table_has_room_for_the_next_host() {
         let mut entries = Entries::default();
         let mut grown = 0;
         for number in 0..5_000 {
@@ -345,7 +349,7 @@ mod tests {
             let before = entries.table.capacity();
             let host = format!("{number}.domain-{}.example", number / 3);
             entries.put(entry(&host, 0, 1));
-            // The very first don't matter.
+            // The growth of a nearly empty table does not matter.
             assert!(number < 8 || entries.table.capacity() == before, "{number}");
         }
         assert!((8..20).contains(&grown), "{grown}");
@@ -354,7 +358,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn room_is_as_if_every_entry_were_looked_at(
+        fn the_room_of_a_domain_is_what_a_count_of_all_entries_gives(
             steps in proptest::collection::vec(step(), 0..80),
             host in "[a-f]\\.(one|two|three|four)\\.com",
             capacity in 1_usize..CAPACITY,
@@ -362,7 +366,7 @@ mod tests {
             let host = Host::parse(&host).unwrap();
             let mut entries = Entries::default();
             for step in &steps {
-                take(&mut entries, step, capacity);
+                apply(&mut entries, step, capacity);
                 let all = entries.collect();
                 for now in (0..9).map(at) {
                     let room = entries.domain_has_room(&host, capacity, now);

@@ -1,4 +1,4 @@
-//! Batches in, one file out that is whole at every moment: [`FileStorage`].
+//! Storage of noted pins in one file that is complete at every moment: [`FileStorage`].
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -7,23 +7,21 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
-use rustls_pki_types::UnixTime;
-
-use crate::policy::{Host, KnownPinnedHost, timestamp};
+use crate::policy::{Host, IntoUnixTime, KnownPinnedHost, timestamp};
 use crate::store::entries::sorted;
-use crate::store::format;
-use crate::store::format::{Contents, Corruption, Fault};
-use crate::store::storage::{Batch, Recovered, Storage, StorageError, put_newer};
+use crate::store::error::StorageError;
+use crate::store::format::{self, Contents, Corruption, Fault};
+use crate::store::storage::{Batch, Recovered, Storage, put_newer};
 
-/// Noted pins in one file, rewritten as a whole with every commit.
+/// A [`Storage`] in one file, which every commit rewrites as a whole.
 ///
-/// # What it costs
+/// # Performance
 ///
-/// A commit takes time in proportion to the number of hosts, a database does not. Medians of
-/// `cargo bench --bench store` on a virtual machine whose disk overwrites 4 KiB durably in 0.13 ms;
-/// a phone's takes ten to a hundred times that:
+/// The time of a commit is proportional to the number of hosts; that of a database is not. These
+/// are medians of `cargo bench --bench store` on a virtual machine whose disk overwrites 4 KiB
+/// durably in 0.13 ms; the flash memory of a phone takes ten to a hundred times as long:
 ///
 /// | hosts | one change | opening | the same change in redb |
 /// |---|---|---|---|
@@ -32,23 +30,22 @@ use crate::store::storage::{Batch, Recovered, Storage, StorageError, put_newer};
 /// | 10,000 | 11 ms | | 0.5 ms |
 /// | 100,000 | 130 ms | 115 ms | 0.5 ms |
 ///
-/// So up to some thousand hosts, of which the store notes 1024 unless told otherwise, the file's
-/// simplicity costs nothing that a user could notice. From about ten thousand on, a database behind
-/// [`Storage`] pays, as in `examples/own_storage.rs`. In memory a host with two pins takes 180
-/// bytes.
+/// A store notes 1024 hosts by default, and up to some thousand hosts no user notices the
+/// difference. From about ten thousand hosts, implement [`Storage`] on a database, as
+/// `examples/own_storage.rs` does. In memory a host with two pins takes 180 bytes.
 ///
 /// # Several processes
 ///
-/// Processes may share a file. Each takes over what the others wrote when it is opened, and with
-/// its own next commit.
+/// Processes may share a file. Each reads what the others wrote when it opens the file and when it
+/// commits.
 ///
 /// ```
 /// use pinhold::{FileStorage, PinStore};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("noted-pins.jsonl");
-/// let (store, trouble) = PinStore::open_or_recover(FileStorage::new(path));
-/// if let Some(error) = trouble {
+/// let (store, error) = PinStore::open_or_recover(FileStorage::new(path));
+/// if let Some(error) = error {
 ///     eprintln!("{error}");
 /// }
 /// # assert!(store.list().is_empty());
@@ -57,87 +54,69 @@ use crate::store::storage::{Batch, Recovered, Storage, StorageError, put_newer};
 ///
 /// # How a commit is written
 ///
-/// 1. `FILE.lock`, an empty file that stays, is locked (advisory, exclusive), for at most 2 s.
-/// 2. If the first line of `FILE` is not the one last read or written here, another process has
-///    written: the changes of the batch are applied to what it wrote. Else the store's snapshot is
-///    taken.
-/// 3. All entries go to a new `FILE.tmp`, which is synced.
-/// 4. `FILE.tmp` is renamed to `FILE`, and the folder synced.
+/// 1. `FILE.lock`, an empty file that is never removed, is locked (advisory and exclusive). If
+///    another process holds the lock for more than 2 s, the commit fails and is tried again.
+/// 2. If the first line of `FILE` is not the one that this storage last read or wrote, another
+///    process has written the file: the changes of the batch are applied to its entries. Otherwise
+///    the snapshot of the batch is used.
+/// 3. All entries are written to a new `FILE.tmp`, which is synced.
+/// 4. `FILE.tmp` is renamed to `FILE`, and the folder is synced.
 ///
 /// So a crash or a power cut at any moment leaves the old file or the new one, and perhaps a
-/// `FILE.tmp`, which nobody reads and the next commit replaces. Reading needs no lock, and none is
-/// held between commits: iOS ends an application that is suspended while it holds one in a shared
-/// container. A directory, a symbolic link or a device in place of a file is refused.
+/// `FILE.tmp`, which is never read and is replaced by the next commit. Reading needs no lock, and
+/// no lock is held between commits: iOS ends an application that is suspended while it holds one
+/// in a shared container. A directory, a symbolic link or a device in place of a file is refused.
 ///
-/// # The format
+/// # Corrupt files
 ///
-/// JSON Lines in ASCII. Each line ends in one LF, the last one, too, and holds one object without
-/// any whitespace, whose members stand in this order (the second line is wrapped here):
+/// [`recover`](Storage::recover) keeps the entries whose lines pass their checksums and moves the
+/// corrupt file to `FILE.corrupt-DATE`. A file that a newer version of pinhold has written is never
+/// changed.
 ///
-/// ```text
-/// {"format":"pinhold","version":1,"entries":1,"digest":"HEX","sum":"HEX"}
-/// {"host":"a.example","pins":["sha256/BASE64","sha256/BASE64"],"include_subdomains":true,
-///  "report_uri":"https://r.example/","noted_at":"2026-11-23T04:16:53Z",
-///  "expires_at":"2027-01-22T04:16:53Z","sum":"HEX"}
-/// ```
-///
-/// - `HEX` stands for 32 lower-case hexadecimal digits: the first 16 bytes of a SHA-256.
-/// - `sum` comes last in every line; its SHA-256 is that of all bytes of the line before
-///   `,"sum":"`. It tells accidental corruption and is no signature.
-/// - `entries` is the number of lines after the first, `digest` the SHA-256 of the digits of their
-///   sums, one after the other: no line is lost, added or moved unseen.
-/// - Entries are sorted by the bytes of `host`, a canonical name (A-labels in lower case, no
-///   trailing dot) that occurs once.
-/// - `pins` are distinct, at least one, sorted by the bytes of their digests; BASE64 is padded.
-/// - `report_uri` is an absolute URI without a fragment, or `null`.
-/// - Times are RFC 3339 in UTC with whole seconds; `expires_at` is the last second at which the
-///   pins hold. A time beyond the year 9999 is written as the last second of that year.
-/// - Nothing needs an escape, and a string with one is no entry.
-///
-/// Every version of the format begins with the bytes `{"format":"pinhold","version":`, digits, and
-/// something else, so that a newer file is told from a damaged one. Version 1 is the only one so far; `tests/formats` has files of it.
-///
+#[doc = include_str!("format.md")]
 /// # Platforms
 ///
-/// - Unix: the three files are created with mode 0600, `FILE` anew with every commit.
-/// - macOS and iOS: to sync means `F_FULLFSYNC`, which empties the drive's own cache, too.
-/// - iOS: keep the file in the application's container. A write that is under way when the
-///   application is suspended goes on later; to have it done, call
+/// - Unix: all files are created with mode 0600; every commit creates `FILE` again.
+/// - macOS and iOS: files are synced by `F_FULLFSYNC`, which also flushes the cache of the drive.
+/// - iOS: keep the file in the application's container. A write that is interrupted when the
+///   application is suspended continues later; to complete it before, call
 ///   [`flush`](crate::PinStore::flush) within a background task.
-/// - Android: keep it below `getNoBackupFilesDir()`, so that pins don't move to another device.
-///   Where Rust has no file locks for the system, commits go on without one, and one process only
+/// - Android: keep the file below `getNoBackupFilesDir()`, so that pins are not moved to another
+///   device. Where Rust has no file locks for the system, commits use none, and only one process
 ///   may write.
-/// - Windows: access is that of the folder. A folder can't be synced: the newest commit may be lost
-///   in a power cut, never the file. A virus scanner that holds the file open makes a commit fail;
-///   it is tried again.
-/// - Network file systems: as good as their renames and locks.
+/// - Windows: the folder's permissions apply. A folder can't be synced: a power cut may undo the
+///   latest commit, but never damages the file. A virus scanner that holds the file open makes a
+///   commit fail; it is tried again.
+/// - Network file systems: as reliable as their renames and locks.
 #[derive(Debug)]
 pub struct FileStorage {
     path: PathBuf,
-    /// The first line of the file as it was last read or written here.
-    seen: Option<Vec<u8>>,
+    /// The first line of the file when this storage last read or wrote it. It has the digest of all
+    /// entries, so it differs once another process has changed one.
+    known_header: Option<Vec<u8>>,
 }
 
 impl FileStorage {
-    /// Keeps the entries in this file, which is created with the first commit. Its folder must
-    /// exist. A relative path means one from the present working directory.
+    /// Returns a storage in this file, which the first commit creates. Its folder must exist. A
+    /// relative path is resolved against the current working directory now.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Self {
-            // Only an empty path has no absolute form, and that one can't be opened.
+            // Only an empty path has no absolute form, and it can't be opened anyway.
             path: std::path::absolute(&path).unwrap_or(path),
-            seen: None,
+            known_header: None,
         }
     }
 
-    /// The bytes that a file may have: 64 MiB, which is about 200,000 hosts with two pins. What is
-    /// longer was not meant to be one.
+    /// The maximum length of a file: 64 MiB, which is about 200,000 hosts with two pins. A longer
+    /// file is not read beyond that, so that it can't fill the memory.
     pub const MAX_LEN: u64 = 64 * 1024 * 1024;
 
-    /// Everything in the file, remembered as seen if it is sound; `None` if there is no file.
+    /// Reads the whole file, and remembers its header if it is not corrupt. Returns `None` if there
+    /// is no file.
     fn read(&mut self) -> Result<Option<Contents>, StorageError> {
         let Some(len) = length(&self.path)? else {
-            self.seen = None;
+            self.known_header = None;
             return Ok(None);
         };
         let mut bytes = Vec::with_capacity(usize::try_from(len.min(Self::MAX_LEN)).unwrap_or(0));
@@ -149,34 +128,35 @@ impl FileStorage {
             let limit = Self::MAX_LEN;
             contents.fault = Some(Fault::Corruption(Corruption::Oversized { len, limit }));
         }
-        self.seen = match contents.fault {
+        self.known_header = match contents.fault {
             Some(_) => None,
             None => first_line(&mut &*bytes).ok(),
         };
         Ok(Some(contents))
     }
 
-    /// Whether the file is the one last read or written here, or has gone.
-    fn is_unmoved(&self) -> Result<bool, StorageError> {
+    /// Returns whether the file is unchanged since this storage last read or wrote it. A file that
+    /// was removed counts as unchanged: it has no entries to merge.
+    fn is_unchanged(&self) -> Result<bool, StorageError> {
         if length(&self.path)?.is_none() {
             return Ok(true);
         }
         let line = File::open(&self.path).and_then(|file| first_line(&mut BufReader::new(file)));
         let line = line.map_err(io_error(&self.path))?;
-        Ok(self.seen.as_ref() == Some(&line))
+        Ok(self.known_header.as_ref() == Some(&line))
     }
 
-    /// Replaces the file, durably. The lock must be held.
+    /// Replaces the file durably. Call it with the lock held.
     fn write(&mut self, entries: &[Arc<KnownPinnedHost>]) -> Result<(), StorageError> {
         let bytes = format::encode(entries);
         self.replace(&bytes)?;
-        self.seal(&bytes)
+        self.complete(&bytes)
     }
 
-    /// Puts a whole file in place of the old one.
+    /// Writes these bytes to a temporary file and renames it to the file.
     fn replace(&self, bytes: &[u8]) -> Result<(), StorageError> {
         if u64::try_from(bytes.len()).map_or(true, |len| len > Self::MAX_LEN) {
-            let error = "more than 64 MiB of noted pins, expected a database behind `Storage`";
+            let error = "more than 64 MiB of noted pins, expected a `Storage` on a database";
             return Err(io_error(&self.path)(io::Error::other(error)));
         }
         let temporary = self.beside(".tmp");
@@ -188,25 +168,25 @@ impl FileStorage {
             .map_err(io_error(&temporary))
             .and_then(|()| fs::rename(&temporary, &self.path).map_err(io_error(&self.path)));
         if renamed.is_err() {
-            // A full disk needs the room. What can't be removed, the next commit replaces.
+            // Frees space on a full disk. If that fails, the next commit replaces the file.
             let _ = fs::remove_file(&temporary);
         }
         renamed
     }
 
-    /// Makes the rename durable. Only then is the file known as ours: else the next commit would
-    /// take it for unmoved, though the store has not seen what was merged into it.
-    fn seal(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+    /// Makes the rename durable and remembers the header. Not before: if the sync fails, the store
+    /// does not get the merged entries, so the next commit must merge them again.
+    fn complete(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         sync(self.folder()).map_err(io_error(self.folder()))?;
-        self.seen = first_line(&mut &*bytes).ok();
+        self.known_header = first_line(&mut &*bytes).ok();
         Ok(())
     }
 
-    /// Applies the batch to what another process wrote.
+    /// Applies the batch to the entries that another process wrote.
     fn merge(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
         let contents = self.read()?.unwrap_or_default();
-        // Until the store has been told of it, which it is not where something fails below.
-        self.seen = None;
+        // Unknown until the entries are returned to the store, which a failure below prevents.
+        self.known_header = None;
         let readable = contents.entries.len();
         let mut stored = by_host(contents.entries);
         let corruption = match contents.fault {
@@ -219,51 +199,47 @@ impl FileStorage {
                 return Ok(Some(stored.iter().map(|entry| (**entry).clone()).collect()));
             }
         };
-        // Corrupt while the process runs: what the store knows makes it whole again.
+        // The file was corrupted while the process runs: the entries in memory repair it.
         for entry in batch.snapshot() {
             put_newer(&mut stored, entry);
         }
         batch.apply(&mut stored);
-        let kept = self.replace_damaged(&sorted(stored.into_values().collect()))?;
-        // The store knows nothing of the saved entries yet, so the next commit merges again.
-        self.seen = None;
-        Err(self.damaged(corruption, readable, Some(kept)))
+        let moved_to = self.replace_corrupt(&sorted(stored.into_values().collect()))?;
+        // The store does not have the recovered entries yet, so the next commit merges them.
+        self.known_header = None;
+        Err(self.corrupt(corruption, readable, Some(moved_to)))
     }
 
-    /// Writes the entries in place of a damaged file, which is kept under the name returned.
-    fn replace_damaged(
+    /// Replaces a corrupt file by one with these entries. Returns the new path of the corrupt file.
+    fn replace_corrupt(
         &mut self,
         entries: &[Arc<KnownPinnedHost>],
     ) -> Result<PathBuf, StorageError> {
         let bytes = format::encode(entries);
-        let kept = self.keep_damaged()?;
+        let kept = self.keep_corrupt()?;
         if let Err(error) = self.replace(&bytes) {
-            // It is still there under its own name, and would be kept again next time.
+            // The file still has its own name, and the next attempt would make one more copy.
             let _ = fs::remove_file(&kept);
             return Err(error);
         }
-        self.seal(&bytes)?;
+        self.complete(&bytes)?;
         Ok(kept)
     }
 
-    /// Keeps the damaged file under a dated name, in place of no other file.
-    fn keep_damaged(&self) -> Result<PathBuf, StorageError> {
-        // `UnixTime::now` panics before 1970.
-        let today = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let today = timestamp::print(UnixTime::since_unix_epoch(today)).unwrap_or_default();
-        let today = today.replace(':', "");
+    /// Gives the corrupt file a second name with the date, and replaces no other file by it.
+    fn keep_corrupt(&self) -> Result<PathBuf, StorageError> {
+        let now = SystemTime::now().into_unix_time();
+        let date = timestamp::print(now).unwrap_or_default().replace(':', "");
         for number in 1..=100 {
             let suffix = match number {
-                1 => format!(".damaged-{today}"),
-                _ => format!(".damaged-{today}-{number}"),
+                1 => format!(".corrupt-{date}"),
+                _ => format!(".corrupt-{date}-{number}"),
             };
             let kept = self.beside(&suffix);
-            // A second name first, so that the entries are on disk at every moment.
+            // Linked, not renamed, so that the file has its own name, too, at every moment.
             let linked = fs::hard_link(&self.path, &kept).or_else(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => Err(error),
-                // A file system without hard links.
+                // The file system may have no hard links.
                 _ => copy(&self.path, &kept),
             });
             match linked {
@@ -273,28 +249,29 @@ impl FileStorage {
             }
         }
         let error = io::Error::from(io::ErrorKind::AlreadyExists);
-        Err(io_error(&self.beside(".damaged-"))(error))
+        Err(io_error(&self.beside(".corrupt-"))(error))
     }
 
-    /// Saves the entries that verify and puts the damaged file aside.
+    /// Replaces a corrupt file by one with its readable entries. Returns these, and what was wrong.
     fn repair(&mut self) -> Result<(Vec<KnownPinnedHost>, Option<StorageError>), StorageError> {
         let _lock = self.lock()?;
         let contents = self.read()?.unwrap_or_default();
         let corruption = match contents.fault {
-            // Another process was faster.
+            // Another process has repaired it since.
             None => return Ok((contents.entries, None)),
             Some(Fault::NewerVersion(version)) => return Err(self.newer(version)),
             Some(Fault::Corruption(corruption)) => corruption,
         };
         let readable = contents.entries.len();
         let entries = sorted(by_host(contents.entries).into_values().collect());
-        let kept = self.replace_damaged(&entries)?;
-        let error = self.damaged(corruption, readable, Some(kept));
+        let moved_to = self.replace_corrupt(&entries)?;
+        let error = self.corrupt(corruption, readable, Some(moved_to));
         let entries = entries.iter().map(|entry| (**entry).clone()).collect();
         Ok((entries, Some(error)))
     }
 
-    /// Locks out other processes until the file is dropped.
+    /// Locks out other processes until the returned file is dropped. Returns `None` where the system
+    /// has no file locks.
     fn lock(&self) -> Result<Option<File>, StorageError> {
         let path = self.beside(".lock");
         length(&path)?;
@@ -305,7 +282,7 @@ impl FileStorage {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(file)),
-                Err(TryLockError::WouldBlock) if begin.elapsed() < TIMEOUT => {
+                Err(TryLockError::WouldBlock) if begin.elapsed() < LOCK_TIMEOUT => {
                     thread::sleep(LOCK_RETRY_DELAY);
                 }
                 Err(TryLockError::WouldBlock) => return Err(StorageError::Locked { lock: path }),
@@ -317,7 +294,7 @@ impl FileStorage {
         }
     }
 
-    /// The entries of the file that verify.
+    /// Returns the entries of the file that pass their checksums, and none if it can't be read.
     fn readable(&mut self) -> Vec<KnownPinnedHost> {
         let contents = self.read().ok().flatten().unwrap_or_default();
         contents.entries
@@ -327,14 +304,14 @@ impl FileStorage {
         self.path.parent().unwrap_or(&self.path)
     }
 
-    /// The path with something appended to the file's name.
+    /// Returns the path of the file with a suffix appended.
     fn beside(&self, suffix: &str) -> PathBuf {
         let mut path = OsString::from(&self.path);
         path.push(suffix);
         path.into()
     }
 
-    fn damaged(
+    fn corrupt(
         &self,
         corruption: Corruption,
         readable: usize,
@@ -359,7 +336,8 @@ impl FileStorage {
 impl Storage for FileStorage {
     fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
         let Some(contents) = self.read()? else {
-            // A mistaken path is told now, not when the first pin can't be written.
+            // Checked now, so that a wrong path fails when the store is opened, not when the first
+            // pins are written.
             return match fs::metadata(self.folder()) {
                 Ok(folder) if folder.is_dir() => Ok(Vec::new()),
                 Ok(_) => Err(io_error(self.folder())(io::ErrorKind::NotADirectory.into())),
@@ -369,14 +347,14 @@ impl Storage for FileStorage {
         let readable = contents.entries.len();
         match contents.fault {
             None => Ok(contents.entries),
-            Some(Fault::Corruption(corruption)) => Err(self.damaged(corruption, readable, None)),
+            Some(Fault::Corruption(corruption)) => Err(self.corrupt(corruption, readable, None)),
             Some(Fault::NewerVersion(version)) => Err(self.newer(version)),
         }
     }
 
     fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
         let _lock = self.lock()?;
-        if self.is_unmoved()? {
+        if self.is_unchanged()? {
             self.write(&batch.snapshot())?;
             return Ok(None);
         }
@@ -387,18 +365,18 @@ impl Storage for FileStorage {
         match error {
             StorageError::Corrupt { .. } => match self.repair() {
                 Ok((entries, repaired)) => (Recovered::Stored(entries), repaired.unwrap_or(error)),
-                // The folder can't be written to, say. What verifies holds all the same, and the
-                // first commit that succeeds puts the damaged file aside.
+                // The folder may not be writable. The readable entries are enforced all the same, and
+                // the first commit that succeeds moves the corrupt file.
                 Err(_) => (Recovered::Stored(self.readable()), error),
             },
-            // It may hold pins that this version can read, but is not this version's to write.
+            // Its readable pins are enforced. Writing it would lose what this version can't read.
             StorageError::NewerVersion { .. } => (Recovered::InMemory(self.readable()), error),
             _ => (Recovered::InMemory(Vec::new()), error),
         }
     }
 }
 
-/// The length of a regular file; `None` if there is nothing of that name.
+/// Returns the length of a regular file; `None` if the path does not exist.
 fn length(path: &Path) -> Result<Option<u64>, StorageError> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -408,7 +386,8 @@ fn length(path: &Path) -> Result<Option<u64>, StorageError> {
     let found = match metadata.file_type() {
         kind if kind.is_file() => return Ok(Some(metadata.len())),
         kind if kind.is_dir() => "a directory",
-        // Whoever may write to the folder could else have any file of this user's overwritten.
+        // Refused, since another user with write access to the folder could use a link to have any
+        // file of this user overwritten.
         kind if kind.is_symlink() => "a symbolic link",
         _ => "a device, a pipe or a socket",
     };
@@ -418,26 +397,26 @@ fn length(path: &Path) -> Result<Option<u64>, StorageError> {
     })
 }
 
-/// The bytes up to the first LF, or those that a first line may have.
+/// Returns the bytes up to the first LF, limited to the maximum length of a first line.
 fn first_line(file: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     file.take(MAX_FIRST_LINE).read_until(b'\n', &mut line)?;
     Ok(line)
 }
 
-/// A new file that only this user may read, instead of whatever is left of an earlier commit.
+/// Creates a file that only this user may access, in place of one that an earlier commit left.
 fn create(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // Never through a symbolic link that somebody puts there meanwhile.
+    // `create_new` does not follow a symbolic link that another user creates in between.
     private(OpenOptions::new().write(true).create_new(true)).open(path)
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut file = private(OpenOptions::new().write(true).create_new(true)).open(to)?;
-    // Told nothing of the files: the ways by which Linux copies them are two kilobytes of a program.
+    // `dyn` avoids the specialised copying for files on Linux, which adds 2 kB to a program.
     let copied = File::open(from)
         .and_then(|mut from| io::copy::<dyn Read, dyn Write>(&mut from, &mut file))
         .and_then(|_| file.sync_all());
@@ -457,7 +436,7 @@ fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 
-/// Makes a rename in this folder durable, where the system can.
+/// Makes a rename in this folder durable, where the system supports that.
 #[cfg(unix)]
 fn sync(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
@@ -478,7 +457,7 @@ fn sync(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Of two entries of one host the one noted later.
+/// Returns the entries by their hosts. Of two entries of one host the one noted later is kept.
 fn by_host(entries: Vec<KnownPinnedHost>) -> HashMap<Host, Arc<KnownPinnedHost>> {
     let mut map = HashMap::with_capacity(entries.len());
     for entry in entries {
@@ -495,9 +474,9 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StorageError {
     }
 }
 
-/// How long another process may hold the lock; the largest file is written in a second.
-const TIMEOUT: Duration = Duration::from_secs(2);
-/// Between two attempts to lock.
+/// How long another process may hold the lock. The largest file is written in one second.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The time between two attempts to lock the file.
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(2);
-/// Version 1 has about 130 bytes.
+/// That of version 1 has about 130 bytes; the limit leaves room for newer versions.
 const MAX_FIRST_LINE: u64 = 4096;

@@ -1,5 +1,5 @@
-//! Changes of pins in, a number and a wake-up out: [`Generation`], by which a connection sees that
-//! it has to be judged again, and [`Validity`], how long it need not be.
+//! Change notification for open connections: [`Generation`] counts the changes of pins, after which
+//! a connection must be checked again, and [`Validity`] limits how long a verdict may be reused.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,18 +14,19 @@ use rustls_pki_types::UnixTime;
 
 use crate::store::worker::contain;
 
-/// Counts what may change a verdict.
+/// Counts the changes that may affect a verdict, and wakes connections after each.
 #[derive(Default)]
 pub(crate) struct Generation {
     number: AtomicU64,
-    /// The latest second that a verdict was asked for.
-    latest: AtomicU64,
-    waiting: Mutex<Waiting>,
+    /// The latest time that a verdict of this generation was made for, in seconds since 1970.
+    latest_check: AtomicU64,
+    watchers: Mutex<Watchers>,
 }
 
 #[derive(Default)]
-struct Waiting {
-    next: u64,
+struct Watchers {
+    last_id: u64,
+    /// By the ID of the watch.
     wakers: HashMap<u64, Waker>,
 }
 
@@ -34,38 +35,39 @@ impl Generation {
         self.number.load(Ordering::SeqCst)
     }
 
-    /// Begins a new generation. Call it while what has changed is locked for writing: whoever sees
-    /// the change then sees the number, too.
+    /// Begins a new generation. Call it with the changed pins locked for writing, so that a reader
+    /// of the changed pins finds the new number, too.
     pub(crate) fn advance(&self) {
-        // Verdicts of earlier generations stand no more, whatever time they were made for. Before
-        // the number: who reads the new one tells its time later.
-        self.latest.store(0, Ordering::SeqCst);
+        // Verdicts of earlier generations are invalid, whatever time they were made for. Reset
+        // before the number changes, since a check reads the number before it records its time.
+        self.latest_check.store(0, Ordering::SeqCst);
         self.number.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A verdict is made for this time. Call it before what the verdict is made of is read.
-    pub(crate) fn judges_at(&self, now: UnixTime) {
-        self.latest.fetch_max(now.as_secs(), Ordering::SeqCst);
+    /// Records that a verdict is made for this time. Call it before the pins are read.
+    pub(crate) fn record_check(&self, now: UnixTime) {
+        self.latest_check.fetch_max(now.as_secs(), Ordering::SeqCst);
     }
 
-    /// Whether a verdict was made for a time at which what ends then had ended. Call it while what
-    /// ends is locked for writing.
-    pub(crate) fn has_judged_after(&self, end: UnixTime) -> bool {
-        self.latest.load(Ordering::SeqCst) > end.as_secs()
+    /// Returns whether a verdict of this generation was made for a time after `expiry`, so that an
+    /// entry with that expiry was taken for expired. Call it with the entries locked for writing.
+    pub(crate) fn was_checked_after(&self, expiry: UnixTime) -> bool {
+        self.latest_check.load(Ordering::SeqCst) > expiry.as_secs()
     }
 
-    /// Wakes all who watch. Call it without a lock: a waker is foreign code.
+    /// Wakes all connections that watch. Call it without a lock, since a waker runs code of the
+    /// runtime.
     pub(crate) fn wake(&self) {
         let wakers = self
-            .waiting
+            .watchers
             .lock()
             .wakers
             .values()
             .cloned()
             .collect::<Vec<_>>();
         for waker in wakers {
-            // One that panics must keep no other connection from being woken, nor the writer of a
-            // store from writing.
+            // A waker that panics must not prevent the other connections from being woken, nor end
+            // the writer thread.
             contain(|| waker.wake());
         }
     }
@@ -77,25 +79,25 @@ impl fmt::Debug for Generation {
     }
 }
 
-/// For how long a judgement stands: in this generation of the pins, and while no policy ends. The
-/// end of one can make another apply, and an expired one applies again if the clock goes back.
+/// How long a verdict may be reused: in its generation of the pins, and as long as no policy
+/// expires. When one expires, another may apply; when the clock is set back, it may apply again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Validity {
     generation: u64,
-    /// Seconds, the last one included.
+    /// The first and the last second since 1970.
     from: u64,
     until: u64,
 }
 
 impl Validity {
-    /// Of a judgement at `now` by policies with these ends.
+    /// Returns the validity of a verdict at `now` by policies that expire at these times.
     pub(crate) fn new(generation: u64, expiry_times: Vec<UnixTime>, now: UnixTime) -> Self {
         let (mut from, mut until) = (0, u64::MAX);
-        for end in expiry_times {
-            if now > end {
-                from = from.max(end.as_secs().saturating_add(1))
+        for expiry in expiry_times {
+            if now > expiry {
+                from = from.max(expiry.as_secs().saturating_add(1))
             } else {
-                until = until.min(end.as_secs())
+                until = until.min(expiry.as_secs())
             }
         }
         Self {
@@ -105,16 +107,16 @@ impl Validity {
         }
     }
 
-    /// For as long as both stand.
+    /// Returns the time for which both verdicts are valid.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
-            // Of different generations neither will stand.
+            // If the generations differ, the result is that of the older one, which has ended.
             generation: self.generation.min(other.generation),
             ..self.within(other.from, other.until)
         }
     }
 
-    /// Only in these seconds.
+    /// Limits the validity to these seconds since 1970, including the last one.
     pub(crate) fn within(self, from: u64, until: u64) -> Self {
         Self {
             generation: self.generation,
@@ -123,7 +125,7 @@ impl Validity {
         }
     }
 
-    /// Of a judgement that stands no more.
+    /// The validity of a verdict that must not be reused.
     #[cfg(feature = "hyper")]
     pub(crate) const NEVER: Self = Self {
         generation: u64::MAX,
@@ -131,13 +133,13 @@ impl Validity {
         until: 0,
     };
 
-    /// Whether the judgement is of this generation.
+    /// Returns whether the verdict is of this generation.
     #[cfg(feature = "hyper")]
     pub(crate) fn is_of(&self, generation: u64) -> bool {
         generation == self.generation
     }
 
-    /// Whether the judgement stands. The clock is read only where time could change it.
+    /// Returns whether the verdict is valid now. Reads the clock only if time can affect it.
     #[cfg(feature = "hyper")]
     #[inline]
     pub(crate) fn holds(&self, generation: u64, clock: &Arc<dyn TimeProvider>) -> bool {
@@ -146,60 +148,61 @@ impl Validity {
         self.is_of(generation) && (is_timeless || clock.current_time().is_some_and(in_time))
     }
 
-    /// Whether the judgement stands at `now`.
+    /// Returns whether the verdict is valid at `now`.
     pub(crate) fn holds_at(&self, generation: u64, now: UnixTime) -> bool {
         generation == self.generation && (self.from..=self.until).contains(&now.as_secs())
     }
 }
 
-/// One connection that wants to be woken by each new generation.
+/// Registration of one connection that is woken by each new generation, until it is dropped.
 pub(crate) struct GenerationWatch {
     generation: Arc<Generation>,
-    key: u64,
+    id: u64,
     waker: Option<Waker>,
 }
 
 impl GenerationWatch {
     pub(crate) fn new(generation: &Arc<Generation>) -> Self {
-        let mut waiting = generation.waiting.lock();
-        waiting.next += 1;
+        let mut watchers = generation.watchers.lock();
+        watchers.last_id += 1;
         Self {
             generation: Arc::clone(generation),
-            key: waiting.next,
+            id: watchers.last_id,
             waker: None,
         }
     }
 
-    /// Of the generation that is watched.
+    /// Returns the number of the current generation.
     #[cfg(feature = "hyper")]
     pub(crate) fn number(&self) -> u64 {
         self.generation.number()
     }
 
-    /// Has this task woken. Look at the number afterwards, or a change between is missed.
+    /// Registers this task to be woken by the next generation. Read the number after that: a change
+    /// in between would go unnoticed otherwise.
     #[inline]
     pub(crate) fn wake_me(&mut self, cx: &Context<'_>) {
         let known = self.waker.as_ref();
         if !known.is_some_and(|known| known.will_wake(cx.waker())) {
-            self.wake_another(cx.waker());
+            self.replace_waker(cx.waker());
         }
     }
 
     #[cold]
-    fn wake_another(&mut self, waker: &Waker) {
+    fn replace_waker(&mut self, waker: &Waker) {
         self.waker = Some(waker.clone());
-        let mut waiting = self.generation.waiting.lock();
-        let replaced = waiting.wakers.insert(self.key, waker.clone());
-        drop(waiting);
-        // Not under the lock.
+        let mut watchers = self.generation.watchers.lock();
+        let replaced = watchers.wakers.insert(self.id, waker.clone());
+        drop(watchers);
+        // Dropped without the lock, since that runs code of the runtime.
         drop(replaced);
     }
 }
 
 impl Drop for GenerationWatch {
     fn drop(&mut self) {
-        let waker = self.generation.waiting.lock().wakers.remove(&self.key);
-        // Not under the lock.
+        let waker = self.generation.watchers.lock().wakers.remove(&self.id);
+        // Dropped without the lock, since that runs code of the runtime.
         drop(waker);
     }
 }
@@ -214,16 +217,16 @@ mod tests {
         UnixTime::since_unix_epoch(Duration::from_secs(seconds))
     }
 
-    /// Else a clock that was ahead once would make each refresh a change, for ever.
+    /// Otherwise a clock that was ahead once would make every later refresh a change.
     #[test]
-    fn verdicts_of_an_earlier_generation_are_no_matter() {
+    fn verdicts_of_earlier_generations_are_ignored() {
         let generation = Generation::default();
-        generation.judges_at(at(9));
-        generation.judges_at(at(5));
-        assert!(generation.has_judged_after(at(8)) && !generation.has_judged_after(at(9)));
+        generation.record_check(at(9));
+        generation.record_check(at(5));
+        assert!(generation.was_checked_after(at(8)) && !generation.was_checked_after(at(9)));
         generation.advance();
-        assert!(!generation.has_judged_after(at(3)));
-        generation.judges_at(at(5));
-        assert!(generation.has_judged_after(at(4)) && !generation.has_judged_after(at(5)));
+        assert!(!generation.was_checked_after(at(3)));
+        generation.record_check(at(5));
+        assert!(generation.was_checked_after(at(4)) && !generation.was_checked_after(at(5)));
     }
 }

@@ -1,6 +1,17 @@
-//! Noted pins: entries in memory, the storage seam, the file, and the writer thread.
+//! The store of noted pins: the known pinned hosts in memory, and their persistence.
+//!
+//! [`PinStore`] answers lookups from memory ([`entries`]). Its changes are queued ([`pending`],
+//! [`queue`]) and committed by one thread ([`writer`]) to a [`Storage`]: a file ([`FileStorage`]) or
+//! an implementation of the application. [`Generation`] counts the changes, so that open connections
+//! are checked again.
+//!
+//! Imports only [`policy`](crate::policy) of the crate. It also offers [`Worker`] and [`contain`],
+//! which the other background threads of the crate use.
 
+mod builder;
+mod durable;
 mod entries;
+mod error;
 mod file;
 mod format;
 #[cfg_attr(
@@ -8,19 +19,26 @@ mod format;
     expect(dead_code, reason = "only connections of hyper watch it")
 )]
 mod generation;
+mod json;
+mod pending;
 mod pin_store;
+mod queue;
 mod storage;
+mod update;
 mod worker;
 mod writer;
 
+pub use crate::store::builder::PinStoreBuilder;
+pub use crate::store::durable::DurableFuture;
+pub use crate::store::error::StorageError;
 pub use crate::store::file::FileStorage;
-pub use crate::store::format::{Corruption, EntryError};
+pub use crate::store::format::Corruption;
 #[cfg(feature = "hyper")]
 pub(crate) use crate::store::generation::GenerationWatch;
 pub(crate) use crate::store::generation::{Generation, Validity};
-pub(crate) use crate::store::pin_store::Inserted;
+pub use crate::store::json::EntryError;
 pub use crate::store::pin_store::PinStore;
-pub use crate::store::storage::{Batch, Change, Recovered, Storage, StorageError};
+pub(crate) use crate::store::queue::StorageErrorListener;
+pub use crate::store::storage::{Batch, Change, Recovered, Storage};
+pub(crate) use crate::store::update::Inserted;
 pub(crate) use crate::store::worker::{Worker, contain, deadline};
-pub use crate::store::writer::DurableFuture;
-pub(crate) use crate::store::writer::StorageErrorListener;

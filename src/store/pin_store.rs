@@ -1,250 +1,256 @@
-//! Noted pins in, the entry that applies to a name out: [`PinStore`], the handle on the entries in
-//! memory and on what keeps them beyond the process.
+//! The handle of the store of noted pins: [`PinStore`], its lookups, and its removal of entries.
 //!
 //! Lookups are answered from memory and never wait for a storage.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard, RwLock, RwLockUpgradableReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 use rustls_pki_types::UnixTime;
 
-use crate::policy::{Host, HostMatch, KnownPinnedHost};
+use crate::policy::{Host, HostMatch, IntoUnixTime, KnownPinnedHost};
+use crate::store::builder::PinStoreBuilder;
+use crate::store::durable::DurableFuture;
 use crate::store::entries::{Entries, sorted};
+use crate::store::error::StorageError;
 use crate::store::generation::Generation;
-use crate::store::storage::{Change, Recovered, Storage, StorageError};
-use crate::store::worker::contain;
-use crate::store::writer::{DurableFuture, StorageErrorListener, Urgency, Writer};
+use crate::store::queue::{StorageErrorListener, WriterSettings};
+use crate::store::storage::{Change, Storage};
+use crate::store::writer::{Urgency, Writer};
 
-/// The known pinned hosts that servers asked for by header. A cheap handle: clones share entries;
-/// cap and capacity belong to the handle.
+/// The noted pins: the known pinned hosts that servers announced by header (RFC 7469 section 2.3).
+/// Cheap to clone; clones share entries and settings.
 ///
-/// In memory only, or with a [`Storage`] beneath that keeps them beyond the process:
+/// A store is in memory only, or persistent with a [`Storage`]:
 ///
 /// ```
 /// use pinhold::{FileStorage, PinStore, Pinning};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("noted-pins.jsonl");
-/// let (store, trouble) = PinStore::open_or_recover(FileStorage::new(path));
-/// if let Some(error) = trouble {
-///     eprintln!("{error}"); // what was wrong, what was saved, what to do
+/// let (store, error) = PinStore::builder()
+///     .on_error(|error| eprintln!("{error}"))
+///     .open_or_recover(FileStorage::new(path));
+/// if let Some(error) = error {
+///     eprintln!("{error}"); // what is wrong, what was recovered, what to do
 /// }
-/// let store = store.on_error(|error| eprintln!("{error}"));
 /// let pinning = Pinning::builder().store(store.clone()).build()?;
 /// assert!(store.list().is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// # What is durable when
+/// # When changes are durable
 ///
-/// A change is in memory at once. One thread writes it, together with those that come meanwhile:
+/// A change takes effect in memory at once. One thread writes it, together with those that arrive
+/// in the meantime:
 ///
-/// - An entry added, changed or removed is written without delay.
-///   [`NotePins`](crate::layer::NotePins) waits for it, at most 2 s unless told otherwise, before it hands
-///   on the response that carried the header.
-/// - A mere refresh, which only moves the expiry, is written within the
-///   [`refresh_delay`](Self::refresh_delay).
-/// - [`flush`](Self::flush) and [`durable`](Self::durable) have everything written now; so does the
-///   drop of the last handle, which waits for at most 2 s.
+/// - An entry that is added, changed or removed is written without delay. Before
+///   [`NotePins`](crate::layer::NotePins) returns the response that carried the header, it waits
+///   until the change is durable, for at most 2 s by default.
+/// - A refresh, which changes the times of an entry only, is written within the
+///   [`refresh_delay`](PinStoreBuilder::refresh_delay).
+/// - [`flush`](Self::flush), [`durable`](Self::durable) and dropping the last clone write everything
+///   without delay. Dropping waits for at most 2 s.
 ///
-/// Where writing fails, memory keeps the truth, [`on_error`](Self::on_error) is told, and it is
-/// tried again after a pause of 100 ms that doubles up to a minute, and with the next change.
+/// If writing fails, the changes are kept in memory, the error is passed to
+/// [`on_error`](PinStoreBuilder::on_error), and the changes are written again with the next change
+/// and after a backoff of 100 ms, which doubles up to one minute.
 #[derive(Clone)]
 pub struct PinStore {
-    /// Held from the judgement of a header's chain until what it asks for is done.
-    noting: Arc<Mutex<()>>,
-    /// Whoever looks at all of them, or changes them, locks upgradably, and lookups go on; a plain
-    /// lock for writing would have them wait for all that is read before it.
-    entries: Arc<RwLock<Entries>>,
-    generation: Arc<Generation>,
+    /// Locked while a header is evaluated and takes effect, so that the entries it was evaluated
+    /// with still apply.
+    pub(in crate::store) noting: Arc<Mutex<()>>,
+    /// Lists and changes begin with an upgradable lock, which lets lookups continue. A plain write
+    /// lock would block all lookups until the readers before it have finished.
+    pub(in crate::store) entries: Arc<RwLock<Entries>>,
+    pub(in crate::store) generation: Arc<Generation>,
     writer: Option<Arc<Writer>>,
-    /// Whether the entries were loaded and not looked at with a clock yet.
-    is_fresh: Arc<AtomicBool>,
-    max_age_cap: Duration,
-    capacity: usize,
+    /// Whether loaded entries have not been checked for times in the future yet.
+    pub(in crate::store) is_unchecked: Arc<AtomicBool>,
+    pub(in crate::store) limits: Limits,
+}
+
+/// What hostile servers can make a store keep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_age_cap: Duration,
+    pub(crate) capacity: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_age_cap: PinStore::MAX_AGE_CAP,
+            capacity: PinStore::CAPACITY,
+        }
+    }
 }
 
 impl PinStore {
-    /// An empty store that lives as long as its handles: for a private mode, or for tests.
-    #[must_use]
-    pub fn in_memory() -> Self {
-        Self::holding(Vec::new())
+    /// Returns a builder with the default settings.
+    pub fn builder() -> PinStoreBuilder {
+        PinStoreBuilder::new()
     }
 
-    /// Opens a storage that must be sound. Blocks while it is read.
+    /// Returns an empty store with the default settings that lasts as long as its clones.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self::builder().in_memory()
+    }
+
+    /// Opens a storage that must be readable as a whole, with the default settings. Blocks while it
+    /// is read.
     ///
     /// # Errors
     ///
-    /// What [`Storage::load`] says. Pins that were noted are then in no store: prefer
-    /// [`open_or_recover`](Self::open_or_recover) where the application goes on all the same.
-    pub fn open(mut storage: impl Storage) -> Result<Self, StorageError> {
-        let entries = load(&mut storage)?;
-        Self::holding(entries).writing_to(storage)
+    /// As of [`PinStoreBuilder::open`].
+    pub fn open(storage: impl Storage) -> Result<Self, StorageError> {
+        Self::builder().open(storage)
     }
 
-    /// Opens a storage, and always gives a store, with everything that can be saved: where the
-    /// storage is damaged, the entries that verify, and it is mended; where it can't be used, in
-    /// memory, and it is left as it is. What was wrong comes beside it; tell somebody. Blocks while
-    /// the storage is read.
-    ///
-    /// Static pins do not depend on the store.
-    #[must_use = "the error tells whether noted pins were lost"]
-    pub fn open_or_recover(mut storage: impl Storage) -> (Self, Option<StorageError>) {
-        let (entries, errors) = match load(&mut storage) {
-            Ok(entries) => (entries, None),
-            Err(error) => match recover(&mut storage, error) {
-                (Recovered::InMemory(entries), error) => {
-                    event!(WARN, %error, "noted pins live in memory only");
-                    return (Self::holding(entries), Some(error));
-                }
-                (Recovered::Stored(entries), error) => (entries, Some(error)),
-            },
-        };
-        if let Some(_error) = &errors {
-            event!(WARN, error = %_error, "noted pins were damaged");
-        }
-        let store = Self::holding(entries);
-        match store.clone().writing_to(storage) {
-            Ok(store) => (store, errors),
-            Err(error) => (store, Some(errors.unwrap_or(error))),
-        }
+    /// Opens a storage with the default settings and returns a store in any case, see
+    /// [`PinStoreBuilder::open_or_recover`]. Blocks while the storage is read.
+    #[must_use = "the error says whether noted pins were lost"]
+    pub fn open_or_recover(storage: impl Storage) -> (Self, Option<StorageError>) {
+        Self::builder().open_or_recover(storage)
     }
 
-    fn holding(entries: Vec<KnownPinnedHost>) -> Self {
-        Self {
-            noting: Arc::default(),
-            is_fresh: Arc::new(AtomicBool::new(!entries.is_empty())),
-            entries: Arc::new(RwLock::new(entries.into_iter().map(Arc::new).collect())),
-            generation: Arc::default(),
-            writer: None,
-            max_age_cap: Self::MAX_AGE_CAP,
-            capacity: Self::CAPACITY,
-        }
-    }
-
-    fn writing_to(self, storage: impl Storage) -> Result<Self, StorageError> {
-        let (entries, generation) = (Arc::clone(&self.entries), Arc::clone(&self.generation));
-        let writer = Writer::start(storage, entries, generation)?;
-        Ok(Self {
-            writer: Some(Arc::new(writer)),
-            ..self
-        })
-    }
-
-    /// The longest time that pins are kept after they were last seen: 60 days, the balance that
-    /// RFC 7469 section 4.1 suggests.
+    /// The default [`max_age_cap`](PinStoreBuilder::max_age_cap): 60 days, the balance that RFC
+    /// 7469 section 4.1 suggests.
     pub const MAX_AGE_CAP: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
-    /// How many hosts are noted at most: 1024, as Firefox kept. It bounds what hostile servers can
-    /// make us hold; an application talks to far fewer.
+    /// The default [`capacity`](PinStoreBuilder::capacity): 1024 hosts, as Firefox had. An
+    /// application connects to far fewer; the limit bounds what hostile servers can add.
     pub const CAPACITY: usize = 1024;
 
-    /// Keeps pins no longer than `cap` after they were last seen, whatever the server says.
+    /// Returns the entry that applies to `host` at `now`, and whether it is that of the host itself
+    /// or of a superdomain (RFC 7469 section 2.3.3).
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    ///
+    /// use pinhold::{Host, PinStore};
+    ///
+    /// let store = PinStore::in_memory();
+    /// let host = Host::parse("www.example.com")?;
+    /// assert!(store.query(&host, SystemTime::now()).is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
-    pub fn max_age_cap(mut self, cap: Duration) -> Self {
-        self.max_age_cap = cap;
-        self
+    pub fn query(
+        &self,
+        host: &Host,
+        now: impl IntoUnixTime,
+    ) -> Option<(HostMatch, Arc<KnownPinnedHost>)> {
+        self.entries.read().query(host, now.into_unix_time())
     }
 
-    /// Notes at most `hosts` hosts, of which a sixteenth (at least one) under one domain, counted
-    /// by the last two labels of their names. What was loaded stays, however much it is.
-    #[must_use]
-    pub fn capacity(mut self, hosts: usize) -> Self {
-        self.capacity = hosts;
-        self
-    }
-
-    /// How long a mere refresh may wait until it is written: unless said, 60 seconds. Longer spares
-    /// the disk; after a crash, pins end by as much earlier. For all handles.
-    #[must_use]
-    pub fn refresh_delay(self, delay: Duration) -> Self {
-        if let Some(writer) = &self.writer {
-            writer.set_refresh_delay(delay);
-        }
-        self
-    }
-
-    /// Tells `callback` of each attempt to write that failed, from the thread that writes, and of
-    /// each wait that took too long, from the one that waited. For all handles, in place of an
-    /// earlier one. It must not keep a handle of the store, which would then never end, nor wait
-    /// for the store.
-    #[must_use]
-    pub fn on_error(self, callback: impl Fn(&StorageError) + Send + Sync + 'static) -> Self {
-        if let Some(writer) = &self.writer {
-            writer.set_on_error(Arc::new(callback));
-        }
-        self
-    }
-
-    /// As [`on_error`](Self::on_error), beside all others.
-    pub(crate) fn watch(&self, watch: Weak<dyn StorageErrorListener>) {
-        if let Some(writer) = &self.writer {
-            writer.watch(watch);
-        }
-    }
-
-    /// The entry that applies to `host` at `now`, and how.
-    #[must_use]
-    pub fn query(&self, host: &Host, now: UnixTime) -> Option<(HostMatch, Arc<KnownPinnedHost>)> {
-        self.entries.read().query(host, now)
-    }
-
-    /// All entries, expired ones included, by name.
+    /// Returns all entries, including expired ones, sorted by name.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<KnownPinnedHost>> {
         let list = self.entries.upgradable_read().collect();
         sorted(list)
     }
 
-    /// Removes the entry kept under this very name, and returns it. Superdomains keep theirs.
+    /// Removes the entry of exactly this host and returns it. Entries of superdomains are kept.
+    ///
+    /// ```
+    /// use pinhold::{Host, PinStore};
+    ///
+    /// let store = PinStore::in_memory();
+    /// assert_eq!(store.forget(&Host::parse("example.com")?), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn forget(&self, host: &Host) -> Option<Arc<KnownPinnedHost>> {
-        self.remove(host, END_OF_TIME)
+        self.remove(host, MAX_TIME)
     }
 
-    /// Removes every entry.
+    /// Removes all entries.
     pub fn clear(&self) {
-        self.clear_since(BEGINNING_OF_TIME);
+        self.clear_since(MIN_TIME);
     }
 
-    /// Removes every entry that was noted, or last refreshed, at `time` or later.
-    pub fn clear_since(&self, time: UnixTime) {
+    /// Removes all entries that were noted, or last refreshed, at `time` or later.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// use pinhold::PinStore;
+    ///
+    /// let store = PinStore::in_memory();
+    /// // "Clear the data of the last hour":
+    /// store.clear_since(SystemTime::now() - Duration::from_secs(60 * 60));
+    /// ```
+    pub fn clear_since(&self, time: impl IntoUnixTime) {
+        let time = time.into_unix_time();
         self.change(|entries| {
             entries.take_if(|known| known.noted_at >= time);
-            // Also what another process stored meanwhile.
+            // Recorded even if nothing was removed: another process may have stored such entries.
             self.record(|| Change::ClearedSince(time), Urgency::Now);
             Verdicts::MayChange
         });
     }
 
-    /// Resolves once all changes made so far are durable, and has them written now.
-    ///
-    /// Its error is that of the first attempt; more follow.
+    /// Writes all changes made so far without delay. The returned future resolves once they are
+    /// durable, or with the error of the first attempt; more attempts follow.
     pub fn durable(&self) -> DurableFuture {
         match &self.writer {
             Some(writer) => writer.write_now(),
-            None => DurableFuture::at_once(),
+            None => DurableFuture::ready(),
         }
     }
 
-    /// Blocks until all changes made so far are durable. In asynchronous code await
+    /// Blocks until all changes made so far are durable. In asynchronous code, await
     /// [`durable`](Self::durable) instead.
     ///
     /// # Errors
     ///
-    /// When they could not be written. They are kept in memory, and it is tried again.
+    /// When they could not be written. They are kept in memory and tried again.
     pub fn flush(&self) -> Result<(), StorageError> {
         self.durable().wait()
     }
 
-    /// Resolves once all that can't wait is durable; `None` if it is.
+    pub(crate) fn with_entries(entries: Vec<KnownPinnedHost>, limits: Limits) -> Self {
+        Self {
+            noting: Arc::default(),
+            is_unchecked: Arc::new(AtomicBool::new(!entries.is_empty())),
+            entries: Arc::new(RwLock::new(entries.into_iter().map(Arc::new).collect())),
+            generation: Arc::default(),
+            writer: None,
+            limits,
+        }
+    }
+
+    /// Starts the thread that commits all later changes to the storage.
+    pub(crate) fn start_writer(
+        self,
+        storage: impl Storage,
+        settings: WriterSettings,
+    ) -> Result<Self, StorageError> {
+        let (entries, generation) = (Arc::clone(&self.entries), Arc::clone(&self.generation));
+        let writer = Writer::start(storage, entries, generation, settings)?;
+        Ok(Self {
+            writer: Some(Arc::new(writer)),
+            ..self
+        })
+    }
+
+    /// Adds a listener for storage errors beside [`PinStoreBuilder::on_error`].
+    pub(crate) fn watch(&self, listener: Weak<dyn StorageErrorListener>) {
+        if let Some(writer) = &self.writer {
+            writer.watch(listener);
+        }
+    }
+
+    /// Resolves once every change so far that must be written without delay is durable; `None` if
+    /// all of them are.
     pub(crate) fn urgent(&self) -> Option<DurableFuture> {
         self.writer.as_ref()?.urgent()
     }
 
-    /// Whether the entry of this very name was noted, or last refreshed, at `time`.
+    /// Returns whether the entry of exactly this host was noted, or last refreshed, at `time`.
     #[cfg(feature = "hyper")]
     pub(crate) fn is_noted_at(&self, host: &Host, time: UnixTime) -> bool {
         let entries = self.entries.read();
@@ -253,7 +259,7 @@ impl PinStore {
             .is_some_and(|known| known.noted_at == time)
     }
 
-    /// Tells the application that somebody waited this long for nothing.
+    /// Reports that a wait for the storage has timed out after `waited`.
     #[cfg(feature = "hyper")]
     pub(crate) fn emit_slow(&self, waited: Duration) {
         if let Some(writer) = &self.writer {
@@ -261,79 +267,8 @@ impl PinStore {
         }
     }
 
-    /// Lets one header at a time change entries, so that what it was judged against still holds
-    /// when it takes effect. Lookups don't wait for it.
-    pub(crate) fn noting(&self) -> MutexGuard<'_, ()> {
-        self.noting.lock()
-    }
-
-    /// `max_age`, capped.
-    pub(crate) fn cap(&self, max_age: Duration) -> Duration {
-        max_age.min(self.max_age_cap)
-    }
-
-    /// Adds the entry, or replaces the one under the same name as a whole.
-    pub(crate) fn insert(&self, entry: KnownPinnedHost) -> Inserted {
-        let now = entry.noted_at;
-        // Apart, since it looks at every entry: lookups go on meanwhile.
-        if !self
-            .entries
-            .upgradable_read()
-            .domain_has_room(&entry.host, self.capacity, now)
-        {
-            return Inserted::DomainFull;
-        }
-        let entry = Arc::new(entry);
-        let mut inserted = Inserted::StoreFull;
-        self.change(|entries| match entries.get(&entry.host).map(Arc::clone) {
-            Some(known) => {
-                entries.put(Arc::clone(&entry));
-                inserted = match known.is_expired(now) {
-                    true => Inserted::Added,
-                    false if known.is_refreshed_by(&entry) => Inserted::Refreshed,
-                    false => Inserted::Changed,
-                };
-                self.record_noted(&entry, known.noted_at, inserted);
-                match inserted {
-                    // Only its end has moved, and not to an earlier time; nor was anybody told that
-                    // it had ended, by a clock ahead of this header's.
-                    Inserted::Refreshed
-                        if known.expires_at <= entry.expires_at
-                            && !self.generation.has_judged_after(known.expires_at) =>
-                    {
-                        Verdicts::Stay
-                    }
-                    _ => Verdicts::MayChange,
-                }
-            }
-            None => {
-                let Some(evicted) = entries.add(Arc::clone(&entry), self.capacity) else {
-                    return Verdicts::Stay;
-                };
-                for known in evicted {
-                    self.record(|| removed(&known.host, known.noted_at), Urgency::Later);
-                }
-                inserted = Inserted::Added;
-                self.record_noted(&entry, BEGINNING_OF_TIME, inserted);
-                Verdicts::MayChange
-            }
-        });
-        inserted
-    }
-
-    /// While the entries are locked for writing.
-    fn record_noted(&self, entry: &Arc<KnownPinnedHost>, replaces: UnixTime, how: Inserted) {
-        let entry = Arc::clone(entry);
-        match how {
-            Inserted::Refreshed => {
-                self.record(|| Change::Refreshed { entry, replaces }, Urgency::Later);
-            }
-            _ => self.record(|| Change::Noted { entry, replaces }, Urgency::Now),
-        }
-    }
-
-    /// Removes the entry kept under this very name. Where another process has noted one after
-    /// `noted_until`, that stays.
+    /// Removes the entry of exactly this host. An entry that another process has noted after
+    /// `noted_until` is kept.
     pub(crate) fn remove(
         &self,
         host: &Host,
@@ -342,49 +277,31 @@ impl PinStore {
         let mut known = None;
         self.change(|entries| {
             known = entries.remove(host);
-            // The clock may have been set back since it was noted.
+            // The clock may have been set back since the entry was noted.
             let noted_at = known.as_ref().map(|known| known.noted_at);
             let noted_until = noted_at.map_or(noted_until, |at| at.max(noted_until));
-            // Also what another process stored meanwhile.
+            // Recorded even if nothing was removed: another process may have stored an entry.
             self.record(|| removed(host, noted_until), Urgency::Now);
-            // A superdomain's entry may apply now.
+            // The entry of a superdomain may apply now.
             Verdicts::MayChange
         });
         known
     }
 
-    /// D-20: what was noted more than a day from now was noted under a wrong clock, and is taken as
-    /// noted now, once after it was loaded.
-    pub(crate) fn fix_future_timestamps(&self, now: UnixTime) {
-        // A device whose clock has lost its battery begins in 1970 or 2000; it is that clock which
-        // is wrong then, and pins rewritten to it would have expired once it is set.
-        if now.as_secs() < EARLIEST || !self.is_fresh.swap(false, Ordering::Relaxed) {
-            return;
-        }
-        let tomorrow = seconds(now.as_secs().saturating_add(DAY));
-        self.change(|entries| {
-            for known in entries.take_if(|known| known.noted_at > tomorrow) {
-                let entry = Arc::new(known.as_noted_at(now));
-                event!(WARN, host = %entry.host, "noted in the future: taken as noted now");
-                entries.put(Arc::clone(&entry));
-                self.record_noted(&entry, known.noted_at, Inserted::Refreshed);
-            }
-            Verdicts::MayChange
-        });
-    }
-
-    /// Counts the changes of these pins and of those that were set by the application.
+    /// Returns the number of changes of these pins and of the static pins used with them.
     pub(crate) fn generation(&self) -> &Arc<Generation> {
         &self.generation
     }
 
-    /// The times at which entries of the host and of its superdomains end, for a verdict at `now`.
+    /// Returns the times at which the entries of the host and of its superdomains expire, for a
+    /// check at `now`.
     pub(crate) fn expiry_times(&self, host: &Host, now: UnixTime) -> Vec<UnixTime> {
-        self.generation.judges_at(now);
+        self.generation.record_check(now);
         self.entries.read().expiry_times(host)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Entries) -> Verdicts) {
+    /// Changes the entries, and begins a new generation if the change may affect earlier verdicts.
+    pub(in crate::store) fn change(&self, change: impl FnOnce(&mut Entries) -> Verdicts) {
         let entries = self.entries.upgradable_read();
         let grown = entries.grown();
         let mut entries = RwLockUpgradableReadGuard::upgrade(entries);
@@ -397,12 +314,12 @@ impl PinStore {
         if verdicts == Verdicts::MayChange {
             self.generation.wake();
         }
-        // Without the lock: it takes its time.
+        // Dropped without the lock, since that takes long.
         drop(replaced);
     }
 
-    /// While the entries are locked for writing.
-    fn record(&self, change: impl FnOnce() -> Change, urgency: Urgency) {
+    /// Queues a change for the storage. Call it with the entries locked for writing.
+    pub(in crate::store) fn record(&self, change: impl FnOnce() -> Change, urgency: Urgency) {
         if let Some(writer) = &self.writer {
             writer.record(change(), urgency);
         }
@@ -414,56 +331,28 @@ impl fmt::Debug for PinStore {
         f.debug_struct("PinStore")
             .field("hosts", &self.entries.read().len())
             .field("is_stored", &self.writer.is_some())
-            .field("max_age_cap", &self.max_age_cap)
-            .field("capacity", &self.capacity)
+            .field("max_age_cap", &self.limits.max_age_cap)
+            .field("capacity", &self.limits.capacity)
             .finish()
     }
 }
 
-/// A storage may be the application's: its panic is a failure as any other.
-fn load(storage: &mut impl Storage) -> Result<Vec<KnownPinnedHost>, StorageError> {
-    contain(|| storage.load()).unwrap_or(Err(StorageError::Panicked))
-}
-
-fn recover(storage: &mut impl Storage, error: StorageError) -> (Recovered, StorageError) {
-    let recovered = contain(|| storage.recover(error));
-    recovered.unwrap_or((Recovered::InMemory(Vec::new()), StorageError::Panicked))
-}
-
-/// What a change means for connections that were judged before it.
+/// Whether a change may affect the verdicts on connections that were checked before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdicts {
+pub(crate) enum Verdicts {
     MayChange,
     Stay,
 }
 
-/// What became of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Inserted {
-    Added,
-    Changed,
-    DomainFull,
-    /// The same once more, with a later expiry.
-    Refreshed,
-    StoreFull,
-}
-
-fn removed(host: &Host, noted_until: UnixTime) -> Change {
+pub(crate) fn removed(host: &Host, noted_until: UnixTime) -> Change {
     Change::Removed {
         host: host.clone(),
         noted_until,
     }
 }
 
-fn seconds(seconds: u64) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-}
-
-const DAY: u64 = 24 * 60 * 60;
-/// 1 January 2023: before the first release, so a clock that says less is wrong.
-const EARLIEST: u64 = 1_672_531_200;
-const BEGINNING_OF_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::ZERO);
-const END_OF_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+pub(crate) const MIN_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::ZERO);
+const MAX_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
 
 #[cfg(test)]
 mod tests {
@@ -493,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_itself_wins_then_the_nearest_superdomain_with_the_flag() {
+    fn the_host_itself_comes_before_the_nearest_superdomain_with_the_flag() {
         let store = PinStore::in_memory();
         store.insert(entry("example.com", true, 10));
         store.insert(entry("b.example.com", false, 10));
@@ -504,7 +393,7 @@ mod tests {
             found(&store, "b.example.com", 0),
             congruent("b.example.com")
         );
-        // D-01: an entry without the flag does not block the one above.
+        // D-01: an entry without the flag does not hide that of its superdomain.
         assert_eq!(
             found(&store, "a.b.example.com", 0),
             superdomain("example.com")
@@ -514,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_entry_is_inert_but_kept() {
+    fn an_expired_entry_does_not_apply_but_is_kept() {
         let store = PinStore::in_memory();
         store.insert(entry("example.com", true, 20));
         store.insert(entry("www.example.com", false, 10));
@@ -522,66 +411,12 @@ mod tests {
         assert_eq!(found(&store, "www.example.com", 10), congruent);
         let superdomain = Some((HostMatch::Superdomain, "example.com".to_owned()));
         assert_eq!(found(&store, "www.example.com", 11), superdomain);
-        // D-20: the clock went forward and back; nothing is lost.
+        // D-20: the clock was set forward and back, and no entry is lost.
         assert_eq!(found(&store, "www.example.com", 10), congruent);
     }
 
-    #[test]
-    fn a_full_store_refuses_new_hosts_and_keeps_live_ones() {
-        let store = PinStore::in_memory().capacity(2);
-        assert_eq!(store.insert(entry("a.com", false, 10)), Inserted::Added);
-        assert_eq!(store.insert(entry("b.com", false, 10)), Inserted::Added);
-        assert_eq!(store.insert(entry("c.com", false, 10)), Inserted::StoreFull);
-        assert_eq!(store.insert(entry("b.com", true, 10)), Inserted::Changed);
-        assert_eq!(store.insert(entry("b.com", true, 10)), Inserted::Refreshed);
-        let late = KnownPinnedHost {
-            noted_at: at(11),
-            ..entry("c.com", false, 20)
-        };
-        assert_eq!(store.insert(late), Inserted::Added);
-        assert_eq!(store.list().len(), 1);
-    }
-
-    #[test]
-    fn one_domain_fills_its_share_only() {
-        let store = PinStore::in_memory().capacity(32);
-        for label in ["a", "b.c"] {
-            let host = format!("{label}.evil.com");
-            assert_eq!(store.insert(entry(&host, false, 10)), Inserted::Added);
-        }
-        assert_eq!(
-            store.insert(entry("d.e.f.evil.com", false, 10)),
-            Inserted::DomainFull
-        );
-        assert_eq!(
-            store.insert(entry("evil.com", false, 10)),
-            Inserted::DomainFull
-        );
-        assert_eq!(
-            store.insert(entry("example.com", false, 10)),
-            Inserted::Added
-        );
-    }
-
-    #[test]
-    fn renewing_what_ran_out_fills_no_more_than_the_share() {
-        let store = PinStore::in_memory().capacity(32);
-        let noted = |label: u64, now: u64| KnownPinnedHost {
-            noted_at: at(now),
-            ..entry(&format!("n{label}.evil.com"), false, now + 1)
-        };
-        // Two at a time, each pair after the one before has run out.
-        for label in 0..8 {
-            let now = 10 * (label / 2);
-            assert_eq!(store.insert(noted(label, now)), Inserted::Added);
-        }
-        let renewed = (0..8).map(|label| store.insert(noted(label, 100)));
-        let added = renewed.filter(|inserted| *inserted == Inserted::Added);
-        assert_eq!(added.count(), 2);
-    }
-
-    /// What the RFC says, as naively as can be.
-    fn naive(entries: &[KnownPinnedHost], host: &Host, now: UnixTime) -> Option<Host> {
+    /// The rule of the RFC, applied to every entry.
+    fn expected_host(entries: &[KnownPinnedHost], host: &Host, now: UnixTime) -> Option<Host> {
         let mut best: Option<&Host> = None;
         for entry in entries.iter().filter(|entry| now <= entry.expires_at) {
             let covers = entry.includes_subdomains && host.is_subdomain_of(&entry.host);
@@ -595,7 +430,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lookup_equals_the_naive_model(
+        fn a_lookup_finds_the_entry_that_a_search_of_all_entries_finds(
             hosts in proptest::collection::hash_map(
                 "([ab]\\.){0,3}(x|y)",
                 (any::<bool>(), 0_u64..4),
@@ -614,7 +449,7 @@ mod tests {
             }
             let host = Host::parse(&host).unwrap();
             let answer = store.query(&host, at(now)).map(|(_, entry)| entry.host.clone());
-            prop_assert_eq!(answer, naive(&entries, &host, at(now)));
+            prop_assert_eq!(answer, expected_host(&entries, &host, at(now)));
         }
     }
 }

@@ -46,7 +46,7 @@ impl Fixture {
         let leaf = root.leaf(&NAMES);
         let server = Server::start(&leaf, &[]).await;
         let clock = Clock::new();
-        let (pinning, observed) = with_recorder(Pinning::builder().time_provider(clock.clone()));
+        let (pinning, recorder) = with_recorder(Pinning::builder().time_provider(clock.clone()));
         Self {
             clock,
             root,

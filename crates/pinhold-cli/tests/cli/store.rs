@@ -177,7 +177,7 @@ fn recovery_keeps_readable_entries_and_the_corrupt_file() {
 
         let again = folder.write("again", &bytes);
         let recovered = run(["store", "recover", "--file", &again]).expect_code(0);
-        assert!(recovered.text().contains("again.damaged-"));
+        assert!(recovered.text().contains("again.corrupt-"));
     }
 }
 

@@ -1,0 +1,152 @@
+//! Opening a store: [`PinStoreBuilder`], its settings, and the recovery of a storage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::policy::KnownPinnedHost;
+use crate::store::error::StorageError;
+use crate::store::pin_store::{Limits, PinStore};
+use crate::store::queue::WriterSettings;
+use crate::store::storage::{Recovered, Storage};
+use crate::store::worker::contain;
+
+/// Sets the limits of a [`PinStore`] and opens it. All clones of the store share them.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use pinhold::{FileStorage, PinStore};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("noted-pins.jsonl");
+/// let store = PinStore::builder()
+///     .capacity(200)
+///     .max_age_cap(Duration::from_secs(30 * 24 * 60 * 60)) // 30 days
+///     .on_error(|error| eprintln!("{error}"))
+///     .open(FileStorage::new(path))?;
+/// assert!(store.list().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder opens no store by itself"]
+pub struct PinStoreBuilder {
+    limits: Limits,
+    settings: WriterSettings,
+}
+
+impl PinStoreBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            limits: Limits::default(),
+            settings: WriterSettings::default(),
+        }
+    }
+
+    /// Limits the number of noted hosts, by default [`PinStore::CAPACITY`]. At most a sixteenth of
+    /// them (at least one) may be in one domain, which is determined by the last two labels of a
+    /// name. Entries that were loaded are kept even if there are more.
+    pub fn capacity(mut self, hosts: usize) -> Self {
+        self.limits.capacity = hosts;
+        self
+    }
+
+    /// Limits how long pins are kept after they were last received, whatever `max-age` the server
+    /// sends; by default [`PinStore::MAX_AGE_CAP`] (RFC 7469 section 4.1).
+    pub fn max_age_cap(mut self, cap: Duration) -> Self {
+        self.limits.max_age_cap = cap;
+        self
+    }
+
+    /// Sets how long a refresh may wait until it is written, by default 60 seconds. A longer delay
+    /// saves disk writes; after a crash, pins expire earlier by as much. A store in memory ignores
+    /// it.
+    pub fn refresh_delay(mut self, delay: Duration) -> Self {
+        self.settings.refresh_delay = delay;
+        self
+    }
+
+    /// Sets a callback for errors of an open store: each failed attempt to write, called from the
+    /// writer thread, and each wait for the storage that took too long, called from the thread that
+    /// waited. Errors of opening are returned instead. A store in memory has none.
+    ///
+    /// The callback must not keep a clone of the store, which would then never be closed, and must
+    /// not wait for the store. A panic in it is contained.
+    pub fn on_error(mut self, callback: impl Fn(&StorageError) + Send + Sync + 'static) -> Self {
+        self.settings.on_error = Some(Arc::new(callback));
+        self
+    }
+
+    /// Returns an empty store that lasts as long as its clones: for a private mode, or for tests.
+    ///
+    /// ```
+    /// use pinhold::PinStore;
+    ///
+    /// let store = PinStore::builder().capacity(16).in_memory();
+    /// assert!(store.list().is_empty());
+    /// ```
+    #[must_use]
+    pub fn in_memory(self) -> PinStore {
+        PinStore::with_entries(Vec::new(), self.limits)
+    }
+
+    /// Opens a storage that must be readable as a whole. Blocks while it is read.
+    ///
+    /// # Errors
+    ///
+    /// The error of [`Storage::load`], or [`StorageError::Thread`]. The pins noted earlier are then
+    /// not enforced: prefer [`open_or_recover`](Self::open_or_recover) if the application continues
+    /// after an error.
+    pub fn open(self, mut storage: impl Storage) -> Result<PinStore, StorageError> {
+        let entries = load(&mut storage)?;
+        PinStore::with_entries(entries, self.limits).start_writer(storage, self.settings)
+    }
+
+    /// Opens a storage and returns a store in any case, with every entry that can be recovered. A
+    /// corrupt storage is repaired. One that can't be used is left unchanged, and the store keeps
+    /// pins in memory only. The error says which of these happened; show or log it. Blocks while
+    /// the storage is read.
+    ///
+    /// Static pins do not depend on the store.
+    ///
+    /// ```
+    /// use pinhold::{FileStorage, PinStore};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("noted-pins.jsonl");
+    /// # std::fs::write(&path, "")?;
+    /// let (store, error) = PinStore::builder().open_or_recover(FileStorage::new(path));
+    /// assert!(error.is_some_and(|error| error.to_string().contains("the file is empty")));
+    /// store.flush()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "the error says whether noted pins were lost"]
+    pub fn open_or_recover(self, mut storage: impl Storage) -> (PinStore, Option<StorageError>) {
+        let (entries, error) = match load(&mut storage) {
+            Ok(entries) => (entries, None),
+            Err(error) => match recover(&mut storage, error) {
+                (Recovered::InMemory(entries), error) => {
+                    event!(WARN, %error, "noted pins are kept in memory only");
+                    return (PinStore::with_entries(entries, self.limits), Some(error));
+                }
+                (Recovered::Stored(entries), error) => (entries, Some(error)),
+            },
+        };
+        if let Some(_error) = &error {
+            event!(WARN, error = %_error, "noted pins were corrupt");
+        }
+        let store = PinStore::with_entries(entries, self.limits);
+        match store.clone().start_writer(storage, self.settings) {
+            Ok(store) => (store, error),
+            Err(no_thread) => (store, Some(error.unwrap_or(no_thread))),
+        }
+    }
+}
+
+fn load(storage: &mut impl Storage) -> Result<Vec<KnownPinnedHost>, StorageError> {
+    contain(|| storage.load()).unwrap_or(Err(StorageError::Panicked))
+}
+
+fn recover(storage: &mut impl Storage, error: StorageError) -> (Recovered, StorageError) {
+    let recovered = contain(|| storage.recover(error));
+    recovered.unwrap_or((Recovered::InMemory(Vec::new()), StorageError::Panicked))
+}

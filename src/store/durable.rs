@@ -1,0 +1,126 @@
+//! Waiting for changes to become durable: [`DurableFuture`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::store::error::StorageError;
+use crate::store::queue::Queue;
+use crate::store::worker::deadline;
+
+/// Resolves once all changes made before it was created are durable. Needs no runtime, and
+/// dropping it cancels nothing.
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(async {
+/// use pinhold::PinStore;
+///
+/// let store = PinStore::in_memory();
+/// store.clear();
+/// store.durable().await?; // returns at once: nothing outlives this store
+/// # Ok::<(), pinhold::storage::StorageError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct DurableFuture(Option<Waiting>);
+
+impl DurableFuture {
+    /// Returns a future that is resolved already, as that of a store in memory.
+    pub(crate) fn ready() -> Self {
+        Self(None)
+    }
+
+    /// Returns a future that resolves once everything up to the number `until` is durable.
+    pub(crate) fn new(queue: &Arc<Queue>, until: u64, id: u64) -> Self {
+        Self(Some(Waiting {
+            queue: Arc::clone(queue),
+            until,
+            id,
+        }))
+    }
+
+    /// Blocks the thread until it is resolved.
+    pub(crate) fn wait(self) -> Result<(), StorageError> {
+        self.wait_until(None).unwrap_or(Ok(()))
+    }
+
+    /// Blocks the thread until it is resolved, for at most as long as dropping the last handle of a
+    /// store does.
+    pub(crate) fn wait_at_the_end(self) {
+        drop(self.wait_until(Some(deadline(CLOSING_TIMEOUT))));
+    }
+
+    /// Returns `None` if it was not resolved in time.
+    fn wait_until(self, end: Option<Instant>) -> Option<Result<(), StorageError>> {
+        let Some(waiting) = self.0 else {
+            return Some(Ok(()));
+        };
+        let queue = Arc::clone(&waiting.queue);
+        let mut state = queue.state.lock();
+        loop {
+            if let Some(outcome) = state.outcome(waiting.until) {
+                // Unlocked before `waiting` is dropped, which locks it again.
+                drop(state);
+                return Some(outcome);
+            }
+            match end {
+                None => queue.changed.wait(&mut state),
+                Some(end) if queue.changed.wait_until(&mut state, end).timed_out() => {
+                    drop(state);
+                    return None;
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+impl Future for DurableFuture {
+    type Output = Result<(), StorageError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(waiting) = &self.0 else {
+            return Poll::Ready(Ok(()));
+        };
+        let mut state = waiting.queue.state.lock();
+        if let Some(outcome) = state.outcome(waiting.until) {
+            return Poll::Ready(outcome);
+        }
+        state.wakers.insert(waiting.id, cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+struct Waiting {
+    queue: Arc<Queue>,
+    until: u64,
+    id: u64,
+}
+
+/// Removes the waker. Each response that gives up waiting for a disk that hangs would otherwise
+/// leave one behind.
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let waker = self.queue.state.lock().wakers.remove(&self.id);
+        // Dropped without the lock, since dropping a waker runs code of the runtime.
+        drop(waker);
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting")
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long dropping the last handle waits for the last commit, which takes milliseconds on a disk
+/// that works.
+pub(crate) const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,0 +1,208 @@
+//! Changes that wait for the next commit, merged so that each host has at most one.
+
+use std::collections::HashMap;
+
+use rustls_pki_types::UnixTime;
+
+use crate::policy::{Host, KnownPinnedHost};
+use crate::store::storage::Change;
+
+/// The changes since the last commit, at most one for each host.
+#[derive(Default)]
+pub(crate) struct Pending {
+    cleared_since: Option<UnixTime>,
+    by_host: HashMap<Host, Change>,
+    /// The number of removals among them.
+    removals: usize,
+}
+
+impl Pending {
+    /// Adds a change, merged with the earlier ones.
+    pub(crate) fn record(&mut self, change: Change) {
+        match change {
+            Change::ClearedSince(time) => {
+                self.by_host.retain(|_, change| !is_cleared(change, time));
+                let earlier = self.cleared_since.map_or(time, |known| known.min(time));
+                self.cleared_since = Some(earlier);
+            }
+            Change::Noted { entry, replaces } => {
+                let replaces = self.replaced_by(&entry.host, replaces);
+                self.put(entry.host.clone(), Change::Noted { entry, replaces });
+            }
+            Change::Refreshed { entry, replaces } => {
+                let replaces = self.replaced_by(&entry.host, replaces);
+                let host = entry.host.clone();
+                let change = match self.by_host.get(&host) {
+                    // The refreshed entry is not stored yet.
+                    Some(Change::Noted { .. } | Change::Removed { .. }) => {
+                        Change::Noted { entry, replaces }
+                    }
+                    _ => Change::Refreshed { entry, replaces },
+                };
+                self.put(host, change);
+            }
+            Change::Removed { host, noted_until } => {
+                self.put(host.clone(), Change::Removed { host, noted_until });
+                self.limit_removals();
+            }
+        }
+    }
+
+    /// Drops all removals if there are too many. Hosts that are added and removed while the disk is
+    /// full would otherwise fill the memory. A dropped removal can be undone only by another
+    /// process that writes in between: a surplus pin, which is safer than a missing one.
+    fn limit_removals(&mut self) {
+        if self.removals > MAX_REMOVALS {
+            event!(
+                WARN,
+                "too many removals to remember while nothing can be stored"
+            );
+            self.by_host.retain(|_, change| !is_removal(change));
+            self.removals = 0;
+        }
+    }
+
+    /// Puts a change in place of an earlier change of the host.
+    fn put(&mut self, host: Host, change: Change) {
+        self.removals += usize::from(is_removal(&change));
+        let replaced = self.by_host.insert(host, change);
+        self.removals -= usize::from(replaced.as_ref().is_some_and(is_removal));
+    }
+
+    /// Returns the latest time at which the stored entry that the next change of the host replaces
+    /// may have been noted.
+    fn replaced_by(&self, host: &Host, replaces: UnixTime) -> UnixTime {
+        match self.by_host.get(host) {
+            Some(
+                Change::Noted { replaces: time, .. }
+                | Change::Refreshed { replaces: time, .. }
+                | Change::Removed {
+                    noted_until: time, ..
+                },
+            ) => replaces.max(*time),
+            Some(Change::ClearedSince(_)) | None => replaces,
+        }
+    }
+
+    /// Puts the changes of a failed commit before those that have been recorded since.
+    pub(crate) fn put_back(&mut self, older: Self) {
+        let newer = std::mem::replace(self, older);
+        newer
+            .into_changes()
+            .into_iter()
+            .for_each(|change| self.record(change));
+    }
+
+    /// Returns the changes in the order that a [`Batch`](crate::storage::Batch) has.
+    pub(crate) fn into_changes(self) -> Vec<Change> {
+        let cleared = self.cleared_since.map(Change::ClearedSince);
+        let by_host = self.by_host.into_values();
+        cleared.into_iter().chain(by_host).collect()
+    }
+
+    pub(crate) fn has_change_of(&self, host: &Host) -> bool {
+        self.by_host.contains_key(host)
+    }
+
+    /// Returns whether a change makes this stored entry out of date.
+    pub(crate) fn supersedes(&self, entry: &KnownPinnedHost) -> bool {
+        self.has_change_of(&entry.host)
+            || self
+                .cleared_since
+                .is_some_and(|time| entry.noted_at >= time)
+    }
+}
+
+fn is_removal(change: &Change) -> bool {
+    matches!(change, Change::Removed { .. })
+}
+
+fn is_cleared(change: &Change, since: UnixTime) -> bool {
+    match change {
+        Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => entry.noted_at >= since,
+        Change::ClearedSince(_) | Change::Removed { .. } => false,
+    }
+}
+
+/// How many removals are remembered while nothing can be written: four times as many as a store
+/// has hosts by default.
+const MAX_REMOVALS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::policy::{PinSet, SpkiFingerprint};
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    fn host(number: usize) -> Host {
+        Host::parse(&format!("h{number}.example")).unwrap()
+    }
+
+    fn entry(number: usize) -> Arc<KnownPinnedHost> {
+        Arc::new(KnownPinnedHost {
+            host: host(number),
+            pins: PinSet::new([SpkiFingerprint::from_digest([1; 32])]).unwrap(),
+            includes_subdomains: false,
+            report_uri: None,
+            noted_at: at(1),
+            expires_at: at(9),
+        })
+    }
+
+    fn removed(number: usize, noted_until: u64) -> Change {
+        Change::Removed {
+            host: host(number),
+            noted_until: at(noted_until),
+        }
+    }
+
+    #[test]
+    fn removals_are_limited_and_a_host_that_is_noted_again_does_not_count() {
+        let mut pending = Pending::default();
+        pending.record(removed(0, 1));
+        for _ in 0..=MAX_REMOVALS {
+            pending.record(Change::noted(entry(1)));
+            pending.record(removed(1, 1));
+        }
+        assert!(pending.has_change_of(&host(0)));
+        pending.record(Change::noted(entry(1)));
+        for number in 2..MAX_REMOVALS + 2 {
+            pending.record(removed(number, 1));
+        }
+        assert!(!pending.has_change_of(&host(0)) && pending.has_change_of(&host(1)));
+        pending.record(removed(0, 1));
+        assert!(pending.has_change_of(&host(0)));
+    }
+
+    #[test]
+    fn a_change_also_replaces_what_earlier_changes_replaced() {
+        let mut pending = Pending::default();
+        let refreshed = |replaces| Change::Refreshed {
+            entry: entry(0),
+            replaces: at(replaces),
+        };
+        let noted = |replaces| Change::Noted {
+            entry: entry(0),
+            replaces: at(replaces),
+        };
+        for (change, expected) in [
+            (refreshed(4), refreshed(4)),
+            (refreshed(3), refreshed(4)),
+            (removed(0, 7), removed(0, 7)),
+            // Nothing that is stored is refreshed by it.
+            (refreshed(5), noted(7)),
+            (refreshed(8), noted(8)),
+            (noted(2), noted(8)),
+        ] {
+            pending.record(change);
+            let changes = pending.by_host.values().cloned().collect::<Vec<_>>();
+            assert_eq!(changes, [expected]);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Changes of a store by response headers: insertion and refresh of entries within its limits, and
+//! the correction of entries with times in the future.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::MutexGuard;
+use rustls_pki_types::UnixTime;
+
+use crate::policy::KnownPinnedHost;
+use crate::store::pin_store::{MIN_TIME, PinStore, Verdicts, removed};
+use crate::store::storage::Change;
+use crate::store::writer::Urgency;
+
+/// The effect of inserting an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inserted {
+    Added,
+    Changed,
+    /// The domain has its share of the store already.
+    DomainFull,
+    /// The entry is as before, with later times.
+    Refreshed,
+    StoreFull,
+}
+
+impl PinStore {
+    /// Locks out other headers, so that the entries that a header is evaluated with still apply
+    /// when it takes effect. Lookups don't wait for this lock.
+    pub(crate) fn noting(&self) -> MutexGuard<'_, ()> {
+        self.noting.lock()
+    }
+
+    /// Returns `max_age`, limited to the maximum of this store.
+    pub(crate) fn cap(&self, max_age: Duration) -> Duration {
+        max_age.min(self.limits.max_age_cap)
+    }
+
+    /// Adds the entry, or replaces the one of the same host as a whole.
+    pub(crate) fn insert(&self, entry: KnownPinnedHost) -> Inserted {
+        let (now, capacity) = (entry.noted_at, self.limits.capacity);
+        // Checked before the change, since it may look at every entry: lookups continue meanwhile.
+        if !self
+            .entries
+            .upgradable_read()
+            .domain_has_room(&entry.host, capacity, now)
+        {
+            return Inserted::DomainFull;
+        }
+        let entry = Arc::new(entry);
+        let mut inserted = Inserted::StoreFull;
+        self.change(|entries| {
+            let Some(known) = entries.get(&entry.host).map(Arc::clone) else {
+                let Some(evicted) = entries.add(Arc::clone(&entry), capacity) else {
+                    return Verdicts::Stay;
+                };
+                for known in evicted {
+                    self.record(|| removed(&known.host, known.noted_at), Urgency::Later);
+                }
+                inserted = Inserted::Added;
+                self.record_noted(&entry, MIN_TIME, inserted);
+                return Verdicts::MayChange;
+            };
+            entries.put(Arc::clone(&entry));
+            inserted = if known.is_expired(now) {
+                Inserted::Added
+            } else if known.is_refreshed_by(&entry) {
+                Inserted::Refreshed
+            } else {
+                Inserted::Changed
+            };
+            self.record_noted(&entry, known.noted_at, inserted);
+            // A refresh to a later expiry affects no verdict, unless a check with a clock ahead of
+            // this header's has found the entry expired.
+            if inserted == Inserted::Refreshed
+                && known.expires_at <= entry.expires_at
+                && !self.generation.was_checked_after(known.expires_at)
+            {
+                Verdicts::Stay
+            } else {
+                Verdicts::MayChange
+            }
+        });
+        inserted
+    }
+
+    /// Queues an entry for the storage. Call it with the entries locked for writing.
+    fn record_noted(&self, entry: &Arc<KnownPinnedHost>, replaces: UnixTime, inserted: Inserted) {
+        let entry = Arc::clone(entry);
+        if inserted == Inserted::Refreshed {
+            self.record(|| Change::Refreshed { entry, replaces }, Urgency::Later);
+        } else {
+            self.record(|| Change::Noted { entry, replaces }, Urgency::Now);
+        }
+    }
+
+    /// D-20: sets entries that were noted more than one day after `now`, hence under a wrong clock,
+    /// to have been noted now. Done once after loading.
+    pub(crate) fn fix_future_timestamps(&self, now: UnixTime) {
+        // A device whose clock has lost its battery starts in 1970 or 2000. The present clock is
+        // wrong then, and pins adapted to it would have expired once it is set.
+        if now.as_secs() < MIN_PLAUSIBLE_TIME || !self.is_unchecked.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let tomorrow = Duration::from_secs(now.as_secs().saturating_add(DAY));
+        let tomorrow = UnixTime::since_unix_epoch(tomorrow);
+        self.change(|entries| {
+            for known in entries.take_if(|known| known.noted_at > tomorrow) {
+                let entry = Arc::new(known.as_noted_at(now));
+                event!(WARN, host = %entry.host, "noted in the future: set to noted now");
+                entries.put(Arc::clone(&entry));
+                self.record_noted(&entry, known.noted_at, Inserted::Refreshed);
+            }
+            Verdicts::MayChange
+        });
+    }
+}
+
+/// In seconds.
+const DAY: u64 = 24 * 60 * 60;
+/// 1 January 2023, in seconds since 1970: before the first release, so an earlier clock is wrong.
+const MIN_PLAUSIBLE_TIME: u64 = 1_672_531_200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Host, PinSet, SpkiFingerprint};
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    fn entry(host: &str, includes_subdomains: bool, expires_at: u64) -> KnownPinnedHost {
+        KnownPinnedHost {
+            host: Host::parse(host).unwrap(),
+            pins: PinSet::new([SpkiFingerprint::from_digest([1; 32])]).unwrap(),
+            includes_subdomains,
+            report_uri: None,
+            noted_at: at(0),
+            expires_at: at(expires_at),
+        }
+    }
+
+    #[test]
+    fn a_full_store_refuses_new_hosts_and_keeps_live_ones() {
+        let store = PinStore::builder().capacity(2).in_memory();
+        assert_eq!(store.insert(entry("a.com", false, 10)), Inserted::Added);
+        assert_eq!(store.insert(entry("b.com", false, 10)), Inserted::Added);
+        assert_eq!(store.insert(entry("c.com", false, 10)), Inserted::StoreFull);
+        assert_eq!(store.insert(entry("b.com", true, 10)), Inserted::Changed);
+        assert_eq!(store.insert(entry("b.com", true, 10)), Inserted::Refreshed);
+        let later = KnownPinnedHost {
+            noted_at: at(11),
+            ..entry("c.com", false, 20)
+        };
+        assert_eq!(store.insert(later), Inserted::Added);
+        assert_eq!(store.list().len(), 1);
+    }
+
+    #[test]
+    fn one_domain_gets_at_most_its_share_of_the_store() {
+        let store = PinStore::builder().capacity(32).in_memory();
+        for label in ["a", "b.c"] {
+            let host = format!("{label}.evil.com");
+            assert_eq!(store.insert(entry(&host, false, 10)), Inserted::Added);
+        }
+        assert_eq!(
+            store.insert(entry("d.e.f.evil.com", false, 10)),
+            Inserted::DomainFull
+        );
+        assert_eq!(
+            store.insert(entry("evil.com", false, 10)),
+            Inserted::DomainFull
+        );
+        assert_eq!(
+            store.insert(entry("example.com", false, 10)),
+            Inserted::Added
+        );
+    }
+
+    #[test]
+    fn renewed_expired_entries_get_at_most_the_share_of_their_domain() {
+        let store = PinStore::builder().capacity(32).in_memory();
+        let noted = |label: u64, now: u64| KnownPinnedHost {
+            noted_at: at(now),
+            ..entry(&format!("n{label}.evil.com"), false, now + 1)
+        };
+        // Two at a time, each pair after the one before has expired.
+        for label in 0..8 {
+            let now = 10 * (label / 2);
+            assert_eq!(store.insert(noted(label, now)), Inserted::Added);
+        }
+        let renewed = (0..8).map(|label| store.insert(noted(label, 100)));
+        let added = renewed.filter(|inserted| *inserted == Inserted::Added);
+        assert_eq!(added.count(), 2);
+    }
+}
