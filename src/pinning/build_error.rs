@@ -13,6 +13,11 @@ use crate::violation::EndpointError;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// A TLS configuration together with a setting that it already contains.
+    ConflictingTlsSettings {
+        /// The method of the builder that sets it, such as `with_anchors`.
+        settings: &'static str,
+    },
     /// Two static policies for one host.
     DuplicateHost {
         /// The host.
@@ -62,6 +67,10 @@ impl From<Conflict> for BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ConflictingTlsSettings { settings } => write!(
+                f,
+                "the TLS configuration and {settings} are both given, expected one of them"
+            ),
             Self::DuplicateHost { host } => {
                 write!(
                     f,
