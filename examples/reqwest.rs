@@ -1,7 +1,7 @@
 //! Public key pinning with reqwest: `cargo run --example reqwest --features reqwest -- URL [PIN]`.
 //!
-//! Prints the public keys of the server and the pins that it sent. With a pin, a server without this
-//! key is refused.
+//! Prints the public keys of the server and the pins that it sent. With a pin, a server without
+//! this key is refused.
 #![allow(clippy::print_stdout, reason = "the example prints its result")]
 
 use std::env;

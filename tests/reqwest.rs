@@ -1,5 +1,5 @@
-//! Clients of reqwest that enforce and note pins, by real handshakes over TLS 1.2 and 1.3, with every
-//! crypto provider of the build.
+//! Clients of reqwest that enforce and note pins, by real handshakes over TLS 1.2 and 1.3, with
+//! every crypto provider of the build.
 #![cfg(feature = "reqwest")]
 #![allow(
     clippy::unwrap_used,

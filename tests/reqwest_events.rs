@@ -1,5 +1,5 @@
-//! Events and counts of reqwest's clients: violations, report-only headers, and pins that change during
-//! a handshake.
+//! Events and counts of reqwest's clients: violations, report-only headers, and pins that change
+//! during a handshake.
 #![cfg(feature = "reqwest")]
 #![allow(
     clippy::unwrap_used,

@@ -10,7 +10,8 @@ use crate::pinning::BuildError;
 use crate::policy::{Host, HostError, text};
 use crate::reqwest::redirect::RedirectError;
 
-/// The reason why [`NotingClientBuilder::build`](crate::reqwest::NotingClientBuilder::build) failed.
+/// The reason why [`NotingClientBuilder::build`](crate::reqwest::NotingClientBuilder::build)
+/// failed.
 ///
 /// `source()` leads to the cause. `Debug` prints the error with all its causes.
 ///

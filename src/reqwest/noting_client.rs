@@ -71,8 +71,8 @@ pub(crate) enum Redirects {
 impl NotingClient {
     /// Returns the inner client, to make requests with.
     ///
-    /// If it sends a request itself, by its `execute()` or the request's `send()`, pins are enforced
-    /// on TLS connections; but nothing is noted, and a redirect is not followed.
+    /// If it sends a request itself, by its `execute()` or the request's `send()`, pins are
+    /// enforced on TLS connections; but nothing is noted, and a redirect is not followed.
     #[must_use]
     pub fn reqwest(&self) -> &Client {
         &self.client
@@ -94,9 +94,9 @@ impl NotingClient {
     /// # Errors
     ///
     /// Errors of reqwest; a redirect that must not be followed; and, with
-    /// [`https_or_http`](crate::reqwest::NotingClientBuilder::https_or_http), plain HTTP to a known pinned host.
-    /// [`PinViolation::find`](crate::PinViolation::find) returns the violation if the pins refused
-    /// a connection.
+    /// [`https_or_http`](crate::reqwest::NotingClientBuilder::https_or_http), plain HTTP to a known
+    /// pinned host. [`PinViolation::find`](crate::PinViolation::find) returns the violation if the
+    /// pins refused a connection.
     pub async fn execute(&self, mut request: Request) -> Result<Response, RequestError> {
         let Redirects::Noted(referer) = self.redirects else {
             return self.execute_once(request).await;
