@@ -106,7 +106,7 @@ impl Pinning {
     /// # #[cfg(all(feature = "webpki-roots", feature = "aws-lc-rs", not(feature = "ring")))] {
     /// let pinning = Pinning::builder().build()?;
     /// let verifier = PinningVerifier::builder(pinning.clone(), TrustAnchors::webpki_roots())
-    ///     .with_protocol_versions(&[&rustls::version::TLS13]);
+    ///     .disable_resumption();
     /// let client = pinning
     ///     .reqwest_client_builder_with(verifier, |config| {
     ///         config.alpn_protocols = vec![b"http/1.1".to_vec()];
