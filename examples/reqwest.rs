@@ -1,7 +1,8 @@
 //! Public key pinning with reqwest: `cargo run --example reqwest --features reqwest -- URL [PIN]`.
 //!
-//! Without a pin it says what the server's keys are and what it asked to have pinned.
-#![allow(clippy::print_stdout, reason = "an example shows something")]
+//! Prints the public keys of the server and the pins that it sent. With a pin, a server without
+//! this key is refused.
+#![allow(clippy::print_stdout, reason = "the example prints its result")]
 
 use std::env;
 use std::error::Error;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 
 use pinhold::header::Noted;
 use pinhold::reqwest::NotingClient;
-use pinhold::{PinPolicy, PinViolation, Pinning, TrustAnchors, VerifiedConnection};
+use pinhold::{PinPolicy, PinViolation, Pinning, VerifiedConnection};
 use reqwest::Url;
 
 #[tokio::main]
@@ -22,10 +23,11 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let url = Url::parse(&url)?;
     let mut pinning = Pinning::builder();
     if let (Some(host), Some(pin)) = (url.host_str(), arguments.next()) {
-        // An application always pins a backup key, too: `PinPolicy::new`.
+        // An application must always pin a backup key, too: `PinPolicy::new`.
         pinning = pinning.static_pins(host, PinPolicy::without_backup([pin.as_str()])?);
     }
-    let client = NotingClient::builder(pinning.build()?, TrustAnchors::webpki_roots())
+    let client = NotingClient::builder(pinning.build()?)
+        .with_webpki_roots()
         .configure(|builder| builder.user_agent("pinhold-example"))
         .build()?;
 

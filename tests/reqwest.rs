@@ -1,5 +1,5 @@
-//! reqwest with the pins enforced, by real handshakes over TLS 1.2 and 1.3, with every crypto
-//! provider of the build.
+//! Clients of reqwest that enforce and note pins, by real handshakes over TLS 1.2 and 1.3, with
+//! every crypto provider of the build.
 #![cfg(feature = "reqwest")]
 #![allow(
     clippy::unwrap_used,
@@ -10,8 +10,6 @@
 
 mod common;
 
-use std::error::Error as _;
-use std::iter;
 use std::sync::Arc;
 
 use common::pki::{Ca, Leaf};
@@ -20,15 +18,11 @@ use common::server::{Names, Server, answer, server_config};
 use common::tls_setup::{TlsSetup, builder, is_known, pinning_with, tls_setups};
 use common::validated::built_in_anchors;
 use common::{header_value, policy_with, provider, unrelated_pin};
-use pinhold::connector::ConnectError;
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::reqwest::RequestError;
 use pinhold::roots::AnchorOrigin;
-use pinhold::tls::UnverifiablePath;
-use pinhold::{BuildError, Decision, PinViolation, Pinning, PinningVerifier, TrustAnchors};
+use pinhold::{Decision, PinViolation, Pinning, TrustAnchors};
 use reqwest::{Error, Response, Version};
-use rustls::RootCertStore;
-use rustls::client::WebPkiServerVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tower::ServiceExt;
@@ -36,7 +30,7 @@ use tower::ServiceExt;
 const HOST: &str = "example.com";
 const URL: &str = "https://example.com/";
 
-/// One GET with a client of its own.
+/// Sends a GET request by a new client.
 async fn visit(
     setup: &TlsSetup,
     pinning: &Pinning,
@@ -97,7 +91,7 @@ async fn a_mis_issued_chain_with_the_genuine_certificate_appended_is_refused() {
 }
 
 #[tokio::test]
-async fn another_name_and_an_unknown_root_are_no_matter_of_pins() {
+async fn a_wrong_name_or_unknown_root_is_not_reported_as_a_pin_violation() {
     for setup in tls_setups() {
         let root = Ca::root("Root");
         for leaf in [root.leaf(&["example.net"]), Ca::root("No").leaf(&[HOST])] {
@@ -111,7 +105,7 @@ async fn another_name_and_an_unknown_root_are_no_matter_of_pins() {
     }
 }
 
-/// Presents a certificate without having its key.
+/// Serves a certificate without having its private key.
 #[derive(Debug)]
 struct Replay(Arc<CertifiedKey>);
 
@@ -122,7 +116,7 @@ impl ResolvesServerCert for Replay {
 }
 
 #[tokio::test]
-async fn a_replayed_certificate_teaches_nothing() {
+async fn no_pins_are_noted_from_a_replayed_certificate() {
     for setup in tls_setups() {
         let root = Ca::root("Root");
         let genuine = root.leaf(&[HOST]);
@@ -140,13 +134,16 @@ async fn a_replayed_certificate_teaches_nothing() {
         assert!(violation(&error).is_none());
         assert!(!is_known(&pinning, HOST));
         let rollout = pinning.rollout(&HOST.try_into().unwrap()).unwrap();
-        assert_eq!(rollout.connections, 0, "the chain was never proved");
+        assert_eq!(
+            rollout.connections, 0,
+            "the server never proved that it has the key"
+        );
         assert_eq!(server.requests(), 0);
     }
 }
 
 #[tokio::test]
-async fn a_user_added_root_is_skipped_and_shows() {
+async fn pins_are_skipped_for_a_user_added_root_and_the_response_shows_it() {
     for setup in tls_setups() {
         let (root, proxy) = (Ca::root("Root"), Ca::root("Proxy"));
         let leaf = proxy.leaf(&[HOST]);
@@ -167,9 +164,8 @@ async fn a_user_added_root_is_skipped_and_shows() {
     }
 }
 
-/// A server that is reached anew for every request.
+/// A server that sends pins, and what a client needs to connect to it.
 struct Fixture {
-    root: Ca,
     leaf: Leaf,
     server: Server,
     names: Names,
@@ -186,7 +182,6 @@ async fn fixture(setup: &TlsSetup) -> Fixture {
         names: Names::new([(HOST, &server)]),
         anchors: built_in_anchors(&[&root]),
         pinning: pinning_with(policy_with(leaf.pin())),
-        root,
         leaf,
         server,
     }
@@ -201,7 +196,7 @@ async fn a_session_is_resumed_until_the_pins_change() {
         let client = client.build().unwrap();
         let first = fetch(&client, URL).await.unwrap();
         assert_eq!(noted(&first), Some(&Noted::Added));
-        // With the body come the tickets of TLS 1.3.
+        // The client reads the tickets of TLS 1.3 together with the body.
         first.bytes().await.unwrap();
 
         let resumed = fetch(&client, URL).await.unwrap();
@@ -219,32 +214,32 @@ async fn a_session_is_resumed_until_the_pins_change() {
 }
 
 #[tokio::test]
-async fn an_open_connection_outlives_a_change_of_pins() {
+async fn an_open_connection_stays_in_use_when_pins_change() {
     let setup = &tls_setups()[0];
     let fixture = fixture(setup).await;
     let build = || setup.reqwest(&fixture.pinning, &fixture.anchors, &fixture.names);
-    let (pooling, careful) = (build(), build().pool_max_idle_per_host(0));
-    let clients = [pooling.build().unwrap(), careful.build().unwrap()];
+    let (pooling, without_pool) = (build(), build().pool_max_idle_per_host(0));
+    let clients = [pooling.build().unwrap(), without_pool.build().unwrap()];
     for client in &clients {
         let response = client.get(URL).send().await.unwrap();
         response.bytes().await.unwrap();
     }
     let other = [(HOST, policy_with(unrelated_pin()))];
     fixture.pinning.replace_pins(other).unwrap();
-    let [pooling, careful] = &clients;
+    let [pooling, without_pool] = &clients;
     assert!(
         pooling.get(URL).send().await.is_ok(),
         "the limit that the documentation states"
     );
-    let ways_around = [careful, &build().build().unwrap()];
-    for client in ways_around {
+    let workarounds = [without_pool, &build().build().unwrap()];
+    for client in workarounds {
         let error = client.get(URL).send().await.unwrap_err();
         assert!(violation(&error).is_some());
     }
 }
 
 #[tokio::test]
-async fn first_connections_at_once_are_each_tied_to_their_own_chain() {
+async fn concurrent_first_connections_are_each_associated_with_their_own_chain() {
     for setup in tls_setups() {
         let root = Ca::root("Root");
         let hosts = ["a.example", "b.example", "c.example"];
@@ -268,7 +263,7 @@ async fn first_connections_at_once_are_each_tied_to_their_own_chain() {
         }
         while let Some(visit) = visits.join_next().await {
             let (index, response) = visit.unwrap();
-            // One that came late enough resumed a session of another.
+            // A later connection to the same host may have resumed the session of an earlier one.
             let Some(connection) = connection(&response) else {
                 assert_eq!(noted(&response), Some(&NO_DATA));
                 continue;
@@ -284,7 +279,7 @@ async fn first_connections_at_once_are_each_tied_to_their_own_chain() {
 }
 
 #[tokio::test]
-async fn a_chain_goes_with_its_connection_when_the_server_changes() {
+async fn each_response_has_the_chain_of_its_connection_when_the_server_changes() {
     let setup = &tls_setups()[0];
     let root = Ca::root("Root");
     let leaves = [root.leaf(&[HOST]), root.leaf(&[HOST])];
@@ -300,50 +295,6 @@ async fn a_chain_goes_with_its_connection_when_the_server_changes() {
         let seen = connection(&response).unwrap();
         assert_eq!(seen.chain().fingerprints()[0], leaf.pin());
     }
-}
-
-fn is_not_verified(error: &Error) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(ConnectError::NotVerified) = error.downcast_ref() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
-#[tokio::test]
-async fn a_foreign_back_end_and_plain_http_are_refused() {
-    let setup = &tls_setups()[0];
-    let fixture = fixture(setup).await;
-    let plain = Server::plain(answer(&[])).await;
-    fixture.names.point("plain.example", &plain);
-    let build = || setup.reqwest(&fixture.pinning, &fixture.anchors, &fixture.names);
-
-    let mut roots = RootCertStore::empty();
-    roots.add(fixture.root.certificate()).unwrap();
-    let clock = common::Clock::new();
-    let foreign = rustls::ClientConfig::builder_with_details(provider(), clock)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let client = build().tls_backend_preconfigured(foreign).build().unwrap();
-    for _ in 0..2 {
-        let error = client.get(URL).send().await.unwrap_err();
-        assert!(is_not_verified(&error), "{error:?}");
-    }
-    assert_eq!(fixture.server.requests(), 0);
-
-    let client = build().https_only(false).build().unwrap();
-    let error = client
-        .get("http://plain.example/")
-        .send()
-        .await
-        .unwrap_err();
-    assert!(is_not_verified(&error), "{error:?}");
-    assert_eq!(plain.requests(), 0);
 }
 
 #[tokio::test]
@@ -362,10 +313,10 @@ async fn a_redirect_never_leads_to_plain_http() {
     let names = Names::new([(HOST, &server), ("plain.example", &plain)]);
     let pinning = pinning_with(policy_with(leaf.pin()));
     let build = || setup.reqwest(&pinning, &built_in_anchors(&[&root]), &names);
-    let by_force = reqwest::redirect::Policy::custom(|attempt| attempt.follow());
+    let follow_all = reqwest::redirect::Policy::custom(|attempt| attempt.follow());
     for builder in [
         build(),
-        build().redirect(by_force),
+        build().redirect(follow_all),
         build().https_only(false),
     ] {
         let client = builder.build().unwrap();
@@ -382,17 +333,6 @@ async fn a_redirect_never_leads_to_plain_http() {
         assert!(fetch(&client, URL).await.is_err());
     }
     assert_eq!((server.requests(), plain.requests()), (7, 0));
-}
-
-#[test]
-fn early_data_is_refused() {
-    let (setup, pinning) = (&tls_setups()[0], builder().build().unwrap());
-    let mut config = setup.client_config(&pinning, &built_in_anchors(&[&Ca::root("Root")]));
-    config.enable_early_data = true;
-    let refused = pinning.reqwest_client_builder_with(config);
-    assert!(matches!(refused, Err(BuildError::EarlyData)));
-    let none = pinning.reqwest_client_builder(TrustAnchors::new());
-    assert!(none.is_err(), "without anchors");
 }
 
 #[tokio::test]
@@ -414,46 +354,9 @@ async fn a_noting_client_is_a_service() {
     );
 }
 
-/// Whatever the host: the client could not judge such a connection when pins come.
+/// Some resolvers accept invalid names below a pinned host, whose cookies would be sent there.
 #[tokio::test]
-async fn a_server_without_a_path_is_refused_by_an_error_of_its_own() {
-    for setup in tls_setups() {
-        let (ours, theirs) = (Ca::root("Ours"), Ca::root("Theirs"));
-        let leaf = theirs.leaf(&[HOST]);
-        let server = setup.serve(&leaf, &[]).await;
-        let mut roots = RootCertStore::empty();
-        roots.add(theirs.certificate()).unwrap();
-        let inner =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), setup.provider.clone());
-        let inner = inner.build().unwrap();
-        for pinning in [
-            pinning_with(policy_with(leaf.pin())),
-            builder().build().unwrap(),
-        ] {
-            let config = PinningVerifier::builder(pinning.clone())
-                .with_anchors(built_in_anchors(&[&ours]))
-                .with_provider(setup.provider.clone())
-                .with_protocol_versions(setup.versions)
-                .with_inner_verifier(inner.clone())
-                .client_config()
-                .unwrap();
-            let client = pinning.reqwest_client_builder_with(config).unwrap();
-            let names = Arc::new(Names::new([(HOST, &server)]));
-            let client = client.no_proxy().dns_resolver(names).build().unwrap();
-            let error = client.get(URL).send().await.unwrap_err();
-            let unproved = UnverifiablePath::find(&error).unwrap();
-            assert_eq!(unproved.served(), leaf.chain);
-            let mut sources = iter::successors(error.source(), |error| (*error).source());
-            assert!(sources.any(|source| source.is::<UnverifiablePath>()));
-            assert!(violation(&error).is_none());
-        }
-        assert_eq!(server.requests(), 0);
-    }
-}
-
-/// Some resolvers know names that are none, below a pinned host whose cookies they would be sent.
-#[tokio::test]
-async fn plain_http_to_what_is_no_name_is_refused() {
+async fn plain_http_to_an_invalid_name_is_refused() {
     let setup = &tls_setups()[0];
     let plain = Server::plain(answer(&[])).await;
     let names = Names::default();

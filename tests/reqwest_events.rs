@@ -1,5 +1,5 @@
-//! What reqwest's connections and responses tell: violations once, report-only headers, counts, and
-//! pins that change in a handshake.
+//! Events and counts of reqwest's clients: violations, report-only headers, and pins that change
+//! during a handshake.
 #![cfg(feature = "reqwest")]
 #![allow(
     clippy::unwrap_used,
@@ -25,7 +25,7 @@ use rustls::server::StoresServerSessions;
 const HOST: &str = "example.com";
 const URL: &str = "https://example.com/";
 
-/// What observers are told.
+/// Adds an observer whose events are received from the channel.
 fn with_observer(builder: PinningBuilder) -> (PinningBuilder, Receiver<Event>) {
     let (sender, events) = channel();
     let sender = Mutex::new(sender);
@@ -36,7 +36,7 @@ fn with_observer(builder: PinningBuilder) -> (PinningBuilder, Receiver<Event>) {
 }
 
 #[tokio::test]
-async fn a_violation_is_told_once() {
+async fn a_violation_is_emitted_once() {
     for setup in tls_setups() {
         let root = Ca::root("Root");
         let server = setup.serve(&root.leaf(&[HOST]), &[]).await;
@@ -49,7 +49,7 @@ async fn a_violation_is_told_once() {
         assert!(client.get(URL).send().await.is_err());
         assert!(pinning.flush_reports(TIMEOUT));
         let Event::Violation(report) = events.recv_timeout(TIMEOUT).unwrap() else {
-            panic!("a violation");
+            panic!("expected a violation");
         };
         assert_eq!(report.violation().host().as_str(), HOST);
         assert!(events.try_recv().is_err());
@@ -75,7 +75,7 @@ async fn a_connection_that_passes_is_counted() {
 }
 
 #[tokio::test]
-async fn a_report_only_header_is_judged_by_its_connection() {
+async fn a_report_only_header_is_evaluated_on_its_connection() {
     let setup = &tls_setups()[0];
     let root = Ca::root("Root");
     let leaf = root.leaf(&[HOST]);
@@ -107,17 +107,17 @@ async fn a_report_only_header_is_judged_by_its_connection() {
     }
 }
 
-/// Runs once the client has accepted the certificate, and before it knows that the handshake is
-/// done.
-struct Meanwhile(Box<dyn Fn() + Send + Sync>);
+/// A session cache of the server that runs a closure during the handshake: after the client has
+/// accepted the certificate, and before the handshake is complete for it.
+struct RunDuringHandshake(Box<dyn Fn() + Send + Sync>);
 
-impl std::fmt::Debug for Meanwhile {
+impl std::fmt::Debug for RunDuringHandshake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Meanwhile")
+        f.write_str("RunDuringHandshake")
     }
 }
 
-impl StoresServerSessions for Meanwhile {
+impl StoresServerSessions for RunDuringHandshake {
     fn put(&self, _: Vec<u8>, _: Vec<u8>) -> bool {
         (self.0)();
         false
@@ -137,13 +137,13 @@ impl StoresServerSessions for Meanwhile {
 }
 
 #[tokio::test]
-async fn pins_that_change_in_the_handshake_hold() {
-    // In TLS 1.3 the client is done before the server is.
+async fn pins_that_change_during_the_handshake_are_enforced() {
+    // In TLS 1.3 the client completes the handshake before the server does.
     let setups = tls_setups();
-    let is_old = |setup: &&common::tls_setup::TlsSetup| {
+    let is_tls12 = |setup: &&common::tls_setup::TlsSetup| {
         setup.versions[0].version == rustls::ProtocolVersion::TLSv1_2
     };
-    for setup in setups.iter().filter(is_old) {
+    for setup in setups.iter().filter(is_tls12) {
         let root = Ca::root("Root");
         let leaf = root.leaf(&[HOST]);
         let pinning = pinning_with(policy_with(leaf.pin()));
@@ -153,7 +153,7 @@ async fn pins_that_change_in_the_handshake_hold() {
             changing.replace_pins(other).unwrap();
         };
         let mut config = setup.config(&leaf);
-        config.session_storage = Arc::new(Meanwhile(Box::new(change)));
+        config.session_storage = Arc::new(RunDuringHandshake(Box::new(change)));
         let server = Server::with_config(config, answer(&[])).await;
         let names = Names::new([(HOST, &server)]);
         let client = setup.reqwest(&pinning, &built_in_anchors(&[&root]), &names);

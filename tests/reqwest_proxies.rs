@@ -28,10 +28,10 @@ use rustls::server::NoServerSessionStorage;
 const HOST: &str = "example.com";
 const URL: &str = "https://example.com/";
 
-/// A server that pins, and the certificate of a proxy in front of it.
+/// A server that sends pins, and the certificate of a proxy before it.
 struct Fixture {
     leaf: Leaf,
-    of_proxy: Leaf,
+    proxy_leaf: Leaf,
     anchors: TrustAnchors,
     server: Server,
     names: Names,
@@ -43,7 +43,7 @@ impl Fixture {
         let leaf = root.leaf(&[HOST]);
         let value = header_value(leaf.pin(), "max-age=100");
         Self {
-            of_proxy: root.leaf(&["proxy.example"]),
+            proxy_leaf: root.leaf(&["proxy.example"]),
             anchors: built_in_anchors(&[&root]),
             server: setup.serve(&leaf, &[("public-key-pins", &value)]).await,
             names: Names::default(),
@@ -51,9 +51,9 @@ impl Fixture {
         }
     }
 
-    /// A proxy of TLS that resumes no sessions.
+    /// Starts an HTTPS proxy that resumes no sessions.
     async fn https_proxy(&self, setup: &TlsSetup) -> Proxy {
-        let mut config = setup.config(&self.of_proxy);
+        let mut config = setup.config(&self.proxy_leaf);
         config.alpn_protocols.clear();
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -66,13 +66,14 @@ impl Fixture {
     fn client(&self, setup: &TlsSetup, pinning: &Pinning, proxy: &str) -> NotingClient {
         let proxy = reqwest::Proxy::all(proxy).unwrap();
         let client = setup.noting(pinning, &self.anchors, &self.names);
-        let client = client.configure(|builder| builder.proxy(proxy).pool_max_idle_per_host(0));
+        let client =
+            client.configure(move |builder| builder.proxy(proxy.clone()).pool_max_idle_per_host(0));
         client.https_or_http().build().unwrap()
     }
 }
 
 #[tokio::test]
-async fn pins_hold_and_are_noted_through_proxies() {
+async fn pins_are_enforced_and_noted_through_proxies() {
     for setup in tls_setups() {
         let fixture = Fixture::new(&setup).await;
         let target = fixture.server.address;
@@ -102,7 +103,7 @@ async fn pins_hold_and_are_noted_through_proxies() {
             let seen = connection(&response).unwrap();
             assert_eq!(seen.chain().fingerprints()[0], fixture.leaf.pin());
             assert!(matches!(seen.decision(), Decision::Pass));
-            // What the proxy says in its answer to CONNECT pins nobody.
+            // The header field in the proxy's response to CONNECT has no effect.
             assert_eq!(noted(&response), Some(&Noted::Added), "{scheme}");
             assert_eq!(proxy.tunnels(), 2);
         }
@@ -110,11 +111,11 @@ async fn pins_hold_and_are_noted_through_proxies() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_held_to_the_pins_of_its_own_name() {
+async fn an_https_proxy_must_satisfy_the_pins_of_its_own_name() {
     for setup in tls_setups() {
         let fixture = Fixture::new(&setup).await;
         let proxy = fixture.https_proxy(&setup).await;
-        for (pin, passes) in [(unrelated_pin(), false), (fixture.of_proxy.pin(), true)] {
+        for (pin, passes) in [(unrelated_pin(), false), (fixture.proxy_leaf.pin(), true)] {
             let pinning = builder().static_pins("proxy.example", policy_with(pin));
             let pinning = pinning.build().unwrap();
             let client = fixture.client(&setup, &pinning, "https://proxy.example");
@@ -131,7 +132,7 @@ async fn a_proxy_is_held_to_the_pins_of_its_own_name() {
 }
 
 #[tokio::test]
-async fn the_chain_of_a_proxy_is_not_taken_for_the_server_s() {
+async fn the_chain_of_a_proxy_is_not_mistaken_for_that_of_the_server() {
     for setup in tls_setups() {
         let fixture = Fixture::new(&setup).await;
         let _proxy = fixture.https_proxy(&setup).await;
@@ -140,7 +141,7 @@ async fn the_chain_of_a_proxy_is_not_taken_for_the_server_s() {
         let full = fetch(&client, URL).await.unwrap();
         assert_eq!(noted(&full), Some(&Noted::Added));
         full.bytes().await.unwrap();
-        // The proxy's handshake is a full one again, the server's is not.
+        // The second handshake with the proxy is full again, that with the server is resumed.
         let resumed = fetch(&client, URL).await.unwrap();
         assert_eq!(noted(&resumed), Some(&NO_DATA));
         assert!(connection(&resumed).is_none());
@@ -152,10 +153,10 @@ async fn the_chain_of_a_proxy_is_not_taken_for_the_server_s() {
 async fn plain_http_through_a_proxy_notes_nothing() {
     let setup = &tls_setups()[0];
     let fixture = Fixture::new(setup).await;
-    let value = header_value(fixture.of_proxy.pin(), "max-age=100");
+    let value = header_value(fixture.proxy_leaf.pin(), "max-age=100");
     let fields = [("public-key-pins", &*value)];
     let plain = Server::plain(answer(&fields)).await;
-    let secure = setup.serve(&fixture.of_proxy, &fields).await;
+    let secure = setup.serve(&fixture.proxy_leaf, &fields).await;
     fixture.names.point("proxy.example", &secure);
     let plain = format!("http://{}", plain.address);
     for proxy in [&*plain, "https://proxy.example"] {
@@ -172,7 +173,7 @@ async fn plain_http_through_a_proxy_notes_nothing() {
     assert_eq!(secure.requests(), 2);
 }
 
-/// mitmproxy before a server, as the client meets it.
+/// mitmproxy before a server: as a CONNECT proxy, or in place of the server.
 enum Inspector {
     Connect,
     Reverse,
@@ -186,7 +187,7 @@ impl Inspector {
         }
     }
 
-    /// At the time of the system: mitmproxy's certificates are of today.
+    /// Sends a request with the system's clock, because mitmproxy's certificates begin today.
     async fn visit(
         &self,
         peer: &Peer,
@@ -199,7 +200,7 @@ impl Inspector {
             Self::Connect => {
                 let proxy = format!("http://{}", peer.address);
                 let proxy = reqwest::Proxy::all(proxy).unwrap();
-                client.configure(|builder| builder.proxy(proxy))
+                client.configure(move |builder| builder.proxy(proxy.clone()))
             }
             Self::Reverse => {
                 names.point_to(HOST, peer.address);
@@ -208,12 +209,12 @@ impl Inspector {
         };
         let client = client.build().unwrap();
         let visit = tokio::time::timeout(TIMEOUT, fetch(&client, URL)).await;
-        visit.expect("a peer on loopback answers in time")
+        visit.expect("a response within the time limit")
     }
 }
 
 #[tokio::test]
-async fn mitmproxy_is_refused_or_skipped_by_what_is_said_of_its_root() {
+async fn mitmproxy_is_refused_or_accepted_according_to_the_origin_of_its_root() {
     for inspector in [Inspector::Connect, Inspector::Reverse] {
         let fixture = Fixture::new(&tls_setups()[0]).await;
         let Some(peer) = inspector.start(&fixture.server) else {
@@ -240,12 +241,12 @@ async fn mitmproxy_is_refused_or_skipped_by_what_is_said_of_its_root() {
     }
 }
 
-/// The chain that was verified is the proxy's, and the request goes on from it in the clear.
+/// The validated chain is that of the proxy, which forwards the request unencrypted.
 #[tokio::test]
-async fn plain_http_through_a_proxy_of_tls_is_refused_by_a_client_of_pins() {
+async fn plain_http_through_an_https_proxy_is_refused_by_a_plain_reqwest_client() {
     let setup = &tls_setups()[0];
     let fixture = Fixture::new(setup).await;
-    let secure = setup.serve(&fixture.of_proxy, &[]).await;
+    let secure = setup.serve(&fixture.proxy_leaf, &[]).await;
     fixture.names.point("proxy.example", &secure);
     let pinning = builder().static_pins(HOST, policy_with(unrelated_pin()));
     let client = setup.reqwest(&pinning.build().unwrap(), &fixture.anchors, &fixture.names);
@@ -258,7 +259,7 @@ async fn plain_http_through_a_proxy_of_tls_is_refused_by_a_client_of_pins() {
 }
 
 #[tokio::test]
-async fn a_client_of_pins_reaches_its_server_through_tunnels() {
+async fn a_plain_reqwest_client_connects_through_proxies() {
     let setup = &tls_setups()[0];
     let fixture = Fixture::new(setup).await;
     let target = fixture.server.address;

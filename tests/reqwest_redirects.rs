@@ -1,4 +1,4 @@
-//! Redirects of `NotingClient`: every hop is noted, and they go as reqwest's own do.
+//! Redirects of `NotingClient`: pins are noted on every hop, and the rules are those of reqwest.
 #![cfg(feature = "reqwest")]
 #![allow(
     clippy::unwrap_used,
@@ -30,11 +30,11 @@ use reqwest::{Body, Method, StatusCode};
 
 const HOSTS: [&str; 3] = ["a.example", "b.example", "c.example"];
 
-/// The header sections that came to each host.
+/// The host and the header section of every request.
 type Log = Arc<Mutex<Vec<(String, HeaderMap)>>>;
 
-/// Three hosts, of which each leads to the next one, and pins; the last one answers.
-struct Way {
+/// Three hosts that send pins. Each redirects to the next one; the last one answers.
+struct RedirectChain {
     leaves: Vec<Leaf>,
     anchors: TrustAnchors,
     servers: Vec<Server>,
@@ -42,7 +42,7 @@ struct Way {
     log: Log,
 }
 
-impl Way {
+impl RedirectChain {
     async fn new(setup: &TlsSetup, status: u16) -> Self {
         let root = Ca::root("Root");
         let (names, log) = (Names::default(), Log::default());
@@ -86,8 +86,8 @@ impl Way {
         self.servers.iter().map(Server::requests).collect()
     }
 
-    /// What one field was at each host.
-    fn seen(&self, name: &HeaderName) -> Vec<Option<String>> {
+    /// Returns the value of a header field in every request.
+    fn header_values(&self, name: &HeaderName) -> Vec<Option<String>> {
         let log = self.log.lock().unwrap();
         let value = |headers: &HeaderMap| Some(headers.get(name)?.to_str().unwrap().to_owned());
         log.iter().map(|(_, headers)| value(headers)).collect()
@@ -95,27 +95,27 @@ impl Way {
 }
 
 #[tokio::test]
-async fn every_hop_is_noted() {
+async fn pins_are_noted_on_every_hop() {
     for setup in tls_setups() {
-        let way = Way::new(&setup, 302).await;
+        let chain = RedirectChain::new(&setup, 302).await;
         let pinning = builder().build().unwrap();
-        let client = way.client(&setup, &pinning).build().unwrap();
+        let client = chain.client(&setup, &pinning).build().unwrap();
         let response = fetch(&client, "https://a.example/").await.unwrap();
         assert_eq!(response.url().as_str(), "https://c.example/?from=b.example");
         assert_eq!(noted(&response), Some(&Noted::Added));
         let seen = connection(&response).unwrap().chain().fingerprints();
-        assert_eq!(seen[0], way.leaves[2].pin());
+        assert_eq!(seen[0], chain.leaves[2].pin());
         assert!(HOSTS.iter().all(|host| is_known(&pinning, host)));
-        assert_eq!(way.requests(), [1, 1, 1]);
+        assert_eq!(chain.requests(), [1, 1, 1]);
     }
 }
 
 #[tokio::test]
-async fn left_to_reqwest_only_the_last_hop_is_noted() {
+async fn only_the_last_hop_is_noted_if_reqwest_follows_redirects() {
     let setup = &tls_setups()[0];
-    let way = Way::new(setup, 302).await;
+    let chain = RedirectChain::new(setup, 302).await;
     let pinning = builder().build().unwrap();
-    let client = way.client(setup, &pinning).redirects_by_reqwest();
+    let client = chain.client(setup, &pinning).redirects_by_reqwest();
     let client = client.build().unwrap();
     let response = fetch(&client, "https://a.example/").await.unwrap();
     assert_eq!(noted(&response), Some(&Noted::Added));
@@ -124,42 +124,42 @@ async fn left_to_reqwest_only_the_last_hop_is_noted() {
 }
 
 #[tokio::test]
-async fn pins_hold_on_every_hop() {
+async fn pins_are_enforced_on_every_hop() {
     let setup = &tls_setups()[0];
-    let way = Way::new(setup, 302).await;
+    let chain = RedirectChain::new(setup, 302).await;
     let pinning = builder().static_pins("b.example", policy_with(unrelated_pin()));
     let pinning = pinning.build().unwrap();
-    let build = || way.client(setup, &pinning);
+    let build = || chain.client(setup, &pinning);
     for client in [build(), build().redirects_by_reqwest()] {
         let client = client.build().unwrap();
         let error = fetch(&client, "https://a.example/").await.unwrap_err();
         assert_eq!(violation(&error).unwrap().host().as_str(), "b.example");
     }
-    assert_eq!(way.requests(), [2, 0, 0]);
+    assert_eq!(chain.requests(), [2, 0, 0]);
     assert!(is_known(&pinning, "a.example"));
 }
 
 #[tokio::test]
-async fn headers_go_as_in_reqwest() {
+async fn headers_of_redirected_requests_are_those_of_reqwest() {
     let setup = &tls_setups()[0];
     let secret = || HeaderValue::from_static("secret");
     let names = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, REFERER];
     let mut seen = Vec::new();
     for by_reqwest in [true, false] {
-        let way = Way::new(setup, 302).await;
+        let chain = RedirectChain::new(setup, 302).await;
         let pinning = builder().build().unwrap();
-        let mut client = way.client(setup, &pinning);
+        let mut client = chain.client(setup, &pinning);
         if by_reqwest {
             client = client.redirects_by_reqwest();
         }
         let client = client.build().unwrap();
-        let request = client.reqwest().get("https://user:word@a.example/#top");
+        let request = client.reqwest().get("https://user:password@a.example/#top");
         let request = request
             .header(AUTHORIZATION, secret())
             .header(PROXY_AUTHORIZATION, secret())
             .header(COOKIE, secret());
         client.send(request).await.unwrap();
-        seen.push(names.each_ref().map(|name| way.seen(name)));
+        seen.push(names.each_ref().map(|name| chain.header_values(name)));
     }
     assert_eq!(seen[0], seen[1]);
     let [authorization, .., referer] = &seen[0];
@@ -170,17 +170,17 @@ async fn headers_go_as_in_reqwest() {
 }
 
 #[tokio::test]
-async fn reqwest_keeps_its_cookies_and_sends_them_on_each_hop() {
+async fn the_cookie_store_of_reqwest_is_used_on_every_hop() {
     let setup = &tls_setups()[0];
-    let way = Way::new(setup, 302).await;
+    let chain = RedirectChain::new(setup, 302).await;
     let pinning = builder().build().unwrap();
-    let client = way.client(setup, &pinning);
+    let client = chain.client(setup, &pinning);
     let client = client.configure(|builder| builder.cookie_store(true));
     let client = client.build().unwrap();
     for _ in 0..2 {
         fetch(&client, "https://a.example/").await.unwrap();
     }
-    let cookies = way.seen(&COOKIE);
+    let cookies = chain.header_values(&COOKIE);
     assert_eq!(cookies[..3], [None, None, None]);
     let expected = HOSTS.map(|host| Some(format!("of={host}")));
     assert_eq!(cookies[3..], expected);
@@ -190,11 +190,11 @@ async fn reqwest_keeps_its_cookies_and_sends_them_on_each_hop() {
 async fn a_body_in_memory_is_sent_again_and_a_stream_is_not() {
     for status in [307, 308] {
         let setup = &tls_setups()[0];
-        let way = Way::new(setup, status).await;
-        let (address, _task) = echo(setup.config(&way.leaves[2])).await;
-        way.names.point_to("c.example", address);
+        let chain = RedirectChain::new(setup, status).await;
+        let (address, _task) = echo(setup.config(&chain.leaves[2])).await;
+        chain.names.point_to("c.example", address);
         let pinning = builder().build().unwrap();
-        let client = way.client(setup, &pinning).build().unwrap();
+        let client = chain.client(setup, &pinning).build().unwrap();
         let post = |body: Body| client.reqwest().post("https://a.example/").body(body);
         let response = client.send(post("body".into())).await.unwrap();
         assert_eq!(response.text().await.unwrap(), "body");
@@ -204,25 +204,25 @@ async fn a_body_in_memory_is_sent_again_and_a_stream_is_not() {
         let response = client.send(post(streamed)).await.unwrap();
         assert_eq!(response.status().as_u16(), status);
         assert_eq!(noted(&response), Some(&Noted::Refreshed));
-        assert_eq!(way.requests(), [2, 1, 0]);
+        assert_eq!(chain.requests(), [2, 1, 0]);
     }
 }
 
 #[tokio::test]
-async fn a_stream_is_dropped_where_the_method_becomes_get() {
+async fn a_stream_is_dropped_if_the_method_becomes_get() {
     let setup = &tls_setups()[0];
-    let way = Way::new(setup, 303).await;
+    let chain = RedirectChain::new(setup, 303).await;
     let pinning = builder().build().unwrap();
-    let client = way.client(setup, &pinning).build().unwrap();
+    let client = chain.client(setup, &pinning).build().unwrap();
     let streamed = Body::wrap(Full::new(Bytes::from_static(b"body")));
     let request = client.reqwest().request(Method::PUT, "https://a.example/");
     let response = client.send(request.body(streamed)).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(way.requests(), [1, 1, 1]);
+    assert_eq!(chain.requests(), [1, 1, 1]);
 }
 
 #[tokio::test]
-async fn a_circle_ends() {
+async fn a_redirect_loop_ends() {
     let setup = &tls_setups()[0];
     let root = Ca::root("Root");
     let leaf = root.leaf(&["a.example"]);
@@ -243,74 +243,79 @@ async fn a_circle_ends() {
 }
 
 #[tokio::test]
-async fn a_timeout_of_the_request_is_for_all_hops() {
+async fn the_timeout_of_a_request_covers_all_hops() {
     let setup = &tls_setups()[0];
-    let way = Way::new(setup, 302).await;
+    let chain = RedirectChain::new(setup, 302).await;
     let pinning = builder().build().unwrap();
-    let client = way.client(setup, &pinning).build().unwrap();
+    let client = chain.client(setup, &pinning).build().unwrap();
     let request = client.reqwest().get("https://a.example/");
     let error = client.send(request.timeout(Duration::ZERO)).await;
     let RequestError::Reqwest(error) = error.unwrap_err() else {
-        panic!("a timeout of reqwest");
+        panic!("expected an error of reqwest");
     };
     assert!(error.is_timeout());
-    let patient = client.reqwest().get("https://a.example/");
-    let response = client.send(patient.timeout(common::TIMEOUT)).await;
+    let request = client.reqwest().get("https://a.example/");
+    let response = client.send(request.timeout(common::TIMEOUT)).await;
     assert!(response.is_ok());
 }
 
 #[tokio::test]
-async fn settings_that_would_do_harm_or_nothing_are_refused() {
+async fn settings_that_leak_credentials_or_have_no_effect_are_refused() {
     let setup = &tls_setups()[0];
-    let way = Way::new(setup, 302).await;
+    let chain = RedirectChain::new(setup, 302).await;
     let pinning = pinning_with(policy_with(unrelated_pin()));
-    let build = || way.client(setup, &pinning);
+    let build = || chain.client(setup, &pinning);
     for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
         let mut headers = HeaderMap::new();
         let mut secret = HeaderValue::from_static("secret");
         secret.set_sensitive(name == COOKIE);
         headers.insert(&name, secret);
         let with = |client: NotingClientBuilder| {
-            client.configure(|builder| builder.default_headers(headers.clone()))
+            let headers = headers.clone();
+            client.configure(move |builder| builder.default_headers(headers.clone()))
         };
         let refused = with(build()).build().unwrap_err();
-        let ClientBuildError::DefaultCredentials { name: told } = refused else {
+        let ClientBuildError::DefaultCredentials { name: refused } = refused else {
             panic!("{refused:?}");
         };
-        assert_eq!(told, name);
-        // reqwest strips them itself.
+        assert_eq!(refused, name);
+        // reqwest removes them itself.
         assert!(with(build()).redirects_by_reqwest().build().is_ok());
     }
-    let old = reqwest::tls::Version::TLS_1_2;
+    let version = reqwest::tls::Version::TLS_1_2;
     for client in [
         build().configure(|builder| builder.tls_danger_accept_invalid_certs(true)),
         build().configure(|builder| builder.tls_danger_accept_invalid_hostnames(true)),
         build().configure(|builder| builder.tls_sni(false)),
         build().configure(|builder| builder.http1_only()),
-        build().configure(|builder| builder.tls_version_min(old)),
-        build().configure(|builder| builder.tls_version_max(old)),
+        build().configure(move |builder| builder.tls_version_min(version)),
+        build().configure(move |builder| builder.tls_version_max(version)),
     ] {
         let refused = client.build().unwrap_err();
         assert!(matches!(refused, ClientBuildError::IgnoredSetting { .. }));
     }
-    let harmless = build().configure(|builder| builder.user_agent("x").referer(false));
-    assert!(harmless.build().is_ok());
+    let accepted = build().configure(|builder| builder.user_agent("x").referer(false));
+    assert!(accepted.build().is_ok());
 }
 
 #[tokio::test]
-async fn plain_http_notes_nothing_and_is_no_way_around_pins() {
+async fn plain_http_notes_nothing_and_is_refused_for_pinned_hosts() {
     let setup = &tls_setups()[0];
-    let way = Way::new(setup, 302).await;
+    let chain = RedirectChain::new(setup, 302).await;
     let value = header_value(unrelated_pin(), "max-age=100");
     let plain = Server::plain(common::server::answer(&[("public-key-pins", &value)])).await;
     let (pinned, other) = ("http://example.com/", "http://example.net/");
     for name in ["example.com", "example.net"] {
-        way.names.point(name, &plain);
+        chain.names.point(name, &plain);
     }
-    let pinning = common::tls_setup::pinning_with(policy_with(unrelated_pin()));
-    let strict = way.client(setup, &pinning).build().unwrap();
+    let pinning = pinning_with(policy_with(unrelated_pin()));
+    let strict = chain.client(setup, &pinning).build().unwrap();
     assert!(fetch(&strict, other).await.is_err());
-    let client = way.client(setup, &pinning).https_or_http().build().unwrap();
+    let client = chain
+        .client(setup, &pinning)
+        .https_or_http()
+        .build()
+        .unwrap();
     let response = fetch(&client, other).await.unwrap();
     let ignored = Noted::Ignored(IgnoreReason::InsecureTransport);
     assert_eq!(noted(&response), Some(&ignored));
@@ -321,14 +326,16 @@ async fn plain_http_notes_nothing_and_is_no_way_around_pins() {
 }
 
 #[tokio::test]
-async fn a_response_that_pinned_comes_once_that_is_durable() {
+async fn a_response_that_adds_pins_is_returned_after_they_are_durable() {
     let setup = &tls_setups()[0];
-    let way = Way::new(setup, 302).await;
+    let chain = RedirectChain::new(setup, 302).await;
     let folder = common::noted::temp_dir();
     let file = folder.path().join("pins.jsonl");
     let store = PinStore::open(FileStorage::new(&file)).unwrap();
     let pinning = builder().store(store).build().unwrap();
-    let client = way.client(setup, &pinning).storage_timeout(common::TIMEOUT);
+    let client = chain
+        .client(setup, &pinning)
+        .storage_timeout(common::TIMEOUT);
     let client = client.build().unwrap();
     fetch(&client, "https://a.example/").await.unwrap();
     let written = PinStore::open(FileStorage::new(&file)).unwrap();

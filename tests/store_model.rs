@@ -34,7 +34,7 @@ struct Known {
 impl From<&KnownPinnedHost> for Known {
     fn from(entry: &KnownPinnedHost) -> Self {
         Self {
-            backup: entry.pins.iter().find_map(number).unwrap(),
+            backup: entry.pins.iter().find_map(pin_number).unwrap(),
             includes_subdomains: entry.includes_subdomains,
             noted_at: entry.noted_at.as_secs(),
             expires_at: entry.expires_at.as_secs(),

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 
+use crate::policy::uri::without_brackets;
 use crate::policy::{Host, HostError, ReportUri};
 use crate::violation::EndpointError;
 
@@ -46,8 +47,8 @@ impl Endpoint {
         if port.is_none_or(|port| port.len() > 1 && authority.port_u16().is_none()) {
             return Err(EndpointError::Uri);
         }
-        let bare = authority.host().trim_start_matches('[');
-        let host = match Host::parse(bare.trim_end_matches(']')) {
+        let bare = without_brackets(authority.host()).map_err(|_| EndpointError::Uri)?;
+        let host = match Host::parse(bare) {
             Ok(host) => Some(host),
             Err(HostError::IpAddress { .. }) => None,
             Err(_) => return Err(EndpointError::Uri),

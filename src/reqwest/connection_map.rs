@@ -1,8 +1,9 @@
-//! A reqwest client builder in which the pins are enforced, and which validated chain belongs to
-//! which of its connections: [`Pinning::reqwest_client_builder`].
+//! The map from the open connections of a reqwest client to the certificate chains that were
+//! validated for them: [`ConnectionMap`].
 //!
-//! reqwest hands its connections to nobody. So a layer around its connector looks on while each is
-//! made, and remembers it by its two addresses, which every response carries, too.
+//! reqwest does not expose its connections. A layer around its connector observes each handshake
+//! and records the validated chain under the two socket addresses of the connection, which every
+//! response carries, too.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -12,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ::reqwest::{Client, ClientBuilder};
+use ::reqwest::ClientBuilder;
 use http::Extensions;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpInfo};
 use parking_lot::Mutex;
@@ -21,101 +22,25 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::connector::ConnectError;
-use crate::pinning::{BuildError, Decision, Pinning};
-use crate::roots::TrustAnchors;
+use crate::pinning::{Decision, Pinning};
 use crate::tls::connection::{self, Verified};
 use crate::tls::{VerifiedConnection, resumption};
 use crate::violation::{PinViolation, UnverifiablePath};
 
-impl Pinning {
-    /// A builder of reqwest clients that validate chains to `anchors` and enforce the pins on every
-    /// hop, over HTTP/1.1 and HTTP/2, also through proxies. Add the other settings to it. It is
-    /// `https_only`, and offers HTTP/2.
-    ///
-    /// An error of such a client leads by `source()` to the [`PinViolation`]. To note
-    /// `Public-Key-Pins`, use [`NotingClient`](crate::reqwest::NotingClient).
-    ///
-    /// # Limits
-    ///
-    /// - A connection that is open when pins change stays in use: reqwest's can't be wrapped. Use
-    ///   `pool_max_idle_per_host(0)`, or make a new client after a change, or take hyper-util's
-    ///   client with [`PinningConnector`](crate::PinningConnector).
-    /// - A connection whose handshake was not ours is refused with [`ConnectError::NotVerified`]:
-    ///   plain HTTP (so `https_only(false)` allows none), and TLS of another back end, if one was
-    ///   set on the builder later.
-    /// - reqwest ignores its own TLS settings beside a configuration made elsewhere:
-    ///   `tls_certs_merge`, `tls_certs_only`, `tls_crls_only`, `identity`, `tls_version_min`,
-    ///   `tls_version_max`, `tls_sni`, `tls_danger_accept_invalid_certs` and the like have no
-    ///   effect. Use [`reqwest_client_builder_with`](Self::reqwest_client_builder_with).
-    /// - HTTP/3 of reqwest (unstable) goes past its connectors: pins are enforced, but nothing is
-    ///   noted.
-    ///
-    /// # Errors
-    ///
-    /// As [`client_config`](Self::client_config).
-    ///
-    /// ```
-    /// use pinhold::{Pinning, TrustAnchors};
-    ///
-    /// # #[cfg(all(feature = "webpki-roots", feature = "aws-lc-rs", not(feature = "ring")))] {
-    /// let pinning = Pinning::builder().build()?;
-    /// let client = pinning
-    ///     .reqwest_client_builder(TrustAnchors::webpki_roots())?
-    ///     .user_agent("shop/1.0")
-    ///     .build()?;
-    /// # drop(client);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn reqwest_client_builder(
-        &self,
-        anchors: TrustAnchors,
-    ) -> Result<ClientBuilder, BuildError> {
-        self.reqwest_client_builder_with(self.client_config(anchors)?)
-    }
-
-    /// The same with a TLS configuration, which must be one of
-    /// [`client_config`](Self::client_config) or
-    /// [`PinningVerifierBuilder::client_config`](crate::tls::PinningVerifierBuilder::client_config) with
-    /// these pins: for a crypto provider, TLS versions, revocation lists, or a client certificate
-    /// (`client_auth_cert_resolver`). ALPN is taken as it is.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::EarlyData`].
-    pub fn reqwest_client_builder_with(
-        &self,
-        config: ClientConfig,
-    ) -> Result<ClientBuilder, BuildError> {
-        let connections = ConnectionMap::new(self.clone(), Unverified::Refuse);
-        let builder = Client::builder().https_only(true);
-        Ok(connections.layer(builder, admit(config)?))
-    }
-}
-
-/// A configuration that reqwest may have.
-pub(crate) fn admit(config: ClientConfig) -> Result<ClientConfig, BuildError> {
-    if config.enable_early_data {
-        Err(BuildError::EarlyData)
-    } else {
-        Ok(config)
-    }
-}
-
-/// What becomes of a connection that our verifier had no say in.
+/// Whether a connection that the pinning verifier did not check may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unverified {
-    /// It may be plain HTTP.
+    /// Allowed, because it may be plain HTTP.
     Allow,
     Refuse,
 }
 
-/// Which validated chain belongs to which connection of a client. Clones are one.
+/// Maps the connections of one client to their validated chains. Clones share the map.
 #[derive(Clone)]
 pub(crate) struct ConnectionMap {
     pinning: Pinning,
     unverified: Unverified,
-    open: Arc<Mutex<Table<VerifiedConnection>>>,
+    connections: Arc<Mutex<RecentConnections<VerifiedConnection>>>,
 }
 
 impl ConnectionMap {
@@ -123,52 +48,60 @@ impl ConnectionMap {
         Self {
             pinning,
             unverified,
-            open: Arc::default(),
+            connections: Arc::default(),
         }
     }
 
-    /// Has the builder's client use this configuration, and learns of all its connections.
-    pub(crate) fn layer(&self, builder: ClientBuilder, config: ClientConfig) -> ClientBuilder {
+    /// Makes the builder's client use this TLS configuration, and records all its connections.
+    pub(crate) fn install(&self, builder: ClientBuilder, config: ClientConfig) -> ClientBuilder {
         builder
             .tls_backend_preconfigured(config)
             .connector_layer(TrackingLayer(self.clone()))
     }
 
-    /// The connection that a response with these extensions came over.
+    /// Returns the connection over which a response with these extensions was received.
     pub(crate) fn of_response(&self, extensions: &Extensions) -> Option<VerifiedConnection> {
-        self.open.lock().get(Pair::of(extensions)?).cloned()
+        let addresses = AddressPair::of(extensions)?;
+        self.connections.lock().get(addresses).cloned()
     }
 
-    /// Ties a new connection to what our verifier said while it was made.
+    /// Associates a new connection with the chain that was validated in its handshake.
+    ///
+    /// # Errors
+    ///
+    /// A pin violation; [`ConnectError::NotVerified`] if the connection was not checked, though it
+    /// had to be.
     fn associate(
         &self,
         connected: &Connected,
         verified: Option<Verified>,
-        was_offered: bool,
+        session_was_offered: bool,
     ) -> Result<(), BoxError> {
         let mut extras = Extensions::new();
         connected.get_extras(&mut extras);
-        let pair = Pair::of(&extras);
+        let addresses = AddressPair::of(&extras);
         let verified = match verified {
-            // The chain is a proxy's, which sends the request on in the clear.
+            // The chain, if any, is that of a proxy which forwards the request unencrypted.
             _ if self.unverified == Unverified::Refuse && connected.is_proxied() => {
                 return Err(ConnectError::NotVerified.into());
             }
-            Some(verified) => Some(self.judge(verified)?),
-            // Resumed, or in the clear. A session of ours can't lead to a foreign verifier.
-            None if was_offered || self.unverified == Unverified::Allow => None,
+            Some(verified) => Some(self.check_pins(verified)?),
+            // Resumed, or plain HTTP. Only our configuration offers sessions of our cache, so that
+            // a resumed connection can't be one of another verifier.
+            None if session_was_offered || self.unverified == Unverified::Allow => None,
             None => return Err(ConnectError::NotVerified.into()),
         };
-        if let Some(pair) = pair {
-            // Nobody is to keep what it can't be asked for again.
-            let gone = self.open.lock().set(pair, verified);
-            gone.iter().for_each(VerifiedConnection::close);
+        if let Some(addresses) = addresses {
+            let removed = self.connections.lock().replace(addresses, verified);
+            // The noting layer keeps data about each connection until it is marked as closed, and
+            // a removed one is never returned for a response again.
+            removed.iter().for_each(VerifiedConnection::close);
         }
         Ok(())
     }
 
-    /// Judges a chain whose handshake is done: pins may have changed while it was under way.
-    fn judge(&self, verified: Verified) -> Result<VerifiedConnection, BoxError> {
+    /// Checks the pins again after the handshake, because they may have changed during it.
+    fn check_pins(&self, verified: Verified) -> Result<VerifiedConnection, BoxError> {
         let now = self.pinning.clock().current_time();
         let now = now.ok_or(rustls::Error::FailedToGetCurrentTime)?;
         let (evaluation, _) = verified.after_handshake(&self.pinning, now);
@@ -184,15 +117,16 @@ impl ConnectionMap {
     }
 }
 
-/// What tells open connections apart.
+/// The two addresses of a TCP connection. No two open connections have both in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Pair {
+struct AddressPair {
     local: SocketAddr,
     remote: SocketAddr,
 }
 
-impl Pair {
-    /// That of a connection's extras or of a response; `None` if it is not TCP.
+impl AddressPair {
+    /// Returns the addresses in the extras of a connection or in the extensions of a response;
+    /// `None` if the connection is not TCP.
     fn of(extensions: &Extensions) -> Option<Self> {
         let info = extensions.get::<HttpInfo>()?;
         Some(Self {
@@ -202,41 +136,50 @@ impl Pair {
     }
 }
 
-/// The newest connections. Nobody tells when one ends; but every new one comes by here, so that
-/// what is found under a pair is of the last connection with it.
-struct Table<T> {
-    known: HashMap<Pair, (u64, T)>,
-    count: u64,
+/// The newest connections by their addresses, at most [`MAX_CONNECTIONS`].
+///
+/// The end of a connection can't be observed. But every new connection is recorded before it is
+/// used, so that an entry always belongs to the last connection with its addresses.
+struct RecentConnections<T> {
+    tracked: HashMap<AddressPair, TrackedConnection<T>>,
+    recorded: u64,
 }
 
-impl<T> Table<T> {
-    fn get(&self, pair: Pair) -> Option<&T> {
-        let (_, known) = self.known.get(&pair)?;
-        Some(known)
+struct TrackedConnection<T> {
+    /// Its position in the order in which connections were recorded.
+    number: u64,
+    data: T,
+}
+
+impl<T> RecentConnections<T> {
+    fn get(&self, addresses: AddressPair) -> Option<&T> {
+        Some(&self.tracked.get(&addresses)?.data)
     }
 
-    /// In place of what was known of an earlier connection with this pair. Returns what is known no
-    /// more.
-    fn set(&mut self, pair: Pair, known: Option<T>) -> Vec<T> {
-        let mut gone = Vec::from_iter(self.known.remove(&pair));
-        if let Some(known) = known {
-            if self.known.len() >= MAX_CONNECTIONS {
-                let ages = self.known.iter().map(|(pair, (age, _))| (*age, *pair));
-                let oldest = ages.min_by_key(|(age, _)| *age);
-                gone.extend(oldest.and_then(|(_, pair)| self.known.remove(&pair)));
+    /// Replaces the entry of an earlier connection with these addresses, or removes it if nothing
+    /// is known of the new one. Returns the data of the entries that were removed.
+    fn replace(&mut self, addresses: AddressPair, data: Option<T>) -> Vec<T> {
+        let mut removed = Vec::from_iter(self.tracked.remove(&addresses));
+        if let Some(data) = data {
+            if self.tracked.len() >= MAX_CONNECTIONS {
+                let numbers = self.tracked.iter().map(|(key, known)| (known.number, *key));
+                let oldest = numbers.min_by_key(|(number, _)| *number);
+                removed.extend(oldest.and_then(|(_, key)| self.tracked.remove(&key)));
             }
-            self.count += 1;
-            self.known.insert(pair, (self.count, known));
+            self.recorded += 1;
+            let number = self.recorded;
+            self.tracked
+                .insert(addresses, TrackedConnection { number, data });
         }
-        gone.into_iter().map(|(_, known)| known).collect()
+        removed.into_iter().map(|removed| removed.data).collect()
     }
 }
 
-impl<T> Default for Table<T> {
+impl<T> Default for RecentConnections<T> {
     fn default() -> Self {
         Self {
-            known: HashMap::new(),
-            count: 0,
+            tracked: HashMap::new(),
+            recorded: 0,
         }
     }
 }
@@ -255,7 +198,7 @@ impl<S> Layer<S> for TrackingLayer {
     }
 }
 
-/// reqwest's connector, looked on.
+/// reqwest's connector, whose connections are recorded in the map.
 #[derive(Clone)]
 struct TrackingConnector<S> {
     inner: S,
@@ -280,14 +223,15 @@ where
         let connections = self.connections.clone();
         Box::pin(async move {
             let observed = resumption::observe(connection::observe(connecting));
-            let ((outcome, verified), was_offered) = observed.await;
+            let ((outcome, verified), session_was_offered) = observed.await;
             match outcome {
                 Ok(connection) => {
-                    connections.associate(&connection.connected(), verified, was_offered)?;
+                    let connected = connection.connected();
+                    connections.associate(&connected, verified, session_was_offered)?;
                     Ok(connection)
                 }
                 Err(error) => Err(match PinViolation::find(&*error) {
-                    // As it is, so that `source()` leads to it and any downcast finds it.
+                    // Without its wrappers, so that `source()` and `downcast_ref` lead to it.
                     Some(violation) => {
                         connections.pinning.emit_violation(&violation, None);
                         violation.into()
@@ -301,43 +245,43 @@ where
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Connections of which is known what they were verified by, some 5 KB each: clients seldom have
-/// more open. From one that is pushed out nothing is noted.
+/// Connections whose chains are kept, about 5 KB each. Few clients have more of them open; nothing
+/// is noted from a connection whose entry was removed for a newer one.
 const MAX_CONNECTIONS: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pair(port: u16) -> Pair {
-        Pair {
+    fn addresses(port: u16) -> AddressPair {
+        AddressPair {
             local: ([127, 0, 0, 1], port).into(),
             remote: ([127, 0, 0, 1], 443).into(),
         }
     }
 
     #[test]
-    fn a_new_connection_takes_the_place_of_an_old_one() {
-        let mut table = Table::default();
-        table.set(pair(1), Some("old"));
-        assert_eq!(table.set(pair(1), Some("new")), ["old"]);
-        assert_eq!(table.get(pair(1)), Some(&"new"));
-        assert_eq!(table.set(pair(1), None), ["new"]);
-        assert_eq!(table.get(pair(1)), None, "resumed, or in the clear");
+    fn a_new_connection_replaces_the_entry_of_an_old_one() {
+        let mut table = RecentConnections::default();
+        table.replace(addresses(1), Some("old"));
+        assert_eq!(table.replace(addresses(1), Some("new")), ["old"]);
+        assert_eq!(table.get(addresses(1)), Some(&"new"));
+        assert_eq!(table.replace(addresses(1), None), ["new"]);
+        assert_eq!(table.get(addresses(1)), None, "resumed, or plain HTTP");
     }
 
     #[test]
-    fn only_the_newest_connections_are_known() {
-        let mut table = Table::default();
+    fn only_the_newest_connections_are_kept() {
+        let mut table = RecentConnections::default();
         let ports = 1..=u16::try_from(MAX_CONNECTIONS).unwrap();
         for port in ports.clone() {
-            table.set(pair(port), Some(port));
+            table.replace(addresses(port), Some(port));
         }
-        // The first one is made anew, so the second one is the oldest.
-        table.set(pair(1), Some(1));
-        assert_eq!(table.set(pair(60_000), Some(60_000)), [2]);
-        assert_eq!(table.known.len(), MAX_CONNECTIONS);
-        let forgotten = ports.filter(|port| table.get(pair(*port)).is_none());
-        assert_eq!(forgotten.collect::<Vec<_>>(), [2]);
+        // The first one is recorded again, so the second one is the oldest.
+        table.replace(addresses(1), Some(1));
+        assert_eq!(table.replace(addresses(60_000), Some(60_000)), [2]);
+        assert_eq!(table.tracked.len(), MAX_CONNECTIONS);
+        let removed = ports.filter(|port| table.get(addresses(*port)).is_none());
+        assert_eq!(removed.collect::<Vec<_>>(), [2]);
     }
 }

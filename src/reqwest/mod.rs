@@ -1,10 +1,18 @@
-//! reqwest 0.13 with the pins enforced.
+//! reqwest 0.13 with pins enforced, and a client that also notes `Public-Key-Pins`.
+//!
+//! The only module whose public items name types of reqwest, so that a new major version of reqwest
+//! changes this module alone.
+//! [`Pinning::reqwest_client_builder`](crate::Pinning::reqwest_client_builder) enforces pins;
+//! [`NotingClient`] also notes them.
 
+mod client_builder;
 mod connection_map;
+mod error;
+mod noting_builder;
 mod noting_client;
 mod redirect;
 
-pub use crate::reqwest::noting_client::{
-    ClientBuildError, NotingClient, NotingClientBuilder, RequestError,
-};
+pub use crate::reqwest::error::{ClientBuildError, RequestError};
+pub use crate::reqwest::noting_builder::NotingClientBuilder;
+pub use crate::reqwest::noting_client::NotingClient;
 pub use crate::reqwest::redirect::RedirectError;

@@ -1,5 +1,5 @@
-//! A request and the head of its response in, the request to send next out: redirects, followed as
-//! reqwest follows them, but where every response can be looked at.
+//! Redirects by the rules of reqwest, followed one by one so that every response can be examined:
+//! [`RedirectState`].
 
 use std::error::Error;
 use std::fmt;
@@ -11,23 +11,35 @@ use ::reqwest::header::{
 };
 use ::reqwest::{Method, Request, StatusCode, Url};
 
-/// Why [`NotingClient`](crate::reqwest::NotingClient) did not follow a redirect.
+/// The reason why [`NotingClient`](crate::reqwest::NotingClient) did not follow a redirect.
+///
+/// ```
+/// use pinhold::reqwest::RedirectError;
+///
+/// let url = "http://example.com/".parse()?;
+/// let error = RedirectError::Insecure { url };
+/// assert_eq!(
+///     error.to_string(),
+///     "redirect from https to http://example.com/, expected https"
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedirectError {
-    /// From `https://` to `http://`.
+    /// A redirect from `https://` to `http://`.
     Insecure {
-        /// Where it led.
+        /// The target.
         url: Url,
     },
-    /// To neither `https://` nor `http://`.
+    /// A redirect to neither `https://` nor `http://`.
     Scheme {
-        /// Where it led.
+        /// The target.
         url: Url,
     },
-    /// More than 10 in a row.
+    /// More than 10 redirects in a row.
     TooMany {
-        /// Where the last one led.
+        /// The target of the last one.
         url: Url,
     },
 }
@@ -38,7 +50,10 @@ impl fmt::Display for RedirectError {
             Self::Insecure { url } => write!(f, "redirect from https to {url}, expected https"),
             Self::Scheme { url } => write!(f, "redirect to {url}, expected https"),
             Self::TooMany { url } => {
-                write!(f, "redirect to {url}, expected at most {MAX_HOPS} in a row")
+                write!(
+                    f,
+                    "redirect to {url}, expected at most {MAX_HOPS} redirects in a row"
+                )
             }
         }
     }
@@ -46,7 +61,7 @@ impl fmt::Display for RedirectError {
 
 impl Error for RedirectError {}
 
-/// Whether a redirected request says where it comes from.
+/// Whether a redirected request has a `Referer` header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Referer {
     Omit,
@@ -54,32 +69,32 @@ pub(crate) enum Referer {
     Send,
 }
 
-/// The way of one request.
+/// The redirects of one request so far, and what the next request takes from the last one.
 #[derive(Debug)]
 pub(crate) struct RedirectState {
-    /// What was sent last; without its body if that can't be sent again.
+    /// The request that was sent last; without its body if that can't be sent again.
     sent: Request,
     body: Body,
     referer: Referer,
     hops: usize,
-    /// The end of the request's own timeout, which is one for all hops.
+    /// The end of the request's own timeout, which covers all hops together.
     deadline: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Body {
-    /// None, or bytes in memory.
-    Kept,
-    /// A stream is gone once it is sent.
+    /// No body, or bytes in memory.
+    Repeatable,
+    /// A stream, which can be sent only once.
     Streamed,
 }
 
 impl RedirectState {
-    /// Begins with a request that is about to be sent.
+    /// Starts with a request that is about to be sent.
     pub(crate) fn new(request: &Request, referer: Referer) -> Self {
         let (sent, body) = match request.try_clone() {
-            Some(copy) => (copy, Body::Kept),
-            None => (head(request), Body::Streamed),
+            Some(copy) => (copy, Body::Repeatable),
+            None => (without_body(request), Body::Streamed),
         };
         let timeout = request.timeout().copied();
         Self {
@@ -91,7 +106,12 @@ impl RedirectState {
         }
     }
 
-    /// What to send next; `None` where the response is the one that was asked for.
+    /// Returns the request to send next; `None` if the response is final: it is not a redirect, has
+    /// no valid `Location`, or requires a body to be sent again that was a stream.
+    ///
+    /// # Errors
+    ///
+    /// A redirect that must not be followed.
     pub(crate) fn next(
         &mut self,
         status: StatusCode,
@@ -128,7 +148,7 @@ impl RedirectState {
             *self.sent.method_mut() = Method::GET;
         }
         *self.sent.body_mut() = None;
-        self.body = Body::Kept;
+        self.body = Body::Repeatable;
         for name in [
             CONTENT_ENCODING,
             CONTENT_LENGTH,
@@ -139,7 +159,7 @@ impl RedirectState {
         }
     }
 
-    /// Sends `next`, a copy of what was sent, to another URL.
+    /// Returns `next`, a copy of the last request, with `to` as its URL.
     fn follow(&mut self, mut next: Request, to: Url) -> Result<Request, RedirectError> {
         let from = next.url().clone();
         match (from.scheme(), to.scheme()) {
@@ -156,7 +176,7 @@ impl RedirectState {
         }
         let referer = match self.referer {
             Referer::Omit => None,
-            Referer::Send => without_secrets(from).as_str().parse().ok(),
+            Referer::Send => without_credentials(from).as_str().parse().ok(),
         };
         if let Some(referer) = referer {
             next.headers_mut().insert(REFERER, referer);
@@ -165,7 +185,7 @@ impl RedirectState {
             *next.timeout_mut() = Some(deadline.saturating_duration_since(Instant::now()));
         }
         *next.url_mut() = to;
-        // What was stripped stays so on all further hops.
+        // Headers that were removed are not added again on further hops.
         if let Some(copy) = next.try_clone() {
             self.sent = copy;
         }
@@ -173,13 +193,12 @@ impl RedirectState {
     }
 }
 
-/// All of a request but its body.
-fn head(request: &Request) -> Request {
-    let mut head = Request::new(request.method().clone(), request.url().clone());
-    *head.headers_mut() = request.headers().clone();
-    *head.version_mut() = request.version();
-    *head.timeout_mut() = request.timeout().copied();
-    head
+fn without_body(request: &Request) -> Request {
+    let mut copy = Request::new(request.method().clone(), request.url().clone());
+    *copy.headers_mut() = request.headers().clone();
+    *copy.version_mut() = request.version();
+    *copy.timeout_mut() = request.timeout().copied();
+    copy
 }
 
 fn is_same_origin(one: &Url, other: &Url) -> bool {
@@ -188,15 +207,17 @@ fn is_same_origin(one: &Url, other: &Url) -> bool {
         && one.port_or_known_default() == other.port_or_known_default()
 }
 
-fn without_secrets(mut url: Url) -> Url {
-    // Fails only for a URL that has no host, and so no user either.
+/// Returns the URL as a `Referer` may contain it, without its fragment, too.
+fn without_credentials(mut url: Url) -> Url {
+    // Fails only for a URL without a host, which has no credentials either.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_fragment(None);
     url
 }
 
-/// Meant for one origin only: reqwest strips the same ones.
+/// Headers with credentials, which are removed when a redirect leads to another origin. reqwest
+/// removes the same ones.
 pub(crate) const CREDENTIALS: [HeaderName; 5] = [
     AUTHORIZATION,
     COOKIE,
@@ -205,7 +226,7 @@ pub(crate) const CREDENTIALS: [HeaderName; 5] = [
     WWW_AUTHENTICATE,
 ];
 
-/// As reqwest has it by default.
+/// The default of reqwest.
 const MAX_HOPS: usize = 10;
 
 #[cfg(test)]
@@ -223,14 +244,14 @@ mod tests {
             .collect()
     }
 
-    fn once(request: &Request, status: u16, location: &str) -> Option<Request> {
+    fn follow_once(request: &Request, status: u16, location: &str) -> Option<Request> {
         let mut redirects = RedirectState::new(request, Referer::Send);
         let status = StatusCode::from_u16(status).unwrap();
         redirects.next(status, &to(location)).unwrap()
     }
 
     #[test]
-    fn methods_and_bodies_go_on_as_in_reqwest() {
+    fn methods_and_bodies_change_as_in_reqwest() {
         for (method, status, expected, keeps_body) in [
             (Method::POST, 301, Method::GET, false),
             (Method::POST, 302, Method::GET, false),
@@ -246,7 +267,7 @@ mod tests {
             *request.body_mut() = Some("body".into());
             let text = "text/plain".parse().unwrap();
             request.headers_mut().insert(CONTENT_TYPE, text);
-            let next = once(&request, status, "/b").unwrap();
+            let next = follow_once(&request, status, "/b").unwrap();
             assert_eq!(*next.method(), expected, "{method} {status}");
             assert_eq!(next.body().is_some(), keeps_body, "{method} {status}");
             let has_type = next.headers().contains_key(CONTENT_TYPE);
@@ -256,10 +277,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_redirect_is_handed_on() {
+    fn a_response_that_is_no_redirect_is_not_followed() {
         let request = request(Method::GET, "https://a.example/");
         for status in [200, 300, 304, 305, 404] {
-            assert!(once(&request, status, "/b").is_none(), "{status}");
+            assert!(follow_once(&request, status, "/b").is_none(), "{status}");
         }
         let mut redirects = RedirectState::new(&request, Referer::Send);
         let next = redirects.next(StatusCode::FOUND, &HeaderMap::new());
@@ -267,8 +288,8 @@ mod tests {
     }
 
     #[test]
-    fn credentials_stay_with_their_origin() {
-        for (location, stay) in [
+    fn credentials_are_not_sent_to_another_origin() {
+        for (location, is_same_origin) in [
             ("/b", true),
             ("https://a.example:443/b", true),
             ("https://a.example:444/b", false),
@@ -281,11 +302,11 @@ mod tests {
                     .headers_mut()
                     .insert(name, "secret".parse().unwrap());
             }
-            let next = once(&request, 302, location).unwrap();
+            let next = follow_once(&request, 302, location).unwrap();
             for name in CREDENTIALS {
                 assert_eq!(
                     next.headers().contains_key(&name),
-                    stay,
+                    is_same_origin,
                     "{location} {name}"
                 );
             }
@@ -293,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn stripped_credentials_do_not_come_back() {
+    fn removed_credentials_are_not_added_again() {
         let mut request = request(Method::GET, "https://a.example/");
         let secret = "secret".parse().unwrap();
         request.headers_mut().insert(AUTHORIZATION, secret);
@@ -306,17 +327,17 @@ mod tests {
     }
 
     #[test]
-    fn the_referer_tells_no_secrets() {
-        let request = request(Method::GET, "https://user:word@a.example/x?y#z");
-        let next = once(&request, 302, "https://b.example/").unwrap();
+    fn the_referer_contains_neither_credentials_nor_the_fragment() {
+        let request = request(Method::GET, "https://user:password@a.example/x?y#z");
+        let next = follow_once(&request, 302, "https://b.example/").unwrap();
         assert_eq!(next.headers()[REFERER], "https://a.example/x?y");
-        let mut silent = RedirectState::new(&request, Referer::Omit);
-        let next = silent.next(StatusCode::FOUND, &to("/")).unwrap();
+        let mut redirects = RedirectState::new(&request, Referer::Omit);
+        let next = redirects.next(StatusCode::FOUND, &to("/")).unwrap();
         assert!(!next.unwrap().headers().contains_key(REFERER));
     }
 
     #[test]
-    fn never_from_https_to_http_and_never_elsewhere() {
+    fn redirects_from_https_to_another_scheme_are_refused() {
         let request = request(Method::GET, "https://a.example/");
         for (location, insecure) in [("http://a.example/", true), ("ftp://a.example/", false)] {
             let mut redirects = RedirectState::new(&request, Referer::Send);
@@ -334,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_hops_and_no_more() {
+    fn at_most_ten_redirects_are_followed() {
         let request = request(Method::GET, "https://a.example/");
         let mut redirects = RedirectState::new(&request, Referer::Send);
         for _ in 0..10 {
@@ -346,10 +367,10 @@ mod tests {
     }
 
     #[test]
-    fn one_timeout_is_for_all_hops() {
+    fn the_timeout_of_a_request_covers_all_hops() {
         let mut request = request(Method::GET, "https://a.example/");
         *request.timeout_mut() = Some(Duration::from_secs(60));
-        let next = once(&request, 302, "/b").unwrap();
+        let next = follow_once(&request, 302, "/b").unwrap();
         let left = *next.timeout().unwrap();
         assert!(left <= Duration::from_secs(60) && left > Duration::from_secs(1));
     }

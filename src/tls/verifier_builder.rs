@@ -70,6 +70,13 @@ pub struct PinningVerifierBuilder {
     crls: Vec<CertificateRevocationListDer<'static>>,
     parse_crls: Option<ParseLists>,
     choices: Vec<RevocationChoice>,
+    resumption: SessionResumption,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SessionResumption {
+    Checked,
+    Disabled,
 }
 
 /// Parses revocation lists. Only `with_crls` names the function, so a client without lists does not
@@ -93,6 +100,7 @@ impl PinningVerifierBuilder {
             crls: Vec::new(),
             parse_crls: None,
             choices: Vec::new(),
+            resumption: SessionResumption::Checked,
         }
     }
 
@@ -230,6 +238,12 @@ impl PinningVerifierBuilder {
         self
     }
 
+    /// Disables the resumption of TLS sessions, so that every connection makes a full handshake.
+    pub fn disable_resumption(mut self) -> Self {
+        self.resumption = SessionResumption::Disabled;
+        self
+    }
+
     /// Returns the configuration for connections to pinned hosts; see [`Pinning::client_config`].
     ///
     /// # Errors
@@ -238,24 +252,44 @@ impl PinningVerifierBuilder {
     /// [`BuildError::UndecidedCryptoProvider`], [`BuildError::RevocationList`], and
     /// [`BuildError::Tls`] for TLS versions that the provider lacks.
     pub fn client_config(self) -> Result<ClientConfig, BuildError> {
+        self.client_config_with(|_| ())
+    }
+
+    /// As [`client_config`](Self::client_config), with the changes of `configure`.
+    ///
+    /// The verifier, the resumption check and the clock are set after `configure`, so that it can't
+    /// replace them: without any of them a connection could bypass the pins. Early data is refused,
+    /// since it is sent before pins are checked.
+    pub(crate) fn client_config_with(
+        self,
+        configure: impl FnOnce(&mut ClientConfig),
+    ) -> Result<ClientConfig, BuildError> {
         let provider = provider::choose(self.provider.clone())?;
         let (clock, versions) = (Arc::clone(self.pinning.clock()), self.versions);
         let sessions = Arc::new(ResumptionCheck::new(self.pinning.clone()));
         let enforces = self.choices.contains(&RevocationChoice::EnforceExpiration);
         let lists_expire = enforces && !self.crls.is_empty();
+        let resumes = !lists_expire && self.resumption == SessionResumption::Checked;
         let mut verifier = self.with_provider(Arc::clone(&provider)).build()?;
         verifier.sessions = Some(Arc::clone(&sessions));
-        let mut config = ClientConfig::builder_with_details(provider, clock)
+        let verifier = Arc::new(verifier);
+        let mut config = ClientConfig::builder_with_details(provider, Arc::clone(&clock))
             .with_protocol_versions(versions)
             .map_err(BuildError::Tls)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_custom_certificate_verifier(verifier.clone())
             .with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.resumption = if lists_expire {
-            Resumption::disabled()
-        } else {
+        configure(&mut config);
+        if config.enable_early_data {
+            return Err(BuildError::EarlyData);
+        }
+        config.dangerous().set_certificate_verifier(verifier);
+        config.time_provider = clock;
+        config.resumption = if resumes {
             Resumption::store(sessions)
+        } else {
+            Resumption::disabled()
         };
         Ok(config)
     }

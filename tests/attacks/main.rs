@@ -195,7 +195,7 @@ fn attack_6_lookalike_letters_do_not_evade_pins() {
             let a_labels = ["example.com", "xn--bcher-kva.example"].map(Host::parse);
             let pinned = a_labels.into_iter().filter(|host| {
                 !pinning
-                    .query(host.as_ref().unwrap(), common::now())
+                    .policies(host.as_ref().unwrap(), common::now())
                     .is_empty()
             });
             assert_eq!(pinned.count(), 1, "{name}");

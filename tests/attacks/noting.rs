@@ -173,7 +173,7 @@ async fn attack_9_one_domain_cannot_fill_the_store() {
         let leaf = root.leaf(&names);
         let value = header_value(leaf.pin(), &format!("max-age={}", 30 * DAY));
         let server = setup.serve(&leaf, &[("public-key-pins", &value)]).await;
-        let store = PinStore::in_memory().capacity(64);
+        let store = PinStore::builder().capacity(64).in_memory();
         let clock = Clock::new();
         let builder = builder().time_provider(clock.clone());
         let pinning = builder.store(store).build().unwrap();

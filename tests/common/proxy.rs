@@ -1,4 +1,4 @@
-//! Proxies: HTTP CONNECT, over TLS or not, and SOCKS5.
+//! Test proxies: HTTP CONNECT, with or without TLS, and SOCKS5.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,16 +10,16 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// A proxy on a loopback port of its own, that leads to one server whatever it is asked for.
+/// A proxy on a loopback port. It connects to one server, whatever address is requested.
 pub struct Proxy {
     pub address: SocketAddr,
-    /// Tunnels that were opened.
+    /// The number of tunnels that were opened.
     pub tunnels: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Proxy {
-    /// HTTP CONNECT, over TLS with a configuration.
+    /// Starts an HTTP CONNECT proxy, with TLS if a configuration is given.
     pub async fn connect(target: SocketAddr, tls: Option<ServerConfig>) -> Self {
         let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
         Self::listen(move |socket, tunnels| {
@@ -34,6 +34,7 @@ impl Proxy {
         .await
     }
 
+    /// Starts a SOCKS5 proxy.
     pub async fn socks5(target: SocketAddr) -> Self {
         Self::listen(move |socket, tunnels| async move { socks(socket, target, &tunnels).await })
             .await
@@ -72,6 +73,7 @@ impl Drop for Proxy {
     }
 }
 
+/// Serves one CONNECT request. The response tries to change noted pins, which must have no effect.
 async fn connect(
     mut socket: impl AsyncRead + AsyncWrite + Unpin,
     target: SocketAddr,
@@ -84,11 +86,12 @@ async fn connect(
     assert!(request.starts_with(b"CONNECT "));
     let answer = b"HTTP/1.1 200 OK\r\nPublic-Key-Pins: max-age=0\r\n\r\n";
     socket.write_all(answer).await?;
-    splice(socket, target, tunnels).await
+    tunnel(socket, target, tunnels).await
 }
 
+/// Serves one SOCKS5 connection (RFC 1928).
 async fn socks(mut socket: TcpStream, target: SocketAddr, tunnels: &AtomicUsize) -> io::Result<()> {
-    // RFC 1928: a greeting with its methods, answered by "no authentication".
+    // RFC 1928: a greeting that lists methods, and the choice "no authentication required".
     let mut head = [0; 2];
     socket.read_exact(&mut head).await?;
     let mut methods = vec![0; usize::from(head[1])];
@@ -104,10 +107,10 @@ async fn socks(mut socket: TcpStream, target: SocketAddr, tunnels: &AtomicUsize)
     let mut address = vec![0; length + 2];
     socket.read_exact(&mut address).await?;
     socket.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
-    splice(socket, target, tunnels).await
+    tunnel(socket, target, tunnels).await
 }
 
-async fn splice(
+async fn tunnel(
     mut socket: impl AsyncRead + AsyncWrite + Unpin,
     target: SocketAddr,
     tunnels: &AtomicUsize,

@@ -1,4 +1,4 @@
-//! reqwest's clients at loopback servers.
+//! Clients of reqwest for loopback servers.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -10,9 +10,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::reqwest::{NotingClient, NotingClientBuilder};
+use pinhold::tls::PinningVerifierBuilder;
 use pinhold::{PinViolation, Pinning, PinningVerifier, TrustAnchors, VerifiedConnection};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use rustls::{ClientConfig, ServerConfig};
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -23,7 +24,7 @@ impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
         let address = self.address(name.as_str());
         Box::pin(async move {
-            let address = address.ok_or("a host that the test did not name")?;
+            let address = address.ok_or("no address of this host in the test")?;
             let addresses: Addrs = Box::new(std::iter::once(address));
             Ok(addresses)
         })
@@ -31,28 +32,27 @@ impl Resolve for Names {
 }
 
 impl TlsSetup {
-    pub fn client_config(&self, pinning: &Pinning, anchors: &TrustAnchors) -> ClientConfig {
+    pub fn verifier(&self, pinning: &Pinning, anchors: &TrustAnchors) -> PinningVerifierBuilder {
         PinningVerifier::builder(pinning.clone())
             .with_anchors(anchors.clone())
             .with_provider(self.provider.clone())
             .with_protocol_versions(self.versions)
-            .client_config()
-            .unwrap()
     }
 
-    /// A builder as an application has it, with names in place of the DNS.
+    /// A builder of clients that enforce pins, with `names` in place of DNS.
     pub fn reqwest(
         &self,
         pinning: &Pinning,
         anchors: &TrustAnchors,
         names: &Names,
     ) -> reqwest::ClientBuilder {
-        let config = self.client_config(pinning, anchors);
-        let builder = pinning.reqwest_client_builder_with(config).unwrap();
+        let verifier = self.verifier(pinning, anchors);
+        let builder = pinning.reqwest_client_builder_with(verifier, |_| ());
         let names = Arc::new(names.clone());
-        builder.no_proxy().dns_resolver(names)
+        builder.unwrap().no_proxy().dns_resolver(names)
     }
 
+    /// A builder of clients that also note pins, with `names` in place of DNS.
     pub fn noting(
         &self,
         pinning: &Pinning,
@@ -60,13 +60,13 @@ impl TlsSetup {
         names: &Names,
     ) -> NotingClientBuilder {
         let names = Arc::new(names.clone());
-        NotingClient::builder(pinning.clone(), anchors.clone())
-            .with_tls_config(self.client_config(pinning, anchors))
-            .configure(|builder| builder.no_proxy().dns_resolver(names))
+        NotingClient::builder(pinning.clone())
+            .with_verifier(self.verifier(pinning, anchors), |_| ())
+            .configure(move |builder| builder.no_proxy().dns_resolver(names.clone()))
     }
 }
 
-/// One GET by a noting client.
+/// Sends a GET request by a noting client.
 pub async fn fetch(
     client: &NotingClient,
     url: &str,
@@ -84,20 +84,20 @@ pub fn noted(response: &reqwest::Response) -> Option<&Noted> {
 
 pub const NO_DATA: Noted = Noted::Ignored(IgnoreReason::NoConnectionData);
 
-/// The violation, which both ways of looking for it must find.
+/// Returns the violation, which both `PinViolation::find` and `source()` must lead to.
 pub fn violation(error: &(dyn std::error::Error + 'static)) -> Option<PinViolation> {
     let mut next = Some(error);
-    let mut walked = None;
+    let mut in_sources = None;
     while let Some(error) = next {
-        walked = walked.or_else(|| error.downcast_ref::<PinViolation>());
+        in_sources = in_sources.or_else(|| error.downcast_ref::<PinViolation>());
         next = error.source();
     }
     let found = PinViolation::find(error);
-    assert_eq!(found.is_some(), walked.is_some(), "{error:?}");
+    assert_eq!(found.is_some(), in_sources.is_some(), "{error:?}");
     found
 }
 
-/// Answers every request with its own body.
+/// A server that responds to every request with the request's body.
 pub async fn echo(config: ServerConfig) -> (SocketAddr, tokio::task::JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The cold start of a pinned client: medians of fresh processes, in microseconds, one line a step.
+# Measures the cold start of a client with pins: medians of new processes, in microseconds. Prints
+# one line for each step.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/size"
 
@@ -11,14 +12,14 @@ main() {
     measure ring ring
     measure aws-lc-rs aws-lc-rs
     measure 'aws-lc-rs warmed' aws-lc-rs warmed
-    # Another folder: cargo does not build a C library anew for a variable alone.
+    # Another folder, because cargo does not rebuild a C library if only a variable changes.
     TARGET_DIR+=-no-jitter AWS_LC_SYS_NO_JITTER_ENTROPY=1 measure 'aws-lc-rs no-jitter' aws-lc-rs
 }
 
 # measure NAME PROVIDER [ARGUMENT]
 measure() {
     local step runs
-    # Fast, as this is about time.
+    # Optimized for speed, because this measures time.
     CARGO_PROFILE_RELEASE_OPT_LEVEL=3 CARGO_PROFILE_RELEASE_LTO=thin \
         cargo build --quiet --locked --release --target-dir "$TARGET_DIR" \
         --features "cold,pinned,$2" --bin cold >&2
@@ -29,7 +30,7 @@ measure() {
     done
 }
 
-# median STEP COLUMN: of what is read.
+# median STEP COLUMN: the median of the lines on standard input.
 median() {
     awk -F'\t' -v step="$1" -v column="$2" '$1 == step { print $column }' |
         sort -n | sed -n "$((RUNS / 2 + 1))p"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# What pinhold adds to a stripped release client, in bytes: a table, one line a client.
+# Measures what pinhold adds to a stripped release client, in bytes. Prints one line for each
+# client.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/size"
 
-# For a hyper client with HTTP/2 and ring; the others are shown beside it.
+# The limit for a hyper client with HTTP/2 and ring; the other clients have none.
 TARGET=153600
 TARGET_DIR=${CARGO_TARGET_DIR:-../../../target/stacks-size}
 
@@ -15,7 +16,7 @@ main() {
             plain=$(size "$stack" "$stack,$provider")
             line "$stack $provider" "$plain" 0 -
             for part in static connector pinned; do
-                # reqwest takes the configuration.
+                # The connector is not for reqwest.
                 if [[ $stack == hyper || $part != connector ]]; then
                     pinned=$(size "$stack" "$stack,$provider,$part")
                     line "$stack $provider $part" "$pinned" $((pinned - plain)) \
@@ -26,7 +27,7 @@ main() {
     done
 }
 
-# size BIN FEATURES: the bytes of the stripped program.
+# size BIN FEATURES: the size of the stripped program in bytes.
 size() {
     cargo build --quiet --locked --release --target-dir "$TARGET_DIR" --features "$2" --bin "$1" >&2
     stat --format=%s "$TARGET_DIR/release/$1"

@@ -1,6 +1,6 @@
-//! hyper-rustls with pinhold's `ClientConfig`: each handshake, full or resumed, is judged by the
-//! pins of the moment. An open connection is not, and no header is noted: for both, and with the
-//! same builder words, take `pinhold::PinningConnector` instead.
+//! hyper-rustls with pinhold's `ClientConfig`: the current pins are enforced on each handshake,
+//! full or resumed. They are not enforced on open connections, and no header is noted: for both,
+//! use `pinhold::PinningConnector`, whose builder has the same method names.
 
 use std::error::Error;
 
@@ -11,14 +11,14 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use pinhold::{BuildError, PinPolicy, PinViolation, Pinning, TrustAnchors};
 
-/// A connector over any inner one: TCP, a CONNECT tunnel, SOCKS.
+/// Returns a connector over any inner connector: TCP, a CONNECT tunnel, SOCKS.
 pub fn connector<H>(
     pinning: &Pinning,
     anchors: TrustAnchors,
     inner: H,
 ) -> Result<HttpsConnector<H>, BuildError> {
     let mut config = pinning.client_config(anchors)?;
-    // `enable_all_versions` fills it in; the builder panics where it is filled already.
+    // `enable_all_versions` sets the protocols, and the builder panics if they are set already.
     config.alpn_protocols.clear();
     Ok(HttpsConnectorBuilder::new()
         .with_tls_config(config)

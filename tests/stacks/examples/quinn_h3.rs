@@ -1,6 +1,7 @@
-//! QUIC and HTTP/3 with pinhold's `ClientConfig`: each handshake, full or resumed, is judged by the
-//! pins of the moment. Leave early data off. quinn turns a refusal into text, so the violation is
-//! heard of by an observer; an open connection is not judged again: `close` it when pins change.
+//! QUIC and HTTP/3 with pinhold's `ClientConfig`: the current pins are enforced on each handshake,
+//! full or resumed. Early data must stay disabled. quinn turns a refusal into text, so an observer
+//! receives the violation. Pins are not enforced on open connections: `close` them when pins
+//! change.
 
 use std::error::Error;
 use std::future::poll_fn;

@@ -1,14 +1,14 @@
-//! reqwest 0.12 with pinhold's `ClientConfig`: each handshake, full or resumed, of each redirect
-//! too, is judged by the pins of the moment. An open connection is not, and no header is noted.
-//! Settings of reqwest about TLS (roots, versions, identity, SNI) have no effect beside it.
+//! reqwest 0.12 with pinhold's `ClientConfig`: the current pins are enforced on each handshake,
+//! full or resumed, also of redirects. They are not enforced on open connections, and no header is
+//! noted. reqwest's own TLS settings (roots, versions, identity, SNI) have no effect.
 
 use std::error::Error;
 
 use pinhold::{BuildError, PinPolicy, PinViolation, Pinning, TrustAnchors};
 use reqwest::ClientBuilder;
 
-/// The configuration is handed over by value: reqwest takes no `Arc`, and refuses at `build` what
-/// is not of its own version of rustls.
+/// Returns a builder with the configuration. reqwest takes it by value, not in an `Arc`, and
+/// `build` refuses a configuration of another version of rustls.
 pub fn builder(pinning: &Pinning, anchors: TrustAnchors) -> Result<ClientBuilder, BuildError> {
     let config = pinning.client_config(anchors)?;
     Ok(reqwest::Client::builder()

@@ -1,6 +1,6 @@
-//! WebSockets, two ways. With pinhold's `ClientConfig` each handshake, full or resumed, is judged by
-//! the pins of the moment. Over `PinningConnector` the open WebSocket is, too: the better way, as a
-//! WebSocket lives long.
+//! WebSockets in two ways. With pinhold's `ClientConfig` the current pins are enforced on each
+//! handshake, full or resumed. Over `PinningConnector` they are enforced on the open WebSocket,
+//! too, which is preferable because a WebSocket stays open for long.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use tower::{Service, ServiceExt};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// For `connect_async_tls_with_config` and `client_async_tls_with_config`.
+/// Returns a connector for `connect_async_tls_with_config` and `client_async_tls_with_config`.
 pub fn connector(pinning: &Pinning, anchors: TrustAnchors) -> Result<Connector, BuildError> {
     let mut config = pinning.client_config(anchors)?;
-    // A server that speaks HTTP/2 would choose it, and a WebSocket begins as HTTP/1.1.
+    // A server that supports HTTP/2 would choose it, but a WebSocket starts with HTTP/1.1.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Connector::Rustls(Arc::new(config)))
 }
 
-/// Over a connector with `enable_http1`, and that alone.
+/// Opens a WebSocket over a connector that offers HTTP/1.1 alone.
 pub async fn open<C, T>(connector: C, uri: Uri) -> Result<Open<T>, BoxError>
 where
     C: Service<Uri, Response = PinnedStream<T>, Error: Error + Send + Sync + 'static>,

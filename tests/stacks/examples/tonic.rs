@@ -1,6 +1,7 @@
-//! tonic over `PinningConnector`: each handshake and each open channel is judged by the pins of the
-//! moment. tonic's own hook for a verifier (`tls_config_with_verifier`) makes a configuration with
-//! rustls's memory of sessions, which resumes whatever the pins say: don't use it for pinning.
+//! tonic over `PinningConnector`: the current pins are enforced on each handshake and each open
+//! channel. tonic's own hook for a verifier (`tls_config_with_verifier`) must not be used for
+//! pinning: it makes a configuration with rustls's session cache, which resumes sessions without a
+//! check of the pins.
 
 mod raw;
 
@@ -15,20 +16,21 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tower::ServiceExt;
 
-/// An endpoint for a connector that is [`secured`]. With any feature `tls-*` of tonic, the two must
-/// agree on `http`: for `https` tonic would do TLS of its own, and fails without.
+/// Returns an endpoint for a connector with [`with_https_scheme`]. Its URI has the scheme `http`,
+/// because with any feature `tls-*` tonic makes TLS connections of its own for `https`, and fails.
 pub fn endpoint(host: &str, port: u16) -> Result<Endpoint, Box<dyn Error + Send + Sync>> {
     let origin = format!("https://{host}:{port}").parse()?;
     Ok(Endpoint::from_shared(format!("http://{host}:{port}"))?.origin(origin))
 }
 
-/// For `map_request` of a connector that is `https_only`, so that it can't be forgotten.
-pub fn secured(uri: Uri) -> Uri {
+/// Replaces the scheme of a URI by `https`, for `map_request` of a connector. The connector is
+/// `https_only`, so that it refuses to connect if this mapping is forgotten.
+pub fn with_https_scheme(uri: Uri) -> Uri {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     Uri::try_from(format!("https://{authority}/")).unwrap_or(uri)
 }
 
-/// One call, as a generated client makes it.
+/// Makes one call, as a generated client does.
 pub async fn call(channel: Channel, path: &'static str) -> Result<Bytes, Status> {
     let mut client = Grpc::new(channel);
     let ready = client.ready().await;
@@ -48,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let connector = PinningConnector::builder(pinning.build()?).with_webpki_roots();
     let connector = connector.https_only().http2_only().build()?;
     let endpoint = endpoint("grpcb.in", 9001)?;
-    let channel = endpoint.connect_with_connector_lazy(connector.map_request(secured));
+    let channel = endpoint.connect_with_connector_lazy(connector.map_request(with_https_scheme));
     match call(channel, "/hello.HelloService/SayHello").await {
         Ok(answer) => println!("{answer:?}"),
         Err(status) => match PinViolation::find(&status) {

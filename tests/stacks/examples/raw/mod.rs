@@ -1,4 +1,4 @@
-//! Messages as they are, in place of the types and the codec that a program generates.
+//! A codec for messages as raw bytes, in place of generated types and their codec.
 
 use bytes::{Buf, BufMut, Bytes};
 use tonic::Status;

@@ -1,4 +1,4 @@
-//! What the clients share: the crypto provider of the build, and plain rustls.
+//! Parts that the clients share: the crypto provider of the build, TLS configurations, and pins.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore};
 
-/// The provider that a feature chose.
+/// Returns the crypto provider that the feature chose.
 pub fn provider() -> Arc<CryptoProvider> {
     #[cfg(feature = "aws-lc-rs")]
     return Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -14,7 +14,7 @@ pub fn provider() -> Arc<CryptoProvider> {
     return Arc::new(rustls::crypto::ring::default_provider());
 }
 
-/// A client without pins.
+/// Returns a configuration without pins.
 pub fn plain() -> Result<ClientConfig, rustls::Error> {
     let roots = webpki_roots::TLS_SERVER_ROOTS.to_vec();
     let config = ClientConfig::builder_with_provider(provider())
@@ -24,7 +24,7 @@ pub fn plain() -> Result<ClientConfig, rustls::Error> {
     Ok(config)
 }
 
-/// The pins of a client with pins.
+/// Returns the pins of a client with pins.
 #[cfg(feature = "pinned")]
 pub fn pinning() -> Result<pinhold::Pinning, Box<dyn Error>> {
     use pinhold::{PinPolicy, Pinning};
@@ -43,14 +43,14 @@ pub fn pinning() -> Result<pinhold::Pinning, Box<dyn Error>> {
 fn store() -> pinhold::PinStore {
     use pinhold::{FileStorage, PinStore};
 
-    let (store, trouble) = PinStore::open_or_recover(FileStorage::new("noted-pins.jsonl"));
-    if let Some(error) = trouble {
+    let (store, error) = PinStore::open_or_recover(FileStorage::new("noted-pins.jsonl"));
+    if let Some(error) = error {
         eprintln!("{error}");
     }
     store
 }
 
-/// The configuration with these pins, else a plain one.
+/// Returns a configuration with these pins, or without pins if pinhold is not part of the build.
 pub fn config() -> Result<ClientConfig, Box<dyn Error>> {
     #[cfg(feature = "pinned")]
     return Ok(pinhold::PinningVerifier::builder(pinning()?).with_anchors(pinhold::TrustAnchors::webpki_roots())
@@ -60,8 +60,8 @@ pub fn config() -> Result<ClientConfig, Box<dyn Error>> {
     Ok(plain()?)
 }
 
-/// Says why a request failed.
-pub fn tell(error: &(dyn Error + 'static)) {
+/// Prints why a request failed.
+pub fn print_error(error: &(dyn Error + 'static)) {
     #[cfg(feature = "pinned")]
     if let Some(violation) = pinhold::PinViolation::find(error) {
         eprintln!("{violation}");

@@ -1,5 +1,5 @@
-//! The examples themselves are what is tested; each has a `main` besides.
-#![allow(dead_code, reason = "main")]
+//! The examples, whose functions the test cases use.
+#![allow(dead_code, reason = "the `main` functions are not used")]
 
 #[path = "../../examples/hyper_rustls.rs"]
 pub mod hyper_rustls;

@@ -1,4 +1,4 @@
-//! tonic, over our connector.
+//! tonic over `PinningConnector`.
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -10,11 +10,11 @@ use tower::ServiceExt;
 
 use crate::common::pki::Ca;
 use crate::common::{policy_with, unrelated_pin};
-use crate::examples::tonic::{call, endpoint, secured};
+use crate::examples::tonic::{call, endpoint, with_https_scheme};
 use crate::harness::{
-    Client, OpenConnection, Outcome, Serving, Stack, built_in_anchors, config, leading,
+    Client, OpenConnection, Outcome, RunningServer, Stack, built_in_anchors, config, names_of,
 };
-use crate::over_tcp::{Pinned, connector, serving};
+use crate::over_tcp::{Pinned, connector, running_server};
 use crate::server::{Names, Request, Server, full};
 
 pub struct Tonic {
@@ -28,17 +28,17 @@ impl Tonic {
         let connector = self.connector.clone();
         endpoint(host, port)
             .unwrap()
-            .connect_with_connector_lazy(connector.map_request(secured))
+            .connect_with_connector_lazy(connector.map_request(with_https_scheme))
     }
 
     async fn call(channel: &Channel) -> Outcome {
-        let answer = call(channel.clone(), "/conformance/Ask").await?;
+        let answer = call(channel.clone(), "/conformance/Call").await?;
         assert_eq!(answer, "ok");
         Ok(())
     }
 }
 
-/// A gRPC message of two letters, and the status that follows.
+/// A response with the gRPC message "ok" and the status in its trailers.
 fn grpc() -> http::Response<BoxBody<Bytes, std::io::Error>> {
     let mut trailers = http::HeaderMap::new();
     trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
@@ -49,14 +49,14 @@ fn grpc() -> http::Response<BoxBody<Bytes, std::io::Error>> {
 }
 
 impl Stack for Tonic {
-    const OPEN_CONNECTION: OpenConnection = OpenConnection::EndsInText;
+    const OPEN_CONNECTION: OpenConnection = OpenConnection::ClosedWithText;
 
-    async fn serve(config: ServerConfig) -> Serving {
+    async fn serve(config: ServerConfig) -> RunningServer {
         let answer = |request: &Request| {
             assert_eq!(request.uri().scheme(), Some(&http::uri::Scheme::HTTPS));
             grpc()
         };
-        serving(Server::with_config(config, answer).await)
+        running_server(Server::with_config(config, answer).await)
     }
 
     fn new(pinning: &Pinning, anchors: TrustAnchors, names: &Names) -> Self {
@@ -66,11 +66,11 @@ impl Stack for Tonic {
         }
     }
 
-    async fn visit(&self, host: &str) -> Outcome {
+    async fn request_on_new_connection(&self, host: &str) -> Outcome {
         Self::call(&self.channel(host)).await
     }
 
-    async fn stay(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
+    async fn request_before_and_after(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
         let channel = self.channel(host);
         Self::call(&channel).await.unwrap();
         change();
@@ -80,47 +80,51 @@ impl Stack for Tonic {
 
 const HOST: &str = "example.com";
 
-/// A server whose key is not pinned, and a client.
-async fn fixture() -> (Serving, Client<Tonic>) {
+/// A server whose key is not pinned, and its client.
+async fn fixture() -> (RunningServer, Client<Tonic>) {
     let root = Ca::root("Root");
     let leaf = root.leaf(&[HOST]);
-    let serving = Tonic::serve(config(&leaf, rustls::ALL_VERSIONS)).await;
-    let names = leading([(HOST, &serving)]);
+    let server = Tonic::serve(config(&leaf, rustls::ALL_VERSIONS)).await;
+    let names = names_of([(HOST, &server)]);
     let pins = [(HOST, policy_with(unrelated_pin()))];
     let client = Client::<Tonic>::new(pins, built_in_anchors(&[&root]), &names);
-    (serving, client)
+    (server, client)
 }
 
-/// The eager way to connect, whose error is of another type.
+/// The error of a channel that connects at once has another type.
 #[tokio::test]
-async fn an_eager_connection_tells_the_violation_too() {
-    let (serving, mut client) = fixture().await;
-    let connector = client.stack.connector.clone().map_request(secured);
-    let endpoint = endpoint(HOST, serving.address.port()).unwrap();
+async fn the_error_of_an_eager_connection_contains_the_violation_too() {
+    let (server, mut client) = fixture().await;
+    let connector = client
+        .stack
+        .connector
+        .clone()
+        .map_request(with_https_scheme);
+    let endpoint = endpoint(HOST, server.address.port()).unwrap();
     let connected = endpoint.connect_with_connector(connector).await;
     client.assert_refused(connected.map(drop).map_err(Into::into), HOST);
 }
 
 #[tokio::test]
-async fn a_connector_that_nobody_secured_connects_to_nothing() {
-    let (serving, mut client) = fixture().await;
+async fn a_connector_without_the_https_mapping_refuses_to_connect() {
+    let (server, mut client) = fixture().await;
     client.pinning.disable_all_static();
     let connector = client.stack.connector.clone();
-    let endpoint = endpoint(HOST, serving.address.port()).unwrap();
+    let endpoint = endpoint(HOST, server.address.port()).unwrap();
     let connected = endpoint.connect_with_connector(connector).await;
-    client.assert_failed(connected.map(drop).map_err(Into::into));
-    assert_eq!(serving.requests(), 0);
+    client.assert_failed_without_violation(connected.map(drop).map_err(Into::into));
+    assert_eq!(server.requests(), 0);
 }
 
-/// tonic's TLS, which a feature enables and the endpoint's `https` asks for, is not ours.
+/// With a feature `tls-*`, tonic makes TLS connections of its own for an `https` endpoint.
 #[tokio::test]
-async fn an_https_endpoint_fails_where_tonic_has_tls_of_its_own() {
-    let (serving, mut client) = fixture().await;
+async fn an_https_endpoint_fails_if_tonic_has_tls_of_its_own() {
+    let (server, mut client) = fixture().await;
     client.pinning.disable_all_static();
     let connector = client.stack.connector.clone();
-    let uri = format!("https://{HOST}:{}", serving.address.port());
+    let uri = format!("https://{HOST}:{}", server.address.port());
     let endpoint = Endpoint::from_shared(uri).unwrap();
     let connected = endpoint.connect_with_connector(connector).await;
-    client.assert_failed(connected.map(drop).map_err(Into::into));
-    assert_eq!(serving.requests(), 0);
+    client.assert_failed_without_violation(connected.map(drop).map_err(Into::into));
+    assert_eq!(server.requests(), 0);
 }

@@ -1,4 +1,4 @@
-//! What a stack has to offer to the cases, and the two ends of each case.
+//! The interface of a network stack to the test cases, and the client and the server of a case.
 
 use std::error::Error;
 use std::future::Future;
@@ -26,71 +26,71 @@ pub trait Stack: Sized + Send + Sync + 'static {
     const REFUSAL: Refusal = Refusal::InTheError;
     const OPEN_CONNECTION: OpenConnection;
 
-    fn serve(config: ServerConfig) -> impl Future<Output = Serving> + Send;
+    fn serve(config: ServerConfig) -> impl Future<Output = RunningServer> + Send;
 
     fn new(pinning: &Pinning, anchors: TrustAnchors, names: &Names) -> Self;
 
-    /// A request over a connection of its own, with the session that is remembered.
-    fn visit(&self, host: &str) -> impl Future<Output = Outcome> + Send;
+    /// Sends a request over a new connection, which may resume the session of an earlier one.
+    fn request_on_new_connection(&self, host: &str) -> impl Future<Output = Outcome> + Send;
 
-    /// A request, the change, and one more request by a client that keeps its connection. The
-    /// first one must succeed.
-    fn stay(
+    /// Sends a request, makes the change, and sends another request by a client that keeps its
+    /// connection open. The first request must succeed.
+    fn request_before_and_after(
         &self,
         host: &str,
         change: impl FnOnce() + Send,
     ) -> impl Future<Output = Outcome> + Send;
 }
 
-/// Where an application finds the violation.
+/// Where an application finds a violation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Refusal {
-    /// By `PinViolation::find`, and by an observer.
+    /// By `PinViolation::find` in the error, and in the events of an observer.
     InTheError,
-    /// By an observer only: the stack turns errors into text.
-    ToldToObservers,
+    /// Only in the events of an observer, because the stack turns errors into text.
+    InEventsOnly,
 }
 
-/// What becomes of a connection when the pins turn against it.
+/// What happens to an open connection when new pins reject its chain.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OpenConnection {
-    /// And the request that finds it so fails with the violation.
-    Ends,
-    /// And the request that was under way may fail with the text that HTTP/2 makes of the
-    /// violation; one that comes later meets the refusal of a new connection.
-    EndsInText,
-    GoesOn,
+    /// It is closed, and the next request fails with the violation.
+    Closed,
+    /// It is closed. A request in progress may fail with the text that HTTP/2 makes of the
+    /// violation; a later request fails because the new connection is refused.
+    ClosedWithText,
+    StaysOpen,
 }
 
-/// A server that runs.
-pub struct Serving {
+/// A running server.
+pub struct RunningServer {
     pub address: SocketAddr,
-    /// Requests that were understood.
+    /// The number of valid requests.
     pub requests: Arc<AtomicUsize>,
-    /// What runs it, for as long as it is held.
+    /// Stops the server when it is dropped.
     pub _running: Box<dyn Send + Sync>,
 }
 
-impl Serving {
+impl RunningServer {
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 }
 
-/// A task that ends with the test.
-pub struct Running(pub tokio::task::JoinHandle<()>);
+/// A task that is aborted at the end of the test.
+pub struct AbortOnDrop(pub tokio::task::JoinHandle<()>);
 
-impl Drop for Running {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-/// A client under its pins, with what it tells.
+/// A client with its pins and the events that its observer received.
 pub struct Client<S> {
     pub stack: Arc<S>,
     pub pinning: Pinning,
-    events: UnboundedReceiver<Event>,
+    receiver: UnboundedReceiver<Event>,
 }
 
 impl<S: Stack> Client<S> {
@@ -99,7 +99,7 @@ impl<S: Stack> Client<S> {
         anchors: TrustAnchors,
         names: &Names,
     ) -> Self {
-        let (sender, events) = unbounded_channel();
+        let (sender, receiver) = unbounded_channel();
         let mut builder = Pinning::builder().time_provider(Clock::new());
         for (host, policy) in pins {
             builder = builder.static_pins(host, policy);
@@ -111,7 +111,7 @@ impl<S: Stack> Client<S> {
         Self {
             stack: Arc::new(S::new(&pinning, anchors, names)),
             pinning,
-            events,
+            receiver,
         }
     }
 
@@ -119,54 +119,56 @@ impl<S: Stack> Client<S> {
         self.pinning.replace_pins([(host, policy)]).unwrap();
     }
 
-    /// All that was told since the last call.
-    pub fn told(&mut self) -> Vec<Event> {
+    /// Returns the events since the last call.
+    pub fn events(&mut self) -> Vec<Event> {
         assert!(self.pinning.flush_reports(TIMEOUT));
-        std::iter::from_fn(|| self.events.try_recv().ok()).collect()
+        std::iter::from_fn(|| self.receiver.try_recv().ok()).collect()
     }
 
-    /// The violations that were told since the last call.
+    /// Returns the violations among the events since the last call.
     pub fn violations(&mut self) -> Vec<PinViolation> {
-        let told = self.told().into_iter();
-        let violations = told.filter_map(|event| match event {
+        let events = self.events().into_iter();
+        let violations = events.filter_map(|event| match event {
             Event::Violation(report) => Some(report.violation().clone()),
             _ => None,
         });
         violations.collect()
     }
 
-    /// Checks that the pins of `host` refused, and that this is found where the table says.
+    /// Checks that the pins of `host` refused, and that the violation is found where `S::REFUSAL`
+    /// states.
     #[track_caller]
     pub fn assert_refused(&mut self, outcome: Outcome, host: &str) {
         let error = outcome.unwrap_err();
         let found = PinViolation::find(&*error);
         let is_found = found.is_some_and(|violation| violation.host().as_str() == host);
         assert_eq!(is_found, S::REFUSAL == Refusal::InTheError, "{error:?}");
-        self.assert_told(host);
+        self.assert_violation_event(host);
     }
 
-    /// Checks that observers heard of a violation at `host`.
+    /// Checks that an observer received a violation of `host`.
     #[track_caller]
-    pub fn assert_told(&mut self, host: &str) {
-        let told = self.violations();
-        assert!(told.iter().any(|told| told.host().as_str() == host));
+    pub fn assert_violation_event(&mut self, host: &str) {
+        let violations = self.violations();
+        let mut hosts = violations.iter().map(PinViolation::host);
+        assert!(hosts.any(|violated| violated.as_str() == host));
     }
 
-    /// Checks that it failed for another reason than its pins.
+    /// Checks that the request failed for another reason than pins.
     #[track_caller]
-    pub fn assert_failed(&mut self, outcome: Outcome) {
+    pub fn assert_failed_without_violation(&mut self, outcome: Outcome) {
         let error = outcome.unwrap_err();
         assert!(PinViolation::find(&*error).is_none(), "{error:?}");
         assert!(self.violations().is_empty());
     }
 }
 
-/// A case, which takes no longer than what must happen may take.
+/// Runs a case with a time limit.
 pub async fn bounded(case: impl Future<Output = ()>) {
     tokio::time::timeout(TIMEOUT, case).await.unwrap();
 }
 
-/// These roots as built-in anchors.
+/// Returns these roots as built-in anchors.
 pub fn built_in_anchors(roots: &[&Ca]) -> TrustAnchors {
     let roots = roots.iter().map(|root| root.certificate());
     TrustAnchors::new().with_built_in(roots).unwrap()
@@ -176,26 +178,27 @@ pub fn config(leaf: &Leaf, versions: Versions) -> ServerConfig {
     server_config(leaf, provider(), versions)
 }
 
-/// `host` at this server.
-pub fn leading<'a>(hosts: impl IntoIterator<Item = (&'a str, &'a Serving)>) -> Names {
+/// Resolves each host to its server.
+pub fn names_of<'a>(hosts: impl IntoIterator<Item = (&'a str, &'a RunningServer)>) -> Names {
     let names = Names::default();
-    for (host, serving) in hosts {
-        names.point_to(host, serving.address);
+    for (host, server) in hosts {
+        names.point_to(host, server.address);
     }
     names
 }
 
-/// A server's memory of sessions that counts those which are resumed.
+/// A server's session cache that counts resumed sessions.
 #[derive(Debug)]
 pub struct Resumptions {
-    kept: Arc<ServerSessionMemoryCache>,
+    cache: Arc<ServerSessionMemoryCache>,
     count: AtomicUsize,
 }
 
 impl Resumptions {
-    pub fn of(config: &mut ServerConfig) -> Arc<Self> {
+    /// Makes the server use such a cache.
+    pub fn install(config: &mut ServerConfig) -> Arc<Self> {
         let this = Arc::new(Self {
-            kept: ServerSessionMemoryCache::new(64),
+            cache: ServerSessionMemoryCache::new(64),
             count: AtomicUsize::new(0),
         });
         config.session_storage = this.clone();
@@ -206,7 +209,7 @@ impl Resumptions {
         self.count.load(Ordering::SeqCst)
     }
 
-    fn counted(&self, session: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    fn count_resumed(&self, session: Option<Vec<u8>>) -> Option<Vec<u8>> {
         if session.is_some() {
             self.count.fetch_add(1, Ordering::SeqCst);
         }
@@ -216,15 +219,15 @@ impl Resumptions {
 
 impl StoresServerSessions for Resumptions {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        self.kept.put(key, value)
+        self.cache.put(key, value)
     }
 
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.counted(self.kept.get(key))
+        self.count_resumed(self.cache.get(key))
     }
 
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.counted(self.kept.take(key))
+        self.count_resumed(self.cache.take(key))
     }
 
     fn can_cache(&self) -> bool {

@@ -1,4 +1,4 @@
-//! What a stack can't do, or does by itself, as the table says.
+//! Limits of the stacks, and what they do by themselves, as the table in the README states.
 
 use std::error::Error;
 
@@ -22,7 +22,7 @@ use crate::proxy::Proxy;
 use crate::server::{Loopback, Names, Server, answer, full, server_config};
 
 #[tokio::test]
-async fn hyper_rustls_notes_no_pins_as_its_connections_do_not_tell_their_chain() {
+async fn hyper_rustls_notes_no_pins_because_its_connections_do_not_expose_the_chain() {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
     let value = header_value(leaf.pin(), "max-age=1000");
@@ -44,7 +44,7 @@ async fn hyper_rustls_notes_no_pins_as_its_connections_do_not_tell_their_chain()
 }
 
 #[tokio::test]
-async fn reqwest_0_12_judges_the_host_that_a_redirect_leads_to() {
+async fn reqwest_0_12_checks_the_pins_of_the_host_that_a_redirect_leads_to() {
     let root = Ca::root("Root");
     let (first, second) = (root.leaf(&["a.example"]), root.leaf(&["b.example"]));
     let target = Server::start(&second, &[]).await;
@@ -98,17 +98,18 @@ async fn reqwest_0_12_follows_no_redirect_to_plain_http() {
 }
 
 /// A server behind a proxy.
-struct Behind {
+struct ServerBehindProxy {
     pinning: Pinning,
     anchors: TrustAnchors,
     server: Server,
     proxy: Proxy,
-    /// Whether its chain holds the pinned key.
+    /// Whether the chain contains the pinned key.
     passes: bool,
 }
 
-impl Behind {
-    /// The genuine server, and one of a mis-issued chain with the genuine certificate appended.
+impl ServerBehindProxy {
+    /// Starts the genuine server, and one with a mis-issued chain to which the genuine certificate
+    /// is appended.
     async fn both() -> [Self; 2] {
         let (root, other) = (Ca::root("Root"), Ca::root("Other"));
         let genuine = root.leaf(&["example.com"]);
@@ -137,37 +138,37 @@ impl Behind {
         format!("http://{}", self.proxy.address)
     }
 
-    /// It was asked by the proxy, and the pins let it pass or are found in the error.
-    fn assert_asked<T>(&self, outcome: Result<T, impl Error + 'static>) {
+    /// Checks that the proxy was used, and that the request succeeded or the violation is found.
+    fn assert_outcome<T>(&self, outcome: Result<T, impl Error + 'static>) {
         let refused = outcome
             .err()
             .map(|error| PinViolation::find(&error).is_some());
         assert_eq!(refused, (!self.passes).then_some(true));
-        let asked = (self.proxy.tunnels(), self.server.requests());
-        assert_eq!(asked, (1, usize::from(self.passes)));
+        let counts = (self.proxy.tunnels(), self.server.requests());
+        assert_eq!(counts, (1, usize::from(self.passes)));
     }
 }
 
 #[tokio::test]
 async fn hyper_rustls_enforces_pins_through_a_tunnel() {
-    for behind in Behind::both().await {
+    for behind in ServerBehindProxy::both().await {
         let tunnel = Tunnel::new(behind.uri().parse().unwrap(), HttpConnector::new());
         let anchors = behind.anchors.clone();
         let connector = examples::hyper_rustls::connector(&behind.pinning, anchors, tunnel);
         let client = HyperClient::builder(TokioExecutor::new()).build(connector.unwrap());
         let uri = http::Uri::from_static("https://example.com/");
         let request = http::Request::get(uri).body(Empty::<Bytes>::new());
-        behind.assert_asked(client.request(request.unwrap()).await);
+        behind.assert_outcome(client.request(request.unwrap()).await);
     }
 }
 
 #[tokio::test]
 async fn reqwest_0_12_enforces_pins_through_a_proxy() {
-    for behind in Behind::both().await {
+    for behind in ServerBehindProxy::both().await {
         let anchors = behind.anchors.clone();
         let builder = examples::reqwest_0_12::builder(&behind.pinning, anchors).unwrap();
         let proxy = reqwest::Proxy::all(behind.uri()).unwrap();
         let client = builder.proxy(proxy).build().unwrap();
-        behind.assert_asked(client.get("https://example.com/").send().await);
+        behind.assert_outcome(client.get("https://example.com/").send().await);
     }
 }

@@ -1,4 +1,4 @@
-//! The same cases in every network stack that takes pinhold, over the code of its example.
+//! Runs the same test cases for every supported network stack, with the code of its example.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -14,19 +14,19 @@ mod grpc;
 mod harness;
 mod limits;
 mod over_tcp;
-#[allow(dead_code, reason = "a part is used")]
+#[allow(dead_code, reason = "only a part is used")]
 #[path = "../../../common/proxy.rs"]
 mod proxy;
 mod quic;
 mod reqwest_feature;
-#[allow(dead_code, reason = "a part is used")]
+#[allow(dead_code, reason = "only a part is used")]
 #[path = "../../../common/server.rs"]
 mod server;
 mod websocket;
 
 use common::{pki, provider};
 
-/// Every case, for every stack.
+/// Defines a test for every case and every stack.
 macro_rules! conformance {
     ($($name:ident: $stack:ty,)+) => {$(
         mod $name {
@@ -45,7 +45,7 @@ macro_rules! conformance {
             }
 
             #[tokio::test(flavor = "multi_thread")]
-            async fn refuses_a_wrong_name_but_not_for_its_pins() {
+            async fn refuses_a_wrong_name_without_a_pin_violation() {
                 bounded(cases::wrong_name::<Stack>()).await;
             }
 
@@ -55,22 +55,22 @@ macro_rules! conformance {
             }
 
             #[tokio::test(flavor = "multi_thread")]
-            async fn skips_the_pins_on_a_user_added_root_and_tells() {
+            async fn skips_pins_for_a_user_added_root_and_emits_an_event() {
                 bounded(cases::user_added_root::<Stack>()).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
-            async fn resumes_a_session_only_while_its_chain_is_pinned() {
+            async fn resumes_a_session_only_while_its_chain_satisfies_the_pins() {
                 bounded(cases::resumption_after_a_change_of_pins::<Stack>()).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
-            async fn judges_concurrent_first_connections_each_by_its_own_pins() {
+            async fn checks_concurrent_first_connections_each_by_its_own_pins() {
                 bounded(cases::concurrent_first_connections::<Stack>()).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
-            async fn treats_an_open_connection_as_the_table_says_when_the_pins_turn() {
+            async fn treats_an_open_connection_as_documented_when_pins_change() {
                 bounded(cases::open_connection::<Stack>()).await;
             }
         }

@@ -1,4 +1,4 @@
-//! The stacks that speak plain HTTP over TCP: hyper-util, hyper-rustls, reqwest.
+//! Stacks of HTTP over TCP: hyper-util, hyper-rustls, reqwest 0.12.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use pinhold::{Pinning, PinningConnector, TrustAnchors};
 use rustls::ServerConfig;
 
 use crate::examples;
-use crate::harness::{OpenConnection, Outcome, Serving, Stack};
+use crate::harness::{OpenConnection, Outcome, RunningServer, Stack};
 use crate::server::{Loopback, Names, Server, answer};
 
-async fn serve_http(config: ServerConfig) -> Serving {
-    serving(Server::with_config(config, answer(&[])).await)
+async fn serve_http(config: ServerConfig) -> RunningServer {
+    running_server(Server::with_config(config, answer(&[])).await)
 }
 
-pub fn with_chain(server: Server) -> Serving {
-    Serving {
+pub fn running_server(server: Server) -> RunningServer {
+    RunningServer {
         address: server.address,
         requests: Arc::clone(&server.requests),
         _running: Box::new(server),
@@ -38,18 +38,18 @@ pub fn connector(pinning: &Pinning, anchors: TrustAnchors, names: &Names) -> Pin
 
 pub type Pinned = PinningConnector<Loopback>;
 
-/// One client that keeps connections, and one that does not.
+/// A client that keeps connections open, and one that does not.
 struct Clients<C> {
-    keeping: Client<C, Empty<Bytes>>,
-    closing: Client<C, Empty<Bytes>>,
+    pooling: Client<C, Empty<Bytes>>,
+    unpooled: Client<C, Empty<Bytes>>,
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> Clients<C> {
     fn new(connector: C) -> Self {
         let mut builder = Client::builder(TokioExecutor::new());
         Self {
-            keeping: builder.build(connector.clone()),
-            closing: builder.pool_max_idle_per_host(0).build(connector),
+            pooling: builder.build(connector.clone()),
+            unpooled: builder.pool_max_idle_per_host(0).build(connector),
         }
     }
 
@@ -60,19 +60,19 @@ impl<C: Connect + Clone + Send + Sync + 'static> Clients<C> {
         Ok(())
     }
 
-    async fn stay(&self, host: &str, change: impl FnOnce()) -> Outcome {
-        Self::get(&self.keeping, host).await.unwrap();
+    async fn request_before_and_after(&self, host: &str, change: impl FnOnce()) -> Outcome {
+        Self::get(&self.pooling, host).await.unwrap();
         change();
-        Self::get(&self.keeping, host).await
+        Self::get(&self.pooling, host).await
     }
 }
 
 pub struct HyperUtil(Clients<Pinned>);
 
 impl Stack for HyperUtil {
-    const OPEN_CONNECTION: OpenConnection = OpenConnection::Ends;
+    const OPEN_CONNECTION: OpenConnection = OpenConnection::Closed;
 
-    async fn serve(config: ServerConfig) -> Serving {
+    async fn serve(config: ServerConfig) -> RunningServer {
         serve_http(config).await
     }
 
@@ -80,21 +80,21 @@ impl Stack for HyperUtil {
         Self(Clients::new(connector(pinning, anchors, names)))
     }
 
-    async fn visit(&self, host: &str) -> Outcome {
-        Clients::get(&self.0.closing, host).await
+    async fn request_on_new_connection(&self, host: &str) -> Outcome {
+        Clients::get(&self.0.unpooled, host).await
     }
 
-    async fn stay(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
-        self.0.stay(host, change).await
+    async fn request_before_and_after(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
+        self.0.request_before_and_after(host, change).await
     }
 }
 
 pub struct HyperRustls(Clients<HttpsConnector<Loopback>>);
 
 impl Stack for HyperRustls {
-    const OPEN_CONNECTION: OpenConnection = OpenConnection::GoesOn;
+    const OPEN_CONNECTION: OpenConnection = OpenConnection::StaysOpen;
 
-    async fn serve(config: ServerConfig) -> Serving {
+    async fn serve(config: ServerConfig) -> RunningServer {
         serve_http(config).await
     }
 
@@ -104,22 +104,22 @@ impl Stack for HyperRustls {
         Self(Clients::new(connector.unwrap()))
     }
 
-    async fn visit(&self, host: &str) -> Outcome {
-        Clients::get(&self.0.closing, host).await
+    async fn request_on_new_connection(&self, host: &str) -> Outcome {
+        Clients::get(&self.0.unpooled, host).await
     }
 
-    async fn stay(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
-        self.0.stay(host, change).await
+    async fn request_before_and_after(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
+        self.0.request_before_and_after(host, change).await
     }
 }
 
 pub struct Reqwest {
-    keeping: reqwest::Client,
-    closing: reqwest::Client,
+    pooling: reqwest::Client,
+    unpooled: reqwest::Client,
     names: Names,
 }
 
-/// Every name leads to loopback; the port is in the URL.
+/// Resolves every name to the loopback address; the port is in the URL.
 pub struct AllLoopback;
 
 impl AllLoopback {
@@ -147,9 +147,9 @@ impl Reqwest {
 }
 
 impl Stack for Reqwest {
-    const OPEN_CONNECTION: OpenConnection = OpenConnection::GoesOn;
+    const OPEN_CONNECTION: OpenConnection = OpenConnection::StaysOpen;
 
-    async fn serve(config: ServerConfig) -> Serving {
+    async fn serve(config: ServerConfig) -> RunningServer {
         serve_http(config).await
     }
 
@@ -159,19 +159,19 @@ impl Stack for Reqwest {
             builder.unwrap().dns_resolver(AllLoopback::new())
         };
         Self {
-            keeping: builder().build().unwrap(),
-            closing: builder().pool_max_idle_per_host(0).build().unwrap(),
+            pooling: builder().build().unwrap(),
+            unpooled: builder().pool_max_idle_per_host(0).build().unwrap(),
             names: names.clone(),
         }
     }
 
-    async fn visit(&self, host: &str) -> Outcome {
-        self.get(&self.closing, host).await
+    async fn request_on_new_connection(&self, host: &str) -> Outcome {
+        self.get(&self.unpooled, host).await
     }
 
-    async fn stay(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
-        self.get(&self.keeping, host).await.unwrap();
+    async fn request_before_and_after(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
+        self.get(&self.pooling, host).await.unwrap();
         change();
-        self.get(&self.keeping, host).await
+        self.get(&self.pooling, host).await
     }
 }

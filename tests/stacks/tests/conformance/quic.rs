@@ -1,4 +1,4 @@
-//! quinn and h3, over QUIC.
+//! HTTP/3 by quinn and h3.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::common::pki::Ca;
 use crate::common::{NOW, policy_with, provider, tls, unrelated_pin};
 use crate::examples::quinn_h3::{config, get, requests};
 use crate::harness::{
-    self, Client, OpenConnection, Outcome, Refusal, Resumptions, Running, Serving, Stack, Versions,
-    built_in_anchors, leading,
+    self, AbortOnDrop, Client, OpenConnection, Outcome, Refusal, Resumptions, RunningServer, Stack,
+    Versions, built_in_anchors, names_of,
 };
 use crate::server::Names;
 
@@ -34,10 +34,10 @@ impl QuinnH3 {
 
 impl Stack for QuinnH3 {
     const VERSIONS: &'static [Versions] = &[tls::VERSIONS[1]];
-    const REFUSAL: Refusal = Refusal::ToldToObservers;
-    const OPEN_CONNECTION: OpenConnection = OpenConnection::GoesOn;
+    const REFUSAL: Refusal = Refusal::InEventsOnly;
+    const OPEN_CONNECTION: OpenConnection = OpenConnection::StaysOpen;
 
-    async fn serve(mut config: ServerConfig) -> Serving {
+    async fn serve(mut config: ServerConfig) -> RunningServer {
         config.alpn_protocols = vec![b"h3".to_vec()];
         let config = Arc::new(QuicServerConfig::try_from(config).unwrap());
         let config = quinn::ServerConfig::with_crypto(config);
@@ -50,10 +50,10 @@ impl Stack for QuinnH3 {
                 tokio::spawn(answer(incoming, Arc::clone(&count)));
             }
         });
-        Serving {
+        RunningServer {
             address,
             requests,
-            _running: Box::new(Running(accepting)),
+            _running: Box::new(AbortOnDrop(accepting)),
         }
     }
 
@@ -66,13 +66,13 @@ impl Stack for QuinnH3 {
         }
     }
 
-    async fn visit(&self, host: &str) -> Outcome {
+    async fn request_on_new_connection(&self, host: &str) -> Outcome {
         let mut requests = requests(self.connect(host).await?).await?;
         get(&mut requests, format!("https://{host}/").parse()?).await?;
         Ok(())
     }
 
-    async fn stay(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
+    async fn request_before_and_after(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
         let mut requests = requests(self.connect(host).await.unwrap()).await?;
         let uri = format!("https://{host}/").parse::<http::Uri>()?;
         get(&mut requests, uri.clone()).await.unwrap();
@@ -86,7 +86,8 @@ fn loopback() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
-/// Serves one connection. A client that refuses the certificate ends it: no test failure.
+/// Serves one connection. A client that refuses the certificate closes it, which is not a failure
+/// of the test.
 async fn answer(incoming: Incoming, count: Arc<AtomicUsize>) {
     let Ok(connection) = incoming.await else {
         return;
@@ -107,19 +108,23 @@ async fn answer(incoming: Incoming, count: Arc<AtomicUsize>) {
     }
 }
 
-/// Data sent before the handshake ends would come before any judgement.
+/// Data sent before the end of the handshake would be sent before pins are checked.
 #[tokio::test]
 async fn no_early_data_is_sent() {
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
     let mut config = harness::config(&leaf, tls::VERSIONS[1]);
     config.max_early_data_size = u32::MAX;
-    let resumptions = Resumptions::of(&mut config);
-    let serving = QuinnH3::serve(config).await;
-    let names = leading([("example.com", &serving)]);
+    let resumptions = Resumptions::install(&mut config);
+    let server = QuinnH3::serve(config).await;
+    let names = names_of([("example.com", &server)]);
     let pins = [("example.com", policy_with(leaf.pin()))];
     let client = Client::<QuinnH3>::new(pins, built_in_anchors(&[&root]), &names);
-    client.stack.visit("example.com").await.unwrap();
+    client
+        .stack
+        .request_on_new_connection("example.com")
+        .await
+        .unwrap();
     let connecting = client.stack.connect("example.com").into_0rtt();
     let Err(connecting) = connecting else {
         panic!("a session was resumed with early data");
@@ -128,9 +133,9 @@ async fn no_early_data_is_sent() {
     assert_eq!(resumptions.count(), 1);
 }
 
-/// quinn sends the text of the client's error to the server, who may be an attacker.
+/// quinn sends the text of the client's error to the server, which may be an attacker's.
 #[tokio::test]
-async fn a_server_that_is_refused_is_not_told_the_pins() {
+async fn a_refused_server_does_not_learn_the_pins() {
     let root = Ca::root("Root");
     let mut config = harness::config(&root.leaf(&["example.com"]), tls::VERSIONS[1]);
     config.alpn_protocols = vec![b"h3".to_vec()];
@@ -141,23 +146,26 @@ async fn a_server_that_is_refused_is_not_told_the_pins() {
     let pins = [("example.com", policy_with(unrelated_pin()))];
     let mut client = Client::<QuinnH3>::new(pins, built_in_anchors(&[&root]), &names);
     let accepted = async { server.accept().await.unwrap().await };
-    let (visit, accepted) = tokio::join!(client.stack.visit("example.com"), accepted);
+    let (visit, accepted) = tokio::join!(
+        client.stack.request_on_new_connection("example.com"),
+        accepted
+    );
     let ConnectionError::ConnectionClosed(close) = accepted.unwrap_err() else {
-        panic!("closed otherwise");
+        panic!("expected a close by the client");
     };
-    let told = String::from_utf8_lossy(&close.reason);
-    assert!(!told.contains("sha256") && !told.contains(&NOW.to_string()));
+    let reason = String::from_utf8_lossy(&close.reason);
+    assert!(!reason.contains("sha256") && !reason.contains(&NOW.to_string()));
     client.assert_refused(visit, "example.com");
 }
 
-/// Where another verifier accepts and no path can be proved, too, the connection fails, and whoever
-/// observes knows why.
+/// The inner verifier accepts the server, but no path to the trust anchors can be validated. The
+/// connection fails, and observers receive the reason.
 #[tokio::test]
-async fn a_server_without_a_path_is_refused_and_observers_are_told() {
+async fn a_server_without_a_verifiable_path_is_refused_with_an_event() {
     let (ours, theirs) = (Ca::root("Ours"), Ca::root("Theirs"));
     let leaf = theirs.leaf(&["example.com"]);
-    let serving = QuinnH3::serve(harness::config(&leaf, tls::VERSIONS[1])).await;
-    let names = leading([("example.com", &serving)]);
+    let server = QuinnH3::serve(harness::config(&leaf, tls::VERSIONS[1])).await;
+    let names = names_of([("example.com", &server)]);
     let pins = [("example.com", policy_with(leaf.pin()))];
     let mut client = Client::<QuinnH3>::new(pins, built_in_anchors(&[&ours]), &names);
     let mut roots = RootCertStore::empty();
@@ -171,9 +179,9 @@ async fn a_server_without_a_path_is_refused_and_observers_are_told() {
     let config = Arc::new(QuicClientConfig::try_from(config).unwrap());
     let config = quinn::ClientConfig::new(config);
     let endpoint = &client.stack.endpoint;
-    let connecting = endpoint.connect_with(config, serving.address, "example.com");
+    let connecting = endpoint.connect_with(config, server.address, "example.com");
     assert!(connecting.unwrap().await.is_err());
-    let told = client.told();
-    assert!(matches!(&told[..], [Event::Unverifiable(unproved)]
-        if unproved.server_name().to_str() == "example.com"));
+    let events = client.events();
+    assert!(matches!(&events[..], [Event::Unverifiable(unverifiable)]
+        if unverifiable.server_name().to_str() == "example.com"));
 }

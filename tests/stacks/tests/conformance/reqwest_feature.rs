@@ -1,4 +1,4 @@
-//! reqwest 0.13 by pinhold's feature: its own client, and the one that notes pins.
+//! reqwest 0.13 with pinhold's feature `reqwest`: a plain client, and one that notes pins.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use reqwest_0_13::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest_0_13::{Client, ClientBuilder};
 use rustls::ServerConfig;
 
-use crate::harness::{OpenConnection, Outcome, Serving, Stack};
-use crate::over_tcp::serving;
+use crate::harness::{OpenConnection, Outcome, RunningServer, Stack};
+use crate::over_tcp::running_server;
 use crate::server::{Names, Server, answer};
 
-/// Every name leads to loopback; the port is in the URL.
+/// Resolves every name to the loopback address; the port is in the URL.
 struct AllLoopback;
 
 impl Resolve for AllLoopback {
@@ -24,10 +24,10 @@ impl Resolve for AllLoopback {
     }
 }
 
-/// A client that keeps connections, and one that does not.
+/// A client that keeps connections open, and one that does not.
 pub struct Clients<C> {
-    keeping: C,
-    closing: C,
+    pooling: C,
+    unpooled: C,
     names: Names,
 }
 
@@ -38,7 +38,7 @@ pub trait Get: Sized + Send + Sync + 'static {
     fn build(
         pinning: &Pinning,
         anchors: TrustAnchors,
-        configure: impl FnOnce(ClientBuilder) -> ClientBuilder,
+        configure: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static,
     ) -> Self;
 
     fn get(&self, url: String) -> impl Future<Output = Outcome> + Send;
@@ -48,7 +48,7 @@ impl Get for Client {
     fn build(
         pinning: &Pinning,
         anchors: TrustAnchors,
-        configure: impl FnOnce(ClientBuilder) -> ClientBuilder,
+        configure: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static,
     ) -> Self {
         let builder = pinning.reqwest_client_builder(anchors).unwrap();
         configure(builder).build().unwrap()
@@ -66,9 +66,9 @@ impl Get for NotingClient {
     fn build(
         pinning: &Pinning,
         anchors: TrustAnchors,
-        configure: impl FnOnce(ClientBuilder) -> ClientBuilder,
+        configure: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static,
     ) -> Self {
-        let builder = Self::builder(pinning.clone(), anchors);
+        let builder = Self::builder(pinning.clone()).with_anchors(anchors);
         builder.configure(configure).build().unwrap()
     }
 
@@ -88,30 +88,30 @@ impl<C: Get> Clients<C> {
 }
 
 impl<C: Get> Stack for Clients<C> {
-    const OPEN_CONNECTION: OpenConnection = OpenConnection::GoesOn;
+    const OPEN_CONNECTION: OpenConnection = OpenConnection::StaysOpen;
 
-    async fn serve(config: ServerConfig) -> Serving {
-        serving(Server::with_config(config, answer(&[])).await)
+    async fn serve(config: ServerConfig) -> RunningServer {
+        running_server(Server::with_config(config, answer(&[])).await)
     }
 
     fn new(pinning: &Pinning, anchors: TrustAnchors, names: &Names) -> Self {
         let local = |builder: ClientBuilder| builder.no_proxy().dns_resolver(Arc::new(AllLoopback));
         Self {
-            keeping: C::build(pinning, anchors.clone(), local),
-            closing: C::build(pinning, anchors, |builder| {
+            pooling: C::build(pinning, anchors.clone(), local),
+            unpooled: C::build(pinning, anchors, move |builder| {
                 local(builder).pool_max_idle_per_host(0)
             }),
             names: names.clone(),
         }
     }
 
-    async fn visit(&self, host: &str) -> Outcome {
-        self.closing.get(self.url(host)).await
+    async fn request_on_new_connection(&self, host: &str) -> Outcome {
+        self.unpooled.get(self.url(host)).await
     }
 
-    async fn stay(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
-        self.keeping.get(self.url(host)).await.unwrap();
+    async fn request_before_and_after(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
+        self.pooling.get(self.url(host)).await.unwrap();
         change();
-        self.keeping.get(self.url(host)).await
+        self.pooling.get(self.url(host)).await
     }
 }

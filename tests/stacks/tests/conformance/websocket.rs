@@ -1,4 +1,4 @@
-//! tokio-tungstenite: with our configuration, and over our connector.
+//! tokio-tungstenite with a `ClientConfig` of pinhold, and over `PinningConnector`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,11 +15,11 @@ use tokio_tungstenite::{
 };
 
 use crate::examples::tokio_tungstenite as example;
-use crate::harness::{OpenConnection, Outcome, Running, Serving, Stack};
+use crate::harness::{AbortOnDrop, OpenConnection, Outcome, RunningServer, Stack};
 use crate::server::{Loopback, Names};
 
-/// Answers each message with one of two letters.
-async fn serve_web_sockets(config: ServerConfig) -> Serving {
+/// Starts a server that answers each message with "ok".
+async fn serve_web_sockets(config: ServerConfig) -> RunningServer {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let count = Arc::new(AtomicUsize::new(0));
@@ -31,7 +31,8 @@ async fn serve_web_sockets(config: ServerConfig) -> Serving {
             socket.set_nodelay(true).unwrap();
             let (tls, count) = (tls.clone(), Arc::clone(&count));
             tokio::spawn(async move {
-                // A client that refuses the certificate ends the connection: no test failure.
+                // A client that refuses the certificate closes the connection, which is not a
+                // failure of the test.
                 let Ok(stream) = tls.accept(socket).await else {
                     return;
                 };
@@ -45,21 +46,23 @@ async fn serve_web_sockets(config: ServerConfig) -> Serving {
             });
         }
     });
-    Serving {
+    RunningServer {
         address,
         requests,
-        _running: Box::new(Running(accepting)),
+        _running: Box::new(AbortOnDrop(accepting)),
     }
 }
 
-async fn ask<T: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<T>) -> Outcome {
-    socket.send(Message::text("ask")).await?;
+async fn send_message<T: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocketStream<T>,
+) -> Outcome {
+    socket.send(Message::text("message")).await?;
     let answer = socket.next().await.ok_or("closed")??;
     assert_eq!(answer, Message::text("ok"));
     Ok(())
 }
 
-/// With the configuration.
+/// The stack with the configuration.
 pub struct Tungstenite {
     connector: Connector,
     names: Names,
@@ -79,9 +82,9 @@ impl Tungstenite {
 }
 
 impl Stack for Tungstenite {
-    const OPEN_CONNECTION: OpenConnection = OpenConnection::GoesOn;
+    const OPEN_CONNECTION: OpenConnection = OpenConnection::StaysOpen;
 
-    async fn serve(config: ServerConfig) -> Serving {
+    async fn serve(config: ServerConfig) -> RunningServer {
         serve_web_sockets(config).await
     }
 
@@ -92,19 +95,19 @@ impl Stack for Tungstenite {
         }
     }
 
-    async fn visit(&self, host: &str) -> Outcome {
-        ask(&mut self.open(host).await?).await
+    async fn request_on_new_connection(&self, host: &str) -> Outcome {
+        send_message(&mut self.open(host).await?).await
     }
 
-    async fn stay(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
+    async fn request_before_and_after(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
         let mut socket = self.open(host).await.unwrap();
-        ask(&mut socket).await.unwrap();
+        send_message(&mut socket).await.unwrap();
         change();
-        ask(&mut socket).await
+        send_message(&mut socket).await
     }
 }
 
-/// Over the connector.
+/// The stack over the connector.
 pub struct OverConnector(PinningConnector<Loopback>);
 
 impl OverConnector {
@@ -121,9 +124,9 @@ impl OverConnector {
 }
 
 impl Stack for OverConnector {
-    const OPEN_CONNECTION: OpenConnection = OpenConnection::Ends;
+    const OPEN_CONNECTION: OpenConnection = OpenConnection::Closed;
 
-    async fn serve(config: ServerConfig) -> Serving {
+    async fn serve(config: ServerConfig) -> RunningServer {
         serve_web_sockets(config).await
     }
 
@@ -135,14 +138,14 @@ impl Stack for OverConnector {
         Self(connector.unwrap())
     }
 
-    async fn visit(&self, host: &str) -> Outcome {
-        ask(&mut self.open(host).await?).await
+    async fn request_on_new_connection(&self, host: &str) -> Outcome {
+        send_message(&mut self.open(host).await?).await
     }
 
-    async fn stay(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
+    async fn request_before_and_after(&self, host: &str, change: impl FnOnce() + Send) -> Outcome {
         let mut socket = self.open(host).await.unwrap();
-        ask(&mut socket).await.unwrap();
+        send_message(&mut socket).await.unwrap();
         change();
-        ask(&mut socket).await
+        send_message(&mut socket).await
     }
 }

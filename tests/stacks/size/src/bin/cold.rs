@@ -1,7 +1,8 @@
-//! A fresh process builds a client and makes its first handshake, in memory: what it costs it.
+//! Measures what it costs a new process to build a client and to make its first handshake, in
+//! memory.
 //!
-//! The server's half is done by ring in every build, in the same process, so its part of the
-//! handshake is in both figures; it is 0.1 ms.
+//! The server uses ring in every build and runs in the same process, so that the time of a
+//! handshake includes the server's part, 0.1 ms.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ const HOST: &str = "example.com";
 fn main() -> Result<(), Box<dyn Error>> {
     if std::env::args().any(|arg| arg == "warmed") {
         let warming = std::thread::spawn(|| pinhold_size::provider().secure_random.fill(&mut [0]));
-        // Waited for, to see what is left for the first handshake in another thread.
+        // Wait for the thread, to measure what remains for the first handshake in another thread.
         let _ = warming.join();
     }
     let (root, server) = server()?;
@@ -41,29 +42,29 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Prints what each step took: its name, and microseconds of processor and of wall time.
+/// Prints the name of each step, and its processor and wall time in microseconds.
 struct Steps(Duration, Instant);
 
 impl Steps {
     fn new() -> Self {
-        Self(processor(), Instant::now())
+        Self(cpu_time(), Instant::now())
     }
 
     fn done(&mut self, step: &str) {
-        let (used, passed) = (processor() - self.0, self.1.elapsed());
-        println!("{step}\t{}\t{}", used.as_micros(), passed.as_micros());
+        let (cpu, wall) = (cpu_time() - self.0, self.1.elapsed());
+        println!("{step}\t{}\t{}", cpu.as_micros(), wall.as_micros());
         *self = Self::new();
     }
 }
 
-/// The processor time of this process, all threads.
-fn processor() -> Duration {
+/// Returns the processor time of all threads of this process.
+fn cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ProcessCPUTime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
-/// A client with Mozilla's roots, the test's root, and one pin.
+/// Returns the configuration of a client with Mozilla's roots, the test's root, and one pin.
 fn client(root: &CertificateDer<'_>) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
     let pin = SpkiFingerprint::of_certificate(root)?;
     let policy = PinPolicy::new([pin, SpkiFingerprint::from_digest([1; 32])])?;
@@ -74,7 +75,8 @@ fn client(root: &CertificateDer<'_>) -> Result<Arc<ClientConfig>, Box<dyn Error>
     Ok(Arc::new(config.client_config()?))
 }
 
-/// Another client's hello must not pay for the provider's first random bytes: ring, always.
+/// Returns a root certificate and a server. The server always uses ring, so that the first random
+/// bytes of the measured provider are drawn by the client.
 fn server() -> Result<(CertificateDer<'static>, Arc<ServerConfig>), Box<dyn Error>> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

@@ -1,4 +1,4 @@
-//! One request by hyper-util's client, over hyper-rustls or over pinhold.
+//! Sends one request by hyper-util's client, over hyper-rustls or over `PinningConnector`.
 
 use std::error::Error;
 
@@ -19,7 +19,7 @@ fn client()
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     let mut config = pinhold_size::config()?;
-    // Its builder sets them.
+    // The builder sets the protocols, and panics if they are set already.
     config.alpn_protocols.clear();
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(config)
@@ -39,7 +39,7 @@ type Pinned = Client<pinhold::PinningConnector<HttpConnector>, Empty<Bytes>>;
     feature = "connector",
     all(feature = "pinned", not(feature = "static"))
 ))]
-fn over(pinning: &pinhold::Pinning) -> Result<Pinned, Box<dyn Error>> {
+fn pinned_client(pinning: &pinhold::Pinning) -> Result<Pinned, Box<dyn Error>> {
     let connector = pinhold::PinningConnector::builder(pinning.clone())
         .with_provider(pinhold_size::provider())
         .with_webpki_roots()
@@ -49,7 +49,7 @@ fn over(pinning: &pinhold::Pinning) -> Result<Pinned, Box<dyn Error>> {
 
 #[cfg(feature = "connector")]
 fn client() -> Result<Pinned, Box<dyn Error>> {
-    over(&pinhold_size::pinning()?)
+    pinned_client(&pinhold_size::pinning()?)
 }
 
 #[cfg(all(feature = "pinned", not(feature = "static")))]
@@ -57,17 +57,19 @@ fn client() -> Result<pinhold::layer::NotePins<Pinned>, Box<dyn Error>> {
     use tower_layer::Layer;
 
     let pinning = pinhold_size::pinning()?;
-    let client = over(&pinning)?;
+    let client = pinned_client(&pinning)?;
     Ok(pinhold::NotePinsLayer::new(pinning).layer(client))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let uri = std::env::args().nth(1).ok_or("which URI?")?;
+    let uri = std::env::args()
+        .nth(1)
+        .ok_or("expected a URI as argument")?;
     let request = http::Request::get(uri).body(Empty::new())?;
     match client()?.call(request).await {
         Ok(response) => println!("{:?}", response.into_body().collect().await?.to_bytes()),
-        Err(error) => pinhold_size::tell(&error),
+        Err(error) => pinhold_size::print_error(&error),
     }
     Ok(())
 }

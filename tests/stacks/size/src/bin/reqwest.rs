@@ -1,4 +1,4 @@
-//! One request by reqwest 0.13, with plain rustls or with pinhold's configuration.
+//! Sends one request by reqwest 0.13, with plain rustls or with pinhold's configuration.
 
 use std::error::Error;
 
@@ -17,11 +17,13 @@ fn config() -> Result<rustls::ClientConfig, Box<dyn Error>> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let uri = std::env::args().nth(1).ok_or("which URI?")?;
+    let uri = std::env::args()
+        .nth(1)
+        .ok_or("expected a URI as argument")?;
     let builder = reqwest::Client::builder().tls_backend_preconfigured(config()?);
     match builder.build()?.get(uri).send().await {
         Ok(response) => println!("{:?}", response.bytes().await?),
-        Err(error) => pinhold_size::tell(&error),
+        Err(error) => pinhold_size::print_error(&error),
     }
     Ok(())
 }
