@@ -307,7 +307,7 @@ async fn plain_http_notes_nothing_and_is_no_way_around_pins() {
     for name in ["example.com", "example.net"] {
         way.names.point(name, &plain);
     }
-    let pinning = common::tls_setup::pinning_with(policy_with(unrelated_pin()));
+    let pinning = pinning_with(policy_with(unrelated_pin()));
     let strict = way.client(setup, &pinning).build().unwrap();
     assert!(fetch(&strict, other).await.is_err());
     let client = way.client(setup, &pinning).https_or_http().build().unwrap();
