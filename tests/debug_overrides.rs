@@ -1,6 +1,6 @@
-//! Inspection builds. Without the cfg there is nothing to call; with it,
-//! `RUSTFLAGS='--cfg pinhold_debug_overrides' cargo test --test debug_overrides`, a proxy's root
-//! overrides pins, by real handshakes.
+//! Debug overrides, by which the root of an inspecting proxy overrides pins. They exist only in
+//! builds with `--cfg pinhold_debug_overrides`, which test the second module:
+//! `RUSTFLAGS='--cfg pinhold_debug_overrides' cargo test --test debug_overrides`.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ mod common;
 mod absent {
     use pinhold::{Pinning, PinningBuilder};
 
-    /// A method of the type itself would be preferred to this one, and has arguments.
+    /// An inherent method of this name would take precedence, and its arguments would not match.
     trait Absent {
         fn debug_overrides(&self) -> &'static str;
     }
@@ -28,7 +28,7 @@ mod absent {
     }
 
     #[test]
-    fn an_ordinary_build_has_no_overrides() {
+    fn a_build_without_the_cfg_has_no_overrides() {
         assert_eq!(Pinning::builder().debug_overrides(), "no such method");
         let pinning = Pinning::builder().build().unwrap();
         assert!(!format!("{pinning:?}").contains("overrides"));
@@ -58,6 +58,7 @@ mod present {
     use crate::common::validated::built_in_anchors;
     use crate::common::{NOW, at, header_value, policy_with, unrelated_pin};
 
+    /// A [`Pinning`] with this policy for `example.com` and the proxy's root as debug override.
     fn overridden(policy: PinPolicy, proxy: &Ca) -> Pinning {
         let builder = builder().static_pins("example.com", policy.include_subdomains());
         let builder = builder.debug_overrides([proxy.certificate()]).unwrap();
@@ -65,7 +66,7 @@ mod present {
     }
 
     #[tokio::test]
-    async fn a_proxy_reads_what_is_pinned_by_an_override_only() {
+    async fn a_proxy_can_intercept_pinned_hosts_only_by_an_override() {
         for setup in tls_setups() {
             let (genuine, proxy) = (Ca::root("Genuine"), Ca::root("mitmproxy"));
             let leaf = proxy.leaf(&["example.com"]);
@@ -93,7 +94,7 @@ mod present {
     }
 
     #[tokio::test]
-    async fn other_chains_are_judged_as_ever() {
+    async fn an_override_does_not_affect_other_chains() {
         for setup in tls_setups() {
             let (genuine, proxy) = (Ca::root("Genuine"), Ca::root("mitmproxy"));
             let anchors = built_in_anchors(&[&genuine]);
@@ -104,7 +105,7 @@ mod present {
             let refused = overridden(policy_with(unrelated_pin()), &proxy);
             let refused = violation(setup.visit(&refused, &anchors, &server).await).unwrap();
             assert_eq!(refused.chain().anchor_origin(), AnchorOrigin::BuiltIn);
-            // A name that the proxy's certificate is not for, is not.
+            // The override does not disable the check of the name.
             let server = setup.serve(&proxy.leaf(&["other.example"]), &[]).await;
             let pinning = overridden(policy_with(unrelated_pin()), &proxy);
             let error = certificate_error(setup.visit(&pinning, &anchors, &server).await);
@@ -115,7 +116,7 @@ mod present {
         }
     }
 
-    /// Two handshakes with a server of the proxy, pinned to what it is not.
+    /// Runs two handshakes with a server of the proxy, which the pins do not match.
     fn twice(
         setup: &TlsSetup,
         proxy: &Ca,
@@ -132,7 +133,7 @@ mod present {
     }
 
     #[test]
-    fn what_is_overridden_is_resumed_and_what_is_built_in_is_not_overridden() {
+    fn overridden_sessions_are_resumed_and_built_in_roots_are_not_overridden() {
         for setup in tls_setups() {
             let (genuine, proxy) = (Ca::root("Genuine"), Ca::root("mitmproxy"));
             let kinds = twice(&setup, &proxy, built_in_anchors(&[&genuine]));
@@ -145,24 +146,24 @@ mod present {
     }
 
     #[test]
-    fn such_a_build_says_so_aloud() {
-        const INSIDE: &str = "PINHOLD_TEST_INSIDE";
+    fn an_override_prints_a_warning() {
+        const OWN_PROCESS: &str = "PINHOLD_TEST_OWN_PROCESS";
         let proxy = Ca::root("mitmproxy");
-        if env::var_os(INSIDE).is_some() {
+        if env::var_os(OWN_PROCESS).is_some() {
             let pinning = overridden(policy_with(unrelated_pin()), &proxy);
             assert!(format!("{pinning:?}").contains("debug_overrides: 1"));
             return;
         }
         let output = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "present::such_a_build_says_so_aloud"])
-            .env(INSIDE, "1")
+            .args(["--exact", "present::an_override_prints_a_warning"])
+            .env(OWN_PROCESS, "1")
             .output()
             .unwrap();
         assert!(output.status.success());
-        let said = String::from_utf8(output.stderr).unwrap();
+        let warning = String::from_utf8(output.stderr).unwrap();
         assert!(
-            said.contains("pinhold_debug_overrides") && said.contains("sha256/"),
-            "{said}"
+            warning.contains("pinhold_debug_overrides") && warning.contains("sha256/"),
+            "{warning}"
         );
     }
 }

@@ -1,8 +1,8 @@
-//! The path-validation cases of C2SP/x509-limbo: without pins the verdicts and errors are those of
-//! rustls's own verifier, and with pins exactly the keys of valid paths satisfy them.
+//! The path-validation cases of C2SP/x509-limbo. Without pins, results and errors are those of
+//! rustls's own verifier. With pins, exactly the keys of valid paths satisfy them.
 //!
-//! The cases are read in place, `../shared/data/x509-limbo-core.json`. Where they are absent these
-//! tests pass over themselves and say so; `.ci/run` fails there.
+//! The cases are read from `../shared/data/x509-limbo-core.json`. Without that file these tests are
+//! skipped with a note, and `.ci/run` fails.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -32,37 +32,39 @@ use spki::der::DateTime;
 use webpki::{EndEntityCert, KeyUsage, OwnedCertRevocationList, RevocationOptionsBuilder};
 
 #[test]
-fn verdicts_and_errors_are_those_of_rustls() {
+fn results_and_errors_are_those_of_rustls() {
     let Some(cases) = cases() else { return };
-    let foreign = Foreign::new();
+    let unrelated = UnrelatedCa::new();
     for provider in providers() {
         let (mut accepted, mut refused) = (0, 0);
         for (case, checks) in cases.iter().flat_map(Case::with_revocation_checks) {
             let unpinned = Pinning::builder().build().unwrap();
-            let ours = case.pinhold(unpinned, &provider, checks);
-            let theirs = case.webpki(&provider, checks);
-            let verdict = case.verify(&*theirs, &case.served);
-            for served in [&case.served, &foreign.behind(&case.served)] {
-                // Printed, since rustls's `OtherError` equals nothing, not even itself.
-                let found = format!("{:?}", case.verify(&ours, served));
-                assert_eq!(found, format!("{verdict:?}"), "{} {checks:?}", case.id);
+            let pinhold = case.pinhold(unpinned, &provider, checks);
+            let webpki = case.webpki(&provider, checks);
+            let expected = case.verify(&*webpki, &case.served);
+            for served in [&case.served, &unrelated.appended_to(&case.served)] {
+                // Compared as text, since an `OtherError` of rustls does not equal itself.
+                let found = format!("{:?}", case.verify(&pinhold, served));
+                assert_eq!(found, format!("{expected:?}"), "{} {checks:?}", case.id);
             }
-            match verdict {
+            match expected {
                 Ok(()) => accepted += 1,
                 Err(_) => refused += 1,
             }
         }
-        say(&format!("{accepted} accepted, {refused} refused alike"));
-        assert!(accepted >= 120 && refused >= 80, "too few");
+        print_note(&format!(
+            "{accepted} cases accepted and {refused} refused by both verifiers"
+        ));
+        assert!(accepted >= 120 && refused >= 80, "too few cases");
     }
 }
 
 #[test]
 fn exactly_the_keys_of_valid_paths_satisfy_a_pin() {
     let Some(cases) = cases() else { return };
-    let foreign = Foreign::new();
+    let unrelated = UnrelatedCa::new();
     for provider in providers() {
-        let (mut accepted, mut passing, mut bystanders) = (0, 0, 0);
+        let (mut accepted, mut passing, mut off_path) = (0, 0, 0);
         for case in &cases {
             if !case.is_accepted_by_dns_name(&provider) {
                 continue;
@@ -73,23 +75,23 @@ fn exactly_the_keys_of_valid_paths_satisfy_a_pin() {
             for pin in case.keys() {
                 let expected = keys_of_paths.contains(&pin);
                 passing += usize::from(expected);
-                bystanders += usize::from(!expected && case.serves(pin));
-                case.assert_pin(pin, expected, &paths, &foreign, &provider);
+                off_path += usize::from(!expected && case.serves(pin));
+                case.assert_pin(pin, expected, &paths, &unrelated, &provider);
             }
-            for pin in foreign.pins() {
-                case.assert_pin(pin, false, &paths, &foreign, &provider);
+            for pin in unrelated.pins() {
+                case.assert_pin(pin, false, &paths, &unrelated, &provider);
             }
         }
-        say(&format!(
-            "{accepted} accepted by DNS name, {passing} keys of their paths pass, {bystanders} \
+        print_note(&format!(
+            "{accepted} accepted by DNS name, {passing} keys of their paths pass, {off_path} \
              keys served beside them fail"
         ));
-        assert!(accepted >= 90 && passing >= 200, "too few");
-        assert!(bystanders >= 5, "too few");
+        assert!(accepted >= 90 && passing >= 200, "too few cases");
+        assert!(off_path >= 5, "too few cases");
     }
 }
 
-/// A server's certificates, and all that decides whether they are valid.
+/// The certificates of a server and everything that determines whether they are valid.
 struct Case {
     id: String,
     /// Leaf first.
@@ -100,7 +102,7 @@ struct Case {
     crls: Vec<CertificateRevocationListDer<'static>>,
 }
 
-/// How revocation lists are used; the default is rustls's.
+/// Settings of revocation checks. The default is that of rustls.
 #[derive(Clone, Copy, Debug, Default)]
 struct Checks {
     only_end_entity: bool,
@@ -109,7 +111,7 @@ struct Checks {
 }
 
 impl Case {
-    /// `None` for a case that has no peer name, or whose roots can't be anchors.
+    /// Reads a case. Returns `None` if it has no peer name or its roots cannot be anchors.
     fn read(case: &Value) -> Option<Self> {
         let name = case["expected_peer_name"]["value"].as_str()?;
         let certificates = |list: &Value| {
@@ -130,21 +132,23 @@ impl Case {
             served,
             roots,
             name: ServerName::try_from(name.to_owned()).unwrap(),
-            time: case["validation_time"].as_str().map_or_else(now, moment),
+            time: case["validation_time"]
+                .as_str()
+                .map_or_else(now, parse_time),
             crls: crls
                 .map(|crl| CertificateRevocationListDer::from_pem_slice(crl).unwrap())
                 .collect(),
         })
     }
 
-    /// With every way to use revocation lists, if there are any.
+    /// Combines the case with every setting of revocation checks, if it has revocation lists.
     fn with_revocation_checks(&self) -> impl Iterator<Item = (&Self, Checks)> {
-        let ways = if self.crls.is_empty() { 1 } else { 8 };
-        (0..ways).map(move |way| {
+        let settings = if self.crls.is_empty() { 1 } else { 8 };
+        (0..settings).map(move |bits| {
             let checks = Checks {
-                only_end_entity: way & 1 != 0,
-                allow_unknown: way & 2 != 0,
-                enforce_expiration: way & 4 != 0,
+                only_end_entity: bits & 1 != 0,
+                allow_unknown: bits & 2 != 0,
+                enforce_expiration: bits & 4 != 0,
             };
             (self, checks)
         })
@@ -199,11 +203,11 @@ impl Case {
         let (leaf, intermediates) = served.split_first().unwrap();
         let verify = || {
             let (name, time) = (&self.name, self.time);
-            let verdict = verifier.verify_server_cert(leaf, intermediates, name, &[], time);
-            verdict.map(drop)
+            let result = verifier.verify_server_cert(leaf, intermediates, name, &[], time);
+            result.map(drop)
         };
         let cold = verify();
-        // Signatures are remembered now, and the verdict must not show it.
+        // The signatures are cached now, which must not change the result.
         let warm = verify();
         assert_eq!(warm.is_ok(), cold.is_ok(), "{}", self.id);
         warm
@@ -214,8 +218,8 @@ impl Case {
         matches!(self.name, ServerName::DnsName(_)) && self.verify(&*verifier, &self.served).is_ok()
     }
 
-    /// The keys of every valid path in webpki's order, leaf first: webpki is asked for another one
-    /// until there is none.
+    /// Returns the keys of every valid path in webpki's order, leaf first. The callback rejects
+    /// each path so that webpki continues until there is none left.
     fn valid_paths(&self, provider: &CryptoProvider) -> Vec<Vec<SpkiFingerprint>> {
         let paths = RefCell::new(Vec::new());
         let collect = |path: &webpki::VerifiedPath<'_>| {
@@ -249,7 +253,7 @@ impl Case {
         paths.into_inner()
     }
 
-    /// The keys of all certificates served or trusted, on a path or not.
+    /// The keys of all served and trusted certificates, whether on a path or not.
     fn keys(&self) -> Vec<SpkiFingerprint> {
         let certificates = self.served.iter().chain(&self.roots);
         let mut keys = certificates.map(fingerprint).collect::<Vec<_>>();
@@ -262,50 +266,50 @@ impl Case {
         self.served.iter().any(|served| fingerprint(served) == pin)
     }
 
-    /// With `pin` as the only pin the case passes, or is refused for the last path tried; foreign
-    /// certificates behind it make no difference.
+    /// Asserts that the case passes with `pin` as the only pin, or is refused with the last path
+    /// that was tried. Appended unrelated certificates make no difference.
     fn assert_pin(
         &self,
         pin: SpkiFingerprint,
         passes: bool,
         paths: &[Vec<SpkiFingerprint>],
-        foreign: &Foreign,
+        unrelated: &UnrelatedCa,
         provider: &Arc<CryptoProvider>,
     ) {
         let policy = PinPolicy::without_backup([pin]).unwrap();
         let pinning = Pinning::builder().static_pins(&*self.name.to_str(), policy);
         let verifier = self.pinhold(pinning.build().unwrap(), provider, Checks::default());
-        for served in [&self.served, &foreign.behind(&self.served)] {
-            let verdict = self.verify(&verifier, served);
+        for served in [&self.served, &unrelated.appended_to(&self.served)] {
+            let result = self.verify(&verifier, served);
             if passes {
-                assert_eq!(verdict, Ok(()), "{} {pin}", self.id);
+                assert_eq!(result, Ok(()), "{} {pin}", self.id);
                 continue;
             }
-            let violation = PinViolation::find(&verdict.unwrap_err());
+            let violation = PinViolation::find(&result.unwrap_err());
             let violation = violation.unwrap_or_else(|| panic!("{} {pin}", self.id));
-            let seen = violation.chain().fingerprints();
-            assert_eq!(Some(seen), paths.last().map(Vec::as_slice), "{}", self.id);
+            let found = violation.chain().fingerprints();
+            assert_eq!(Some(found), paths.last().map(Vec::as_slice), "{}", self.id);
         }
     }
 }
 
-/// Certificates of a CA that nobody trusts.
-struct Foreign {
+/// Certificates of a CA that no case trusts.
+struct UnrelatedCa {
     root: CertificateDer<'static>,
     leaf: CertificateDer<'static>,
 }
 
-impl Foreign {
+impl UnrelatedCa {
     fn new() -> Self {
-        let root = Ca::root("Foreign");
+        let root = Ca::root("Unrelated");
         Self {
             root: root.certificate(),
             leaf: root.leaf(&["example.com"]).certificate(),
         }
     }
 
-    /// What was served, and these certificates behind it.
-    fn behind(&self, served: &[CertificateDer<'static>]) -> Vec<CertificateDer<'static>> {
+    /// The served certificates with these ones appended.
+    fn appended_to(&self, served: &[CertificateDer<'static>]) -> Vec<CertificateDer<'static>> {
         [served, &[self.leaf.clone(), self.root.clone()]].concat()
     }
 
@@ -315,13 +319,13 @@ impl Foreign {
     }
 }
 
-/// The cases of servers with a name, or `None` where the file is absent.
+/// Reads the cases of servers with a name, or returns `None` if the file is missing.
 fn cases() -> Option<Vec<Case>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/x509-limbo-core.json");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            say(&format!("passes over itself without {}", path.display()));
+            print_note(&format!("skipped: {} is missing", path.display()));
             return None;
         }
         Err(error) => panic!("{}: {error}", path.display()),
@@ -336,8 +340,8 @@ fn cases() -> Option<Vec<Case>> {
         .iter()
         .filter_map(|case| Case::read(case))
         .collect::<Vec<_>>();
-    say(&format!(
-        "{} cases: {} not of servers, {} without a name or with roots that can't be anchors, {} \
+    print_note(&format!(
+        "{} cases: {} not of servers, {} without a name or with roots that cannot be anchors, {} \
          covered",
         all.len(),
         all.len() - servers.len(),
@@ -355,14 +359,15 @@ fn fingerprint(certificate: &CertificateDer<'_>) -> SpkiFingerprint {
     SpkiFingerprint::of_certificate(certificate).unwrap()
 }
 
-/// A moment such as `2024-03-01T00:00:00.999+00:00`; rustls knows no parts of a second.
-fn moment(text: &str) -> UnixTime {
+/// Parses a time such as `2024-03-01T00:00:00.999+00:00`. Fractions of a second are dropped, since
+/// `UnixTime` has none.
+fn parse_time(text: &str) -> UnixTime {
     let seconds = text.strip_suffix("+00:00").unwrap().get(..19).unwrap();
-    let moment = format!("{seconds}Z").parse::<DateTime>().unwrap();
-    at(moment.unix_duration().as_secs())
+    let time = format!("{seconds}Z").parse::<DateTime>().unwrap();
+    at(time.unix_duration().as_secs())
 }
 
-/// Past the capture of passing tests, so that it is seen.
-fn say(text: &str) {
+/// Writes to the real stderr, since the output of passing tests is captured.
+fn print_note(text: &str) {
     let _ = writeln!(std::io::stderr(), "limbo: {text}");
 }

@@ -142,7 +142,7 @@ async fn visit(pinning: &Pinning, config: ClientConfig, server: &Server) -> Visi
 }
 
 /// Runs one handshake without the connector.
-fn bare(config: &ClientConfig, server: ServerConfig) -> Result<HandshakeKind, Error> {
+fn bare_handshake(config: &ClientConfig, server: ServerConfig) -> Result<HandshakeKind, Error> {
     handshake(&Arc::new(config.clone()), &Arc::new(server), "example.com")
 }
 
@@ -171,7 +171,7 @@ async fn a_pinned_host_without_a_path_to_the_anchors_is_refused() {
             let inner = platform_verifier(&setup, &[&other_root]);
             let config =
                 with_inner_verifier(&setup, inner, &pinning, built_in_anchors(&[&anchor_root]));
-            let error = bare(&config, setup.config(&beside)).unwrap_err();
+            let error = bare_handshake(&config, setup.config(&beside)).unwrap_err();
             assert!(
                 PinViolation::find(&error).is_none(),
                 "no chain was validated, so there is no violation"
@@ -203,7 +203,7 @@ async fn without_pins_the_inner_verifier_decides_but_the_connector_needs_a_path(
             let inner = platform_verifier(&setup, &[&other_root]);
             let config =
                 with_inner_verifier(&setup, inner, &pinning, built_in_anchors(&[&anchor_root]));
-            assert!(bare(&config, setup.config(&leaf)).is_ok());
+            assert!(bare_handshake(&config, setup.config(&leaf)).is_ok());
 
             let server = setup.serve(&leaf, &[]).await;
             let error = visit(&pinning, config, &server).await.unwrap_err();
@@ -239,7 +239,7 @@ fn a_revoked_certificate_is_refused_without_pins_too() {
             .with_crls([root.crl(&[7])])
             .with_inner_verifier(inner);
         let config = builder.client_config().unwrap();
-        let error = bare(&config, setup.config(&revoked)).unwrap_err();
+        let error = bare_handshake(&config, setup.config(&revoked)).unwrap_err();
         let reason: Error = CertificateError::Revoked.into();
         assert_eq!(*UnverifiablePath::find(&error).unwrap().reason(), reason);
     }
@@ -318,7 +318,7 @@ async fn a_pinned_host_is_checked_even_if_the_inner_verifier_accepts_everything(
             let accept_all = || Arc::new(FixedVerifier::AcceptAll);
             let config =
                 with_inner_verifier(&setup, accept_all(), &pinning, built_in_anchors(&[&root]));
-            let error = bare(&config, setup.config(&leaf)).unwrap_err();
+            let error = bare_handshake(&config, setup.config(&leaf)).unwrap_err();
             let unverifiable = UnverifiablePath::find(&error).unwrap();
             let reason = match unverifiable.reason() {
                 Error::InvalidCertificate(reason) => reason.clone(),
@@ -343,7 +343,7 @@ async fn a_pinned_host_is_checked_even_if_the_inner_verifier_accepts_everything(
                 &unpinned(),
                 built_in_anchors(&[&root]),
             );
-            assert!(bare(&config, setup.config(&leaf)).is_ok());
+            assert!(bare_handshake(&config, setup.config(&leaf)).is_ok());
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::common::server::{Server, answer};
 use crate::common::tls_setup::{TlsSetup, certificate_error, pinning_with, tls_setups};
 use crate::common::validated::built_in_anchors;
 use crate::common::{policy_with, provider};
-use crate::{FixedVerifier, bare, unpinned, visit, with_inner_verifier};
+use crate::{FixedVerifier, bare_handshake, unpinned, visit, with_inner_verifier};
 
 #[tokio::test]
 async fn a_replayed_certificate_is_refused_even_if_the_inner_verifier_checks_no_signature() {
@@ -26,7 +26,7 @@ async fn a_replayed_certificate_is_refused_even_if_the_inner_verifier_checks_no_
         let accept_all = Arc::new(FixedVerifier::AcceptAll);
         let config = with_inner_verifier(&setup, accept_all, &pinning, built_in_anchors(&[&root]));
         let bad: Error = CertificateError::BadSignature.into();
-        assert_eq!(bare(&config, server.clone()).unwrap_err(), bad);
+        assert_eq!(bare_handshake(&config, server.clone()).unwrap_err(), bad);
         let server = Server::with_config(server, answer(&[])).await;
         let error = certificate_error(visit(&pinning, config, &server).await);
         assert_eq!(error, CertificateError::BadSignature);
@@ -63,12 +63,12 @@ async fn a_raw_public_key_is_refused_pinned_or_not() {
             .dangerous()
             .with_custom_certificate_verifier(inner.clone())
             .with_no_client_auth();
-        assert!(bare(&plain, raw.clone()).is_ok());
+        assert!(bare_handshake(&plain, raw.clone()).is_ok());
         let pinned = pinning_with(policy_with(leaf.pin()));
         for (pinning, is_pinned) in [(unpinned(), false), (pinned, true)] {
             let config =
                 with_inner_verifier(&setup, inner.clone(), &pinning, built_in_anchors(&[&root]));
-            let error = bare(&config, raw.clone()).unwrap_err();
+            let error = bare_handshake(&config, raw.clone()).unwrap_err();
             // Pins refuse before any signature is checked.
             assert_eq!(UnverifiablePath::find(&error).is_some(), is_pinned);
             assert!(is_pinned || error == unreadable, "{error:?}");
