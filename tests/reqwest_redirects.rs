@@ -309,11 +309,7 @@ async fn plain_http_notes_nothing_and_is_refused_for_pinned_hosts() {
         chain.names.point(name, &plain);
     }
     let pinning = pinning_with(policy_with(unrelated_pin()));
-<<<<<<< HEAD
     let strict = chain.client(setup, &pinning).build().unwrap();
-=======
-    let strict = way.client(setup, &pinning).build().unwrap();
->>>>>>> wip-f
     assert!(fetch(&strict, other).await.is_err());
     let client = chain
         .client(setup, &pinning)

@@ -1,8 +1,8 @@
-//! A certificate's DER in, its dates and the text of its owner's name out: what webpki does not
-//! tell.
+//! Reading of the parts of a certificate that webpki does not expose: its validity period, its
+//! issuer, and distinguished names as text.
 //!
-//! Read by `der` alone: a library for all of X.509 brings a table of all object identifiers, a fifth
-//! of a megabyte in a small client.
+//! Uses the DER reader only: a library for all of X.509 brings a table of all object identifiers,
+//! 200 KB in a small client.
 
 use std::fmt::Write;
 
@@ -10,21 +10,21 @@ use spki::ObjectIdentifier;
 use spki::der::asn1::{AnyRef, GeneralizedTime, UtcTime};
 use spki::der::{Decode, Tag, Tagged};
 
-/// The contents of the issuer's name; `None` if it can't be read. A tenth of what it takes to read
-/// all of the certificate.
+/// Returns the contents of the issuer's name; `None` if it can't be read. Takes a tenth of the time
+/// of parsing the whole certificate.
 pub(crate) fn issuer(certificate: &[u8]) -> Option<&[u8]> {
     Some(fields(certificate)?.nth(2)?.contents())
 }
 
-/// The first and the last second in which a certificate is valid; `None` if they can't be read.
-pub(crate) fn dates(certificate: &[u8]) -> Option<(u64, u64)> {
+/// Returns the first and the last second of the validity period; `None` if it can't be read.
+pub(crate) fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
     let validity = fields(certificate)?.nth(3)?;
-    let mut moments = values(validity.contents()).map(|value| moment(value.any));
-    Some((moments.next()??, moments.next()??))
+    let mut times = values(validity.contents()).map(|value| unix_seconds(value.any));
+    Some((times.next()??, times.next()??))
 }
 
-/// Serial number, algorithm, issuer, validity, and what follows; without the version, which may be
-/// absent.
+/// Returns the fields from the serial number on: serial number, algorithm, issuer, validity and so on.
+/// Skips the version, which may be absent.
 fn fields(certificate: &[u8]) -> Option<impl Iterator<Item = Value<'_>>> {
     let certificate = values(certificate).next()?;
     let to_be_signed = values(certificate.contents()).next()?;
@@ -32,7 +32,7 @@ fn fields(certificate: &[u8]) -> Option<impl Iterator<Item = Value<'_>>> {
     Some(fields.skip_while(|field| field.any.tag().is_context_specific()))
 }
 
-fn moment(time: AnyRef<'_>) -> Option<u64> {
+fn unix_seconds(time: AnyRef<'_>) -> Option<u64> {
     let since_1970 = match time.tag() {
         Tag::UtcTime => time.decode_as::<UtcTime>().ok()?.to_unix_duration(),
         _ => time.decode_as::<GeneralizedTime>().ok()?.to_unix_duration(),
@@ -40,8 +40,8 @@ fn moment(time: AnyRef<'_>) -> Option<u64> {
     Some(since_1970.as_secs())
 }
 
-/// Prints the contents of a distinguished name as RFC 4514 has it, as far as they can be read. The
-/// text comes from a certificate: what could steer a terminal is escaped.
+/// Returns a distinguished name, given by its DER contents, as text (RFC 4514), as far as it can be
+/// read. Characters that could control a terminal are escaped, because a server chooses them.
 pub(crate) fn name_text(contents: &[u8]) -> String {
     let mut text = String::new();
     let parts = values(contents).collect::<Vec<_>>();
@@ -52,26 +52,26 @@ pub(crate) fn name_text(contents: &[u8]) -> String {
                 (_, 0) => text.push(','),
                 _ => text.push('+'),
             }
-            // `None` for what is no attribute: of that nothing is said.
-            let _ = print(&attribute, &mut text);
+            // `None` for a malformed attribute, which is left out.
+            let _ = push_attribute(&attribute, &mut text);
         }
     }
     text
 }
 
-fn print(attribute: &Value<'_>, text: &mut String) -> Option<()> {
+fn push_attribute(attribute: &Value<'_>, text: &mut String) -> Option<()> {
     let mut parts = values(attribute.contents());
     let (kind, value) = (parts.next()?, parts.next()?);
-    let words = match value.any.tag() {
+    let string = match value.any.tag() {
         Tag::Ia5String | Tag::PrintableString | Tag::TeletexString | Tag::Utf8String => {
             str::from_utf8(value.contents()).ok()
         }
         _ => None,
     };
-    if let (Some(label), Some(words)) = (label(kind.contents()), words) {
+    if let (Some(label), Some(string)) = (label(kind.contents()), string) {
         text.push_str(label);
         text.push('=');
-        escape(words, text);
+        push_escaped(string, text);
         return Some(());
     }
     let kind = ObjectIdentifier::from_bytes(kind.contents()).ok()?;
@@ -83,7 +83,7 @@ fn print(attribute: &Value<'_>, text: &mut String) -> Option<()> {
         .ok()
 }
 
-/// The names of RFC 4514 section 3, and those that CAs use besides.
+/// Returns the label of an attribute type: those of RFC 4514 section 3, and others that CAs use.
 fn label(kind: &[u8]) -> Option<&'static str> {
     Some(match kind {
         b"\x55\x04\x03" => "CN",
@@ -101,9 +101,9 @@ fn label(kind: &[u8]) -> Option<&'static str> {
     })
 }
 
-fn escape(words: &str, text: &mut String) {
-    let last = words.chars().count().saturating_sub(1);
-    for (position, char) in words.chars().enumerate() {
+fn push_escaped(string: &str, text: &mut String) {
+    let last = string.chars().count().saturating_sub(1);
+    for (position, char) in string.chars().enumerate() {
         let is_edge = position == 0 || position == last;
         match char {
             '"' | '+' | ',' | ';' | '<' | '>' | '\\' => text.extend(['\\', char]),
@@ -115,7 +115,7 @@ fn escape(words: &str, text: &mut String) {
     }
 }
 
-/// Control characters, those that turn the direction of text, and those without a width.
+/// Returns whether a character is a control character, changes the direction of text, or has no width.
 fn is_unprintable(char: char) -> bool {
     char.is_control()
         || matches!(
@@ -125,9 +125,10 @@ fn is_unprintable(char: char) -> bool {
         )
 }
 
-/// One value of DER, and its bytes.
+/// A DER value.
 struct Value<'a> {
     any: AnyRef<'a>,
+    /// With tag and length.
     der: &'a [u8],
 }
 
@@ -137,12 +138,12 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The values that stand one behind another; ends at what can't be read.
+/// Returns the consecutive values in `rest`, up to the first that can't be read.
 fn values(mut rest: &[u8]) -> impl Iterator<Item = Value<'_>> {
     std::iter::from_fn(move || {
-        let (any, behind) = AnyRef::from_der_partial(rest).ok()?;
-        let der = rest.get(..rest.len().checked_sub(behind.len())?)?;
-        rest = behind;
+        let (any, after) = AnyRef::from_der_partial(rest).ok()?;
+        let der = rest.get(..rest.len().checked_sub(after.len())?)?;
+        rest = after;
         Some(Value { any, der })
     })
 }
@@ -167,22 +168,22 @@ mod tests {
     fn name(parts: &[(DnType, DnValue)]) -> String {
         let der = certificate(parts);
         let fields = values(values(&der).next().unwrap().contents()).next();
-        // The subject stands behind the validity; without the version, that is the fifth field.
+        // Version, serial number, algorithm, issuer, validity, subject.
         let fields = values(fields.unwrap().contents()).collect::<Vec<_>>();
         name_text(fields[5].contents())
     }
 
     #[test]
-    fn reads_both_forms_of_dates() {
-        let dates = dates(&certificate(&[]));
-        assert_eq!(dates, Some((2_524_521_600, 2_524_608_000)));
+    fn both_forms_of_time_are_read() {
+        let period = validity(&certificate(&[]));
+        assert_eq!(period, Some((2_524_521_600, 2_524_608_000)));
         for broken in [&b""[..], b"\x30\x00", b"\x30\x02\x30\x00", b"\x30\x80"] {
-            assert_eq!(super::dates(broken), None);
+            assert_eq!(validity(broken), None);
         }
     }
 
     #[test]
-    fn prints_names_as_rfc_4514_does() {
+    fn names_are_printed_as_in_rfc_4514() {
         let utf8 = |text: &str| DnValue::Utf8String(text.to_owned());
         for (parts, text) in [
             (vec![], ""),

@@ -1,11 +1,16 @@
 //! Certificate path building and the set of public keys that a validated path yields.
+//!
+//! Uses `policy` and `roots`, and is the only module that calls webpki. Offers
+//! [`PathBuilder`] to the verifier and [`ValidatedChain`], the proof that a path is valid, to all
+//! modules above.
 
 mod certificate;
+mod path_builder;
 mod revocation;
 mod signature_cache;
 mod validated;
 
+pub(crate) use crate::chain::path_builder::{PathBuilder, Presented, ValidPath};
 pub(crate) use crate::chain::revocation::{Revocation, RevocationChoice};
 pub(crate) use crate::chain::signature_cache::CachingAlgorithms;
 pub use crate::chain::validated::{ChainKey, KeyRole, ValidatedChain};
-pub(crate) use crate::chain::validated::{PathBuilder, Presented, ValidPath};

@@ -1,4 +1,4 @@
-//! Certificate revocation lists and choices in, what webpki asks for out.
+//! Certificate revocation lists and the options by which webpki applies them.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use webpki::{
     RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy,
 };
 
-/// The choices that rustls's builder offers.
+/// The options that rustls's builder of a verifier offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RevocationChoice {
     AllowUnknown,
@@ -19,10 +19,11 @@ pub(crate) enum RevocationChoice {
     EnforceExpiration,
 }
 
-/// Certificate revocation lists, at least one, and how they are used.
+/// At least one certificate revocation list, and how they are applied.
 #[derive(Debug)]
 pub(crate) struct Revocation {
-    /// With the same lists, to say what is wrong with a chain.
+    /// rustls's verifier with the same lists and options, which supplies the error of a chain that has
+    /// no valid path.
     pub(crate) reference: Arc<WebPkiServerVerifier>,
     crls: Vec<CertRevocationList<'static>>,
     depth: RevocationCheckDepth,
@@ -31,7 +32,11 @@ pub(crate) struct Revocation {
 }
 
 impl Revocation {
-    /// A list that can't be read is rustls's to name.
+    /// Parses the lists.
+    ///
+    /// # Errors
+    ///
+    /// The error of rustls's builder for a list that can't be parsed.
     pub(crate) fn new(
         lists: Vec<CertificateRevocationListDer<'static>>,
         choices: &[RevocationChoice],
@@ -51,10 +56,10 @@ impl Revocation {
                 RevocationChoice::EnforceExpiration => reference.enforce_revocation_expiration(),
             };
         }
-        // Unless chosen, as in rustls.
+        // The defaults are those of rustls.
         let mut this = Self {
             reference: reference.build()?,
-            // Never an error here: rustls has just read the same lists by the same parser.
+            // Not reached with an error: rustls has parsed the same lists by the same parser above.
             crls: crls.map_err(|_| CertRevocationListError::ParseError)?,
             depth: RevocationCheckDepth::Chain,
             unknown_status: UnknownStatusPolicy::Deny,
@@ -76,7 +81,7 @@ impl Revocation {
         self.crls.iter().collect()
     }
 
-    /// `None` where there are no lists after all: then nothing is checked, as in rustls.
+    /// Returns the options for webpki; `None` without lists, when revocation is not checked.
     pub(crate) fn options<'a>(
         &self,
         crls: &'a [&'a CertRevocationList<'a>],

@@ -1,7 +1,7 @@
-//! Roots in, [`TrustAnchors`] out: the roots, and where each came from.
+//! [`TrustAnchors`], the roots that chains are validated against, each with its origin.
 //!
 //! Whether pins are skipped depends on the origin of the anchor that ends the validated chain
-//! ([RFC 7469 section 2.6]), so the origin is stated when the root is handed in, not guessed later.
+//! ([RFC 7469 section 2.6]). The application therefore states the origin when it adds a root.
 //!
 //! [RFC 7469 section 2.6]: https://www.rfc-editor.org/rfc/rfc7469#section-2.6
 
@@ -16,12 +16,13 @@ use foldhash::fast::RandomState;
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, Der, TrustAnchor};
 
+use crate::policy::text::write_with_causes;
 use crate::policy::{AnchorOrigin, SpkiFingerprint};
 
-/// The roots that chains are validated against, each with its [`AnchorOrigin`].
+/// The roots that chains are validated against, each with its [`AnchorOrigin`]. Cheap to clone.
 ///
-/// An anchor with the same subject and key as a built-in one counts as built-in, however often it
-/// is handed in; one of unknown origin that is also handed in as user-added, as that.
+/// An anchor may be added several times. With the subject and key of a built-in anchor it is
+/// built-in, whatever its other origins; else, with those of a user-added one, it is user-added.
 ///
 /// ```
 /// use pinhold::TrustAnchors;
@@ -37,28 +38,27 @@ use crate::policy::{AnchorOrigin, SpkiFingerprint};
 /// # Ok::<(), pinhold::roots::AnchorError>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct TrustAnchors(Arc<Set>);
+pub struct TrustAnchors(Arc<AnchorSet>);
 
-/// What clones share.
 #[derive(Default)]
-struct Set {
-    /// In webpki's search order: built-in ones first.
+struct AnchorSet {
+    /// In the order in which webpki tries them: by origin, built-in ones first.
     all: Vec<Arc<Anchor>>,
-    by_subject: Places,
+    by_subject: SubjectIndex,
 }
 
-/// Where anchors of a subject stand in a list, in that order. The application hands them in: a fast
-/// hash does.
+/// The positions of the anchors with a given subject, ascending. The subjects come from the
+/// application, so that a fast hash is safe.
 #[derive(Default)]
-struct Places(HashMap<Box<[u8]>, Vec<usize>, RandomState>);
+struct SubjectIndex(HashMap<Box<[u8]>, Vec<usize>, RandomState>);
 
-impl Places {
-    fn of<'a>(subjects: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut places = Self::default();
-        for (place, subject) in subjects.enumerate() {
-            places.0.entry(subject.into()).or_default().push(place);
+impl SubjectIndex {
+    fn new<'a>(subjects: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut index = Self::default();
+        for (position, subject) in subjects.enumerate() {
+            index.0.entry(subject.into()).or_default().push(position);
         }
-        places
+        index
     }
 
     fn get(&self, subject: &[u8]) -> &[usize] {
@@ -66,10 +66,10 @@ impl Places {
     }
 }
 
-/// A root, and what is known of it.
+/// A root with its origin.
 pub(crate) struct Anchor {
     pub(crate) origin: AnchorOrigin,
-    /// For reports. A root of a compiled-in list has none.
+    /// For reports. Roots of a compiled-in list have no certificate.
     pub(crate) certificate: Option<Arc<CertificateDer<'static>>>,
     parsed: TrustAnchor<'static>,
     fingerprint: OnceLock<SpkiFingerprint>,
@@ -80,33 +80,34 @@ impl Anchor {
         &self.parsed.subject
     }
 
-    /// Hashed once, when first asked for.
+    /// Returns the fingerprint of the key, which is hashed on the first call.
     pub(crate) fn fingerprint(&self) -> SpkiFingerprint {
         let hash = || SpkiFingerprint::of_anchor(&self.parsed);
         *self.fingerprint.get_or_init(hash)
     }
 
-    /// Whether a path that ends here ends there as well.
+    /// Returns whether both are the same root of the same origin, possibly of different sets.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.parsed == other.parsed && self.origin == other.origin
     }
 }
 
-/// An anchor with its certificate, where that is known.
+/// An anchor and its certificate, if known.
 pub(crate) type ParsedAnchor = (TrustAnchor<'static>, Option<Arc<CertificateDer<'static>>>);
 
 impl TrustAnchors {
-    /// No anchors at all: a chain can't be valid before some are added.
+    /// Creates a set without anchors. No chain is valid until some are added.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Mozilla's roots as the crate `webpki-roots` ships them, as built-in anchors.
+    /// Returns Mozilla's roots, as the crate `webpki-roots` contains them, as built-in anchors.
     #[cfg(feature = "webpki-roots")]
     #[must_use]
     pub fn webpki_roots() -> Self {
-        // To put them in order takes as long as to build sixty plain clients: once a process.
+        // Sorting and indexing takes as long as building 60 clients without pins, so it is done
+        // once per process.
         static ROOTS: LazyLock<TrustAnchors> = LazyLock::new(|| {
             let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
             TrustAnchors::new().with_anchors(AnchorOrigin::BuiltIn, roots)
@@ -114,8 +115,8 @@ impl TrustAnchors {
         ROOTS.clone()
     }
 
-    /// Adds certificates shipped with the application, such as its own CA. Without other anchors
-    /// no public CA is trusted:
+    /// Adds certificates shipped with the application, such as its own CA. If no other anchors are
+    /// added, no public CA is trusted:
     ///
     /// ```
     /// use pinhold::TrustAnchors;
@@ -143,7 +144,7 @@ impl TrustAnchors {
     ///
     /// # Errors
     ///
-    /// [`AnchorError`] names the first certificate that can't be read.
+    /// [`AnchorError`] for the first certificate that can't be parsed.
     pub fn with_built_in<'a>(
         self,
         certificates: impl IntoIterator<Item = CertificateDer<'a>>,
@@ -151,11 +152,11 @@ impl TrustAnchors {
         self.with_certificates(AnchorOrigin::BuiltIn, certificates)
     }
 
-    /// Adds certificates of which nobody knows who added them.
+    /// Adds certificates of unknown origin. Pins are enforced on chains to them, and none are noted.
     ///
     /// # Errors
     ///
-    /// [`AnchorError`] names the first certificate that can't be read.
+    /// [`AnchorError`] for the first certificate that can't be parsed.
     pub fn with_unknown<'a>(
         self,
         certificates: impl IntoIterator<Item = CertificateDer<'a>>,
@@ -163,12 +164,12 @@ impl TrustAnchors {
         self.with_certificates(AnchorOrigin::Unknown, certificates)
     }
 
-    /// Adds certificates that the user or the administrator of the device added: chains to them
-    /// skip pins, unless a policy says [`EnforcePins`](crate::UserAddedRoots::EnforcePins).
+    /// Adds certificates that the user or the administrator of the device added. Pins are skipped on
+    /// chains to them, unless a policy says [`EnforcePins`](crate::UserAddedRoots::EnforcePins).
     ///
     /// # Errors
     ///
-    /// [`AnchorError`] names the first certificate that can't be read.
+    /// [`AnchorError`] for the first certificate that can't be parsed.
     pub fn with_user_added<'a>(
         self,
         certificates: impl IntoIterator<Item = CertificateDer<'a>>,
@@ -176,22 +177,22 @@ impl TrustAnchors {
         self.with_certificates(AnchorOrigin::UserAdded, certificates)
     }
 
-    /// Adds anchors that are already parsed.
+    /// Adds parsed anchors.
     #[must_use]
     pub fn with_anchors(
         self,
         origin: AnchorOrigin,
         anchors: impl IntoIterator<Item = TrustAnchor<'static>>,
     ) -> Self {
-        self.with(origin, anchors.into_iter().map(|anchor| (anchor, None)))
+        self.with_parsed(origin, anchors.into_iter().map(|anchor| (anchor, None)))
     }
 
-    /// Takes all anchors that are of unknown origin so far for user-added. Chains to them then skip
-    /// pins, unless a policy says [`EnforcePins`](crate::UserAddedRoots::EnforcePins).
+    /// Marks all anchors that are of unknown origin so far as user-added. Pins are then skipped on
+    /// chains to them, unless a policy says [`EnforcePins`](crate::UserAddedRoots::EnforcePins).
     ///
-    /// Only for applications that know that on their devices, say a managed fleet, whatever root is
-    /// in no list of known ones was added by the administrator. A root that Mozilla dropped is in
-    /// no such list either, and `SSL_CERT_FILE` may name a whole public bundle.
+    /// Only for applications on devices where every root outside Mozilla's list is known to be added
+    /// by the administrator, such as a managed fleet. Elsewhere it may be a root that Mozilla has
+    /// removed, or one of a public bundle that `SSL_CERT_FILE` names.
     ///
     /// ```
     /// use pinhold::TrustAnchors;
@@ -203,92 +204,78 @@ impl TrustAnchors {
     /// ```
     #[must_use]
     pub fn with_unknown_as_user_added(self) -> Self {
-        let known = self.0.all.iter().map(|anchor| {
+        let all = self.0.all.iter().map(|anchor| {
             let origin = match anchor.origin {
                 AnchorOrigin::Unknown => AnchorOrigin::UserAdded,
                 origin => origin,
             };
-            (origin, handed(anchor))
+            (origin, to_parsed(anchor))
         });
-        Self::in_order(known.collect())
+        Self::from_parsed(all.collect())
     }
 
-    pub(crate) fn with(
+    pub(crate) fn with_parsed(
         self,
         origin: AnchorOrigin,
         added: impl Iterator<Item = ParsedAnchor>,
     ) -> Self {
-        let known = self.0.all.iter();
-        let known = known.map(|anchor| (anchor.origin, handed(anchor)));
-        let added = added.map(|handed| (origin, handed));
-        Self::in_order(known.chain(added).collect())
+        let present = self.0.all.iter();
+        let present = present.map(|anchor| (anchor.origin, to_parsed(anchor)));
+        let added = added.map(|parsed| (origin, parsed));
+        Self::from_parsed(present.chain(added).collect())
     }
 
-    fn in_order(all: Vec<(AnchorOrigin, ParsedAnchor)>) -> Self {
-        let places = Places::of(all.iter().map(|(_, (anchor, _))| &*anchor.subject));
-        let origins = all.iter().map(|(origin, (anchor, _))| {
-            let of_name = places.get(&anchor.subject).iter();
-            of_name.filter_map(|place| all.get(*place)).fold(
-                *origin,
-                |best, (origin, (other, _))| {
-                    // The same subject and key in two sets has the better origin in both. Both stay if
-                    // they differ in name constraints.
-                    if other.subject_public_key_info == anchor.subject_public_key_info {
-                        best.merge(*origin)
-                    } else {
-                        best
-                    }
-                },
-            )
-        });
-        let origins = origins.collect::<Vec<_>>();
-        let mut each = Vec::<Anchor>::with_capacity(all.len());
+    /// Merges equal anchors and sorts by origin.
+    fn from_parsed(all: Vec<(AnchorOrigin, ParsedAnchor)>) -> Self {
+        let origins = merged_origins(&all);
+        let mut distinct = Vec::<Anchor>::with_capacity(all.len());
         for (origin, (_, (parsed, certificate))) in origins.into_iter().zip(all) {
-            match each.iter_mut().find(|known| known.parsed == parsed) {
+            match distinct.iter_mut().find(|known| known.parsed == parsed) {
                 Some(known) => known.certificate = known.certificate.take().or(certificate),
                 None => {
-                    // Not sorted afterwards: that is eight kilobytes of a program.
-                    let position = each.partition_point(|known| known.origin <= origin);
+                    // Inserted in order, since a sort afterwards adds eight kilobytes to a binary.
+                    let position = distinct.partition_point(|known| known.origin <= origin);
                     let anchor = Anchor {
                         origin,
                         certificate,
                         parsed,
                         fingerprint: OnceLock::new(),
                     };
-                    each.insert(position, anchor);
+                    distinct.insert(position, anchor);
                 }
             }
         }
-        let all = each.into_iter().map(Arc::new).collect::<Vec<_>>();
-        let by_subject = Places::of(all.iter().map(|anchor| anchor.subject()));
-        Self(Arc::new(Set { all, by_subject }))
+        let all = distinct.into_iter().map(Arc::new).collect::<Vec<_>>();
+        let by_subject = SubjectIndex::new(all.iter().map(|anchor| anchor.subject()));
+        Self(Arc::new(AnchorSet { all, by_subject }))
     }
 
-    /// Adds the anchors of this name, in webpki's order, unless they are there.
-    pub(crate) fn select<'a>(&'a self, name: &[u8], selected: &mut Vec<TrustAnchor<'a>>) {
-        if !selected.iter().any(|known| *known.subject == *name) {
-            selected.extend(self.of_name(name).map(|anchor| borrowed(&anchor.parsed)));
+    /// Appends the anchors with this subject to `selected`, unless it has them already.
+    pub(crate) fn select<'a>(&'a self, subject: &[u8], selected: &mut Vec<TrustAnchor<'a>>) {
+        if !selected.iter().any(|known| *known.subject == *subject) {
+            let found = self.with_subject(subject);
+            selected.extend(found.map(|anchor| borrowed(&anchor.parsed)));
         }
     }
 
-    /// The anchor that a selected one was borrowed from.
+    /// Returns the anchor that [`select`](Self::select) borrowed from.
     pub(crate) fn owner_of(&self, selected: &TrustAnchor<'_>) -> Option<&Arc<Anchor>> {
-        let mut of_name = self.of_name(&selected.subject);
-        of_name.find(|anchor| anchor.parsed == *selected)
+        let mut found = self.with_subject(&selected.subject);
+        found.find(|anchor| anchor.parsed == *selected)
     }
 
-    fn of_name(&self, name: &[u8]) -> impl Iterator<Item = &Arc<Anchor>> {
-        let of_name = self.0.by_subject.get(name).iter();
-        of_name.filter_map(|place| self.0.all.get(*place))
+    fn with_subject(&self, subject: &[u8]) -> impl Iterator<Item = &Arc<Anchor>> {
+        let positions = self.0.by_subject.get(subject).iter();
+        positions.filter_map(|position| self.0.all.get(*position))
     }
 
-    /// Each anchor with its origin; built-in ones first.
+    /// Returns each anchor with its origin, built-in ones first.
     pub fn iter(&self) -> impl Iterator<Item = (AnchorOrigin, &TrustAnchor<'static>)> {
         let all = self.0.all.iter();
         all.map(|anchor| (anchor.origin, &anchor.parsed))
     }
 
-    /// As rustls takes them.
+    /// Returns the anchors as a root store of rustls.
     pub(crate) fn root_store(&self) -> RootCertStore {
         let roots = self.iter().map(|(_, anchor)| anchor.clone());
         RootCertStore {
@@ -301,15 +288,15 @@ impl TrustAnchors {
         origin: AnchorOrigin,
         certificates: impl IntoIterator<Item = CertificateDer<'a>>,
     ) -> Result<Self, AnchorError> {
-        let mut handed = Vec::new();
+        let mut anchors = Vec::new();
         for (index, certificate) in certificates.into_iter().enumerate() {
             let parsed = parse(certificate.into_owned());
-            handed.push(parsed.map_err(|reason| AnchorError { index, reason })?);
+            anchors.push(parsed.map_err(|reason| AnchorError { index, reason })?);
         }
-        Ok(self.with(origin, handed.into_iter()))
+        Ok(self.with_parsed(origin, anchors.into_iter()))
     }
 
-    /// The best origin that any path could end in.
+    /// Returns the best origin that the anchor of a path can have.
     pub(crate) fn best_origin(&self) -> AnchorOrigin {
         match self.0.all.first() {
             Some(anchor) => anchor.origin,
@@ -332,20 +319,38 @@ impl fmt::Debug for TrustAnchors {
     }
 }
 
+/// Returns the origin of each anchor: the best of those that have the same subject and key. Anchors
+/// that differ in their name constraints alone are not merged, but have the same origin.
+fn merged_origins(all: &[(AnchorOrigin, ParsedAnchor)]) -> Vec<AnchorOrigin> {
+    let by_subject = SubjectIndex::new(all.iter().map(|(_, (anchor, _))| &*anchor.subject));
+    let merged = all.iter().map(|(origin, (anchor, _))| {
+        let positions = by_subject.get(&anchor.subject).iter();
+        let namesakes = positions.filter_map(|position| all.get(*position));
+        namesakes.fold(*origin, |merged, (other_origin, (other, _))| {
+            if other.subject_public_key_info == anchor.subject_public_key_info {
+                merged.merge(*other_origin)
+            } else {
+                merged
+            }
+        })
+    });
+    merged.collect()
+}
+
 pub(crate) fn parse(certificate: CertificateDer<'static>) -> Result<ParsedAnchor, rustls::Error> {
-    let mut parsed = RootCertStore::empty();
-    parsed.add(certificate.clone())?;
-    // Never `None`: it was added.
-    let anchor = parsed.roots.pop();
-    let anchor = anchor.ok_or_else(|| rustls::Error::General("a root was lost".into()))?;
+    let mut store = RootCertStore::empty();
+    store.add(certificate.clone())?;
+    // Never `None`, because the certificate was added.
+    let anchor = store.roots.pop();
+    let anchor = anchor.ok_or_else(|| rustls::Error::General("root store is empty".into()))?;
     Ok((anchor, Some(Arc::new(certificate))))
 }
 
-fn handed(anchor: &Arc<Anchor>) -> ParsedAnchor {
+fn to_parsed(anchor: &Arc<Anchor>) -> ParsedAnchor {
     (anchor.parsed.clone(), anchor.certificate.clone())
 }
 
-/// The same anchor, without its bytes.
+/// Returns an anchor that borrows the bytes of another.
 fn borrowed<'a>(anchor: &'a TrustAnchor<'_>) -> TrustAnchor<'a> {
     TrustAnchor {
         subject: Der::from_slice(&anchor.subject),
@@ -354,13 +359,13 @@ fn borrowed<'a>(anchor: &'a TrustAnchor<'_>) -> TrustAnchor<'a> {
     }
 }
 
-/// A certificate that can't be a trust anchor.
-#[derive(Clone, Debug, PartialEq)]
+/// A certificate can't be a trust anchor.
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct AnchorError {
-    /// Its position among the certificates handed in, from 0.
+    /// Position of the certificate among those given, from 0.
     pub index: usize,
-    /// What is wrong with it.
+    /// Why it can't be parsed.
     pub reason: rustls::Error,
 }
 
@@ -371,6 +376,13 @@ impl fmt::Display for AnchorError {
             "certificate {} can't be a trust anchor, expected DER X.509: {}",
             self.index, self.reason
         )
+    }
+}
+
+/// As `main` prints it: the text of `Display`.
+impl fmt::Debug for AnchorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_with_causes(self, f)
     }
 }
 
@@ -404,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_subject_and_key_counts_as_built_in() {
+    fn an_anchor_with_subject_and_key_of_a_built_in_one_is_built_in() {
         use AnchorOrigin::*;
         let twice = TrustAnchors::new()
             .with_anchors(UserAdded, [anchor(b"a", None)])
@@ -415,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_origin_outweighs_an_unknown_one() {
+    fn a_known_origin_replaces_an_unknown_one() {
         use AnchorOrigin::*;
         for (first, then) in [(Unknown, UserAdded), (UserAdded, Unknown)] {
             let twice = TrustAnchors::new()
@@ -426,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_ones_become_user_added_by_word_only() {
+    fn unknown_anchors_become_user_added_only_if_the_application_says_so() {
         use AnchorOrigin::*;
         let all = TrustAnchors::new()
             .with_anchors(Unknown, [anchor(b"a", None)])
@@ -438,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_cannot_be_read_is_named() {
+    fn the_error_has_the_index_of_the_malformed_certificate() {
         let bad = CertificateDer::from_slice(b"no certificate");
         let error = TrustAnchors::new().with_user_added([bad]).unwrap_err();
         assert_eq!(error.index, 0);

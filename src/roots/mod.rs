@@ -1,4 +1,7 @@
-//! Trust anchors and the origin of each.
+//! Trust anchors and the origin of each: whether it came with the application, from the platform, or
+//! from the user of the device.
+//!
+//! Uses `policy` only. Offers [`TrustAnchors`] to path building and to the verifier.
 
 mod anchors;
 #[cfg(feature = "native-certs")]

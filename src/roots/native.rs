@@ -1,8 +1,8 @@
-//! The platform's roots in, [`TrustAnchors`] out, with what is known of where each came from.
+//! The platform's roots as [`TrustAnchors`], with the origin of each as far as it can be determined.
 //!
-//! A root of Mozilla's list is built-in; one whose subject and key lie where users and
-//! administrators put their own is user-added; the origin of any other is unknown. Nothing is
-//! trusted here that the platform does not trust: lists and places only say where a root is from.
+//! A root of Mozilla's list is built-in. One whose subject and key are found where users and
+//! administrators add roots is user-added. The origin of any other is unknown. Lists and directories
+//! only determine origins: no root is trusted that the platform does not trust.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -16,44 +16,45 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::policy::AnchorOrigin;
+use crate::policy::text::write_with_causes;
 use crate::roots::anchors;
 use crate::roots::anchors::{ParsedAnchor, TrustAnchors};
 #[cfg(any(target_os = "macos", windows))]
 use crate::roots::provenance;
 
 impl TrustAnchors {
-    /// The roots that the platform trusts, and what could not be read of them: a root that is
-    /// damaged costs that root, not the others.
+    /// Loads the roots that the platform trusts. Returns them with the errors of those that could not
+    /// be read: a malformed root does not affect the others.
     ///
-    /// As `rustls-native-certs` finds them: in the platform's store, or where `SSL_CERT_FILE` and
-    /// `SSL_CERT_DIR` lead. Their origins:
+    /// `rustls-native-certs` finds the roots, in the platform's store or where `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR` point. Their origins:
     ///
-    /// - [`BuiltIn`](AnchorOrigin::BuiltIn): its subject and key are in Mozilla's list.
-    /// - [`UserAdded`](AnchorOrigin::UserAdded): neither variable is set, and it lies
+    /// - [`BuiltIn`](AnchorOrigin::BuiltIn): subject and key are in Mozilla's list.
+    /// - [`UserAdded`](AnchorOrigin::UserAdded): neither variable is set, and the root is found
     ///   - on Linux, in one of the [`LOCAL_ROOT_DIRS`](Self::LOCAL_ROOT_DIRS);
-    ///   - on macOS, in the trust settings of the user or the administrator, and neither it nor
-    ///     another certificate of its key in the system's;
-    ///   - on Windows, in a root store of the user, of group policies or of the enterprise that has
-    ///     at most 32, and not in that of Microsoft's program (what is in the machine's own store
-    ///     may be Microsoft's).
-    /// - [`Unknown`](AnchorOrigin::Unknown), so that pins are enforced: any other.
+    ///   - on macOS, in the trust settings of the user or the administrator, while no certificate
+    ///     with its subject and key is in those of the system;
+    ///   - on Windows, in a root store of the user, of group policies or of the enterprise with at
+    ///     most 32 certificates, and not in that of Microsoft's program. The machine's own store is
+    ///     not searched, because it may contain Microsoft's roots, too.
+    /// - [`Unknown`](AnchorOrigin::Unknown), so that pins are enforced: any other root.
     ///
-    /// Where the application knows more, it says so: by [`with_user_added`](Self::with_user_added),
+    /// An application that knows more adds it by [`with_user_added`](Self::with_user_added),
     /// [`mark_user_added_from`](Self::mark_user_added_from) or
-    /// [`with_unknown_as_user_added`](Self::with_unknown_as_user_added). Android and iOS lend no
-    /// list: the anchors are empty there, and what is built from them is
+    /// [`with_unknown_as_user_added`](Self::with_unknown_as_user_added). Android and iOS provide no
+    /// list of roots: there the anchors are empty, and building a client from them fails with
     /// [`BuildError::NoTrustAnchors`](crate::BuildError::NoTrustAnchors).
     ///
-    /// Reads files, or the registry: call it once, when the client is built.
+    /// Reads files or the registry: call it once, when the client is built.
     ///
     /// ```
     /// use pinhold::TrustAnchors;
     ///
-    /// let (anchors, trouble) = TrustAnchors::native();
-    /// for error in trouble {
-    ///     eprintln!("{error}"); // the other roots are there
+    /// let (anchors, errors) = TrustAnchors::native();
+    /// for error in errors {
+    ///     eprintln!("{error}"); // the other roots are loaded
     /// }
-    /// println!("{anchors:?}"); // how many of each origin
+    /// println!("{anchors:?}"); // the number of roots of each origin
     /// ```
     #[must_use]
     pub fn native() -> (Self, Vec<NativeRootError>) {
@@ -64,9 +65,10 @@ impl TrustAnchors {
                 reason: error.to_string(),
             })
             .collect();
-        let anchors = Self::of_platform(loaded.certs, &mut errors);
-        // Whoever set it chose the roots: where they lie says nothing.
-        if is_chosen(|name| env::var_os(name).is_some()) {
+        let anchors = Self::from_platform(loaded.certs, &mut errors);
+        // With a variable set, the roots are those of its files, and a copy of one in a directory of
+        // the administrator does not show that the administrator added it.
+        if is_overridden(|name| env::var_os(name).is_some()) {
             return (anchors, errors);
         }
         let (anchors, more) = anchors.mark_user_added_from(Self::LOCAL_ROOT_DIRS);
@@ -76,16 +78,16 @@ impl TrustAnchors {
             let found = provenance::load();
             let reasons = found.errors.into_iter();
             errors.extend(reasons.map(|reason| NativeRootError::Origin { reason }));
-            anchors.user_added(found.local, found.of_system, &mut errors)
+            anchors.mark_user_added(found.local, found.of_system, &mut errors)
         };
         (anchors, errors)
     }
 
-    /// Where administrators put roots of their own: `/usr/local/share/ca-certificates` (Debian,
-    /// Alpine and others), `/etc/pki/ca-trust/source/anchors` (Fedora and its kin),
+    /// The directories where administrators add roots: `/usr/local/share/ca-certificates` (Debian,
+    /// Alpine and others), `/etc/pki/ca-trust/source/anchors` (Fedora and relatives),
     /// `/etc/pki/trust/anchors` (openSUSE), `/etc/ca-certificates/trust-source/anchors` (Arch).
     ///
-    /// Empty elsewhere than on Linux: Homebrew keeps Mozilla's whole list in the first of them.
+    /// Empty on other systems than Linux: Homebrew keeps Mozilla's whole list in the first of them.
     pub const LOCAL_ROOT_DIRS: &'static [&'static str] = if cfg!(target_os = "linux") {
         &[
             "/usr/local/share/ca-certificates",
@@ -97,41 +99,48 @@ impl TrustAnchors {
         &[]
     };
 
-    /// Takes those anchors of unknown origin for user-added that lie in these folders, or below
-    /// them, as PEM or DER; and says what could not be read there. No anchor is added.
+    /// Marks those anchors of unknown origin as user-added that are found in these directories or
+    /// below them, as PEM or DER. Returns the errors of what could not be read. Adds no anchor.
     ///
-    /// [`native`](Self::native) has done so with [`LOCAL_ROOT_DIRS`](Self::LOCAL_ROOT_DIRS): this is
-    /// for systems that keep them elsewhere. Only the administrator may be able to write there. A
-    /// folder that does not exist is none. Beyond 4,096 files or folders, 1 MiB of one file or 8
-    /// levels nothing is read, and roots stay of unknown origin; so do those of a file with more
-    /// than 8 of them, which is somebody's bundle, and those that OpenSSL writes as
-    /// `TRUSTED CERTIFICATE`.
+    /// [`native`](Self::native) has searched the [`LOCAL_ROOT_DIRS`](Self::LOCAL_ROOT_DIRS) already.
+    /// Use this for other directories, which only the administrator may be able to write. One that
+    /// does not exist is skipped. The limits are 4,096 directory entries, 8 levels, 1 MiB per file
+    /// and 8 roots per file (more are a public bundle); beyond them, and for roots in OpenSSL's form
+    /// `TRUSTED CERTIFICATE`, the origin stays unknown.
+    ///
+    /// ```
+    /// use pinhold::TrustAnchors;
+    ///
+    /// let (anchors, _) = TrustAnchors::native();
+    /// let (anchors, errors) = anchors.mark_user_added_from(["/opt/company/roots"]);
+    /// assert!(errors.is_empty()); // does not exist
+    /// ```
     #[must_use]
     pub fn mark_user_added_from<P: AsRef<Path>>(
         self,
-        folders: impl IntoIterator<Item = P>,
+        dirs: impl IntoIterator<Item = P>,
     ) -> (Self, Vec<NativeRootError>) {
         let mut search = Search::default();
-        for folder in folders {
-            search.folder(folder.as_ref(), 0);
+        for dir in dirs {
+            search.search_dir(dir.as_ref(), 0);
         }
         let mut errors = search.errors;
         (
-            self.user_added(search.found, Vec::new(), &mut errors),
+            self.mark_user_added(search.found, Vec::new(), &mut errors),
             errors,
         )
     }
 
-    /// Takes those anchors of unknown origin for user-added that have subject and key of a local
-    /// certificate, and of none that came with the system.
-    fn user_added(
+    /// Marks those anchors of unknown origin as user-added that have the subject and key of a
+    /// certificate in `local`, but of none in `of_system`.
+    fn mark_user_added(
         self,
         local: Vec<CertificateDer<'static>>,
         of_system: Vec<CertificateDer<'static>>,
         errors: &mut Vec<NativeRootError>,
     ) -> Self {
         let mut keys_of = |certificates| {
-            let parsed = parsed(certificates, errors).into_iter();
+            let parsed = parse_all(certificates, errors).into_iter();
             let keys = parsed.map(|(anchor, _)| (anchor.subject, anchor.subject_public_key_info));
             keys.collect::<HashSet<_>>()
         };
@@ -153,48 +162,48 @@ impl TrustAnchors {
         self.with_anchors(AnchorOrigin::UserAdded, added)
     }
 
-    /// What the platform trusts, each root on its own.
-    fn of_platform(
+    /// Returns the platform's roots: built-in those of Mozilla's list, of unknown origin the others.
+    fn from_platform(
         certificates: Vec<CertificateDer<'static>>,
         errors: &mut Vec<NativeRootError>,
     ) -> Self {
-        let known = webpki_roots::TLS_SERVER_ROOTS
+        let mozilla = webpki_roots::TLS_SERVER_ROOTS
             .iter()
             .map(|root| (&root.subject, &root.subject_public_key_info))
             .collect::<HashSet<_>>();
-        let handed = parsed(certificates, errors);
-        let (built_in, unknown) = handed.into_iter().partition::<Vec<_>, _>(|(anchor, _)| {
-            known.contains(&(&anchor.subject, &anchor.subject_public_key_info))
+        let parsed = parse_all(certificates, errors);
+        let (built_in, unknown) = parsed.into_iter().partition::<Vec<_>, _>(|(anchor, _)| {
+            mozilla.contains(&(&anchor.subject, &anchor.subject_public_key_info))
         });
-        let built_in = Self::new().with(AnchorOrigin::BuiltIn, built_in.into_iter());
-        built_in.with(AnchorOrigin::Unknown, unknown.into_iter())
+        let built_in = Self::new().with_parsed(AnchorOrigin::BuiltIn, built_in.into_iter());
+        built_in.with_parsed(AnchorOrigin::Unknown, unknown.into_iter())
     }
 }
 
-/// Whether a variable says what to trust.
-fn is_chosen(is_set: impl Fn(&str) -> bool) -> bool {
+/// Returns whether a variable replaces the platform's roots.
+fn is_overridden(is_set: impl Fn(&str) -> bool) -> bool {
     ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(is_set)
 }
 
-/// Those that can be anchors.
-fn parsed(
+/// Returns the certificates that can be trust anchors.
+fn parse_all(
     certificates: Vec<CertificateDer<'static>>,
     errors: &mut Vec<NativeRootError>,
 ) -> Vec<ParsedAnchor> {
-    let mut handed = Vec::new();
+    let mut anchors = Vec::new();
     for certificate in certificates {
         match anchors::parse(certificate.clone()) {
-            Ok(parsed) => handed.push(parsed),
+            Ok(parsed) => anchors.push(parsed),
             Err(reason) => errors.push(NativeRootError::Certificate {
                 certificate,
                 reason,
             }),
         }
     }
-    handed
+    anchors
 }
 
-/// The certificates below some folders, as far as the bounds let it read.
+/// A search for certificates in directories, within limits.
 #[derive(Default)]
 struct Search {
     found: Vec<CertificateDer<'static>>,
@@ -203,79 +212,79 @@ struct Search {
 }
 
 impl Search {
-    /// Links are followed, as `update-ca-certificates` does; the bounds end a circle of them.
-    fn folder(&mut self, folder: &Path, level: usize) {
-        let entries = match fs::read_dir(folder) {
+    /// Follows symbolic links, as `update-ca-certificates` does; the limits end a cycle of them.
+    fn search_dir(&mut self, dir: &Path, level: usize) {
+        let entries = match fs::read_dir(dir) {
             Ok(entries) if level < MAX_LEVELS => entries,
-            Ok(_) => return self.beyond(folder),
+            Ok(_) => return self.add_limit(dir),
             Err(error) if level == 0 && error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => return self.unreadable(folder, error),
+            Err(error) => return self.add_unreadable(dir, error),
         };
         for entry in entries {
             self.entries = self.entries.saturating_add(1);
             if self.entries > MAX_ENTRIES {
-                return self.beyond(folder);
+                return self.add_limit(dir);
             }
             match entry {
-                Ok(entry) => self.entry(&entry.path(), level),
-                Err(error) => self.unreadable(folder, error),
+                Ok(entry) => self.search_entry(&entry.path(), level),
+                Err(error) => self.add_unreadable(dir, error),
             }
         }
     }
 
-    fn entry(&mut self, path: &Path, level: usize) {
+    fn search_entry(&mut self, path: &Path, level: usize) {
         match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => self.folder(path, level.saturating_add(1)),
+            Ok(metadata) if metadata.is_dir() => self.search_dir(path, level.saturating_add(1)),
             Ok(metadata) if metadata.is_file() => match read(path) {
-                Ok(bytes) => self.file(path, &bytes),
-                Err(error) => self.unreadable(path, error),
+                Ok(bytes) => self.parse_file(path, &bytes),
+                Err(error) => self.add_unreadable(path, error),
             },
-            // A device or a pipe holds no roots.
+            // Devices and pipes are skipped.
             Ok(_) => {}
-            // A link that leads nowhere.
+            // The target of a symbolic link does not exist.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => self.unreadable(path, error),
+            Err(error) => self.add_unreadable(path, error),
         }
     }
 
-    fn file(&mut self, path: &Path, bytes: &[u8]) {
+    fn parse_file(&mut self, path: &Path, bytes: &[u8]) {
         if bytes.len() > MAX_BYTES {
-            return self.beyond(path);
+            return self.add_limit(path);
         }
-        // DER begins with the tag of a sequence, which is the letter 0: no PEM begins with it.
+        // DER begins with the tag of a SEQUENCE, which is the character `0`. No PEM begins with it.
         if bytes.first() == Some(&0x30) {
             return self.found.push(CertificateDer::from(bytes.to_vec()));
         }
-        // Whoever put it there meant it, and the parser of PEM passes over it.
+        // The parser of PEM skips this section, but the administrator expects it to count.
         let mut lines = bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
         if lines.any(|line| line.starts_with(TRUSTED)) {
             let reason = "a section `TRUSTED CERTIFICATE`, expected `CERTIFICATE`";
-            self.unreadable(path, io::Error::new(io::ErrorKind::InvalidData, reason));
+            self.add_unreadable(path, io::Error::new(io::ErrorKind::InvalidData, reason));
         }
-        // A file without certificates, say a README, is none of ours.
+        // A file without certificates, such as a README, is not an error.
         let mut found = Vec::new();
         for section in CertificateDer::pem_slice_iter(bytes) {
             match section {
                 Ok(certificate) => found.push(certificate),
-                // One that is damaged costs no other.
+                // The sections after a malformed one are still read.
                 Err(error) => {
-                    self.unreadable(path, io::Error::new(io::ErrorKind::InvalidData, error));
+                    self.add_unreadable(path, io::Error::new(io::ErrorKind::InvalidData, error));
                 }
             }
         }
-        if found.len() > MAX_OF_FILE {
-            self.beyond(path)
+        if found.len() > MAX_ROOTS_PER_FILE {
+            self.add_limit(path)
         } else {
             self.found.append(&mut found)
         }
     }
 
-    fn beyond(&mut self, path: &Path) {
+    fn add_limit(&mut self, path: &Path) {
         let path = path.to_owned();
         self.errors.push(NativeRootError::Limit { path });
     }
 
-    fn unreadable(&mut self, path: &Path, reason: io::Error) {
+    fn add_unreadable(&mut self, path: &Path, reason: io::Error) {
         self.errors.push(NativeRootError::Unreadable {
             path: path.to_owned(),
             reason: Arc::new(reason),
@@ -283,47 +292,48 @@ impl Search {
     }
 }
 
-/// One byte more than is allowed is enough to know.
+/// Reads a file up to one byte beyond the limit, which shows that the file exceeds it.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
-    let mut file = File::open(path)?.take(most.saturating_add(1));
+    let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+    let mut file = File::open(path)?.take(limit.saturating_add(1));
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Something that was not read of the platform's roots, or of where they came from. The others
-/// were.
-#[derive(Clone, Debug)]
+/// A part of the platform's roots, or of what shows their origins, that could not be read. All other
+/// roots are loaded.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum NativeRootError {
-    /// A certificate that can't be a trust anchor.
+    /// A certificate can't be a trust anchor.
     Certificate {
         /// The certificate.
         certificate: CertificateDer<'static>,
-        /// What is wrong with it.
+        /// Why it can't be parsed.
         reason: rustls::Error,
     },
-    /// A file or folder of local roots that is too large, or too deep.
+    /// A file or directory of local roots exceeds a limit of
+    /// [`mark_user_added_from`](TrustAnchors::mark_user_added_from).
     Limit {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
     },
-    /// What the platform can't tell of who added roots: these stay of unknown origin.
+    /// The platform does not show which roots were added by whom. Their origin stays unknown.
     Origin {
-        /// In its words.
+        /// The platform's error.
         reason: String,
     },
-    /// The platform's store, or a part of it, as `rustls-native-certs` says it.
+    /// The platform's store, or a part of it, can't be read.
     Platform {
-        /// What is wrong with it.
+        /// The error of `rustls-native-certs`.
         reason: String,
     },
-    /// A file or folder of local roots that can't be read: its roots stay of unknown origin.
+    /// A file or directory of local roots can't be read. The origin of its roots stays unknown.
     Unreadable {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why it can't be read.
         reason: Arc<io::Error>,
     },
 }
@@ -333,46 +343,49 @@ impl fmt::Display for NativeRootError {
         match self {
             Self::Certificate { reason, .. } => write!(
                 f,
-                "a root of this machine can't be a trust anchor, expected X.509: {reason}"
+                "a root of the platform can't be a trust anchor, expected DER X.509: {reason}"
             ),
             Self::Limit { path } => write!(
                 f,
-                "{} holds more than is read of local roots; what it adds stays of unknown origin",
+                "{} exceeds the limits for local roots; the origin of its roots stays unknown",
                 path.display()
             ),
             Self::Origin { reason } => write!(
                 f,
-                "who added some roots is not known, they stay of unknown origin: {reason}"
+                "the platform does not show who added some roots, their origin stays unknown: \
+                 {reason}"
             ),
-            Self::Platform { reason } => write!(f, "the platform's roots: {reason}"),
+            Self::Platform { reason } => {
+                write!(f, "a part of the platform's roots can't be read: {reason}")
+            }
             Self::Unreadable { path, reason } => write!(
                 f,
-                "{} can't be read; the roots in it stay of unknown origin: {reason}",
+                "{} can't be read, the origin of its roots stays unknown: {reason}",
                 path.display()
             ),
         }
     }
 }
 
-impl Error for NativeRootError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Certificate { reason, .. } => Some(reason),
-            Self::Unreadable { reason, .. } => Some(&**reason),
-            Self::Limit { .. } | Self::Origin { .. } | Self::Platform { .. } => None,
-        }
+/// As `main` prints it: the text of `Display`.
+impl fmt::Debug for NativeRootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_with_causes(self, f)
     }
 }
 
-/// Files and folders below the local folders, of which there are a handful.
+/// Without a source: `Display` contains the reason.
+impl Error for NativeRootError {}
+
+/// Directory entries read in total. The local directories have a handful.
 const MAX_ENTRIES: usize = 4096;
-/// Folders within folders.
+/// Levels of nested directories.
 const MAX_LEVELS: usize = 8;
-/// Roots of one file: administrators put one into each, public bundles have a hundred.
-const MAX_OF_FILE: usize = 8;
-/// Bytes of one file: four times Mozilla's whole list as PEM.
+/// Roots read from one file. Administrators put one into each, public bundles have a hundred.
+const MAX_ROOTS_PER_FILE: usize = 8;
+/// Bytes read from one file: four times the size of Mozilla's list in PEM.
 const MAX_BYTES: usize = 1024 * 1024;
-/// OpenSSL's own form: a certificate, and after it what it is trusted or rejected for.
+/// OpenSSL's own form: a certificate followed by the purposes that it is trusted or rejected for.
 const TRUSTED: &[u8] = b"-----BEGIN TRUSTED CERTIFICATE-----";
 
 #[cfg(test)]
@@ -381,7 +394,7 @@ mod tests {
 
     use super::*;
 
-    /// Certificates of one name and key.
+    /// Returns certificates with the same name and key.
     fn issues(name: &str, serials: [u64; 2]) -> [CertificateDer<'static>; 2] {
         let key = KeyPair::generate().unwrap();
         serials.map(|serial| {
@@ -393,15 +406,17 @@ mod tests {
         })
     }
 
-    /// A copy, or another issue, of a root that came with the system, in the place of the user.
+    /// The user's store may contain a copy of a system root, or another certificate with its key.
     #[test]
-    fn a_root_of_the_system_is_not_the_users_wherever_else_it_lies() {
+    fn a_root_of_the_system_is_not_user_added_if_the_user_has_a_copy() {
         let [own, _] = issues("Own", [1, 1]);
         let [trusted, of_system] = issues("System's", [1, 2]);
         let anchors = TrustAnchors::new().with_unknown([own.clone(), trusted.clone()]);
         let mut errors = Vec::new();
         let (local, of_system) = (vec![own.clone(), trusted], vec![of_system]);
-        let anchors = anchors.unwrap().user_added(local, of_system, &mut errors);
+        let anchors = anchors
+            .unwrap()
+            .mark_user_added(local, of_system, &mut errors);
         assert!(errors.is_empty());
         let parsed = anchors::parse(own).unwrap().0;
         for (origin, anchor) in anchors.iter() {
@@ -412,10 +427,10 @@ mod tests {
     }
 
     #[test]
-    fn places_say_nothing_where_a_variable_chose_the_roots() {
-        assert!(!is_chosen(|_| false));
+    fn either_variable_replaces_the_roots_of_the_platform() {
+        assert!(!is_overridden(|_| false));
         for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
-            assert!(is_chosen(|name| name == variable));
+            assert!(is_overridden(|name| name == variable));
         }
     }
 }

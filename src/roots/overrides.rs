@@ -1,6 +1,6 @@
-//! The roots of inspection builds in, anchors on which all pins are skipped out.
+//! Debug overrides: the roots of inspecting proxies, on which all pins are skipped.
 //!
-//! Compiled only under `--cfg pinhold_debug_overrides`, and loud where it is.
+//! Compiled only with `--cfg pinhold_debug_overrides`. A build with it prints a warning when it runs.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateDer;
 use crate::policy::{AnchorOrigin, SpkiFingerprint};
 use crate::roots::anchors::{AnchorError, TrustAnchors};
 
-/// The roots of proxies that may read everything.
+/// Roots that skip all pins.
 #[derive(Clone, Default)]
 pub(crate) struct Overrides(TrustAnchors);
 
@@ -24,7 +24,7 @@ impl Overrides {
         Ok(Self(anchors))
     }
 
-    /// These anchors, and the roots besides.
+    /// Adds the roots to `anchors`.
     pub(crate) fn apply(&self, anchors: TrustAnchors) -> TrustAnchors {
         let roots = self.0.iter().map(|(_, root)| root.clone());
         anchors.with_anchors(AnchorOrigin::DebugOverride, roots)
@@ -34,20 +34,21 @@ impl Overrides {
         self.0.iter().count()
     }
 
-    /// Says what was built, so that nobody ships it by mistake.
+    /// Warns on standard error and by an event, so that such a build is not shipped by mistake.
     pub(crate) fn announce(&self) {
         event!(
             WARN,
             roots = self.len(),
-            "an inspection build: pins can be overridden"
+            "debug overrides are compiled in: pins can be skipped"
         );
-        // Not `eprintln!`, which panics where nobody reads.
+        // Not `eprintln!`, which panics if standard error is closed.
         let mut stderr = io::stderr().lock();
         let _ = writeln!(
             stderr,
-            "pinhold: WARNING: an inspection build (--cfg pinhold_debug_overrides), never to be \
-             shipped; all pins are skipped for {} roots",
-            self.len()
+            "pinhold: WARNING: built with --cfg pinhold_debug_overrides, do not ship; all pins are \
+             skipped for {} {}",
+            self.len(),
+            if self.len() == 1 { "root" } else { "roots" }
         );
         for (_, root) in self.0.iter() {
             let _ = writeln!(stderr, "pinhold:   {}", SpkiFingerprint::of_anchor(root));

@@ -1,24 +1,26 @@
-//! What the stores of macOS and Windows know of who added a root: its certificates out, those that
-//! a user or an administrator has put into a place of their own.
+//! Root provenance on macOS and Windows: the certificates that users and administrators have added
+//! to stores of their own, and those that came with the system.
 //!
-//! Such a place trusts nothing here. It only says where a root is from that the platform trusts.
+//! Being in such a store makes no certificate trusted. It only determines the origin of a root that
+//! the platform trusts.
 
 #[cfg(any(target_os = "macos", windows))]
 use rustls_pki_types::CertificateDer;
 
-/// What the system tells.
+/// Certificates of the platform by who added them.
 #[cfg(any(target_os = "macos", windows))]
 #[derive(Default)]
 pub(crate) struct LocalRoots {
-    /// In the places of users and administrators.
+    /// In the stores of users and administrators.
     pub(crate) local: Vec<CertificateDer<'static>>,
-    /// Came with the system: a copy of one in another place says nothing of who added it.
+    /// Came with the system. A copy of one in another store does not show that a user added it.
     pub(crate) of_system: Vec<CertificateDer<'static>>,
-    /// In its words, what could not be read.
+    /// The platform's errors about what could not be read.
     pub(crate) errors: Vec<String>,
 }
 
-/// Those with trust settings of the user or of the administrator, and those with the system's.
+/// Returns the certificates with trust settings of the user or the administrator, and those with
+/// trust settings of the system.
 #[cfg(target_os = "macos")]
 pub(crate) fn load() -> LocalRoots {
     use security_framework::base::Error;
@@ -34,7 +36,7 @@ pub(crate) fn load() -> LocalRoots {
         Ok(of_system) => found.of_system = of_system,
         Err(error) => found.errors.push(error.to_string()),
     }
-    // Then nobody knows which of the others are Apple's.
+    // Without them, Apple's roots can't be told from others.
     if found.of_system.is_empty() {
         found.errors.push("the system has no trust settings".into());
         return found;
@@ -48,8 +50,8 @@ pub(crate) fn load() -> LocalRoots {
     found
 }
 
-/// Those in the stores of the user, of group policies and of the enterprise, and those of Microsoft's
-/// program. The machine's own store is none of them: Microsoft's roots lie there, too.
+/// Returns the certificates in the stores of the user, of group policies and of the enterprise, and
+/// those of Microsoft's program. Skips the machine's own store, which has Microsoft's roots, too.
 #[cfg(windows)]
 pub(crate) fn load() -> LocalRoots {
     use windows_registry::{CURRENT_USER, LOCAL_MACHINE};
@@ -61,7 +63,7 @@ pub(crate) fn load() -> LocalRoots {
         of_system,
         errors,
     };
-    // Then nobody knows which of the others are the program's.
+    // Without all of them, the program's roots can't be told from others.
     if !found.errors.is_empty() {
         return found;
     }
@@ -82,16 +84,20 @@ pub(crate) fn load() -> LocalRoots {
     ] {
         let (certificates, errors) = certificates_in(hive, store);
         found.errors.extend(errors);
-        match certificates.len() > MAX_OF_STORE {
-            true => found.errors.push(format!("{store} holds a public bundle")),
-            false => found.local.extend(certificates),
+        if certificates.len() > MAX_LOCAL_PER_STORE {
+            found.errors.push(format!(
+                "{store} has {} certificates, expected at most {MAX_LOCAL_PER_STORE}",
+                certificates.len()
+            ));
+        } else {
+            found.local.extend(certificates);
         }
     }
     found
 }
 
-/// The certificates of a store in the registry: a key for each, whose value `Blob` has its
-/// properties; and what could not be read. A store that does not exist has none.
+/// Returns the certificates of a store in the registry, and errors about those that could not be
+/// read. Each is a key whose value `Blob` has its properties. A store may be absent.
 #[cfg(windows)]
 fn certificates_in(
     hive: &windows_registry::Key,
@@ -120,16 +126,16 @@ fn certificates_in(
             .and_then(|key| key.get_value("Blob"));
         match blob.as_deref().map(certificate) {
             Ok(Some(der)) => found.push(CertificateDer::from(der.to_vec())),
-            Ok(None) => errors.push(format!(r"{store}\{name}: no serialised certificate")),
+            Ok(None) => errors.push(format!(r"{store}\{name}: not a serialised certificate")),
             Err(error) => errors.push(format!(r"{store}\{name}: {error}")),
         }
     }
     (found, errors)
 }
 
-/// The certificate among the properties of a serialised one (as `CertSerializeCertificateStoreElement`
-/// writes it): each has a number, a reserved word and a length, of four bytes in little-endian
-/// order, and so many bytes.
+/// Returns the certificate of a serialised one (as `CertSerializeCertificateStoreElement` writes it).
+/// That is a list of properties: a number, a reserved field and a length, each of 4 bytes in
+/// little-endian order, then as many bytes.
 #[cfg(any(windows, test))]
 fn certificate(mut blob: &[u8]) -> Option<&[u8]> {
     loop {
@@ -145,19 +151,19 @@ fn certificate(mut blob: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The number of the property that is the certificate (`wincrypt.h`).
+/// Number of the property that contains the certificate (`wincrypt.h`).
 #[cfg(any(windows, test))]
 const CERT_CERT_PROP_ID: u32 = 32;
 /// `HRESULT_FROM_WIN32(ERROR_FILE_NOT_FOUND)`.
 #[cfg(windows)]
 const FILE_NOT_FOUND: i32 = -0x7ff8_fffe;
-/// Of one store are read.
+/// Certificates read from one store.
 #[cfg(windows)]
 const MAX_CERTIFICATES: usize = 4096;
-/// Certificates of one store: a large company has some ten roots, Microsoft's program, which isolated
-/// networks hand out by policy, some hundreds.
+/// Certificates of one store that are taken as local. A large company has some ten roots; isolated
+/// networks distribute the hundreds of Microsoft's program by group policy.
 #[cfg(windows)]
-const MAX_OF_STORE: usize = 32;
+const MAX_LOCAL_PER_STORE: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -185,7 +191,7 @@ mod tests {
         assert_eq!(certificate(&too_long), None);
     }
 
-    /// In a key of its own, not in the store of whoever runs the tests.
+    /// Uses a registry key of its own, so that the store of the current user is not changed.
     #[cfg(windows)]
     #[test]
     fn certificates_are_read_from_the_registry() {
@@ -204,6 +210,6 @@ mod tests {
         let (found, errors) = certificates_in(CURRENT_USER, &store);
         CURRENT_USER.remove_tree(&store).unwrap();
         assert_eq!(found, [b"one".to_vec().into(), b"two".to_vec().into()]);
-        assert_eq!(errors.len(), 1, "the damaged one costs no other");
+        assert_eq!(errors.len(), 1, "the others are read");
     }
 }

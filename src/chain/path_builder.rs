@@ -1,0 +1,215 @@
+//! Certificate path building in which pins take part.
+//!
+//! webpki builds the paths and passes each valid one to a callback, which evaluates the policies on
+//! it. If they would refuse it, webpki continues, so that another valid path, over a cross-signed
+//! certificate or to another anchor, is found before a server is refused (D-11). The
+//! result is the best path that the callback has recorded, never the error that webpki returns.
+
+use std::cell::RefCell;
+use std::sync::{Arc, OnceLock};
+
+use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+
+use crate::chain::certificate::issuer;
+use crate::chain::revocation::Revocation;
+use crate::chain::signature_cache::CachingAlgorithms;
+use crate::chain::validated::{Facts, ValidatedChain};
+use crate::policy::{AnchorOrigin, AppliedPolicies, Host, KeyHash, SpkiFingerprint, Verdicts};
+use crate::roots::{Anchor, TrustAnchors};
+
+/// Builds the paths that `WebPkiServerVerifier` builds, to the same anchors and with the same
+/// options.
+pub(crate) struct PathBuilder {
+    pub(crate) anchors: TrustAnchors,
+    pub(crate) algorithms: CachingAlgorithms,
+    pub(crate) hash: KeyHash,
+    pub(crate) revocation: Option<Revocation>,
+}
+
+impl PathBuilder {
+    /// Returns the best valid path.
+    pub(crate) fn validate(
+        &self,
+        presented: Presented<'_>,
+        policies: &AppliedPolicies,
+        now: UnixTime,
+    ) -> Result<ValidPath, NoValidPath> {
+        let leaf = EndEntityCert::try_from(presented.leaf).map_err(|_| NoValidPath)?;
+        // Before any signature is verified. Otherwise a server could fill the signature cache with
+        // chains of other hosts, or learn by timing which of them the client has seen.
+        leaf.verify_is_valid_for_subject_name(presented.name)
+            .map_err(|_| NoValidPath)?;
+        let crls = self.revocation.as_ref().map(Revocation::lists);
+        let anchors = self.anchors_for(&leaf, presented);
+        let best = RefCell::new(None);
+        let evaluate = |candidate: &VerifiedPath<'_>| {
+            let found = self.evaluate(candidate, presented, policies);
+            match found.map(|found| self.keep_better(&mut best.borrow_mut(), found)) {
+                Some(Search::Finished) => Ok(()),
+                // On an error webpki tries the next path. This is the least specific error, so that
+                // it never replaces another one.
+                Some(Search::Continue) | None => Err(webpki::Error::UnknownIssuer),
+            }
+        };
+        // The result is ignored: a recorded path is valid even if webpki exceeded its limits in the
+        // search for a better one.
+        let _ = leaf.verify_for_usage(
+            &self.algorithms.as_dyn(),
+            &anchors,
+            presented.intermediates,
+            now,
+            KeyUsage::server_auth(),
+            self.revocation
+                .as_ref()
+                .zip(crls.as_deref())
+                .and_then(|(revocation, crls)| revocation.options(crls)),
+            Some(&evaluate),
+        );
+        best.into_inner().ok_or(NoValidPath)
+    }
+
+    /// Returns the anchors that can end a path, because webpki would compare each issuer with all.
+    fn anchors_for(
+        &self,
+        leaf: &EndEntityCert<'_>,
+        presented: Presented<'_>,
+    ) -> Vec<TrustAnchor<'_>> {
+        let mut selected = Vec::new();
+        self.anchors.select(leaf.issuer(), &mut selected);
+        // A certificate that can't be parsed is not on any path.
+        let certificates = presented.intermediates.iter();
+        for issuer in certificates.filter_map(|der| issuer(der)) {
+            self.anchors.select(issuer, &mut selected);
+        }
+        selected
+    }
+
+    /// Keeps the better of two paths. The search is finished when no path can be better.
+    fn keep_better(&self, best: &mut Option<ValidPath>, found: ValidPath) -> Search {
+        let rank = found.rank();
+        // RFC 7469 section 3 wants the last path that was tried in the report, so that the last of
+        // equally refused ones is kept.
+        let better = best.as_ref().is_none_or(|best| {
+            let known = best.rank();
+            let is_refused = found.verdicts.refuses() && !found.repeats_anchor();
+            rank < known || (rank == known && is_refused)
+        });
+        if better {
+            *best = Some(found);
+        }
+        if rank == (false, false, self.anchors.best_origin(), false) {
+            Search::Finished
+        } else {
+            Search::Continue
+        }
+    }
+
+    /// Evaluates the policies on a path. Returns `None` only if webpki returned a certificate that
+    /// it was not given.
+    fn evaluate(
+        &self,
+        candidate: &VerifiedPath<'_>,
+        presented: Presented<'_>,
+        policies: &AppliedPolicies,
+    ) -> Option<ValidPath> {
+        let most = presented.intermediates.len() + 1;
+        let mut found = ValidPath {
+            verdicts: Verdicts::default(),
+            path: Vec::with_capacity(most),
+            fingerprints: Vec::new(),
+            hash: self.hash,
+            anchor: Arc::clone(self.anchors.owner_of(candidate.anchor())?),
+        };
+        found.path.push(0);
+        for certificate in candidate.intermediate_certificates() {
+            let der = certificate.der();
+            let position = presented
+                .intermediates
+                .iter()
+                .position(|served| *served == der)?;
+            found.path.push(position + 1);
+        }
+        // Hosts without policies cost no hashing.
+        if !policies.is_empty() {
+            found.fingerprints.reserve(most + 1);
+            let leaf = candidate.end_entity().subject_public_key_info();
+            found
+                .fingerprints
+                .push(SpkiFingerprint::of_parsed_key(&leaf, self.hash));
+            for certificate in candidate.intermediate_certificates() {
+                let key = certificate.subject_public_key_info();
+                found
+                    .fingerprints
+                    .push(SpkiFingerprint::of_parsed_key(&key, self.hash));
+            }
+            found.fingerprints.push(found.anchor.fingerprint());
+            found.verdicts = policies.judge(&found.fingerprints, found.anchor.origin);
+        }
+        Some(found)
+    }
+}
+
+/// The certificates that a server presented, and the name that they are to be valid for.
+#[derive(Clone, Copy)]
+pub(crate) struct Presented<'a> {
+    pub(crate) leaf: &'a CertificateDer<'a>,
+    pub(crate) intermediates: &'a [CertificateDer<'a>],
+    pub(crate) name: &'a ServerName<'a>,
+}
+
+/// A path that webpki validated, with the evaluation of the policies on it.
+pub(crate) struct ValidPath {
+    pub(crate) verdicts: Verdicts,
+    /// Positions in the served certificates, leaf first, without the anchor.
+    path: Vec<usize>,
+    /// Empty if no policy applies.
+    fingerprints: Vec<SpkiFingerprint>,
+    hash: KeyHash,
+    anchor: Arc<Anchor>,
+}
+
+impl ValidPath {
+    /// Returns the order of preference, the least value first: a path that passes, then a skipped
+    /// one, then a refused one. Of equals the one with the better origin is preferred, then the one
+    /// that fails no report-only policy.
+    fn rank(&self) -> (bool, bool, AnchorOrigin, bool) {
+        self.verdicts.rank(self.anchor.origin)
+    }
+
+    /// Converts the path to an owned value that also contains all served certificates.
+    pub(crate) fn into_chain(self, presented: Presented<'_>, host: Option<Host>) -> ValidatedChain {
+        let served = std::iter::once(presented.leaf)
+            .chain(presented.intermediates)
+            .map(|certificate| certificate.clone().into_owned());
+        let fingerprints = if self.fingerprints.is_empty() {
+            OnceLock::new()
+        } else {
+            self.fingerprints.into()
+        };
+        ValidatedChain::new(Facts {
+            name: presented.name.to_owned(),
+            host,
+            served: served.collect(),
+            path: self.path,
+            anchor: self.anchor,
+            fingerprints,
+            hash: self.hash,
+            dates: OnceLock::new(),
+        })
+    }
+
+    /// Returns whether the path ends in a served copy of the anchor, issued by the anchor itself.
+    fn repeats_anchor(&self) -> bool {
+        matches!(self.fingerprints[..], [.., last, anchor] if last == anchor)
+    }
+}
+
+/// No path is valid, or the leaf is not valid for the name.
+pub(crate) struct NoValidPath;
+
+/// Whether webpki is to search for a better path.
+enum Search {
+    Continue,
+    Finished,
+}
