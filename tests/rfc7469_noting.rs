@@ -110,92 +110,52 @@ async fn a_valid_header_notes_a_host_with_all_its_metadata() {
 async fn each_header_replaces_all_metadata() {
     // 7469-2.3.1-b, 7469-2.5-d
     let fixture = fixture().await;
-    let report = "; report-uri=\"https://r.example/\"";
-    let (live, ca, backup) = (
-        fixture.leaf.pin(),
-        fixture.ca.pin(),
-        common::unrelated_pin(),
-    );
-    let steps = [
+    let with_report_uri = "max-age=50; report-uri=\"https://r.example/\"";
+    let mut pins = [fixture.leaf.pin(), common::unrelated_pin()];
+    pins.sort_unstable();
+    for (value, outcome, lifetime, subdomains, reports) in [
+        ("max-age=100", Noted::Added, 100, false, false),
+        ("max-age=50", Noted::Refreshed, 50, false, false),
         (
-            fixture.value("max-age=100"),
-            vec![live, backup],
-            100,
-            false,
-            false,
-        ),
-        (
-            fixture.value("max-age=50"),
-            vec![live, backup],
-            50,
-            false,
-            false,
-        ),
-        (
-            fixture.value("max-age=50; includeSubDomains"),
-            vec![live, backup],
+            "max-age=50; includeSubDomains",
+            Noted::Refreshed,
             50,
             true,
             false,
         ),
-        (
-            fixture.value("max-age=50"),
-            vec![live, backup],
-            50,
-            false,
-            false,
-        ),
-        (
-            fixture.value(&format!("max-age=50{report}")),
-            vec![live, backup],
-            50,
-            false,
-            true,
-        ),
-        (
-            fixture.value("max-age=50"),
-            vec![live, backup],
-            50,
-            false,
-            false,
-        ),
-        // No pin of the previous header is kept; order and repetition make no difference.
-        (
-            format!(
-                "{0}; {1}; {0}; max-age=50",
-                directive(pin(7)),
-                directive(ca)
-            ),
-            vec![ca, pin(7)],
-            50,
-            false,
-            false,
-        ),
-        (
-            format!("{}; max-age=50; {}", directive(ca), directive(pin(8))),
-            vec![ca, pin(8)],
-            50,
-            false,
-            false,
-        ),
-    ];
-    for (step, (value, mut pins, lifetime, subdomains, reports)) in steps.into_iter().enumerate() {
-        let expected = if step == 0 {
-            Noted::Added
-        } else {
-            Noted::Refreshed
-        };
-        assert_eq!(fixture.note(&value, NOW), expected, "{value}");
+        ("max-age=50", Noted::Refreshed, 50, false, false),
+        (with_report_uri, Noted::Refreshed, 50, false, true),
+        ("max-age=50", Noted::Refreshed, 50, false, false),
+    ] {
+        assert_eq!(fixture.note(&fixture.value(value), NOW), outcome, "{value}");
         let entry = fixture.entry();
-        pins.sort_unstable();
-        assert_eq!(
-            entry.pins.iter().copied().collect::<Vec<_>>(),
-            pins,
-            "{value}"
-        );
+        assert!(entry.pins.iter().eq(&pins), "{value}");
         assert_eq!(entry.expires_at, at(NOW + lifetime), "{value}");
         assert_eq!(entry.includes_subdomains, subdomains, "{value}");
         assert_eq!(entry.report_uri.is_some(), reports, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn no_pin_of_the_previous_header_is_kept() {
+    // 7469-2.3.1-b, 7469-2.5-d
+    let fixture = fixture().await;
+    fixture.note(&fixture.value("max-age=50"), NOW);
+    let ca = directive(fixture.ca.pin());
+    let (one, other) = (directive(pin(7)), directive(pin(8)));
+    // Order and repetition make no difference.
+    for (value, backup) in [
+        (format!("{one}; {ca}; {one}; max-age=50"), pin(7)),
+        (format!("{ca}; max-age=50; {other}"), pin(8)),
+    ] {
+        assert_eq!(fixture.note(&value, NOW), Noted::Refreshed, "{value}");
+        let entry = fixture.entry();
+        let mut pins = [fixture.ca.pin(), backup];
+        pins.sort_unstable();
+        assert!(entry.pins.iter().eq(&pins), "{value}");
+        assert_eq!(entry.expires_at, at(NOW + 50), "{value}");
+        assert!(!entry.includes_subdomains, "{value}");
+        assert!(entry.report_uri.is_none(), "{value}");
     }
 }
 

@@ -343,54 +343,48 @@ async fn a_header_applies_only_to_the_requested_and_verified_host() {
     let fixture = Fixture::new();
     let connection = verified_connection(&fixture.leaf, "example.com", &fixture.anchors).await;
     let value = fixture.value("max-age=100");
-    let reply = move |connection: Option<VerifiedConnection>| {
+    let response_over = move |connection: Option<VerifiedConnection>| {
         let response = http::Response::builder().header(PKP, &value);
         let mut response = response.body(()).unwrap();
         connection.map(|connection| response.extensions_mut().insert(connection));
         response
     };
-    let over = |connection: Option<VerifiedConnection>| {
-        let response = reply(connection);
+    let client_of = |connection: Option<VerifiedConnection>| {
+        let response = response_over(connection);
         let inner = tower::service_fn(move |_: http::Request<()>| {
             let response = response.clone();
             async move { Ok::<_, Infallible>(response) }
         });
         NotePinsLayer::new(fixture.pinning.clone()).layer(inner)
     };
-    let request = |method: &str, uri: &str| {
-        let request = http::Request::builder().method(method).uri(uri);
-        request.body(()).unwrap()
-    };
-    for (connection, request, expected) in [
+    let ignored = Noted::Ignored;
+    let known = Some(connection);
+    for (connection, method, uri, expected) in [
+        (&None, "GET", URI, ignored(IgnoreReason::NoConnectionData)),
         (
-            None,
-            request("GET", "https://example.com/"),
-            Noted::Ignored(IgnoreReason::NoConnectionData),
+            &known,
+            "GET",
+            "https://www.example.com/",
+            ignored(IgnoreReason::OtherHost),
         ),
         (
-            Some(connection.clone()),
-            request("GET", "https://www.example.com/"),
-            Noted::Ignored(IgnoreReason::OtherHost),
+            &known,
+            "CONNECT",
+            "example.com:443",
+            ignored(IgnoreReason::ConnectResponse),
         ),
         (
-            Some(connection.clone()),
-            request("CONNECT", "example.com:443"),
-            Noted::Ignored(IgnoreReason::ConnectResponse),
+            &known,
+            "GET",
+            "/relative",
+            ignored(IgnoreReason::InsecureTransport),
         ),
-        (
-            Some(connection.clone()),
-            request("GET", "/relative"),
-            Noted::Ignored(IgnoreReason::InsecureTransport),
-        ),
-        (
-            Some(connection),
-            request("HEAD", "https://EXAMPLE.com.:8443/"),
-            Noted::Added,
-        ),
+        (&known, "HEAD", "https://EXAMPLE.com.:8443/", Noted::Added),
     ] {
         assert!(fixture.entries().is_empty());
-        let uri = request.uri().clone();
-        let response = over(connection).oneshot(request).await.unwrap();
+        let request = http::Request::builder().method(method).uri(uri);
+        let client = client_of(connection.clone());
+        let response = client.oneshot(request.body(()).unwrap()).await.unwrap();
         assert_eq!(response.extensions().get(), Some(&expected), "{uri}");
     }
     assert_eq!(fixture.entries()[0].host.as_str(), "example.com");
