@@ -1,5 +1,5 @@
 //! What observers are told, by real traffic: each kind of event.
-#![cfg(feature = "hyper")]
+#![cfg(all(feature = "hyper", feature = "reports"))]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
