@@ -249,7 +249,7 @@ async fn each_event_of_the_table_has_its_message_level_and_fields() {
     said(Level::WARN, "pin violation", &[host, named, port]);
     let reason = (
         "reason",
-        "the endpoint has got as many reports as it gets within an hour",
+        "the limit of reports within an hour is reached",
     );
     said(Level::WARN, "report dropped", &[host, reason]);
 
