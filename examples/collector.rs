@@ -1,8 +1,9 @@
-//! An endpoint for reports of pin violations, on loopback: prints what arrives.
+//! A loopback endpoint that prints reports of pin violations.
 //!
-//! `cargo run --example collector -- [PORT] [COUNT]`: the port to listen on, else any; ends after so
-//! many reports, else never. Try it with `pinhold get URL --pin ... --report-to http://127.0.0.1:PORT/`.
-#![allow(clippy::print_stdout, reason = "it prints what arrives")]
+//! `cargo run --example collector -- [PORT] [COUNT]` listens on the port, or on a free one, and ends
+//! after this number of reports, or never. Send it a report by
+//! `pinhold get URL --pin ... --report-to http://127.0.0.1:PORT/`.
+#![allow(clippy::print_stdout, reason = "prints reports")]
 
 use std::error::Error;
 use std::io;
@@ -17,7 +18,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-/// A served chain may have 64 KB, and is in a report twice, as text.
+/// In bytes: rustls accepts served chains of up to 64 KiB, and a report contains the chain twice, as
+/// base64.
 const MAX_REPORT: usize = 256 * 1024;
 
 #[tokio::main(flavor = "current_thread")]
@@ -27,22 +29,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let count = numbers.next().transpose()?.map(usize::from);
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("listening at http://{}/", listener.local_addr()?);
-    let taken = AtomicUsize::new(0);
-    while count.is_none_or(|count| taken.load(Ordering::Relaxed) < count) {
+    let received = AtomicUsize::new(0);
+    while count.is_none_or(|count| received.load(Ordering::Relaxed) < count) {
         let (socket, _) = listener.accept().await?;
-        let take = service_fn(|request| async {
-            let status = take(request).await;
-            let is_taken = status == StatusCode::NO_CONTENT;
-            taken.fetch_add(is_taken.into(), Ordering::Relaxed);
+        let service = service_fn(|request| async {
+            let status = receive(request).await;
+            let is_report = status == StatusCode::NO_CONTENT;
+            received.fetch_add(is_report.into(), Ordering::Relaxed);
             let mut response = Response::new(Empty::<Bytes>::new());
             *response.status_mut() = status;
             Ok::<_, io::Error>(response)
         });
-        // One after the other: reports are rare.
+        // Connections are served one at a time: reports are rare.
         let mut http = hyper::server::conn::http1::Builder::new();
         let connection = http.keep_alive(false);
         if let Err(error) = connection
-            .serve_connection(TokioIo::new(socket), take)
+            .serve_connection(TokioIo::new(socket), service)
             .await
         {
             println!("{error}");
@@ -51,7 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn take(request: Request<Incoming>) -> StatusCode {
+async fn receive(request: Request<Incoming>) -> StatusCode {
     if request.method() != Method::POST {
         return StatusCode::METHOD_NOT_ALLOWED;
     }
@@ -67,18 +69,18 @@ async fn take(request: Request<Incoming>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// What came from a network is printed as JSON prints it: escaped.
+/// Prints the main fields as JSON, whose escapes keep control characters off the terminal.
 fn print(report: &Value, id: Option<&str>) {
     let field = |name: &str| report.get(name).unwrap_or(&Value::Null);
     let length = |name| field(name).as_array().map_or(0, Vec::len);
-    println!("report {}", id.unwrap_or("without an id"));
+    println!("report {}", id.unwrap_or("without id"));
     for name in ["date-time", "hostname", "port", "noted-hostname"] {
         println!("  {name}: {}", field(name));
     }
     for chain in ["served-certificate-chain", "validated-certificate-chain"] {
-        println!("  {chain}: {} certificates", length(chain));
+        println!("  certificates in {chain}: {}", length(chain));
     }
     for pin in field("known-pins").as_array().into_iter().flatten() {
-        println!("  expected {pin}");
+        println!("  known pin: {pin}");
     }
 }

@@ -219,10 +219,7 @@ async fn check_events_of_handshakes(fixture: &Fixture, events: &Receiver<LogEven
     fixture.visit(&refusing).await.unwrap_err().unwrap();
     let fields = [HOST, noted_hostname, port];
     expect_event(events, Level::WARN, "pin violation", &fields);
-    let reason = (
-        "reason",
-        "the endpoint has got as many reports as it gets within an hour",
-    );
+    let reason = ("reason", "the limit of reports within an hour is reached");
     expect_event(events, Level::WARN, "report dropped", &[HOST, reason]);
 
     let policy = failing_policy().enforcement(Enforcement::ReportOnly);

@@ -1,5 +1,5 @@
 //! Each kind of event that observers receive, by real connections.
-#![cfg(feature = "hyper")]
+#![cfg(all(feature = "hyper", feature = "reports"))]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

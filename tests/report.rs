@@ -1,5 +1,5 @@
-//! What a report says, byte for byte, and what reads it (RFC 7469 section 3).
-#![cfg(feature = "hyper")]
+//! The JSON of reports (RFC 7469 section 3): golden files, types of fields, and other readers.
+#![cfg(all(feature = "hyper", feature = "reports"))]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -30,7 +30,7 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-/// A server behind pins, told and reported.
+/// A server that fails its pins, and a recorder of reports.
 struct Fixture {
     root: Ca,
     leaf: Leaf,
@@ -40,7 +40,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// Its chain has a certificate too many.
+    /// Starts a server whose chain has an additional certificate.
     async fn start(build: impl FnOnce(PinningBuilder) -> PinningBuilder) -> Self {
         let root = Ca::root("Root");
         let leaf = root.intermediate("Sub");
@@ -62,7 +62,7 @@ impl Fixture {
         self.recorder.reports(&self.pinning).pop()
     }
 
-    /// The report on a visit that failed.
+    /// Returns the report of a request that the pins refuse.
     async fn report(&self, uri: &str) -> Report {
         let report = self.visit(uri, built_in_anchors(&[&self.root])).await;
         report.unwrap()
@@ -83,7 +83,7 @@ async fn visit(server: &Server, pinning: &Pinning, uri: &str, anchors: TrustAnch
     let _ = get(&mut client, uri).await;
 }
 
-/// As a certificate's bytes are written in RFC 7468, by another hand.
+/// Returns a certificate as PEM, by another implementation than that of the library.
 fn pem(der: &CertificateDer<'static>) -> Value {
     use base64::Engine;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
@@ -93,7 +93,7 @@ fn pem(der: &CertificateDer<'static>) -> Value {
     format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n").into()
 }
 
-/// A JSON object in which each key occurs once; others are refused.
+/// A JSON object; reading fails if a key occurs twice.
 struct Strict(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Strict {
@@ -140,11 +140,11 @@ fn full(report: &Report) -> Strict {
     Strict::read(&report.to_json(&ReportForm::new()))
 }
 
-fn pinned_by_foreign(policy: PinPolicy) -> impl FnOnce(PinningBuilder) -> PinningBuilder {
+fn with_static_policy(policy: PinPolicy) -> impl FnOnce(PinningBuilder) -> PinningBuilder {
     |builder| builder.static_pins("example.com", policy)
 }
 
-/// The certificates and the key below `tests/data/report`, which were made once.
+/// Returns the leaf and the root in `tests/data/report`, which belong to the golden files.
 fn golden_leaf() -> (Leaf, CertificateDer<'static>) {
     let certificate = |text: &str| CertificateDer::from_pem_slice(text.as_bytes()).unwrap();
     let key = include_bytes!("data/report/leaf.key.pem");
@@ -162,7 +162,7 @@ fn golden_leaf() -> (Leaf, CertificateDer<'static>) {
 }
 
 #[tokio::test]
-async fn a_report_is_this_text_to_the_byte() {
+async fn a_report_has_exactly_the_text_of_the_golden_files() {
     // 7469-3-a, 7469-3-b, 7469-3-c, 7469-3-d, 7469-3-e, 7469-3-f, 7469-3-g, 7469-3-h,
     // 7469-3-h2, 7469-3-j, 7469-3-k, 7469-5-e
     let (leaf, root) = golden_leaf();
@@ -172,7 +172,7 @@ async fn a_report_is_this_text_to_the_byte() {
     let builder = Pinning::builder().time_provider(Clock::new());
     let (pinning, recorder) = with_recorder(builder.static_pins("example.com", policy));
     let anchors = TrustAnchors::new().with_built_in([root]).unwrap();
-    // Canonical in the report, however it was asked for.
+    // The report has the canonical form of the host name.
     visit(&server, &pinning, "https://WWW.Example.com.:8443/", anchors).await;
     let report = recorder.reports(&pinning).pop().unwrap();
     for (detail, expected) in [
@@ -193,9 +193,9 @@ async fn a_report_is_this_text_to_the_byte() {
 }
 
 #[tokio::test]
-async fn the_fields_are_those_of_the_rfc_each_once_and_of_its_types() {
+async fn a_report_has_each_field_of_the_rfc_once_with_its_type() {
     // 7469-3-b, 7469-3-c, 7469-3-d, 7469-3-e, 7469-3-f, 7469-3-g, 7469-3-h
-    let fixture = Fixture::start(pinned_by_foreign(policy_with(unrelated_pin()))).await;
+    let fixture = Fixture::start(with_static_policy(policy_with(unrelated_pin()))).await;
     for (uri, port) in [
         ("https://example.com/", 443),
         ("https://example.com:8443/", 8443),
@@ -208,7 +208,7 @@ async fn the_fields_are_those_of_the_rfc_each_once_and_of_its_types() {
         assert_eq!(report.get("date-time"), "2023-11-14T22:13:20Z");
         assert_eq!(report.get("hostname"), "example.com");
         assert_eq!(report.get("port"), &Value::from(port));
-        // Of a policy that never ends.
+        // The policy does not expire.
         let end = report.get("effective-expiration-date");
         assert_eq!(end, "9999-12-31T23:59:59Z");
         assert_eq!(report.get("include-subdomains"), &Value::Bool(false));
@@ -217,7 +217,7 @@ async fn the_fields_are_those_of_the_rfc_each_once_and_of_its_types() {
 }
 
 #[tokio::test]
-async fn a_noted_superdomain_is_named_with_its_own_expiry_and_flag() {
+async fn a_report_names_the_noted_superdomain_with_its_expiry_and_flag() {
     // 7469-3-a, 7469-3-f, 7469-3-g, 7469-3-h, 7469-3-k
     let fixture = Fixture::start(|builder| builder).await;
     let chain = verified_chain(
@@ -251,7 +251,7 @@ async fn a_noted_superdomain_is_named_with_its_own_expiry_and_flag() {
     let end = report.get("effective-expiration-date");
     assert_eq!(end, "2023-11-24T22:13:20Z");
 
-    // What is known round-trips to what is stored.
+    // `known-pins` is parsed to the pins that are stored.
     let pins = report.get("known-pins").as_array().unwrap();
     let pins = pins.iter().map(|pin| pin.as_str().unwrap());
     let value = pins.chain(["max-age=1"]).collect::<Vec<_>>().join("; ");
@@ -260,9 +260,9 @@ async fn a_noted_superdomain_is_named_with_its_own_expiry_and_flag() {
 }
 
 #[tokio::test]
-async fn the_served_chain_has_all_and_the_validated_one_ends_in_the_root_where_it_is_known() {
+async fn the_validated_chain_ends_with_the_root_if_it_is_known() {
     // 7469-3-h2
-    let fixture = Fixture::start(pinned_by_foreign(policy_with(unrelated_pin()))).await;
+    let fixture = Fixture::start(with_static_policy(policy_with(unrelated_pin()))).await;
     let uri = "https://example.com/";
     let root = fixture.root.certificate();
     let by_name = webpki_anchor(&root);
@@ -270,32 +270,32 @@ async fn the_served_chain_has_all_and_the_validated_one_ends_in_the_root_where_i
     let sending = fixture.leaf.with_appended([root.clone()]);
     let sending_root = Server::start(&sending, &[]).await;
 
-    let handed_in = full(&fixture.report(uri).await);
-    assert_eq!(handed_in.get("served-certificate-chain"), &fixture.served());
+    let supplied = full(&fixture.report(uri).await);
+    assert_eq!(supplied.get("served-certificate-chain"), &fixture.served());
     let with_root = fixture.path().into_iter().chain([pem(&root)]);
     let with_root = with_root.collect::<Value>();
-    assert_eq!(handed_in.get("validated-certificate-chain"), &with_root);
+    assert_eq!(supplied.get("validated-certificate-chain"), &with_root);
 
     let unknown = fixture.visit(uri, by_name.clone()).await.unwrap();
     let unknown = full(&unknown);
     let without = Value::from(fixture.path());
     assert_eq!(unknown.get("validated-certificate-chain"), &without);
 
-    // On the path, and the anchor, too: told once.
+    // The root is on the path and also the anchor, and is reported once.
     for anchors in [by_name, built_in_anchors(&[&fixture.root])] {
         visit(&sending_root, &fixture.pinning, uri, anchors).await;
-        let sent = fixture.recorder.reports(&fixture.pinning).pop().unwrap();
+        let report = fixture.recorder.reports(&fixture.pinning).pop().unwrap();
         let keys = ReportForm::new().detail(ReportDetail::Fingerprints);
-        let keys = Strict::read(&sent.to_json(&keys));
+        let keys = Strict::read(&report.to_json(&keys));
         assert_eq!(keys.get("validated-pins").as_array().unwrap().len(), 3);
-        let sent = full(&sent);
-        assert_eq!(sent.get("validated-certificate-chain"), &with_root);
-        let served = sent.get("served-certificate-chain").as_array().unwrap();
+        let report = full(&report);
+        assert_eq!(report.get("validated-certificate-chain"), &with_root);
+        let served = report.get("served-certificate-chain").as_array().unwrap();
         assert_eq!(served.len(), 4);
     }
 }
 
-/// By name and key only.
+/// Returns an anchor that has only the root's name and key, not its certificate.
 fn webpki_anchor(root: &CertificateDer<'_>) -> rustls::pki_types::TrustAnchor<'static> {
     let mut store = rustls::RootCertStore::empty();
     store.add(root.clone().into_owned()).unwrap();
@@ -303,7 +303,7 @@ fn webpki_anchor(root: &CertificateDer<'_>) -> rustls::pki_types::TrustAnchor<'s
 }
 
 #[tokio::test]
-async fn of_several_valid_paths_the_last_one_tried_is_reported() {
+async fn the_last_of_several_valid_paths_is_reported() {
     // 7469-3-i
     let (old, new) = (Ca::root("Old"), Ca::root("New"));
     let leaf = new.leaf(&["example.com"]);
@@ -319,7 +319,7 @@ async fn of_several_valid_paths_the_last_one_tried_is_reported() {
         built_in_anchors(&[&old, &new]),
     )
     .await;
-    // webpki tries the anchors for each certificate before it goes on to the next one.
+    // webpki tries all anchors for a certificate before it continues with the next certificate.
     let report = full(&recorder.reports(&pinning).pop().unwrap());
     let longer = [&leaf.certificate(), &cross, &old.certificate()];
     let longer = longer.map(pem).into_iter().collect::<Value>();
@@ -327,10 +327,10 @@ async fn of_several_valid_paths_the_last_one_tried_is_reported() {
 }
 
 #[tokio::test]
-async fn only_roots_that_are_built_in_are_reported() {
+async fn violations_are_reported_for_built_in_roots_only() {
     // 7469-2.6-j, 7469-5-e
     let policy = policy_with(unrelated_pin()).user_added_roots(UserAddedRoots::EnforcePins);
-    let fixture = Fixture::start(pinned_by_foreign(policy)).await;
+    let fixture = Fixture::start(with_static_policy(policy)).await;
     let root = || [fixture.root.certificate()];
     for anchors in [
         TrustAnchors::new().with_user_added(root()),
@@ -348,8 +348,8 @@ async fn only_roots_that_are_built_in_are_reported() {
 }
 
 #[tokio::test]
-async fn an_id_names_the_facts_and_the_time_whatever_the_form() {
-    let fixture = Fixture::start(pinned_by_foreign(policy_with(unrelated_pin()))).await;
+async fn an_id_depends_on_facts_and_time_and_not_on_the_form() {
+    let fixture = Fixture::start(with_static_policy(policy_with(unrelated_pin()))).await;
     let chain = verified_chain(
         &fixture.leaf,
         "example.com",
@@ -366,7 +366,7 @@ async fn an_id_names_the_facts_and_the_time_whatever_the_form() {
     assert!(first.id().bytes().all(|byte| byte.is_ascii_hexdigit()));
     assert_eq!(first.id(), report(NOW).id());
     assert_eq!(first.id(), report(NOW).with_port(443).id());
-    // From a connection, and whatever its form.
+    // Also for the report of a connection, after it was encoded in another form.
     let seen = fixture.report("https://example.com/").await;
     let form = ReportForm::new().detail(ReportDetail::Counts);
     assert!(!seen.to_json(&form).is_empty());
@@ -380,7 +380,7 @@ async fn an_id_names_the_facts_and_the_time_whatever_the_form() {
 }
 
 #[test]
-fn a_field_of_the_application_s_own_shadows_none_of_the_report_s() {
+fn additional_fields_can_not_have_names_that_reports_use() {
     // 7469-3-b
     for golden in [
         include_str!("data/report/full.json"),
@@ -403,7 +403,7 @@ async fn openssl_reads_the_certificates() {
     let Some(openssl) = program("openssl") else {
         return;
     };
-    let fixture = Fixture::start(pinned_by_foreign(policy_with(unrelated_pin()))).await;
+    let fixture = Fixture::start(with_static_policy(policy_with(unrelated_pin()))).await;
     let report = full(&fixture.report("https://example.com/").await);
     let served = report.get("served-certificate-chain").as_array().unwrap();
     assert_eq!(served.len(), fixture.leaf.chain.len());
@@ -427,7 +427,7 @@ async fn openssl_reads_the_certificates() {
     }
 }
 
-/// RFC 3339 section 5.6, in UTC as reports are.
+/// Returns whether the value is a time of RFC 3339 section 5.6 in UTC.
 fn is_date(value: &Value) -> bool {
     let form = "dddd-dd-ddTdd:dd:ddZ";
     let text = value.as_str().unwrap();
@@ -438,11 +438,11 @@ fn is_date(value: &Value) -> bool {
     text.len() == form.len() && text.chars().zip(form.chars()).all(is_like)
 }
 
-/// What Sentry's endpoint for security reports asks of one on pins.
+/// The types are those that Sentry's endpoint for security reports requires.
 #[tokio::test]
-async fn a_collector_of_security_reports_reads_every_form() {
+async fn every_form_has_the_types_that_collectors_of_security_reports_expect() {
     // 7469-3-a, 7469-3-j
-    let fixture = Fixture::start(pinned_by_foreign(policy_with(unrelated_pin()))).await;
+    let fixture = Fixture::start(with_static_policy(policy_with(unrelated_pin()))).await;
     let report = fixture.report("https://example.com:8443/").await;
     for detail in [
         ReportDetail::Counts,

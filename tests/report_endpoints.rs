@@ -1,5 +1,5 @@
-//! Where reports go that a server names: attack 11, from the other end. And to nginx.
-#![cfg(feature = "hyper")]
+//! Endpoints that a server names by `report-uri`, which attack 11 uses; and nginx as an endpoint.
+#![cfg(all(feature = "hyper", feature = "reports"))]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -40,7 +40,7 @@ struct Fixture {
 impl Fixture {
     async fn new(
         report_uri: &str,
-        choose: impl FnOnce(HttpReporterBuilder) -> HttpReporterBuilder + Send + 'static,
+        configure: impl FnOnce(HttpReporterBuilder) -> HttpReporterBuilder + Send + 'static,
     ) -> Self {
         let root = Ca::root("Root");
         let genuine = root.leaf(&[HOST]);
@@ -62,7 +62,7 @@ impl Fixture {
                 let builder = HttpReporter::builder(pinning)
                     .with_anchors(anchors)
                     .with_provider(provider());
-                choose(builder).build()
+                configure(builder).build()
             })
             .build()
             .unwrap();
@@ -83,11 +83,11 @@ impl Fixture {
 
     async fn visit(&self) -> Result<Option<Noted>, hyper_util::client::legacy::Error> {
         let mut client = client(&self.pinning, built_in_anchors(&[&self.root]), &self.names);
-        let answer = get(&mut client, &format!("https://{HOST}/")).await?;
-        Ok(answer.extensions().get().cloned())
+        let response = get(&mut client, &format!("https://{HOST}/")).await?;
+        Ok(response.extensions().get().cloned())
     }
 
-    /// Why a violation is not reported.
+    /// Makes a request that the pins refuse, and returns why it is not reported.
     async fn dropped(&self) -> DropReason {
         let error = self.visit().await.unwrap_err();
         assert!(PinViolation::find(&error).is_some());
@@ -95,7 +95,7 @@ impl Fixture {
     }
 }
 
-fn found(addresses: &[&str]) -> impl Fn(HttpReporterBuilder) -> HttpReporterBuilder + Send {
+fn resolving_to(addresses: &[&str]) -> impl Fn(HttpReporterBuilder) -> HttpReporterBuilder + Send {
     let parsed = addresses.iter().map(|address| address.parse::<IpAddr>());
     let parsed = parsed.collect::<Result<Vec<_>, _>>().unwrap();
     move |builder| {
@@ -106,19 +106,19 @@ fn found(addresses: &[&str]) -> impl Fn(HttpReporterBuilder) -> HttpReporterBuil
     }
 }
 
-fn endpoint(problem: EndpointError) -> DropReason {
-    DropReason::Endpoint(problem)
+fn dropped_for(error: EndpointError) -> DropReason {
+    DropReason::Endpoint(error)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_uri_of_a_server_is_followed_only_with_leave() {
+async fn the_report_uri_of_a_server_is_ignored_by_default() {
     let fixture = Fixture::new("https://reports.example/", |builder| builder).await;
     assert_eq!(fixture.dropped().await, DropReason::NoEndpoint);
 }
 
-/// Attack 11. Of several addresses, one that is not public is enough.
+/// Attack 11. One address that is not public among several is enough.
 #[tokio::test(flavor = "multi_thread")]
-async fn attack_11_a_server_can_not_point_reports_into_private_networks() {
+async fn attack_11_a_server_can_not_direct_reports_to_private_networks() {
     let collector = Collector::start(None, vec![Answer::Status(204)]).await;
     let uri = collector.uri("https", "reports.example");
     for addresses in [
@@ -129,8 +129,8 @@ async fn attack_11_a_server_can_not_point_reports_into_private_networks() {
         &["::ffff:127.0.0.1"],
         &["93.184.215.14", "127.0.0.1"],
     ] {
-        let fixture = Fixture::new(&uri, found(addresses)).await;
-        let expected = endpoint(EndpointError::PrivateAddress);
+        let fixture = Fixture::new(&uri, resolving_to(addresses)).await;
+        let expected = dropped_for(EndpointError::PrivateAddress);
         assert_eq!(fixture.dropped().await, expected, "{addresses:?}");
     }
     assert_eq!(collector.connections(), 0);
@@ -138,7 +138,7 @@ async fn attack_11_a_server_can_not_point_reports_into_private_networks() {
 
 /// Attack 11. D-09
 #[tokio::test(flavor = "multi_thread")]
-async fn attack_11_a_server_can_name_a_public_host_over_tls_only() {
+async fn attack_11_a_server_can_only_name_a_public_host_over_tls() {
     for (uri, expected) in [
         ("https://127.0.0.1/", EndpointError::IpAddress),
         ("https://[::1]/", EndpointError::IpAddress),
@@ -149,15 +149,15 @@ async fn attack_11_a_server_can_name_a_public_host_over_tls_only() {
         ("http://reports.example/", EndpointError::PlainHttp),
         ("https://example.com:8443/", EndpointError::SameHost),
     ] {
-        let fixture = Fixture::new(uri, found(&["93.184.215.14"])).await;
-        assert_eq!(fixture.dropped().await, endpoint(expected), "{uri}");
+        let fixture = Fixture::new(uri, resolving_to(&["93.184.215.14"])).await;
+        assert_eq!(fixture.dropped().await, dropped_for(expected), "{uri}");
     }
 }
 
 /// 7469-5-a
 #[tokio::test(flavor = "multi_thread")]
-async fn reports_can_be_kept_to_the_host_that_asked_for_them() {
-    let follow = |builder: HttpReporterBuilder| {
+async fn reports_can_be_restricted_to_the_host_that_failed_its_pins() {
+    let same_host = |builder: HttpReporterBuilder| {
         builder
             .report_uri_policy(ReportUriPolicy::SameHost)
             .plain_http(PlainHttp::Allow)
@@ -167,17 +167,17 @@ async fn reports_can_be_kept_to_the_host_that_asked_for_them() {
         ("https://reports.example/", EndpointError::OtherHost),
         ("https://www.example.com/", EndpointError::OtherHost),
         ("https://example.com/", EndpointError::SameHost),
-        // Followed, as far as this address goes.
+        // Allowed by the policy, and refused because of its address.
         ("http://example.com/", EndpointError::PrivateAddress),
     ] {
-        let fixture = Fixture::new(uri, follow).await;
-        assert_eq!(fixture.dropped().await, endpoint(expected), "{uri}");
+        let fixture = Fixture::new(uri, same_host).await;
+        assert_eq!(fixture.dropped().await, dropped_for(expected), "{uri}");
     }
 }
 
 /// 7469-2.1.4-c
 #[tokio::test(flavor = "multi_thread")]
-async fn nginx_takes_a_report_over_tls_of_another_ca() {
+async fn nginx_receives_a_report_over_tls_of_another_ca() {
     let other = Ca::root("Other");
     let leaf = other.intermediate("CA").leaf(&["reports.example"]);
     let Some(nginx) = Peer::nginx_as_collector(&leaf) else {
@@ -190,7 +190,7 @@ async fn nginx_takes_a_report_over_tls_of_another_ca() {
     let pinning = Pinning::builder()
         .time_provider(Clock::new())
         .static_pins(HOST, policy_with(unrelated_pin()))
-        // The endpoint has pins of its own, which hold.
+        // The endpoint has pins of its own and satisfies them.
         .static_pins("reports.example", policy_with(other.pin()))
         .reporter(move |pinning| {
             HttpReporter::builder(pinning)

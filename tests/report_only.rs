@@ -1,5 +1,5 @@
-//! `Public-Key-Pins-Report-Only`: what it leads to, and all that it leaves alone (RFC 7469
-//! sections 2.3.2 and 2.5).
+//! The effects of `Public-Key-Pins-Report-Only`, and what it does not affect (RFC 7469 sections 2.3.2
+//! and 2.5).
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -57,8 +57,8 @@ impl Fixture {
         }
     }
 
-    /// What `https://example.com:8443/` leads to when it answers with these fields.
-    async fn receive_by(&self, anchors: TrustAnchors, fields: &[(&'static str, &str)]) {
+    /// Visits `https://example.com:8443/`, whose response has these fields, with these anchors.
+    async fn receive_with(&self, anchors: TrustAnchors, fields: &[(&'static str, &str)]) {
         let server = Server::start(&self.leaf, fields).await;
         let names = Names::new([("example.com", &server)]);
         let mut client = client(&self.pinning, anchors, &names);
@@ -66,17 +66,19 @@ impl Fixture {
         let response = get(&mut client, uri).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.body(), "ok");
-        let sent = fields.iter().map(|(_, value)| value.as_bytes());
-        let got = fields.iter().map(|(name, _)| *name);
-        let got = got.collect::<std::collections::BTreeSet<_>>();
-        let got = got
-            .into_iter()
-            .flat_map(|name| response.headers().get_all(name));
-        assert_eq!(got.count(), sent.count(), "the fields are still there");
+        let names = fields.iter().map(|(name, _)| *name);
+        let names = names.collect::<std::collections::BTreeSet<_>>();
+        let received = names.into_iter();
+        let received = received.flat_map(|name| response.headers().get_all(name));
+        assert_eq!(
+            received.count(),
+            fields.len(),
+            "the response has lost a field"
+        );
     }
 
     async fn receive(&self, fields: &[(&'static str, &str)]) {
-        self.receive_by(built_in_anchors(&[&self.root]), fields)
+        self.receive_with(built_in_anchors(&[&self.root]), fields)
             .await;
     }
 
@@ -84,7 +86,7 @@ impl Fixture {
         verified_connection(&self.leaf, "example.com", &built_in_anchors(&[&self.root])).await
     }
 
-    /// A response to a request, past the layer.
+    /// Passes a request and its response through the layer.
     async fn respond(&self, request: Request<()>, response: Response<Bytes>) -> Response<Bytes> {
         let response = std::sync::Mutex::new(Some(response));
         let client = service_fn(|_: Request<()>| {
@@ -112,7 +114,7 @@ impl Fixture {
     }
 }
 
-/// Pins that no chain satisfies.
+/// Returns a header whose pins no chain satisfies.
 fn failing(rest: &str) -> String {
     header_value(
         pin(1),
@@ -125,7 +127,7 @@ fn with_field(value: &str) -> http::response::Builder {
 }
 
 #[tokio::test]
-async fn what_would_have_failed_is_told_and_reported_and_nothing_else_happens() {
+async fn a_failed_report_only_header_is_reported_and_has_no_other_effect() {
     // 7469-2.3.2-b, 7469-2.3.2-c, 7469-2.3.2-f, 7469-2.3.3-j, 7469-2.5-f, 7469-2.5-h
     let fixture = Fixture::new();
     fixture
@@ -147,16 +149,16 @@ async fn what_would_have_failed_is_told_and_reported_and_nothing_else_happens() 
     assert_eq!((policy.expires_at, violation.at()), (Some(now()), now()));
     assert!(fixture.is_empty());
 
-    // Of this connection only: nothing is remembered, and the next one without it tells nothing.
+    // Nothing is stored: the next connection without the field causes no event.
     fixture.receive(&[]).await;
     fixture.recorder.assert_nothing(&fixture.pinning);
-    // Each response is judged; whoever sends reports knows those that were sent.
+    // A new connection with the field is evaluated. Duplicate reports are the reporter's concern.
     fixture.receive(&[(RO, &failing(""))]).await;
     fixture.recorder.would_be_violation(&fixture.pinning);
 }
 
 #[tokio::test]
-async fn a_field_without_a_report_uri_is_told_all_the_same() {
+async fn a_failed_field_without_report_uri_is_an_event() {
     // 7469-2.3.2-d
     let fixture = Fixture::new();
     fixture.receive(&[(RO, &directive(pin(1)))]).await;
@@ -165,7 +167,7 @@ async fn a_field_without_a_report_uri_is_told_all_the_same() {
 }
 
 #[tokio::test]
-async fn pins_that_pass_tell_nothing() {
+async fn pins_that_pass_cause_no_event() {
     // 7469-2.3.2-f
     let fixture = Fixture::new();
     for pin in [fixture.leaf.pin(), fixture.root.pin()] {
@@ -178,7 +180,7 @@ async fn pins_that_pass_tell_nothing() {
 }
 
 #[tokio::test]
-async fn max_age_counts_for_nothing_but_must_follow_the_grammar() {
+async fn max_age_is_ignored_but_must_follow_the_grammar() {
     // 7469-2.1.2-c, D-08
     let fixture = Fixture::new();
     for max_age in [
@@ -207,11 +209,11 @@ async fn max_age_counts_for_nothing_but_must_follow_the_grammar() {
 }
 
 #[tokio::test]
-async fn the_two_fields_are_heard_apart() {
+async fn the_two_fields_are_processed_independently() {
     // 7469-2.3.2-a, 7469-2.3.2-g, 7469-2.5-g
     let fixture = Fixture::new();
     let good = header_value(fixture.leaf.pin(), "max-age=100");
-    // Both: one is noted, the other one told.
+    // With both fields, one is noted and the other one causes an event.
     fixture.receive(&[(PKP, &good), (RO, &failing(""))]).await;
     let events = fixture.recorder.events(&fixture.pinning);
     let [noted, would_be] = &events[..] else {
@@ -222,13 +224,13 @@ async fn the_two_fields_are_heard_apart() {
     let entries = fixture.pinning.store().list();
     assert!(entries[0].pins.contains(&fixture.leaf.pin()) && entries[0].report_uri.is_none());
 
-    // The report-only one malformed: said, and the other one is refreshed.
+    // If the report-only field is malformed, it is ignored, and the entry is refreshed.
     fixture.receive(&[(RO, "junk;"), (PKP, &good)]).await;
     assert!(matches!(
         fixture.recorder.ignore_reason(&fixture.pinning),
         IgnoreReason::Header(_)
     ));
-    // The other one malformed: both are said, the entry stays.
+    // If the enforced field is malformed, both cause an event, and the entry stays.
     fixture.receive(&[(PKP, "junk;"), (RO, &failing(""))]).await;
     let events = fixture.recorder.events(&fixture.pinning);
     assert_eq!(events.len(), 2, "{events:?}");
@@ -237,7 +239,7 @@ async fn the_two_fields_are_heard_apart() {
 }
 
 #[tokio::test]
-async fn of_several_fields_the_first_one_counts() {
+async fn only_the_first_of_several_fields_is_processed() {
     // 7469-2.3.1-g, 7469-2.3.2-f
     let fixture = Fixture::new();
     let passing = directive(fixture.leaf.pin());
@@ -251,7 +253,7 @@ async fn of_several_fields_the_first_one_counts() {
 }
 
 #[tokio::test]
-async fn a_field_that_did_not_come_over_tls_leads_to_nothing() {
+async fn a_field_without_tls_is_ignored() {
     // 7469-2.3.1-g, 7469-2.2.2-a
     let fixture = Fixture::new();
     let server = Server::plain(answer(&[(RO, &failing(""))])).await;
@@ -263,7 +265,7 @@ async fn a_field_that_did_not_come_over_tls_leads_to_nothing() {
         let reason = fixture.recorder.ignore_reason(&fixture.pinning);
         assert_eq!(reason, IgnoreReason::InsecureTransport, "{uri}");
     }
-    // Not even where a connection is known: that of a proxy.
+    // Also if the response has a connection, which is that of a proxy.
     let response = with_field(&failing("")).extension(fixture.connection().await);
     let request = Request::get("http://example.com/").body(()).unwrap();
     fixture
@@ -275,7 +277,7 @@ async fn a_field_that_did_not_come_over_tls_leads_to_nothing() {
 }
 
 #[tokio::test]
-async fn a_field_speaks_for_the_verified_host_that_was_asked() {
+async fn a_field_applies_only_to_the_requested_and_verified_host() {
     // 7469-2.3.2-f, D-14
     let fixture = Fixture::new();
     let known = fixture.connection().await;
@@ -313,7 +315,7 @@ async fn a_field_speaks_for_the_verified_host_that_was_asked() {
 }
 
 #[tokio::test]
-async fn interim_responses_are_not_looked_at() {
+async fn interim_responses_are_ignored() {
     // D-15
     let fixture = Fixture::new();
     let known = fixture.connection().await;
@@ -327,7 +329,7 @@ async fn interim_responses_are_not_looked_at() {
             .await;
         fixture.recorder.assert_nothing(&fixture.pinning);
     }
-    // One that a server sent before its answer.
+    // A server sends an interim response before the final one.
     let mut config = server_config(&fixture.leaf, provider(), rustls::ALL_VERSIONS);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let value = failing("");
@@ -340,7 +342,7 @@ async fn interim_responses_are_not_looked_at() {
     let mut client = client(&fixture.pinning, built_in_anchors(&[&fixture.root]), &names);
     get(&mut client, URI).await.unwrap();
     fixture.recorder.assert_nothing(&fixture.pinning);
-    // Any other status is.
+    // Final responses of any status are processed.
     for status in [200, 301, 404, 500] {
         let response = with_field(&failing(""))
             .status(status)
@@ -354,40 +356,40 @@ async fn interim_responses_are_not_looked_at() {
 }
 
 #[tokio::test]
-async fn a_chain_to_a_user_added_root_is_not_judged() {
+async fn a_chain_to_a_user_added_root_is_not_evaluated() {
     // 7469-2.6-j, 7469-5-e
     let fixture = Fixture::new();
     let user_added = || TrustAnchors::new().with_user_added([fixture.root.certificate()]);
     fixture
-        .receive_by(user_added().unwrap(), &[(RO, &failing(""))])
+        .receive_with(user_added().unwrap(), &[(RO, &failing(""))])
         .await;
     fixture.recorder.assert_nothing(&fixture.pinning);
 
-    // Nor reported where pins are enforced there.
+    // Nor is a violation reported if pins are enforced for user-added roots.
     let builder = Pinning::builder().user_added_roots(UserAddedRoots::EnforcePins);
     let fixture = Fixture::of(builder);
     let anchors = TrustAnchors::new().with_user_added([fixture.root.certificate()]);
     fixture
-        .receive_by(anchors.unwrap(), &[(RO, &failing(""))])
+        .receive_with(anchors.unwrap(), &[(RO, &failing(""))])
         .await;
     fixture.recorder.would_be_violation(&fixture.pinning);
     assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
 }
 
 #[tokio::test]
-async fn a_chain_to_an_unknown_root_is_told_and_not_reported() {
+async fn a_chain_to_a_root_of_unknown_origin_is_an_event_and_not_reported() {
     // 7469-5-e
     let fixture = Fixture::new();
     let unknown = TrustAnchors::new().with_unknown([fixture.root.certificate()]);
     fixture
-        .receive_by(unknown.unwrap(), &[(RO, &failing(""))])
+        .receive_with(unknown.unwrap(), &[(RO, &failing(""))])
         .await;
     fixture.recorder.would_be_violation(&fixture.pinning);
     assert!(fixture.recorder.reports(&fixture.pinning).is_empty());
 }
 
 #[tokio::test]
-async fn an_evaluation_answers_and_tells_nobody() {
+async fn an_evaluation_causes_no_event() {
     // 7469-2.3.2-f, 7469-2.3.3-j
     let fixture = Fixture::new();
     let known = fixture.connection().await;
@@ -408,7 +410,7 @@ async fn an_evaluation_answers_and_tells_nobody() {
     let skipped = verified_connection(&fixture.leaf, "example.com", &user_added.unwrap()).await;
     let decision = fixture.evaluate("example.com", &failing(""), &skipped);
     assert!(matches!(decision, Ok(Decision::Skipped)));
-    // Whatever is pinned otherwise.
+    // Other pins of the host make no difference.
     let pinned = [("example.com", policy_with(unrelated_pin()))];
     fixture.pinning.replace_pins(pinned).unwrap();
     let decision = fixture.evaluate("example.com", &passing, &known);
@@ -418,7 +420,7 @@ async fn an_evaluation_answers_and_tells_nobody() {
 }
 
 #[tokio::test]
-async fn the_chain_of_a_refused_handshake_speaks_for_nobody() {
+async fn the_chain_of_a_refused_handshake_is_not_evaluated() {
     // 7469-2.3.2-f, D-21
     let policy = policy_with(unrelated_pin());
     let fixture = Fixture::of(Pinning::builder().static_pins("example.com", policy));
@@ -429,12 +431,12 @@ async fn the_chain_of_a_refused_handshake_speaks_for_nobody() {
     let violation = PinViolation::find(&error).unwrap();
     let header = parse_report_only(failing("")).unwrap();
     let (host, chain) = (violation.host(), violation.chain());
-    let judged = fixture.pinning.evaluate(host, &header, chain, now());
-    assert_eq!(judged.unwrap_err(), IgnoreReason::HandshakeNotVerified);
+    let decision = fixture.pinning.evaluate(host, &header, chain, now());
+    assert_eq!(decision.unwrap_err(), IgnoreReason::HandshakeNotVerified);
 }
 
 #[test]
-fn a_malformed_field_is_no_header() {
+fn a_malformed_field_is_a_parse_error() {
     // D-08
     let value = failing("; max-age=");
     let error = parse_report_only(&value).unwrap_err();

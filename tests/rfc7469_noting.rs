@@ -1,4 +1,4 @@
-//! RFC 7469 sections 2.3 and 2.5: which headers change the store on which connections, and how.
+//! How headers change the store, and over which connections (RFC 7469 sections 2.3 and 2.5).
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -55,7 +55,7 @@ impl Fixture {
         self.pinning.note(&self.host, &header, chain, at(seconds))
     }
 
-    /// A header with a live pin and a backup.
+    /// Returns a header with the leaf's pin and a backup pin.
     fn value(&self, rest: &str) -> String {
         header_value(self.leaf.pin(), rest)
     }
@@ -70,7 +70,7 @@ impl Fixture {
         self.pinning.store().list().is_empty()
     }
 
-    /// Another valid chain for the same host that shares the root only.
+    /// Returns another valid chain for the same host, which has only the root in common.
     async fn other_chain(&self) -> (Leaf, ValidatedChain) {
         let leaf = self.root.leaf(&["example.com"]);
         let chain = verified_chain(&leaf, "example.com", &built_in_anchors(&[&self.root])).await;
@@ -83,7 +83,7 @@ fn host(name: &str) -> Host {
 }
 
 #[tokio::test]
-async fn a_valid_header_makes_a_host_known_with_all_its_metadata() {
+async fn a_valid_header_notes_a_host_with_all_its_metadata() {
     // 7469-1-b, 7469-2.1-j, 7469-2.3.1-a, 7469-2.3.3-f, 7469-2.5-b
     let fixture = fixture().await;
     let value = fixture.value("max-age=100; includeSubDomains; report-uri=\"https://r.example/\"");
@@ -99,7 +99,7 @@ async fn a_valid_header_makes_a_host_known_with_all_its_metadata() {
         "https://r.example/"
     );
     assert_eq!((entry.noted_at, entry.expires_at), (at(NOW), at(NOW + 100)));
-    // Known, and so validated against.
+    // Connections to the host are now checked.
     let decision = fixture
         .pinning
         .check(&fixture.host, &fixture.chain, at(NOW));
@@ -107,95 +107,55 @@ async fn a_valid_header_makes_a_host_known_with_all_its_metadata() {
 }
 
 #[tokio::test]
-async fn each_header_replaces_the_metadata_as_a_whole() {
+async fn each_header_replaces_all_metadata() {
     // 7469-2.3.1-b, 7469-2.5-d
     let fixture = fixture().await;
-    let report = "; report-uri=\"https://r.example/\"";
-    let (live, ca, backup) = (
-        fixture.leaf.pin(),
-        fixture.ca.pin(),
-        common::unrelated_pin(),
-    );
-    let steps = [
+    let with_report_uri = "max-age=50; report-uri=\"https://r.example/\"";
+    let mut pins = [fixture.leaf.pin(), common::unrelated_pin()];
+    pins.sort_unstable();
+    for (value, outcome, lifetime, subdomains, reports) in [
+        ("max-age=100", Noted::Added, 100, false, false),
+        ("max-age=50", Noted::Refreshed, 50, false, false),
         (
-            fixture.value("max-age=100"),
-            vec![live, backup],
-            100,
-            false,
-            false,
-        ),
-        (
-            fixture.value("max-age=50"),
-            vec![live, backup],
-            50,
-            false,
-            false,
-        ),
-        (
-            fixture.value("max-age=50; includeSubDomains"),
-            vec![live, backup],
+            "max-age=50; includeSubDomains",
+            Noted::Refreshed,
             50,
             true,
             false,
         ),
-        (
-            fixture.value("max-age=50"),
-            vec![live, backup],
-            50,
-            false,
-            false,
-        ),
-        (
-            fixture.value(&format!("max-age=50{report}")),
-            vec![live, backup],
-            50,
-            false,
-            true,
-        ),
-        (
-            fixture.value("max-age=50"),
-            vec![live, backup],
-            50,
-            false,
-            false,
-        ),
-        // No pin of the old header stays; order and repetition mean nothing.
-        (
-            format!(
-                "{0}; {1}; {0}; max-age=50",
-                directive(pin(7)),
-                directive(ca)
-            ),
-            vec![ca, pin(7)],
-            50,
-            false,
-            false,
-        ),
-        (
-            format!("{}; max-age=50; {}", directive(ca), directive(pin(8))),
-            vec![ca, pin(8)],
-            50,
-            false,
-            false,
-        ),
-    ];
-    for (step, (value, mut pins, lifetime, subdomains, reports)) in steps.into_iter().enumerate() {
-        let expected = if step == 0 {
-            Noted::Added
-        } else {
-            Noted::Refreshed
-        };
-        assert_eq!(fixture.note(&value, NOW), expected, "{value}");
+        ("max-age=50", Noted::Refreshed, 50, false, false),
+        (with_report_uri, Noted::Refreshed, 50, false, true),
+        ("max-age=50", Noted::Refreshed, 50, false, false),
+    ] {
+        assert_eq!(fixture.note(&fixture.value(value), NOW), outcome, "{value}");
         let entry = fixture.entry();
-        pins.sort_unstable();
-        assert_eq!(
-            entry.pins.iter().copied().collect::<Vec<_>>(),
-            pins,
-            "{value}"
-        );
+        assert!(entry.pins.iter().eq(&pins), "{value}");
         assert_eq!(entry.expires_at, at(NOW + lifetime), "{value}");
         assert_eq!(entry.includes_subdomains, subdomains, "{value}");
         assert_eq!(entry.report_uri.is_some(), reports, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn no_pin_of_the_previous_header_is_kept() {
+    // 7469-2.3.1-b, 7469-2.5-d
+    let fixture = fixture().await;
+    fixture.note(&fixture.value("max-age=50"), NOW);
+    let ca = directive(fixture.ca.pin());
+    let (one, other) = (directive(pin(7)), directive(pin(8)));
+    // Order and repetition make no difference.
+    for (value, backup) in [
+        (format!("{one}; {ca}; {one}; max-age=50"), pin(7)),
+        (format!("{ca}; max-age=50; {other}"), pin(8)),
+    ] {
+        assert_eq!(fixture.note(&value, NOW), Noted::Refreshed, "{value}");
+        let entry = fixture.entry();
+        let mut pins = [fixture.ca.pin(), backup];
+        pins.sort_unstable();
+        assert!(entry.pins.iter().eq(&pins), "{value}");
+        assert_eq!(entry.expires_at, at(NOW + 50), "{value}");
+        assert!(!entry.includes_subdomains, "{value}");
+        assert!(entry.report_uri.is_none(), "{value}");
     }
 }
 
@@ -207,7 +167,7 @@ async fn max_age_counts_from_the_latest_observation() {
         (NOW, 100, NOW + 100),
         (NOW + 50, 100, NOW + 150),
         (NOW + 60, 10, NOW + 70),
-        // Seen again in the very second of its expiry: refreshed, not added.
+        // In the second of the expiry the host is still known, so the entry is refreshed.
         (NOW + 70, 30, NOW + 100),
     ] {
         fixture.note(&fixture.value(&format!("max-age={max_age}")), seen_at);
@@ -218,11 +178,7 @@ async fn max_age_counts_from_the_latest_observation() {
         assert!(entry.is_expired(at(expires_at + 1)));
     }
     let again = fixture.note(&fixture.value("max-age=10"), NOW + 101);
-    assert_eq!(
-        again,
-        Noted::Added,
-        "it had expired, so the host was not known"
-    );
+    assert_eq!(again, Noted::Added, "the entry had expired");
 }
 
 #[tokio::test]
@@ -247,7 +203,7 @@ async fn max_age_is_capped() {
         fixture.note(&fixture.value(&format!("max-age={max_age}")), NOW);
         assert_eq!(fixture.entry().expires_at, at(NOW + lifetime), "{max_age}");
     }
-    // As if the server had sent the cap: none of a second is `max-age=0`.
+    // A cap of less than a second is treated as `max-age=0`.
     let mut fixture = fixture().await;
     let store = PinStore::builder()
         .max_age_cap(Duration::from_millis(999))
@@ -258,7 +214,7 @@ async fn max_age_is_capped() {
 }
 
 #[tokio::test]
-async fn a_report_uri_is_bounded_and_its_pins_hold_without_it() {
+async fn a_report_uri_that_is_too_long_is_dropped_and_the_pins_are_noted() {
     // D-09
     let fixture = fixture().await;
     for (length, kept) in [(2048, true), (2049, false)] {
@@ -270,7 +226,7 @@ async fn a_report_uri_is_bounded_and_its_pins_hold_without_it() {
 }
 
 #[tokio::test]
-async fn max_age_zero_removes_what_is_known_and_notes_nothing() {
+async fn max_age_zero_removes_the_entry_and_notes_nothing() {
     // 7469-2.3.1-d, D-02
     let fixture = fixture().await;
     let removed = Noted::Removed(RemovalReason::MaxAgeZero);
@@ -280,7 +236,7 @@ async fn max_age_zero_removes_what_is_known_and_notes_nothing() {
         "max-age=\"000\"; includeSubDomains".to_owned(),
         fixture.value("max-age=0"),
         fixture.value("max-age=0; includeSubDomains"),
-        // Pins that could not be noted are enough: the connection passed those in force.
+        // The header's own pins need not be valid: the connection has passed the noted ones.
         format!("{}; max-age=0", directive(pin(9))),
         "max-age=0; pin-x=\"y\"".to_owned(),
     ] {
@@ -302,7 +258,7 @@ async fn max_age_zero_removes_what_is_known_and_notes_nothing() {
 }
 
 #[tokio::test]
-async fn without_a_recognised_pin_the_host_is_forgotten_and_it_is_said() {
+async fn a_header_without_recognised_pins_removes_the_entry() {
     // 7469-2.1.1-e, 7469-2.1.1-f, D-03
     let fixture = fixture().await;
     let unknown = "pin-sha512=\"eA==\"; pin-x=\"y\"; max-age=100";
@@ -313,7 +269,7 @@ async fn without_a_recognised_pin_the_host_is_forgotten_and_it_is_said() {
     assert_eq!(fixture.note(unknown, NOW + 1), removed);
     assert!(fixture.is_empty());
 
-    // No pin-directive at all, or a known pin that is not enough: the entry stays.
+    // Without any pin directive, or with a recognised pin but no backup, the entry stays.
     fixture.note(&fixture.value("max-age=100"), NOW);
     let only = directive(fixture.leaf.pin());
     for (value, reason) in [
@@ -356,20 +312,20 @@ async fn one_pin_must_be_in_the_chain_and_one_must_not() {
         let value = format!("{}; max-age=100", pins.join("; "));
         assert_eq!(fixture.note(&value, NOW), expected, "{value}");
         assert_eq!(fixture.is_empty(), expected != Noted::Added, "{value}");
-        // A pin with an unknown algorithm is neither: the outcome is the same.
+        // A pin with an unknown algorithm counts neither as live nor as backup.
         fixture.pinning.store().clear();
         let base64 = leaf.to_base64();
         let more = format!("{value}; pin-sha512=\"{base64}\"; pin-sha1=\"eA==\"");
         assert_eq!(fixture.note(&more, NOW), expected, "{more}");
         if let [entry] = &*fixture.pinning.store().list() {
-            assert!(entry.pins.len() >= 2, "the recognised ones are noted");
+            assert!(entry.pins.len() >= 2, "recognised pins are noted");
         }
         fixture.pinning.store().clear();
     }
 }
 
 #[tokio::test]
-async fn a_header_that_is_not_valid_leaves_the_entry_as_it_was() {
+async fn an_invalid_header_leaves_the_entry_unchanged() {
     // 7469-2.5-c, 7469-2.3.1-f
     let fixture = fixture().await;
     fixture.note(&fixture.value("max-age=100; includeSubDomains"), NOW);
@@ -404,7 +360,7 @@ async fn a_connection_that_fails_its_pins_changes_nothing() {
         assert_eq!(noted, Noted::Ignored(IgnoreReason::PinsFailed), "{value}");
         assert_eq!(fixture.entry(), before, "{value}");
     }
-    // Once the entry has expired the host is not known, and trust on first use begins anew.
+    // After the entry has expired, the host is not known, and the next header is trusted.
     let value = header_value(other.pin(), "max-age=100");
     assert_eq!(
         fixture.note_over(&other_chain, &value, NOW + 101),
@@ -413,7 +369,7 @@ async fn a_connection_that_fails_its_pins_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_bypassed_connection_changes_nothing() {
+async fn a_connection_that_skips_pins_changes_nothing() {
     // D-04
     let proxy = Ca::root("Proxy");
     let intercepted = proxy.leaf(&["example.com"]);
@@ -431,10 +387,10 @@ async fn a_bypassed_connection_changes_nothing() {
         let ignored = Noted::Ignored(IgnoreReason::AnchorNotBuiltIn(origin));
         let fixture = fixture().await;
         let own = header_value(intercepted.pin(), "max-age=100");
-        assert_eq!(fixture.note_over(&chain, &own, NOW), ignored, "not noted");
+        assert_eq!(fixture.note_over(&chain, &own, NOW), ignored, "noted");
         assert!(fixture.is_empty());
 
-        // The entry names the proxy's key, so that no pin fails; it stays as it was even so.
+        // The entry is unchanged although it has the proxy's pin, so that the chain satisfies it.
         let both = fixture.value(&format!("{}; max-age=100", directive(proxy.pin())));
         fixture.note(&both, NOW);
         let before = fixture.entry();
@@ -486,7 +442,7 @@ async fn a_report_only_header_is_never_noted() {
 }
 
 #[tokio::test]
-async fn a_header_speaks_for_the_verified_name_only() {
+async fn a_header_applies_only_to_the_verified_host() {
     // D-14
     let fixture = fixture().await;
     for name in ["www.example.com", "com", "example.net"] {

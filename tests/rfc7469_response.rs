@@ -1,4 +1,4 @@
-//! RFC 7469 sections 2.2.2 and 2.3: which responses, and which of their fields, are looked at.
+//! Which responses, and which of their fields, are processed (RFC 7469 sections 2.2.2 and 2.3).
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -33,6 +33,7 @@ use tower_layer::Layer;
 
 const PKP: &str = "public-key-pins";
 const RO: &str = "public-key-pins-report-only";
+const URI: &str = "https://example.com/";
 
 struct Fixture {
     leaf: Leaf,
@@ -60,7 +61,7 @@ impl Fixture {
         header_value(self.leaf.pin(), rest)
     }
 
-    /// One request, on a connection of its own.
+    /// Makes one request over a new connection.
     async fn visit(&self, uri: &str, server: &Server) -> Visit {
         let hosts = ["example.com", "www.example.com", "127.0.0.1", "[::1]"];
         let names = Names::new(hosts.map(|host| (host, server)));
@@ -68,10 +69,10 @@ impl Fixture {
         get(&mut client, uri).await
     }
 
-    /// `https://example.com/` answers with these fields.
+    /// Visits a server whose responses have these fields, and returns what became of them.
     async fn receive(&self, fields: &[(&'static str, &str)]) -> Option<Noted> {
         let server = Server::start(&self.leaf, fields).await;
-        let response = self.visit("https://example.com/", &server).await.unwrap();
+        let response = self.visit(URI, &server).await.unwrap();
         assert_eq!(response.body(), "ok");
         response.extensions().get().cloned()
     }
@@ -95,10 +96,7 @@ async fn field_names_are_case_insensitive() {
         let value = fixture.value("max-age=100");
         let bytes = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{name}: {value}\r\n\r\nok");
         let server = Server::raw(config, bytes.into_bytes()).await;
-        let response = fixture
-            .visit("https://example.com/", &server)
-            .await
-            .unwrap();
+        let response = fixture.visit(URI, &server).await.unwrap();
         assert_eq!(response.extensions().get(), Some(&Noted::Added), "{name}");
     }
     for name in ["public-key-pin", "x-public-key-pins", RO] {
@@ -114,37 +112,28 @@ async fn field_names_are_case_insensitive() {
 }
 
 #[tokio::test]
-async fn the_first_visit_is_trusted_and_needs_no_strict_transport_security() {
+async fn the_first_visit_is_trusted_with_or_without_strict_transport_security() {
     // 7469-1-a, 7469-1-b, 7469-2.3.1-a
-    for (more, expected) in [
-        (None, Noted::Added),
-        (
-            Some(("strict-transport-security", "max-age=0")),
-            Noted::Added,
-        ),
-    ] {
+    for more in [None, Some(("strict-transport-security", "max-age=0"))] {
         let fixture = Fixture::new();
         let value = fixture.value("max-age=100");
         let fields = [(PKP, &*value)].into_iter().chain(more);
         let server = Server::start(&fixture.leaf, &fields.collect::<Vec<_>>()).await;
-        let response = fixture
-            .visit("https://example.com/", &server)
-            .await
-            .unwrap();
+        let response = fixture.visit(URI, &server).await.unwrap();
         let connection = response.extensions().get::<VerifiedConnection>().unwrap();
         assert!(matches!(connection.decision(), Decision::NotPinned));
-        assert_eq!(response.extensions().get(), Some(&expected));
+        assert_eq!(response.extensions().get(), Some(&Noted::Added));
         let expires_at = fixture.entries()[0].expires_at;
         assert_eq!(
             expires_at,
             at(NOW + 100),
-            "counted from the clock's time of reception"
+            "counted from the time of the response"
         );
     }
 }
 
 #[tokio::test]
-async fn nothing_is_learnt_without_tls() {
+async fn nothing_is_noted_without_tls() {
     // 7469-2.2.2-a, 7469-2.3.1-f, 7469-2.3.1-g
     let fixture = Fixture::new();
     let value = fixture.value("max-age=100; report-uri=\"https://r.example/\"");
@@ -155,7 +144,7 @@ async fn nothing_is_learnt_without_tls() {
         assert_eq!(outcome, ignored(IgnoreReason::InsecureTransport));
         assert!(fixture.entries().is_empty());
     }
-    // Nor unlearnt.
+    // Nor is anything removed.
     let fixture = Fixture::new();
     fixture
         .receive(&[(PKP, &fixture.value("max-age=100"))])
@@ -166,7 +155,7 @@ async fn nothing_is_learnt_without_tls() {
 }
 
 #[tokio::test]
-async fn of_several_fields_the_first_is_processed_and_no_other() {
+async fn only_the_first_of_several_fields_is_processed() {
     // 7469-2.3.1-e, 7469-2.2.1-a
     let fixture = Fixture::new();
     let (good, other) = (fixture.value("max-age=100"), fixture.value("max-age=50"));
@@ -176,7 +165,7 @@ async fn of_several_fields_the_first_is_processed_and_no_other() {
     assert_eq!(
         fixture.entries()[0].pins.len(),
         2,
-        "nor are pins collected over fields"
+        "pins of several fields are not combined"
     );
 
     for malformed in ["max-age=", "", "max-age=1; max-age=1"] {
@@ -186,9 +175,9 @@ async fn of_several_fields_the_first_is_processed_and_no_other() {
             noted,
             Some(Noted::Ignored(IgnoreReason::Header(_)))
         ));
-        assert_eq!(fixture.entries().len(), 1, "the second field is not tried");
+        assert_eq!(fixture.entries().len(), 1, "the second field is ignored");
     }
-    // One field that a proxy made of two.
+    // A proxy joined two fields to one.
     let joined = format!("{good}, {good}");
     let noted = fixture.receive(&[(PKP, &joined)]).await;
     let bad_syntax = HeaderError::BadSyntax { offset: good.len() };
@@ -196,7 +185,7 @@ async fn of_several_fields_the_first_is_processed_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_malformed_field_clobbers_nothing_and_is_said() {
+async fn a_malformed_field_is_ignored_with_its_reason_and_changes_nothing() {
     // 7469-2.1-e, 7469-2.1-f, 7469-2.3.1-h, D-22
     let fixture = Fixture::new();
     fixture
@@ -215,11 +204,11 @@ async fn a_malformed_field_clobbers_nothing_and_is_said() {
         "",
     ] {
         let noted = fixture.receive(&[(PKP, value)]).await;
-        let said = matches!(noted, Some(Noted::Ignored(IgnoreReason::Header(_))));
-        assert!(said, "{value}: {noted:?}");
+        let is_ignored = matches!(noted, Some(Noted::Ignored(IgnoreReason::Header(_))));
+        assert!(is_ignored, "{value}: {noted:?}");
         assert_eq!(fixture.entries(), before, "{value}");
     }
-    // As browsers read it, on request.
+    // The syntax of browsers is optional.
     let fixture = Fixture::of(Pinning::builder().header_syntax(HeaderSyntax::Browsers));
     let trailing = fixture.value("max-age = 50;");
     assert_eq!(
@@ -246,7 +235,7 @@ async fn the_two_fields_do_not_interact() {
         &format!("{failing}; max-age=0; includeSubDomains"),
     ];
     for report_only in report_only_fields {
-        // Alone: no effect on connection, response or store.
+        // Alone, it has no effect on the connection, the response or the store.
         let fixture = Fixture::new();
         assert_eq!(
             fixture.receive(&[(RO, report_only)]).await,
@@ -255,7 +244,7 @@ async fn the_two_fields_do_not_interact() {
         );
         assert!(fixture.entries().is_empty(), "{report_only}");
 
-        // Beside an enforced field, in either order: that one is processed as ever.
+        // Together with an enforced field, in either order, that one is processed as usual.
         let value = fixture.value("max-age=100");
         let both = [(RO, report_only), (PKP, &*value)];
         assert_eq!(
@@ -277,7 +266,7 @@ async fn the_two_fields_do_not_interact() {
 }
 
 #[tokio::test]
-async fn addresses_are_never_noted() {
+async fn ip_addresses_are_never_noted() {
     // 7469-2.3.3-d
     let fixture = Fixture::new();
     let server = Server::start(&fixture.leaf, &[(PKP, &fixture.value("max-age=100"))]).await;
@@ -293,7 +282,7 @@ async fn addresses_are_never_noted() {
 }
 
 #[tokio::test]
-async fn final_header_sections_of_any_status_count() {
+async fn final_responses_of_any_status_are_processed() {
     // D-15
     let fixture = Fixture::new();
     for (status, expected) in [
@@ -310,17 +299,14 @@ async fn final_header_sections_of_any_status_count() {
             response.body(full("")).unwrap()
         })
         .await;
-        let response = fixture
-            .visit("https://example.com/", &server)
-            .await
-            .unwrap();
+        let response = fixture.visit(URI, &server).await.unwrap();
         assert_eq!(response.status(), status);
         assert_eq!(response.extensions().get(), Some(&expected), "{status}");
     }
 }
 
 #[tokio::test]
-async fn bodies_trailers_and_interim_responses_do_not_count() {
+async fn bodies_trailers_and_interim_responses_are_ignored() {
     // 7469-2.3.4-a, D-15
     let fixture = Fixture::new();
     let value = fixture.value("max-age=100");
@@ -345,76 +331,67 @@ async fn bodies_trailers_and_interim_responses_do_not_count() {
     );
     let interim = Server::raw(http1, interim.into_bytes());
     for server in [body.await, trailer.await, interim.await] {
-        let response = fixture
-            .visit("https://example.com/", &server)
-            .await
-            .unwrap();
+        let response = fixture.visit(URI, &server).await.unwrap();
         assert!(response.extensions().get::<Noted>().is_none());
         assert!(fixture.entries().is_empty());
     }
 }
 
 #[tokio::test]
-async fn a_header_pins_the_host_that_was_asked_and_verified() {
+async fn a_header_applies_only_to_the_requested_and_verified_host() {
     // D-14
     let fixture = Fixture::new();
     let connection = verified_connection(&fixture.leaf, "example.com", &fixture.anchors).await;
     let value = fixture.value("max-age=100");
-    let reply = move |connection: Option<VerifiedConnection>| {
+    let response_over = move |connection: Option<VerifiedConnection>| {
         let response = http::Response::builder().header(PKP, &value);
         let mut response = response.body(()).unwrap();
         connection.map(|connection| response.extensions_mut().insert(connection));
         response
     };
-    let over = |connection: Option<VerifiedConnection>| {
-        let response = reply(connection);
+    let client_of = |connection: Option<VerifiedConnection>| {
+        let response = response_over(connection);
         let inner = tower::service_fn(move |_: http::Request<()>| {
             let response = response.clone();
             async move { Ok::<_, Infallible>(response) }
         });
         NotePinsLayer::new(fixture.pinning.clone()).layer(inner)
     };
-    let request = |method: &str, uri: &str| {
-        let request = http::Request::builder().method(method).uri(uri);
-        request.body(()).unwrap()
-    };
-    for (connection, request, expected) in [
+    let ignored = Noted::Ignored;
+    let known = Some(connection);
+    for (connection, method, uri, expected) in [
+        (&None, "GET", URI, ignored(IgnoreReason::NoConnectionData)),
         (
-            None,
-            request("GET", "https://example.com/"),
-            Noted::Ignored(IgnoreReason::NoConnectionData),
+            &known,
+            "GET",
+            "https://www.example.com/",
+            ignored(IgnoreReason::OtherHost),
         ),
         (
-            Some(connection.clone()),
-            request("GET", "https://www.example.com/"),
-            Noted::Ignored(IgnoreReason::OtherHost),
+            &known,
+            "CONNECT",
+            "example.com:443",
+            ignored(IgnoreReason::ConnectResponse),
         ),
         (
-            Some(connection.clone()),
-            request("CONNECT", "example.com:443"),
-            Noted::Ignored(IgnoreReason::ConnectResponse),
+            &known,
+            "GET",
+            "/relative",
+            ignored(IgnoreReason::InsecureTransport),
         ),
-        (
-            Some(connection.clone()),
-            request("GET", "/relative"),
-            Noted::Ignored(IgnoreReason::InsecureTransport),
-        ),
-        (
-            Some(connection),
-            request("HEAD", "https://EXAMPLE.com.:8443/"),
-            Noted::Added,
-        ),
+        (&known, "HEAD", "https://EXAMPLE.com.:8443/", Noted::Added),
     ] {
         assert!(fixture.entries().is_empty());
-        let uri = request.uri().clone();
-        let response = over(connection).oneshot(request).await.unwrap();
+        let request = http::Request::builder().method(method).uri(uri);
+        let client = client_of(connection.clone());
+        let response = client.oneshot(request.body(()).unwrap()).await.unwrap();
         assert_eq!(response.extensions().get(), Some(&expected), "{uri}");
     }
     assert_eq!(fixture.entries()[0].host.as_str(), "example.com");
 }
 
 #[tokio::test]
-async fn neither_port_nor_trailing_dot_makes_another_host() {
+async fn port_and_trailing_dot_do_not_change_the_host() {
     // D-16, D-17
     let fixture = Fixture::new();
     let value = fixture.value("max-age=100");
@@ -445,7 +422,7 @@ async fn neither_port_nor_trailing_dot_makes_another_host() {
 }
 
 #[tokio::test]
-async fn the_response_says_that_its_host_is_no_longer_pinned() {
+async fn the_response_shows_that_its_host_is_no_longer_pinned() {
     // 7469-2.1.1-f, 7469-2.3.1-d
     for (value, reason) in [
         ("max-age=0", RemovalReason::MaxAgeZero),
@@ -465,7 +442,7 @@ async fn the_response_says_that_its_host_is_no_longer_pinned() {
     }
 }
 
-/// Presents a certificate without having its key.
+/// Presents a certificate whose private key it does not have.
 #[derive(Debug)]
 struct Replay(Arc<CertifiedKey>);
 
@@ -476,7 +453,7 @@ impl ResolvesServerCert for Replay {
 }
 
 #[tokio::test]
-async fn nothing_is_written_before_the_server_proved_its_key() {
+async fn nothing_is_noted_before_the_server_has_proved_possession_of_its_key() {
     // D-21
     let fixture = Fixture::new();
     let own_key = Ca::root("Other").leaf(&["attacker.example"]).key();
@@ -485,23 +462,13 @@ async fn nothing_is_written_before_the_server_proved_its_key() {
     let replayed = CertifiedKey::new(fixture.leaf.chain.clone(), key);
     config.cert_resolver = Arc::new(Replay(Arc::new(replayed)));
     let server = Server::with_config(config, answer(&[(PKP, &fixture.value("max-age=9"))])).await;
-    assert!(
-        fixture
-            .visit("https://example.com/", &server)
-            .await
-            .is_err()
-    );
+    assert!(fixture.visit(URI, &server).await.is_err());
     assert!(fixture.entries().is_empty());
     assert_eq!(server.requests(), 0);
 
-    // With the key, but without a response: the handshake alone writes nothing either.
+    // With the key, but without a response: the handshake alone notes nothing either.
     let config = server_config(&fixture.leaf, provider(), rustls::ALL_VERSIONS);
     let server = Server::raw(config, Vec::new()).await;
-    assert!(
-        fixture
-            .visit("https://example.com/", &server)
-            .await
-            .is_err()
-    );
+    assert!(fixture.visit(URI, &server).await.is_err());
     assert!(fixture.entries().is_empty());
 }

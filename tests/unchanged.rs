@@ -1,5 +1,4 @@
-//! A header that comes again over the same connection: what is remembered of it never stands in for
-//! what a header has to do.
+//! Headers that are repeated over one connection: the cached header has the same effects as a new one.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -29,7 +28,7 @@ use tower_layer::Layer;
 
 const NAMES: [&str; 2] = ["example.com", "www.example.com"];
 
-/// A server whose header can be changed, and a client with one version of HTTP.
+/// A server whose header can be changed, and a connector for one version of HTTP.
 struct Fixture {
     leaf: Leaf,
     server: Server,
@@ -51,10 +50,10 @@ async fn fixture(http: Http) -> Fixture {
     let root = Ca::root("Root");
     let leaf = root.leaf(&NAMES);
     let value = Arc::new(Mutex::new(header_value(leaf.pin(), "max-age=1000")));
-    let said = Arc::clone(&value);
+    let current = Arc::clone(&value);
     let config = server_config(&leaf, provider(), rustls::ALL_VERSIONS);
     let server = Server::with_config(config, move |_| {
-        let value = said.lock().unwrap().clone();
+        let value = current.lock().unwrap().clone();
         let response = http::Response::builder().header("public-key-pins", value);
         response.body(full("ok")).unwrap()
     });
@@ -90,20 +89,20 @@ impl Fixture {
         NotePinsLayer::new(self.pinning.clone()).layer(pool)
     }
 
-    fn says(&self, value: &str) {
+    fn set_header(&self, value: &str) {
         *self.value.lock().unwrap() = value.to_owned();
     }
 
-    /// A header with another backup.
+    /// Returns a header with the leaf's pin and this backup pin.
     fn value(&self, backup: u8, rest: &str) -> String {
         let backup = SpkiFingerprint::from_digest([backup; 32]).to_base64();
         let live = self.leaf.pin().to_base64();
         format!("pin-sha256=\"{live}\"; pin-sha256=\"{backup}\"; {rest}")
     }
 
-    /// When the entry of the host was noted, and when it ends.
+    /// Asserts when the entry of the host was noted, and when it expires.
     #[track_caller]
-    fn is_noted(&self, name: &str, noted_at: u64, expires_at: u64) {
+    fn assert_noted(&self, name: &str, noted_at: u64, expires_at: u64) {
         let host = Host::parse(name).unwrap();
         let list = self.pinning.store().list();
         let entry = list.iter().find(|entry| entry.host == host).unwrap();
@@ -130,11 +129,11 @@ where
 }
 
 #[tokio::test]
-async fn each_second_moves_the_expiry_once() {
+async fn the_expiry_is_updated_once_a_second() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let mut client = fixture.client();
-        // There and back; it runs out on the way.
+        // Forwards and back; the entry expires on the way.
         for (seconds, first) in [
             (0, Noted::Added),
             (1, Noted::Refreshed),
@@ -149,7 +148,7 @@ async fn each_second_moves_the_expiry_once() {
             for expected in [first, Noted::Refreshed, Noted::Refreshed, Noted::Refreshed] {
                 let noted = visit(&mut client, "example.com").await.unwrap();
                 assert_eq!(noted, expected, "{http:?} {seconds}");
-                fixture.is_noted("example.com", now, now + 1000);
+                fixture.assert_noted("example.com", now, now + 1000);
             }
         }
         assert_eq!(fixture.server.connections(), 1);
@@ -157,7 +156,7 @@ async fn each_second_moves_the_expiry_once() {
 }
 
 #[tokio::test]
-async fn what_was_forgotten_or_cleared_is_added_again() {
+async fn a_removed_entry_is_added_again() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let mut client = fixture.client();
@@ -180,7 +179,7 @@ async fn what_was_forgotten_or_cleared_is_added_again() {
 }
 
 #[tokio::test]
-async fn static_pins_that_fail_end_the_refreshes() {
+async fn static_pins_that_fail_stop_the_refreshes() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let mut client = fixture.client();
@@ -192,17 +191,17 @@ async fn static_pins_that_fail_end_the_refreshes() {
         fixture.clock.set(NOW + 1);
         let error = visit(&mut client, "example.com").await.unwrap_err();
         assert!(PinViolation::find(&error).is_some());
-        fixture.is_noted("example.com", NOW, NOW + 1000);
+        fixture.assert_noted("example.com", NOW, NOW + 1000);
         pin_to(policy_with(fixture.leaf.pin())).unwrap();
         let noted = visit(&mut client, "example.com").await.unwrap();
         assert_eq!(noted, Noted::Refreshed);
-        fixture.is_noted("example.com", NOW + 1, NOW + 1001);
+        fixture.assert_noted("example.com", NOW + 1, NOW + 1001);
     }
 }
 
-/// Of two connections with the same header one may note in a second that the clock leaves again.
+/// One of two connections with the same header notes it in a second that the clock leaves again.
 #[tokio::test]
-async fn a_clock_set_back_is_noticed_by_the_other_connection() {
+async fn a_clock_that_is_set_back_is_noticed_on_each_connection() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let (mut one, mut other) = (fixture.client(), fixture.client());
@@ -211,16 +210,16 @@ async fn a_clock_set_back_is_noticed_by_the_other_connection() {
         }
         fixture.clock.set(NOW + 1);
         visit(&mut other, "example.com").await.unwrap();
-        fixture.is_noted("example.com", NOW + 1, NOW + 1001);
+        fixture.assert_noted("example.com", NOW + 1, NOW + 1001);
         fixture.clock.set(NOW);
         visit(&mut one, "example.com").await.unwrap();
-        fixture.is_noted("example.com", NOW, NOW + 1000);
+        fixture.assert_noted("example.com", NOW, NOW + 1000);
     }
 }
 
-/// In the same second: what the host said last is what counts.
+/// Within one second, the last header is the one that is kept.
 #[tokio::test]
-async fn a_header_is_noted_again_after_another_one_of_another_connection() {
+async fn a_header_is_noted_again_after_another_connection_has_noted_another_one() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let (mut one, mut other) = (fixture.client(), fixture.client());
@@ -231,7 +230,7 @@ async fn a_header_is_noted_again_after_another_one_of_another_connection() {
         let pins = |backup| fixture.pinning.store().list()[0].pins.contains(&backup);
         for _ in 0..3 {
             for (client, backup) in [(&mut one, 1), (&mut other, 2)] {
-                fixture.says(&values[usize::from(backup) - 1]);
+                fixture.set_header(&values[usize::from(backup) - 1]);
                 for _ in 0..3 {
                     visit(client, "example.com").await.unwrap();
                     assert!(pins(SpkiFingerprint::from_digest([backup; 32])), "{http:?}");
@@ -242,7 +241,7 @@ async fn a_header_is_noted_again_after_another_one_of_another_connection() {
 }
 
 #[tokio::test]
-async fn the_same_header_counts_for_each_host_by_itself() {
+async fn the_same_header_is_noted_for_each_host() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let mut client = fixture.client();
@@ -265,9 +264,9 @@ async fn the_same_header_counts_for_each_host_by_itself() {
     }
 }
 
-/// A layer below sends requests elsewhere: the bytes and the connection are those of another host.
+/// A layer below sends requests to another host, whose header and connection the response has.
 #[tokio::test]
-async fn the_same_connection_says_nothing_for_another_host() {
+async fn a_connection_to_another_host_is_not_used_for_noting() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let pool: HyperClient =
@@ -297,7 +296,7 @@ async fn the_same_connection_says_nothing_for_another_host() {
 }
 
 #[tokio::test]
-async fn a_header_that_changes_and_changes_back_is_followed() {
+async fn a_header_that_changes_and_changes_back_is_noted_each_time() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let mut client = fixture.client();
@@ -314,7 +313,7 @@ async fn a_header_that_changes_and_changes_back_is_followed() {
             (&*one, Noted::Added, 1),
             (&*other, Noted::Refreshed, 2),
         ] {
-            fixture.says(value);
+            fixture.set_header(value);
             let mut expected = expected;
             for _ in 0..3 {
                 assert_eq!(visit(&mut client, "example.com").await.unwrap(), expected);
@@ -330,11 +329,11 @@ async fn a_header_that_changes_and_changes_back_is_followed() {
                 assert!(list.iter().all(|entry| entry.expires_at == end));
             }
         }
-        // A malformed one in between changes nothing.
-        fixture.says("max-age");
+        // A malformed header in between changes nothing.
+        fixture.set_header("max-age");
         let noted = visit(&mut client, "example.com").await.unwrap();
         assert!(matches!(noted, Noted::Ignored(IgnoreReason::Header(_))));
-        fixture.says(&other);
+        fixture.set_header(&other);
         let noted = visit(&mut client, "example.com").await.unwrap();
         assert_eq!(noted, Noted::Refreshed);
         assert_eq!(fixture.server.connections(), 1);

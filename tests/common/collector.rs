@@ -1,4 +1,4 @@
-//! A report endpoint on loopback that keeps what arrives, and behaves as a test wants.
+//! A report endpoint on loopback that records requests and sends the answers that a test chooses.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,18 +21,18 @@ use super::pki::Leaf;
 use super::server::server_config;
 use super::{TIMEOUT, provider};
 
-/// What becomes of a request.
+/// The reply to a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// Half an answer, and the end of the connection.
+    /// Closes the connection in place of a response.
     CutOff,
-    /// None, for as long as the test lasts.
-    Never,
+    /// No response, while the connection stays open.
+    NoResponse,
     Redirect(String),
     Status(u16),
 }
 
-/// A request as it arrived.
+/// A request with its body.
 #[derive(Debug)]
 pub struct Received {
     pub request: http::Request<()>,
@@ -59,8 +59,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Over TLS with this leaf, or without. The answers come in this order, the last one again and
-    /// again.
+    /// Starts an endpoint, over TLS if there is a leaf. The answers are sent in order, and the last
+    /// one from then on.
     pub async fn start(leaf: Option<&Leaf>, answers: Vec<Answer>) -> Self {
         let tls = leaf.map(|leaf| server_config(leaf, provider(), rustls::ALL_VERSIONS));
         let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
@@ -89,7 +89,7 @@ impl Collector {
                             let request = http::Request::from_parts(parts, ());
                             let body = String::from_utf8(body.to_vec()).unwrap();
                             let _ = sender.send(Received { request, body });
-                            reply(answer).await
+                            respond(answer).await
                         }
                     });
                     let http = auto::Builder::new(TokioExecutor::new());
@@ -115,12 +115,12 @@ impl Collector {
         format!("{scheme}://{host}:{}/pins", self.address.port())
     }
 
-    /// The next report; the test's runtime goes on meanwhile if it has another thread.
+    /// Returns the next request. Blocks the thread, so the runtime needs another one.
     pub fn next(&self) -> Received {
         self.received.recv_timeout(TIMEOUT).unwrap()
     }
 
-    /// What has arrived and was not looked at.
+    /// Returns the number of requests that `next` has not returned, and discards them.
     pub fn rest(&self) -> usize {
         self.received.try_iter().count()
     }
@@ -136,20 +136,20 @@ impl Drop for Collector {
     }
 }
 
-async fn reply(answer: Answer) -> io::Result<http::Response<Full<Bytes>>> {
+async fn respond(answer: Answer) -> io::Result<http::Response<Full<Bytes>>> {
     let response = http::Response::builder();
     let response = match answer {
-        // hyper ends the connection.
+        // hyper closes the connection after an error.
         Answer::CutOff => return Err(io::Error::other("cut off")),
-        Answer::Never => std::future::pending().await,
+        Answer::NoResponse => std::future::pending().await,
         Answer::Redirect(to) => response.status(301).header("location", to),
         Answer::Status(status) => response.status(status),
     };
     Ok(response.body(Full::default()).unwrap())
 }
 
-/// Answers each request over TCP with these bytes, and closes.
-pub async fn half_an_answer(listener: TcpListener, bytes: &'static [u8]) {
+/// Replies to each request over TCP with these bytes, and closes the connection.
+pub async fn respond_with(listener: TcpListener, bytes: &'static [u8]) {
     loop {
         let (mut socket, _) = listener.accept().await.unwrap();
         let mut request = [0; 1024];

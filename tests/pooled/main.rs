@@ -1,5 +1,5 @@
-//! Attack 5: connections of a pool that are used after the pins changed, HTTP/1.1 and HTTP/2; with
-//! the noting layer, which poisons them, and without, where the stream stands alone.
+//! Attack 5: pooled connections that are used after pins have changed, over HTTP/1.1 and HTTP/2. The
+//! noting layer poisons them; without the layer, the stream itself closes them.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -8,27 +8,27 @@
     reason = "tests"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod stream;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use common::pki::{Ca, Leaf};
 use common::server::{HyperClient, Loopback, Names, NeverRespond, Server, full, server_config};
 use common::tls::SwappableCertificate;
 use common::validated::{built_in_anchors, verified_chain};
-use common::{Clock, NOW, TIMEOUT, at, header_value, policy_with, provider, unrelated_pin};
+use common::{Clock, NOW, at, header_value, policy_with, provider, unrelated_pin};
 use http_body_util::{BodyExt, Empty};
-use hyper::rt::{Read, ReadBuf, Write};
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use pinhold::connector::{ConnectError, PinnedStream};
 use pinhold::header::{HeaderSyntax, Noted, PinHeader};
 use pinhold::layer::{NotePins, PinRetryLayer};
-use pinhold::policy::AfterExpiry;
 use pinhold::{
     Enforcement, Host, NotePinsLayer, PinPolicy, PinViolation, Pinning, PinningConnector,
     PinningVerifier, VerifiedConnection,
@@ -37,7 +37,7 @@ use tokio::sync::Notify;
 use tower::{Service, ServiceExt};
 use tower_layer::Layer;
 
-/// A server whose certificate can be swapped, and a client that speaks one version of HTTP.
+/// A server whose certificate can be swapped, and a connector for one version of HTTP.
 struct Fixture {
     root: Ca,
     leaf: Leaf,
@@ -46,9 +46,9 @@ struct Fixture {
     clock: Arc<Clock>,
     pinning: Pinning,
     connector: PinningConnector<Loopback>,
-    /// Bodies of `/slow` begin, and end once this is notified.
-    go_on: Arc<Notify>,
-    /// The first request for `/never`, which gets no answer, has arrived.
+    /// Lets a response body of `/slow` end after its first part.
+    finish_body: Arc<Notify>,
+    /// Notified when the first request for `/never`, which gets no response, has arrived.
     arrived: Arc<Notify>,
 }
 
@@ -64,8 +64,8 @@ async fn fixture(http: Http) -> Fixture {
     let swap = SwappableCertificate::new(&leaf, provider());
     let mut config = server_config(&leaf, provider(), rustls::ALL_VERSIONS);
     config.cert_resolver = swap.clone();
-    let go_on = Arc::new(Notify::new());
-    let wait = Arc::clone(&go_on);
+    let finish_body = Arc::new(Notify::new());
+    let wait = Arc::clone(&finish_body);
     let arrived = Arc::new(Notify::new());
     let (has_arrived, is_first) = (Arc::clone(&arrived), AtomicBool::new(true));
     let server = Server::with_config(config, move |request| {
@@ -103,18 +103,18 @@ async fn fixture(http: Http) -> Fixture {
         clock,
         pinning,
         connector,
-        go_on,
+        finish_body,
         arrived,
     }
 }
 
-/// Two letters now, two more once told.
-fn slow(go_on: Arc<Notify>) -> http_body_util::combinators::BoxBody<Bytes, io::Error> {
+/// Returns a body of two parts, of which the second one is sent after the notification.
+fn slow(finish: Arc<Notify>) -> http_body_util::combinators::BoxBody<Bytes, io::Error> {
     use hyper::body::Frame;
     let (sender, receiver) = tokio::sync::mpsc::channel(2);
     tokio::spawn(async move {
         let _ = sender.send(Bytes::from("ok")).await;
-        go_on.notified().await;
+        finish.notified().await;
         let _ = sender.send(Bytes::from("ok")).await;
     });
     let mut receiver = receiver;
@@ -185,7 +185,7 @@ fn is_violation<T>(outcome: Result<T, Error>) -> bool {
 const BOTH: [Http; 2] = [Http::V1, Http::V2];
 
 #[tokio::test]
-async fn attack_5_an_idle_connection_with_the_layer() {
+async fn attack_5_the_layer_retires_an_idle_connection_that_fails_new_pins() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let mut client = fixture.noting();
@@ -197,9 +197,9 @@ async fn attack_5_an_idle_connection_with_the_layer() {
         assert_eq!(
             fixture.server.requests(),
             2,
-            "nothing went over the old one"
+            "a request used the old connection"
         );
-        // The counter-case: the server's new key is pinned, and the next request succeeds.
+        // After the server's new key is pinned, the next request succeeds.
         let new = fixture.root.leaf(&["example.com"]);
         fixture.swap.set(&new);
         fixture.pin_to(policy_with(new.pin()));
@@ -207,9 +207,9 @@ async fn attack_5_an_idle_connection_with_the_layer() {
     }
 }
 
-/// Without TLS there is no chain to judge, so such a connection ends once its host is pinned.
+/// Without TLS there is no chain to check, so the connection is closed.
 #[tokio::test]
-async fn attack_5_a_plain_connection_to_a_host_that_is_pinned_later() {
+async fn attack_5_a_plain_connection_is_closed_when_its_host_is_pinned() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let plain = Server::plain(|_| http::Response::new(full("ok"))).await;
@@ -241,10 +241,10 @@ async fn attack_5_a_plain_connection_to_a_host_that_is_pinned_later() {
     }
 }
 
-/// A header that came before the end of its host's pins, and is noted after a connection was
-/// judged without them: pins that live again end it.
+/// A header that arrived before the host's pins expired can be noted after a connection was checked
+/// without them. The pins then apply to this connection, too.
 #[tokio::test]
-async fn pins_that_are_refreshed_by_a_late_header_end_what_was_judged_without_them() {
+async fn pins_refreshed_by_a_late_header_close_a_connection_that_was_checked_without_them() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let host = Host::parse("example.com").unwrap();
@@ -269,7 +269,7 @@ async fn pins_that_are_refreshed_by_a_late_header_end_what_was_judged_without_th
 }
 
 #[tokio::test]
-async fn attack_5_an_idle_connection_without_the_layer() {
+async fn attack_5_the_stream_closes_an_idle_connection_that_fails_new_pins() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let mut client = fixture.pool();
@@ -281,14 +281,13 @@ async fn attack_5_an_idle_connection_without_the_layer() {
         assert_eq!(
             fixture.server.requests(),
             2,
-            "nothing went over the old one"
+            "a request used the old connection"
         );
     }
 }
 
-/// With the layer: it is a new connection that carries the next request, every time.
 #[tokio::test]
-async fn the_request_after_a_change_succeeds_every_time() {
+async fn each_request_after_a_change_of_pins_uses_a_new_connection() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let mut client = fixture.noting();
@@ -306,10 +305,10 @@ async fn the_request_after_a_change_succeeds_every_time() {
     }
 }
 
-/// The poison by itself: on one thread no connection sees the change before the next request, and
-/// the pool repeats nothing.
+/// On one thread no connection notices the change before the next request, and the pool repeats no
+/// request here, so only poisoning has an effect.
 #[tokio::test]
-async fn the_layer_keeps_the_next_request_from_the_old_connection() {
+async fn the_layer_alone_keeps_the_next_request_off_the_old_connection() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let pool = Client::builder(TokioExecutor::new())
@@ -361,8 +360,8 @@ async fn a_response_in_flight_fails_with_the_violation() {
                 Err(error) => break error,
             }
         };
-        fixture.go_on.notify_one();
-        // HTTP/2 flattens it to text, and a body knows no connection: the response does.
+        fixture.finish_body.notify_one();
+        // hyper's HTTP/2 turns the error of a body into text. The connection has the violation.
         let found = PinViolation::find(&error).is_some();
         assert_eq!(found, http == Http::V1, "{error:?}");
         let expected = unrelated_pin();
@@ -371,7 +370,7 @@ async fn a_response_in_flight_fails_with_the_violation() {
     }
 }
 
-/// A request whose first response never comes.
+/// Makes a request whose first attempt gets no response.
 async fn request_of<S>(client: &mut S, method: http::Method) -> Result<Bytes, BoxError>
 where
     S: Service<
@@ -389,10 +388,10 @@ where
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The server has the request and has not answered. It fails, and is repeated by the layer for
-/// that, unless its method is not idempotent.
+/// The server has received the request and has not responded. The retry layer repeats it if its
+/// method is idempotent.
 #[tokio::test]
-async fn a_request_under_way_fails_with_the_violation_or_is_repeated() {
+async fn a_request_in_flight_fails_with_the_violation_or_is_repeated() {
     for http in BOTH {
         for (repeats, method, succeeds) in [
             (false, http::Method::GET, false),
@@ -403,14 +402,14 @@ async fn a_request_under_way_fails_with_the_violation_or_is_repeated() {
             let (mut plain, noting) = (fixture.noting(), fixture.noting());
             let mut repeating = PinRetryLayer::new().layer(noting);
             let request = async {
-                match repeats {
-                    true => request_of(&mut repeating, method).await,
-                    false => request_of(&mut plain, method).await,
+                if repeats {
+                    request_of(&mut repeating, method).await
+                } else {
+                    request_of(&mut plain, method).await
                 }
             };
             let new = fixture.root.leaf(&["example.com"]);
             let change = async {
-                // The server has it.
                 fixture.arrived.notified().await;
                 fixture.swap.set(&new);
                 fixture.pin_to(policy_with(new.pin()));
@@ -427,151 +426,12 @@ async fn a_request_under_way_fails_with_the_violation_or_is_repeated() {
     }
 }
 
-/// A refused handshake is no matter of an old connection.
+/// Only a connection that was in use when pins changed is a reason to repeat a request.
 #[tokio::test]
-async fn a_request_that_a_new_connection_refuses_is_not_repeated() {
+async fn a_request_whose_handshake_is_refused_is_not_repeated() {
     let fixture = fixture(Http::V1).await;
     fixture.pin_to(policy_with(unrelated_pin()));
     let mut client = PinRetryLayer::new().layer(fixture.noting());
     assert!(is_violation(fetch(&mut client).await));
     assert_eq!(fixture.server.connections(), 1);
-}
-
-// The stream by itself.
-
-#[tokio::test]
-async fn no_byte_is_accepted_once_the_pins_fail() {
-    let fixture = fixture(Http::V1).await;
-    let mut stream = fixture.connect().await;
-    let mut write = async |bytes: &[u8]| {
-        std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_write(cx, bytes)).await
-    };
-    assert_eq!(write(b"GET").await.unwrap(), 3);
-    fixture.pin_to(policy_with(fixture.leaf.pin()));
-    assert_eq!(write(b" / ").await.unwrap(), 3);
-    fixture.pin_to(policy_with(unrelated_pin()));
-    for _ in 0..3 {
-        let error = write(b"HTTP").await.unwrap_err();
-        assert!(PinViolation::find(&error).is_some(), "{error:?}");
-    }
-    // It has ended for good.
-    fixture.pin_to(policy_with(fixture.leaf.pin()));
-    write(b"HTTP").await.unwrap_err();
-    // A flush takes nothing: it is for bytes that were taken while the pins held.
-    let flush = std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_flush(cx)).await;
-    flush.unwrap();
-    let bufs = [io::IoSlice::new(b"HTTP")];
-    let vectored =
-        std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_write_vectored(cx, &bufs));
-    assert!(PinViolation::find(&vectored.await.unwrap_err()).is_some());
-}
-
-/// Nobody touches the connection; the change itself wakes the task that waits for a byte.
-#[tokio::test]
-async fn an_idle_read_ends_when_the_pins_change() {
-    let fixture = fixture(Http::V1).await;
-    let mut stream = fixture.connect().await;
-    let (waiting, waits) = tokio::sync::oneshot::channel();
-    let mut waiting = Some(waiting);
-    let reading = tokio::spawn(async move {
-        let mut bytes = [0; 1];
-        std::future::poll_fn(|cx| {
-            let mut buffer = ReadBuf::new(&mut bytes);
-            let read = std::pin::Pin::new(&mut stream).poll_read(cx, buffer.unfilled());
-            if let (Poll::Pending, Some(waiting)) = (&read, waiting.take()) {
-                waiting.send(()).unwrap();
-            }
-            read
-        })
-        .await
-    });
-    waits.await.unwrap();
-    // A change that the chain satisfies wakes it, and it goes on waiting.
-    fixture.pin_to(policy_with(fixture.leaf.pin()));
-    fixture.pin_to(policy_with(unrelated_pin()));
-    let reading = tokio::time::timeout(TIMEOUT, reading).await;
-    let error = reading.unwrap().unwrap().unwrap_err();
-    assert!(PinViolation::find(&error).is_some(), "{error:?}");
-}
-
-/// One task that is gone in a bad way keeps no other connection from its end.
-#[tokio::test]
-async fn a_waker_that_panics_does_not_keep_the_others_asleep() {
-    struct Panics;
-    impl Wake for Panics {
-        fn wake(self: Arc<Self>) {
-            panic!("as the test wants");
-        }
-    }
-    let fixture = fixture(Http::V1).await;
-    let panics = Waker::from(Arc::new(Panics));
-    let counts = Arc::new(Counts::default());
-    let mut streams = Vec::new();
-    for _ in 0..8 {
-        streams.push(fixture.connect().await);
-    }
-    // Nothing is awaited from here on, so that no other event wakes them.
-    for (number, stream) in streams.iter_mut().enumerate() {
-        let waker = match number % 2 {
-            0 => panics.clone(),
-            _ => Waker::from(Arc::clone(&counts)),
-        };
-        let (mut bytes, mut cx) = ([0; 1], Context::from_waker(&waker));
-        let mut buffer = ReadBuf::new(&mut bytes);
-        let read = std::pin::Pin::new(stream).poll_read(&mut cx, buffer.unfilled());
-        assert!(read.is_pending());
-    }
-    fixture.pin_to(policy_with(unrelated_pin()));
-    assert_eq!(counts.0.load(Ordering::SeqCst), 4);
-}
-
-#[derive(Default)]
-struct Counts(AtomicUsize);
-
-impl Wake for Counts {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-/// A static policy that expires with "refuse": time alone makes it stricter. So does a clock that
-/// goes back before the end of one.
-#[tokio::test]
-async fn time_alone_can_end_a_connection() {
-    let fixture = fixture(Http::V1).await;
-    let policy = || policy_with(fixture.leaf.pin());
-    let refuses = policy().expires(at(NOW + 10), AfterExpiry::Refuse);
-    fixture.pin_to(refuses);
-    let write = async |stream: &mut PinnedStream<_>| {
-        std::future::poll_fn(|cx| std::pin::Pin::new(&mut *stream).poll_write(cx, b"GET")).await
-    };
-    let mut stream = fixture.connect().await;
-    fixture.clock.set(NOW + 10);
-    write(&mut stream).await.unwrap();
-    fixture.clock.set(NOW + 11);
-    assert!(PinViolation::find(&write(&mut stream).await.unwrap_err()).is_some());
-    fixture.clock.set(NOW + 10);
-    write(&mut stream).await.unwrap_err();
-    fixture.clock.set(NOW + 11);
-
-    let foreign = policy_with(unrelated_pin()).expires(at(NOW + 10), AfterExpiry::Unpin);
-    fixture.pin_to(foreign);
-    let mut stream = fixture.connect().await;
-    write(&mut stream).await.unwrap();
-    fixture.clock.set(NOW + 10);
-    assert!(PinViolation::find(&write(&mut stream).await.unwrap_err()).is_some());
-}
-
-#[tokio::test]
-async fn time_alone_keeps_bytes_from_being_read() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let fixture = fixture(Http::V1).await;
-    let policy = policy_with(fixture.leaf.pin()).expires(at(NOW + 10), AfterExpiry::Refuse);
-    fixture.pin_to(policy);
-    let mut stream = TokioIo::new(fixture.connect().await);
-    let request = b"GET / HTTP/1.1\r\nhost: example.com\r\n\r\n";
-    stream.write_all(request).await.unwrap();
-    fixture.clock.set(NOW + 11);
-    let error = stream.read_u8().await.unwrap_err();
-    assert!(PinViolation::find(&error).is_some(), "{error:?}");
 }
