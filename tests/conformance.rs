@@ -213,7 +213,7 @@ fn the_table_has_the_rules_of_the_conformance_list() {
 }
 
 #[test]
-fn ids_are_found_in_comments_only_and_told_from_what_looks_alike() {
+fn only_ids_in_comments_are_found() {
     let found = |text: &str| ids(&comments(text)).into_iter().collect::<Vec<_>>();
     let section = "7469-2.1-a";
     assert_eq!(found(&format!("// {section}(2), {section}.")), [section]);
