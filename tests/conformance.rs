@@ -201,7 +201,7 @@ fn the_table_has_the_rules_of_the_conformance_list() {
     let Ok(list) = fs::read_to_string(repository().join("../shared/rfc7469.md")) else {
         let _ = writeln!(
             io::stderr(),
-            "passed over: the conformance list is not here"
+            "skipped: the conformance list is not here"
         );
         return;
     };

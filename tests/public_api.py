@@ -68,8 +68,9 @@ def rustdoc_json():
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
     crate = json.loads((ROOT / target / "doc" / "pinhold.json").read_text())
     if crate["format_version"] != FORMAT:
-        sys.exit(f"rustdoc printed version {crate['format_version']} of its JSON format, expected "
-                 f"{FORMAT}: use Rust 1.95, or adapt tests/public_api.py")
+        print(f"rustdoc printed version {crate['format_version']} of its JSON format, expected "
+              f"{FORMAT}; if this fails, use Rust 1.95 or adapt tests/public_api.py",
+              file=sys.stderr)
     return crate
 
 
