@@ -199,10 +199,7 @@ fn the_table_has_the_rules_of_the_conformance_list() {
     let rows = rows();
     assert!(rows.len() > 140, "found {}", rows.len());
     let Ok(list) = fs::read_to_string(repository().join("../shared/rfc7469.md")) else {
-        let _ = writeln!(
-            io::stderr(),
-            "skipped: the conformance list is not here"
-        );
+        let _ = writeln!(io::stderr(), "skipped: the conformance list is not here");
         return;
     };
     let listed = table(&list)
