@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that has to hold: formatting, lints, documentation, all tests in all feature sets.
+# Runs all checks: formatting, lints, documentation, public API, dependencies, and the tests of the
+# library, of the command-line tool and of other network stacks.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -7,25 +8,33 @@ usage() {
     cat <<'TEXT'
 usage: tests/run.sh [--install | --allow-missing]
 
-  --install        first install what the tests with real peers lack: nginx, openssl, curl,
-                   strace and valgrind from Debian, mitmproxy from PyPI into target/peers,
-                   the standard libraries of other systems by rustup
-  --allow-missing  go on where a peer is missing; its tests then pass over themselves
+  --install        first installs the programs that the tests run against: nginx, openssl, curl,
+                   strace, valgrind and python3 from Debian, mitmproxy from PyPI into target/peers,
+                   and the standard libraries of other systems with rustup
+  --allow-missing  skips the tests whose programs are missing
 
-Without either a missing peer is an error, and nothing is installed.
+Without an option a missing program is an error, and nothing is installed.
 TEXT
 }
 
+# The library is the root package of a workspace.
+LIBRARY=(--locked --package pinhold)
+TOOL=(--locked --package pinhold-cli)
+NO_FEATURES=(--no-default-features)
 RING_SET=(--no-default-features --features 'ring,hyper,webpki-roots')
-# Other network stacks, a workspace of their own.
+# Other network stacks, in a workspace of their own.
 STACKS=(--manifest-path tests/stacks/Cargo.toml --target-dir target/stacks)
-# What is compiled for them alone is not linked, and not run.
+# Code for these systems is checked by clippy; it is not linked and not run.
 SYSTEMS=(aarch64-apple-darwin aarch64-apple-ios aarch64-linux-android x86_64-pc-windows-gnu)
+# Crates that a client of the library compiles, the library itself included.
+MAX_CRATES_DEFAULT=62
+MAX_CRATES_NO_FEATURES=32
+PROGRAMS=(nginx openssl curl strace valgrind python3)
 MITMPROXY='mitmproxy>=11,<13'
-# Where Debian keeps servers, in the path of root only.
+# Debian installs servers in folders that are in the path of root only.
 export PATH="$PATH:/usr/sbin:/sbin"
 
-# A clean clone keeps nothing for the next build, and nobody debugs it.
+# A clean clone has no use for incremental builds and debug information.
 if [[ -n ${CI:-} ]]; then
     export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=none
 fi
@@ -34,38 +43,44 @@ main() {
     local mode=${1:-}
     case $#:$mode in
         0: | 1:--allow-missing) ;;
-        1:--install) step 'install peers' 600 install_peers ;;
+        1:--install) step 'install programs' 600 install_programs ;;
         1:-h | 1:--help) usage && exit ;;
         *) usage >&2 && exit 2 ;;
     esac
-    require_peers "$mode"
+    require_programs "$mode"
 
-    step 'format' 60 cargo fmt --check
+    step 'format' 60 cargo fmt --all --check
+    step 'dependencies' 60 dependencies
     step 'clippy, all features' 600 \
-        cargo clippy --locked --all-features --all-targets -- -D warnings
+        cargo clippy "${LIBRARY[@]}" --all-features --all-targets -- -D warnings
     RUSTDOCFLAGS='-D warnings' \
-        step 'documentation' 300 cargo doc --locked --no-deps --all-features
-    step 'clippy, ring' 300 cargo clippy --locked "${RING_SET[@]}" --all-targets -- -D warnings
+        step 'documentation' 300 cargo doc "${LIBRARY[@]}" --no-deps --all-features
+    if type -P python3 >/dev/null; then step 'public API' 120 tests/public_api.py; fi
+    step 'clippy, ring' 300 \
+        cargo clippy "${LIBRARY[@]}" "${RING_SET[@]}" --all-targets -- -D warnings
     step 'clippy, reqwest' 300 \
-        cargo clippy --locked --no-default-features --features reqwest -- -D warnings
-    step 'clippy, no features' 120 cargo clippy --locked --no-default-features -- -D warnings
-    step 'no provider' 300 \
-        cargo test --locked --no-default-features --lib --test verifier -- \
-        fingerprint:: format:: without_a_provider
-    step 'tests, default' 900 cargo test --locked
-    # The flag is another one for every crate: a folder of its own keeps the other steps' builds.
+        cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" --features reqwest -- -D warnings
+    step 'clippy, reports' 120 \
+        cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" --features reports -- -D warnings
+    step 'clippy, no features' 120 cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" -- -D warnings
+    step 'no provider' 300 no_provider
+    step 'tests, default' 900 cargo test "${LIBRARY[@]}"
+    # RUSTFLAGS apply to every crate: a separate folder keeps the builds of the other steps.
     RUSTFLAGS='--cfg pinhold_debug_overrides' CARGO_TARGET_DIR=target/inspection \
         step 'clippy, inspection build' 300 \
-        cargo clippy --locked "${RING_SET[@]}" -- -D warnings
+        cargo clippy "${LIBRARY[@]}" "${RING_SET[@]}" -- -D warnings
     RUSTFLAGS='--cfg pinhold_debug_overrides' CARGO_TARGET_DIR=target/inspection \
-        step 'inspection build' 600 cargo test --locked "${RING_SET[@]}" --test debug_overrides
+        step 'inspection build' 600 \
+        cargo test "${LIBRARY[@]}" "${RING_SET[@]}" --test debug_overrides
     if type -P valgrind >/dev/null; then
-        step 'instructions' 600 cargo bench --locked --bench verify -- --guard
+        step 'instructions' 600 cargo bench "${LIBRARY[@]}" --bench verify -- --guard
     fi
-    step 'demo' 120 cargo run --locked --example demo
-    step 'own storage' 120 cargo run --locked --example own_storage
-    step 'tests, all features' 900 cargo test --locked --all-features
-    step 'tests, ring' 900 cargo test --locked "${RING_SET[@]}"
+    step 'demo' 120 cargo run "${LIBRARY[@]}" --example demo
+    step 'own storage' 120 cargo run "${LIBRARY[@]}" --example own_storage
+    step 'tests, all features' 900 cargo test "${LIBRARY[@]}" --all-features
+    step 'tests, ring' 900 cargo test "${LIBRARY[@]}" "${RING_SET[@]}"
+    step 'clippy, command line' 300 cargo clippy "${TOOL[@]}" --all-targets -- -D warnings
+    step 'tests, command line' 600 cargo test "${TOOL[@]}"
     step 'other systems' 300 other_systems
     step 'stacks, format' 60 cargo fmt --check --manifest-path tests/stacks/Cargo.toml
     step 'stacks, clippy' 600 \
@@ -74,7 +89,7 @@ main() {
 }
 
 # step NAME BUDGET COMMAND...: runs a command or a function of this script for at most BUDGET
-# seconds. What fails, or takes longer, ends the run.
+# seconds. A step that fails or takes longer ends the run.
 step() {
     local name=$1 budget=$2 begin=$SECONDS status=0
     shift 2
@@ -87,21 +102,21 @@ step() {
     running=$!
     wait "$running" || status=$?
     running=
-    local seconds=$((SECONDS - begin)) verdict=passed
+    local seconds=$((SECONDS - begin)) outcome=passed
     case $status in
         0) passed+=1 ;;
-        124 | 137) verdict='OVER BUDGET' failed=1 ;;
-        *) verdict="FAILED ($status)" failed=1 ;;
+        124 | 137) outcome='OVER BUDGET' failed=1 ;;
+        *) outcome="FAILED ($status)" failed=1 ;;
     esac
-    summary+=$(printf '%-22s %6d s of %4d s   %s' "$name" "$seconds" "$budget" "$verdict")$'\n'
-    printf '<== %s: %s after %d s of %d s\n' "$name" "$verdict" "$seconds" "$budget"
+    summary+=$(printf '%-22s %6d s of %4d s   %s' "$name" "$seconds" "$budget" "$outcome")$'\n'
+    printf '<== %s: %s after %d s of %d s\n' "$name" "$outcome" "$seconds" "$budget"
     [[ $status == 0 ]] || exit 1
 }
 
-# The table of all steps that were begun, however the run ends.
+# Prints a table of all steps that were begun, however the run ends.
 conclude() {
     local status=$?
-    # Its own group, with the compilers and tests below it.
+    # `timeout` forwards the signal to its process group: to compilers and tests, too.
     [[ -z $running ]] || kill "$running" 2>/dev/null || true
     if [[ -n $summary ]]; then
         printf '\n%s' "$summary"
@@ -110,51 +125,84 @@ conclude() {
     exit "$status"
 }
 
+# Fails if a client of the library compiles more crates than it should.
+dependencies() {
+    local failed=0
+    count_crates 'default features' "$MAX_CRATES_DEFAULT" || failed=1
+    count_crates 'no features' "$MAX_CRATES_NO_FEATURES" "${NO_FEATURES[@]}" || failed=1
+    return "$failed"
+}
+
+# count_crates NAME LIMIT OPTION...
+count_crates() {
+    local name=$1 limit=$2 crates count
+    shift 2
+    crates=$(cargo tree "${LIBRARY[@]}" --edges normal --prefix none "$@")
+    crates=$(cut -d ' ' -f 1,2 <<<"$crates" | sort -u)
+    count=$(wc -l <<<"$crates")
+    printf '%s: %d crates, at most %d\n' "$name" "$count" "$limit"
+    if ((count > limit)); then
+        printf '%s\n' "$crates"
+        return 1
+    fi
+}
+
+# Runs what the library does without a crypto provider, and the test of the error it then returns.
+no_provider() {
+    local output
+    cargo test "${LIBRARY[@]}" "${NO_FEATURES[@]}" --lib
+    output=$(cargo test "${LIBRARY[@]}" "${NO_FEATURES[@]}" --test verifier -- \
+        without_a_provider | tee /dev/stderr)
+    # A filter that matches no test passes, too.
+    grep -q 'test result: ok. [1-9]' <<<"$output"
+}
+
 # Lints for each system whose standard library is installed.
 other_systems() {
     local system installed
     installed=$(rustup target list --installed || true)
     for system in "${SYSTEMS[@]}"; do
         if grep -qx "$system" <<<"$installed"; then
-            cargo clippy --locked --target "$system" --no-default-features \
-                --features native-certs,reqwest -- -D warnings
+            cargo clippy "${LIBRARY[@]}" --target "$system" "${NO_FEATURES[@]}" \
+                --features native-certs,reports,reqwest -- -D warnings
         else
-            printf 'not installed, and not looked at: %s\n' "$system"
+            printf 'skipped, its standard library is not installed: %s\n' "$system"
         fi
     done
 }
 
-missing_peers() {
-    local peer
-    for peer in nginx openssl curl strace valgrind; do
-        command -v "$peer" >/dev/null || echo "$peer"
+missing_programs() {
+    local program
+    for program in "${PROGRAMS[@]}"; do
+        command -v "$program" >/dev/null || echo "$program"
     done
     [[ -x target/peers/bin/mitmdump ]] || command -v mitmdump >/dev/null || echo mitmdump
 }
 
-# Tells the tests, by PINHOLD_REQUIRE_PEERS, whether they may pass over themselves.
-require_peers() {
+# Sets PINHOLD_REQUIRE_PEERS, by which the tests know whether a missing program fails or skips them.
+require_programs() {
     local missing
-    missing=$(missing_peers | xargs)
+    missing=$(missing_programs | xargs)
     if [[ $1 == --allow-missing ]]; then
         export PINHOLD_REQUIRE_PEERS=0
-        [[ -z $missing ]] || printf 'missing, their tests pass over themselves: %s\n' "$missing"
+        [[ -z $missing ]] || printf 'missing, their tests are skipped: %s\n' "$missing"
         return
     fi
     export PINHOLD_REQUIRE_PEERS=1
     if [[ -n $missing ]]; then
-        printf 'missing: %s (--install installs, --allow-missing goes on)\n' "$missing" >&2
+        printf 'missing: %s (--install installs them, --allow-missing skips their tests)\n' \
+            "$missing" >&2
         exit 1
     fi
 }
 
-install_peers() {
-    local missing peer packages=()
-    missing=$(missing_peers)
-    for peer in nginx openssl curl strace valgrind; do
-        if grep -qx "$peer" <<<"$missing"; then packages+=("$peer"); fi
+install_programs() {
+    local missing program packages=()
+    missing=$(missing_programs)
+    for program in "${PROGRAMS[@]}"; do
+        if grep -qx "$program" <<<"$missing"; then packages+=("$program"); fi
     done
-    # Debian's Python comes without.
+    # Debian's Python comes without these modules.
     if grep -qx mitmdump <<<"$missing" && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         packages+=(python3-venv)
     fi
@@ -163,7 +211,7 @@ install_peers() {
         python3 -m venv --clear target/peers
         target/peers/bin/pip install --quiet --disable-pip-version-check "$MITMPROXY"
     fi
-    # Without them the step passes over them.
+    # The step `other systems` skips those that are not installed.
     timeout 90 rustup target add "${SYSTEMS[@]}" || true
     printf 'was missing: %s\n' "${missing:-nothing}"
 }
@@ -185,7 +233,7 @@ install_from_debian() {
 
 # `timeout` runs programs only, so a function is run by this script again.
 case ${1:-} in
-    --step=install_peers | --step=other_systems)
+    --step=dependencies | --step=install_programs | --step=no_provider | --step=other_systems)
         "${1#--step=}"
         exit
         ;;

@@ -2,48 +2,21 @@
 
 use std::sync::Arc;
 
-use http::Uri;
-use http::uri::Scheme;
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
 
 use crate::connector::handshake::Handshaker;
+use crate::connector::schemes::{PlainHttp, Schemes};
 use crate::connector::service::PinningConnector;
 use crate::pinning::{BuildError, Pinning};
 use crate::roots::TrustAnchors;
 use crate::tls::PinningVerifier;
 
-/// Whether `http://` is allowed to a host whose pins are enforced, where they can't be checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PlainHttp {
-    /// The connection is made, without any protection.
-    Allow,
-    /// The connection is refused with
-    /// [`ConnectError::PlainHttp`](crate::connector::ConnectError::PlainHttp).
-    #[default]
-    Refuse,
-}
-
-/// Which URIs are connected to, and how.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Schemes {
-    AlwaysHttps,
-    HttpsOnly,
-    HttpsOrHttp(PlainHttp),
-}
-
-impl Schemes {
-    /// Returns the URI that is connected to.
-    pub(crate) fn apply(self, uri: Uri) -> Uri {
-        if !matches!(self, Self::AlwaysHttps) || uri.scheme() != Some(&Scheme::HTTP) {
-            return uri;
-        }
-        let mut parts = uri.clone().into_parts();
-        parts.scheme = Some(Scheme::HTTPS);
-        // Never fails: the other parts are those of a URI with a scheme.
-        Uri::from_parts(parts).unwrap_or(uri)
+impl PinningConnector<HttpConnector> {
+    /// Returns a builder with `https_or_http`, [`PlainHttp::Refuse`], HTTP/2 and HTTP/1.1.
+    pub fn builder(pinning: Pinning) -> PinningConnectorBuilder {
+        PinningConnectorBuilder::new(pinning)
     }
 }
 

@@ -10,12 +10,14 @@
 mod builder;
 mod error;
 mod handshake;
+mod schemes;
 mod service;
 mod stream;
 
+pub use crate::connector::builder::PinningConnectorBuilder;
 #[cfg(feature = "reports")]
 pub(crate) use crate::connector::builder::tcp;
-pub use crate::connector::builder::{PinningConnectorBuilder, PlainHttp};
 pub use crate::connector::error::ConnectError;
+pub use crate::connector::schemes::PlainHttp;
 pub use crate::connector::service::PinningConnector;
 pub use crate::connector::stream::PinnedStream;

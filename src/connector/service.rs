@@ -9,15 +9,14 @@ use std::task::{Context, Poll};
 use http::Uri;
 use http::uri::Scheme;
 use hyper::rt::{Read, Write};
-use hyper_util::client::legacy::connect::{Connection, HttpConnector};
+use hyper_util::client::legacy::connect::Connection;
 use rustls_pki_types::ServerName;
 use tower_service::Service;
 
-use crate::connector::builder::{PinningConnectorBuilder, PlainHttp, Schemes};
 use crate::connector::error::{BoxError, ConnectError};
 use crate::connector::handshake::{Attempt, Handshake, Handshaker, Target};
+use crate::connector::schemes::{PlainHttp, Schemes};
 use crate::connector::stream::{PinnedStream, UnpinnedHost};
-use crate::pinning::Pinning;
 use crate::policy::uri::without_brackets;
 use crate::policy::{Host, HostError};
 
@@ -50,13 +49,6 @@ pub struct PinningConnector<H> {
     /// One allocation, since hyper-util clones its connector for every request.
     handshaker: Arc<Handshaker>,
     schemes: Schemes,
-}
-
-impl PinningConnector<HttpConnector> {
-    /// Returns a builder with `https_or_http`, [`PlainHttp::Refuse`], HTTP/2 and HTTP/1.1.
-    pub fn builder(pinning: Pinning) -> PinningConnectorBuilder {
-        PinningConnectorBuilder::new(pinning)
-    }
 }
 
 impl<H> PinningConnector<H> {

@@ -13,10 +13,12 @@ use crate::pinning::event::Event;
 use crate::pinning::handle::Pinning;
 use crate::pinning::noting::Noted;
 use crate::pinning::observers::Observers;
-use crate::policy::{Host, PolicyState, Verdict};
-use crate::violation::{PinViolation, Report, UnverifiablePath};
 #[cfg(feature = "hyper")]
-use crate::{policy::ReportUri, violation::DropReason};
+use crate::policy::ReportUri;
+use crate::policy::{Host, PolicyState, Verdict};
+#[cfg(feature = "hyper")]
+use crate::violation::DropReason;
+use crate::violation::{PinViolation, Report, UnverifiablePath};
 
 impl Pinning {
     /// Records a connection: counts it unless it is refused, and emits its events. `decision` is

@@ -14,7 +14,7 @@ use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, TrustAnchor};
 use spki::der::Decode;
 
-use crate::policy::fingerprint_text::ParseFingerprintError;
+use crate::policy::fingerprint_error::ParseFingerprintError;
 use crate::policy::sha256::{KeyHash, sha256};
 
 /// The SHA-256 of a DER `SubjectPublicKeyInfo`: 32 bytes that identify a public key.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use std::{fmt, str};
 
 use crate::policy::fingerprint::SpkiFingerprint;
-use crate::policy::fingerprint_text::ParseFingerprintError;
+use crate::policy::fingerprint_error::ParseFingerprintError;
 pub use crate::policy::header_tokens::HeaderSyntax;
 use crate::policy::header_tokens::{Directive, Tokenizer, UnexpectedByte};
 use crate::policy::report_uri::ReportUri;

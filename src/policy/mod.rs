@@ -6,6 +6,7 @@
 
 mod applied;
 pub(crate) mod fingerprint;
+mod fingerprint_error;
 mod fingerprint_text;
 pub(crate) mod header;
 mod header_tokens;
@@ -25,7 +26,7 @@ pub use crate::policy::applied::{
     AppliedPolicy, HostMatch, PinSource, PolicyState, UserAddedRoots,
 };
 pub use crate::policy::fingerprint::SpkiFingerprint;
-pub use crate::policy::fingerprint_text::ParseFingerprintError;
+pub use crate::policy::fingerprint_error::ParseFingerprintError;
 pub(crate) use crate::policy::header::{HeaderError, HeaderSyntax, PinHeader};
 pub use crate::policy::host::{Host, HostError};
 pub use crate::policy::judgement::AppliedPolicies;

@@ -4,7 +4,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::policy::applied::{AppliedPolicy, HostMatch, PinSource, PolicyState, UserAddedRoots};
 use crate::policy::fingerprint::SpkiFingerprint;
-use crate::policy::fingerprint_text::ParseFingerprintError;
+use crate::policy::fingerprint_error::ParseFingerprintError;
 use crate::policy::host::{Host, HostError};
 use crate::policy::pin_set::{PinSet, PolicyError};
 use crate::policy::report_uri::ReportUri;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::policy::fingerprint::SpkiFingerprint;
-use crate::policy::fingerprint_text::ParseFingerprintError;
+use crate::policy::fingerprint_error::ParseFingerprintError;
 use crate::policy::host::HostError;
 use crate::policy::text::write_with_causes;
 

@@ -21,7 +21,6 @@ use crate::policy::{Host, PolicyState};
 use crate::store::Validity;
 use crate::tls::connection::{self, Verified};
 use crate::tls::resumption::ResumptionCheck;
-use crate::tls::verifier_builder::PinningVerifierBuilder;
 use crate::violation::UnverifiablePath;
 
 /// Validates a server's chain as `WebPkiServerVerifier` does, and then enforces the pins.
@@ -53,12 +52,6 @@ struct Lookup {
 }
 
 impl PinningVerifier {
-    /// Returns a builder without trust anchors, with the default crypto provider and without
-    /// revocation lists.
-    pub fn builder(pinning: Pinning) -> PinningVerifierBuilder {
-        PinningVerifierBuilder::new(pinning)
-    }
-
     /// Looks the policies of a name up, once for a handshake.
     fn lookup(&self, name: &ServerName<'_>, now: UnixTime) -> Lookup {
         let host = match name {

@@ -47,6 +47,14 @@ impl Pinning {
     }
 }
 
+impl PinningVerifier {
+    /// Returns a builder without trust anchors, with the default crypto provider and without
+    /// revocation lists.
+    pub fn builder(pinning: Pinning) -> PinningVerifierBuilder {
+        PinningVerifierBuilder::new(pinning)
+    }
+}
+
 /// Builds a [`PinningVerifier`], or a TLS configuration with one. The methods for revocation have the
 /// names of rustls's own builder.
 ///

@@ -1,0 +1,84 @@
+//! [`ParseFingerprintError`].
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+
+use crate::policy::text::write_with_causes;
+
+/// Why a text or a DER value yields no [`SpkiFingerprint`](crate::SpkiFingerprint).
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParseFingerprintError {
+    /// The hash algorithm is not SHA-256, the only one that RFC 7469 defines.
+    Algorithm {
+        /// The name of the algorithm as it was written.
+        name: String,
+    },
+    /// The text is neither padded standard base64 nor 64 hexadecimal digits.
+    Base64,
+    /// The bytes are not a DER X.509 certificate.
+    Certificate,
+    /// The text is base64, but not of 32 bytes.
+    Length {
+        /// How many bytes it decodes to.
+        bytes: usize,
+    },
+    /// The text is not PEM, or PEM without a `CERTIFICATE` or `PUBLIC KEY` section.
+    Pem,
+    /// The text is PEM with several certificates or public keys, any of which could be meant.
+    PemSections {
+        /// How many there are.
+        found: usize,
+    },
+    /// The bytes are not a DER `SubjectPublicKeyInfo`.
+    PublicKey,
+}
+
+impl fmt::Display for ParseFingerprintError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Algorithm { name } => {
+                write!(
+                    f,
+                    "pin algorithm {name:?} is not supported, expected sha256"
+                )
+            }
+            Self::Base64 => f.write_str(
+                "pin is neither padded base64 nor 64 hex digits, expected sha256/BASE64 \
+                 of 44 characters",
+            ),
+            Self::Certificate => f.write_str("not a DER X.509 certificate"),
+            Self::Length { bytes: 1 } => {
+                f.write_str("pin decodes to 1 byte, expected the 32 of a SHA-256")
+            }
+            Self::Length { bytes } => {
+                write!(
+                    f,
+                    "pin decodes to {bytes} bytes, expected the 32 of a SHA-256"
+                )
+            }
+            Self::Pem => f.write_str("not PEM with a CERTIFICATE or PUBLIC KEY section"),
+            Self::PemSections { found } => write!(
+                f,
+                "PEM text has {found} certificates or public keys, expected exactly 1"
+            ),
+            Self::PublicKey => f.write_str("not a DER SubjectPublicKeyInfo"),
+        }
+    }
+}
+
+/// As `main` prints it: the text of `Display`.
+impl fmt::Debug for ParseFingerprintError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_with_causes(self, f)
+    }
+}
+
+impl Error for ParseFingerprintError {}
+
+impl From<Infallible> for ParseFingerprintError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
