@@ -79,7 +79,7 @@ impl Pinning {
     }
 
     /// Emits that a violation is not reported.
-    #[cfg(feature = "hyper")]
+    #[cfg(all(feature = "hyper", feature = "reports"))]
     pub(crate) fn emit_dropped(
         &self,
         report: Report,

@@ -1,8 +1,11 @@
 //! The vocabulary of RFC 7469 and the evaluation of policies on a validated path.
 //!
 //! Contains fingerprints, hosts, pin sets, policies, the syntax of the header fields and the result
-//! of evaluating policies; performs no I/O, keeps no TLS state, and takes time as an argument. Uses
-//! no other module. Every other module builds on it.
+//! of evaluating policies.
+//!
+//! Uses no other module: it performs no I/O, keeps no TLS state, and takes time as an argument.
+//!
+//! Offers the types by which all modules above name hosts, keys and policies.
 
 mod applied;
 pub(crate) mod fingerprint;

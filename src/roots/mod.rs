@@ -1,7 +1,9 @@
 //! Trust anchors and the origin of each: whether it came with the application, from the platform, or
 //! from the user of the device.
 //!
-//! Uses `policy` only. Offers [`TrustAnchors`] to path building and to the verifier.
+//! Uses `policy` only.
+//!
+//! Offers [`TrustAnchors`] to path building and to the verifier.
 
 mod anchors;
 #[cfg(feature = "native-certs")]

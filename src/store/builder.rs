@@ -10,6 +10,36 @@ use crate::store::queue::WriterSettings;
 use crate::store::storage::{Recovered, Storage};
 use crate::store::worker::contain;
 
+impl PinStore {
+    /// Returns a builder with the default settings.
+    pub fn builder() -> PinStoreBuilder {
+        PinStoreBuilder::new()
+    }
+
+    /// Returns an empty store with the default settings that lasts as long as its clones.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self::builder().in_memory()
+    }
+
+    /// Opens a storage that must be readable as a whole, with the default settings. Blocks while it
+    /// is read.
+    ///
+    /// # Errors
+    ///
+    /// As of [`PinStoreBuilder::open`].
+    pub fn open(storage: impl Storage) -> Result<Self, StorageError> {
+        Self::builder().open(storage)
+    }
+
+    /// Opens a storage with the default settings and returns a store in any case, see
+    /// [`PinStoreBuilder::open_or_recover`]. Blocks while the storage is read.
+    #[must_use = "the error says whether noted pins were lost"]
+    pub fn open_or_recover(storage: impl Storage) -> (Self, Option<StorageError>) {
+        Self::builder().open_or_recover(storage)
+    }
+}
+
 /// Sets the limits of a [`PinStore`] and opens it. All clones of the store share them.
 ///
 /// ```

@@ -5,8 +5,10 @@
 //! an implementation of the application. [`Generation`] counts the changes, so that open connections
 //! are checked again.
 //!
-//! Imports only [`policy`](crate::policy) of the crate. It also offers [`Worker`] and [`contain`],
-//! which the other background threads of the crate use.
+//! Uses only [`policy`](crate::policy) of the crate.
+//!
+//! Offers [`PinStore`] and the [`Storage`] trait; and [`Worker`] and [`contain`], which the other
+//! background threads of the crate use.
 
 mod builder;
 mod durable;

@@ -11,7 +11,6 @@ use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, HostMatch, IntoUnixTime, KnownPinnedHost};
-use crate::store::builder::PinStoreBuilder;
 use crate::store::durable::DurableFuture;
 use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
@@ -50,26 +49,26 @@ use crate::store::writer::{Urgency, Writer};
 ///   [`NotePins`](crate::layer::NotePins) returns the response that carried the header, it waits
 ///   until the change is durable, for at most 2 s by default.
 /// - A refresh, which changes the times of an entry only, is written within the
-///   [`refresh_delay`](PinStoreBuilder::refresh_delay).
+///   [`refresh_delay`](crate::storage::PinStoreBuilder::refresh_delay).
 /// - [`flush`](Self::flush), [`durable`](Self::durable) and dropping the last clone write everything
 ///   without delay. Dropping waits for at most 2 s.
 ///
 /// If writing fails, the changes are kept in memory, the error is passed to
-/// [`on_error`](PinStoreBuilder::on_error), and the changes are written again with the next change
+/// [`on_error`](crate::storage::PinStoreBuilder::on_error), and the changes are written again with the next change
 /// and after a backoff of 100 ms, which doubles up to one minute.
 #[derive(Clone)]
 pub struct PinStore {
     /// Locked while a header is evaluated and takes effect, so that the entries it was evaluated
     /// with still apply.
-    pub(in crate::store) noting: Arc<Mutex<()>>,
+    pub(crate) noting: Arc<Mutex<()>>,
     /// Lists and changes begin with an upgradable lock, which lets lookups continue. A plain write
     /// lock would block all lookups until the readers before it have finished.
-    pub(in crate::store) entries: Arc<RwLock<Entries>>,
-    pub(in crate::store) generation: Arc<Generation>,
+    pub(crate) entries: Arc<RwLock<Entries>>,
+    pub(crate) generation: Arc<Generation>,
     writer: Option<Arc<Writer>>,
     /// Whether loaded entries have not been checked for times in the future yet.
-    pub(in crate::store) is_unchecked: Arc<AtomicBool>,
-    pub(in crate::store) limits: Limits,
+    pub(crate) is_unchecked: Arc<AtomicBool>,
+    pub(crate) limits: Limits,
 }
 
 /// What hostile servers can make a store keep.
@@ -89,39 +88,11 @@ impl Default for Limits {
 }
 
 impl PinStore {
-    /// Returns a builder with the default settings.
-    pub fn builder() -> PinStoreBuilder {
-        PinStoreBuilder::new()
-    }
-
-    /// Returns an empty store with the default settings that lasts as long as its clones.
-    #[must_use]
-    pub fn in_memory() -> Self {
-        Self::builder().in_memory()
-    }
-
-    /// Opens a storage that must be readable as a whole, with the default settings. Blocks while it
-    /// is read.
-    ///
-    /// # Errors
-    ///
-    /// As of [`PinStoreBuilder::open`].
-    pub fn open(storage: impl Storage) -> Result<Self, StorageError> {
-        Self::builder().open(storage)
-    }
-
-    /// Opens a storage with the default settings and returns a store in any case, see
-    /// [`PinStoreBuilder::open_or_recover`]. Blocks while the storage is read.
-    #[must_use = "the error says whether noted pins were lost"]
-    pub fn open_or_recover(storage: impl Storage) -> (Self, Option<StorageError>) {
-        Self::builder().open_or_recover(storage)
-    }
-
-    /// The default [`max_age_cap`](PinStoreBuilder::max_age_cap): 60 days, the balance that RFC
+    /// The default [`max_age_cap`](crate::storage::PinStoreBuilder::max_age_cap): 60 days, the balance that RFC
     /// 7469 section 4.1 suggests.
     pub const MAX_AGE_CAP: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
-    /// The default [`capacity`](PinStoreBuilder::capacity): 1024 hosts, as Firefox had. An
+    /// The default [`capacity`](crate::storage::PinStoreBuilder::capacity): 1024 hosts, as Firefox had. An
     /// application connects to far fewer; the limit bounds what hostile servers can add.
     pub const CAPACITY: usize = 1024;
 
@@ -237,7 +208,7 @@ impl PinStore {
         })
     }
 
-    /// Adds a listener for storage errors beside [`PinStoreBuilder::on_error`].
+    /// Adds a listener for storage errors beside [`on_error`](crate::storage::PinStoreBuilder::on_error).
     pub(crate) fn watch(&self, listener: Weak<dyn StorageErrorListener>) {
         if let Some(writer) = &self.writer {
             writer.watch(listener);
@@ -301,7 +272,7 @@ impl PinStore {
     }
 
     /// Changes the entries, and begins a new generation if the change may affect earlier verdicts.
-    pub(in crate::store) fn change(&self, change: impl FnOnce(&mut Entries) -> Verdicts) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Entries) -> Verdicts) {
         let entries = self.entries.upgradable_read();
         let grown = entries.grown();
         let mut entries = RwLockUpgradableReadGuard::upgrade(entries);
@@ -319,7 +290,7 @@ impl PinStore {
     }
 
     /// Queues a change for the storage. Call it with the entries locked for writing.
-    pub(in crate::store) fn record(&self, change: impl FnOnce() -> Change, urgency: Urgency) {
+    pub(crate) fn record(&self, change: impl FnOnce() -> Change, urgency: Urgency) {
         if let Some(writer) = &self.writer {
             writer.record(change(), urgency);
         }
