@@ -2,8 +2,8 @@
 //!
 //! webpki builds the paths and passes each valid one to a callback, which evaluates the policies on
 //! it. If they would refuse it, webpki continues, so that another valid path, over a cross-signed
-//! certificate or to another anchor, is found before a server is refused (D-11). The
-//! result is the best path that the callback has recorded, never the error that webpki returns.
+//! certificate or to another anchor, is found before a server is refused (D-11). The result is the
+//! best path that the callback has recorded, never the error that webpki returns.
 
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};

@@ -83,7 +83,7 @@ pub enum PolicyState {
 pub enum UserAddedRoots {
     /// Pins are enforced, too: an inspecting proxy is refused.
     EnforcePins,
-    /// Pins are skipped, and the decision says so: the owner of a device may inspect its traffic.
+    /// Pins are skipped, as the decision shows: the owner of a device may inspect its traffic.
     #[default]
     SkipPins,
 }

@@ -269,8 +269,8 @@ pub enum Enforcement {
     /// A connection whose validated chain contains no pinned key is refused.
     #[default]
     Enforce,
-    /// The connection is made. The decision, observers and reports say what would have been
-    /// refused.
+    /// The connection is made. The decision, observers and reports contain what would have
+    /// been refused.
     ReportOnly,
 }
 

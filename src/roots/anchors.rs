@@ -165,7 +165,7 @@ impl TrustAnchors {
     }
 
     /// Adds certificates that the user or the administrator of the device added. Pins are skipped on
-    /// chains to them, unless a policy says [`EnforcePins`](crate::UserAddedRoots::EnforcePins).
+    /// chains to them, unless a policy sets [`EnforcePins`](crate::UserAddedRoots::EnforcePins).
     ///
     /// # Errors
     ///
@@ -188,7 +188,7 @@ impl TrustAnchors {
     }
 
     /// Marks all anchors that are of unknown origin so far as user-added. Pins are then skipped on
-    /// chains to them, unless a policy says [`EnforcePins`](crate::UserAddedRoots::EnforcePins).
+    /// chains to them, unless a policy sets [`EnforcePins`](crate::UserAddedRoots::EnforcePins).
     ///
     /// Only for applications on devices where every root outside Mozilla's list is known to be added
     /// by the administrator, such as a managed fleet. Elsewhere it may be a root that Mozilla has
