@@ -111,7 +111,7 @@ impl Pinning {
         chain: &ValidatedChain,
         now: UnixTime,
     ) -> Result<Decision, IgnoreReason> {
-        ensure_speaks_for(host, chain)?;
+        ensure_applies_to(host, chain)?;
         let pins = match HeaderEffect::of(header, None) {
             HeaderEffect::Ignore(reason) => return Err(reason),
             _ => PinSet::new(header.pins().iter().copied()).map_err(|_| IgnoreReason::NoPins)?,
@@ -299,7 +299,7 @@ impl fmt::Debug for Pinning {
 }
 
 /// Fails unless what came over a connection with this chain counts for `host`.
-pub(crate) fn ensure_speaks_for(host: &Host, chain: &ValidatedChain) -> Result<(), IgnoreReason> {
+pub(crate) fn ensure_applies_to(host: &Host, chain: &ValidatedChain) -> Result<(), IgnoreReason> {
     // In a refused handshake the chain is valid, but the server need not have the leaf's key.
     if !chain.handshake_verified() {
         return Err(IgnoreReason::HandshakeNotVerified);

@@ -6,7 +6,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::chain::ValidatedChain;
 use crate::pinning::evaluation::Decision;
-use crate::pinning::handle::{Pinning, ensure_speaks_for};
+use crate::pinning::handle::{Pinning, ensure_applies_to};
 use crate::pinning::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
 use crate::policy::{AnchorOrigin, Host, HostMatch, KnownPinnedHost, PinHeader, PinSet};
 use crate::store::{DurableFuture, Inserted};
@@ -82,7 +82,7 @@ impl Pinning {
         chain: &ValidatedChain,
         now: UnixTime,
     ) -> Result<(), IgnoreReason> {
-        ensure_speaks_for(host, chain)?;
+        ensure_applies_to(host, chain)?;
         // D-18
         if host.is_single_label() {
             return Err(IgnoreReason::SingleLabel);

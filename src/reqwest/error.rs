@@ -181,8 +181,9 @@ mod tests {
         });
         assert_eq!(
             format!("{error:?}"),
-            "the TLS configuration can't be built\ncaused by: the TLS configuration and \
-             with_anchors are both given, expected one of them"
+            "the TLS configuration can't be built\ncaused by: a TLS configuration and `with_anchors` \
+             are both given, expected one of them: the configuration has anchors and provider \
+             already"
         );
         let error = RequestError::from(RedirectError::Scheme {
             url: "ftp://example.com/".parse().unwrap(),
