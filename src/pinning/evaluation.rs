@@ -10,7 +10,9 @@ use rustls_pki_types::UnixTime;
 
 use crate::chain::ValidatedChain;
 use crate::pinning::rollout::Tally;
-use crate::policy::{AppliedPolicies, Host, PolicyState, Verdict, Verdicts};
+#[cfg(feature = "hyper")]
+use crate::policy::PolicyState;
+use crate::policy::{AppliedPolicies, Host, Verdict, Verdicts};
 use crate::violation::PinViolation;
 
 /// The policies of a host as they were looked up, with the counts of the static one.
@@ -23,6 +25,7 @@ pub(crate) struct Policies {
 
 impl Policies {
     /// Returns whether a policy applies that can refuse.
+    #[cfg(feature = "hyper")]
     pub(crate) fn is_enforced(&self) -> bool {
         let mut policies = self.applied.iter();
         policies.any(|policy| policy.state != PolicyState::ReportOnly)
@@ -72,10 +75,12 @@ impl Evaluation {
         self.host.as_ref()
     }
 
+    #[cfg(feature = "hyper")]
     pub(crate) fn chain(&self) -> &ValidatedChain {
         &self.chain
     }
 
+    #[cfg(feature = "hyper")]
     pub(crate) fn at(&self) -> UnixTime {
         self.at
     }

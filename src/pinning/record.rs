@@ -13,10 +13,10 @@ use crate::pinning::event::Event;
 use crate::pinning::handle::Pinning;
 use crate::pinning::noting::Noted;
 use crate::pinning::observers::Observers;
-#[cfg(feature = "hyper")]
+#[cfg(all(feature = "hyper", feature = "reports"))]
 use crate::policy::ReportUri;
 use crate::policy::{Host, PolicyState, Verdict};
-#[cfg(feature = "hyper")]
+#[cfg(all(feature = "hyper", feature = "reports"))]
 use crate::violation::DropReason;
 use crate::violation::{PinViolation, Report, UnverifiablePath};
 

@@ -76,10 +76,8 @@ impl StaticPins {
                 return None;
             }
             match self.entries.0.get_key_value(name) {
-                Some((_, StaticEntry::Exempt(by))) => {
-                    if self.is_exempt(by, roots, now) {
-                        return None;
-                    }
+                Some((_, StaticEntry::Exempt(by))) if self.is_exempt(by, roots, now) => {
+                    return None;
                 }
                 Some((host, StaticEntry::Policy(pinned))) => {
                     let applied = pinned.apply(host, matched, roots, now);
@@ -87,7 +85,7 @@ impl StaticPins {
                         return applied;
                     }
                 }
-                None => {}
+                Some((_, StaticEntry::Exempt(_))) | None => {}
             }
             matched = HostMatch::Superdomain;
         }

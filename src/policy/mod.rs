@@ -23,6 +23,7 @@ mod report_uri;
 mod sha256;
 pub(crate) mod text;
 pub(crate) mod timestamp;
+#[cfg(feature = "hyper")]
 pub(crate) mod uri;
 
 pub use crate::policy::applied::{

@@ -38,7 +38,10 @@ mod tests {
 
     impl Error for Failed {
         fn source(&self) -> Option<&(dyn Error + 'static)> {
-            self.0.as_deref().map(|cause| cause as _)
+            match &self.0 {
+                Some(cause) => Some(&**cause),
+                None => None,
+            }
         }
     }
 
