@@ -14,8 +14,8 @@ use crate::roots::TrustAnchors;
 use crate::tls::PinningVerifier;
 
 impl PinningConnector<HttpConnector> {
-    /// Returns a builder without trust anchors. By default, `http://` is allowed except to hosts whose
-    /// pins are enforced, and HTTP/2 and HTTP/1.1 are offered.
+    /// Returns a builder without trust anchors. By default, `http://` is allowed except to hosts
+    /// whose pins are enforced, and HTTP/2 and HTTP/1.1 are offered.
     pub fn builder(pinning: Pinning) -> PinningConnectorBuilder {
         PinningConnectorBuilder::new(pinning)
     }
@@ -85,8 +85,8 @@ impl PinningConnectorBuilder {
     /// [`PinningVerifierBuilder`](crate::tls::PinningVerifierBuilder) that was then changed, for
     /// example for a client certificate. It contains anchors, provider and sessions already, so
     /// [`build`](Self::build) fails if [`with_anchors`](Self::with_anchors), `with_webpki_roots` or
-    /// [`with_provider`](Self::with_provider) was called, too. Its ALPN protocols are replaced by the
-    /// connector's. With a verifier of another crate every connection fails with
+    /// [`with_provider`](Self::with_provider) was called, too. Its ALPN protocols are replaced by
+    /// the connector's. With a verifier of another crate every connection fails with
     /// [`ConnectError::NotVerified`](crate::connector::ConnectError::NotVerified).
     pub fn with_tls_config(mut self, config: ClientConfig) -> Self {
         self.config = Some(Box::new(config));
@@ -128,7 +128,8 @@ impl PinningConnectorBuilder {
         self
     }
 
-    /// Offers HTTP/2 only; the client must be set to HTTP/2 only, too. Default: HTTP/2 and HTTP/1.1.
+    /// Offers HTTP/2 only, for a client that is set to HTTP/2 only, too. Default: HTTP/2 and
+    /// HTTP/1.1.
     pub fn http2_only(mut self) -> Self {
         self.alpn = &[b"h2"];
         self

@@ -42,7 +42,8 @@ pub enum ConnectError {
     /// The verifier of this crate did not check the connection, or checked it for another name than
     /// that of the URI.
     ///
-    /// The TLS configuration then has another verifier. With reqwest, the URI may also be `http://`.
+    /// The TLS configuration then has another verifier. With reqwest, the URI may also be
+    /// `http://`.
     NotVerified,
     /// The validated chain contains no pinned key.
     Pins(PinViolation),

@@ -124,8 +124,8 @@ impl Handshaker {
         Ok(Handshake::Connected(stream))
     }
 
-    /// Evaluates the pins on the chain of a resumed session. Returns `None` if it is not certain which
-    /// chain that is, or if the chain fails now.
+    /// Evaluates the pins on the chain of a resumed session. Returns `None` if it is not certain
+    /// which chain that is, or if the chain fails now.
     fn evaluate_resumed(
         &self,
         target: &Target,

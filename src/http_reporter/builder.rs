@@ -112,9 +112,9 @@ impl HttpReporterBuilder {
         self
     }
 
-    /// Sets which `report-uri` of a server is used. The default is [`ReportUriPolicy::Ignore`]. A URI
-    /// is never used if its host is an IP address or a name of a single label, or has an address that
-    /// is not public.
+    /// Sets which `report-uri` of a server is used. The default is [`ReportUriPolicy::Ignore`]. A
+    /// URI is never used if its host is an IP address or a name of a single label, or has an
+    /// address that is not public.
     pub fn report_uri_policy(mut self, policy: ReportUriPolicy) -> Self {
         self.rules.report_uri_policy = policy;
         self

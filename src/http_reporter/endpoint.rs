@@ -154,7 +154,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_documentation()
         || a == 0
         || a >= 240
-        // Carrier-grade NAT (RFC 6598), IETF protocols, 6to4 relays (RFC 7526), benchmarks (RFC 2544).
+        // Carrier-grade NAT (RFC 6598), IETF protocols, 6to4 relays (RFC 7526), and benchmarks
+        // (RFC 2544).
         || (a == 100 && (64..128).contains(&b))
         || (a, b, c) == (192, 0, 0)
         || (a, b, c) == (192, 88, 99)

@@ -161,8 +161,8 @@ impl Queue {
         self.finished.notify_all();
     }
 
-    /// Sends reports until none is left. Each is sent in a task of its own, so that an endpoint that
-    /// does not respond delays no other one.
+    /// Sends reports until none is left. Each is sent in a task of its own, so that an endpoint
+    /// that does not respond delays no other one.
     async fn send_all(self: Arc<Self>) {
         while let Some(jobs) = self.take_queued() {
             for job in jobs {

@@ -21,8 +21,8 @@ struct Entry {
 }
 
 impl RateLimit {
-    /// Records a report, or returns the limit that it exceeds. The key is equal for equal reports to
-    /// one endpoint.
+    /// Records a report, or returns the limit that it exceeds. The key is equal for equal reports
+    /// to one endpoint.
     pub(crate) fn admit(
         &mut self,
         key: [u8; 32],

@@ -18,10 +18,10 @@ use crate::store::DurableFuture;
 
 /// Wraps an HTTP client so that the `Public-Key-Pins` fields of its responses are noted.
 ///
-/// Place it directly around the client, below anything that follows redirects, so that it sees every
-/// response: redirects and errors may set pins, too. If a response has the field, the result is a
-/// [`Noted`](crate::header::Noted) in its extensions. Only the first of several fields counts (RFC
-/// 7469 section 2.3.1); trailers and interim (1xx) responses are ignored.
+/// Place it directly around the client, below anything that follows redirects, so that it sees
+/// every response: redirects and errors may set pins, too. If a response has the field, the result
+/// is a [`Noted`](crate::header::Noted) in its extensions. Only the first of several fields counts
+/// (RFC 7469 section 2.3.1); trailers and interim (1xx) responses are ignored.
 ///
 /// A response that added, changed or removed an entry is returned after the change has been made
 /// durable, or after [`storage_timeout`](Self::storage_timeout). So is a response with the field
@@ -135,7 +135,10 @@ pin_project! {
     /// use pinhold::layer::{NotePins, ResponseFuture};
     /// use tower_service::Service;
     ///
-    /// fn send<S, A, B>(client: &mut NotePins<S>, request: http::Request<A>) -> ResponseFuture<S::Future, B>
+    /// fn send<S, A, B>(
+    ///     client: &mut NotePins<S>,
+    ///     request: http::Request<A>,
+    /// ) -> ResponseFuture<S::Future, B>
     /// where
     ///     S: Service<http::Request<A>, Response = http::Response<B>>,
     /// {
@@ -208,7 +211,11 @@ impl<B> WaitingResponse<B> {
     ) -> Poll<()> {
         if let Poll::Ready(stored) = Pin::new(&mut self.durable).poll(cx) {
             if let Err(_error) = stored {
-                event!(WARN, error = %_error, "response returned, although its pins can't be stored");
+                event!(
+                    WARN,
+                    error = %_error,
+                    "response returned, although its pins can't be stored"
+                );
             }
             return Poll::Ready(());
         }

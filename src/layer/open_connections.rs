@@ -1,5 +1,5 @@
-//! The open connections of one client, with the last pin fields of each: [`OpenConnections`] retires
-//! those that fail current pins.
+//! The open connections of one client, with the last pin fields of each: [`OpenConnections`]
+//! retires those that fail current pins.
 //!
 //! A pool does not know pins and uses a connection as long as it is open. hyper-util lets a
 //! connection be poisoned, so that the pool does not use it again, but only through a request that
@@ -45,8 +45,8 @@ struct TrackedConnection {
 }
 
 impl OpenConnections {
-    /// Poisons the connections that fail current pins, so that the pool does not use them again, and
-    /// returns whether a request to `target` must capture its connection. Call it before each
+    /// Poisons the connections that fail current pins, so that the pool does not use them again,
+    /// and returns whether a request to `target` must capture its connection. Call it before each
     /// request.
     pub(crate) fn retire_refused(&self, pinning: &Pinning, target: &Target) -> bool {
         let mut table = self.0.lock();
@@ -103,8 +103,8 @@ impl OpenConnections {
         }
     }
 
-    /// Returns whether a report-only field differs from the last one of its connection, and keeps it
-    /// for the next response.
+    /// Returns whether a report-only field differs from the last one of its connection, and keeps
+    /// it for the next response.
     pub(crate) fn is_new_report_only(
         &self,
         target: &Target,
@@ -167,7 +167,8 @@ impl Table {
     }
 
     /// Removes and returns the connections that fail current pins. The caller poisons them after
-    /// unlocking the table, since that emits an event and a `tracing` subscriber may use this client.
+    /// unlocking the table, since that emits an event and a `tracing` subscriber may use this
+    /// client.
     fn remove_refused(&mut self, pinning: &Pinning) -> Vec<TrackedConnection> {
         let (clock, generation) = (pinning.clock(), pinning.generation().number());
         let holds = |validity: &Validity| validity.holds(generation, clock);
@@ -214,7 +215,11 @@ impl TrackedConnection {
         if let Some(captured) = &self.captured {
             let connected = captured.connection_metadata();
             connected.as_ref().inspect(|connected| connected.poison());
-            event!(DEBUG, host = ?self.connection.host(), "pooled connection retired, its chain fails the current pins");
+            event!(
+                DEBUG,
+                host = ?self.connection.host(),
+                "pooled connection retired: its chain fails the current pins"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What is known of a request when its response arrives, and the processing of the pin fields of the
-//! response.
+//! What is known of a request when its response arrives, and the processing of the pin fields of
+//! the response.
 
 use http::header::{PUBLIC_KEY_PINS, PUBLIC_KEY_PINS_REPORT_ONLY};
 use http::uri::Scheme;
@@ -128,9 +128,9 @@ impl RequestContext {
         Ok(outcome)
     }
 
-    /// Evaluates the connection by the response's `Public-Key-Pins-Report-Only` field, and emits the
-    /// result. A field that repeats the last one of the connection is ignored: the chain does not
-    /// change, and report-only pins are not kept.
+    /// Evaluates the connection by the response's `Public-Key-Pins-Report-Only` field, and emits
+    /// the result. A field that repeats the last one of the connection is ignored: the chain does
+    /// not change, and report-only pins are not kept.
     pub(crate) fn evaluate_report_only<B>(&self, response: &Response<B>) {
         let Some(value) = response.headers().get(PUBLIC_KEY_PINS_REPORT_ONLY) else {
             return;

@@ -152,7 +152,11 @@ where
                         return Poll::Ready(outcome);
                     };
                     let _host = request.uri().host();
-                    event!(DEBUG, host = ?_host, "request repeated, its connection fails the pins");
+                    event!(
+                        DEBUG,
+                        host = ?_host,
+                        "request repeated: changed pins closed its connection"
+                    );
                     let request = Some(request);
                     this.state.set(State::Retrying { client, request });
                 }

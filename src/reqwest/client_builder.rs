@@ -85,8 +85,8 @@ impl Pinning {
         self.reqwest_client_builder_with(verifier, |_| ())
     }
 
-    /// Returns a builder as [`reqwest_client_builder`](Self::reqwest_client_builder) does, with other
-    /// TLS settings.
+    /// Returns a builder as [`reqwest_client_builder`](Self::reqwest_client_builder) does, with
+    /// other TLS settings.
     ///
     /// `verifier` must have been made with these pins. It sets the trust anchors, the crypto
     /// provider, the TLS versions and the revocation lists. `configure` changes the configuration

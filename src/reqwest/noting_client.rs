@@ -24,8 +24,8 @@ use crate::tls::VerifiedConnection;
 /// A [`reqwest::Client`](::reqwest::Client) that enforces pins and notes `Public-Key-Pins`.
 ///
 /// Each response over a connection with a full handshake has a [`VerifiedConnection`] in its
-/// extensions. A response with a `Public-Key-Pins` field also has a
-/// [`Noted`](crate::header::Noted) there, the outcome of noting it. Redirects are followed by the rules of reqwest, and pins are
+/// extensions. A response with a `Public-Key-Pins` field also has a [`Noted`](crate::header::Noted)
+/// there, the outcome of noting it. Redirects are followed by the rules of reqwest, and pins are
 /// noted on every hop. Clones are cheap and share everything.
 ///
 /// # Limits

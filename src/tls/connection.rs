@@ -25,8 +25,8 @@ use {
 /// A TLS connection of [`PinningConnector`](crate::PinningConnector), found in the extensions of
 /// every response that was received over it. Cheap to clone.
 ///
-/// A plain-HTTP response that came through an HTTPS proxy has the connection to the proxy: where that
-/// is possible, compare [`host`](Self::host) with the host of the request.
+/// A plain-HTTP response that came through an HTTPS proxy has the connection to the proxy: where
+/// that is possible, compare [`host`](Self::host) with the host of the request.
 ///
 /// ```
 /// use pinhold::VerifiedConnection;

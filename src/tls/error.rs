@@ -17,8 +17,8 @@ impl PinViolation {
         Refusal::into_rustls(self, text)
     }
 
-    /// Finds the violation in an error of hyper, hyper-util, reqwest, tokio-rustls or rustls, at any
-    /// depth of wrapping.
+    /// Finds the violation in an error of hyper, hyper-util, reqwest, tokio-rustls or rustls, at
+    /// any depth of wrapping.
     ///
     /// hyper keeps only the text of an error in the body of an HTTP/2 response: use
     /// `ended_by` of the `VerifiedConnection` in the response's extensions there.
@@ -55,16 +55,16 @@ impl UnverifiablePath {
         Refusal::into_rustls(self, text)
     }
 
-    /// Finds an unverifiable path in an error of hyper, hyper-util, reqwest, tokio-rustls or rustls, at any
-    /// depth of wrapping.
+    /// Finds an unverifiable path in an error of hyper, hyper-util, reqwest, tokio-rustls or
+    /// rustls, at any depth of wrapping.
     #[must_use]
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         find(error, &|error| error.downcast_ref().cloned())
     }
 }
 
-/// An error of this crate inside a `rustls::Error`. quinn sends the text of that error to the server,
-/// so `Display` prints nothing that the server does not know: neither pins nor times.
+/// An error of this crate inside a `rustls::Error`. quinn sends the text of that error to the
+/// server, so `Display` prints nothing that the server does not know: neither pins nor times.
 struct Refusal<E> {
     error: E,
     text: String,

@@ -1,7 +1,7 @@
 //! The resumption check: offers a TLS session only while the pins in force accept its chain.
 //!
-//! rustls does not call the verifier for a resumed session, and a session does not name the chain that
-//! it was made with. So every chain that was verified for a name is recorded, and a session is
+//! rustls does not call the verifier for a resumed session, and a session does not name the chain
+//! that it was made with. So every chain that was verified for a name is recorded, and a session is
 //! offered only while all of them would pass. A record is never evicted or narrowed: a ticket may
 //! arrive, or be renewed, long after the chain was verified. Beyond the limits a name stays without
 //! resumption for the life of the configuration.
@@ -78,7 +78,8 @@ impl ResumptionCheck {
             && !chains.each.iter().any(|known| known.is_same(chain))
         {
             chains.all_pass.set(None);
-            // If the same certificates were validated on two paths, a session does not show on which.
+            // If the same certificates were validated on two paths, a session does not show on
+            // which of them it was made.
             let is_distinct = chains
                 .each
                 .iter()
@@ -102,8 +103,8 @@ impl ResumptionCheck {
         }
     }
 
-    /// Evaluates the pins on the chain that a resumed session was made with. Returns `None` if it is
-    /// not certain which chain that is, or if the chain does not pass now.
+    /// Evaluates the pins on the chain that a resumed session was made with. Returns `None` if it
+    /// is not certain which chain that is, or if the chain does not pass now.
     #[cfg(feature = "hyper")]
     pub(crate) fn evaluate(
         &self,

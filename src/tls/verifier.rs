@@ -1,9 +1,9 @@
 //! [`PinningVerifier`]: a rustls `ServerCertVerifier` that enforces the pins on the validated path.
 //!
 //! Validates exactly as `WebPkiServerVerifier` does: if no path is valid, rustls's own functions
-//! return the error, and all that does not concern the chain is delegated to them. An inner verifier
-//! is called first, and has to accept, too. The verifier changes no pins, because it runs before the
-//! server has proved that it has the private key.
+//! return the error, and all that does not concern the chain is delegated to them. An inner
+//! verifier is called first, and has to accept, too. The verifier changes no pins, because it runs
+//! before the server has proved that it has the private key.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

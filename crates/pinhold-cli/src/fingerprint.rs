@@ -48,8 +48,9 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     let (validated, keys) = if is_file {
         (false, keys_in_file(source)?)
     } else if arguments.insecure {
+        let keys = served_keys(&arguments).await?;
         output.message(&"the chain was not validated: these keys may belong to an attacker");
-        (false, served_keys(&arguments).await?)
+        (false, keys)
     } else {
         (true, validated_keys(&arguments).await?)
     };

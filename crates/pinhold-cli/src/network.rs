@@ -36,7 +36,8 @@ pub(crate) struct NetworkOptions {
 }
 
 impl NetworkOptions {
-    /// Returns a connector that enforces the pins and uses the anchors and addresses of the options.
+    /// Returns a connector that enforces the pins and uses the anchors and addresses of the
+    /// options.
     pub(crate) fn connector(
         &self,
         pinning: &Pinning,
