@@ -92,41 +92,14 @@ const RETIRED_FILES: &[(&str, &str)] = &[
     ("signatures", "signature_cache"),
 ];
 
-/// Identifiers of others that contain a retired word, with the reason why they appear.
-const EXEMPT: &[(&str, &str)] = &[];
-
-/// Files that still have retired names.
-const PENDING: &str = "
-    src/roots/anchors.rs
-    tests/http_reporter.rs
-    tests/pooled.rs
-    tests/report.rs
-    tests/report_endpoints.rs
-    tests/report_only.rs
-    tests/rfc7469_noting.rs
-    tests/rfc7469_response.rs
-    tests/rfc7469_validation.rs
-    tests/signatures.rs
-";
-
 #[test]
 fn no_name_is_retired() {
-    let mut files = BTreeSet::new();
     let mut found = Vec::new();
     for (path, code) in code_files() {
-        let names = retired_names(&path, &code);
-        if names.is_empty() {
-            continue;
-        }
-        if !PENDING.split_whitespace().any(|pending| pending == path) {
-            found.extend(names.iter().map(|name| format!("{path}: {name}")));
-        }
-        files.insert(path);
+        let names = retired_names(&path, &code).into_iter();
+        found.extend(names.map(|name| format!("{path}: {name}")));
     }
     assert!(found.is_empty(), "retired names:\n{}", found.join("\n"));
-    for pending in PENDING.split_whitespace() {
-        assert!(files.contains(pending), "{pending} is no longer pending");
-    }
 }
 
 /// What is retired among the names of a file, with what is used in its place.
@@ -137,11 +110,9 @@ fn retired_names(path: &str, code: &str) -> BTreeSet<String> {
     };
     let mut found = BTreeSet::new();
     for identifier in identifiers(code) {
-        if !EXEMPT.iter().any(|(exempt, _)| *exempt == identifier) {
-            let words = words(identifier).into_iter();
-            let retired = words.filter_map(|word| find(RETIRED_WORDS, &word));
-            found.extend(retired.map(|word| format!("{identifier} contains {word}")));
-        }
+        let words = words(identifier).into_iter();
+        let retired = words.filter_map(|word| find(RETIRED_WORDS, &word));
+        found.extend(retired.map(|word| format!("{identifier} contains {word}")));
     }
     found.extend(declared_names(code).filter_map(|name| find(RETIRED_NAMES, name)));
     if path.starts_with("src/") {
@@ -149,17 +120,6 @@ fn retired_names(path: &str, code: &str) -> BTreeSet<String> {
         found.extend(find(RETIRED_FILES, stem));
     }
     found
-}
-
-#[test]
-fn every_exemption_is_needed() {
-    let files = code_files();
-    for (exempt, reason) in EXEMPT {
-        let used = files
-            .values()
-            .any(|code| identifiers(code).any(|identifier| identifier == *exempt));
-        assert!(used, "{exempt} ({reason}) does not occur");
-    }
 }
 
 #[test]
