@@ -83,7 +83,7 @@
 //! | `webpki-roots` | yes | Mozilla's roots, [`TrustAnchors::webpki_roots`] |
 //! | `native-certs` | | the platform's roots with their origins, [`TrustAnchors::native`] |
 //! | `ring` | | `ring` instead of `aws-lc-rs` (enable one, or choose by `with_provider`) |
-//! | `reqwest` | | [`Pinning::reqwest_client_builder`] and [`NotingClient`], for reqwest 0.13 |
+//! | `reqwest` | | [`Pinning::reqwest_client_builder`] and [`NotingClient`](reqwest::NotingClient), for reqwest 0.13 |
 //! | `reports` | | reports as JSON, and with `hyper` [`HttpReporter`](report::HttpReporter) |
 //! | `idn` | | hosts outside ASCII, turned into A-labels |
 //! | `tracing` | | events (target `pinhold`) for refusals, skips and received headers |
