@@ -98,7 +98,7 @@ impl Pinning {
     /// alone.
     #[must_use]
     pub fn check(&self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Decision {
-        self.lookup(host, now).evaluate(host, chain, now).decision()
+        self.lookup(host, now).decide(host, chain, now)
     }
 
     /// Evaluates the pins of a `Public-Key-Pins-Report-Only` header on the validated chain of the
@@ -135,7 +135,7 @@ impl Pinning {
             state: PolicyState::ReportOnly,
             user_added_roots: self.shared.user_added_roots,
         });
-        Ok(policies.evaluate(host, chain, now).decision())
+        Ok(policies.decide(host, chain, now))
     }
 
     /// Returns the roll-out counts of the static policy that applies to `host`, in this process and
