@@ -100,9 +100,9 @@ impl<H> PinningConnector<H> {
     }
 }
 
-/// How a URI is connected to.
+/// How the connection to a URI is made.
 enum Admitted {
-    /// In plain text; `None` if pins can't close the connection later.
+    /// Without TLS; `None` if pins do not close the connection later.
     Plain(Option<UnpinnedHost>),
     Tls(Target),
 }

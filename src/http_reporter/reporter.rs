@@ -28,9 +28,9 @@ use crate::violation::{DropReason, Report, Reporter};
 /// # Limits
 ///
 /// Equal reports (one host, one set of pins, one chain of keys) are sent to an endpoint at most once
-/// an hour. At most 50 reports are sent within an hour, at most 30 of them to one origin, and at
-/// most half of each number for pins that servers set. Other reports are dropped, which observers
-/// see as [`Event::ReportDropped`](crate::Event::ReportDropped). The queue holds 50 reports, in
+/// an hour. At most 50 reports are sent within an hour, at most 30 of them to one origin, and for
+/// pins that servers set at most half of each number. Other reports are dropped, and observers
+/// receive an [`Event::ReportDropped`](crate::Event::ReportDropped). The queue holds 50 reports, in
 /// memory only. After the application drops its last handle, each report has one more attempt.
 ///
 /// ```

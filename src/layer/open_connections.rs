@@ -21,7 +21,7 @@ use crate::pinning::Pinning;
 use crate::store::Validity;
 use crate::tls::VerifiedConnection;
 
-/// The open connections that responses came over. Clones share one table.
+/// The open connections over which responses were received. Clones share one table.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpenConnections(Arc<Mutex<Table>>);
 
@@ -32,7 +32,7 @@ struct Table {
     validity: Option<Validity>,
 }
 
-/// A connection that a response came over.
+/// A connection over which a response was received.
 #[derive(Debug)]
 struct TrackedConnection {
     connection: VerifiedConnection,
@@ -61,7 +61,7 @@ impl OpenConnections {
         should_capture
     }
 
-    /// Records the connection of a response, and returns the last field that came over it.
+    /// Records the connection of a response, and returns the last field that was received over it.
     pub(crate) fn record(
         &self,
         pinning: &Pinning,
@@ -214,14 +214,14 @@ impl TrackedConnection {
         if let Some(captured) = &self.captured {
             let connected = captured.connection_metadata();
             connected.as_ref().inspect(|connected| connected.poison());
-            event!(DEBUG, host = ?self.connection.host(), "pooled connection fails its pins");
+            event!(DEBUG, host = ?self.connection.host(), "pooled connection retired, its chain fails the current pins");
         }
     }
 }
 
 /// The result of evaluating an open connection by current pins.
 enum Verdict {
-    /// The connection may be used, and need not be evaluated again for this time.
+    /// The connection may be used, and need not be evaluated again as long as this is valid.
     Accepted(Validity),
     Closed,
     Refused,

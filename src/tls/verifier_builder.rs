@@ -141,7 +141,7 @@ impl PinningVerifierBuilder {
     /// 3. Without such a path, a host whose pins are enforced is refused with an
     ///    [`UnverifiablePath`](crate::tls::UnverifiablePath), and so is every host if revocation
     ///    lists are configured, which could not be checked. For any other host the verdict of
-    ///    `inner` is taken, and no session is resumed.
+    ///    `inner` applies, and no session is resumed.
     ///    [`PinningConnector`](crate::PinningConnector) and the clients of reqwest refuse a
     ///    connection without a path for every host, also if its pins are report-only: they could not
     ///    check it again when pins change. Observers receive each refusal, and each connection to a
@@ -162,10 +162,11 @@ impl PinningVerifierBuilder {
     ///   or cached; a path to a root of Apple's that is not among the anchors.
     /// - Windows: the same; a root that Windows fetches at first use is in no store before.
     /// - Android: a path to a root of the device that is not among the anchors, since `native` finds
-    ///   none there. User-added roots are trusted there, whatever the network security configuration
-    ///   says.
+    ///   none there. User-added roots are trusted there, even if the network security configuration of
+    ///   the application does not allow it.
     ///
-    /// `native` knows who added a root on Linux, macOS and Windows, as far as these systems record it.
+    /// On Linux, macOS and Windows, `native` marks the roots that a user or administrator added, as
+    /// far as these systems record it.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -191,7 +192,7 @@ impl PinningVerifierBuilder {
         self
     }
 
-    /// Offers these TLS versions. Default: 1.2 and 1.3.
+    /// Offers these TLS versions. Default: TLS 1.2 and 1.3.
     pub fn with_protocol_versions(
         mut self,
         versions: &'static [&'static SupportedProtocolVersion],
@@ -201,13 +202,13 @@ impl PinningVerifierBuilder {
     }
 
     /// Sets the approximate size, in bytes, of the cache of verified certificate signatures; zero
-    /// disables it. With it the chain of a host that was seen before, or of another host of the same
-    /// CA, costs fewer signature checks. Default:
+    /// disables it. With a cache, the chain of a host that was seen before, or of another host of the
+    /// same CA, takes fewer signature checks. Default:
     /// [`SIGNATURE_CACHE_BYTES`](Self::SIGNATURE_CACHE_BYTES).
     ///
     /// Dates, names, constraints, revocation, the path and the pins are checked every time. The cache
     /// belongs to the verifier and so is shared by all clones of a configuration. The signature by
-    /// which a server proves that it has its key is never cached.
+    /// which a server proves that it has its private key is never cached.
     pub fn signature_cache(mut self, bytes: usize) -> Self {
         self.signature_cache = bytes;
         self
