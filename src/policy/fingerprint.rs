@@ -18,11 +18,11 @@ use crate::policy::sha256::{KeyHash, sha256};
 
 /// The SHA-256 of a DER `SubjectPublicKeyInfo`: 32 bytes that identify a public key.
 ///
-/// Prints as `sha256/BASE64`, the spelling of OkHttp, TrustKit and Android. Parses
+/// `Display` prints `sha256/BASE64`, the spelling of OkHttp, TrustKit and Android. Parsing accepts
 ///
 /// - that spelling, those of curl (`sha256//BASE64`) and RFC 7469 (`pin-sha256="BASE64"`), and
 ///   base64 alone;
-/// - 64 hexadecimal digits, with or without colons, as certificate viewers show;
+/// - 64 hexadecimal digits, with or without colons, as certificate viewers show them;
 /// - PEM text with exactly one certificate or public key.
 ///
 /// ```
@@ -79,8 +79,8 @@ impl SpkiFingerprint {
 
     /// Returns the fingerprint of a trust anchor's public key.
     ///
-    /// A [`TrustAnchor`] contains the `SubjectPublicKeyInfo` without its outer SEQUENCE. It is added
-    /// before hashing, so that the result equals the fingerprint of the anchor's certificate.
+    /// A [`TrustAnchor`] contains the `SubjectPublicKeyInfo` without its outer SEQUENCE. It is
+    /// added before hashing, so that the result equals the fingerprint of the anchor's certificate.
     #[must_use]
     pub fn of_anchor(anchor: &TrustAnchor<'_>) -> Self {
         let contents = anchor.subject_public_key_info.as_ref();
@@ -104,10 +104,16 @@ impl SpkiFingerprint {
         }
     }
 
-    /// Returns the digest in base64 without a prefix, as header fields and reports contain it.
+    /// Returns the digest in padded base64 without a prefix, as header fields and reports contain
+    /// it.
     #[must_use]
     pub fn to_base64(&self) -> String {
         BASE64.encode(self.0)
+    }
+
+    /// Returns the directive of a `Public-Key-Pins` field that contains this pin.
+    pub(crate) fn to_directive(self) -> String {
+        format!("pin-sha256=\"{}\"", self.to_base64())
     }
 
     /// Returns the 32 bytes of the digest.
