@@ -1,24 +1,29 @@
-//! Public key pinning for rustls and hyper: a client refuses a server whose *validated* chain
-//! holds none of the keys pinned to its name.
-//!
-//! Chains are validated as WebPKI does; pins come from the application (static) and from the
-//! server (`Public-Key-Pins`, [RFC 7469]), and are tried on every valid path.
+//! Public key pinning for rustls and hyper: a client refuses a server if the *validated*
+//! certificate chain contains none of the keys that are pinned to the server's name. Pins are set
+//! by the application (static pins) or by servers (`Public-Key-Pins` header, [RFC 7469]), and are
+//! checked in addition to the usual validation, on every valid path.
 //!
 //! ```
+//! # #[cfg(all(
+//! #     feature = "hyper",
+//! #     feature = "webpki-roots",
+//! #     feature = "aws-lc-rs",
+//! #     not(feature = "ring")
+//! # ))] {
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-//! use pinhold::{FileStorage, NotePinsLayer, PinPolicy, PinStore, Pinning, PinningConnector, TrustAnchors};
+//! use pinhold::{FileStorage, NotePinsLayer, PinPolicy, PinStore};
+//! use pinhold::{Pinning, PinningConnector, TrustAnchors};
 //! use tower_layer::Layer;
 //!
-//! # #[cfg(all(feature = "webpki-roots", feature = "aws-lc-rs", not(feature = "ring")))] {
 //! let policy = PinPolicy::new([
 //!     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
 //!     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=", // backup
 //! ])?;
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("noted-pins.jsonl");
-//! let (store, trouble) = PinStore::open_or_recover(FileStorage::new(path));
-//! if let Some(error) = trouble {
-//!     eprintln!("{error}"); // what was wrong, what was saved, what to do
+//! let (store, error) = PinStore::open_or_recover(FileStorage::new(path));
+//! if let Some(error) = error {
+//!     eprintln!("{error}"); // what is wrong, what was recovered, what to do
 //! }
 //! let pinning = Pinning::builder()
 //!     .static_pins("api.example.com", policy.include_subdomains())
@@ -29,74 +34,85 @@
 //!     .https_only()
 //!     .build()?;
 //! let client = Client::builder(TokioExecutor::new()).build::<_, String>(connector);
-//! let client = NotePinsLayer::new(pinning).layer(client); // learns Public-Key-Pins
+//! let client = NotePinsLayer::new(pinning).layer(client); // notes Public-Key-Pins headers
 //! # drop(client);
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Two ways through the code
+//! # How data flows
 //!
 //! ```text
-//!  learning                                     enforcing
+//!  noting                                       enforcing
 //!  response header bytes                        served chain (DER, untrusted)
-//!    | PinHeader::parse                           | webpki proves paths, pins are tried on each
-//!    v                                            v
+//!    | PinHeader::parse                           | PinningVerifier: builds valid paths and
+//!    v                                            v evaluates the pins on each
 //!  PinHeader -- host, now --+             +---- ValidatedChain
 //!                           v             v
-//!                         Pinning::note / Pinning::check
+//!                     Pinning::note / Pinning::check
 //!                           |             |
 //!                           v             v
-//!               KnownPinnedHost       Decision -- Refuse --> PinViolation --> rustls::Error
-//!                           |             |                       |
-//!                           v             +-- ReportOnly -----> Report --> observers, Reporter
-//!                        PinStore --> Storage (a file, a database of yours)
+//!               KnownPinnedHost       Decision
+//!                           |             |
+//!                           v             +-- Refuse -----> PinViolation --> rustls::Error
+//!                       PinStore          +-- ReportOnly -> Report --> observers, Reporter
+//!                           |
+//!                           v
+//!                        Storage: a file, or a database of the application
 //! ```
 //!
 //! # Warning: pinning can lock your users out
 //!
-//! A pinned application can't reach its server once the server's keys or CAs are replaced by ones
-//! that no pin names. Three remedies: always pin a **backup key** that is kept offline; try pins
-//! before you rely on them (below); and let static policies end ([`PinPolicy::expires`]), noted
-//! ones with a short `max-age`. Do not pin hosts that you don't operate without their consent.
+//! An application can't reach a pinned server any more once the server's keys and CAs are replaced
+//! by others that are not pinned. Three remedies:
+//!
+//! - Always pin a **backup key** that is kept offline.
+//! - Begin with pins that only report (see below).
+//! - Let pins expire: static ones by [`PinPolicy::expires`], noted ones by a short `max-age`.
+//!
+//! Do not pin a host that you don't operate without the consent of its operator.
 //!
 //! # Rolling out pins
 //!
-//! 1. Begin with [`Enforcement::ReportOnly`]: nothing is refused.
-//! 2. Let an [observer](PinningBuilder::observer) or [reports](PinningBuilder::reporter) tell what
-//!    would have been refused, and look at [`Pinning::rollout`]: how many connections would have
-//!    failed, and which pins were never seen.
-//! 3. Enforce. From then on try each new set as a [candidate](PinPolicy::candidate) beside the
-//!    enforced one, which goes on to decide, and swap it in with [`Pinning::replace_pins`].
+//! 1. Begin with [`Enforcement::ReportOnly`]: no connection is refused.
+//! 2. Collect what would have been refused, by an [observer](PinningBuilder::observer) or by
+//!    [reports](PinningBuilder::reporter). [`Pinning::rollout`] returns how many connections would
+//!    have failed, and which pins no connection has used.
+//! 3. Enforce the pins. Later, add each new set as a [candidate](PinPolicy::candidate): it is
+//!    evaluated and reported, while the enforced set still decides. Replace the enforced set by
+//!    [`Pinning::replace_pins`].
 //!
 //! # What is not done
 //!
-//! - Pins of IP addresses: a pin belongs to a name.
-//! - Certificate Transparency, OCSP, and fetching intermediates.
+//! - Pins of IP addresses: RFC 7469 pins host names only.
+//! - Certificate Transparency, OCSP, and fetching of missing intermediate certificates.
 //!
 //! # Features
 //!
 //! | feature | default | what it brings |
 //! |---|---|---|
-//! | `aws-lc-rs` | yes | the crypto provider where the caller and the process chose none |
+//! | `aws-lc-rs` | yes | the crypto provider, unless the caller or the process has chosen one |
 //! | `hyper` | yes | [`PinningConnector`] and [`NotePinsLayer`] |
 //! | `webpki-roots` | yes | Mozilla's roots, [`TrustAnchors::webpki_roots`] |
 //! | `native-certs` | | the platform's roots with their origins, [`TrustAnchors::native`] |
-//! | `ring` | | `ring` instead of `aws-lc-rs` (enable one, or choose by `with_provider`) |
-//! | `reqwest` | | [`Pinning::reqwest_client_builder`] and [`NotingClient`], for reqwest 0.13 |
-//! | `reports` | | reports as JSON, and with `hyper` [`HttpReporter`](report::HttpReporter) |
-//! | `idn` | | hosts outside ASCII, turned into A-labels |
-//! | `tracing` | | events (target `pinhold`) for refusals, skips and received headers |
-//! | `cli` | | the command-line tool `pinhold` |
+//! | `ring` | | like `aws-lc-rs`, with the crate `ring`; with both enabled, choose one by `with_provider` |
+//! | `reqwest` | | [`Pinning::reqwest_client_builder`] and [`NotingClient`](reqwest::NotingClient), for reqwest 0.13 |
+//! | `reports` | | reports as JSON and, with `hyper`, [`HttpReporter`](report::HttpReporter), which sends them |
+//! | `idn` | | host names outside ASCII, converted to A-labels |
+//! | `tracing` | | events (target `pinhold`) for refusals, skipped pins and received headers |
+//!
+//! The version of rustls that pinhold uses is re-exported as [`rustls`]. The command line is a
+//! package of its own, `pinhold-cli`.
 //!
 //! [RFC 7469]: https://www.rfc-editor.org/rfc/rfc7469
 
 #![cfg_attr(pinhold_docsrs, feature(doc_cfg))]
 
-/// A `tracing` event with the feature `tracing`, nothing without.
+/// Emits a `tracing` event with the feature `tracing`, and does nothing without it.
 macro_rules! event {
     ($level:ident, $($fields:tt)+) => {{
-        // A subscriber is foreign code: its panic must not end a thread of ours, nor a handshake.
+        // A subscriber is code of the application: a panic in it must not end a thread of this
+        // crate or a handshake.
         #[cfg(feature = "tracing")]
         drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             tracing::event!(target: "pinhold", tracing::Level::$level, $($fields)+);
@@ -136,13 +152,14 @@ pub use crate::tls::PinningVerifier;
 pub use crate::tls::VerifiedConnection;
 pub use crate::violation::PinViolation;
 
-/// `Public-Key-Pins` header fields: their syntax, and what became of one.
+/// `Public-Key-Pins` header fields: their syntax, and the effect of a received one.
 pub mod header {
     pub use crate::pinning::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
     pub use crate::policy::header::{HeaderError, HeaderSyntax, PinHeader};
 }
 
-/// Reports of pin violations ([RFC 7469 section 3]) and what sends them.
+/// Reports of pin violations ([RFC 7469 section 3]), the interface for sending them, and roll-out
+/// counts.
 ///
 /// [RFC 7469 section 3]: https://www.rfc-editor.org/rfc/rfc7469#section-3
 pub mod report {
@@ -154,7 +171,7 @@ pub mod report {
     pub use crate::violation::{ReportDetail, ReportForm, ReservedField};
 }
 
-/// The store of noted pins, and the seam to where it is kept.
+/// The store of noted pins, and the interface to the storage that makes it persistent.
 pub mod storage {
     pub use crate::store::{
         Batch, Change, Corruption, DurableFuture, EntryError, FileStorage, PinStore,

@@ -108,6 +108,9 @@ impl PinningConnectorBuilder {
     /// Connects with TLS for every URI, and treats `http://` as `https://` (default port 443). For
     /// clients that can't be given an `https` URI over a connector of another crate, such as tonic
     /// without its `tls-*` features.
+    ///
+    /// [`NotePinsLayer`](crate::NotePinsLayer) sees the URI of the request, and notes nothing from a
+    /// response to an `http` one.
     pub fn always_https(mut self) -> Self {
         self.schemes = Schemes::AlwaysHttps;
         self

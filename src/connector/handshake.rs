@@ -120,7 +120,7 @@ impl Handshaker {
         }
         let verified = VerifiedConnection::new(&evaluation, decision, handshake);
         let pinning = self.pinning.clone();
-        let stream = PinnedStream::tls(stream, pinning, (verified, target.port), validity);
+        let stream = PinnedStream::tls(stream, pinning, verified, target.port, validity);
         Ok(Handshake::Connected(stream))
     }
 

@@ -172,7 +172,8 @@ impl<T> PinnedStream<T> {
     pub(crate) fn tls(
         stream: TlsStream<TokioIo<T>>,
         pinning: Pinning,
-        (verified, port): (VerifiedConnection, u16),
+        verified: VerifiedConnection,
+        port: u16,
         validity: Validity,
     ) -> Self {
         Self {

@@ -51,6 +51,9 @@ pub enum BuildError {
     NoCryptoProvider,
     /// There is no trust anchor, so every chain would be refused.
     NoTrustAnchors,
+    /// A verifier was made with other pins than the client that is to use it. A resumed session
+    /// would be checked by those pins only.
+    OtherPins,
     /// No report can be sent to an endpoint of the application.
     ReportEndpoint {
         /// The endpoint.
@@ -108,6 +111,10 @@ impl fmt::Display for BuildError {
             Self::NoTrustAnchors => f.write_str(
                 "no trust anchor, expected at least one (`TrustAnchors::webpki_roots`, or \
                  `with_built_in` for an own CA)",
+            ),
+            Self::OtherPins => f.write_str(
+                "the verifier has other pins than the client, expected `PinningVerifier::builder` \
+                 with the client's `Pinning`",
             ),
             Self::ReportEndpoint { uri, reason } => write!(f, "report endpoint {uri}: {reason}"),
             Self::ReportUri(error) => error.fmt(f),

@@ -8,6 +8,26 @@ use crate::policy::pin_set::PinSet;
 use crate::policy::report_uri::ReportUri;
 
 /// One policy as it applies to one host at one moment.
+///
+/// ```
+/// use pinhold::policy::{HostMatch, PinSource, PolicyState};
+/// use pinhold::{Host, PinPolicy, Pinning};
+/// use rustls::pki_types::UnixTime;
+///
+/// let policy = PinPolicy::new([
+///     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+///     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
+/// ])?;
+/// let pinning = Pinning::builder()
+///     .static_pins("example.com", policy.include_subdomains())
+///     .build()?;
+/// let policies = pinning.policies(&Host::parse("www.example.com")?, UnixTime::now());
+/// let applied = policies.static_policy.unwrap();
+/// assert_eq!(applied.source, PinSource::Static);
+/// assert_eq!(applied.matched, HostMatch::Superdomain);
+/// assert_eq!(applied.state, PolicyState::Enforced);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AppliedPolicy {
@@ -23,15 +43,24 @@ pub struct AppliedPolicy {
     pub includes_subdomains: bool,
     /// Where violations are to be reported.
     pub report_uri: Option<ReportUri>,
-    /// The last second at which the policy holds as it is; `None` if it does not expire.
+    /// The last second at which the policy is in this state; `None` if it does not expire.
     pub expires_at: Option<UnixTime>,
     /// What a failed pin check means.
     pub state: PolicyState,
-    /// What a chain to a user-added root means.
+    /// Whether the pins are enforced on a chain to a user-added root.
     pub user_added_roots: UserAddedRoots,
 }
 
 /// Who set a policy.
+///
+/// ```
+/// use pinhold::policy::{AppliedPolicy, PinSource};
+///
+/// fn is_noted(policy: &AppliedPolicy) -> bool {
+///     policy.source == PinSource::Noted
+/// }
+/// # let _ = is_noted;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PinSource {
@@ -42,6 +71,15 @@ pub enum PinSource {
 }
 
 /// How a host matched the name of a policy (RFC 6797 section 8.2).
+///
+/// ```
+/// use pinhold::policy::{AppliedPolicy, HostMatch};
+///
+/// fn is_inherited(policy: &AppliedPolicy) -> bool {
+///     policy.matched == HostMatch::Superdomain
+/// }
+/// # let _ = is_inherited;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HostMatch {
@@ -52,6 +90,15 @@ pub enum HostMatch {
 }
 
 /// What a failed pin check means under an applied policy.
+///
+/// ```
+/// use pinhold::policy::{AppliedPolicy, PolicyState};
+///
+/// fn can_refuse(policy: &AppliedPolicy) -> bool {
+///     policy.state != PolicyState::ReportOnly
+/// }
+/// # let _ = can_refuse;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PolicyState {
@@ -64,7 +111,8 @@ pub enum PolicyState {
     ReportOnly,
 }
 
-/// What a validated chain that ends in a user-added root means for pins ([RFC 7469 section 2.6]).
+/// Whether pins are enforced on a validated chain that ends in a user-added root ([RFC 7469 section
+/// 2.6]).
 ///
 /// ```
 /// use pinhold::{PinPolicy, UserAddedRoots};
@@ -83,7 +131,8 @@ pub enum PolicyState {
 pub enum UserAddedRoots {
     /// Pins are enforced, too: an inspecting proxy is refused.
     EnforcePins,
-    /// Pins are skipped, as the decision shows: the owner of a device may inspect its traffic.
+    /// Pins are skipped, and the decision is [`Decision::Skipped`](crate::Decision::Skipped): the
+    /// owner of a device may inspect its traffic.
     #[default]
     SkipPins,
 }

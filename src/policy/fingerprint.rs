@@ -10,7 +10,6 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use rustls::RootCertStore;
-use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, TrustAnchor};
 use spki::der::Decode;
 
@@ -19,11 +18,11 @@ use crate::policy::sha256::{KeyHash, sha256};
 
 /// The SHA-256 of a DER `SubjectPublicKeyInfo`: 32 bytes that identify a public key.
 ///
-/// Prints as `sha256/BASE64`, the spelling of OkHttp, TrustKit and Android. Parses
+/// `Display` prints `sha256/BASE64`, the spelling of OkHttp, TrustKit and Android. Parsing accepts
 ///
 /// - that spelling, those of curl (`sha256//BASE64`) and RFC 7469 (`pin-sha256="BASE64"`), and
 ///   base64 alone;
-/// - 64 hexadecimal digits, with or without colons, as certificate viewers show;
+/// - 64 hexadecimal digits, with or without colons, as certificate viewers show them;
 /// - PEM text with exactly one certificate or public key.
 ///
 /// ```
@@ -78,49 +77,10 @@ impl SpkiFingerprint {
         }
     }
 
-    /// Returns the fingerprint of the first `CERTIFICATE` or `PUBLIC KEY` section of a PEM text.
-    ///
-    /// # Errors
-    ///
-    /// [`ParseFingerprintError::Pem`] if the text is not PEM or has no such section, and the errors
-    /// of [`of_certificate`](Self::of_certificate) and [`of_public_key`](Self::of_public_key).
-    ///
-    /// ```
-    /// use pinhold::SpkiFingerprint;
-    ///
-    /// let pem = "-----BEGIN PUBLIC KEY-----\n\
-    ///     MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
-    ///     -----END PUBLIC KEY-----\n";
-    /// let pin = SpkiFingerprint::of_pem(pem.as_bytes())?;
-    /// assert_eq!(pin.to_string(), "sha256/oekVYFTgT6yJmunydRMs3Ael28TqLCrTof/G4NJTaB8=");
-    /// # Ok::<(), pinhold::policy::ParseFingerprintError>(())
-    /// ```
-    pub fn of_pem(pem: &[u8]) -> Result<Self, ParseFingerprintError> {
-        let first = Self::each_in_pem(pem).next();
-        first.unwrap_or(Err(ParseFingerprintError::Pem))
-    }
-
-    /// Returns the fingerprint of each `CERTIFICATE` and `PUBLIC KEY` section; skips others.
-    pub(crate) fn each_in_pem(
-        pem: &[u8],
-    ) -> impl Iterator<Item = Result<Self, ParseFingerprintError>> {
-        let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem);
-        sections.filter_map(|section| match section {
-            Ok((SectionKind::Certificate, der)) => {
-                Some(Self::of_certificate(&CertificateDer::from(der)))
-            }
-            Ok((SectionKind::PublicKey, der)) => {
-                Some(Self::of_public_key(&SubjectPublicKeyInfoDer::from(der)))
-            }
-            Ok(_) => None,
-            Err(_) => Some(Err(ParseFingerprintError::Pem)),
-        })
-    }
-
     /// Returns the fingerprint of a trust anchor's public key.
     ///
-    /// A [`TrustAnchor`] contains the `SubjectPublicKeyInfo` without its outer SEQUENCE. It is added
-    /// before hashing, so that the result equals the fingerprint of the anchor's certificate.
+    /// A [`TrustAnchor`] contains the `SubjectPublicKeyInfo` without its outer SEQUENCE. It is
+    /// added before hashing, so that the result equals the fingerprint of the anchor's certificate.
     #[must_use]
     pub fn of_anchor(anchor: &TrustAnchor<'_>) -> Self {
         let contents = anchor.subject_public_key_info.as_ref();
@@ -137,19 +97,23 @@ impl SpkiFingerprint {
     /// Non-zero trailing bits are accepted and cleared, because the test pins of Chromium and Gecko
     /// have them (RFC 4648 section 3.5 leaves the choice to the decoder).
     pub(crate) fn from_base64(text: &[u8]) -> Result<Self, ParseFingerprintError> {
-        let bytes = BASE64
-            .decode(text)
-            .map_err(|_| ParseFingerprintError::Base64)?;
+        let bytes = decode_base64(text).ok_or(ParseFingerprintError::Base64)?;
         match <[u8; 32]>::try_from(bytes.as_slice()) {
             Ok(digest) => Ok(Self(digest)),
             Err(_) => Err(ParseFingerprintError::Length { bytes: bytes.len() }),
         }
     }
 
-    /// Returns the digest in base64 without a prefix, as header fields and reports contain it.
+    /// Returns the digest in padded base64 without a prefix, as header fields and reports contain
+    /// it.
     #[must_use]
     pub fn to_base64(&self) -> String {
         BASE64.encode(self.0)
+    }
+
+    /// Returns the directive of a `Public-Key-Pins` field that contains this pin.
+    pub(crate) fn to_directive(self) -> String {
+        format!("pin-sha256=\"{}\"", self.to_base64())
     }
 
     /// Returns the 32 bytes of the digest.
@@ -185,6 +149,11 @@ fn sequence_header(length: usize) -> Vec<u8> {
         }
     }
     header
+}
+
+/// Decodes padded base64 of the standard alphabet.
+pub(crate) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    BASE64.decode(text).ok()
 }
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -1,4 +1,5 @@
-//! [`ParseFingerprintError`].
+//! [`ParseFingerprintError`], the error of reading a fingerprint from text or a key from DER or
+//! PEM.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -7,6 +8,15 @@ use std::fmt;
 use crate::policy::text::write_with_causes;
 
 /// Why a text or a DER value yields no [`SpkiFingerprint`](crate::SpkiFingerprint).
+///
+/// ```
+/// use pinhold::SpkiFingerprint;
+/// use pinhold::policy::ParseFingerprintError;
+///
+/// let error = "sha256/AAAA".parse::<SpkiFingerprint>().unwrap_err();
+/// assert_eq!(error, ParseFingerprintError::Length { bytes: 3 });
+/// assert_eq!(error.to_string(), "pin decodes to 3 bytes, expected the 32 of a SHA-256");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseFingerprintError {
@@ -21,14 +31,14 @@ pub enum ParseFingerprintError {
     Certificate,
     /// The text is base64, but not of 32 bytes.
     Length {
-        /// How many bytes it decodes to.
+        /// The number of bytes that it decodes to.
         bytes: usize,
     },
     /// The text is not PEM, or PEM without a `CERTIFICATE` or `PUBLIC KEY` section.
     Pem,
     /// The text is PEM with several certificates or public keys, any of which could be meant.
     PemSections {
-        /// How many there are.
+        /// The number of certificates and public keys.
         found: usize,
     },
     /// The bytes are not a DER `SubjectPublicKeyInfo`.
@@ -68,7 +78,7 @@ impl fmt::Display for ParseFingerprintError {
     }
 }
 
-/// As `main` prints it: the text of `Display`.
+/// Prints the text of `Display`, since `main` prints an error that it returns by `Debug`.
 impl fmt::Debug for ParseFingerprintError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_with_causes(self, f)

@@ -4,12 +4,13 @@ use std::str::FromStr;
 
 use crate::policy::fingerprint::SpkiFingerprint;
 use crate::policy::fingerprint_error::ParseFingerprintError;
+use crate::policy::pem::PemKeys;
 
 impl FromStr for SpkiFingerprint {
     type Err = ParseFingerprintError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // No other spelling contains a hyphen but that of `pin-sha256`.
+        // No other spelling contains several hyphens in a row.
         if text.contains("-----BEGIN") {
             return only_key_in_pem(text);
         }
@@ -20,8 +21,8 @@ impl FromStr for SpkiFingerprint {
             };
         }
         if let Some(rest) = strip_prefix_ignoring_case(text, "sha256/") {
-            // curl writes a second slash. The base64 of a digest may begin with one as well, but
-            // then has its full length with it.
+            // curl writes a second slash. The base64 of a digest may begin with a slash, too, but
+            // then has its full length including that slash.
             let base64 = match rest.strip_prefix('/') {
                 Some(base64) if rest.len() != BASE64_LENGTH => base64,
                 _ => rest,
@@ -77,10 +78,10 @@ impl From<&Self> for SpkiFingerprint {
     }
 }
 
-/// Returns the fingerprint of the only certificate or public key. Of several, the first would be an
-/// arbitrary choice: a bundle may begin with the leaf or with the root.
+/// Returns the fingerprint of the only certificate or public key in the text. Several are an error:
+/// the first would be an arbitrary choice, as a bundle may begin with the leaf or with the root.
 fn only_key_in_pem(text: &str) -> Result<SpkiFingerprint, ParseFingerprintError> {
-    let keys = SpkiFingerprint::each_in_pem(text.as_bytes());
+    let keys = PemKeys::new(text);
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
     match *keys {
         [] => Err(ParseFingerprintError::Pem),
@@ -89,14 +90,15 @@ fn only_key_in_pem(text: &str) -> Result<SpkiFingerprint, ParseFingerprintError>
     }
 }
 
-/// Returns the algorithm of a pin that names one of SHA or MD5, unless it is SHA-256.
+/// Returns the name of the algorithm if the pin names one of the SHA or MD5 families other than
+/// SHA-256.
 fn other_algorithm(text: &str) -> Option<&str> {
     let unprefixed = text.strip_prefix("pin-").unwrap_or(text);
     let (algorithm, _) = unprefixed.split_once(['/', '=', ':'])?;
     let mut families = ["sha", "md5"].into_iter();
     let is_known = families.any(|family| strip_prefix_ignoring_case(algorithm, family).is_some());
     let is_other = is_known && !algorithm.eq_ignore_ascii_case("sha256");
-    // Base64 alone may begin with the letters of an algorithm and a slash.
+    // Base64 without a prefix may begin with the letters of an algorithm and a slash.
     (is_other && text.len() != BASE64_LENGTH).then_some(algorithm)
 }
 
@@ -105,7 +107,7 @@ fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str
     head.eq_ignore_ascii_case(prefix).then_some(tail)
 }
 
-/// Decodes 64 hexadecimal digits, with colons between all of the 32 bytes or none.
+/// Decodes 64 hexadecimal digits, with a colon between every two bytes or with no colon.
 fn from_hex(text: &str) -> Option<[u8; 32]> {
     let group = match text.len() {
         64 => 2,
@@ -123,7 +125,7 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-/// Characters of padded base64 for 32 bytes.
+/// The number of characters of padded base64 for 32 bytes.
 const BASE64_LENGTH: usize = 44;
 
 #[cfg(test)]
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_what_main_is_to_print() {
+    fn debug_prints_the_text_of_display() {
         let error = "sha1/AAAA".parse::<SpkiFingerprint>().unwrap_err();
         assert_eq!(
             format!("{error:?}"),

@@ -18,19 +18,21 @@ use crate::policy::header_tokens::{Directive, Tokenizer, UnexpectedByte};
 use crate::policy::report_uri::ReportUri;
 use crate::policy::text::write_with_causes;
 
-/// A field value that follows the grammar.
+/// The value of a `Public-Key-Pins` or `Public-Key-Pins-Report-Only` field that follows the
+/// grammar.
 ///
-/// Prints the directives that it recognised, in a fixed order. The printed text parses to an equal
-/// value, unless it is empty: a report-only field may have no directive that is known. Of a pin
-/// with an unknown algorithm only the name of the algorithm is kept.
+/// `Display` prints the recognised directives in a fixed order. The printed text parses to an equal
+/// value, unless it is empty: a report-only field may have no known directive. Of a pin with an
+/// unknown algorithm, only the name of the algorithm is kept.
 ///
 /// ```
 /// use pinhold::header::{HeaderSyntax, PinHeader};
 ///
-/// let value = br#"max-age=5184000; pin-sha256="C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=";
-///     pin-sha256="diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI="; includeSubDomains"#;
-/// let value: Vec<u8> = value.iter().copied().filter(|byte| *byte != b'\n').collect();
-/// let header = PinHeader::parse(&value, HeaderSyntax::Rfc7469)?;
+/// let value = concat!(
+///     r#"max-age=5184000; pin-sha256="C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M="; "#,
+///     r#"pin-sha256="diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI="; includeSubDomains"#,
+/// );
+/// let header = PinHeader::parse(value.as_bytes(), HeaderSyntax::Rfc7469)?;
 /// assert_eq!(header.pins().len(), 2);
 /// assert!(header.includes_subdomains());
 /// # Ok::<(), pinhold::header::HeaderError>(())
@@ -52,7 +54,7 @@ impl PinHeader {
     ///
     /// # Errors
     ///
-    /// A [`HeaderError`] for any deviation: the field is then ignored as a whole.
+    /// A [`HeaderError`] for any deviation. The field must then be ignored as a whole.
     pub fn parse(value: &[u8], syntax: HeaderSyntax) -> Result<Self, HeaderError> {
         let mut directives = Directives::parse(value, syntax)?;
         let Some(max_age) = directives.max_age.take() else {
@@ -70,26 +72,26 @@ impl PinHeader {
     ///
     /// # Errors
     ///
-    /// A [`HeaderError`] for any deviation: the field is then ignored as a whole.
+    /// A [`HeaderError`] for any deviation. The field must then be ignored as a whole.
     pub fn parse_report_only(value: &[u8], syntax: HeaderSyntax) -> Result<Self, HeaderError> {
         Directives::parse(value, syntax)?.into_header()
     }
 
-    /// Returns the distinct SHA-256 pins in the order of the field. May be empty.
+    /// Returns the distinct SHA-256 pins in the order of the field. There may be none.
     #[must_use]
     pub fn pins(&self) -> &[SpkiFingerprint] {
         &self.pins
     }
 
-    /// Returns the distinct names of other algorithms, whose pins were ignored, in lower case and in
-    /// the order of the field.
+    /// Returns the distinct names of other algorithms, whose pins were ignored, in lower case and
+    /// in the order of the field.
     #[must_use]
     pub fn unknown_algorithms(&self) -> impl ExactSizeIterator<Item = &str> {
         self.unknown_algorithms.iter().map(String::as_str)
     }
 
     /// Returns the lifetime of the pins as the server sent it, before any cap; `None` in a
-    /// report-only field. A number of seconds beyond [`u64::MAX`] is taken as that.
+    /// report-only field. A number of seconds beyond [`u64::MAX`] becomes [`u64::MAX`].
     #[must_use]
     pub fn max_age(&self) -> Option<Duration> {
         self.max_age
@@ -101,7 +103,7 @@ impl PinHeader {
         self.max_age.is_none()
     }
 
-    /// Returns whether the pins hold for every subdomain, too.
+    /// Returns whether the pins apply to every subdomain, too.
     #[must_use]
     pub fn includes_subdomains(&self) -> bool {
         self.includes_subdomains
@@ -117,10 +119,7 @@ impl PinHeader {
 impl fmt::Display for PinHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let max_age = self.max_age.map(|age| format!("max-age={}", age.as_secs()));
-        let pins = self
-            .pins
-            .iter()
-            .map(|pin| format!("pin-sha256=\"{}\"", pin.to_base64()));
+        let pins = self.pins.iter().map(|pin| pin.to_directive());
         let unknown = self
             .unknown_algorithms
             .iter()
@@ -144,6 +143,13 @@ impl fmt::Display for PinHeader {
 }
 
 /// Why a field is ignored as a whole. Malformed fields are not repaired (RFC 7469 section 2.1).
+///
+/// ```
+/// use pinhold::header::{HeaderError, HeaderSyntax, PinHeader};
+///
+/// let error = PinHeader::parse(b"max-age=1; max-age=2", HeaderSyntax::Rfc7469).unwrap_err();
+/// assert!(matches!(error, HeaderError::DuplicateDirective { name } if name == "max-age"));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderError {
@@ -210,7 +216,7 @@ impl fmt::Display for HeaderError {
     }
 }
 
-/// As `main` prints it: the text of `Display`.
+/// Prints the text of `Display`, since `main` prints an error that it returns by `Debug`.
 impl fmt::Debug for HeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_with_causes(self, f)
@@ -224,7 +230,7 @@ impl Error for HeaderError {}
 struct Directives {
     pins: Vec<SpkiFingerprint>,
     unknown_algorithms: Vec<String>,
-    /// The outer `Option` is the directive, the inner one its value.
+    /// The outer `Option` is `None` without the directive, the inner one without a value.
     max_age: Option<Option<Vec<u8>>>,
     include_subdomains: Option<Option<Vec<u8>>>,
     report_uri: Option<Option<Vec<u8>>>,
@@ -312,7 +318,7 @@ fn parse_max_age(value: Option<&[u8]>) -> Result<Duration, HeaderError> {
         if !digit.is_ascii_digit() {
             return Err(HeaderError::InvalidMaxAge);
         }
-        // 7469-2.1.2-e: a number that is too large is not an error but the largest one.
+        // 7469-2.1.2-e: a number that is too large is no error and becomes the largest one.
         seconds = seconds
             .saturating_mul(10)
             .saturating_add(u64::from(digit - b'0'));

@@ -1,5 +1,5 @@
-//! Lexical grammar of the header fields: directives, tokens and quoted-strings ([RFC 7469 section
-//! 2.1], [RFC 7230 section 3.2.6]).
+//! The lexical grammar of the header fields: directives, tokens and quoted-strings ([RFC 7469
+//! section 2.1], [RFC 7230 section 3.2.6]).
 //!
 //! [RFC 7469 section 2.1]: https://www.rfc-editor.org/rfc/rfc7469#section-2.1
 //! [RFC 7230 section 3.2.6]: https://www.rfc-editor.org/rfc/rfc7230#section-3.2.6
@@ -26,19 +26,19 @@ pub enum HeaderSyntax {
 
 /// One directive of a field.
 pub(crate) struct Directive {
-    /// In lower case.
+    /// The name in lower case.
     pub(crate) name: String,
     pub(crate) value: Option<Value>,
 }
 
 /// The value of a directive.
 pub(crate) struct Value {
-    /// Without quotes and escapes.
+    /// The bytes without quotes and escapes.
     pub(crate) bytes: Vec<u8>,
     pub(crate) quoted: bool,
 }
 
-/// The field does not follow `directive *( OWS ";" OWS directive )`.
+/// The error of a field that does not follow `directive *( OWS ";" OWS directive )`.
 #[derive(Debug)]
 pub(crate) struct UnexpectedByte {
     /// Position of the first byte that does not match, or the length of the field if it ends early.
@@ -184,13 +184,13 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// RFC 7230 section 3.2.6, `tchar`.
+/// Returns whether a token may contain the byte (RFC 7230 section 3.2.6, `tchar`).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// RFC 7230 section 3.2.6: what may follow the backslash of a quoted-pair. Without `"` and `\`, it
-/// is `qdtext`.
+/// Returns whether the byte may follow the backslash of a quoted-pair (RFC 7230 section 3.2.6).
+/// Each of these bytes but `"` and `\` is also `qdtext`.
 fn is_quotable(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }

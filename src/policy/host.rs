@@ -42,7 +42,7 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// A [`HostError`] that contains the name and what is wrong with it.
+    /// A [`HostError`] that states what is wrong with the name.
     pub fn parse(name: &str) -> Result<Self, HostError> {
         let input = || name.to_owned();
         if name.contains(['/', '?', '#', '@', '\\']) {
@@ -144,6 +144,16 @@ impl TryFrom<String> for Host {
 }
 
 /// Why a name is not a [`Host`]. Each variant contains the name as it was given.
+///
+/// ```
+/// use pinhold::Host;
+///
+/// let error = Host::parse("example.com:443").unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "\"example.com:443\" has a port, expected the host alone (pins apply to every port)"
+/// );
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HostError {
@@ -158,17 +168,17 @@ pub enum HostError {
         /// The name as it was given.
         name: String,
     },
-    /// The name is a spelling of an IP address. Pins belong to names only.
+    /// The name is a spelling of an IP address. Only names can be pinned.
     IpAddress {
         /// The name as it was given.
         name: String,
     },
-    /// The name has a port. Pins hold for every port.
+    /// The name has a port. Pins apply to every port.
     Port {
         /// The name as it was given.
         name: String,
     },
-    /// The name is a URL or has other parts of one.
+    /// The name is a URL, or contains one of the characters `/ ? # @ \` of a URL's other parts.
     Url {
         /// The name as it was given.
         name: String,
@@ -190,7 +200,7 @@ impl fmt::Display for HostError {
             Self::Port { name } => {
                 write!(
                     f,
-                    "{name:?} has a port, expected the host alone (pins hold for every port)"
+                    "{name:?} has a port, expected the host alone (pins apply to every port)"
                 )
             }
             Self::Url { name } => write!(f, "{name:?} looks like a URL, expected the host alone"),
@@ -198,7 +208,7 @@ impl fmt::Display for HostError {
     }
 }
 
-/// As `main` prints it: the text of `Display`.
+/// Prints the text of `Display`, since `main` prints an error that it returns by `Debug`.
 impl fmt::Debug for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_with_causes(self, f)
@@ -236,8 +246,9 @@ fn to_a_labels(name: &str) -> Result<std::borrow::Cow<'_, str>, HostError> {
     })
 }
 
-/// Returns whether some resolver takes the name for an address: `192.0.2.1`, `127.1`, `0x7f.1`,
-/// `2130706433`, `::1`, `[::1]`, `[v1.x]`. All of them parse, have a numeric last label or a bracket.
+/// Returns whether some resolver interprets the name as an address: `192.0.2.1`, `127.1`, `0x7f.1`,
+/// `2130706433`, `::1`, `[::1]`, `[v1.x]`. Each of these parses as an address, has a numeric last
+/// label, or begins with a bracket.
 fn is_ip_address(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.starts_with('[') || name.parse::<IpAddr>().is_ok() {

@@ -1,7 +1,7 @@
 //! The policies that apply to a host, and the verdict of each on one validated path.
 //!
-//! A path is judged once, by [`AppliedPolicies::judge`]. Decisions, events, counts, violations and
-//! reports are made from the [`Verdicts`] that it returns.
+//! A path is evaluated once, by [`AppliedPolicies::judge`]. Decisions, events, counts, violations
+//! and reports are made from the [`Verdicts`] that it returns.
 
 use std::fmt;
 
@@ -43,13 +43,13 @@ impl AppliedPolicies {
     /// Returns whether no policy applies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        self.static_policy.is_none() && self.noted.is_none() && self.candidate.is_none()
     }
 
-    /// Returns the policies: static, noted, candidate.
+    /// Returns the policies in this order: static, noted, candidate.
     pub fn iter(&self) -> impl Iterator<Item = &AppliedPolicy> {
-        let decisive = self.static_policy.iter().chain(&self.noted);
-        decisive.chain(&self.candidate)
+        let without_candidate = self.static_policy.iter().chain(&self.noted);
+        without_candidate.chain(&self.candidate)
     }
 
     pub(crate) fn get(&self, role: PolicyRole) -> Option<&AppliedPolicy> {
@@ -60,7 +60,8 @@ impl AppliedPolicies {
         }
     }
 
-    /// Returns the role of the pins that are being rolled out: the candidate's, else the static ones.
+    /// Returns the role of the pins that are being rolled out: the candidate's, else the static
+    /// ones.
     pub(crate) fn rolled_out(&self) -> PolicyRole {
         if self.candidate.is_some() {
             PolicyRole::Candidate
@@ -69,8 +70,8 @@ impl AppliedPolicies {
         }
     }
 
-    /// Judges a path with these keys by each policy on its own (D-05: static and noted pins must
-    /// both pass).
+    /// Evaluates each policy independently on a path with these keys to an anchor of this origin
+    /// (D-05: static and noted pins must both pass).
     pub(crate) fn judge(&self, keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Verdicts {
         let judge = |policy: &Option<AppliedPolicy>| Some(policy.as_ref()?.judge(keys, origin));
         Verdicts {
@@ -103,10 +104,10 @@ impl AppliedPolicy {
 }
 
 impl AppliedPolicy {
-    /// Returns a phrase for messages: who set the pins, for which names, and until when.
+    /// Returns a phrase for messages: who set the pins, for which names, and when they expire.
     pub(crate) fn provenance(&self) -> impl fmt::Display {
         let source = match self.source {
-            PinSource::Noted => "noted from its Public-Key-Pins header",
+            PinSource::Noted => "noted from a Public-Key-Pins header",
             PinSource::Static => "set by the application",
         };
         let subdomains = if self.includes_subdomains {
@@ -122,7 +123,7 @@ impl AppliedPolicy {
     }
 }
 
-/// Which of the policies of a host.
+/// Which of the policies of a host is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PolicyRole {
     Static,
@@ -133,15 +134,16 @@ pub(crate) enum PolicyRole {
 /// What one policy decides about one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The path holds a pinned key.
+    /// The path contains a pinned key.
     Pass,
-    /// The path holds no pinned key, or the policy has expired with "refuse".
+    /// The path contains no pinned key, or the policy has expired with "refuse".
     Refuse,
-    /// The path holds no pinned key, and the pins are skipped: it ends in a user-added root.
+    /// The path contains no pinned key and ends in a user-added root, for which the pins are
+    /// skipped.
     Skip,
-    /// As [`Skip`](Self::Skip), for a policy that is report-only.
+    /// The same as [`Skip`](Self::Skip), for a report-only policy.
     SkipReportOnly,
-    /// The path holds no pinned key, and the policy is report-only.
+    /// The path contains no pinned key, and the policy is report-only.
     WouldRefuse,
 }
 
@@ -162,7 +164,7 @@ impl Verdicts {
         }
     }
 
-    /// Returns the policies with this verdict: static, noted, candidate.
+    /// Returns the policies with this verdict, in the order static, noted, candidate.
     pub(crate) fn with(self, verdict: Verdict) -> impl Iterator<Item = PolicyRole> {
         let roles = [PolicyRole::Static, PolicyRole::Noted, PolicyRole::Candidate];
         let has_verdict = move |role: &PolicyRole| self.get(*role) == Some(verdict);
@@ -170,16 +172,17 @@ impl Verdicts {
     }
 
     pub(crate) fn has(self, verdict: Verdict) -> bool {
-        self.with(verdict).next().is_some()
+        let verdict = Some(verdict);
+        self.static_policy == verdict || self.noted == verdict || self.candidate == verdict
     }
 
     pub(crate) fn refuses(self) -> bool {
         self.has(Verdict::Refuse)
     }
 
-    /// Orders paths by preference, the least first: one that passes, else one that is skipped, else
-    /// one that is refused; of equals the better anchor origin; of equals one that fails no
-    /// report-only policy.
+    /// Returns a rank, the least of which is preferred: a path that passes, then one whose pins are
+    /// skipped, then a refused one. Of equals the one with the better anchor origin is preferred,
+    /// of these the one that fails no report-only policy.
     pub(crate) fn rank(self, origin: AnchorOrigin) -> (bool, bool, AnchorOrigin, bool) {
         (
             self.refuses(),

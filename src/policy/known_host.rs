@@ -10,8 +10,8 @@ use crate::policy::pin_set::PinSet;
 use crate::policy::report_uri::ReportUri;
 use crate::policy::timestamp::IntoUnixTime;
 
-/// A Known Pinned Host ([RFC 7469 section 2.3.3]): what the last valid `Public-Key-Pins` field of
-/// a host said, and until when it holds.
+/// A Known Pinned Host ([RFC 7469 section 2.3.3]): the directives of the last valid
+/// `Public-Key-Pins` field of a host, and until when they are in effect.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -37,13 +37,13 @@ pub struct KnownPinnedHost {
     pub host: Host,
     /// The pins of the last valid field.
     pub pins: PinSet,
-    /// Whether the pins hold for every subdomain, too.
+    /// Whether the pins apply to every subdomain, too.
     pub includes_subdomains: bool,
     /// Where the server wants violations to be reported.
     pub report_uri: Option<ReportUri>,
     /// When the field was received.
     pub noted_at: UnixTime,
-    /// The last second at which the pins hold.
+    /// The last second at which the pins are in effect.
     pub expires_at: UnixTime,
 }
 
@@ -66,7 +66,7 @@ impl KnownPinnedHost {
         }
     }
 
-    /// Covers every subdomain of the host, at any depth.
+    /// Extends the entry to every subdomain of the host, at any depth.
     #[must_use]
     pub fn include_subdomains(mut self) -> Self {
         self.includes_subdomains = true;
@@ -80,8 +80,8 @@ impl KnownPinnedHost {
         self
     }
 
-    /// Returns whether the entry has no effect at `now`, because its expiry lies in the past
-    /// (RFC 7469 section 2.3.3). It still holds in the second of its expiry.
+    /// Returns whether the entry has expired before `now` and has no effect any more (RFC 7469
+    /// section 2.3.3). In the second of its expiry it is still in effect.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};

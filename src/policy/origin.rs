@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Where a trust anchor came from, best first. Of several valid paths with the same outcome of the
-/// pin check, the one whose anchor has the best origin is used.
+/// Where a trust anchor came from, in order of preference. Of several valid paths with the same
+/// outcome of the pin check, the one whose anchor has the best (least) origin is used.
 ///
 /// ```
 /// use pinhold::roots::AnchorOrigin;
@@ -17,14 +17,14 @@ pub enum AnchorOrigin {
     /// Shipped with the application: Mozilla's roots or the application's own CA. Pins are enforced
     /// and may be noted.
     BuiltIn,
-    /// From the platform's store or from a variable such as `SSL_CERT_FILE`, and in no list of known
-    /// roots. Pins are enforced, since nothing shows that the user added it; none are noted.
+    /// From the platform's store or from a variable such as `SSL_CERT_FILE`, and in no list of
+    /// known roots. Pins are enforced, since nothing shows that the user added it; none are noted.
     Unknown,
     /// A root of `PinningBuilder::debug_overrides`. All pins are skipped and none are noted.
     #[cfg(pinhold_debug_overrides)]
     DebugOverride,
-    /// Added by the user or the administrator of the device, because the application declared it or
-    /// because of the place where `TrustAnchors::native` found it. Pins are skipped unless a policy
+    /// Added by the user or the administrator of the device, as the application declared or as the
+    /// place shows where `TrustAnchors::native` found it. Pins are skipped unless a policy
     /// enforces them; none are noted.
     UserAdded,
 }

@@ -1,4 +1,5 @@
-//! [`PinPolicy`], the static pins that an application sets for a host, and its choices.
+//! [`PinPolicy`], the static pins that an application sets for a host, and the types of its
+//! settings.
 
 use rustls_pki_types::UnixTime;
 
@@ -66,8 +67,9 @@ impl PinPolicy {
         Ok(policy)
     }
 
-    /// Creates a policy that may consist of a single pin. When the key of that pin is lost, or its
-    /// CA replaced, the host is unreachable until the application is updated.
+    /// Creates a policy that may have a single pin. If the server loses the key of that pin, or
+    /// changes from its CA to another one, the host is unreachable until the application is
+    /// updated.
     ///
     /// # Errors
     ///
@@ -89,7 +91,7 @@ impl PinPolicy {
         })
     }
 
-    /// Covers every subdomain of the host, at any depth.
+    /// Extends the policy to every subdomain of the host, at any depth.
     #[must_use]
     pub fn include_subdomains(mut self) -> Self {
         self.includes_subdomains = true;
@@ -113,8 +115,8 @@ impl PinPolicy {
         Ok(self)
     }
 
-    /// Sets the last second at which the policy holds, and what it means from then on. Without an
-    /// expiry a policy holds for as long as the application runs.
+    /// Sets the last second at which the policy is in effect as set, and what happens afterwards.
+    /// Without an expiry, a policy is in effect for as long as the application runs.
     #[must_use]
     pub fn expires(mut self, at: impl IntoUnixTime, then: AfterExpiry) -> Self {
         self.expiry = Some((at.into_unix_time(), then));
@@ -162,7 +164,8 @@ impl PinPolicy {
         Ok(self)
     }
 
-    /// Sets what a chain to a user-added root means for this policy. The default is the choice of
+    /// Sets whether the pins of this policy are enforced on chains to user-added roots. The default
+    /// is the setting of
     /// [`PinningBuilder::user_added_roots`](crate::PinningBuilder::user_added_roots).
     #[must_use]
     pub fn user_added_roots(mut self, choice: UserAddedRoots) -> Self {
@@ -183,8 +186,8 @@ impl PinPolicy {
         &self.pins
     }
 
-    /// Returns the pins that a rollout counts: those of the candidate if there is one, else those
-    /// of the policy.
+    /// Returns the pins that the roll-out counts refer to: those of the candidate if there is one,
+    /// else those of the policy.
     pub(crate) fn rolled_out_pins(&self) -> &PinSet {
         self.candidate.as_ref().unwrap_or(&self.pins)
     }
@@ -227,7 +230,7 @@ impl PinPolicy {
             Enforcement::Enforce => PolicyState::Enforced,
             Enforcement::ReportOnly => PolicyState::ReportOnly,
         };
-        // 7469-2.3.3-a: in the second of its expiry a policy still holds.
+        // 7469-2.3.3-a: in the second of its expiry a policy is still in effect.
         if let Some((at, then)) = self.expiry
             && now > at
         {
@@ -269,12 +272,12 @@ pub enum Enforcement {
     /// A connection whose validated chain contains no pinned key is refused.
     #[default]
     Enforce,
-    /// The connection is made. The decision, observers and reports contain what would have
-    /// been refused.
+    /// The connection is used. The decision, observers and reports show that it would have been
+    /// refused.
     ReportOnly,
 }
 
-/// What a static policy means after its expiry.
+/// What happens to a static policy after its expiry.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};

@@ -23,7 +23,7 @@ use crate::policy::text::write_with_causes;
 pub struct PinSet(Arc<[SpkiFingerprint]>);
 
 impl PinSet {
-    /// Collects pins; duplicates are dropped.
+    /// Creates a set of these pins. Duplicates are dropped.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl PinSet {
         Ok(Self(distinct.into()))
     }
 
-    /// Converts and collects pins.
+    /// Creates a set of these pins, given as fingerprints or as text.
     pub(crate) fn parse<P>(pins: impl IntoIterator<Item = P>) -> Result<Self, PolicyError>
     where
         P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
@@ -80,7 +80,7 @@ impl PinSet {
     }
 
     /// Returns the number of pins, at least one.
-    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    #[expect(clippy::len_without_is_empty, reason = "a set is never empty")]
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -88,6 +88,14 @@ impl PinSet {
 }
 
 /// Why a [`PinSet`] or [`PinPolicy`](crate::PinPolicy) can't be built.
+///
+/// ```
+/// use pinhold::PinPolicy;
+/// use pinhold::policy::PolicyError;
+///
+/// let error = PinPolicy::new(["sha256/AAAA"]).unwrap_err();
+/// assert!(matches!(error, PolicyError::Pin(_)));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PolicyError {
@@ -115,7 +123,7 @@ impl fmt::Display for PolicyError {
     }
 }
 
-/// As `main` prints it: the text of `Display`.
+/// Prints the text of `Display`, since `main` prints an error that it returns by `Debug`.
 impl fmt::Debug for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_with_causes(self, f)

@@ -93,7 +93,14 @@ impl TryFrom<String> for ReportUri {
     }
 }
 
-/// A text that is not an absolute URI.
+/// The error of a text that is not an absolute URI.
+///
+/// ```
+/// use pinhold::policy::ReportUri;
+///
+/// let error = ReportUri::parse("/pins").unwrap_err();
+/// assert_eq!(error.text, "/pins");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReportUriError {
@@ -111,7 +118,7 @@ impl fmt::Display for ReportUriError {
     }
 }
 
-/// As `main` prints it: the text of `Display`.
+/// Prints the text of `Display`, since `main` prints an error that it returns by `Debug`.
 impl fmt::Debug for ReportUriError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_with_causes(self, f)
@@ -174,7 +181,7 @@ mod tests {
         }
     }
 
-    /// Kept without a change.
+    /// URIs that parsing accepts and does not change.
     const ACCEPTED: &[&str] = &[
         "HTTPS://EXAMPLE.COM",
         "https://example.com:",
@@ -210,6 +217,7 @@ mod tests {
         "file:///tmp/reports",
     ];
 
+    /// Texts that parsing refuses.
     const REFUSED: &[&str] = &[
         "https:",
         "https://",

@@ -1,4 +1,5 @@
-//! SHA-256: by the crypto provider in use or compiled in, else by `hmac-sha256`.
+//! SHA-256, computed by the crypto provider in use or by one that is compiled in, else by the crate
+//! `hmac-sha256`.
 
 use rustls::SupportedCipherSuite;
 use rustls::crypto::CryptoProvider;
@@ -8,13 +9,13 @@ use rustls::crypto::hash::{Hash, HashAlgorithm};
 #[cfg(feature = "ring")]
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 
-/// The SHA-256 of a crypto provider, else that of [`sha256`]. On processors without SHA
-/// instructions a provider takes half the time of a portable implementation.
+/// The SHA-256 implementation of a crypto provider, or [`sha256`] without one. On processors
+/// without SHA instructions a provider takes half the time of a portable implementation.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct KeyHash(Option<&'static dyn Hash>);
 
 impl KeyHash {
-    /// Takes the SHA-256 of a provider, if one of its cipher suites uses it.
+    /// Returns the implementation of a provider, if one of its cipher suites uses SHA-256.
     pub(crate) fn of(provider: &CryptoProvider) -> Self {
         let suites = provider.cipher_suites.iter();
         let mut hashes = suites.map(|suite| match suite {
@@ -31,8 +32,8 @@ impl KeyHash {
     }
 }
 
-/// Returns the SHA-256 of the concatenated parts, by a provider that is compiled in if there is one:
-/// most clients carry one anyway, and it is fast on every processor.
+/// Returns the SHA-256 of the concatenated parts. It is computed by a provider that is compiled in,
+/// if there is one: most clients contain one anyway, and it is fast on every processor.
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
     if let SupportedCipherSuite::Tls13(suite) = TLS13_AES_128_GCM_SHA256 {

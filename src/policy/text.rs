@@ -11,8 +11,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     hex
 }
 
-/// Writes an error as `main` shows it when it is returned from there: its `Display` text with the
-/// advice, then each cause on a line of its own. For `Debug` of public errors.
+/// Writes the `Display` text of an error, then each of its causes on a line of its own. Public
+/// errors implement `Debug` by it, because `main` prints an error that it returns by `Debug`.
 pub(crate) fn write_with_causes(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "{error}")?;
     let mut cause = error.source();

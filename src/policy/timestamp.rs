@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls_pki_types::UnixTime;
 use spki::der::DateTime;
 
-/// A point in time as policies and the store take it: rustls's [`UnixTime`] or a [`SystemTime`].
+/// A point in time that policies and the store accept: rustls's [`UnixTime`] or a [`SystemTime`].
 ///
-/// The precision is one second. A `SystemTime` before 1970 is taken as 1970. The trait is sealed.
+/// The precision is one second. A `SystemTime` before 1970 counts as the beginning of 1970. The
+/// trait is sealed.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -25,7 +26,7 @@ use spki::der::DateTime;
 /// # Ok::<(), pinhold::policy::PolicyError>(())
 /// ```
 pub trait IntoUnixTime: sealed::Sealed {
-    /// Returns the whole seconds since 1970.
+    /// Returns the time in whole seconds since 1970.
     fn into_unix_time(self) -> UnixTime;
 }
 
@@ -49,7 +50,8 @@ mod sealed {
     impl Sealed for std::time::SystemTime {}
 }
 
-/// Returns RFC 3339 text. A time beyond the year 9999, which RFC 3339 can't express, becomes [`MAX`].
+/// Returns the time as RFC 3339 text. A time beyond the year 9999, which RFC 3339 can't express,
+/// becomes [`MAX`].
 pub(crate) fn print_capped(time: UnixTime) -> String {
     print(time).unwrap_or_else(|| MAX.to_owned())
 }
@@ -57,7 +59,7 @@ pub(crate) fn print_capped(time: UnixTime) -> String {
 /// The last second that RFC 3339 can express.
 pub(crate) const MAX: &str = "9999-12-31T23:59:59Z";
 
-/// Returns RFC 3339 text; `None` beyond the year 9999.
+/// Returns the time as RFC 3339 text; `None` beyond the year 9999.
 pub(crate) fn print(time: UnixTime) -> Option<String> {
     let time = DateTime::from_unix_duration(Duration::from_secs(time.as_secs())).ok()?;
     let (century, year) = (time.year() / 100, time.year() % 100);
@@ -79,7 +81,7 @@ pub(crate) fn print(time: UnixTime) -> Option<String> {
     Some(text)
 }
 
-/// Appends two digits.
+/// Appends a number below 100 as two digits.
 fn push(text: &mut String, number: u8) {
     text.push(char::from(b'0' + number / 10 % 10));
     text.push(char::from(b'0' + number % 10));

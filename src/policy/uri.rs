@@ -1,4 +1,4 @@
-//! Hosts as URIs write them.
+//! The host of a URI, with or without the brackets of an IPv6 address.
 
 use std::net::Ipv6Addr;
 
@@ -8,8 +8,8 @@ use crate::policy::host::HostError;
 ///
 /// # Errors
 ///
-/// [`HostError::Invalid`] if the brackets hold anything else: some resolvers take `[example.com]`
-/// for the name inside, which would then be connected to under a name that has no pins.
+/// [`HostError::Invalid`] if the brackets contain anything else: some resolvers resolve
+/// `[example.com]` as `example.com`, and `[example.com]` has no pins.
 pub(crate) fn without_brackets(host: &str) -> Result<&str, HostError> {
     let inside = host
         .strip_prefix('[')

@@ -98,8 +98,9 @@ impl Pinning {
     ///
     /// # Errors
     ///
-    /// As [`PinningVerifierBuilder::client_config`]; and [`BuildError::EarlyData`] if `configure`
-    /// enables early data, which is sent before pins are checked.
+    /// As [`PinningVerifierBuilder::client_config`]; [`BuildError::OtherPins`] if `verifier` was made
+    /// with other pins; and [`BuildError::EarlyData`] if `configure` enables early data, which is
+    /// sent before pins are checked.
     ///
     /// ```
     /// use pinhold::{Pinning, PinningVerifier, TrustAnchors};
@@ -123,7 +124,7 @@ impl Pinning {
         verifier: PinningVerifierBuilder,
         configure: impl FnOnce(&mut ClientConfig),
     ) -> Result<ClientBuilder, BuildError> {
-        let config = verifier.client_config_with(configure)?;
+        let config = verifier.client_config_for(self, configure)?;
         let connections = ConnectionMap::new(self.clone(), Unverified::Refuse);
         Ok(connections.install(Client::builder().https_only(true), config))
     }

@@ -54,8 +54,8 @@ use crate::store::writer::{Urgency, Writer};
 ///   without delay. Dropping waits for at most 2 s.
 ///
 /// If writing fails, the changes are kept in memory, the error is passed to
-/// [`on_error`](crate::storage::PinStoreBuilder::on_error), and the changes are written again with the next change
-/// and after a backoff of 100 ms, which doubles up to one minute.
+/// [`on_error`](crate::storage::PinStoreBuilder::on_error), and the changes are written again with
+/// the next change and after a backoff of 100 ms, which doubles up to one minute.
 #[derive(Clone)]
 pub struct PinStore {
     /// Locked while a header is evaluated and takes effect, so that the entries it was evaluated
@@ -88,12 +88,12 @@ impl Default for Limits {
 }
 
 impl PinStore {
-    /// The default [`max_age_cap`](crate::storage::PinStoreBuilder::max_age_cap): 60 days, the balance that RFC
-    /// 7469 section 4.1 suggests.
+    /// The default [`max_age_cap`](crate::storage::PinStoreBuilder::max_age_cap): 60 days, the balance
+    /// that RFC 7469 section 4.1 suggests.
     pub const MAX_AGE_CAP: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
-    /// The default [`capacity`](crate::storage::PinStoreBuilder::capacity): 1024 hosts, as Firefox had. An
-    /// application connects to far fewer; the limit bounds what hostile servers can add.
+    /// The default [`capacity`](crate::storage::PinStoreBuilder::capacity): 1024 hosts, as Firefox
+    /// had. An application connects to far fewer; the limit bounds what hostile servers can add.
     pub const CAPACITY: usize = 1024;
 
     /// Returns the entry that applies to `host` at `now`, and whether it is that of the host itself
@@ -208,7 +208,7 @@ impl PinStore {
         })
     }
 
-    /// Adds a listener for storage errors beside [`on_error`](crate::storage::PinStoreBuilder::on_error).
+    /// Adds a listener for storage errors beside that of the builder's `on_error`.
     pub(crate) fn watch(&self, listener: Weak<dyn StorageErrorListener>) {
         if let Some(writer) = &self.writer {
             writer.watch(listener);

@@ -6,7 +6,7 @@
 //! Offers [`PinningVerifier`] and `Pinning::client_config` for any stack that takes a
 //! `rustls::ClientConfig`, [`VerifiedConnection`] as the facts of one connection, and the search
 //! for a violation in the errors of other crates (`PinViolation::find`). A connector runs a
-//! handshake in [`connection::observe`] to receive the verifier's result.
+//! handshake in `connection::observe` to receive the verifier's result.
 
 pub(crate) mod connection;
 pub(crate) mod error;

@@ -29,7 +29,7 @@ use crate::violation::UnverifiablePath;
 /// [`PinViolation`](crate::PinViolation), which [`PinViolation::find`](crate::PinViolation::find)
 /// finds. The server receives a `certificate_unknown` alert. Any other error is the one that
 /// `WebPkiServerVerifier` returns for the same chain, unless there is an
-/// [inner verifier](PinningVerifierBuilder::with_inner_verifier).
+/// [inner verifier](crate::tls::PinningVerifierBuilder::with_inner_verifier).
 ///
 /// ```
 /// use pinhold::{Pinning, PinningVerifier};

@@ -264,6 +264,22 @@ impl PinningVerifierBuilder {
         self.client_config_with(|_| ())
     }
 
+    /// As [`client_config_with`](Self::client_config_with), for a client with these pins.
+    ///
+    /// A client of reqwest can't evaluate the chain of a resumed session, so that its pins must be
+    /// those of the resumption check.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn client_config_for(
+        self,
+        pinning: &Pinning,
+        configure: impl FnOnce(&mut ClientConfig),
+    ) -> Result<ClientConfig, BuildError> {
+        if !self.pinning.is_same(pinning) {
+            return Err(BuildError::OtherPins);
+        }
+        self.client_config_with(configure)
+    }
+
     /// As [`client_config`](Self::client_config), with the changes of `configure`.
     ///
     /// The verifier, the resumption check and the clock are set after `configure`, so that it can't
