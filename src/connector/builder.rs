@@ -109,8 +109,8 @@ impl PinningConnectorBuilder {
     /// clients that can't be given an `https` URI over a connector of another crate, such as tonic
     /// without its `tls-*` features.
     ///
-    /// [`NotePinsLayer`](crate::NotePinsLayer) sees the URI of the request, and notes nothing from a
-    /// response to an `http` one.
+    /// [`NotePinsLayer`](crate::NotePinsLayer) sees the URI of the request, and notes nothing from
+    /// a response to an `http` one.
     pub fn always_https(mut self) -> Self {
         self.schemes = Schemes::AlwaysHttps;
         self

@@ -98,9 +98,9 @@ impl Pinning {
     ///
     /// # Errors
     ///
-    /// As [`PinningVerifierBuilder::client_config`]; [`BuildError::OtherPins`] if `verifier` was made
-    /// with other pins; and [`BuildError::EarlyData`] if `configure` enables early data, which is
-    /// sent before pins are checked.
+    /// As [`PinningVerifierBuilder::client_config`]; [`BuildError::OtherPins`] if `verifier` was
+    /// made with other pins; and [`BuildError::EarlyData`] if `configure` enables early data, which
+    /// is sent before pins are checked.
     ///
     /// ```
     /// use pinhold::{Pinning, PinningVerifier, TrustAnchors};
