@@ -21,8 +21,8 @@ use crate::tls::VerifiedConnection;
 ///
 /// Before each read and write the current pins are checked, which costs one comparison while they
 /// have not changed. Once they reject the connection's chain, both fail with the
-/// [`PinViolation`](crate::PinViolation): no byte is accepted for a chain that fails the pins. Flush
-/// and shutdown accept none. A plain connection fails with
+/// [`PinViolation`](crate::PinViolation): no byte is accepted for a chain that fails the pins.
+/// Flush and shutdown accept none. A plain connection fails with
 /// [`ConnectError::PlainHttp`](crate::connector::ConnectError::PlainHttp) once its host is pinned.
 pub struct PinnedStream<T> {
     stream: Stream<T>,
@@ -234,7 +234,7 @@ impl<T: Read + Write + Unpin> Read for PinnedStream<T> {
     ) -> Poll<io::Result<()>> {
         if let Some(check) = &mut self.check {
             // An idle connection is closed when the pins change, not when it is used next.
-            check.watch.wake_me(cx);
+            check.watch.register(cx);
             check.ensure_valid_generation()?;
         }
         ready!(match &mut self.stream {
