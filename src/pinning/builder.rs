@@ -57,8 +57,8 @@ pub struct PinningBuilder {
     error: Option<BuildError>,
 }
 
-/// Starts the event queue. Only `observer` and `reporter` name the function, so a client without them
-/// does not contain the queue and its thread.
+/// Starts the event queue. Only `observer` and `reporter` name the function, so a client without
+/// them does not contain the queue and its thread.
 type Observe = fn(Arc<Shared>, Vec<Callback>, Option<MakeReporter>) -> Result<Pinning, BuildError>;
 
 type MakeReporter = Box<dyn FnOnce(Pinning) -> Result<Arc<dyn Reporter>, BuildError> + Send>;
@@ -236,7 +236,7 @@ fn observe(
         let store = shared.store.clone();
         // What the drop of the last handle of a store does.
         queue.set_reporter(make(for_reporter)?, move || {
-            store.durable().wait_at_the_end()
+            store.durable().wait_with_timeout()
         });
     }
     let watch: Weak<EventQueue> = Arc::downgrade(&queue);

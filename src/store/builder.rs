@@ -1,4 +1,4 @@
-//! Opening a store: [`PinStoreBuilder`], its settings, and the recovery of a storage.
+//! [`PinStoreBuilder`]: the settings of a store, and the opening and recovery of its storage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,8 @@ impl PinStore {
         PinStoreBuilder::new()
     }
 
-    /// Returns an empty store with the default settings that lasts as long as its clones.
+    /// Returns an empty store in memory, with the default settings. Its pins are lost when the last
+    /// clone is dropped.
     #[must_use]
     pub fn in_memory() -> Self {
         Self::builder().in_memory()
@@ -27,14 +28,14 @@ impl PinStore {
     ///
     /// # Errors
     ///
-    /// As of [`PinStoreBuilder::open`].
+    /// Those of [`PinStoreBuilder::open`].
     pub fn open(storage: impl Storage) -> Result<Self, StorageError> {
         Self::builder().open(storage)
     }
 
-    /// Opens a storage with the default settings and returns a store in any case, see
+    /// Opens a storage with the default settings. Returns a store even if that fails, see
     /// [`PinStoreBuilder::open_or_recover`]. Blocks while the storage is read.
-    #[must_use = "the error says whether noted pins were lost"]
+    #[must_use = "the error states whether noted pins were lost"]
     pub fn open_or_recover(storage: impl Storage) -> (Self, Option<StorageError>) {
         Self::builder().open_or_recover(storage)
     }
@@ -80,16 +81,16 @@ impl PinStoreBuilder {
         self
     }
 
-    /// Limits how long pins are kept after they were last received, whatever `max-age` the server
-    /// sends; by default [`PinStore::MAX_AGE_CAP`] (RFC 7469 section 4.1).
+    /// Limits how long pins are in effect after they were last received, whatever `max-age` the
+    /// server sends; by default [`PinStore::MAX_AGE_CAP`] (RFC 7469 section 4.1).
     pub fn max_age_cap(mut self, cap: Duration) -> Self {
         self.limits.max_age_cap = cap;
         self
     }
 
     /// Sets how long a refresh may wait until it is written, by default 60 seconds. A longer delay
-    /// saves disk writes; after a crash, pins expire earlier by as much. A store in memory ignores
-    /// it.
+    /// saves disk writes; after a crash, pins expire earlier by at most this delay. A store in
+    /// memory ignores it.
     pub fn refresh_delay(mut self, delay: Duration) -> Self {
         self.settings.refresh_delay = delay;
         self
@@ -97,7 +98,7 @@ impl PinStoreBuilder {
 
     /// Sets a callback for errors of an open store: each failed attempt to write, called from the
     /// writer thread, and each wait for the storage that took too long, called from the thread that
-    /// waited. Errors of opening are returned instead. A store in memory has none.
+    /// waited. Errors of opening are returned instead. A store in memory has no such errors.
     ///
     /// The callback must not keep a clone of the store, which would then never be closed, and must
     /// not wait for the store. A panic in it is contained.
@@ -106,7 +107,8 @@ impl PinStoreBuilder {
         self
     }
 
-    /// Returns an empty store that lasts as long as its clones: for a private mode, or for tests.
+    /// Returns an empty store in memory, whose pins are lost when the last clone is dropped: for
+    /// private browsing, or for tests.
     ///
     /// ```
     /// use pinhold::PinStore;
@@ -131,10 +133,10 @@ impl PinStoreBuilder {
         PinStore::with_entries(entries, self.limits).start_writer(storage, self.settings)
     }
 
-    /// Opens a storage and returns a store in any case, with every entry that can be recovered. A
-    /// corrupt storage is repaired. One that can't be used is left unchanged, and the store keeps
-    /// pins in memory only. The error says which of these happened; show or log it. Blocks while
-    /// the storage is read.
+    /// Opens a storage. Returns a store even if that fails, with every entry that can be recovered.
+    /// A corrupt storage is repaired. A storage that can't be used is left unchanged, and the store
+    /// keeps pins in memory only. The error states which of these happened; show or log it. Blocks
+    /// while the storage is read.
     ///
     /// Static pins do not depend on the store.
     ///
@@ -149,7 +151,7 @@ impl PinStoreBuilder {
     /// store.flush()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[must_use = "the error says whether noted pins were lost"]
+    #[must_use = "the error states whether noted pins were lost"]
     pub fn open_or_recover(self, mut storage: impl Storage) -> (PinStore, Option<StorageError>) {
         let (entries, error) = match load(&mut storage) {
             Ok(entries) => (entries, None),
