@@ -87,7 +87,6 @@
 //! | `reports` | | reports as JSON, and with `hyper` [`HttpReporter`](report::HttpReporter) |
 //! | `idn` | | hosts outside ASCII, turned into A-labels |
 //! | `tracing` | | events (target `pinhold`) for refusals, skips and received headers |
-//! | `cli` | | the command-line tool `pinhold` |
 //!
 //! [RFC 7469]: https://www.rfc-editor.org/rfc/rfc7469
 
