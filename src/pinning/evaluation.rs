@@ -2,7 +2,7 @@
 //!
 //! A handshake, a resumption, a noted header and a change of pins lead to one [`Evaluation`] each.
 //! The decision, the events, the counts, the violation and the report are made from that value, so
-//! they can't be of different pins.
+//! they always refer to the same pins.
 
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ use crate::violation::PinViolation;
 #[derive(Default)]
 pub(crate) struct Policies {
     pub(crate) applied: AppliedPolicies,
-    /// Counts the policy whose pins are rolled out: the candidate, else the static policy.
+    /// The counts of the pins that are rolled out: those of the candidate, else of the static
+    /// policy.
     pub(crate) tally: Option<Arc<Tally>>,
 }
 
@@ -31,20 +32,21 @@ impl Policies {
         policies.any(|policy| policy.state != PolicyState::ReportOnly)
     }
 
-    /// Judges a chain.
+    /// Evaluates the policies on a chain.
     pub(crate) fn evaluate(self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Evaluation {
-        // Without pins no key is hashed.
+        // For a host without policies no key is hashed.
         let verdicts = if self.applied.is_empty() {
             Verdicts::default()
         } else {
             let (keys, origin) = (chain.fingerprints(), chain.anchor_origin());
             self.applied.judge(keys, origin)
         };
-        self.evaluated(Some(host.clone()), verdicts, chain.clone(), now)
+        self.with_verdicts(Some(host.clone()), verdicts, chain.clone(), now)
     }
 
-    /// Takes the verdicts over that the path search has come to; `host` is `None` for an IP address.
-    pub(crate) fn evaluated(
+    /// Combines the policies with the verdicts that path building has made by them. `host` is
+    /// `None` for an IP address.
+    pub(crate) fn with_verdicts(
         self,
         host: Option<Host>,
         verdicts: Verdicts,
@@ -89,15 +91,16 @@ impl Evaluation {
         self.verdicts.refuses()
     }
 
-    /// Returns the same evaluation once the handshake has proved that the server has the leaf's key.
+    /// Marks the chain as one of a completed handshake.
     #[cfg(feature = "hyper")]
     pub(crate) fn after_handshake(mut self) -> Self {
         self.chain = self.chain.after_handshake();
         self
     }
 
-    /// Combines the verdicts: refused if any policy refuses, else skipped if an enforced one was
-    /// skipped, else report-only or passed.
+    /// Combines the verdicts of all policies. In this order: refused if any policy refuses, skipped
+    /// if the pins of an enforced policy are skipped, report-only if a report-only policy would
+    /// refuse, passed if any policy passes.
     pub(crate) fn decision(&self) -> Decision {
         if let Some(violation) = self.violation(Verdict::Refuse) {
             return Decision::Refuse(violation);
@@ -127,7 +130,7 @@ impl Evaluation {
         Some(PinViolation::new(host, first, others, chain, self.at))
     }
 
-    /// Counts the connection for the pins that are rolled out, unless they were skipped.
+    /// Adds the connection to the counts of the pins that are rolled out, unless they were skipped.
     pub(crate) fn count(&self) {
         let Some(tally) = &self.policies.tally else {
             return;
@@ -162,11 +165,12 @@ impl Evaluation {
 pub enum Decision {
     /// No policy applies.
     NotPinned,
-    /// Every enforced policy found a pinned key.
+    /// The chain contains a pinned key of every enforced policy, and fails no report-only policy.
     Pass,
-    /// An enforced policy found no pinned key: the connection must end.
+    /// For an enforced policy, the chain contains no pinned key, or the policy has expired with
+    /// "refuse": the connection must be closed.
     Refuse(PinViolation),
-    /// Only a report-only policy found no pinned key: the connection is not refused.
+    /// Only for a report-only policy, the chain contains no pinned key: the connection is used.
     ReportOnly(PinViolation),
     /// The chain ends in a user-added root, and the policy skips its pins there.
     Skipped,

@@ -4,9 +4,9 @@
 //! and `roots`, whose code depends on the version of rustls. No sockets, no HTTP.
 //!
 //! Offers [`PinningVerifier`] and `Pinning::client_config` for any stack that takes a
-//! `rustls::ClientConfig`, [`VerifiedConnection`] as the facts of one connection, and the search for
-//! a violation in the errors of other crates (`PinViolation::find`). Connectors observe a handshake by
-//! [`connection::observe`].
+//! `rustls::ClientConfig`, [`VerifiedConnection`] as the facts of one connection, and the search
+//! for a violation in the errors of other crates (`PinViolation::find`). Connectors observe a
+//! handshake by `connection::observe`.
 
 pub(crate) mod connection;
 pub(crate) mod error;

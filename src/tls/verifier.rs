@@ -1,9 +1,9 @@
 //! [`PinningVerifier`]: a rustls `ServerCertVerifier` that enforces the pins on the validated path.
 //!
 //! Validates exactly as `WebPkiServerVerifier` does: if no path is valid, rustls's own functions
-//! return the error, and all that does not concern the chain is delegated to them. An inner verifier
-//! is called first, and has to accept, too. The verifier only reads state, as it runs before the
-//! server has proved that it has the key.
+//! return the error, and all that does not concern the chain is delegated to them. An inner
+//! verifier is called first, and has to accept, too. The verifier only reads state, as it runs
+//! before the server has proved that it has the key.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -29,7 +29,7 @@ use crate::violation::UnverifiablePath;
 /// [`PinViolation`](crate::PinViolation), which [`PinViolation::find`](crate::PinViolation::find)
 /// finds. The server receives a `certificate_unknown` alert. Any other error is the one that
 /// `WebPkiServerVerifier` returns for the same chain, unless there is an
-/// [inner verifier](PinningVerifierBuilder::with_inner_verifier).
+/// [inner verifier](crate::tls::PinningVerifierBuilder::with_inner_verifier).
 pub struct PinningVerifier {
     pub(crate) pinning: Pinning,
     pub(crate) paths: PathBuilder,
@@ -93,7 +93,7 @@ impl PinningVerifier {
         {
             sessions.record(&chain);
         }
-        let evaluation = policies.evaluated(host, verdicts, chain, now);
+        let evaluation = policies.with_verdicts(host, verdicts, chain, now);
         let Some(validity) = validity else {
             let decision = evaluation.decision();
             self.pinning.record_connection(&evaluation, &decision, None);
