@@ -222,7 +222,7 @@ impl Scene {
 
 type Run = fn(&mut dyn FnMut()) -> Duration;
 
-/// A client, its server, and the time that it has used.
+/// A client, its server, and the time that the client has used.
 struct Client {
     config: Arc<ClientConfig>,
     server: Arc<ServerConfig>,

@@ -1,10 +1,10 @@
-//! The cost of noted pins: of a lookup, of opening the file, of a durable change, and of the memory.
-//! Each is a ratio to the cost of a named alternative in the same run.
+//! The cost of noted pins: a lookup, opening the file, a durable change, and the memory. The memory
+//! is in bytes; each of the others is a ratio to the cost of an alternative in the same run.
 //!
-//! Prints one line for each figure: `ratio`, name, value and target, separated by tabs; then absolute
-//! values. A value is the median of the ratios of many rounds, in each of which all variants run in
-//! turn. It is thread CPU time, or wall time where the disk is the limit. The allocator that counts
-//! memory adds some nanoseconds per allocation to all variants.
+//! Prints one line for each figure: `ratio`, name, value and target, separated by tabs; then
+//! absolute values. A value is the median of the ratios of many rounds, in each of which all
+//! variants run in turn. It is thread CPU time, or wall time where the disk is the limit. The
+//! allocator that counts memory adds some nanoseconds per allocation to all variants.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -38,7 +38,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn main() {
-    // In the build folder, since `/tmp` may be in memory.
+    // The files are in the build folder, because `/tmp` may be in memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut results = Results::default();
     for size in [Size("1k", 1_000), Size("100k", 100_000)] {
@@ -55,7 +55,7 @@ fn main() {
         (size, cost)
     });
     results.figures.conclude();
-    println!("\nMedians here and now:");
+    println!("\nMedians of this run:");
     results.medians.iter().for_each(|line| println!("{line}"));
     println!("{}", crossing(&costs));
 }
@@ -108,7 +108,7 @@ fn live() -> u32 {
 fn lookup(Size(size, hosts): Size, results: &mut Results) {
     let entries = entries(hosts);
     let plain = entries.iter().map(Plain::keyed).collect::<HashMap<_, _>>();
-    let store = PinStore::open(Given(entries)).unwrap();
+    let store = PinStore::open(Preloaded(entries)).unwrap();
     let cases = [
         ("congruent", "host", "example", BATCH),
         ("3-below", "a.b.c.host", "example", BATCH),
@@ -201,9 +201,9 @@ impl Plain {
 }
 
 /// Loads these entries and stores nothing.
-struct Given(Vec<KnownPinnedHost>);
+struct Preloaded(Vec<KnownPinnedHost>);
 
-impl Storage for Given {
+impl Storage for Preloaded {
     fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
         Ok(std::mem::take(&mut self.0))
     }
@@ -255,7 +255,7 @@ fn note(
     target: &str,
     results: &mut Results,
 ) -> f64 {
-    // Each change removes one host, so half of the rounds are run with more hosts than stated.
+    // Each change removes one host, so half of the rounds have more hosts than stated, half fewer.
     let entries = entries(hosts + rounds / 2);
     let mut floor = Floor::new(&folder.join(format!("floor-{size}")));
     let database = write_database(&folder.join(format!("{size}.redb")), &entries);
@@ -316,7 +316,8 @@ impl Floor {
     }
 }
 
-/// Says from how many hosts on a database is faster, interpolated between two sizes.
+/// Returns the text that states from how many hosts on redb is faster, interpolated between two of
+/// the measured sizes.
 fn crossing(costs: &[(Size, f64)]) -> String {
     let slower = costs.iter().position(|(_, cost)| *cost > 1.0);
     let pair = slower.and_then(|at| Some((costs.get(at.checked_sub(1)?)?, costs.get(at)?)));

@@ -170,8 +170,8 @@ impl Case {
     }
 }
 
-/// Costs of plain for fresh chains and siblings, of pinned for fresh chains, siblings and repeated
-/// fresh chains, and of naive and observed for fresh chains.
+/// The costs of the verifiers: plain on fresh chains and on siblings; pinned on fresh chains, on
+/// siblings, and on the fresh chains again; naive and observed on fresh chains.
 type Costs = [f64; 7];
 const REPEATED: usize = 4;
 

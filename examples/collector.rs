@@ -1,8 +1,8 @@
 //! A loopback endpoint that prints reports of pin violations.
 //!
-//! `cargo run --example collector -- [PORT] [COUNT]` listens on the port, or on a free one, and ends
-//! after this number of reports, or never. Send it a report by
-//! `pinhold get URL --pin ... --report-to http://127.0.0.1:PORT/`.
+//! `cargo run --example collector -- [PORT] [COUNT]` listens on the port, or on a free one, and
+//! ends after COUNT reports; without COUNT it runs until it is stopped. To send it a report, run
+//! `pinhold get URL --pin FINGERPRINT --report-to http://127.0.0.1:PORT/`.
 #![allow(clippy::print_stdout, reason = "prints reports")]
 
 use std::error::Error;
@@ -18,8 +18,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-/// In bytes: rustls accepts served chains of up to 64 KiB, and a report contains the chain twice, as
-/// base64.
+/// In bytes: rustls accepts served chains of up to 64 KiB, and a report contains the chain twice,
+/// as base64.
 const MAX_REPORT: usize = 256 * 1024;
 
 #[tokio::main(flavor = "current_thread")]
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .serve_connection(TokioIo::new(socket), service)
             .await
         {
-            println!("{error}");
+            println!("the connection failed: {error}");
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! Key pinning in one run, from the first visit to a key rotation, over real TLS on loopback.
 //!
 //! A client notes the pins of a server, keeps them across a restart, refuses mis-issued
-//! certificates, skips its pins visibly for a root that the user added, lets them expire, and
-//! moves to new ones. Exits with a non-zero code if a step ends other than stated.
+//! certificates, skips its pins for a root that the user added and shows so, lets them expire, and
+//! moves to new ones. The exit code is not 0 if a step does not end as its text states.
 #![allow(clippy::print_stdout, reason = "the demo prints its steps")]
 
 use std::collections::HashMap;
@@ -124,10 +124,13 @@ async fn skip_for_a_user_added_root(demo: &Demo) -> Result<(), Failure> {
     demo.serve(SHOP, &leaf, Some("max-age=0")).await?;
     let visit = demo.visit(SHOP, &anchors).await?;
     let skipped = matches!(visit.decision, Decision::Skipped);
-    visit.expect(skipped, "accepted: pins skipped, and the response says so")?;
+    visit.expect(
+        skipped,
+        "accepted: the pins are skipped, as the response shows",
+    )?;
     let ignored = matches!(visit.noted, Some(Noted::Ignored(_)));
     visit.expect(ignored, "header ignored: shop.example is still pinned")?;
-    result("why: the user decides about roots; a policy can enforce its pins there, too");
+    result("why: the user decides about roots; a policy may enforce its pins there, too");
     ensure(demo.pinning.store().list().len() == 1, "the pins are kept")
 }
 
@@ -138,12 +141,12 @@ async fn expire(demo: &Demo) -> Result<(), Failure> {
     let visit = demo.visit(SHOP, &demo.anchors).await?;
     let unpinned = matches!(visit.decision, Decision::NotPinned);
     visit.expect(unpinned, "accepted, even with the mis-issued certificate")?;
-    result("why: noted pins expire max-age after the latest visit; static pins need not");
+    result("why: noted pins expire, max-age after the last visit; static pins need not");
     Ok(())
 }
 
-/// Moves the static pins of a host to a new set, which is tried report-only first: it lacks the
-/// key in use, a mistake that would have cut every client off.
+/// Moves the static pins of a host to a new set, which is tried report-only first. The set lacks
+/// the key in use at first, a mistake that would have locked out every client.
 async fn rotate(demo: &Demo) -> Result<(), Failure> {
     let (current, next) = (demo.genuine.pin, SpkiFingerprint::from_digest([0xcc; 32]));
     demo.serve(API, &demo.genuine, None).await?;
@@ -238,7 +241,7 @@ struct Demo {
     clock: Arc<Clock>,
     anchors: TrustAnchors,
     genuine: Leaf,
-    /// For the same names, by another CA that the client trusts.
+    /// For the same names, issued by another CA that the client trusts.
     mis_issued: Leaf,
     proxy: Ca,
     addresses: Mutex<HashMap<String, SocketAddr>>,
@@ -271,7 +274,8 @@ impl Demo {
         Ok(())
     }
 
-    /// Prints the counts of the candidate pins, which must have failed this many connections.
+    /// Prints the counts of the candidate pins, which must be one connection and this many
+    /// failures.
     fn expect_failures(&self, failures: u64) -> Result<(), Failure> {
         let rollout = self.pinning.rollout(&Host::parse(API)?);
         let rollout = rollout.ok_or("no static policy")?;
@@ -280,7 +284,9 @@ impl Demo {
             rollout.connections, rollout.would_have_failed
         ));
         let unseen = rollout.never_seen().count();
-        result(&format!("         {unseen} of its pins in no chain so far"));
+        result(&format!(
+            "         {unseen} of its pins found in no chain so far"
+        ));
         let counts = (rollout.connections, rollout.would_have_failed);
         ensure(counts == (1, failures), "one connection counted")
     }

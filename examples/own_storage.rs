@@ -1,7 +1,7 @@
 //! An application's own storage of noted pins: [`RedbStorage`], one table in a redb database.
 //!
-//! The program migrates the entries of a file to the database and opens a store on that.
-//! `cargo bench --bench store` measures from how many hosts on this storage is faster than the file.
+//! The program copies the entries of a store file to the database, and opens a store on that.
+//! `cargo bench --bench store` measures from how many hosts on this storage is faster than a file.
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
 use std::error::Error;
@@ -37,7 +37,7 @@ impl RedbStorage {
         rows.collect()
     }
 
-    /// Makes all of the changes, or none if it fails or the process ends before the commit.
+    /// Makes all of the changes, or none if an error occurs or the process ends before the commit.
     fn write(&self, changes: &[Change]) -> Result<(), redb::Error> {
         let mut transaction = self.0.begin_write()?;
         // `commit` returns when the changes are on disk. This is the default; a store relies on it.
@@ -86,10 +86,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut storage = RedbStorage::open(&database)?;
     storage.commit(&Batch::new(&changes, &Vec::new))?;
     drop(storage);
-    println!("migrated {} hosts from a file to a database", changes.len());
+    println!("copied the pins of {} hosts to the database", changes.len());
 
     let store = PinStore::open(RedbStorage::open(&database)?)?;
-    println!("noted pins of the store on the database:");
+    println!("the store on the database has these noted pins:");
     for known in store.list() {
         let pins = known.pins.iter().map(ToString::to_string);
         println!("  {}: {}", known.host, pins.collect::<Vec<_>>().join(", "));

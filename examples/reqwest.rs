@@ -1,7 +1,7 @@
 //! Public key pinning with reqwest: `cargo run --example reqwest --features reqwest -- URL [PIN]`.
 //!
-//! Prints the public keys of the server and the pins that it sent. With a pin, a server without
-//! this key is refused.
+//! Prints the status, the keys of the validated chain, and the outcome of noting the header
+//! `Public-Key-Pins`. With a pin, a server is refused if no key of its chain is pinned.
 #![allow(clippy::print_stdout, reason = "the example prints its result")]
 
 use std::env;
@@ -17,13 +17,13 @@ use reqwest::Url;
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let Some(url) = arguments.next() else {
-        eprintln!("usage: reqwest URL [sha256/...]");
+        eprintln!("usage: reqwest URL [PIN], where a PIN is sha256/ and 44 characters of base64");
         return Ok(ExitCode::from(2));
     };
     let url = Url::parse(&url)?;
     let mut pinning = Pinning::builder();
     if let (Some(host), Some(pin)) = (url.host_str(), arguments.next()) {
-        // An application must always pin a backup key, too: `PinPolicy::new`.
+        // An application should always pin a backup key, too, as `PinPolicy::new` requires.
         pinning = pinning.static_pins(host, PinPolicy::without_backup([pin.as_str()])?);
     }
     let client = NotingClient::builder(pinning.build()?)

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 /// module. `mod.rs` imports from all files of its module.
 const MODULES: &str = "
     1 policy: header_tokens origin sha256 text timestamp fingerprint_error host report_uri \
-        fingerprint uri fingerprint_text header pin_set applied judgement known_host pin_policy
+        fingerprint pem uri fingerprint_text header pin_set applied judgement known_host \
+        pin_policy
     2 roots: anchors provenance native overrides
     2 store: entries json worker format generation error storage file pending queue durable writer pin_store \
         builder update

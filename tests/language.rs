@@ -92,108 +92,14 @@ const RETIRED_FILES: &[(&str, &str)] = &[
     ("signatures", "signature_cache"),
 ];
 
-/// Identifiers of others that contain a retired word, with the reason why they appear.
-const EXEMPT: &[(&str, &str)] = &[];
-
-/// Files that still have retired names.
-const PENDING: &str = "
-    benches/connections.rs
-    benches/requests.rs
-    benches/startup.rs
-    benches/store.rs
-    benches/verifiers/mod.rs
-    benches/verify.rs
-    examples/demo.rs
-    src/bin/pinhold/get.rs
-    src/bin/pinhold/output.rs
-    src/bin/pinhold/reporting.rs
-    src/bin/pinhold/store.rs
-    src/connector/stream.rs
-    src/layer/cached_header.rs
-    src/layer/note_pins.rs
-    src/pinning/handle.rs
-    src/pinning/observers.rs
-    src/policy/host.rs
-    src/reqwest/redirect.rs
-    src/roots/anchors.rs
-    src/store/format.rs
-    src/tls/error.rs
-    src/tls/resumption.rs
-    tests/attacks.rs
-    tests/cli_fingerprint.rs
-    tests/cli_get.rs
-    tests/cli_report.rs
-    tests/cli_store.rs
-    tests/common/collector.rs
-    tests/common/mod.rs
-    tests/common/peers.rs
-    tests/common/recording.rs
-    tests/connector.rs
-    tests/crash.rs
-    tests/debug_overrides.rs
-    tests/durability.rs
-    tests/events.rs
-    tests/http_reporter.rs
-    tests/inner_verifier.rs
-    tests/limbo.rs
-    tests/native_roots.rs
-    tests/observer_thread.rs
-    tests/observers.rs
-    tests/own_ca.rs
-    tests/paths.rs
-    tests/pooled.rs
-    tests/real_servers.rs
-    tests/replaced_pins.rs
-    tests/report.rs
-    tests/report_endpoints.rs
-    tests/report_only.rs
-    tests/reqwest.rs
-    tests/reqwest_events.rs
-    tests/reqwest_proxies.rs
-    tests/reqwest_redirects.rs
-    tests/resumed_peers.rs
-    tests/resumption.rs
-    tests/rfc7469_matching.rs
-    tests/rfc7469_noting.rs
-    tests/rfc7469_response.rs
-    tests/rfc7469_sessions.rs
-    tests/rfc7469_validation.rs
-    tests/rollout.rs
-    tests/signatures.rs
-    tests/stacks/size/src/bin/hyper.rs
-    tests/stacks/size/src/bin/reqwest.rs
-    tests/stacks/size/src/lib.rs
-    tests/stacks/tests/conformance/cases.rs
-    tests/stacks/tests/conformance/grpc.rs
-    tests/stacks/tests/conformance/limits.rs
-    tests/stacks/tests/conformance/main.rs
-    tests/stacks/tests/conformance/quic.rs
-    tests/stacks/tests/conformance/scene.rs
-    tests/stacks/tests/conformance/websocket.rs
-    tests/static_policies.rs
-    tests/storage.rs
-    tests/unchanged.rs
-    tests/verifier.rs
-";
-
 #[test]
 fn no_name_is_retired() {
-    let mut files = BTreeSet::new();
     let mut found = Vec::new();
     for (path, code) in code_files() {
-        let names = retired_names(&path, &code);
-        if names.is_empty() {
-            continue;
-        }
-        if !PENDING.split_whitespace().any(|pending| pending == path) {
-            found.extend(names.iter().map(|name| format!("{path}: {name}")));
-        }
-        files.insert(path);
+        let names = retired_names(&path, &code).into_iter();
+        found.extend(names.map(|name| format!("{path}: {name}")));
     }
     assert!(found.is_empty(), "retired names:\n{}", found.join("\n"));
-    for pending in PENDING.split_whitespace() {
-        assert!(files.contains(pending), "{pending} is no longer pending");
-    }
 }
 
 /// What is retired among the names of a file, with what is used in its place.
@@ -204,11 +110,9 @@ fn retired_names(path: &str, code: &str) -> BTreeSet<String> {
     };
     let mut found = BTreeSet::new();
     for identifier in identifiers(code) {
-        if !EXEMPT.iter().any(|(exempt, _)| *exempt == identifier) {
-            let words = words(identifier).into_iter();
-            let retired = words.filter_map(|word| find(RETIRED_WORDS, &word));
-            found.extend(retired.map(|word| format!("{identifier} contains {word}")));
-        }
+        let words = words(identifier).into_iter();
+        let retired = words.filter_map(|word| find(RETIRED_WORDS, &word));
+        found.extend(retired.map(|word| format!("{identifier} contains {word}")));
     }
     found.extend(declared_names(code).filter_map(|name| find(RETIRED_NAMES, name)));
     if path.starts_with("src/") {
@@ -216,17 +120,6 @@ fn retired_names(path: &str, code: &str) -> BTreeSet<String> {
         found.extend(find(RETIRED_FILES, stem));
     }
     found
-}
-
-#[test]
-fn every_exemption_is_needed() {
-    let files = code_files();
-    for (exempt, reason) in EXEMPT {
-        let used = files
-            .values()
-            .any(|code| identifiers(code).any(|identifier| identifier == *exempt));
-        assert!(used, "{exempt} ({reason}) does not occur");
-    }
 }
 
 #[test]

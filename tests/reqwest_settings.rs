@@ -147,6 +147,28 @@ fn a_verifier_and_trust_anchors_are_not_accepted_together() {
     assert_eq!(setting, "with_anchors");
 }
 
+/// A resumed session is checked by the pins of the verifier alone.
+#[test]
+fn a_verifier_with_the_pins_of_another_client_is_refused() {
+    let setup = &tls_setups()[0];
+    let anchors = built_in_anchors(&[&Ca::root("Root")]);
+    let pinning = pinning_with(policy_with(unrelated_pin()));
+    let others = builder().build().unwrap();
+    let build = |verifier| pinning.reqwest_client_builder_with(verifier, |_| ());
+    let built = build(setup.verifier(&others, &anchors));
+    assert!(matches!(built, Err(BuildError::OtherPins)));
+    assert!(build(setup.verifier(&pinning.clone(), &anchors)).is_ok());
+
+    let noting = |of| {
+        let builder = NotingClient::builder(pinning.clone());
+        builder.with_verifier(setup.verifier(of, &anchors), |_| ())
+    };
+    let error = noting(&others).build().unwrap_err();
+    let is_other = matches!(error, ClientBuildError::Pinning(BuildError::OtherPins));
+    assert!(is_other, "{error:?}");
+    assert!(noting(&pinning).build().is_ok());
+}
+
 #[tokio::test]
 async fn trust_anchors_alone_suffice_for_a_noting_client() {
     let fixture = fixture(&tls_setups()[0]).await;

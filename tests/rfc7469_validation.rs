@@ -117,16 +117,16 @@ async fn one_key_of_the_validated_chain_is_enough() {
     let (upper, anchors) = (root.intermediate("Upper"), built_in_anchors(&[&root]));
     let lower = upper.intermediate("Lower");
     let leaf = lower.leaf(&["example.com"]);
-    let foreign = (0..20).map(|byte| SpkiFingerprint::from_digest([byte; 32]));
-    let foreign = foreign.collect::<Vec<_>>();
+    let unrelated = (0..20).map(|byte| SpkiFingerprint::from_digest([byte; 32]));
+    let unrelated = unrelated.collect::<Vec<_>>();
     for pin in [leaf.pin(), lower.pin(), upper.pin(), root.pin()] {
-        for pins in [vec![pin], [&*foreign, &[pin]].concat()] {
+        for pins in [vec![pin], [&*unrelated, &[pin]].concat()] {
             let pinning = pinning_with(PinPolicy::without_backup(pins).unwrap());
             let outcome = visit_leaf(&pinning, &anchors, &leaf).await;
             assert!(matches!(decision(&outcome), Decision::Pass));
         }
     }
-    let pinning = pinning_with(PinPolicy::new(foreign).unwrap());
+    let pinning = pinning_with(PinPolicy::new(unrelated).unwrap());
     let violation = violation(&visit_leaf(&pinning, &anchors, &leaf).await).unwrap();
     let expected = [leaf.pin(), lower.pin(), upper.pin(), root.pin()];
     assert_eq!(violation.chain().fingerprints(), expected);

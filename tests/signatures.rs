@@ -263,8 +263,8 @@ fn pins_are_checked_for_a_chain_whose_signatures_are_cached() {
     for provider in providers() {
         let fixture = Fixture::new();
         let verifier = fixture.warm_verifier(&provider);
-        let foreign = policy_with(common::unrelated_pin());
-        fixture.pinning.replace_pins([(HOST, foreign)]).unwrap();
+        let unrelated = policy_with(common::unrelated_pin());
+        fixture.pinning.replace_pins([(HOST, unrelated)]).unwrap();
         let error = verify(&verifier, &fixture.leaf.chain, HOST, at(NOW)).unwrap_err();
         assert!(PinViolation::find(&error).is_some());
     }

@@ -21,7 +21,8 @@ fn is_installed() -> bool {
     }
 }
 
-/// Returns the instructions of `count` repetitions, which is appended to the task.
+/// Returns the number of instructions that `count` repetitions of the task take; `count` is
+/// appended to the task.
 ///
 /// The result is the difference between runs of `count` and of twice as many, so that one-time
 /// costs cancel. Counts only what `function` executes, on its thread.

@@ -14,7 +14,8 @@ use crate::roots::TrustAnchors;
 use crate::tls::PinningVerifier;
 
 impl PinningConnector<HttpConnector> {
-    /// Returns a builder with `https_or_http`, [`PlainHttp::Refuse`], HTTP/2 and HTTP/1.1.
+    /// Returns a builder without trust anchors. By default, `http://` is allowed except to hosts
+    /// whose pins are enforced, and HTTP/2 and HTTP/1.1 are offered.
     pub fn builder(pinning: Pinning) -> PinningConnectorBuilder {
         PinningConnectorBuilder::new(pinning)
     }
@@ -83,9 +84,9 @@ impl PinningConnectorBuilder {
     /// Uses a configuration of [`Pinning::client_config`] or
     /// [`PinningVerifierBuilder`](crate::tls::PinningVerifierBuilder) that was then changed, for
     /// example for a client certificate. It contains anchors, provider and sessions already, so
-    /// [`with_anchors`](Self::with_anchors), `with_webpki_roots` and
-    /// [`with_provider`](Self::with_provider) can't be used beside it. Its ALPN protocols are
-    /// replaced by the connector's. With a verifier of another crate every connection fails with
+    /// [`build`](Self::build) fails if [`with_anchors`](Self::with_anchors), `with_webpki_roots` or
+    /// [`with_provider`](Self::with_provider) was called, too. Its ALPN protocols are replaced by
+    /// the connector's. With a verifier of another crate every connection fails with
     /// [`ConnectError::NotVerified`](crate::connector::ConnectError::NotVerified).
     pub fn with_tls_config(mut self, config: ClientConfig) -> Self {
         self.config = Some(Box::new(config));
@@ -107,6 +108,9 @@ impl PinningConnectorBuilder {
     /// Connects with TLS for every URI, and treats `http://` as `https://` (default port 443). For
     /// clients that can't be given an `https` URI over a connector of another crate, such as tonic
     /// without its `tls-*` features.
+    ///
+    /// [`NotePinsLayer`](crate::NotePinsLayer) sees the URI of the request, and notes nothing from
+    /// a response to an `http` one.
     pub fn always_https(mut self) -> Self {
         self.schemes = Schemes::AlwaysHttps;
         self
@@ -127,7 +131,8 @@ impl PinningConnectorBuilder {
         self
     }
 
-    /// Offers HTTP/2 only; the client must be set to HTTP/2 only, too. Default: HTTP/2 and HTTP/1.1.
+    /// Offers HTTP/2 only, for a client that is set to HTTP/2 only, too. Default: HTTP/2 and
+    /// HTTP/1.1.
     pub fn http2_only(mut self) -> Self {
         self.alpn = &[b"h2"];
         self

@@ -39,10 +39,13 @@ pub enum ConnectError {
     },
     /// The TLS stream failed during the handshake.
     Io(io::Error),
-    /// The verifier of this crate was not called, or for another name than the URI's: the TLS
-    /// configuration has another verifier.
+    /// The verifier of this crate did not check the connection, or checked it for another name than
+    /// that of the URI.
+    ///
+    /// The TLS configuration then has another verifier. With reqwest, the URI may also be
+    /// `http://`.
     NotVerified,
-    /// The validated chain holds no pinned key.
+    /// The validated chain contains no pinned key.
     Pins(PinViolation),
     /// The URI is `http://`, and its host is pinned. An open plain connection is closed with this
     /// error once its host is pinned.
@@ -68,8 +71,8 @@ impl fmt::Display for ConnectError {
             Self::HttpsOnly { host } => write!(f, "http to {host:?}, expected https"),
             Self::Io(_) => f.write_str("the connection failed during the TLS handshake"),
             Self::NotVerified => f.write_str(
-                "the TLS configuration has another verifier, or one for another name; expected \
-                 that of `Pinning::client_config`",
+                "the pinning verifier did not check the connection, expected https and the TLS \
+                 configuration of `Pinning::client_config`",
             ),
             Self::Pins(violation) => {
                 write!(f, "the pins of {} refuse the server", violation.host())

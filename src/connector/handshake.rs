@@ -47,7 +47,7 @@ pub(crate) enum Attempt {
 /// The result of a handshake.
 pub(crate) enum Handshake<T> {
     Connected(PinnedStream<T>),
-    /// The resumed session has a chain that the pins in force refuse, or that is unknown.
+    /// The pins in force refuse the chain of the resumed session, or the chain is unknown.
     StaleSession,
 }
 
@@ -93,7 +93,7 @@ impl Handshaker {
                 None => Ok(self.drop_stale_session(target)),
             };
         }
-        // Without a chain, or with one for another name, another verifier was called.
+        // If there is no chain, or one for another name, another verifier was called.
         let verified =
             verified.filter(|known| *known.evaluation.chain().server_name() == target.name);
         let verified = verified.ok_or(ConnectError::NotVerified)?;
@@ -120,12 +120,12 @@ impl Handshaker {
         }
         let verified = VerifiedConnection::new(&evaluation, decision, handshake);
         let pinning = self.pinning.clone();
-        let stream = PinnedStream::tls(stream, pinning, (verified, target.port), validity);
+        let stream = PinnedStream::tls(stream, pinning, verified, target.port, validity);
         Ok(Handshake::Connected(stream))
     }
 
-    /// Evaluates the pins on the chain of a resumed session; `None` if the chain is not certain, or
-    /// fails now.
+    /// Evaluates the pins on the chain of a resumed session. Returns `None` if it is not certain
+    /// which chain that is, or if the chain fails now.
     fn evaluate_resumed(
         &self,
         target: &Target,
@@ -157,7 +157,7 @@ impl Handshaker {
         Handshake::StaleSession
     }
 
-    /// Converts the error of a handshake, and emits a refusal by the pins.
+    /// Converts the error of a handshake, and emits the violation if the pins caused it.
     fn handshake_error(&self, error: io::Error, target: &Target) -> ConnectError {
         if let Some(violation) = PinViolation::find(&error) {
             self.pinning.emit_violation(&violation, Some(target.port));

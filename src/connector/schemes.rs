@@ -4,6 +4,12 @@ use http::Uri;
 use http::uri::Scheme;
 
 /// Whether `http://` is allowed to a host whose pins are enforced, where they can't be checked.
+///
+/// ```
+/// use pinhold::connector::PlainHttp;
+///
+/// assert_eq!(PlainHttp::default(), PlainHttp::Refuse);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PlainHttp {
@@ -15,7 +21,7 @@ pub enum PlainHttp {
     Refuse,
 }
 
-/// Which URIs are connected to, and how.
+/// Which URIs connections are made to, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Schemes {
     AlwaysHttps,
@@ -24,7 +30,7 @@ pub(crate) enum Schemes {
 }
 
 impl Schemes {
-    /// Returns the URI that is connected to.
+    /// Returns the URI to which the connection is made.
     pub(crate) fn apply(self, uri: Uri) -> Uri {
         if !matches!(self, Self::AlwaysHttps) || uri.scheme() != Some(&Scheme::HTTP) {
             return uri;

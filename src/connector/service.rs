@@ -20,8 +20,8 @@ use crate::connector::stream::{PinnedStream, UnpinnedHost};
 use crate::policy::uri::without_brackets;
 use crate::policy::{Host, HostError};
 
-/// Makes TLS connections over any inner connector, and enforces the pins in the handshake and for as
-/// long as the connection is open.
+/// Makes TLS connections over any inner connector, and enforces the pins in the handshake and for
+/// as long as the connection is open.
 ///
 /// The inner connector may be TCP, a CONNECT tunnel or SOCKS: the TLS name is that of the URI.
 /// Every response that is received over a TLS connection of this connector has a
@@ -100,9 +100,9 @@ impl<H> PinningConnector<H> {
     }
 }
 
-/// How a URI is connected to.
+/// How the connection to a URI is made.
 enum Admitted {
-    /// In plain text; `None` if pins can't close the connection later.
+    /// Without TLS; `None` if pins do not close the connection later.
     Plain(Option<UnpinnedHost>),
     Tls(Target),
 }

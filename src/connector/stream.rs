@@ -24,6 +24,15 @@ use crate::tls::VerifiedConnection;
 /// [`PinViolation`](crate::PinViolation): no byte is accepted for a chain that fails the pins.
 /// Flush and shutdown accept none. A plain connection fails with
 /// [`ConnectError::PlainHttp`](crate::connector::ConnectError::PlainHttp) once its host is pinned.
+///
+/// ```
+/// use pinhold::connector::PinnedStream;
+///
+/// fn is_resumed<T>(stream: &PinnedStream<T>) -> bool {
+///     stream.verified().is_some_and(|connection| connection.is_resumed())
+/// }
+/// # let _ = is_resumed::<()>;
+/// ```
 pub struct PinnedStream<T> {
     stream: Stream<T>,
     check: Option<PinCheck>,
@@ -50,7 +59,7 @@ enum Subject {
     Tls(VerifiedConnection, u16),
 }
 
-/// A host without enforced pins, and how long it has none unless the pins change.
+/// A host without enforced pins, and how long it has none if the pins do not change.
 pub(crate) struct UnpinnedHost {
     pub(crate) host: Host,
     pub(crate) validity: Validity,
@@ -77,7 +86,7 @@ impl PinCheck {
         }
     }
 
-    /// As [`ensure_valid`](Self::ensure_valid), without the changes that time alone makes.
+    /// As [`ensure_valid`](Self::ensure_valid), but does not notice that time has passed.
     #[inline]
     fn ensure_valid_generation(&mut self) -> io::Result<()> {
         if self.validity.is_of(self.watch.number()) {
@@ -159,11 +168,12 @@ impl<T> PinnedStream<T> {
         }
     }
 
-    /// Returns a TLS connection whose evaluation is valid for this long.
+    /// Returns a TLS connection, whose evaluation is valid as long as `validity` says.
     pub(crate) fn tls(
         stream: TlsStream<TokioIo<T>>,
         pinning: Pinning,
-        (verified, port): (VerifiedConnection, u16),
+        verified: VerifiedConnection,
+        port: u16,
         validity: Validity,
     ) -> Self {
         Self {
@@ -241,7 +251,7 @@ impl<T: Read + Write + Unpin> Read for PinnedStream<T> {
             Stream::Plain(transport) => Pin::new(transport).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         })?;
-        // The clock is read when bytes arrived, not while waiting for them.
+        // The clock is read after bytes have arrived, not while waiting for them.
         Poll::Ready(self.ensure_valid())
     }
 }

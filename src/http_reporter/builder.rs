@@ -112,8 +112,8 @@ impl HttpReporterBuilder {
         self
     }
 
-    /// Sets which `report-uri` of a server is used. The default is [`ReportUriPolicy::Ignore`].
-    /// None is used that names an IP address or a host of a single label, or whose host has an
+    /// Sets which `report-uri` of a server is used. The default is [`ReportUriPolicy::Ignore`]. A
+    /// URI is never used if its host is an IP address or a name of a single label, or has an
     /// address that is not public.
     pub fn report_uri_policy(mut self, policy: ReportUriPolicy) -> Self {
         self.rules.report_uri_policy = policy;
@@ -121,8 +121,8 @@ impl HttpReporterBuilder {
     }
 
     /// Sets whether reports may be sent over plain HTTP, where others on the network can read them.
-    /// They may then also be sent to the host that failed its pins, which is an exception to these.
-    /// The default is [`PlainHttp::Refuse`].
+    /// If so, a report may also be sent in plain text to the host that failed its pins, though that
+    /// host is pinned. The default is [`PlainHttp::Refuse`].
     pub fn plain_http(mut self, plain_http: PlainHttp) -> Self {
         self.rules.plain_http = plain_http;
         self

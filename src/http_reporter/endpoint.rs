@@ -38,11 +38,11 @@ impl Endpoint {
             return Err(EndpointError::Scheme);
         }
         let authority = uri.authority().ok_or(EndpointError::Uri)?;
-        // D-09: a server must not pass on credentials that it knows for another host.
+        // D-09: a server could otherwise make this client send credentials to another host.
         if authority.as_str().contains('@') {
             return Err(EndpointError::UserInfo);
         }
-        // `Authority` returns no port where it is not a 16-bit number: the default would be used.
+        // `Authority` returns no port if it is not a 16-bit number; the default would then be used.
         let port = authority.as_str().strip_prefix(authority.host());
         if port.is_none_or(|port| port.len() > 1 && authority.port_u16().is_none()) {
             return Err(EndpointError::Uri);
@@ -154,7 +154,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_documentation()
         || a == 0
         || a >= 240
-        // Carrier-grade NAT (RFC 6598), IETF protocols, 6to4 relays (RFC 7526), benchmarks (RFC 2544).
+        // Carrier-grade NAT (RFC 6598), IETF protocols, 6to4 relays (RFC 7526), and benchmarks
+        // (RFC 2544).
         || (a == 100 && (64..128).contains(&b))
         || (a, b, c) == (192, 0, 0)
         || (a, b, c) == (192, 88, 99)

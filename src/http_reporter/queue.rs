@@ -120,7 +120,7 @@ impl Queue {
         }
     }
 
-    /// Waits until no report is left, for at most this time, and returns whether that is so.
+    /// Waits until no report is left, for at most this time, and returns whether none is left.
     pub(crate) fn flush(self: &Arc<Self>, within: Duration) -> bool {
         let until = deadline(within);
         // An earlier attempt to start the thread may have failed.
@@ -161,8 +161,8 @@ impl Queue {
         self.finished.notify_all();
     }
 
-    /// Sends until nothing is left. Each report is sent in a task of its own, so that an endpoint
-    /// that does not respond delays no other.
+    /// Sends reports until none is left. Each is sent in a task of its own, so that an endpoint
+    /// that does not respond delays no other one.
     async fn send_all(self: Arc<Self>) {
         while let Some(jobs) = self.take_queued() {
             for job in jobs {
@@ -172,7 +172,8 @@ impl Queue {
         }
     }
 
-    /// Returns the queued reports; `None`, and the thread counts as stopped, when nothing is left.
+    /// Returns the queued reports. When no report is left, returns `None` and marks the thread as
+    /// stopped.
     fn take_queued(&self) -> Option<VecDeque<Job>> {
         let mut state = self.state.lock();
         let jobs = std::mem::take(&mut state.queued);
@@ -252,6 +253,6 @@ impl Queue {
 
 /// Reports that are queued or being sent.
 const CAPACITY: usize = 50;
-/// Half a minute if the first backoff is a second.
+/// With a first backoff of one second, the four backoffs take 15 seconds together.
 const MAX_ATTEMPTS: u32 = 5;
 const MAX_BACKOFF: Duration = Duration::from_secs(60 * 60);

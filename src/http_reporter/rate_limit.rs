@@ -21,8 +21,8 @@ struct Entry {
 }
 
 impl RateLimit {
-    /// Records a report, or returns the limit that it exceeds. The key is equal for equal reports to
-    /// one endpoint.
+    /// Records a report, or returns the limit that it exceeds. The key is equal for equal reports
+    /// to one endpoint.
     pub(crate) fn admit(
         &mut self,
         key: [u8; 32],
@@ -63,8 +63,8 @@ impl RateLimit {
         let oldest = now.as_secs().checked_sub(WINDOW);
         self.0.retain_mut(|entry| {
             let at = entry.at.as_secs();
-            // An entry from the near future comes from a connection that overtook this one. One from
-            // the far future shows that the clock was set back, and its age is unknown.
+            // An entry of the near future belongs to a violation that was found later but reported
+            // earlier. One of the far future shows that the clock was set back: its age is unknown.
             if at > now.as_secs().saturating_add(MAX_DISORDER) {
                 entry.at = now;
             }
@@ -99,7 +99,7 @@ impl Limits {
     }
 }
 
-/// In seconds: how much earlier than the last report the next one can have been made.
+/// In seconds: how much older than an earlier report the violation of a later one can be.
 const MAX_DISORDER: u64 = 60;
 /// In seconds.
 const WINDOW: u64 = 60 * 60;
@@ -138,7 +138,7 @@ mod tests {
             assert_eq!(again, Err(DropReason::Duplicate));
         }
         assert_eq!(admit(&mut limit, 1, "a", 13_600), Ok(()));
-        // Of a connection that was overtaken.
+        // The violation was found earlier than the last one, but is reported later.
         let again = admit(&mut limit, 1, "a", 13_590);
         assert_eq!(again, Err(DropReason::Duplicate));
         // The clock was set back, so the age of the report is unknown.

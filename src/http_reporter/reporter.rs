@@ -15,22 +15,23 @@ use crate::violation::{DropReason, Report, Reporter};
 ///
 /// Each report is sent by POST to each of its endpoints: those of the application, the
 /// [`report_uri`](crate::PinPolicy::report_uri) of a static policy, and the `report-uri` of a
-/// server if the application [allows](crate::report::HttpReporterBuilder::report_uri_policy) it. Each request has
-/// a connection of its own, which is validated like any other and must satisfy the pins of the
-/// endpoint's host (RFC 7469 section 2.1.4). Cookies are not sent, and redirects are not followed.
+/// server if the application [allows](crate::report::HttpReporterBuilder::report_uri_policy) it.
+/// Each request has a connection of its own, which is validated like any other and must satisfy the
+/// pins of the endpoint's host (RFC 7469 section 2.1.4). Cookies are not sent, and redirects are
+/// not followed.
 ///
 /// A response with status 2xx means that the report is delivered. After 408, 429, 5xx, no response
 /// or no connection it is sent again, with up to five attempts in all and a
-/// [backoff](crate::report::HttpReporterBuilder::backoff) that doubles; after any other response it is dropped.
-/// An endpoint recognises duplicates by the header `Idempotency-Key`, which contains the
-/// [`Report::id`].
+/// [backoff](crate::report::HttpReporterBuilder::backoff) that doubles; after any other response it
+/// is dropped. An endpoint recognises duplicates by the header `Idempotency-Key`, which contains
+/// the [`Report::id`].
 ///
 /// # Limits
 ///
-/// Equal reports (one host, one set of pins, one chain of keys) are sent to an endpoint at most once
-/// an hour. At most 50 reports are sent within an hour, at most 30 of them to one origin, and at
-/// most half of each number for pins that servers set. Other reports are dropped, which observers
-/// see as [`Event::ReportDropped`](crate::Event::ReportDropped). The queue holds 50 reports, in
+/// Equal reports (one host, one set of pins, one chain of keys) are sent to an endpoint at most
+/// once an hour. At most 50 reports are sent within an hour, at most 30 of them to one origin, and
+/// for pins that servers set at most half of each number. Other reports are dropped, and observers
+/// receive an [`Event::ReportDropped`](crate::Event::ReportDropped). The queue holds 50 reports, in
 /// memory only. After the application drops its last handle, each report has one more attempt.
 ///
 /// ```

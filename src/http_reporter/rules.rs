@@ -96,7 +96,8 @@ impl EndpointRules {
         known.any(|known| known.uri() == endpoint.uri())
     }
 
-    /// Returns the endpoint as this report is sent to it, with `http` upgraded for known HSTS hosts.
+    /// Returns the endpoint as this report is sent to it, with `http` upgraded for known HSTS
+    /// hosts.
     pub(crate) fn admit(
         &self,
         report: &Report,

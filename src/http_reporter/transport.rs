@@ -87,7 +87,7 @@ impl Transport {
     }
 }
 
-/// Why a request was not answered with a status of success.
+/// The reason why a report was not delivered.
 pub(crate) enum Failure {
     /// Another attempt may succeed, if the error is temporary.
     Attempt(DeliveryError),

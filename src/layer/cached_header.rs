@@ -53,8 +53,8 @@ impl CachedHeader {
         self.field.value.len() <= MAX_CACHED_HEADER
     }
 
-    /// Returns whether noting the field at `now` would change nothing and count as a refresh: it
-    /// was noted in this second, no verdict has changed since, and the entry is of this second.
+    /// Returns whether noting the field at `now` would be a refresh that changes nothing: the field
+    /// was noted in this second, the pins have not changed since, and the entry is of this second.
     pub(crate) fn is_up_to_date(&self, pinning: &Pinning, now: UnixTime) -> bool {
         // A refresh in another second keeps the generation, and the clock may have been set back,
         // so the time of the entry is compared, too.
@@ -69,7 +69,7 @@ impl CachedHeader {
         chain: &ValidatedChain,
         now: UnixTime,
     ) -> (Noted, Option<DurableFuture>) {
-        // Read before noting: a change in the meantime must leave this number outdated.
+        // The number is read before noting, so that it is stale if pins change in the meantime.
         let generation = pinning.generation().number();
         let Field { header, host, .. } = &*self.field;
         let outcome = pinning.note_durably(host, header, chain, now);

@@ -1,9 +1,9 @@
-//! tower middleware around an HTTP client, which learns pins from responses and applies changed pins
-//! to pooled connections.
+//! tower middleware around an HTTP client, which notes the pins of responses and applies changed
+//! pins to pooled connections.
 //!
 //! Uses the connection facts that the connector puts into the extensions of responses, and the
-//! pinning engine. Any client whose responses have these facts can be wrapped; pooled connections are
-//! retired through hyper-util's captured connections.
+//! pinning engine. Any client whose responses have these facts can be wrapped; a pooled connection
+//! is retired through hyper-util's `CaptureConnection`.
 //!
 //! Offers [`NotePinsLayer`], which notes pins and retires connections that fail current pins, and
 //! [`PinRetryLayer`], which repeats requests whose connection was closed for this reason.

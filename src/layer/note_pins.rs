@@ -18,10 +18,10 @@ use crate::store::DurableFuture;
 
 /// Wraps an HTTP client so that the `Public-Key-Pins` fields of its responses are noted.
 ///
-/// Place it directly around the client, below anything that follows redirects, so that it sees every
-/// response: redirects and errors may set pins, too. If a response has the field, the result is a
-/// [`Noted`](crate::header::Noted) in its extensions. Only the first of several fields counts (RFC
-/// 7469 section 2.3.1); trailers and interim (1xx) responses are ignored.
+/// Place it directly around the client, below anything that follows redirects, so that it sees
+/// every response: redirects and errors may set pins, too. If a response has the field, the result
+/// is a [`Noted`](crate::header::Noted) in its extensions. Only the first of several fields counts
+/// (RFC 7469 section 2.3.1); trailers and interim (1xx) responses are ignored.
 ///
 /// A response that added, changed or removed an entry is returned after the change has been made
 /// durable, or after [`storage_timeout`](Self::storage_timeout). So is a response with the field
@@ -64,7 +64,7 @@ impl NotePinsLayer {
 
     /// Sets how long a response waits at most until the change that it made is durable. After this
     /// time, or if the change can't be stored, the response is returned nevertheless. With zero it
-    /// does not wait.
+    /// does not wait. Default: [`STORAGE_TIMEOUT`](Self::STORAGE_TIMEOUT); at most 24 hours.
     #[must_use]
     pub fn storage_timeout(mut self, timeout: Duration) -> Self {
         self.storage_timeout = timeout.min(MAX_TIMEOUT);
@@ -130,6 +130,21 @@ where
 
 pin_project! {
     /// Resolves to the response after its pins are noted and durable.
+    ///
+    /// ```
+    /// use pinhold::layer::{NotePins, ResponseFuture};
+    /// use tower_service::Service;
+    ///
+    /// fn send<S, A, B>(
+    ///     client: &mut NotePins<S>,
+    ///     request: http::Request<A>,
+    /// ) -> ResponseFuture<S::Future, B>
+    /// where
+    ///     S: Service<http::Request<A>, Response = http::Response<B>>,
+    /// {
+    ///     client.call(request)
+    /// }
+    /// ```
     #[derive(Debug)]
     pub struct ResponseFuture<F, B> {
         #[pin]
@@ -180,7 +195,7 @@ where
         }
         match this.waiting.take() {
             Some(waiting) => Poll::Ready(Ok(waiting.response)),
-            // Only if it is polled again after it was ready.
+            // Reached only if the future is polled again after it was ready.
             None => Poll::Pending,
         }
     }
@@ -196,7 +211,11 @@ impl<B> WaitingResponse<B> {
     ) -> Poll<()> {
         if let Poll::Ready(stored) = Pin::new(&mut self.durable).poll(cx) {
             if let Err(_error) = stored {
-                event!(WARN, error = %_error, "response returned, its pins can't be stored");
+                event!(
+                    WARN,
+                    error = %_error,
+                    "response returned, although its pins can't be stored"
+                );
             }
             return Poll::Ready(());
         }
@@ -215,5 +234,5 @@ impl<B> WaitingResponse<B> {
     }
 }
 
-/// A timer can't count up to `Duration::MAX`.
+/// 24 hours, because a timer can't count up to `Duration::MAX`.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);

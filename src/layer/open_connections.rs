@@ -1,5 +1,5 @@
-//! The open connections of one client, with the last pin fields of each: [`OpenConnections`] retires
-//! those that fail current pins.
+//! The open connections of one client, with the last pin fields of each: [`OpenConnections`]
+//! retires those that fail current pins.
 //!
 //! A pool does not know pins and uses a connection as long as it is open. hyper-util lets a
 //! connection be poisoned, so that the pool does not use it again, but only through a request that
@@ -21,7 +21,7 @@ use crate::pinning::Pinning;
 use crate::store::Validity;
 use crate::tls::VerifiedConnection;
 
-/// The open connections that responses came over. Clones share one table.
+/// The open connections over which responses were received. Clones share one table.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpenConnections(Arc<Mutex<Table>>);
 
@@ -32,7 +32,7 @@ struct Table {
     validity: Option<Validity>,
 }
 
-/// A connection that a response came over.
+/// A connection over which a response was received.
 #[derive(Debug)]
 struct TrackedConnection {
     connection: VerifiedConnection,
@@ -45,8 +45,8 @@ struct TrackedConnection {
 }
 
 impl OpenConnections {
-    /// Poisons the connections that fail current pins, so that the pool does not use them again, and
-    /// returns whether a request to `target` must capture its connection. Call it before each
+    /// Poisons the connections that fail current pins, so that the pool does not use them again,
+    /// and returns whether a request to `target` must capture its connection. Call it before each
     /// request.
     pub(crate) fn retire_refused(&self, pinning: &Pinning, target: &Target) -> bool {
         let mut table = self.0.lock();
@@ -61,7 +61,7 @@ impl OpenConnections {
         should_capture
     }
 
-    /// Records the connection of a response, and returns the last field that came over it.
+    /// Records the connection of a response, and returns the last field that was received over it.
     pub(crate) fn record(
         &self,
         pinning: &Pinning,
@@ -103,8 +103,8 @@ impl OpenConnections {
         }
     }
 
-    /// Returns whether a report-only field differs from the last one of its connection, and keeps it
-    /// for the next response.
+    /// Returns whether a report-only field differs from the last one of its connection, and keeps
+    /// it for the next response.
     pub(crate) fn is_new_report_only(
         &self,
         target: &Target,
@@ -167,7 +167,8 @@ impl Table {
     }
 
     /// Removes and returns the connections that fail current pins. The caller poisons them after
-    /// unlocking the table, since that emits an event and a `tracing` subscriber may use this client.
+    /// unlocking the table, since that emits an event and a `tracing` subscriber may use this
+    /// client.
     fn remove_refused(&mut self, pinning: &Pinning) -> Vec<TrackedConnection> {
         let (clock, generation) = (pinning.clock(), pinning.generation().number());
         let holds = |validity: &Validity| validity.holds(generation, clock);
@@ -214,14 +215,18 @@ impl TrackedConnection {
         if let Some(captured) = &self.captured {
             let connected = captured.connection_metadata();
             connected.as_ref().inspect(|connected| connected.poison());
-            event!(DEBUG, host = ?self.connection.host(), "pooled connection fails its pins");
+            event!(
+                DEBUG,
+                host = ?self.connection.host(),
+                "pooled connection retired: its chain fails the current pins"
+            );
         }
     }
 }
 
 /// The result of evaluating an open connection by current pins.
 enum Verdict {
-    /// The connection may be used, and need not be evaluated again for this time.
+    /// The connection may be used, and need not be evaluated again as long as this is valid.
     Accepted(Validity),
     Closed,
     Refused,

@@ -1,5 +1,5 @@
-//! What is known of a request when its response arrives, and the processing of the pin fields of the
-//! response.
+//! What is known of a request when its response arrives, and the processing of the pin fields of
+//! the response.
 
 use http::header::{PUBLIC_KEY_PINS, PUBLIC_KEY_PINS_REPORT_ONLY};
 use http::uri::Scheme;
@@ -14,7 +14,8 @@ use crate::policy::{Host, PinHeader};
 use crate::store::DurableFuture;
 use crate::tls::VerifiedConnection;
 
-/// Determines which host a response speaks for, and processes its pin fields.
+/// What is known of a request: the host to which the pin fields of its response apply, and the
+/// connection.
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     target: Target,
@@ -83,11 +84,11 @@ impl RequestContext {
             self.open_connections
                 .record(&self.pinning, &self.target, captured, connection)
         });
-        // D-15: 1xx responses do not count, and one of them, 101, does arrive here.
+        // D-15: fields of 1xx responses are ignored, and one of these responses, 101, arrives here.
         if response.status().is_informational() {
             return None;
         }
-        // 7469-2.3.1-e: the first field, and if that is malformed, no other one.
+        // 7469-2.3.1-e: only the first field is used, even if it is malformed.
         let value = response.headers().get(PUBLIC_KEY_PINS)?.as_bytes();
         let noted = self.note_value(value, connection, cached);
         Some(noted.unwrap_or_else(|reason| {
@@ -127,9 +128,9 @@ impl RequestContext {
         Ok(outcome)
     }
 
-    /// Evaluates the connection by the response's `Public-Key-Pins-Report-Only` field, and emits the
-    /// result. A field that repeats the last one of the connection is ignored: the chain does not
-    /// change, and report-only pins are not kept.
+    /// Evaluates the connection by the response's `Public-Key-Pins-Report-Only` field, and emits
+    /// the result. A field that repeats the last one of the connection is ignored: the chain does
+    /// not change, and report-only pins are not kept.
     pub(crate) fn evaluate_report_only<B>(&self, response: &Response<B>) {
         let Some(value) = response.headers().get(PUBLIC_KEY_PINS_REPORT_ONLY) else {
             return;
@@ -171,7 +172,7 @@ impl RequestContext {
         pinning.evaluate(&host, &header, connection.chain(), now)
     }
 
-    /// Returns the host that the response speaks for.
+    /// Returns the host to which the pin fields of the response apply.
     fn target_host(&self) -> Result<Host, IgnoreReason> {
         match self.source {
             ResponseSource::Proxy => Err(IgnoreReason::ConnectResponse),

@@ -99,7 +99,23 @@ where
 }
 
 pin_project! {
-    /// Resolves to the response to the request, or to its repetition.
+    /// Resolves to the response to the request, or to the response to its repetition.
+    ///
+    /// ```
+    /// use pinhold::layer::{PinRetry, PinRetryFuture};
+    /// use tower_service::Service;
+    ///
+    /// fn send<S, A>(
+    ///     client: &mut PinRetry<S>,
+    ///     request: http::Request<A>,
+    /// ) -> PinRetryFuture<S, A, S::Future>
+    /// where
+    ///     S: Service<http::Request<A>, Error: std::error::Error + 'static> + Clone,
+    ///     A: Clone,
+    /// {
+    ///     client.call(request)
+    /// }
+    /// ```
     #[derive(Debug)]
     pub struct PinRetryFuture<S, A, F> {
         retry: Option<(S, Request<A>)>,
@@ -136,7 +152,11 @@ where
                         return Poll::Ready(outcome);
                     };
                     let _host = request.uri().host();
-                    event!(DEBUG, host = ?_host, "request repeated, its connection failed current pins");
+                    event!(
+                        DEBUG,
+                        host = ?_host,
+                        "request repeated: changed pins closed its connection"
+                    );
                     let request = Some(request);
                     this.state.set(State::Retrying { client, request });
                 }

@@ -50,6 +50,9 @@ pub enum BuildError {
     NoCryptoProvider,
     /// There is no trust anchor, so every chain would be refused.
     NoTrustAnchors,
+    /// A verifier was built with other pins than the client that uses it. Resumed sessions would be
+    /// checked by the pins of the verifier only.
+    OtherPins,
     /// An endpoint of the application can't receive reports.
     ReportEndpoint {
         /// The endpoint.
@@ -98,6 +101,10 @@ impl fmt::Display for BuildError {
             Self::NoTrustAnchors => f.write_str(
                 "no trust anchor, expected at least one (`TrustAnchors::webpki_roots`, or \
                  `with_built_in` for a CA of your own)",
+            ),
+            Self::OtherPins => f.write_str(
+                "the verifier has other pins than the client, expected `PinningVerifier::builder` \
+                 with the client's `Pinning`",
             ),
             Self::ReportEndpoint { uri, reason } => write!(f, "report endpoint {uri}: {reason}"),
             Self::ReportUri(error) => error.fmt(f),

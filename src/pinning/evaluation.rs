@@ -32,15 +32,43 @@ impl Policies {
         policies.any(|policy| policy.state != PolicyState::ReportOnly)
     }
 
-    /// Evaluates the policies on a chain.
-    pub(crate) fn evaluate(self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Evaluation {
+    /// Evaluates each policy on a chain.
+    fn judge(&self, chain: &ValidatedChain) -> Verdicts {
         // For a host without policies no key is hashed.
-        let verdicts = if self.applied.is_empty() {
-            Verdicts::default()
-        } else {
-            let (keys, origin) = (chain.fingerprints(), chain.anchor_origin());
-            self.applied.judge(keys, origin)
-        };
+        if self.applied.is_empty() {
+            return Verdicts::default();
+        }
+        self.applied
+            .judge(chain.fingerprints(), chain.anchor_origin())
+    }
+
+    /// Returns the decision on a chain, without the copies that only events and counts need.
+    pub(crate) fn decide(&self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Decision {
+        let verdicts = self.judge(chain);
+        Decision::of(verdicts, |verdict| {
+            self.violation(verdicts, verdict, host, chain, now)
+        })
+    }
+
+    /// Returns the violation of the policies with this verdict, if there are any.
+    fn violation(
+        &self,
+        verdicts: Verdicts,
+        verdict: Verdict,
+        host: &Host,
+        chain: &ValidatedChain,
+        now: UnixTime,
+    ) -> Option<PinViolation> {
+        let roles = verdicts.with(verdict);
+        let mut failed = roles.filter_map(|role| self.applied.get(role).cloned());
+        let first = failed.next()?;
+        let (host, chain) = (host.clone(), chain.clone());
+        Some(PinViolation::new(host, first, failed.collect(), chain, now))
+    }
+
+    /// Evaluates the pins on a chain.
+    pub(crate) fn evaluate(self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Evaluation {
+        let verdicts = self.judge(chain);
         self.with_verdicts(Some(host.clone()), verdicts, chain.clone(), now)
     }
 
@@ -98,36 +126,16 @@ impl Evaluation {
         self
     }
 
-    /// Combines the verdicts of all policies. In this order: refused if any policy refuses, skipped
-    /// if the pins of an enforced policy are skipped, report-only if a report-only policy would
-    /// refuse, passed if any policy passes.
+    /// Returns the decision that the verdicts lead to.
     pub(crate) fn decision(&self) -> Decision {
-        if let Some(violation) = self.violation(Verdict::Refuse) {
-            return Decision::Refuse(violation);
-        }
-        if self.verdicts.has(Verdict::Skip) {
-            return Decision::Skipped;
-        }
-        if let Some(violation) = self.violation(Verdict::WouldRefuse) {
-            return Decision::ReportOnly(violation);
-        }
-        if self.verdicts.has(Verdict::Pass) {
-            return Decision::Pass;
-        }
-        if self.verdicts.has(Verdict::SkipReportOnly) {
-            return Decision::Skipped;
-        }
-        Decision::NotPinned
+        Decision::of(self.verdicts, |verdict| self.violation(verdict))
     }
 
     /// Returns the violation of the policies with this verdict, if there are any.
     pub(crate) fn violation(&self, verdict: Verdict) -> Option<PinViolation> {
-        let roles = self.verdicts.with(verdict);
-        let mut failed = roles.filter_map(|role| self.policies.applied.get(role).cloned());
-        let first = failed.next()?;
-        let (host, chain) = (self.host.clone()?, self.chain.clone());
-        let others = failed.collect();
-        Some(PinViolation::new(host, first, others, chain, self.at))
+        let host = self.host.as_ref()?;
+        self.policies
+            .violation(self.verdicts, verdict, host, &self.chain, self.at)
     }
 
     /// Adds the connection to the counts of the pins that are rolled out, unless they were skipped.
@@ -174,4 +182,33 @@ pub enum Decision {
     ReportOnly(PinViolation),
     /// The chain ends in a user-added root, and the policy skips its pins there.
     Skipped,
+}
+
+impl Decision {
+    /// Combines the verdicts of all policies, in this order: refused if any policy refuses, skipped
+    /// if the pins of an enforced policy are skipped, report-only if a report-only policy would
+    /// refuse, passed if any policy passes.
+    #[inline]
+    fn of(verdicts: Verdicts, violation: impl Fn(Verdict) -> Option<PinViolation>) -> Self {
+        let failed = |verdict| {
+            let has_verdict = verdicts.has(verdict);
+            has_verdict.then(|| violation(verdict)).flatten()
+        };
+        if let Some(violation) = failed(Verdict::Refuse) {
+            return Self::Refuse(violation);
+        }
+        if verdicts.has(Verdict::Skip) {
+            return Self::Skipped;
+        }
+        if let Some(violation) = failed(Verdict::WouldRefuse) {
+            return Self::ReportOnly(violation);
+        }
+        if verdicts.has(Verdict::Pass) {
+            return Self::Pass;
+        }
+        if verdicts.has(Verdict::SkipReportOnly) {
+            return Self::Skipped;
+        }
+        Self::NotPinned
+    }
 }

@@ -76,14 +76,21 @@ impl Pinning {
     pub(crate) fn lookup(&self, host: &Host, now: UnixTime) -> Policies {
         let roots = self.shared.user_added_roots;
         let noted = self.shared.store.query(host, now);
-        let mut policies = Policies::default();
-        policies.applied.noted = noted.map(|(matched, entry)| entry.apply(matched, roots));
-        if let Some(found) = self.shared.statics.read().policy(host, roots, now) {
-            policies.applied.static_policy = Some(found.policy);
-            policies.applied.candidate = found.candidate;
-            policies.tally = Some(Arc::clone(found.tally));
-        }
-        policies
+        let noted = noted.map(|(matched, entry)| entry.apply(matched, roots));
+        let statics = self.shared.statics.read();
+        let (static_policy, candidate, tally) = match statics.policy(host, roots, now) {
+            Some(found) => {
+                let tally = Arc::clone(found.tally);
+                (Some(found.policy), found.candidate, Some(tally))
+            }
+            None => (None, None, None),
+        };
+        let applied = AppliedPolicies {
+            static_policy,
+            noted,
+            candidate,
+        };
+        Policies { applied, tally }
     }
 
     /// Evaluates the pins of `host` on a validated chain. Changes nothing and emits no event.
@@ -92,7 +99,7 @@ impl Pinning {
     /// be another name than `host`.
     #[must_use]
     pub fn check(&self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Decision {
-        self.lookup(host, now).evaluate(host, chain, now).decision()
+        self.lookup(host, now).decide(host, chain, now)
     }
 
     /// Evaluates the pins of a `Public-Key-Pins-Report-Only` header on the validated chain of the
@@ -131,7 +138,7 @@ impl Pinning {
             state: PolicyState::ReportOnly,
             user_added_roots: self.shared.user_added_roots,
         });
-        Ok(policies.evaluate(host, chain, now).decision())
+        Ok(policies.decide(host, chain, now))
     }
 
     /// Returns the roll-out counts of the static policy that applies to `host`, in this process and

@@ -10,7 +10,6 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use rustls::RootCertStore;
-use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, TrustAnchor};
 use spki::der::Decode;
 
@@ -78,45 +77,6 @@ impl SpkiFingerprint {
         }
     }
 
-    /// Returns the fingerprint of the first `CERTIFICATE` or `PUBLIC KEY` section of a PEM text.
-    ///
-    /// # Errors
-    ///
-    /// [`ParseFingerprintError::Pem`] if the text is not PEM or has no such section, and the errors
-    /// of [`of_certificate`](Self::of_certificate) and [`of_public_key`](Self::of_public_key).
-    ///
-    /// ```
-    /// use pinhold::SpkiFingerprint;
-    ///
-    /// let pem = "-----BEGIN PUBLIC KEY-----\n\
-    ///     MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
-    ///     -----END PUBLIC KEY-----\n";
-    /// let pin = SpkiFingerprint::of_pem(pem.as_bytes())?;
-    /// assert_eq!(pin.to_string(), "sha256/oekVYFTgT6yJmunydRMs3Ael28TqLCrTof/G4NJTaB8=");
-    /// # Ok::<(), pinhold::policy::ParseFingerprintError>(())
-    /// ```
-    pub fn of_pem(pem: &[u8]) -> Result<Self, ParseFingerprintError> {
-        let first = Self::each_in_pem(pem).next();
-        first.unwrap_or(Err(ParseFingerprintError::Pem))
-    }
-
-    /// Returns the fingerprint of each `CERTIFICATE` and `PUBLIC KEY` section; skips others.
-    pub(crate) fn each_in_pem(
-        pem: &[u8],
-    ) -> impl Iterator<Item = Result<Self, ParseFingerprintError>> {
-        let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem);
-        sections.filter_map(|section| match section {
-            Ok((SectionKind::Certificate, der)) => {
-                Some(Self::of_certificate(&CertificateDer::from(der)))
-            }
-            Ok((SectionKind::PublicKey, der)) => {
-                Some(Self::of_public_key(&SubjectPublicKeyInfoDer::from(der)))
-            }
-            Ok(_) => None,
-            Err(_) => Some(Err(ParseFingerprintError::Pem)),
-        })
-    }
-
     /// Returns the fingerprint of a trust anchor's public key.
     ///
     /// A [`TrustAnchor`] contains the `SubjectPublicKeyInfo` without its outer SEQUENCE. It is
@@ -137,9 +97,7 @@ impl SpkiFingerprint {
     /// Non-zero trailing bits are accepted and cleared, because the test pins of Chromium and Gecko
     /// have them (RFC 4648 section 3.5 leaves the choice to the decoder).
     pub(crate) fn from_base64(text: &[u8]) -> Result<Self, ParseFingerprintError> {
-        let bytes = BASE64
-            .decode(text)
-            .map_err(|_| ParseFingerprintError::Base64)?;
+        let bytes = decode_base64(text).ok_or(ParseFingerprintError::Base64)?;
         match <[u8; 32]>::try_from(bytes.as_slice()) {
             Ok(digest) => Ok(Self(digest)),
             Err(_) => Err(ParseFingerprintError::Length { bytes: bytes.len() }),
@@ -191,6 +149,11 @@ fn sequence_header(length: usize) -> Vec<u8> {
         }
     }
     header
+}
+
+/// Decodes padded base64 of the standard alphabet.
+pub(crate) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    BASE64.decode(text).ok()
 }
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use crate::policy::fingerprint::SpkiFingerprint;
 use crate::policy::fingerprint_error::ParseFingerprintError;
+use crate::policy::pem::PemKeys;
 
 impl FromStr for SpkiFingerprint {
     type Err = ParseFingerprintError;
@@ -80,7 +81,7 @@ impl From<&Self> for SpkiFingerprint {
 /// Returns the fingerprint of the only certificate or public key in the text. Several are an error:
 /// the first would be an arbitrary choice, as a bundle may begin with the leaf or with the root.
 fn only_key_in_pem(text: &str) -> Result<SpkiFingerprint, ParseFingerprintError> {
-    let keys = SpkiFingerprint::each_in_pem(text.as_bytes());
+    let keys = PemKeys::new(text);
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
     match *keys {
         [] => Err(ParseFingerprintError::Pem),

@@ -43,7 +43,7 @@ impl AppliedPolicies {
     /// Returns whether no policy applies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        self.static_policy.is_none() && self.noted.is_none() && self.candidate.is_none()
     }
 
     /// Returns the policies in this order: static, noted, candidate.
@@ -172,7 +172,8 @@ impl Verdicts {
     }
 
     pub(crate) fn has(self, verdict: Verdict) -> bool {
-        self.with(verdict).next().is_some()
+        let verdict = Some(verdict);
+        self.static_policy == verdict || self.noted == verdict || self.candidate == verdict
     }
 
     pub(crate) fn refuses(self) -> bool {

@@ -17,6 +17,7 @@ mod host;
 mod judgement;
 mod known_host;
 pub(crate) mod origin;
+mod pem;
 mod pin_policy;
 mod pin_set;
 mod report_uri;

@@ -10,7 +10,7 @@ use crate::tls::{PinningVerifier, PinningVerifierBuilder};
 
 impl Pinning {
     /// Returns a builder of reqwest clients that validate chains to `anchors` and enforce the pins
-    /// on every redirect, over HTTP/1.1 and HTTP/2, also through proxies.
+    /// on every hop of a redirect, over HTTP/1.1 and HTTP/2, also through proxies.
     ///
     /// The builder is `https_only`; add other settings to it. An error of its client leads by
     /// `source()` to the [`PinViolation`](crate::PinViolation). To note `Public-Key-Pins`, use
@@ -85,7 +85,8 @@ impl Pinning {
         self.reqwest_client_builder_with(verifier, |_| ())
     }
 
-    /// Returns such a builder with other TLS settings.
+    /// Returns a builder as [`reqwest_client_builder`](Self::reqwest_client_builder) does, with
+    /// other TLS settings.
     ///
     /// `verifier` must have been made with these pins. It sets the trust anchors, the crypto
     /// provider, the TLS versions and the revocation lists. `configure` changes the configuration
@@ -97,15 +98,17 @@ impl Pinning {
     ///
     /// # Errors
     ///
-    /// As [`PinningVerifierBuilder::client_config`]; and [`BuildError::EarlyData`] if `configure`
-    /// enables early data, which is sent before pins are checked.
+    /// As [`PinningVerifierBuilder::client_config`]; [`BuildError::OtherPins`] if `verifier` was
+    /// made with other pins; and [`BuildError::EarlyData`] if `configure` enables early data, which
+    /// is sent before pins are checked.
     ///
     /// ```
     /// use pinhold::{Pinning, PinningVerifier, TrustAnchors};
     ///
     /// # #[cfg(all(feature = "webpki-roots", feature = "aws-lc-rs", not(feature = "ring")))] {
     /// let pinning = Pinning::builder().build()?;
-    /// let verifier = PinningVerifier::builder(pinning.clone()).with_anchors(TrustAnchors::webpki_roots())
+    /// let verifier = PinningVerifier::builder(pinning.clone())
+    ///     .with_anchors(TrustAnchors::webpki_roots())
     ///     .disable_resumption();
     /// let client = pinning
     ///     .reqwest_client_builder_with(verifier, |config| {
@@ -121,7 +124,7 @@ impl Pinning {
         verifier: PinningVerifierBuilder,
         configure: impl FnOnce(&mut ClientConfig),
     ) -> Result<ClientBuilder, BuildError> {
-        let config = verifier.client_config_with(configure)?;
+        let config = verifier.client_config_for(self, configure)?;
         let connections = ConnectionMap::new(self.clone(), Unverified::Refuse);
         Ok(connections.install(Client::builder().https_only(true), config))
     }

@@ -81,13 +81,13 @@ impl ConnectionMap {
         connected.get_extras(&mut extras);
         let addresses = AddressPair::of(&extras);
         let verified = match verified {
-            // The chain, if any, is that of a proxy which forwards the request unencrypted.
+            // The chain, if any, is that of a proxy that forwards the request without TLS.
             _ if self.unverified == Unverified::Refuse && connected.is_proxied() => {
                 return Err(ConnectError::NotVerified.into());
             }
             Some(verified) => Some(self.check_pins(verified)?),
-            // Resumed, or plain HTTP. Only our configuration offers sessions of our cache, so that
-            // a resumed connection can't be one of another verifier.
+            // The session was resumed, or this is plain HTTP. Only the configuration of this crate
+            // offers sessions of its cache, so that no other verifier made the connection.
             None if session_was_offered || self.unverified == Unverified::Allow => None,
             None => return Err(ConnectError::NotVerified.into()),
         };
@@ -231,7 +231,7 @@ where
                     Ok(connection)
                 }
                 Err(error) => Err(match PinViolation::find(&*error) {
-                    // Without its wrappers, so that `source()` and `downcast_ref` lead to it.
+                    // Returned without its wrappers, so that `source()` leads to it.
                     Some(violation) => {
                         connections.pinning.emit_violation(&violation, None);
                         violation.into()

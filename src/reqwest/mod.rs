@@ -1,10 +1,10 @@
 //! reqwest 0.13 with pins enforced, and a client that also notes `Public-Key-Pins`.
 //!
-//! Uses `layer` for noting and `tls` for the configuration. The only module whose public items name types of reqwest, so that a new major version of reqwest
-//! changes this module alone.
+//! Uses `layer` for noting and `tls` for the configuration. It is the only module whose public
+//! items name types of reqwest, so that a new major version of reqwest changes this module alone.
 //!
-//! Offers [`Pinning::reqwest_client_builder`](crate::Pinning::reqwest_client_builder), which enforces
-//! pins, and [`NotingClient`], which also notes them.
+//! Offers [`Pinning::reqwest_client_builder`](crate::Pinning::reqwest_client_builder), which
+//! enforces pins, and [`NotingClient`], which also notes them.
 
 mod client_builder;
 mod connection_map;

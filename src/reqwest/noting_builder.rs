@@ -87,7 +87,8 @@ impl NotingClientBuilder {
         verifier: PinningVerifierBuilder,
         configure: impl FnOnce(&mut ClientConfig),
     ) -> Self {
-        self.config = Some(verifier.client_config_with(configure).map(Box::new));
+        let config = verifier.client_config_for(&self.pinning, configure);
+        self.config = Some(config.map(Box::new));
         self
     }
 
@@ -146,7 +147,8 @@ impl NotingClientBuilder {
     ///
     /// See [`ClientBuildError`]. Without trust anchors it is [`BuildError::NoTrustAnchors`], with
     /// both [`with_anchors`](Self::with_anchors) and [`with_verifier`](Self::with_verifier)
-    /// [`BuildError::ConflictingTlsSettings`].
+    /// [`BuildError::ConflictingTlsSettings`], and with a verifier of other pins
+    /// [`BuildError::OtherPins`].
     pub fn build(self) -> Result<NotingClient, ClientBuildError> {
         let config = match (self.config, self.anchors) {
             (Some(_), Some(_)) => {

@@ -24,8 +24,8 @@ use crate::tls::VerifiedConnection;
 /// A [`reqwest::Client`](::reqwest::Client) that enforces pins and notes `Public-Key-Pins`.
 ///
 /// Each response over a connection with a full handshake has a [`VerifiedConnection`] in its
-/// extensions. One whose header section contains the field also has the outcome, a
-/// [`Noted`](crate::header::Noted). Redirects are followed by the rules of reqwest, and pins are
+/// extensions. A response with a `Public-Key-Pins` field also has a [`Noted`](crate::header::Noted)
+/// there, the outcome of noting it. Redirects are followed by the rules of reqwest, and pins are
 /// noted on every hop. Clones are cheap and share everything.
 ///
 /// # Limits
@@ -61,7 +61,7 @@ pub struct NotingClient {
     pub(crate) redirects: Redirects,
 }
 
-/// Who follows redirects.
+/// What follows redirects.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Redirects {
     ByReqwest,
@@ -90,7 +90,8 @@ impl NotingClient {
 
     /// Sends the request, follows redirects, and notes pins.
     ///
-    /// A timeout of the request covers all hops together, one of the client each hop.
+    /// A timeout that is set on the request covers all hops together; one that is set on the client
+    /// applies to each hop.
     ///
     /// # Errors
     ///

@@ -90,7 +90,7 @@ enum Body {
 }
 
 impl RedirectState {
-    /// Starts with a request that is about to be sent.
+    /// Returns the state before the first request, which is about to be sent.
     pub(crate) fn new(request: &Request, referer: Referer) -> Self {
         let (sent, body) = match request.try_clone() {
             Some(copy) => (copy, Body::Repeatable),
@@ -207,7 +207,7 @@ fn is_same_origin(one: &Url, other: &Url) -> bool {
         && one.port_or_known_default() == other.port_or_known_default()
 }
 
-/// Returns the URL as a `Referer` may contain it, without its fragment, too.
+/// Returns the URL without user name, password and fragment, as a `Referer` may contain it.
 fn without_credentials(mut url: Url) -> Url {
     // Fails only for a URL without a host, which has no credentials either.
     let _ = url.set_username("");

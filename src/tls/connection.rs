@@ -25,8 +25,8 @@ use {
 /// A TLS connection of [`PinningConnector`](crate::PinningConnector), found in the extensions of
 /// every response that was received over it. Cheap to clone.
 ///
-/// Compare [`host`](Self::host) with the request if a plain-HTTP response may have come through a TLS
-/// proxy.
+/// A plain-HTTP response that came through an HTTPS proxy has the connection to the proxy: where
+/// that is possible, compare [`host`](Self::host) with the host of the request.
 ///
 /// ```
 /// use pinhold::VerifiedConnection;
@@ -54,7 +54,7 @@ struct Facts {
 
 #[cfg(feature = "hyper")]
 impl VerifiedConnection {
-    /// `decision` is that of the evaluation.
+    /// Returns the facts of a connection; `decision` must be that of the evaluation.
     pub(crate) fn new(
         evaluation: &Evaluation,
         decision: Decision,
@@ -70,14 +70,14 @@ impl VerifiedConnection {
         }))
     }
 
-    /// Returns the violation by which the pins closed the connection, if they did. Needed for the
-    /// body of an HTTP/2 response, whose error is only text.
+    /// Returns the violation that closed the connection; `None` if no change of pins has closed it.
+    /// Needed for the body of an HTTP/2 response, whose error is only text.
     #[must_use]
     pub fn ended_by(&self) -> Option<&PinViolation> {
         self.0.ended_by.get()
     }
 
-    /// Records that the pins closed the connection. The first violation is kept.
+    /// Records the violation that closes the connection. The first one is kept.
     pub(crate) fn end(&self, by: PinViolation) {
         self.0.ended_by.get_or_init(|| by);
     }
@@ -108,7 +108,7 @@ impl VerifiedConnection {
         &self.0.decision
     }
 
-    /// Returns the origin of the trust anchor.
+    /// Returns the origin of the trust anchor at which the chain ends.
     #[must_use]
     pub fn anchor_origin(&self) -> AnchorOrigin {
         self.0.chain.anchor_origin()
@@ -120,7 +120,7 @@ impl VerifiedConnection {
         self.0.chain.host()
     }
 
-    /// Returns the time at which the pins were checked.
+    /// Returns the time at which the pins were checked, at the end of the handshake.
     #[must_use]
     pub fn at(&self) -> UnixTime {
         self.0.at
@@ -147,20 +147,23 @@ impl fmt::Debug for VerifiedConnection {
 }
 
 /// The verifier's result of one handshake, or the resumption check's.
-#[cfg_attr(not(feature = "hyper"), expect(dead_code, reason = "nothing observes"))]
+#[cfg_attr(
+    not(feature = "hyper"),
+    expect(dead_code, reason = "only connectors observe handshakes")
+)]
 pub(crate) struct Verified {
     pub(crate) evaluation: Evaluation,
     /// How long the evaluation is valid, with the pins of `pinning`.
     pub(crate) validity: Validity,
     pub(crate) pinning: Pinning,
-    /// Keeps the sessions of the handshake; `None` without a resumption check.
+    /// The resumption check that keeps the sessions of the handshake; `None` if there is none.
     pub(crate) sessions: Option<Arc<ResumptionCheck>>,
 }
 
 #[cfg(feature = "hyper")]
 impl Verified {
-    /// Returns the evaluation once the handshake is done. It is made again if the pins or the time
-    /// have changed since, or if the configuration belongs to other pins.
+    /// Returns the evaluation once the handshake is done. The chain is evaluated again if the
+    /// evaluation is no longer valid, or if the TLS configuration belongs to other pins.
     pub(crate) fn after_handshake(
         self,
         pinning: &Pinning,
@@ -182,7 +185,7 @@ tokio::task_local! {
 }
 
 /// Runs a handshake, and returns with its output the verifier's result: `None` if the verifier of
-/// this crate was not called, as in a resumed session or with another verifier.
+/// this crate was not called, as when a session is resumed or another verifier is configured.
 #[cfg(feature = "hyper")]
 pub(crate) async fn observe<F: Future>(handshake: F) -> (F::Output, Option<Verified>) {
     let observed = async {

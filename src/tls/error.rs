@@ -17,11 +17,25 @@ impl PinViolation {
         Refusal::into_rustls(self, text)
     }
 
-    /// Finds the violation in an error of hyper, hyper-util, reqwest, tokio-rustls or rustls, at any
-    /// depth of wrapping.
+    /// Finds the violation in an error of hyper, hyper-util, reqwest, tokio-rustls or rustls, at
+    /// any depth of wrapping.
     ///
-    /// Of an error in the body of an HTTP/2 response hyper keeps only text: use
-    /// `VerifiedConnection::ended_by`, which is in the response's extensions.
+    /// hyper keeps only the text of an error in the body of an HTTP/2 response: use
+    /// `ended_by` of the `VerifiedConnection` in the response's extensions there.
+    ///
+    /// ```
+    /// use std::error::Error;
+    ///
+    /// use pinhold::PinViolation;
+    ///
+    /// fn show(error: &(dyn Error + 'static)) {
+    ///     match PinViolation::find(error) {
+    ///         Some(violation) => eprintln!("{violation}"),
+    ///         None => eprintln!("{error}"),
+    ///     }
+    /// }
+    /// # show(&std::fmt::Error);
+    /// ```
     #[must_use]
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         find(error, &|error| match error.downcast_ref() {
@@ -41,16 +55,16 @@ impl UnverifiablePath {
         Refusal::into_rustls(self, text)
     }
 
-    /// Finds the refusal in an error of hyper, hyper-util, reqwest, tokio-rustls or rustls, at any
-    /// depth of wrapping.
+    /// Finds an unverifiable path in an error of hyper, hyper-util, reqwest, tokio-rustls or
+    /// rustls, at any depth of wrapping.
     #[must_use]
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         find(error, &|error| error.downcast_ref().cloned())
     }
 }
 
-/// An error of this crate inside a `rustls::Error`. quinn sends the text of that error to the server,
-/// so `Display` prints nothing that the server does not know: neither pins nor times.
+/// An error of this crate inside a `rustls::Error`. quinn sends the text of that error to the
+/// server, so `Display` prints nothing that the server does not know: neither pins nor times.
 struct Refusal<E> {
     error: E,
     text: String,

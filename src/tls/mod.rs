@@ -1,12 +1,12 @@
-//! rustls: the certificate verifier, the client configuration, and the resumption check.
+//! The certificate verifier for rustls, the client configuration, and the resumption check.
 //!
-//! Uses `pinning` for the evaluation and `chain` for path building. The only module, with `chain`
-//! and `roots`, whose code depends on the version of rustls. No sockets, no HTTP.
+//! Uses `pinning` for the evaluation and `chain` for path building. It opens no connections and
+//! sends no requests.
 //!
 //! Offers [`PinningVerifier`] and `Pinning::client_config` for any stack that takes a
 //! `rustls::ClientConfig`, [`VerifiedConnection`] as the facts of one connection, and the search
-//! for a violation in the errors of other crates (`PinViolation::find`). Connectors observe a
-//! handshake by `connection::observe`.
+//! for a violation in the errors of other crates (`PinViolation::find`). A connector runs a
+//! handshake in `connection::observe` to receive the verifier's result.
 
 pub(crate) mod connection;
 pub(crate) mod error;

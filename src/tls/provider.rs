@@ -8,8 +8,8 @@ use rustls::crypto::CryptoProvider;
 use crate::pinning::BuildError;
 
 /// Returns the caller's provider, else the process default, else the only one that a feature
-/// enables. rustls's own choice is not used: it panics if it can't decide, and installs its choice as
-/// the process default.
+/// enables. rustls's own choice is not used: it panics if it can't decide, and installs its choice
+/// as the process default.
 pub(crate) fn choose(
     chosen: Option<Arc<CryptoProvider>>,
 ) -> Result<Arc<CryptoProvider>, BuildError> {

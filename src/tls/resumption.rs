@@ -1,7 +1,7 @@
 //! The resumption check: offers a TLS session only while the pins in force accept its chain.
 //!
-//! rustls does not call the verifier for a resumed session, and a session does not name the chain that
-//! it was made with. So every chain that was verified for a name is recorded, and a session is
+//! rustls does not call the verifier for a resumed session, and a session does not name the chain
+//! that it was made with. So every chain that was verified for a name is recorded, and a session is
 //! offered only while all of them would pass. A record is never evicted or narrowed: a ticket may
 //! arrive, or be renewed, long after the chain was verified. Beyond the limits a name stays without
 //! resumption for the life of the configuration.
@@ -35,14 +35,14 @@ pub(crate) struct ResumptionCheck {
 /// The chains that were verified for one name.
 enum Record {
     All(Chains),
-    /// More than the limits allow, or one that is unknown: no resumption.
+    /// No session is resumed: there were more chains than the limits allow, or one is unknown.
     Disabled,
 }
 
 struct Chains {
     /// Each chain once; at least one.
     each: Vec<ValidatedChain>,
-    /// How long all of them pass; `None` until that is evaluated, and after a new chain.
+    /// How long all of them pass; `None` until they are evaluated, and after a new chain.
     all_pass: Cell<Option<Validity>>,
 }
 
@@ -78,7 +78,8 @@ impl ResumptionCheck {
             && !chains.each.iter().any(|known| known.is_same(chain))
         {
             chains.all_pass.set(None);
-            // For the same certificates on two paths, a session does not show which was taken.
+            // If the same certificates were validated on two paths, a session does not show on
+            // which of them it was made.
             let is_distinct = chains
                 .each
                 .iter()
@@ -92,7 +93,7 @@ impl ResumptionCheck {
         }
     }
 
-    /// Disables resumption for a name, of which a handshake yielded no chain that could be recorded.
+    /// Disables resumption for a name, because a handshake yielded no chain that can be recorded.
     pub(crate) fn disable_resumption(&self, name: &ServerName<'_>) {
         let mut verified = self.verified.lock();
         let name = name.to_owned();
@@ -102,8 +103,8 @@ impl ResumptionCheck {
         }
     }
 
-    /// Evaluates the pins on the chain that a resumed session was made with. `None` if that chain is
-    /// not certain, or does not pass now.
+    /// Evaluates the pins on the chain that a resumed session was made with. Returns `None` if it
+    /// is not certain which chain that is, or if the chain does not pass now.
     #[cfg(feature = "hyper")]
     pub(crate) fn evaluate(
         &self,
@@ -120,7 +121,7 @@ impl ResumptionCheck {
         self.evaluate_chain(&chain, now)
     }
 
-    /// Returns the pins that sessions are checked by.
+    /// Returns the pins by which sessions are checked.
     #[cfg(feature = "hyper")]
     pub(crate) fn pinning(&self) -> &Pinning {
         &self.pinning
@@ -156,7 +157,7 @@ impl ResumptionCheck {
         if known.is_some_and(|validity| validity.holds_at(generation, now)) {
             return true;
         }
-        // With the lock held, so that a chain recorded meanwhile is not missed.
+        // The lock stays held, so that no chain is recorded in the meantime and missed.
         let each = chains.each.iter().map(|chain| {
             let (_, validity) = self.evaluate_chain(chain, now)?;
             Some(validity)
@@ -167,8 +168,8 @@ impl ResumptionCheck {
         all.is_some()
     }
 
-    /// Evaluates what can have changed since the handshake: pins and dates. `None` if the chain does
-    /// not pass now.
+    /// Evaluates what can have changed since the handshake: pins and dates. Returns `None` if the
+    /// chain does not pass now.
     fn evaluate_chain(
         &self,
         chain: &ValidatedChain,
@@ -198,7 +199,8 @@ impl ClientSessionStore for ResumptionCheck {
     }
 
     fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        // Looked up before the pins are evaluated: rustls looks for both kinds, and at most one exists.
+        // The session is looked up before the pins are evaluated: rustls looks for one of TLS 1.2
+        // and for one of TLS 1.3, and at most one of them exists.
         let session = self.sessions.tls12_session(server_name)?;
         self.offer(server_name).then_some(session)
     }
@@ -248,13 +250,13 @@ impl fmt::Debug for ResumptionCheck {
     }
 }
 
-/// Sessions that are kept: rustls's own default.
+/// The number of sessions that are kept: rustls's own default.
 const SESSIONS: usize = 256;
-/// Names with resumption: four times as many as there are sessions.
+/// The number of names with resumption: four times as many as there are sessions.
 const MAX_NAMES: usize = 1024;
-/// Chains of one name: several servers of one name seldom have more than two, and a renewed
+/// The number of chains of one name: the servers of a name seldom have more than two, and a renewed
 /// certificate adds one.
 const MAX_CHAINS: usize = 8;
-/// Bytes of one served chain, of which ordinary ones have 2,000 to 6,000: no server can have more
-/// than 128 KB recorded for a name, and all of them no more than 128 MB.
+/// In bytes. An ordinary served chain has 2,000 to 6,000. With this limit at most 128 KiB are
+/// recorded for a name, and at most 128 MiB for all names.
 const MAX_SERVED: usize = 16 * 1024;

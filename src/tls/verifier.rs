@@ -2,8 +2,8 @@
 //!
 //! Validates exactly as `WebPkiServerVerifier` does: if no path is valid, rustls's own functions
 //! return the error, and all that does not concern the chain is delegated to them. An inner
-//! verifier is called first, and has to accept, too. The verifier only reads state, as it runs
-//! before the server has proved that it has the key.
+//! verifier is called first, and has to accept, too. The verifier changes no pins, because it runs
+//! before the server has proved that it has the private key.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -30,11 +30,27 @@ use crate::violation::UnverifiablePath;
 /// finds. The server receives a `certificate_unknown` alert. Any other error is the one that
 /// `WebPkiServerVerifier` returns for the same chain, unless there is an
 /// [inner verifier](crate::tls::PinningVerifierBuilder::with_inner_verifier).
+///
+/// ```
+/// use pinhold::{Pinning, PinningVerifier};
+///
+/// # #[cfg(all(feature = "webpki-roots", feature = "aws-lc-rs", not(feature = "ring")))] {
+/// let pinning = Pinning::builder()
+///     .static_pins("example.com", pinhold::PinPolicy::new([
+///         "sha256/AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
+///         "sha256/AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=",
+///     ])?)
+///     .build()?;
+/// let config = PinningVerifier::builder(pinning).with_webpki_roots().client_config()?;
+/// # drop(config);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct PinningVerifier {
     pub(crate) pinning: Pinning,
     pub(crate) paths: PathBuilder,
-    /// The anchors as rustls takes them, built once a chain has failed: that is half of the cost of
-    /// building a client.
+    /// The anchors in the type that rustls takes. They are converted when the first chain fails,
+    /// because that is half of the cost of building a client.
     pub(crate) roots: OnceLock<RootCertStore>,
     pub(crate) algorithms: WebPkiSupportedAlgorithms,
     /// Called first; the path is validated after it accepts.
@@ -52,14 +68,15 @@ struct Lookup {
 }
 
 impl PinningVerifier {
-    /// Looks the policies of a name up, once for a handshake.
+    /// Looks up the policies of a name, once for each handshake.
     fn lookup(&self, name: &ServerName<'_>, now: UnixTime) -> Lookup {
         let host = match name {
             ServerName::DnsName(name) => Some(Host::from(name)),
             // An IP address has no pins.
             _ => None,
         };
-        // Before the policies: a change in between starts a generation that this is not valid for.
+        // Read before the policies: a change in between starts a new generation, for which this
+        // validity does not hold.
         let is_observed = connection::is_observed();
         let validity = is_observed.then(|| self.pinning.validity(host.as_ref(), now));
         let policies = host.as_ref().map(|host| self.pinning.lookup(host, now));
@@ -102,7 +119,8 @@ impl PinningVerifier {
                 _ => Ok(()),
             };
         };
-        // The observer emits: it knows the port, and when the server has proved its key.
+        // The connector that observes the handshake emits the event: it knows the port, and
+        // whether the server has proved that it has the private key.
         if let Decision::Refuse(violation) = evaluation.decision() {
             return Err(violation.into_rustls());
         }
@@ -136,8 +154,8 @@ impl PinningVerifier {
     }
 
     /// Concludes a handshake without a valid path. Without an inner verifier the error is rustls's.
-    /// With one, which accepted the server, the handshake continues if no pin is enforced, nothing
-    /// observes it, and there are no revocation lists to check.
+    /// With one, which accepted the server, the handshake continues if no pins are enforced, no
+    /// connector observes the handshake, and there are no revocation lists to check.
     fn on_unverifiable_path(
         &self,
         presented: Presented<'_>,
@@ -197,11 +215,11 @@ impl ServerCertVerifier for PinningVerifier {
             .paths
             .validate(presented, &lookup.policies.applied, now)
         else {
-            // Never a pin violation: rustls returns what is wrong with the chain or the name.
+            // This is never a pin violation: rustls returns what is wrong with chain or name.
             return match self.rustls_verdict(presented, now) {
                 Err(reason) => self.on_unverifiable_path(presented, &lookup, reason, now),
                 Ok(()) => Err(Error::General(
-                    "pinhold found no path where rustls did".into(),
+                    "pinhold found no valid path, but rustls did".into(),
                 )),
             };
         };

@@ -1,5 +1,5 @@
-//! [`PinningVerifierBuilder`] and [`Pinning::client_config`]: the TLS configuration with its verifier
-//! and its resumption check.
+//! [`PinningVerifierBuilder`] and [`Pinning::client_config`]: the TLS configuration with its
+//! verifier and its resumption check.
 
 use std::sync::{Arc, OnceLock};
 
@@ -18,8 +18,8 @@ use crate::tls::resumption::ResumptionCheck;
 use crate::tls::verifier::PinningVerifier;
 
 impl Pinning {
-    /// Returns a TLS configuration that validates chains to `anchors` and enforces the pins, for any
-    /// stack that takes one. ALPN offers HTTP/2 and HTTP/1.1.
+    /// Returns a TLS configuration that validates chains to `anchors` and enforces the pins, for
+    /// any stack that takes one. ALPN offers HTTP/2 and HTTP/1.1.
     ///
     /// rustls does not call the verifier for a resumed session. The configuration therefore has a
     /// resumption check: a session is offered only while every chain that was verified for the name
@@ -55,8 +55,8 @@ impl PinningVerifier {
     }
 }
 
-/// Builds a [`PinningVerifier`], or a TLS configuration with one. The methods for revocation have the
-/// names of rustls's own builder.
+/// Builds a [`PinningVerifier`], or a TLS configuration with one. The methods for revocation have
+/// the names of rustls's own builder.
 ///
 /// ```
 /// use pinhold::{BuildError, Pinning, PinningVerifier};
@@ -141,31 +141,32 @@ impl PinningVerifierBuilder {
     /// 3. Without such a path, a host whose pins are enforced is refused with an
     ///    [`UnverifiablePath`](crate::tls::UnverifiablePath), and so is every host if revocation
     ///    lists are configured, which could not be checked. For any other host the verdict of
-    ///    `inner` is taken, and no session is resumed.
-    ///    [`PinningConnector`](crate::PinningConnector) and the clients of reqwest refuse a
-    ///    connection without a path for every host, also if its pins are report-only: they could not
-    ///    check it again when pins change. Observers receive each refusal, and each connection to a
-    ///    host whose pins are report-only ([`Event::Unverifiable`](crate::Event::Unverifiable)), which
-    ///    counts as a failure in the roll-out.
-    /// 4. Both check the handshake signature, this crate by the leaf's certificate: a raw public key is
-    ///    refused. The signature schemes that both support are offered.
+    ///    `inner` applies, and no session is resumed. [`PinningConnector`](crate::PinningConnector)
+    ///    and the clients of reqwest refuse a connection without a path for every host, also if its
+    ///    pins are report-only: they could not check it again when pins change. Observers receive
+    ///    each refusal, and each connection to a host whose pins are report-only
+    ///    ([`Event::Unverifiable`](crate::Event::Unverifiable)), which counts as a failure in the
+    ///    roll-out.
+    /// 4. Both check the handshake signature, this crate by the leaf's certificate: a raw public
+    ///    key is refused. The signature schemes that both support are offered.
     ///
     /// The validated path need not be the one that `inner` built: a certificate that only `inner`
     /// knows to be revoked may be on it. Configure your own revocation lists where that matters.
     ///
-    /// The trust anchors should be those that `inner` trusts: `TrustAnchors::native` with the feature
-    /// `native-certs`, or Mozilla's roots if only public servers are pinned. Paths that
+    /// The trust anchors should be those that `inner` trusts: `TrustAnchors::native` with the
+    /// feature `native-certs`, or Mozilla's roots if only public servers are pinned. Paths that
     /// `rustls-platform-verifier` accepts and that can't be validated here:
     ///
     /// - Linux, BSD: none, given `TrustAnchors::native`, which reads the same roots.
-    /// - macOS, iOS: a path through intermediates that the server did not send and the system fetched
-    ///   or cached; a path to a root of Apple's that is not among the anchors.
+    /// - macOS, iOS: a path through intermediates that the server did not send and the system
+    ///   fetched or cached; a path to a root of Apple's that is not among the anchors.
     /// - Windows: the same; a root that Windows fetches at first use is in no store before.
-    /// - Android: a path to a root of the device that is not among the anchors, since `native` finds
-    ///   none there. User-added roots are trusted there, whatever the network security configuration
-    ///   says.
+    /// - Android: a path to a root of the device that is not among the anchors, since `native`
+    ///   finds none there. User-added roots are trusted there, even if the network security
+    ///   configuration of the application does not allow it.
     ///
-    /// `native` knows who added a root on Linux, macOS and Windows, as far as these systems record it.
+    /// On Linux, macOS and Windows, `native` marks the roots that a user or administrator added, as
+    /// far as these systems record it.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -191,7 +192,7 @@ impl PinningVerifierBuilder {
         self
     }
 
-    /// Offers these TLS versions. Default: 1.2 and 1.3.
+    /// Offers these TLS versions. Default: TLS 1.2 and 1.3.
     pub fn with_protocol_versions(
         mut self,
         versions: &'static [&'static SupportedProtocolVersion],
@@ -201,13 +202,13 @@ impl PinningVerifierBuilder {
     }
 
     /// Sets the approximate size, in bytes, of the cache of verified certificate signatures; zero
-    /// disables it. With it the chain of a host that was seen before, or of another host of the same
-    /// CA, costs fewer signature checks. Default:
+    /// disables it. With a cache, the chain of a host that was seen before, or of another host of
+    /// the same CA, takes fewer signature checks. Default:
     /// [`SIGNATURE_CACHE_BYTES`](Self::SIGNATURE_CACHE_BYTES).
     ///
-    /// Dates, names, constraints, revocation, the path and the pins are checked every time. The cache
-    /// belongs to the verifier and so is shared by all clones of a configuration. The signature by
-    /// which a server proves that it has its key is never cached.
+    /// Dates, names, constraints, revocation, the path and the pins are checked every time. The
+    /// cache belongs to the verifier and so is shared by all clones of a configuration. The
+    /// signature by which a server proves that it has its private key is never cached.
     pub fn signature_cache(mut self, bytes: usize) -> Self {
         self.signature_cache = bytes;
         self
@@ -263,6 +264,22 @@ impl PinningVerifierBuilder {
         self.client_config_with(|_| ())
     }
 
+    /// As [`client_config_with`](Self::client_config_with), for a client with these pins.
+    ///
+    /// A client of reqwest can't evaluate the chain of a resumed session, so that its pins must be
+    /// those of the resumption check.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn client_config_for(
+        self,
+        pinning: &Pinning,
+        configure: impl FnOnce(&mut ClientConfig),
+    ) -> Result<ClientConfig, BuildError> {
+        if !self.pinning.is_same(pinning) {
+            return Err(BuildError::OtherPins);
+        }
+        self.client_config_with(configure)
+    }
+
     /// As [`client_config`](Self::client_config), with the changes of `configure`.
     ///
     /// The verifier, the resumption check and the clock are set after `configure`, so that it can't
@@ -303,8 +320,8 @@ impl PinningVerifierBuilder {
     }
 
     /// Returns the verifier alone, for a configuration made elsewhere. Resumed sessions then bypass
-    /// pins that were added after their handshake: set `Resumption::disabled()` and leave early data
-    /// off in that configuration, or use [`client_config`](Self::client_config).
+    /// pins that were added after their handshake: set `Resumption::disabled()` and leave early
+    /// data off in that configuration, or use [`client_config`](Self::client_config).
     ///
     /// # Errors
     ///

@@ -9,7 +9,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod during_handshake;
 mod proxies;
+mod schemes;
 mod tls_config;
 
 use std::error::Error;
@@ -111,7 +113,11 @@ async fn http1_and_http2_both_carry_the_connection_and_the_violation() {
         (|builder| builder.http1_only(), http::Version::HTTP_11),
         (|builder| builder.http2_only(), http::Version::HTTP_2),
         (|builder| builder, http::Version::HTTP_2),
-        (|builder| builder, http::Version::HTTP_2),
+        // The last choice counts.
+        (
+            |builder| builder.http2_only().http1_only(),
+            http::Version::HTTP_11,
+        ),
     ];
     for (choose, version) in choices {
         let pinning = static_pins(policy_with(leaf.pin()));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pinhold::connector::{ConnectError, PinningConnectorBuilder};
-use pinhold::{BuildError, Decision, PinningConnector, PinningVerifier};
+use pinhold::{BuildError, Decision, PinningConnector, PinningVerifier, TrustAnchors};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -109,6 +109,47 @@ fn a_configuration_with_early_data_is_refused() {
         .with_tls_config(config)
         .build();
     assert!(matches!(built, Err(BuildError::EarlyData)));
+}
+
+/// The configuration has anchors and a provider already, and those given beside it would be ignored.
+#[test]
+fn a_configuration_with_anchors_or_a_provider_beside_it_is_refused() {
+    let root = Ca::root("Root");
+    type Choose = fn(PinningConnectorBuilder, &Ca) -> PinningConnectorBuilder;
+    let anchors: Choose = |builder, root| builder.with_anchors(built_in_anchors(root));
+    let choices: [(Choose, &str); 3] = [
+        (anchors, "with_anchors"),
+        (
+            |builder, _| builder.with_provider(provider()),
+            "with_provider",
+        ),
+        (
+            |builder, _| builder.with_anchors(TrustAnchors::new()),
+            "with_anchors",
+        ),
+    ];
+    for (choose, expected) in choices {
+        let builder = || PinningConnector::builder(unpinned());
+        let config = || unpinned_config(&root);
+        for builder in [
+            choose(builder(), &root).with_tls_config(config()),
+            choose(builder().with_tls_config(config()), &root),
+        ] {
+            match builder.build() {
+                Err(BuildError::ConflictingTlsSettings { setting }) => {
+                    assert_eq!(setting, expected);
+                }
+                built => panic!("expected a conflict: {built:?}"),
+            }
+        }
+    }
+    #[cfg(feature = "webpki-roots")]
+    {
+        let builder = PinningConnector::builder(unpinned()).with_webpki_roots();
+        let built = builder.with_tls_config(unpinned_config(&root)).build();
+        let is_conflict = matches!(built, Err(BuildError::ConflictingTlsSettings { .. }));
+        assert!(is_conflict);
+    }
 }
 
 #[tokio::test]

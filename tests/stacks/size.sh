@@ -29,8 +29,8 @@ main() {
 
 # size BIN FEATURES: the size of the stripped program in bytes.
 size() {
-    cargo build --quiet --locked --release --target-dir "$TARGET_DIR" --features "$2" --bin "$1" >&2
-    stat --format=%s "$TARGET_DIR/release/$1"
+    cargo build --quiet --locked --release --target-dir "$TARGET_DIR" --features "$2" --bin "$1" >&2 &&
+        stat --format=%s "$TARGET_DIR/release/$1"
 }
 
 target() {

@@ -26,10 +26,10 @@ use crate::output::{Failure, Output, printable};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// PEM or DER file with certificates or public keys, or https URL
+    /// File with certificates or public keys in PEM or DER, or https URL
     #[arg(value_name = "FILE|URL")]
     source: String,
-    /// Show the certificates that a server sends, without validating them
+    /// Print the keys that a server sends, without validating its chain
     #[arg(long)]
     insecure: bool,
     #[command(flatten)]
@@ -42,14 +42,15 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     if is_file && (arguments.insecure || !arguments.network.is_empty()) {
         return Err(Failure::input(
             source,
-            "is a file, but --insecure, --ca, --user-ca and --resolve apply to URLs only",
+            "is a file, expected a URL with --insecure, --ca, --user-ca or --resolve",
         ));
     }
     let (validated, keys) = if is_file {
         (false, keys_in_file(source)?)
     } else if arguments.insecure {
+        let keys = served_keys(&arguments).await?;
         output.message(&"the chain was not validated: these keys may belong to an attacker");
-        (false, served_keys(&arguments).await?)
+        (false, keys)
     } else {
         (true, validated_keys(&arguments).await?)
     };
@@ -128,7 +129,7 @@ impl Key {
 fn keys_in_file(name: &str) -> Result<Vec<Key>, Failure> {
     let bytes = fs::read(Path::new(name)).map_err(|error| Failure::input(name, error))?;
     let unreadable = || {
-        let reason = "expected certificates or public keys in PEM or DER";
+        let reason = "not a certificate or public key, expected one or more in PEM or DER";
         Failure::input(name, reason)
     };
     let mut keys = Vec::new();
@@ -152,7 +153,10 @@ fn https_url(arguments: &Arguments) -> Result<Uri, Failure> {
     let uri = network::url(&arguments.source)?;
     match uri.scheme_str() {
         Some("https") => Ok(uri),
-        _ => Err(Failure::input(&arguments.source, "expected an https URL")),
+        _ => Err(Failure::input(
+            &arguments.source,
+            "not an https URL, expected one",
+        )),
     }
 }
 
@@ -162,7 +166,8 @@ async fn validated_keys(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
     let pinning = Pinning::builder().build();
     let pinning = pinning.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut connector = arguments.network.connector(&pinning)?;
-    let stream = connector.call(uri).await.map_err(Failure::of_request)?;
+    let stream = connector.call(uri).await;
+    let stream = stream.map_err(|error| Failure::of_request(&arguments.source, error))?;
     let Some(connection) = stream.verified() else {
         return Err(Failure::input(
             &arguments.source,
@@ -209,20 +214,23 @@ async fn served_keys(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
     let host = uri.host().unwrap_or_default();
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
         .map_err(|error| Failure::input(&arguments.source, error))?;
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+        Failure::of_request(&arguments.source, error)
+    };
     let provider = network::provider();
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(Failure::of_request)?
+        .map_err(|error| failed(error.into()))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AcceptAll(provider)))
         .with_no_client_auth();
     let transport = arguments.network.transport().call(uri).await;
-    let transport = transport.map_err(Failure::of_request)?;
+    let transport = transport.map_err(failed)?;
     let tls = TlsConnector::from(Arc::new(config));
     let stream = tls
         .connect(name, transport.into_inner())
         .await
-        .map_err(Failure::of_request)?;
+        .map_err(|error| failed(error.into()))?;
     let served = stream.get_ref().1.peer_certificates().unwrap_or_default();
     Ok(served
         .iter()

@@ -28,13 +28,14 @@ use crate::store;
 pub(crate) struct Arguments {
     /// URL to fetch; redirects are not followed
     url: String,
-    /// Key of which the validated chain must contain at least one
+    /// Pin of the URL's host; the validated chain must contain the key of at least one --pin
     #[arg(long = "pin", value_name = "FINGERPRINT")]
     pins: Vec<SpkiFingerprint>,
-    /// Apply the pins to subdomains of the host, too
+    /// Apply each --pin to the subdomains of the host, too
     #[arg(long, requires = "pins")]
     include_subdomains: bool,
-    /// Enforce the noted pins of this store file, and note the Public-Key-Pins header there
+    /// Enforce the pins noted in this store file, and note the response's Public-Key-Pins header
+    /// there; the file is created if it is missing
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
     /// Send a report of a pin violation to this endpoint (RFC 7469, section 3)
@@ -94,7 +95,8 @@ async fn fetch(
         .header("accept", "*/*")
         .body(Empty::<Bytes>::new())
         .map_err(|error| Failure::input(&arguments.url, error))?;
-    client.call(request).await.map_err(Failure::of_request)
+    let response = client.call(request).await;
+    response.map_err(|error| Failure::of_request(&arguments.url, error))
 }
 
 async fn print(
@@ -119,7 +121,7 @@ async fn print(
         let body = body
             .collect()
             .await
-            .map_err(Failure::of_request)?
+            .map_err(|error| Failure::of_request(&arguments.url, error))?
             .to_bytes();
         let mut result = response_json(uri, &parts, &body);
         if let (Some(_), Value::Object(fields)) = (&arguments.store, &mut result) {
@@ -129,7 +131,8 @@ async fn print(
     }
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
-        if let Ok(bytes) = frame.map_err(Failure::of_request)?.into_data() {
+        let frame = frame.map_err(|error| Failure::of_request(&arguments.url, error))?;
+        if let Ok(bytes) = frame.into_data() {
             output.write(&bytes)?;
         }
     }
@@ -141,7 +144,7 @@ fn builder(arguments: &Arguments, uri: &Uri, store: &PinStore) -> Result<Pinning
     if !arguments.pins.is_empty() {
         let host = Host::parse(uri.host().unwrap_or_default())
             .map_err(|error| Failure::input("--pin", error))?;
-        // These pins last for one request only, so they need no backup pin.
+        // These pins apply to one request only, so they need no backup pin.
         let mut policy = PinPolicy::without_backup(arguments.pins.iter().copied())
             .map_err(|error| Failure::input("--pin", error))?;
         if arguments.include_subdomains {

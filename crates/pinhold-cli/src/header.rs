@@ -12,13 +12,15 @@ use crate::output::{Failure, Output};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Parse the value as Public-Key-Pins-Report-Only; `add` then means that it is evaluated
+    /// Parse the value as Public-Key-Pins-Report-Only; with --json, the outcome `add` then means
+    /// that a client evaluates its connection by the pins
     #[arg(long)]
     report_only: bool,
     /// Grammar to apply
     #[arg(long, value_enum, default_value_t = Syntax::Rfc7469)]
     syntax: Syntax,
-    /// Fingerprints of the validated chain over which the header was received
+    /// Keys of the validated chain of the connection over which the header was received, separated
+    /// by commas
     #[arg(long, value_delimiter = ',', value_name = "FINGERPRINT")]
     chain: Option<Vec<SpkiFingerprint>>,
     /// Value of the header field
@@ -28,7 +30,7 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Syntax {
-    /// RFC 7469, and empty directives and whitespace around `=`, which browsers accepted
+    /// RFC 7469, plus empty directives and whitespace around `=`, which browsers accepted
     Browsers,
     /// RFC 7469 to the letter
     Rfc7469,

@@ -36,7 +36,7 @@ enum Command {
     Fingerprint(fingerprint::Arguments),
     /// Fetch a URL over a connection that satisfies the pins
     Get(get::Arguments),
-    /// Show how a client handles a Public-Key-Pins header; the exit code is 0 for any value
+    /// Show how a client handles a Public-Key-Pins header; exits with 0 for any value
     Header(header::Arguments),
     /// Show which policy applies to a host name
     Match(policy_match::Arguments),
@@ -64,7 +64,7 @@ fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::Request(error.into()))?;
+        .map_err(|error| Failure::of_request("asynchronous runtime", error))?;
     runtime.block_on(task)
 }
 

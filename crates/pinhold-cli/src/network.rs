@@ -36,7 +36,8 @@ pub(crate) struct NetworkOptions {
 }
 
 impl NetworkOptions {
-    /// Returns a connector that validates and pins as these options say.
+    /// Returns a connector that enforces the pins and uses the anchors and addresses of the
+    /// options.
     pub(crate) fn connector(
         &self,
         pinning: &Pinning,
@@ -99,7 +100,10 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| Failure::input(&name, error))?;
     if certificates.is_empty() {
-        Err(Failure::input(&name, "contains no PEM certificate"))
+        Err(Failure::input(
+            &name,
+            "contains no certificate, expected one or more in PEM",
+        ))
     } else {
         Ok(certificates)
     }
@@ -115,7 +119,7 @@ pub(crate) fn url(text: &str) -> Result<Uri, Failure> {
     let ascii = with_a_labels(&with_scheme).map_err(|error| Failure::input(text, error))?;
     let uri = ascii
         .parse::<Uri>()
-        .map_err(|error| Failure::input(text, error))?;
+        .map_err(|error| Failure::Usage(format!("{text:?} is not a valid URL: {error}")))?;
     // The user name and password would be sent as part of the authority.
     let authority = uri.authority();
     if authority.is_some_and(|authority| authority.as_str().contains('@')) {
@@ -125,7 +129,7 @@ pub(crate) fn url(text: &str) -> Result<Uri, Failure> {
     }
     match uri.host() {
         Some(host) if !host.is_empty() => Ok(uri),
-        _ => Err(Failure::input(text, "contains no host")),
+        _ => Err(Failure::input(text, "contains no host, expected one")),
     }
 }
 

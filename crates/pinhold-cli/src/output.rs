@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use hyper_util::client::legacy as client;
+use pinhold::connector::ConnectError;
 use pinhold::policy::PinSource;
 use pinhold::storage::StorageError;
 use pinhold::{PinViolation, ValidatedChain};
@@ -39,7 +41,7 @@ impl Output {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
-            Err(error) => Err(Failure::Request(error.into())),
+            Err(error) => Err(Failure::of_request("standard output", error)),
             Ok(()) => Ok(()),
         }
     }
@@ -75,7 +77,11 @@ pub(crate) enum Failure {
     /// The chain is valid, but contains no pinned key.
     PinViolation(PinViolation),
     /// The connection, the validation or the request failed.
-    Request(Box<dyn Error + Send + Sync>),
+    Request {
+        /// What failed, usually the URL.
+        subject: String,
+        error: Box<dyn Error + Send + Sync>,
+    },
     /// Noted pins could not be read.
     StorageRead(StorageError),
     /// Noted pins could not be written.
@@ -91,18 +97,24 @@ impl Failure {
     }
 
     /// Returns the failure for an error of a connection or request, which may be a pin violation.
-    pub(crate) fn of_request(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(crate) fn of_request(
+        subject: &str,
+        error: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
         let error = error.into();
         match PinViolation::find(&*error) {
             Some(violation) => Self::PinViolation(violation),
-            None => Self::Request(error),
+            None => Self::Request {
+                subject: subject.to_owned(),
+                error,
+            },
         }
     }
 
     fn code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
-            Self::AlreadyPrinted | Self::Request(_) | Self::StorageWrite(_) => 1,
+            Self::AlreadyPrinted | Self::Request { .. } | Self::StorageWrite(_) => 1,
             Self::StorageRead(_) | Self::Usage(_) => 2,
             Self::PinViolation(_) => 90,
         }
@@ -132,7 +144,7 @@ impl Failure {
             Self::StorageRead(_) | Self::StorageWrite(_) => {
                 json!({ "error": "storage", "message": message })
             }
-            Self::Request(_) => json!({ "error": "request", "message": message }),
+            Self::Request { .. } => json!({ "error": "request", "message": message }),
             Self::Usage(_) => json!({ "error": "usage", "message": message }),
         }
     }
@@ -141,33 +153,60 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PinViolation(violation) => violation.fmt(f),
-            Self::AlreadyPrinted => f.write_str("failure already printed"),
-            Self::OutputClosed => f.write_str("standard output is closed"),
-            Self::StorageRead(error) => {
-                error.fmt(f)?;
-                if let StorageError::Corrupt { file, .. } = error {
-                    let file = file.display();
-                    write!(f, "\n  to recover: pinhold store recover --file {file}")?;
+            Self::PinViolation(violation) => {
+                violation.fmt(f)?;
+                if violation.policy().source == PinSource::Noted {
+                    let host = &violation.policy().noted_hostname;
+                    write!(
+                        f,
+                        "\n  to forget it: pinhold store forget {host} --file FILE"
+                    )?;
                 }
                 Ok(())
             }
-            Self::StorageWrite(error) => error.fmt(f),
+            Self::AlreadyPrinted => f.write_str("failure already printed"),
+            Self::OutputClosed => f.write_str("standard output is closed"),
+            Self::StorageRead(StorageError::Corrupt {
+                file,
+                corruption,
+                readable,
+                ..
+            }) => {
+                let (file, entries) = (file.display(), counted(*readable, "entry", "entries"));
+                write!(f, "{file}: {corruption}; {entries} can be recovered")?;
+                write!(f, "\n  to recover: pinhold store recover --file {file}")
+            }
+            Self::StorageRead(error) | Self::StorageWrite(error) => error.fmt(f),
             Self::Usage(message) => f.write_str(message),
-            Self::Request(error) => {
-                // Some errors repeat the text of their cause, which is printed once.
-                let mut text = error.to_string();
-                let mut cause = error.source();
-                while let Some(error) = cause {
-                    let message = error.to_string();
-                    if !text.ends_with(&message) {
-                        text = format!("{text}: {message}");
+            Self::Request { subject, error } => {
+                let mut text = subject.clone();
+                let mut next = Some::<&(dyn Error + 'static)>(&**error);
+                while let Some(error) = next {
+                    // Some errors repeat the text of their cause, which is printed once.
+                    let statement = statement(error).filter(|it| !text.ends_with(it.as_str()));
+                    if let Some(statement) = statement {
+                        text = format!("{text}: {statement}");
                     }
-                    cause = error.source();
+                    next = error.source();
                 }
                 f.write_str(&text)
             }
         }
+    }
+}
+
+/// Returns what an error states; `None` if it states only that an inner error occurred, in words of
+/// the library that returned it.
+fn statement(error: &(dyn Error + 'static)) -> Option<String> {
+    if error.is::<client::Error>() && error.source().is_some() {
+        return None;
+    }
+    match error.downcast_ref() {
+        Some(ConnectError::Transport(_)) => None,
+        Some(ConnectError::PlainHttp { host }) => Some(format!(
+            "http to the pinned host {host}, where pins can't be checked; expected https"
+        )),
+        _ => Some(error.to_string()),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::output::{Failure, Output};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Pinned host; `+sub` includes its subdomains
+    /// Host with a policy; `+sub` includes its subdomains
     #[arg(long = "policy", value_name = "HOST[+sub]")]
     policies: Vec<Policy>,
     /// Host name to which a client connects

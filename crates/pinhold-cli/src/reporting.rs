@@ -61,7 +61,8 @@ impl Reporting {
                 Event::Violation(_) | Event::WouldBeViolation(_) => violations += 1,
                 Event::ReportDropped { reason, .. } => {
                     dropped += 1;
-                    output.message(&format_args!("report to {} not sent: {reason}", self.uri));
+                    let uri = &self.uri;
+                    output.message(&format_args!("a report to {uri} was not sent: {reason}"));
                 }
                 _ => {}
             }
@@ -70,7 +71,7 @@ impl Reporting {
         if !in_time {
             let seconds = TIMEOUT.as_secs();
             output.message(&format_args!(
-                "reports to {} not sent within {seconds} s",
+                "not all reports to {} were sent within {seconds} s",
                 self.uri
             ));
         } else if sent > 0 {

@@ -16,7 +16,7 @@ use crate::rfc3339;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Store file of noted pins
+    /// Store file of noted pins (required)
     // `run` requires it: clap has no global options that are required.
     #[arg(long, global = true, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -30,7 +30,8 @@ enum Action {
     Check,
     /// Remove all entries
     Clear {
-        /// Remove only entries noted or refreshed at or after this time (2026-11-23T04:16:53Z)
+        /// Remove only entries noted or refreshed at or after this time, such as
+        /// 2026-11-23T04:16:53Z
         #[arg(long, value_name = "RFC3339", value_parser = rfc3339::parse)]
         since: Option<UnixTime>,
     },
@@ -47,7 +48,7 @@ enum Action {
         /// Host name to which a client connects
         host: String,
     },
-    /// Keep the readable entries of a corrupt file, and move the corrupt file to another name
+    /// Replace a corrupt file by its readable entries, and keep it under another name
     Recover,
 }
 
@@ -59,7 +60,10 @@ pub(crate) fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     };
     // A mistyped path must not look like a store without entries, as it would to `PinStore::open`.
     if fs::symlink_metadata(&file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-        return Err(Failure::input(&file.display().to_string(), "no such file"));
+        return Err(Failure::input(
+            &file.display().to_string(),
+            "no such file, expected a store file of noted pins",
+        ));
     }
     match arguments.action {
         Action::Check => check(&file, output),
@@ -139,7 +143,7 @@ fn list(file: &Path, output: Output) -> Result<(), Failure> {
     let width = hosts.iter().map(|known| known.host.as_str().len()).max();
     let lines = hosts.iter().map(|known| {
         format!(
-            "{:<width$}  {}  noted {}  {} {}  pins {}",
+            "{:<width$}  {}  noted {}  {} {}  {}",
             known.host.as_str(),
             if known.includes_subdomains {
                 "subdomains"
@@ -153,7 +157,7 @@ fn list(file: &Path, output: Output) -> Result<(), Failure> {
                 "expires"
             },
             rfc3339::print(known.expires_at),
-            known.pins.len(),
+            counted(known.pins.len(), "pin", "pins"),
             width = width.unwrap_or_default(),
         )
     });

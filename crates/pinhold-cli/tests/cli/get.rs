@@ -296,6 +296,8 @@ fn an_unreachable_server_exits_with_1() {
     assert!(json["error"].is_string() && json["message"].is_string());
     let run = run(arguments).expect_code(1);
     assert_eq!(run.stdout, b"");
+    let url = "pinhold: https://shop.example:1/: ";
+    assert!(run.stderr.starts_with(url), "{}", run.stderr);
 }
 
 #[test]

@@ -1,0 +1,133 @@
+//! Keys in PEM text (RFC 7468): the sections `CERTIFICATE` and `PUBLIC KEY`.
+//!
+//! Every client with static pins contains the parser of pins, and with it this reader. The PEM
+//! reader of rustls-pki-types would add 11 KB (`tests/stacks/size.sh`); this one uses the base64
+//! decoder of pins.
+
+use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
+
+use crate::policy::fingerprint::{SpkiFingerprint, decode_base64};
+use crate::policy::fingerprint_error::ParseFingerprintError;
+
+impl SpkiFingerprint {
+    /// Returns the fingerprint of the first `CERTIFICATE` or `PUBLIC KEY` section of a PEM text.
+    ///
+    /// # Errors
+    ///
+    /// [`ParseFingerprintError::Pem`] if the text is not PEM or has no such section, and the errors
+    /// of [`of_certificate`](Self::of_certificate) and [`of_public_key`](Self::of_public_key).
+    ///
+    /// ```
+    /// use pinhold::SpkiFingerprint;
+    ///
+    /// let pem = "-----BEGIN PUBLIC KEY-----\n\
+    ///     MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
+    ///     -----END PUBLIC KEY-----\n";
+    /// let pin = SpkiFingerprint::of_pem(pem.as_bytes())?;
+    /// assert_eq!(pin.to_string(), "sha256/oekVYFTgT6yJmunydRMs3Ael28TqLCrTof/G4NJTaB8=");
+    /// # Ok::<(), pinhold::policy::ParseFingerprintError>(())
+    /// ```
+    pub fn of_pem(pem: &[u8]) -> Result<Self, ParseFingerprintError> {
+        let first = PemKeys::new(&String::from_utf8_lossy(pem)).next();
+        first.unwrap_or(Err(ParseFingerprintError::Pem))
+    }
+}
+
+/// The sections of a PEM text that contain a key. Text between sections is skipped, as are sections
+/// of other kinds.
+pub(crate) struct PemKeys<'a> {
+    rest: &'a str,
+}
+
+impl<'a> PemKeys<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { rest: text }
+    }
+
+    /// Returns the label and the contents of the next section; `None` if it has no end.
+    fn section(&mut self, begin: &'a str) -> Option<(&'a str, &'a str)> {
+        let (label, rest) = begin.split_once(DASHES)?;
+        let (contents, rest) = rest.split_once(END)?;
+        self.rest = rest.strip_prefix(label)?.strip_prefix(DASHES)?;
+        Some((label, contents))
+    }
+}
+
+impl Iterator for PemKeys<'_> {
+    type Item = Result<SpkiFingerprint, ParseFingerprintError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (_, begin) = self.rest.split_once(BEGIN)?;
+            // After an error it is uncertain where the next section begins, so reading ends.
+            self.rest = "";
+            let Some((label, contents)) = self.section(begin) else {
+                return Some(Err(ParseFingerprintError::Pem));
+            };
+            if !["CERTIFICATE", "PUBLIC KEY"].contains(&label) {
+                continue;
+            }
+            let base64 = contents.split_ascii_whitespace().collect::<String>();
+            let Some(der) = decode_base64(base64.as_bytes()) else {
+                return Some(Err(ParseFingerprintError::Pem));
+            };
+            return Some(if label == "CERTIFICATE" {
+                SpkiFingerprint::of_certificate(&CertificateDer::from(der))
+            } else {
+                SpkiFingerprint::of_public_key(&SubjectPublicKeyInfoDer::from(der))
+            });
+        }
+    }
+}
+
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
+const DASHES: &str = "-----";
+
+#[cfg(test)]
+mod tests {
+    use rustls_pki_types::pem::{PemObject, SectionKind};
+
+    use super::*;
+
+    const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
+        -----END PUBLIC KEY-----\n";
+
+    /// Compares with the reader of rustls-pki-types.
+    #[test]
+    fn sections_are_those_that_another_reader_finds() {
+        let own_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let crlf = KEY.replace('\n', "\r\n");
+        for text in [
+            String::new(),
+            "no section".to_owned(),
+            KEY.to_owned(),
+            format!("subject=CN\n{KEY}text between\n{crlf}"),
+            format!("{own_key}{KEY}"),
+            KEY.trim_end().to_owned(),
+        ] {
+            let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes());
+            let expected = sections.filter_map(|section| match section.unwrap() {
+                (SectionKind::PublicKey, der) => Some(SpkiFingerprint::of_public_key(&der.into())),
+                _ => None,
+            });
+            assert!(PemKeys::new(&text).eq(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_section_is_an_error_and_the_last() {
+        for text in [
+            KEY.replace("-----END PUBLIC KEY-----", ""),
+            KEY.replace("-----END PUBLIC KEY-----", "-----END CERTIFICATE-----"),
+            KEY.replace("MCow", "MC*w"),
+            KEY.replace("uE=", "uE"),
+            "-----BEGIN ".to_owned(),
+            "-----BEGIN PUBLIC KEY-----".to_owned(),
+        ] {
+            let keys = PemKeys::new(&text).collect::<Vec<_>>();
+            assert_eq!(keys, [Err(ParseFingerprintError::Pem)], "{text}");
+        }
+    }
+}
