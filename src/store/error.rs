@@ -105,11 +105,11 @@ impl fmt::Display for StorageError {
                 readable,
                 moved_to,
             } => {
-                write!(f, "noted pins {}: {corruption}; ", file.display())?;
+                write!(f, "file of noted pins {}: {corruption}; ", file.display())?;
                 write_recovered(f, *readable, moved_to.as_deref())
             }
             Self::Io { path, error } => {
-                write!(f, "noted pins {}: {error}{}", path.display(), advice(error))
+                write!(f, "file of noted pins {}: {error}{}", path.display(), advice(error))
             }
             Self::Locked { lock } => write!(
                 f,
@@ -119,13 +119,13 @@ impl fmt::Display for StorageError {
             ),
             Self::NewerVersion { file, version } => write!(
                 f,
-                "noted pins {}: format version {version}, expected {VERSION}. The file is left \
+                "file of noted pins {}: format version {version}, expected {VERSION}. The file is left \
                  unchanged: update this application, or use another file",
                 file.display()
             ),
             Self::NotAFile { path, found } => write!(
                 f,
-                "noted pins {}: the path leads to {found}, expected a regular file or none",
+                "file of noted pins {}: the path leads to {found}, expected a regular file or none",
                 path.display()
             ),
             Self::Other(error) => write!(f, "noted pins: {error}"),
