@@ -1,14 +1,15 @@
 //! Reading of the parts of a certificate that webpki does not expose: its validity period, its
 //! issuer, and distinguished names as text.
 //!
-//! Certificates are read by the DER reader of `spki`: a library for all of X.509 brings a table of
-//! all object identifiers, which takes 200 KB in a small client.
+//! The fields are found by `policy::der`, without a library for all of X.509.
 
 use std::fmt::Write;
 
 use spki::ObjectIdentifier;
 use spki::der::asn1::{AnyRef, GeneralizedTime, UtcTime};
-use spki::der::{Decode, Tag, Tagged};
+use spki::der::{Tag, Tagged};
+
+use crate::policy::der::{Value, fields, values};
 
 /// Returns the DER contents of the issuer's name; `None` if it can't be read. This takes a tenth of
 /// the time of parsing the whole certificate.
@@ -22,15 +23,6 @@ pub(crate) fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
     let validity = fields(certificate)?.nth(3)?;
     let mut times = values(validity.contents()).map(|value| unix_seconds(value.any));
     Some((times.next()??, times.next()??))
-}
-
-/// Returns the fields from the serial number on: serial number, algorithm, issuer, validity and so
-/// on. Skips the version, which may be absent.
-fn fields(certificate: &[u8]) -> Option<impl Iterator<Item = Value<'_>>> {
-    let certificate = values(certificate).next()?;
-    let to_be_signed = values(certificate.contents()).next()?;
-    let fields = values(to_be_signed.contents());
-    Some(fields.skip_while(|field| field.any.tag().is_context_specific()))
 }
 
 fn unix_seconds(time: AnyRef<'_>) -> Option<u64> {
@@ -125,29 +117,6 @@ fn is_unprintable(char: char) -> bool {
             '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{2069}'
         )
-}
-
-/// One DER value.
-struct Value<'a> {
-    any: AnyRef<'a>,
-    /// The encoding with tag and length.
-    der: &'a [u8],
-}
-
-impl<'a> Value<'a> {
-    fn contents(&self) -> &'a [u8] {
-        self.any.value()
-    }
-}
-
-/// Returns the consecutive DER values in `rest`, up to the first one that can't be read.
-fn values(mut rest: &[u8]) -> impl Iterator<Item = Value<'_>> {
-    std::iter::from_fn(move || {
-        let (any, after) = AnyRef::from_der_partial(rest).ok()?;
-        let der = rest.get(..rest.len().checked_sub(after.len())?)?;
-        rest = after;
-        Some(Value { any, der })
-    })
 }
 
 #[cfg(test)]

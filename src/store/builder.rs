@@ -182,3 +182,64 @@ fn recover(storage: &mut impl Storage, error: StorageError) -> (Recovered, Stora
     let recovered = contain(|| storage.recover(error));
     recovered.unwrap_or((Recovered::InMemory(Vec::new()), StorageError::Panicked))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Host;
+    use crate::store::storage::Batch;
+
+    /// A storage whose `load` and `recover` return these results, and whose commits fail.
+    struct Failing {
+        load: Result<(), StorageError>,
+        recovered: Option<Recovered>,
+    }
+
+    impl Storage for Failing {
+        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+            self.load.clone().map(|()| Vec::new())
+        }
+
+        fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+            Err(StorageError::Panicked)
+        }
+
+        fn recover(&mut self, error: StorageError) -> (Recovered, StorageError) {
+            let recovered = self.recovered.take();
+            (recovered.unwrap_or(Recovered::InMemory(Vec::new())), error)
+        }
+    }
+
+    /// A store without its limits could be filled by any server.
+    #[test]
+    fn settings_apply_to_every_way_of_opening() {
+        let (sender, errors) = std::sync::mpsc::channel();
+        let builder = PinStore::builder()
+            .capacity(1)
+            .max_age_cap(Duration::from_secs(7))
+            .on_error(move |error| drop(sender.send(error.clone())));
+        let failed = || Err(StorageError::Panicked);
+        let storage = |load, recovered| Failing { load, recovered };
+        let stored = Some(Recovered::Stored(Vec::new()));
+        let opened = builder.clone().open(storage(Ok(()), None)).unwrap();
+        let recover = |storage| builder.clone().open_or_recover(storage).0;
+        for (store, is_stored) in [
+            (builder.clone().in_memory(), false),
+            (opened, true),
+            (recover(storage(Ok(()), None)), true),
+            (recover(storage(failed(), stored)), true),
+            (recover(storage(failed(), None)), false),
+        ] {
+            assert_eq!(store.cap(Duration::MAX), Duration::from_secs(7));
+            let settings = format!("{store:?}");
+            assert!(settings.contains("capacity: 1 }"), "{settings}");
+            let stored = format!("is_stored: {is_stored}");
+            assert!(settings.contains(&stored), "{settings}");
+            store.forget(&Host::parse("example.com").unwrap());
+            assert_eq!(store.flush().is_err(), is_stored);
+            // The last handle waits for the thread and its last attempt.
+            drop(store);
+            assert_eq!(errors.try_iter().count() > 0, is_stored);
+        }
+    }
+}

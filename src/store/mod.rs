@@ -43,4 +43,6 @@ pub use crate::store::pin_store::PinStore;
 pub(crate) use crate::store::queue::StorageErrorListener;
 pub use crate::store::storage::{Batch, Change, Recovered, Storage};
 pub(crate) use crate::store::update::Inserted;
+#[cfg(feature = "hyper")]
+pub(crate) use crate::store::worker::MAX_WAIT;
 pub(crate) use crate::store::worker::{Worker, contain, deadline};

@@ -64,7 +64,7 @@ pub(crate) fn deadline(within: Duration) -> Instant {
 }
 
 /// The longest wait. An `Instant` can't represent any distant time: adding `Duration::MAX` panics.
-const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
