@@ -109,13 +109,8 @@ const MAX_REPORTS_OF_ORIGIN: usize = 30;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    fn at(seconds: u64) -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-    }
+    use crate::policy::timestamp::at;
 
     fn origin(authority: &str) -> Origin {
         Origin {

@@ -1,14 +1,12 @@
 //! [`Pinning::note`], the changes of the store by a `Public-Key-Pins` header.
 
-use std::time::Duration;
-
 use rustls_pki_types::UnixTime;
 
 use crate::chain::ValidatedChain;
 use crate::pinning::evaluation::Decision;
 use crate::pinning::handle::{Pinning, ensure_applies_to};
 use crate::pinning::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
-use crate::policy::{AnchorOrigin, Host, HostMatch, KnownPinnedHost, PinHeader, PinSet};
+use crate::policy::{AnchorOrigin, Host, HostMatch, KnownPinnedHost, PinHeader, PinSet, timestamp};
 use crate::store::{DurableFuture, Inserted};
 
 impl Pinning {
@@ -121,7 +119,7 @@ impl Pinning {
                 .filter(|uri| uri.as_str().len() <= MAX_REPORT_URI)
                 .cloned(),
             noted_at: now,
-            expires_at: UnixTime::since_unix_epoch(Duration::from_secs(expires_at)),
+            expires_at: timestamp::at(expires_at),
         };
         match self.shared.store.insert(entry) {
             Inserted::Added => Ok(Effect::Added),

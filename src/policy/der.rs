@@ -1,18 +1,18 @@
-//! The fields of a certificate, read without a library for all of X.509: that would bring a table of
-//! all object identifiers, 200 KB in a small client.
+//! Reading of the fields of a certificate by the DER reader of `spki`. A library for all of X.509
+//! would bring a table of all object identifiers, which takes 200 KB in a small client.
 
 use spki::der::asn1::AnyRef;
 use spki::der::{Decode, Tagged};
 
-/// Returns the DER of the `SubjectPublicKeyInfo`; `None` if the bytes are not one certificate. Its
-/// other fields are not checked.
+/// Returns the DER of the `SubjectPublicKeyInfo`; `None` if the bytes are not exactly one
+/// certificate. The other fields of the certificate are not checked.
 pub(crate) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
     AnyRef::from_der(certificate).ok()?;
     Some(fields(certificate)?.nth(5)?.der)
 }
 
-/// Returns the fields from the serial number on: serial number, algorithm, issuer, validity and so on.
-/// Skips the version, which may be absent.
+/// Returns the fields in their order: serial number, algorithm, issuer, validity, subject, public
+/// key and so on. Skips the version, which comes first and may be absent.
 pub(crate) fn fields(certificate: &[u8]) -> Option<impl Iterator<Item = Value<'_>>> {
     let certificate = values(certificate).next()?;
     let to_be_signed = values(certificate.contents()).next()?;
@@ -20,10 +20,10 @@ pub(crate) fn fields(certificate: &[u8]) -> Option<impl Iterator<Item = Value<'_
     Some(fields.skip_while(|field| field.any.tag().is_context_specific()))
 }
 
-/// A DER value.
+/// One DER value.
 pub(crate) struct Value<'a> {
     pub(crate) any: AnyRef<'a>,
-    /// With tag and length.
+    /// The encoding with tag and length.
     pub(crate) der: &'a [u8],
 }
 
@@ -33,7 +33,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Returns the consecutive values in `rest`, up to the first that can't be read.
+/// Returns the consecutive DER values in `rest`, up to the first one that can't be read.
 pub(crate) fn values(mut rest: &[u8]) -> impl Iterator<Item = Value<'_>> {
     std::iter::from_fn(move || {
         let (any, after) = AnyRef::from_der_partial(rest).ok()?;

@@ -60,11 +60,13 @@ impl SpkiFingerprint {
         }
     }
 
-    /// Returns the fingerprint of a certificate's public key.
+    /// Returns the fingerprint of a certificate's public key. The other fields of the certificate
+    /// are not checked.
     ///
     /// # Errors
     ///
-    /// [`ParseFingerprintError::Certificate`] if the bytes are not a DER certificate.
+    /// [`ParseFingerprintError::Certificate`] if the bytes are not a DER certificate with a public
+    /// key.
     pub fn of_certificate(certificate: &CertificateDer<'_>) -> Result<Self, ParseFingerprintError> {
         // Version 1 certificates have keys, too; webpki accepts them only as roots.
         let key = der::public_key(certificate).ok_or(ParseFingerprintError::Certificate)?;

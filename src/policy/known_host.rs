@@ -1,14 +1,12 @@
 //! [`KnownPinnedHost`], the policy that one host set by `Public-Key-Pins`.
 
-use std::time::Duration;
-
 use rustls_pki_types::UnixTime;
 
 use crate::policy::applied::{AppliedPolicy, HostMatch, PinSource, PolicyState, UserAddedRoots};
 use crate::policy::host::Host;
 use crate::policy::pin_set::PinSet;
 use crate::policy::report_uri::ReportUri;
-use crate::policy::timestamp::IntoUnixTime;
+use crate::policy::timestamp::{IntoUnixTime, at};
 
 /// A Known Pinned Host ([RFC 7469 section 2.3.3]): the directives of the last valid
 /// `Public-Key-Pins` field of a host, and until when they are in effect.
@@ -118,7 +116,7 @@ impl KnownPinnedHost {
         let expires_at = now.as_secs().saturating_add(self.lifetime());
         Self {
             noted_at: now,
-            expires_at: UnixTime::since_unix_epoch(Duration::from_secs(expires_at)),
+            expires_at: at(expires_at),
             ..self.clone()
         }
     }

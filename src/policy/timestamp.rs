@@ -50,6 +50,11 @@ mod sealed {
     impl Sealed for std::time::SystemTime {}
 }
 
+/// Returns the time that is this many seconds after the beginning of 1970.
+pub(crate) const fn at(seconds: u64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+}
+
 /// Returns the time as RFC 3339 text. A time beyond the year 9999, which RFC 3339 can't express,
 /// becomes [`MAX`].
 pub(crate) fn print_capped(time: UnixTime) -> String {
@@ -107,7 +112,7 @@ mod tests {
             (253_402_300_800, None),
             (u64::MAX, None),
         ] {
-            let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+            let time = at(seconds);
             assert_eq!(print(time).as_deref(), text);
             if let Some(text) = text {
                 assert_eq!(parse(text), Some(time));

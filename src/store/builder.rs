@@ -189,7 +189,7 @@ mod tests {
     use crate::policy::Host;
     use crate::store::storage::Batch;
 
-    /// A storage that fails as it is told to.
+    /// A storage whose `load` and `recover` return these results, and whose commits fail.
     struct Failing {
         load: Result<(), StorageError>,
         recovered: Option<Recovered>,
@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    /// A store that has lost its limits could be filled by any server.
+    /// A store without its limits could be filled by any server.
     #[test]
     fn settings_apply_to_every_way_of_opening() {
         let (sender, errors) = std::sync::mpsc::channel();

@@ -256,18 +256,13 @@ fn parent_domain(host: &Host) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::timestamp::at;
     use crate::policy::{PinSet, SpkiFingerprint};
 
     const CAPACITY: usize = 48;
-
-    fn at(seconds: u64) -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-    }
 
     fn entry(host: &str, now: u64, expires_at: u64) -> Arc<KnownPinnedHost> {
         Arc::new(KnownPinnedHost {

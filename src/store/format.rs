@@ -180,17 +180,11 @@ const DIGEST: &str = r#","digest":""#;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
-    use rustls_pki_types::UnixTime;
 
     use super::*;
+    use crate::policy::timestamp::at;
     use crate::policy::{Host, PinSet, ReportUri, SpkiFingerprint};
-
-    fn at(seconds: u64) -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-    }
 
     fn entry(host: &str, pins: &[u8], noted_at: u64, expires_at: u64) -> KnownPinnedHost {
         let pins = pins

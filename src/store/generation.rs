@@ -210,13 +210,8 @@ impl Drop for GenerationWatch {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    fn at(seconds: u64) -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-    }
+    use crate::policy::timestamp::at;
 
     /// Otherwise a clock that was ahead once would make every later refresh a change.
     #[test]

@@ -131,14 +131,10 @@ const MAX_REMOVALS: usize = 4096;
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
+    use crate::policy::timestamp::at;
     use crate::policy::{PinSet, SpkiFingerprint};
-
-    fn at(seconds: u64) -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-    }
 
     fn host(number: usize) -> Host {
         Host::parse(&format!("h{number}.example")).unwrap()

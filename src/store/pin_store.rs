@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 use rustls_pki_types::UnixTime;
 
-use crate::policy::{Host, HostMatch, IntoUnixTime, KnownPinnedHost};
+use crate::policy::{Host, HostMatch, IntoUnixTime, KnownPinnedHost, timestamp};
 use crate::store::durable::DurableFuture;
 use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
@@ -325,19 +325,16 @@ pub(crate) fn removed(host: &Host, noted_until: UnixTime) -> Change {
     }
 }
 
-pub(crate) const MIN_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::ZERO);
-const MAX_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+pub(crate) const MIN_TIME: UnixTime = timestamp::at(0);
+const MAX_TIME: UnixTime = timestamp::at(u64::MAX);
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::timestamp::at;
     use crate::policy::{PinSet, SpkiFingerprint};
-
-    fn at(seconds: u64) -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-    }
 
     fn entry(host: &str, includes_subdomains: bool, expires_at: u64) -> KnownPinnedHost {
         KnownPinnedHost {

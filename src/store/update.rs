@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::MutexGuard;
 use rustls_pki_types::UnixTime;
 
-use crate::policy::KnownPinnedHost;
+use crate::policy::{KnownPinnedHost, timestamp};
 use crate::store::pin_store::{EarlierVerdicts, MIN_TIME, PinStore, removed};
 use crate::store::storage::Change;
 use crate::store::writer::Urgency;
@@ -103,8 +103,7 @@ impl PinStore {
         if now.as_secs() < MIN_PLAUSIBLE_TIME || !self.is_unchecked.swap(false, Ordering::Relaxed) {
             return;
         }
-        let tomorrow = Duration::from_secs(now.as_secs().saturating_add(DAY));
-        let tomorrow = UnixTime::since_unix_epoch(tomorrow);
+        let tomorrow = timestamp::at(now.as_secs().saturating_add(DAY));
         self.change(|entries| {
             for known in entries.take_if(|known| known.noted_at > tomorrow) {
                 let entry = Arc::new(known.as_noted_at(now));
@@ -125,11 +124,8 @@ const MIN_PLAUSIBLE_TIME: u64 = 1_672_531_200;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::timestamp::at;
     use crate::policy::{Host, PinSet, SpkiFingerprint};
-
-    fn at(seconds: u64) -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-    }
 
     fn entry(host: &str, includes_subdomains: bool, expires_at: u64) -> KnownPinnedHost {
         KnownPinnedHost {
