@@ -165,7 +165,7 @@ fn local_directories_may_contain_pem_der_links_and_other_files() {
 }
 
 #[test]
-fn unreadable_files_grant_nothing_and_are_returned_as_errors() {
+fn unreadable_files_mark_no_root_and_are_returned_as_errors() {
     let (root, directory) = (Ca::root("Proxy"), tempfile::tempdir().unwrap());
     let mut huge = root.pem().into_bytes();
     huge.resize(2 * 1024 * 1024, b'\n');

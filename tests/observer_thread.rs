@@ -176,9 +176,9 @@ impl Drop for SendOnDrop {
     }
 }
 
-/// Holds the handle that it was built with, as a reporter that sends over HTTP does.
+/// Keeps the handle that it was built with, as a reporter that sends over HTTP does.
 struct HandleKeeper(
-    #[expect(dead_code, reason = "held only")] Pinning,
+    #[expect(dead_code, reason = "kept, not used")] Pinning,
     ChannelReporter,
 );
 

@@ -136,7 +136,7 @@ async fn no_pins_are_noted_from_a_replayed_certificate() {
         let rollout = pinning.rollout(&HOST.try_into().unwrap()).unwrap();
         assert_eq!(
             rollout.connections, 0,
-            "the server never proved that it has the key"
+            "the server has not proved possession of the key"
         );
         assert_eq!(server.requests(), 0);
     }

@@ -193,7 +193,9 @@ async fn events_and_counts_are_those_of_the_pins_that_decide() {
         let change = move || replace(&pinning, Some(pins));
         let connection = handshake.connect(&setup, &fixture, change).await.unwrap();
         assert!(matches!(connection.decision(), Decision::Pass));
-        handshake.recorder.assert_nothing(&handshake.pinning);
+        handshake
+            .recorder
+            .assert_no_event_or_report(&handshake.pinning);
         assert_eq!(handshake.counts(), (1, 0));
 
         // And the other way round.

@@ -107,7 +107,7 @@ impl ServerCertVerifier for FixedVerifier {
     }
 }
 
-/// A stand-in for the platform's verifier: rustls's own one with these roots.
+/// Returns a verifier in place of the platform's: rustls's own one with these roots.
 fn platform_verifier(setup: &TlsSetup, roots: &[&Ca]) -> Arc<dyn ServerCertVerifier> {
     let mut store = RootCertStore::empty();
     for root in roots {
