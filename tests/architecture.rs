@@ -1,5 +1,5 @@
-//! The architecture that `DESIGN.md` describes, checked on the source text: the order of the modules
-//! and of their files, the importers of each dependency, and the size of every file.
+//! The architecture that `DESIGN.md` describes, checked on the source text: the order of the
+//! modules and of their files, the importers of each dependency, and the size of every file.
 //!
 //! The tests fail for a module or file that is not listed here, and for an entry that is no longer
 //! needed.

@@ -1,5 +1,5 @@
-//! Rejects retired names in the code. They were metaphors, or words that only this project used, and
-//! a reader had to guess what they mean.
+//! Rejects retired names in the code. They were metaphors, or words that only this project used,
+//! and a reader had to guess what they mean.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -333,7 +333,8 @@ fn char_end(rest: &str) -> usize {
     if after == '\'' { at + 1 } else { 0 }
 }
 
-/// Every Rust file of the repository but this one: its path, and its code without comments and texts.
+/// Every Rust file of the repository but this one: its path, and its code without comments and
+/// texts.
 fn code_files() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = BTreeMap::new();

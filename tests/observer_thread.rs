@@ -1,5 +1,5 @@
-//! The observer thread: it blocks no handshake, counts every event that it loses, and ends with the
-//! last handle.
+//! The observer thread: it blocks no handshake, counts every event that it loses, and ends
+//! when the last handle is dropped.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,

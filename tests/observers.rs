@@ -1,4 +1,4 @@
-//! Each kind of event that observers receive, by real connections.
+//! Each kind of event that observers receive, emitted by real connections.
 #![cfg(all(feature = "hyper", feature = "reports"))]
 #![allow(
     clippy::unwrap_used,

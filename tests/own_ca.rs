@@ -1,4 +1,4 @@
-//! Applications that trust only their own CA, by real handshakes of the connector and of a bare
+//! Applications that trust only their own CA, in real handshakes of the connector and of a bare
 //! configuration.
 #![cfg(feature = "hyper")]
 #![allow(

@@ -1,5 +1,5 @@
-//! The effects of `Public-Key-Pins-Report-Only`, and what it does not affect (RFC 7469 sections 2.3.2
-//! and 2.5).
+//! The effects of `Public-Key-Pins-Report-Only`, and what it does not affect (RFC 7469 sections
+//! 2.3.2 and 2.5).
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,

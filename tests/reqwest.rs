@@ -1,4 +1,4 @@
-//! Clients of reqwest that enforce and note pins, by real handshakes over TLS 1.2 and 1.3, with
+//! Clients of reqwest that enforce and note pins, in real handshakes over TLS 1.2 and 1.3, with
 //! every crypto provider of the build.
 #![cfg(feature = "reqwest")]
 #![allow(

@@ -1,4 +1,5 @@
-//! Headers that are repeated over one connection: a cached header has the same effects as a new one.
+//! Headers that are repeated over one connection: a cached header has the same effects as a new
+//! one.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,

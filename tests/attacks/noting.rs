@@ -193,7 +193,8 @@ async fn attack_9_one_domain_cannot_fill_the_store() {
             &Noted::Added,
             "other domains are not affected"
         );
-        // The limit applies even if entries expire in batches and all hosts are noted again at once.
+        // The limit applies even if entries expire in batches and all hosts are noted again at
+        // once.
         let mut later = NOW;
         for hosts in hostile.chunks(4).chain([&hostile[..]]) {
             later += 31 * DAY;

@@ -1,5 +1,5 @@
-//! Pins and times that change while a handshake is in progress, after the verifier has evaluated the
-//! chain. The connection, its events and its counts are those of the pins in force at the end.
+//! Pins and times that change while a handshake is in progress, after the verifier has evaluated
+//! the chain. The connection, its events and its counts are those of the pins in force at the end.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};

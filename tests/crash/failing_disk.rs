@@ -86,8 +86,8 @@ fn a_full_disk_and_a_failed_rename_are_reported_and_the_change_is_written_later(
         .args(&unshare[1..])
         .args(["mount", "-t", "tmpfs", "-o", "size=64k", "none"]);
     if !probe.arg(folder.path()).output().unwrap().status.success() {
-        // Containers may forbid mounts. Written to the standard error itself, which is shown even if
-        // the test passes.
+        // Containers may forbid mounts. Written to the standard error itself, which is shown even
+        // if the test passes.
         let _ = writeln!(io::stderr(), "skipped: this system does not allow mounts");
         return;
     }
@@ -201,7 +201,8 @@ fn without_permission(folder: &Path) {
     assert_eq!(names(&store), NAMES[..1]);
     unblock();
     store.forget(&pinhold::Host::parse("z.example").unwrap());
-    // The first commit that assert_succeeds moves the corrupt file and reports that; later ones are normal.
+    // The first commit that succeeds moves the corrupt file and reports that; later ones are
+    // normal.
     assert!((0..3).any(|_| store.flush().is_ok()));
     assert_eq!(names(&open(&file)), NAMES[..1]);
 
@@ -219,7 +220,7 @@ fn without_permission(folder: &Path) {
     assert_eq!(fs::read(&file).unwrap(), bytes);
 }
 
-/// If the rename assert_succeeds and the sync of the folder fails, the next attempt must not lose entries
+/// If the rename succeeds and the sync of the folder fails, the next attempt must not lose entries
 /// of another process, nor the corrupt file.
 fn check_folder_that_cannot_be_synced(file: &Path, allow: &impl Fn(&Path, u32)) {
     let folder = file.parent().unwrap();

@@ -119,8 +119,8 @@ impl Fixture {
         self.hosts.value(numbered_pin(backup), "max-age=1000")
     }
 
-    /// Waits for the next commit and returns its changes as text. [`finish_commit`](Self::finish_commit)
-    /// lets it return.
+    /// Waits for the next commit and returns its changes as text.
+    /// [`finish_commit`](Self::finish_commit) lets it return.
     #[track_caller]
     fn next_commit(&self) -> Vec<String> {
         let changes = self.commits.recv_timeout(TIMEOUT).unwrap();

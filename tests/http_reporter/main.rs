@@ -1,5 +1,5 @@
-//! [`HttpReporter`] and its endpoints, over real connections. Reports never delay the connection that
-//! failed its pins.
+//! [`HttpReporter`] and its endpoints, over real connections. Reports never delay the connection
+//! that failed its pins.
 #![cfg(all(feature = "hyper", feature = "reports"))]
 #![allow(
     clippy::unwrap_used,

@@ -149,8 +149,8 @@ impl Fixture {
         );
     }
 
-    /// Asserts that `open` fails, and that `open_or_recover` keeps these hosts in memory and changes
-    /// no file.
+    /// Asserts that `open` fails, and that `open_or_recover` keeps these hosts in memory and
+    /// changes no file.
     #[track_caller]
     fn assert_left_unchanged(&self, expected: impl Fn(&StorageError) -> bool, kept: &[&str]) {
         let before = file_names(&self.folder);
