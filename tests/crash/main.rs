@@ -313,6 +313,7 @@ fn note_many(process: usize, file: &Path) {
         for host in own {
             assert_eq!(found.get(host), Some(&number));
         }
-        assert!(found["both.example"] >= number);
+        // The clock of the other process may be behind, and its later note replaces this one.
+        assert!(found.contains_key("both.example"));
     }
 }
