@@ -197,14 +197,14 @@ fn unreadable_files_mark_no_root_and_are_returned_as_errors() {
 }
 
 #[test]
-fn a_damaged_root_does_not_affect_others_and_a_bundle_marks_none_of_its_roots() {
+fn a_malformed_root_does_not_affect_others_and_a_bundle_marks_none_of_its_roots() {
     let (root, directory) = (Ca::root("Proxy"), tempfile::tempdir().unwrap());
     let path = directory.path().join("roots.crt");
-    let damaged = "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n";
+    let malformed = "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n";
     let bundle = (0..8).map(|number| Ca::root(&format!("Root {number}")).pem());
     let bundle = bundle.collect::<String>();
     for (before, expected) in [
-        (damaged, AnchorOrigin::UserAdded),
+        (malformed, AnchorOrigin::UserAdded),
         (&bundle, AnchorOrigin::Unknown),
     ] {
         fs::write(&path, format!("{before}{}", root.pem())).unwrap();
@@ -280,10 +280,10 @@ async fn a_root_of_ssl_cert_file_is_enforced() {
     };
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
-    let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let malformed = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     fs::write(
         directory.join("bundle.pem"),
-        format!("{damaged}{}", root.pem()),
+        format!("{malformed}{}", root.pem()),
     )
     .unwrap();
 
@@ -291,7 +291,7 @@ async fn a_root_of_ssl_cert_file_is_enforced() {
     assert_eq!(origins(&anchors), [AnchorOrigin::Unknown]);
     assert!(
         matches!(&errors[..], [NativeRootError::Certificate { .. }]),
-        "a damaged root does not affect others: {errors:?}"
+        "a malformed root does not affect others: {errors:?}"
     );
     let refused = visit(&refusing(), anchors.clone(), &leaf).await;
     let refused = violation(refused).unwrap();

@@ -95,7 +95,7 @@ async fn attack_7_a_subdomain_cannot_remove_the_pins_of_its_parent() {
         assert_eq!(noted(&response), &Noted::Ignored(IgnoreReason::NotKnown));
         assert!(
             is_known(&pinning, "sub.example.com"),
-            "its parent still covers it"
+            "the pins of its parent still apply"
         );
     }
 }

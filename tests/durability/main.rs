@@ -478,7 +478,7 @@ async fn a_dropped_future_leaves_no_waker_behind() {
         assert_eq!(
             Arc::strong_count(&counted),
             3,
-            "two of the test, and one of the store"
+            "two references of the test and one of the store"
         );
     }
     drop(durable);
