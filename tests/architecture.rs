@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// A module imports only from modules of lower levels, a file only from the files before it in its
 /// module. `mod.rs` imports from all files of its module.
 const MODULES: &str = "
-    1 policy: header_tokens origin sha256 text timestamp fingerprint_error host report_uri \
+    1 policy: der header_tokens origin sha256 text timestamp fingerprint_error host report_uri \
         fingerprint pem uri fingerprint_text header pin_set applied judgement known_host \
         pin_policy
     2 roots: anchors provenance native overrides
@@ -22,7 +22,7 @@ const MODULES: &str = "
         builder update
     3 chain: certificate revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unverifiable report report_json
-    5 pinning: noting rollout evaluation event static_pins build_error observers handle builder \
+    5 pinning: noting rollout evaluation event build_error static_pins observers handle builder \
         note record
     6 tls: provider resumption connection error verifier verifier_builder
     7 connector: error schemes stream handshake service builder
@@ -52,7 +52,7 @@ const IMPORTERS: &str = "
     security_framework: roots/provenance
     serde_json: violation/report_json
     smol_str: policy/host
-    spki: chain/certificate policy/fingerprint policy/timestamp
+    spki: chain/certificate policy/der policy/fingerprint policy/timestamp
     tokio: http_reporter tls
     tokio_rustls: connector
     tower_layer: layer reqwest

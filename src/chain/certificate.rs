@@ -1,35 +1,29 @@
 //! Reading of the parts of a certificate that webpki does not expose: its validity period, its
 //! issuer, and distinguished names as text.
 //!
-//! Uses the DER reader only: a library for all of X.509 brings a table of all object identifiers,
-//! 200 KB in a small client.
+//! Certificates are read by the DER reader of `spki`: a library for all of X.509 brings a table of
+//! all object identifiers, which takes 200 KB in a small client.
 
 use std::fmt::Write;
 
 use spki::ObjectIdentifier;
 use spki::der::asn1::{AnyRef, GeneralizedTime, UtcTime};
-use spki::der::{Decode, Tag, Tagged};
+use spki::der::{Tag, Tagged};
 
-/// Returns the contents of the issuer's name; `None` if it can't be read. Takes a tenth of the time
-/// of parsing the whole certificate.
+use crate::policy::der::{Value, fields, values};
+
+/// Returns the DER contents of the issuer's name; `None` if it can't be read. This takes a tenth of
+/// the time of parsing the whole certificate.
 pub(crate) fn issuer(certificate: &[u8]) -> Option<&[u8]> {
     Some(fields(certificate)?.nth(2)?.contents())
 }
 
-/// Returns the first and the last second of the validity period; `None` if it can't be read.
+/// Returns the first and the last second of the validity period, since 1970; `None` if it can't be
+/// read.
 pub(crate) fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
     let validity = fields(certificate)?.nth(3)?;
     let mut times = values(validity.contents()).map(|value| unix_seconds(value.any));
     Some((times.next()??, times.next()??))
-}
-
-/// Returns the fields from the serial number on: serial number, algorithm, issuer, validity and so on.
-/// Skips the version, which may be absent.
-fn fields(certificate: &[u8]) -> Option<impl Iterator<Item = Value<'_>>> {
-    let certificate = values(certificate).next()?;
-    let to_be_signed = values(certificate.contents()).next()?;
-    let fields = values(to_be_signed.contents());
-    Some(fields.skip_while(|field| field.any.tag().is_context_specific()))
 }
 
 fn unix_seconds(time: AnyRef<'_>) -> Option<u64> {
@@ -40,8 +34,8 @@ fn unix_seconds(time: AnyRef<'_>) -> Option<u64> {
     Some(since_1970.as_secs())
 }
 
-/// Returns a distinguished name, given by its DER contents, as text (RFC 4514), as far as it can be
-/// read. Characters that could control a terminal are escaped, because a server chooses them.
+/// Returns the text of a distinguished name (RFC 4514), given by its DER contents, as far as it can
+/// be read. Characters that could control a terminal are escaped, because a server chooses them.
 pub(crate) fn name_text(contents: &[u8]) -> String {
     let mut text = String::new();
     let parts = values(contents).collect::<Vec<_>>();
@@ -52,7 +46,7 @@ pub(crate) fn name_text(contents: &[u8]) -> String {
                 (_, 0) => text.push(','),
                 _ => text.push('+'),
             }
-            // `None` for a malformed attribute, which is left out.
+            // `None` for a malformed attribute, which is omitted.
             let _ = push_attribute(&attribute, &mut text);
         }
     }
@@ -115,7 +109,8 @@ fn push_escaped(string: &str, text: &mut String) {
     }
 }
 
-/// Returns whether a character is a control character, changes the direction of text, or has no width.
+/// Returns whether a character is a control character, changes the direction of text, or has no
+/// width.
 fn is_unprintable(char: char) -> bool {
     char.is_control()
         || matches!(
@@ -123,29 +118,6 @@ fn is_unprintable(char: char) -> bool {
             '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{2069}'
         )
-}
-
-/// A DER value.
-struct Value<'a> {
-    any: AnyRef<'a>,
-    /// With tag and length.
-    der: &'a [u8],
-}
-
-impl<'a> Value<'a> {
-    fn contents(&self) -> &'a [u8] {
-        self.any.value()
-    }
-}
-
-/// Returns the consecutive values in `rest`, up to the first that can't be read.
-fn values(mut rest: &[u8]) -> impl Iterator<Item = Value<'_>> {
-    std::iter::from_fn(move || {
-        let (any, after) = AnyRef::from_der_partial(rest).ok()?;
-        let der = rest.get(..rest.len().checked_sub(after.len())?)?;
-        rest = after;
-        Some(Value { any, der })
-    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Certificate path building and the set of public keys that a validated path yields.
 //!
-//! Uses `policy` and `roots`, and is the only module that calls webpki.
+//! Uses `policy` and `roots`. No other module calls webpki.
 //!
-//! Offers [`PathBuilder`] to the verifier and [`ValidatedChain`], the proof that a path is valid, to
-//! all modules above.
+//! Offers [`PathBuilder`] to the verifier and [`ValidatedChain`], the proof that a path is valid,
+//! to all modules above.
 
 mod certificate;
 mod path_builder;

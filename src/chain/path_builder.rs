@@ -1,9 +1,9 @@
-//! Certificate path building in which pins take part.
+//! Certificate path building that evaluates the pins on each valid path.
 //!
 //! webpki builds the paths and passes each valid one to a callback, which evaluates the policies on
-//! it. If they would refuse it, webpki continues, so that another valid path, over a cross-signed
-//! certificate or to another anchor, is found before a server is refused (D-11). The result is the
-//! best path that the callback has recorded, never the error that webpki returns.
+//! it. If the path does not pass, webpki continues, so that another valid path, through a
+//! cross-signed certificate or to another anchor, is found before a server is refused (D-11). The
+//! result is the best path that the callback has recorded, never the error that webpki returns.
 
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
@@ -29,6 +29,10 @@ pub(crate) struct PathBuilder {
 
 impl PathBuilder {
     /// Returns the best valid path.
+    ///
+    /// # Errors
+    ///
+    /// [`NoValidPath`] if there is none, or if the leaf is not valid for the name.
     pub(crate) fn validate(
         &self,
         presented: Presented<'_>,
@@ -36,8 +40,8 @@ impl PathBuilder {
         now: UnixTime,
     ) -> Result<ValidPath, NoValidPath> {
         let leaf = EndEntityCert::try_from(presented.leaf).map_err(|_| NoValidPath)?;
-        // Before any signature is verified. Otherwise a server could fill the signature cache with
-        // chains of other hosts, or learn by timing which of them the client has seen.
+        // Checked before any signature is verified. Otherwise a server could fill the signature
+        // cache with chains of other hosts, or measure by time which of them the client has seen.
         leaf.verify_is_valid_for_subject_name(presented.name)
             .map_err(|_| NoValidPath)?;
         let crls = self.revocation.as_ref().map(Revocation::lists);
@@ -69,7 +73,8 @@ impl PathBuilder {
         best.into_inner().ok_or(NoValidPath)
     }
 
-    /// Returns the anchors that can end a path, because webpki would compare each issuer with all.
+    /// Returns the anchors that can end a path. The others are omitted, because webpki compares
+    /// each issuer with each anchor.
     fn anchors_for(
         &self,
         leaf: &EndEntityCert<'_>,
@@ -88,8 +93,8 @@ impl PathBuilder {
     /// Keeps the better of two paths. The search is finished when no path can be better.
     fn keep_better(&self, best: &mut Option<ValidPath>, found: ValidPath) -> Search {
         let rank = found.rank();
-        // RFC 7469 section 3 wants the last path that was tried in the report, so that the last of
-        // equally refused ones is kept.
+        // A report contains the last path that was tried (RFC 7469 section 3), so the last of
+        // equally refused paths is kept.
         let better = best.as_ref().is_none_or(|best| {
             let known = best.rank();
             let is_refused = found.verdicts.refuses() && !found.repeats_anchor();
@@ -113,10 +118,10 @@ impl PathBuilder {
         presented: Presented<'_>,
         policies: &AppliedPolicies,
     ) -> Option<ValidPath> {
-        let most = presented.intermediates.len() + 1;
+        let served = presented.intermediates.len() + 1;
         let mut found = ValidPath {
             verdicts: Verdicts::default(),
-            path: Vec::with_capacity(most),
+            path: Vec::with_capacity(served),
             fingerprints: Vec::new(),
             hash: self.hash,
             anchor: Arc::clone(self.anchors.owner_of(candidate.anchor())?),
@@ -127,12 +132,12 @@ impl PathBuilder {
             let position = presented
                 .intermediates
                 .iter()
-                .position(|served| *served == der)?;
+                .position(|certificate| *certificate == der)?;
             found.path.push(position + 1);
         }
-        // Hosts without policies cost no hashing.
+        // For a host without policies no key is hashed.
         if !policies.is_empty() {
-            found.fingerprints.reserve(most + 1);
+            found.fingerprints.reserve(served + 1);
             let leaf = candidate.end_entity().subject_public_key_info();
             found
                 .fingerprints
@@ -150,7 +155,7 @@ impl PathBuilder {
     }
 }
 
-/// The certificates that a server presented, and the name that they are to be valid for.
+/// The certificates that a server presented, and the name for which the leaf must be valid.
 #[derive(Clone, Copy)]
 pub(crate) struct Presented<'a> {
     pub(crate) leaf: &'a CertificateDer<'a>,
@@ -170,9 +175,7 @@ pub(crate) struct ValidPath {
 }
 
 impl ValidPath {
-    /// Returns the order of preference, the least value first: a path that passes, then a skipped
-    /// one, then a refused one. Of equals the one with the better origin is preferred, then the one
-    /// that fails no report-only policy.
+    /// Returns the order of preference, the least value first, as [`Verdicts::rank`] defines it.
     fn rank(&self) -> (bool, bool, AnchorOrigin, bool) {
         self.verdicts.rank(self.anchor.origin)
     }
@@ -208,7 +211,7 @@ impl ValidPath {
 /// No path is valid, or the leaf is not valid for the name.
 pub(crate) struct NoValidPath;
 
-/// Whether webpki is to search for a better path.
+/// Whether webpki continues the search for a better path.
 enum Search {
     Continue,
     Finished,

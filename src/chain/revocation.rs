@@ -22,8 +22,8 @@ pub(crate) enum RevocationChoice {
 /// At least one certificate revocation list, and how they are applied.
 #[derive(Debug)]
 pub(crate) struct Revocation {
-    /// rustls's verifier with the same lists and options, which supplies the error of a chain that has
-    /// no valid path.
+    /// rustls's verifier with the same lists and options, which supplies the error of a chain that
+    /// has no valid path.
     pub(crate) reference: Arc<WebPkiServerVerifier>,
     crls: Vec<CertRevocationList<'static>>,
     depth: RevocationCheckDepth,
@@ -32,11 +32,11 @@ pub(crate) struct Revocation {
 }
 
 impl Revocation {
-    /// Parses the lists.
+    /// Parses the lists, and sets the options by which they are applied.
     ///
     /// # Errors
     ///
-    /// The error of rustls's builder for a list that can't be parsed.
+    /// The error of rustls's builder if a list can't be parsed.
     pub(crate) fn new(
         lists: Vec<CertificateRevocationListDer<'static>>,
         choices: &[RevocationChoice],
@@ -59,7 +59,7 @@ impl Revocation {
         // The defaults are those of rustls.
         let mut this = Self {
             reference: reference.build()?,
-            // Not reached with an error: rustls has parsed the same lists by the same parser above.
+            // Never an error here: rustls has parsed the same lists by the same parser above.
             crls: crls.map_err(|_| CertRevocationListError::ParseError)?,
             depth: RevocationCheckDepth::Chain,
             unknown_status: UnknownStatusPolicy::Deny,
@@ -81,7 +81,7 @@ impl Revocation {
         self.crls.iter().collect()
     }
 
-    /// Returns the options for webpki; `None` without lists, when revocation is not checked.
+    /// Returns the options for webpki. Without lists, returns `None`: revocation is not checked.
     pub(crate) fn options<'a>(
         &self,
         crls: &'a [&'a CertRevocationList<'a>],

@@ -1,9 +1,10 @@
 //! A cache of successful signature verifications, in front of the algorithms of a crypto provider.
 //!
-//! Whether a signature is valid is a pure function of algorithm, key, message and signature. A success
-//! therefore never becomes stale; it is stored with all four, which are compared byte by byte. A
-//! failure is never stored. Only signatures of certificates and revocation lists are verified here.
-//! That of a handshake proves that the server has its key now, and is always verified by rustls.
+//! Whether a signature is valid is a pure function of algorithm, key, message and signature. A
+//! success therefore never becomes stale; it is stored with all four, which are compared byte by
+//! byte. A failure is never stored. Only signatures of certificates and revocation lists are
+//! verified here. The signature of a handshake proves that the server has its key now, and is
+//! always verified by rustls.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,11 +17,12 @@ use rustls_pki_types::{
     AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm as Algorithm,
 };
 
-/// The signature algorithms of a provider with a common cache.
+/// The signature algorithms of a provider, which share one cache.
 pub(crate) struct CachingAlgorithms(Vec<CachingAlgorithm>);
 
 impl CachingAlgorithms {
-    /// Wraps the algorithms with a cache of at most `max_bytes`; with 0, without a cache.
+    /// Wraps the algorithms with a cache of at most `max_bytes` bytes, or without a cache if that
+    /// is 0.
     pub(crate) fn new(all: &[&'static dyn Algorithm], max_bytes: usize) -> Self {
         let cache = (max_bytes > 0).then(|| Arc::new(SignatureCache::new(max_bytes)));
         let caching = all
@@ -48,7 +50,7 @@ struct CachingAlgorithm {
     inner: &'static dyn Algorithm,
     public_key_id: AlgorithmIdentifier,
     signature_id: AlgorithmIdentifier,
-    /// Position in the provider's list, since two algorithms may have the same identifiers.
+    /// The position in the provider's list, since two algorithms may have the same identifiers.
     index: usize,
     cache: Option<Arc<SignatureCache>>,
 }
@@ -99,7 +101,7 @@ impl fmt::Debug for CachingAlgorithm {
     }
 }
 
-/// The input of a verification.
+/// The input of one verification.
 struct Check<'c> {
     algorithm: usize,
     /// Key, message and signature.
@@ -172,7 +174,8 @@ impl SignatureCache {
         }
     }
 
-    /// Fast and not collision-resistant. It only selects the entry to compare with.
+    /// Returns a hash that is fast and not collision-resistant. It only selects the entry to
+    /// compare with.
     fn hash(&self, check: &Check<'_>) -> u64 {
         let mut hasher = self.seed.build_hasher();
         for part in check.parts {
@@ -206,7 +209,7 @@ impl SignatureCache {
 }
 
 impl Generations {
-    /// Returns the generation that was dropped to make room.
+    /// Adds an entry. Returns the entries that were dropped to make room.
     fn insert(&mut self, hash: u64, entry: Entry, max_bytes: usize) -> Entries {
         let mut dropped = Entries::default();
         if self.recent_bytes + entry.size() > max_bytes {
@@ -225,11 +228,11 @@ impl Generations {
     }
 }
 
-/// Bytes of the largest check that is stored. A larger one is that of a revocation list, which is not
+/// The limit of bytes of a stored check. A larger check is that of a revocation list, which is not
 /// worth the space.
 const MAX_CHECK_BYTES: usize = 16 * 1024;
-/// Bytes that an entry takes besides its own: a slot of the hash table, half of which may be free, and
-/// the header of an allocation.
+/// The bytes that an entry takes in addition to the check: a slot of the hash table, half of which
+/// may be free, and the header of an allocation.
 const OVERHEAD: usize = 144;
 
 #[cfg(test)]
@@ -345,8 +348,8 @@ mod tests {
         assert_eq!(fixture.take_count(), 4);
     }
 
-    /// Flips bits in key, message and signature and exchanges algorithms, with a cache that contains
-    /// the valid signature and with one so small that it drops entries all the time.
+    /// Flips bits in key, message and signature and exchanges algorithms, with a cache that
+    /// contains the valid signature and with one so small that it drops entries all the time.
     #[test]
     fn no_altered_form_of_a_real_signature_is_accepted() {
         let key = KeyPair::generate().unwrap();

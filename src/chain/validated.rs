@@ -12,8 +12,8 @@ use crate::roots::Anchor;
 
 /// The validated path from a server's certificate to a trust anchor, for one name. Cheap to clone.
 ///
-/// Only a successful validation creates one. Certificates that the server sent but that are not on
-/// the path are kept for reports and never match a pin.
+/// Only a successful validation creates a value of this type. Certificates that the server sent but
+/// that are not on the path are kept for reports, and never match a pin.
 ///
 /// ```
 /// use pinhold::ValidatedChain;
@@ -40,8 +40,8 @@ pub(crate) struct Facts {
     /// Positions in `served`, leaf first, without the anchor.
     pub(crate) path: Vec<usize>,
     pub(crate) anchor: Arc<Anchor>,
-    /// Leaf first, the anchor last. Computed on first use, so that hosts without pins cost no
-    /// hashing.
+    /// The keys from the leaf to the anchor. Computed on first use, so that no key is hashed for a
+    /// host without pins.
     pub(crate) fingerprints: OnceLock<Vec<SpkiFingerprint>>,
     pub(crate) hash: KeyHash,
     /// See [`ValidatedChain::dates`]. Read on first use.
@@ -56,21 +56,21 @@ impl ValidatedChain {
         }
     }
 
-    /// Returns the name that the leaf is valid for.
+    /// Returns the name for which the leaf was validated.
     #[must_use]
     pub fn server_name(&self) -> &ServerName<'static> {
         &self.facts.name
     }
 
-    /// Returns the chain after a completed handshake.
+    /// Marks the chain as one of a completed handshake.
     #[cfg(feature = "hyper")]
     pub(crate) fn after_handshake(mut self) -> Self {
         self.handshake_verified = true;
         self
     }
 
-    /// Returns whether the handshake proved that the server has the leaf's private key. It is false
-    /// for a chain that was refused, since the handshake ended before.
+    /// Returns whether the handshake proved that the server has the leaf's private key. It did not
+    /// if the chain was refused, since the handshake ended before that.
     #[must_use]
     pub fn handshake_verified(&self) -> bool {
         self.handshake_verified
@@ -93,8 +93,9 @@ impl ValidatedChain {
         })
     }
 
-    /// Returns the certificates of the path, leaf first, without the anchor, of which validation uses
-    /// subject and key only. See [`anchor_certificate`](Self::anchor_certificate).
+    /// Returns the certificates of the path, leaf first, without that of the anchor (see
+    /// [`anchor_certificate`](Self::anchor_certificate)), of which validation uses only subject and
+    /// key.
     pub fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
         let served = &self.facts.served;
         self.facts
@@ -103,8 +104,8 @@ impl ValidatedChain {
             .filter_map(|position| served.get(*position))
     }
 
-    /// Returns the anchor's certificate if it is known: if the anchor was added as a certificate, or
-    /// the server sent it.
+    /// Returns the anchor's certificate if it is known, because the anchor was added as a
+    /// certificate or because the server sent it.
     #[must_use]
     pub fn anchor_certificate(&self) -> Option<&CertificateDer<'static>> {
         let facts = &self.facts;
@@ -121,13 +122,14 @@ impl ValidatedChain {
         added.or_else(|| facts.served.iter().find(is_anchor))
     }
 
-    /// Returns all certificates that the server sent, leaf first, whether on the path or not.
+    /// Returns all certificates that the server sent, leaf first, including those not on the path.
     #[must_use]
     pub fn served(&self) -> &[CertificateDer<'static>] {
         &self.facts.served
     }
 
-    /// Returns the keys of the served certificates that webpki can parse; it can't parse version 1.
+    /// Returns the keys of the served certificates, without those of version 1, which webpki can't
+    /// parse.
     pub(crate) fn served_keys(&self) -> impl Iterator<Item = SpkiFingerprint> {
         let served = self.facts.served.iter();
         served.filter_map(|certificate| key_of(certificate, self.facts.hash))
@@ -153,8 +155,8 @@ impl ValidatedChain {
         self.facts.served.iter().map(|der| der.len()).sum()
     }
 
-    /// Returns the first and the last second at which all certificates of the path are valid; `None`
-    /// if a validity period can't be read. An anchor has no validity period.
+    /// Returns the first and the last second, since 1970, at which all certificates of the path are
+    /// valid; `None` if a validity period can't be read. An anchor has no validity period.
     pub(crate) fn dates(&self) -> Option<(u64, u64)> {
         *self.facts.dates.get_or_init(|| {
             let mut certificates = self.certificates();
@@ -202,6 +204,16 @@ impl fmt::Debug for ValidatedChain {
 }
 
 /// One key of a [`ValidatedChain`], from [`ValidatedChain::keys`].
+///
+/// ```
+/// use pinhold::ValidatedChain;
+/// use pinhold::tls::{ChainKey, KeyRole};
+///
+/// fn anchor(chain: &ValidatedChain) -> Option<ChainKey> {
+///     chain.keys().find(|key| key.role == KeyRole::Anchor)
+/// }
+/// # let _ = anchor;
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChainKey {
@@ -209,12 +221,18 @@ pub struct ChainKey {
     pub fingerprint: SpkiFingerprint,
     /// The position of the key in the chain.
     pub role: KeyRole,
-    /// The distinguished name of the key's subject (RFC 4514) with control characters escaped; empty
-    /// if it can't be read.
+    /// The distinguished name of the key's subject (RFC 4514) with control characters escaped;
+    /// empty if it can't be read.
     pub subject: String,
 }
 
 /// The position of a key in a validated chain.
+///
+/// ```
+/// use pinhold::tls::KeyRole;
+///
+/// assert_eq!(KeyRole::Intermediate.to_string(), "intermediate");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyRole {
@@ -236,7 +254,8 @@ impl fmt::Display for KeyRole {
     }
 }
 
-/// Returns the key of a certificate; never `None` for one of a path, which webpki has parsed.
+/// Returns the key of a certificate; never `None` for a certificate of a path, which webpki has
+/// parsed.
 fn key_of(certificate: &CertificateDer<'_>, hash: KeyHash) -> Option<SpkiFingerprint> {
     let parsed = EndEntityCert::try_from(certificate).ok()?;
     let key = parsed.subject_public_key_info();

@@ -244,7 +244,7 @@ impl<T: Read + Write + Unpin> Read for PinnedStream<T> {
     ) -> Poll<io::Result<()>> {
         if let Some(check) = &mut self.check {
             // An idle connection is closed when the pins change, not when it is used next.
-            check.watch.wake_me(cx);
+            check.watch.register(cx);
             check.ensure_valid_generation()?;
         }
         ready!(match &mut self.stream {

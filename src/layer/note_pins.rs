@@ -14,7 +14,7 @@ use tower_service::Service;
 use crate::layer::open_connections::OpenConnections;
 use crate::layer::request_context::RequestContext;
 use crate::pinning::Pinning;
-use crate::store::DurableFuture;
+use crate::store::{DurableFuture, MAX_WAIT};
 
 /// Wraps an HTTP client so that the `Public-Key-Pins` fields of its responses are noted.
 ///
@@ -67,7 +67,7 @@ impl NotePinsLayer {
     /// does not wait. Default: [`STORAGE_TIMEOUT`](Self::STORAGE_TIMEOUT); at most 24 hours.
     #[must_use]
     pub fn storage_timeout(mut self, timeout: Duration) -> Self {
-        self.storage_timeout = timeout.min(MAX_TIMEOUT);
+        self.storage_timeout = timeout.min(MAX_WAIT);
         self
     }
 }
@@ -233,6 +233,3 @@ impl<B> WaitingResponse<B> {
         Poll::Ready(())
     }
 }
-
-/// 24 hours, because a timer can't count up to `Duration::MAX`.
-const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);

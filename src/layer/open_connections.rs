@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use rustls_pki_types::UnixTime;
 
 use crate::layer::cached_header::{CachedHeader, MAX_CACHED_HEADER};
-use crate::layer::target::Target;
+use crate::layer::target::RequestTarget;
 use crate::pinning::Pinning;
 use crate::store::Validity;
 use crate::tls::VerifiedConnection;
@@ -27,7 +27,7 @@ pub(crate) struct OpenConnections(Arc<Mutex<Table>>);
 
 #[derive(Debug, Default)]
 struct Table {
-    connections: HashMap<Target, Vec<TrackedConnection>, RandomState>,
+    connections: HashMap<RequestTarget, Vec<TrackedConnection>, RandomState>,
     /// How long no captured connection needs to be evaluated again.
     validity: Option<Validity>,
 }
@@ -48,7 +48,7 @@ impl OpenConnections {
     /// Poisons the connections that fail current pins, so that the pool does not use them again,
     /// and returns whether a request to `target` must capture its connection. Call it before each
     /// request.
-    pub(crate) fn retire_refused(&self, pinning: &Pinning, target: &Target) -> bool {
+    pub(crate) fn retire_refused(&self, pinning: &Pinning, target: &RequestTarget) -> bool {
         let mut table = self.0.lock();
         let refused = table.remove_refused(pinning);
         let tracked = table.connections.get(target).map_or(&[][..], |known| known);
@@ -65,7 +65,7 @@ impl OpenConnections {
     pub(crate) fn record(
         &self,
         pinning: &Pinning,
-        target: &Target,
+        target: &RequestTarget,
         captured: Option<&CaptureConnection>,
         connection: &VerifiedConnection,
     ) -> Option<CachedHeader> {
@@ -91,7 +91,7 @@ impl OpenConnections {
     /// Keeps the field of a recorded connection for its next response.
     pub(crate) fn cache_header(
         &self,
-        target: &Target,
+        target: &RequestTarget,
         connection: &VerifiedConnection,
         header: CachedHeader,
     ) {
@@ -107,7 +107,7 @@ impl OpenConnections {
     /// it for the next response.
     pub(crate) fn is_new_report_only(
         &self,
-        target: &Target,
+        target: &RequestTarget,
         connection: &VerifiedConnection,
         value: &[u8],
     ) -> bool {
@@ -126,7 +126,7 @@ impl OpenConnections {
 impl Table {
     fn get_mut(
         &mut self,
-        target: &Target,
+        target: &RequestTarget,
         connection: &VerifiedConnection,
     ) -> Option<&mut TrackedConnection> {
         let mut tracked = self.connections.get_mut(target)?.iter_mut();
@@ -139,7 +139,7 @@ impl Table {
     fn add(
         &mut self,
         pinning: &Pinning,
-        target: &Target,
+        target: &RequestTarget,
         mut new: TrackedConnection,
     ) -> Option<TrackedConnection> {
         let now = pinning.clock().current_time()?;

@@ -8,7 +8,7 @@ use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection}
 
 use crate::layer::cached_header::CachedHeader;
 use crate::layer::open_connections::OpenConnections;
-use crate::layer::target::Target;
+use crate::layer::target::RequestTarget;
 use crate::pinning::{Decision, IgnoreReason, Noted, Pinning};
 use crate::policy::{Host, PinHeader};
 use crate::store::DurableFuture;
@@ -18,7 +18,7 @@ use crate::tls::VerifiedConnection;
 /// connection.
 #[derive(Debug)]
 pub(crate) struct RequestContext {
-    target: Target,
+    target: RequestTarget,
     source: ResponseSource,
     captured: Option<CaptureConnection>,
     pinning: Pinning,
@@ -59,7 +59,7 @@ impl RequestContext {
         pinning: Pinning,
         open_connections: &OpenConnections,
     ) -> Self {
-        let target = Target::of(request);
+        let target = RequestTarget::of(request);
         let source = ResponseSource::of(request);
         let should_capture = open_connections.retire_refused(&pinning, &target);
         Self {

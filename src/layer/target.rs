@@ -8,9 +8,9 @@ use crate::policy::Host;
 /// The authority of a request's URI. It is compared as the pool compares it, which ignores case: a
 /// server could otherwise fill a table by redirects to many spellings of its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Target(Option<Authority>);
+pub(crate) struct RequestTarget(Option<Authority>);
 
-impl Target {
+impl RequestTarget {
     pub(crate) fn of<A>(request: &Request<A>) -> Self {
         Self(request.uri().authority().cloned())
     }

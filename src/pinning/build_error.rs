@@ -1,16 +1,15 @@
-//! [`BuildError`]: why a client can't be built.
+//! [`BuildError`], the error of building a [`Pinning`](crate::Pinning) or a client.
 
 use std::error::Error;
 use std::fmt;
 
 use rustls::client::VerifierBuilderError;
 
-use crate::pinning::static_pins::Conflict;
 use crate::policy::text::write_with_causes;
 use crate::policy::{Host, HostError, ReportUri, ReportUriError};
 use crate::violation::EndpointError;
 
-/// The reason why a [`Pinning`](crate::Pinning), or a client of it, can't be built.
+/// The reason why a [`Pinning`](crate::Pinning), or a client that uses one, can't be built.
 ///
 /// `Display` and `Debug` print what was given, what was expected, and what to do.
 ///
@@ -28,7 +27,7 @@ use crate::violation::EndpointError;
 pub enum BuildError {
     /// A TLS configuration is given together with a setting that it contains already.
     ConflictingTlsSettings {
-        /// The other setting: the builder's method.
+        /// The name of the builder's method for the other setting.
         setting: &'static str,
     },
     /// One host has two static policies.
@@ -51,14 +50,14 @@ pub enum BuildError {
     NoCryptoProvider,
     /// There is no trust anchor, so every chain would be refused.
     NoTrustAnchors,
-    /// A verifier was made with other pins than the client that is to use it. A resumed session
-    /// would be checked by those pins only.
+    /// A verifier was built with other pins than the client that uses it. Resumed sessions would be
+    /// checked by the pins of the verifier only.
     OtherPins,
-    /// No report can be sent to an endpoint of the application.
+    /// An endpoint of the application can't receive reports.
     ReportEndpoint {
         /// The endpoint.
         uri: ReportUri,
-        /// The rule that it fails.
+        /// The rule that the endpoint violates.
         reason: EndpointError,
     },
     /// An endpoint of the application is not a URI.
@@ -69,15 +68,6 @@ pub enum BuildError {
     Tls(rustls::Error),
     /// The features `aws-lc-rs` and `ring` are both enabled, and no provider was chosen.
     UndecidedCryptoProvider,
-}
-
-impl From<Conflict> for BuildError {
-    fn from(conflict: Conflict) -> Self {
-        match conflict {
-            Conflict::DuplicateHost { host } => Self::DuplicateHost { host },
-            Conflict::Exemption { host, exempt } => Self::Exemption { host, exempt },
-        }
-    }
 }
 
 impl fmt::Display for BuildError {
@@ -110,7 +100,7 @@ impl fmt::Display for BuildError {
             ),
             Self::NoTrustAnchors => f.write_str(
                 "no trust anchor, expected at least one (`TrustAnchors::webpki_roots`, or \
-                 `with_built_in` for an own CA)",
+                 `with_built_in` for a CA of your own)",
             ),
             Self::OtherPins => f.write_str(
                 "the verifier has other pins than the client, expected `PinningVerifier::builder` \

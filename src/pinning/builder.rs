@@ -1,4 +1,5 @@
-//! [`PinningBuilder`]: the pins, the store, the clock and the observers of a [`Pinning`].
+//! [`PinningBuilder`], which sets the pins, the store, the clock and the observers of a
+//! [`Pinning`].
 
 use std::collections::HashSet;
 use std::fmt;
@@ -41,6 +42,21 @@ impl Pinning {
 }
 
 /// Builds a [`Pinning`]. Errors of all methods are returned by [`build`](Self::build).
+///
+/// ```
+/// use pinhold::{PinPolicy, PinStore, Pinning};
+///
+/// let policy = PinPolicy::new([
+///     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+///     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
+/// ])?;
+/// let pinning = Pinning::builder()
+///     .static_pins("example.com", policy)
+///     .store(PinStore::in_memory())
+///     .note_only(["example.com", "shop.example"])
+///     .build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub struct PinningBuilder {
     statics: Vec<(Host, PinPolicy)>,
@@ -57,14 +73,14 @@ pub struct PinningBuilder {
     error: Option<BuildError>,
 }
 
-/// Starts the event queue. Only `observer` and `reporter` name the function, so a client without them
-/// does not contain the queue and its thread.
+/// The function that starts the event queue. Only `observer` and `reporter` name it, so a client
+/// that uses neither does not contain the queue and its thread.
 type Observe = fn(Arc<Shared>, Vec<Callback>, Option<MakeReporter>) -> Result<Pinning, BuildError>;
 
 type MakeReporter = Box<dyn FnOnce(Pinning) -> Result<Arc<dyn Reporter>, BuildError> + Send>;
 
 impl PinningBuilder {
-    /// Pins `host` by this policy. Each host has one policy.
+    /// Adds the static policy of `host`. Each host has at most one.
     pub fn static_pins<H>(mut self, host: H, policy: PinPolicy) -> Self
     where
         H: TryInto<Host, Error: Into<HostError>>,
@@ -76,15 +92,16 @@ impl PinningBuilder {
         self
     }
 
-    /// Keeps noted pins in this store. Default: a new store in memory.
+    /// Sets the store of noted pins. Default: a new store in memory.
     pub fn store(mut self, store: PinStore) -> Self {
         self.store = store;
         self
     }
 
     /// Allows only these hosts, not their subdomains, to note pins by header (a host with a single
-    /// label never can). Recommended where the hosts are known: then no other server can make this
-    /// application refuse connections or store a visit.
+    /// label never can). Recommended if the hosts are known: then no other server can make this
+    /// application refuse connections, or leave traces of a visit in the store. Further calls add
+    /// further hosts.
     pub fn note_only<H>(mut self, hosts: impl IntoIterator<Item = H>) -> Self
     where
         H: TryInto<Host, Error: Into<HostError>>,
@@ -145,7 +162,8 @@ impl PinningBuilder {
     /// that arrive faster than it handles them are dropped and counted ([`Event::Lost`]). Further
     /// calls add further observers. A panic in an observer is contained.
     ///
-    /// An observer that owns a [`Pinning`] with these pins keeps them alive for ever.
+    /// An observer must not own a clone of the [`Pinning`] that is built: neither would ever be
+    /// dropped.
     ///
     /// ```
     /// use pinhold::{Event, Pinning};
@@ -167,11 +185,12 @@ impl PinningBuilder {
         self
     }
 
-    /// Reports violations by the reporter that `make` returns. `make` receives a handle to the same
-    /// pins; events of that handle's own connections are not emitted. Replaces an earlier reporter.
+    /// Sets the reporter that sends violations: the one that `make` returns. `make` receives a
+    /// handle to the same pins, for the connections of the reporter; events of these are not
+    /// emitted. Replaces an earlier reporter.
     ///
-    /// Nothing is reported of connections whose pins were skipped, nor of validated chains that end
-    /// in a root that is not built in (RFC 7469 section 2.6).
+    /// Connections whose pins were skipped, and validated chains that end in a root that is not
+    /// built-in, are not reported (RFC 7469 section 2.6).
     pub fn reporter<R: Reporter>(
         mut self,
         make: impl FnOnce(Pinning) -> Result<R, BuildError> + Send + 'static,
@@ -234,9 +253,9 @@ fn observe(
         let reports_only = Observers::ReportsOnly(Arc::downgrade(&sink));
         let for_reporter = Pinning::new(Arc::clone(&shared), reports_only);
         let store = shared.store.clone();
-        // What the drop of the last handle of a store does.
+        // The same as when the last handle of a store is dropped.
         queue.set_reporter(make(for_reporter)?, move || {
-            store.durable().wait_at_the_end()
+            store.durable().wait_with_timeout()
         });
     }
     let watch: Weak<EventQueue> = Arc::downgrade(&queue);

@@ -2,7 +2,7 @@
 //!
 //! A handshake, a resumption, a noted header and a change of pins lead to one [`Evaluation`] each.
 //! The decision, the events, the counts, the violation and the report are made from that value, so
-//! they can't be of different pins.
+//! they always refer to the same pins.
 
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ use crate::violation::PinViolation;
 #[derive(Default)]
 pub(crate) struct Policies {
     pub(crate) applied: AppliedPolicies,
-    /// Counts the policy whose pins are rolled out: the candidate, else the static policy.
+    /// The counts of the pins that are rolled out: those of the candidate, else of the static
+    /// policy.
     pub(crate) tally: Option<Arc<Tally>>,
 }
 
@@ -31,9 +32,9 @@ impl Policies {
         policies.any(|policy| policy.state != PolicyState::ReportOnly)
     }
 
-    /// Judges a chain by each policy.
+    /// Evaluates each policy on a chain.
     fn judge(&self, chain: &ValidatedChain) -> Verdicts {
-        // Without pins no key is hashed.
+        // For a host without policies no key is hashed.
         if self.applied.is_empty() {
             return Verdicts::default();
         }
@@ -41,7 +42,7 @@ impl Policies {
             .judge(chain.fingerprints(), chain.anchor_origin())
     }
 
-    /// Returns the decision on a chain, without what events and counts need.
+    /// Returns the decision on a chain, without the copies that only events and counts need.
     pub(crate) fn decide(&self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Decision {
         let verdicts = self.judge(chain);
         Decision::of(verdicts, |verdict| {
@@ -68,11 +69,12 @@ impl Policies {
     /// Evaluates the pins on a chain.
     pub(crate) fn evaluate(self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Evaluation {
         let verdicts = self.judge(chain);
-        self.evaluated(Some(host.clone()), verdicts, chain.clone(), now)
+        self.with_verdicts(Some(host.clone()), verdicts, chain.clone(), now)
     }
 
-    /// Takes the verdicts over that the path search has come to; `host` is `None` for an IP address.
-    pub(crate) fn evaluated(
+    /// Combines the policies with the verdicts that path building has made by them. `host` is
+    /// `None` for an IP address.
+    pub(crate) fn with_verdicts(
         self,
         host: Option<Host>,
         verdicts: Verdicts,
@@ -117,13 +119,14 @@ impl Evaluation {
         self.verdicts.refuses()
     }
 
-    /// Returns the same evaluation once the handshake has proved that the server has the leaf's key.
+    /// Marks the chain as one of a completed handshake.
     #[cfg(feature = "hyper")]
     pub(crate) fn after_handshake(mut self) -> Self {
         self.chain = self.chain.after_handshake();
         self
     }
 
+    /// Returns the decision that the verdicts lead to.
     pub(crate) fn decision(&self) -> Decision {
         Decision::of(self.verdicts, |verdict| self.violation(verdict))
     }
@@ -135,7 +138,7 @@ impl Evaluation {
             .violation(self.verdicts, verdict, host, &self.chain, self.at)
     }
 
-    /// Counts the connection for the pins that are rolled out, unless they were skipped.
+    /// Adds the connection to the counts of the pins that are rolled out, unless they were skipped.
     pub(crate) fn count(&self) {
         let Some(tally) = &self.policies.tally else {
             return;
@@ -170,19 +173,21 @@ impl Evaluation {
 pub enum Decision {
     /// No policy applies.
     NotPinned,
-    /// Every enforced policy found a pinned key.
+    /// The chain contains a pinned key of every enforced policy, and fails no report-only policy.
     Pass,
-    /// An enforced policy found no pinned key: the connection must end.
+    /// For an enforced policy, the chain contains no pinned key, or the policy has expired with
+    /// "refuse": the connection must be closed.
     Refuse(PinViolation),
-    /// Only a report-only policy found no pinned key: the connection is not refused.
+    /// Only for a report-only policy, the chain contains no pinned key: the connection is used.
     ReportOnly(PinViolation),
     /// The chain ends in a user-added root, and the policy skips its pins there.
     Skipped,
 }
 
 impl Decision {
-    /// Combines the verdicts: refused if any policy refuses, else skipped if an enforced one was
-    /// skipped, else report-only or passed.
+    /// Combines the verdicts of all policies, in this order: refused if any policy refuses, skipped
+    /// if the pins of an enforced policy are skipped, report-only if a report-only policy would
+    /// refuse, passed if any policy passes.
     #[inline]
     fn of(verdicts: Verdicts, violation: impl Fn(Verdict) -> Option<PinViolation>) -> Self {
         let failed = |verdict| {

@@ -1,15 +1,15 @@
-//! [`Event`]: what an application can observe.
+//! [`Event`], everything that an application can observe.
 
 use crate::pinning::noting::{IgnoreReason, RemovalReason};
 use crate::policy::{Host, ReportUri};
 use crate::store::StorageError;
 use crate::violation::{DropReason, Report, UnverifiablePath};
 
-/// Something that an application can observe, see
+/// An event that an application receives by
 /// [`PinningBuilder::observer`](crate::PinningBuilder::observer).
 ///
-/// With the feature `tracing` each is also an event of the target `pinhold`, emitted immediately in
-/// the thread where it occurs:
+/// With the feature `tracing`, each event is also a `tracing` event of the target `pinhold`,
+/// emitted at once by the thread in which it occurs:
 ///
 /// | message | level | fields |
 /// |---|---|---|
@@ -41,18 +41,18 @@ use crate::violation::{DropReason, Report, UnverifiablePath};
 pub enum Event {
     /// A `Public-Key-Pins` or `Public-Key-Pins-Report-Only` field was ignored.
     HeaderIgnored {
-        /// The host that sent it; `None` if the response does not come from a DNS name.
+        /// The host that sent it; `None` if the host of the request is not a DNS name.
         host: Option<Host>,
-        /// The rule that it fails.
+        /// Why the field was ignored.
         reason: IgnoreReason,
     },
-    /// Events were dropped, since they came faster than observers handled them.
+    /// Events were dropped, since they occurred faster than observers handled them.
     Lost {
         /// The number of dropped events.
         events: u64,
     },
     /// The pins of a host were noted, or replaced by others. Not emitted for a refresh, which
-    /// changes the expiry alone.
+    /// changes only the expiry.
     Noted {
         /// The host.
         host: Host,
@@ -68,12 +68,13 @@ pub enum Event {
     ReportDropped {
         /// The report.
         report: Report,
-        /// The endpoint; `None` if none was chosen yet.
+        /// The endpoint; `None` if no endpoint was chosen.
         endpoint: Option<ReportUri>,
         /// The rule or error that prevented it.
         reason: DropReason,
     },
-    /// A connection is used although its chain holds no pinned key: it ends in a user-added root.
+    /// A connection is used although its chain contains no pinned key, because the chain ends in a
+    /// user-added root.
     Skipped {
         /// The host.
         host: Host,
@@ -81,18 +82,18 @@ pub enum Event {
     /// Noted pins are in memory, but could not be stored.
     StorageFailed(StorageError),
     /// The inner verifier accepted a server for which no path could be validated. The connection
-    /// was refused, or its host has report-only pins that would have refused it. See
+    /// was refused, or would have been refused by report-only pins. See
     /// [`with_inner_verifier`](crate::tls::PinningVerifierBuilder::with_inner_verifier).
     Unverifiable(UnverifiablePath),
     /// The pins of a host refused or closed a connection.
     Violation(Report),
-    /// Report-only pins (a candidate, a policy or a header) would have refused a connection, which
-    /// is used.
+    /// Report-only pins (of a candidate, a policy or a header) would have refused a connection. The
+    /// connection is used.
     WouldBeViolation(Report),
 }
 
 impl Event {
-    /// Emits the event to `tracing`.
+    /// Emits the event as a `tracing` event.
     pub(crate) fn trace(&self) {
         match self {
             #[cfg(feature = "tracing")]

@@ -1,4 +1,4 @@
-//! [`Pinning`]: the handle to all pins of an application, and what they decide about a chain.
+//! [`Pinning`], the handle to all pins of an application, and their evaluation on a chain.
 //!
 //! `check`, `evaluate` and `note` take the time as an argument and use neither network nor disk.
 
@@ -25,7 +25,8 @@ use crate::policy::{
 use crate::roots::Overrides;
 use crate::store::{Generation, PinStore, Validity};
 
-/// All pins of an application, static and noted. A cheap handle: clones share everything.
+/// The handle to all pins of an application, static and noted. Cheap to clone; clones share all
+/// pins and settings.
 ///
 /// ```
 /// use pinhold::{Host, PinPolicy, Pinning};
@@ -71,7 +72,7 @@ impl Pinning {
         self.lookup(host, now).applied
     }
 
-    /// Looks the policies of a host up, once for an evaluation.
+    /// Looks up the policies of a host, once for each evaluation.
     pub(crate) fn lookup(&self, host: &Host, now: UnixTime) -> Policies {
         let roots = self.shared.user_added_roots;
         let noted = self.shared.store.query(host, now);
@@ -94,8 +95,8 @@ impl Pinning {
 
     /// Evaluates the pins of `host` on a validated chain. Changes nothing and emits no event.
     ///
-    /// Only pins are checked: the leaf is known to be valid for [`ValidatedChain::server_name`]
-    /// alone.
+    /// Checks the pins only: the leaf was validated for [`ValidatedChain::server_name`], which may
+    /// be another name than `host`.
     #[must_use]
     pub fn check(&self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Decision {
         self.lookup(host, now).decide(host, chain, now)
@@ -103,14 +104,16 @@ impl Pinning {
 
     /// Evaluates the pins of a `Public-Key-Pins-Report-Only` header on the validated chain of the
     /// connection over which `host` sent it (RFC 7469 section 2.3.2): [`Decision::Pass`],
-    /// [`Decision::ReportOnly`], or [`Decision::Skipped`] for a user-added root. Changes nothing and
-    /// emits no event.
+    /// [`Decision::ReportOnly`], or [`Decision::Skipped`] for a user-added root. Changes nothing
+    /// and emits no event.
     ///
-    /// The violation's expiry is `now`, as in Chrome, since such pins are never kept.
+    /// The expiry of the violation's policy is `now`, as in Chrome, since such pins are never
+    /// noted.
     ///
     /// # Errors
     ///
-    /// The reason why the header does not apply to this connection.
+    /// The [`IgnoreReason`] if the header does not apply to this connection, has no pins, or has
+    /// too many.
     pub fn evaluate(
         &self,
         host: &Host,
@@ -139,7 +142,8 @@ impl Pinning {
     }
 
     /// Returns the roll-out counts of the static policy that applies to `host`, in this process and
-    /// since its pins were set; `None` without such a policy.
+    /// since its pins were set. Returns `None` if there is no such policy, or the clock can't be
+    /// read.
     #[must_use]
     pub fn rollout(&self, host: &Host) -> Option<Rollout> {
         let now = self.shared.clock.current_time()?;
@@ -175,12 +179,14 @@ impl Pinning {
         });
     }
 
-    /// Replaces all static pins, for all clones, in one step: each evaluation uses the old ones or
-    /// the new ones. What was disabled stays disabled.
+    /// Replaces all static pins of all clones in one step: each evaluation uses either the old ones
+    /// or the new ones. Disabled hosts stay disabled. The roll-out counts of a host are kept if the
+    /// counted pins stay the same.
     ///
     /// # Errors
     ///
-    /// As [`PinningBuilder::build`](crate::PinningBuilder::build); the pins then stay as they were.
+    /// [`BuildError::Host`], [`BuildError::DuplicateHost`] and [`BuildError::Exemption`], as from
+    /// [`PinningBuilder::build`](crate::PinningBuilder::build). The pins are then unchanged.
     ///
     /// ```
     /// use pinhold::{PinPolicy, Pinning};
@@ -223,14 +229,14 @@ impl Pinning {
         self.announce_change(statics);
     }
 
-    /// Starts a new generation, so that every connection is evaluated again.
+    /// Begins a new generation, so that every open connection is evaluated again.
     fn announce_change(&self, statics: RwLockWriteGuard<'_, StaticPins>) {
         self.generation().advance();
         drop(statics);
         self.generation().wake();
     }
 
-    /// Returns the counter of changes that may alter a decision.
+    /// Returns the counter of changes that may affect a decision.
     pub(crate) fn generation(&self) -> &Arc<Generation> {
         self.shared.store.generation()
     }
@@ -251,13 +257,13 @@ impl Pinning {
         let validity = self.validity(chain.host(), now);
         let evaluation = match chain.host() {
             Some(host) => self.lookup(host, now).evaluate(host, chain, now),
-            None => Policies::default().evaluated(None, Default::default(), chain.clone(), now),
+            None => Policies::default().with_verdicts(None, Default::default(), chain.clone(), now),
         };
         (evaluation, validity)
     }
 
-    /// Returns for how long an evaluation at `now` is valid. To be called before the policies are
-    /// looked up: a change in between then starts a generation that the validity is not of.
+    /// Returns for how long an evaluation at `now` is valid. Call it before the policies are looked
+    /// up, so that a change in between ends the validity.
     pub(crate) fn validity(&self, host: Option<&Host>, now: UnixTime) -> Validity {
         let generation = self.generation().number();
         let expiry_times = host.map(|host| {
@@ -268,7 +274,7 @@ impl Pinning {
         Validity::new(generation, expiry_times.unwrap_or_default(), now)
     }
 
-    /// Returns whether pins of this host are enforced, and for how long that is so.
+    /// Returns whether pins of this host are enforced, and for how long that is valid.
     #[cfg(feature = "hyper")]
     pub(crate) fn is_pinned(&self, host: &Host, now: UnixTime) -> (bool, Validity) {
         let validity = self.validity(Some(host), now);
@@ -305,13 +311,13 @@ impl fmt::Debug for Pinning {
     }
 }
 
-/// Fails unless what came over a connection with this chain counts for `host`.
+/// Returns an error unless a response over a connection with this chain can be one of `host`.
 pub(crate) fn ensure_applies_to(host: &Host, chain: &ValidatedChain) -> Result<(), IgnoreReason> {
-    // In a refused handshake the chain is valid, but the server need not have the leaf's key.
+    // In a refused handshake the chain is valid, but the server may lack the leaf's key.
     if !chain.handshake_verified() {
         return Err(IgnoreReason::HandshakeNotVerified);
     }
-    // D-14: a header counts for the name that was verified, and for no other.
+    // D-14: a header applies to the name that was verified, and to no other.
     if chain.host() == Some(host) {
         Ok(())
     } else {

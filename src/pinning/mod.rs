@@ -1,10 +1,10 @@
-//! The engine: the pins of an application, their evaluation on a chain, and what a header changes.
+//! The engine: the pins of an application, their evaluation on a chain, and the effect of a header.
 //!
-//! Uses `policy` for the verdicts, `store` for noted pins, `chain` and `violation` for the facts of a
-//! connection and a refusal. Knows nothing of TLS configurations, sockets and HTTP.
+//! Uses `policy` for the verdicts, `store` for noted pins, `chain` and `violation` for the facts of
+//! a connection and of a refusal. Has no code for TLS configurations, sockets or HTTP.
 //!
-//! Offers [`Pinning`], the handle with the two verbs `check` and `note`, and its builder; to the
-//! modules above the [`Evaluation`] of a connection and the emission of its events.
+//! Offers [`Pinning`], the handle with the methods `check` and `note`, and its builder. Offers to
+//! the modules above the [`Evaluation`] of a connection and the emission of its events.
 
 mod build_error;
 mod builder;

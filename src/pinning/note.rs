@@ -1,4 +1,4 @@
-//! [`Pinning::note`]: what a `Public-Key-Pins` header changes in the store.
+//! [`Pinning::note`], the changes of the store by a `Public-Key-Pins` header.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ impl Pinning {
     /// Notes the pins of a `Public-Key-Pins` header that `host` sent at `now` over a connection
     /// with this validated chain (RFC 7469 sections 2.3 and 2.5).
     ///
-    /// The chain is evaluated again, with the pins and the time of noting. A header that may not be
-    /// noted is [`Noted::Ignored`] with a reason, and the store stays as it was.
+    /// The chain is evaluated again with the current pins, at `now`. For a header that must not be
+    /// noted, the result is [`Noted::Ignored`] with the reason, and the store is unchanged.
     ///
-    /// The change is in memory at once; [`PinStore::durable`](crate::PinStore::durable) resolves
-    /// when a crash can't undo it.
+    /// The change takes effect in memory at once. The future of
+    /// [`PinStore::durable`](crate::PinStore::durable) resolves once a crash can't undo it.
     pub fn note(
         &self,
         host: &Host,
@@ -30,8 +30,8 @@ impl Pinning {
         self.note_durably(host, header, chain, now).0
     }
 
-    /// As [`note`](Self::note), and returns a future that resolves once the state of the host is
-    /// durable, also if another response changed it; `None` if it is durable already.
+    /// The same as [`note`](Self::note). Also returns a future that resolves once the state of the
+    /// host is durable, even if another response changed it; `None` if it is durable already.
     pub(crate) fn note_durably(
         &self,
         host: &Host,
@@ -46,7 +46,7 @@ impl Pinning {
             Ok(Effect::Removed(reason)) => (Noted::Removed(reason), false),
             Err(reason) => (Noted::Ignored(reason), false),
         };
-        // With `NotKnown` another response may have removed the entry a moment ago.
+        // After `NotKnown`, the removal of the entry by another response may not be durable yet.
         let may_have_changed = !matches!(&noted, Noted::Ignored(reason)
             if *reason != IgnoreReason::NotKnown);
         let durable = may_have_changed
@@ -75,7 +75,8 @@ impl Pinning {
         }
     }
 
-    /// Fails if no header over this chain may change anything, whatever its directives.
+    /// Returns the reason if no header over this chain may change anything, whatever its
+    /// directives.
     fn ensure_may_note(
         &self,
         host: &Host,
@@ -114,7 +115,7 @@ impl Pinning {
             host: host.clone(),
             pins,
             includes_subdomains: header.includes_subdomains(),
-            // D-09: pins hold even if violations can't be reported.
+            // D-09: pins are noted even if violations can't be reported.
             report_uri: header
                 .report_uri()
                 .filter(|uri| uri.as_str().len() <= MAX_REPORT_URI)
@@ -137,8 +138,8 @@ impl Pinning {
         reason: RemovalReason,
         now: UnixTime,
     ) -> Result<Effect, IgnoreReason> {
-        // The connection was not validated against an expired entry, so nothing proved that the host
-        // may remove it: it stays, inert (D-02, D-20). 7469-2.3.3-i: a superdomain's stays, too.
+        // The connection was not validated against an expired entry, so the sender proved nothing
+        // and can't remove it (D-02, D-20). 7469-2.3.3-i: the entry of a superdomain is kept, too.
         match self.shared.store.query(host, now) {
             Some((HostMatch::Congruent, _)) => {
                 self.shared.store.remove(host, now);
@@ -149,7 +150,7 @@ impl Pinning {
     }
 }
 
-/// What a header did to the store.
+/// The effect of a header on the store.
 enum Effect {
     Added,
     /// Other pins or other directives were noted.
@@ -159,6 +160,6 @@ enum Effect {
     Removed(RemovalReason),
 }
 
-/// Bytes of a noted `report-uri`: the request line that common servers accept. A longer one is
-/// dropped, and the pins are noted.
+/// The limit of bytes of a noted `report-uri`, which fits into a request line that common servers
+/// accept. A longer URI is dropped, and the pins are still noted.
 const MAX_REPORT_URI: usize = 2048;

@@ -1,5 +1,5 @@
-//! The rules of [RFC 7469 section 2.5]: what a header on a connection with given keys changes, and
-//! the reason why it changes nothing.
+//! The rules of [RFC 7469 section 2.5]: the effect of a header on a connection with given keys, and
+//! the reason if it has none.
 //!
 //! [RFC 7469 section 2.5]: https://www.rfc-editor.org/rfc/rfc7469#section-2.5
 
@@ -37,6 +37,12 @@ pub enum Noted {
 }
 
 /// The reason why an entry was removed.
+///
+/// ```
+/// use pinhold::header::RemovalReason;
+///
+/// assert_eq!(RemovalReason::MaxAgeZero.to_string(), "max-age is 0");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RemovalReason {
@@ -56,6 +62,15 @@ impl fmt::Display for RemovalReason {
 }
 
 /// The reason why a header changed nothing.
+///
+/// ```
+/// use pinhold::header::{HeaderEffect, HeaderSyntax, IgnoreReason, PinHeader};
+///
+/// let header = PinHeader::parse(b"max-age=60", HeaderSyntax::Rfc7469)?;
+/// let effect = HeaderEffect::of(&header, None);
+/// assert_eq!(effect, HeaderEffect::Ignore(IgnoreReason::NoPins));
+/// # Ok::<(), pinhold::header::HeaderError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IgnoreReason {
@@ -72,7 +87,7 @@ pub enum IgnoreReason {
     Header(HeaderError),
     /// The response was not received over TLS.
     InsecureTransport,
-    /// Every pin of the header is in the validated chain: there is no backup pin.
+    /// Every pin of the header is in the validated chain, so there is no backup pin.
     NoBackupPin,
     /// The response carries no [`VerifiedConnection`](crate::VerifiedConnection).
     NoConnectionData,
@@ -98,7 +113,8 @@ pub enum IgnoreReason {
     SingleLabel,
     /// The store is full of live entries.
     StoreFull,
-    /// The header has more than 64 distinct pins, the limit of what a server can have stored.
+    /// The header has more than 64 distinct pins, the limit of what a server can make a client
+    /// store.
     TooManyPins,
 }
 
@@ -120,8 +136,8 @@ impl fmt::Display for IgnoreReason {
             Self::InsecureTransport => "the response was not received over TLS",
             Self::NoBackupPin => "no backup pin: every pin is in the validated chain",
             Self::NoConnectionData => {
-                "the response carries no connection data, expected a client on PinningConnector, or \
-                 a full handshake of NotingClient"
+                "the response carries no connection data, expected a client on PinningConnector, \
+                 or a full handshake of NotingClient"
             }
             Self::NoHost => "the host of the request is not a DNS name",
             Self::NoPinInChain => "no pin is in the validated chain",
@@ -147,7 +163,19 @@ impl fmt::Debug for IgnoreReason {
 
 impl Error for IgnoreReason {}
 
-/// What a header requests, apart from the state of the store.
+/// What a header requests, independent of the state of the store.
+///
+/// ```
+/// use pinhold::header::{HeaderEffect, HeaderSyntax, PinHeader};
+///
+/// let value = concat!(
+///     r#"max-age=5184000; pin-sha256="C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M="; "#,
+///     r#"pin-sha256="diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=""#,
+/// );
+/// let header = PinHeader::parse(value.as_bytes(), HeaderSyntax::Rfc7469)?;
+/// assert_eq!(HeaderEffect::of(&header, None), HeaderEffect::Add);
+/// # Ok::<(), pinhold::header::HeaderError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderEffect {
@@ -216,8 +244,8 @@ impl HeaderEffect {
     }
 }
 
-/// Headers in use had two to five pins; each noted pin costs 32 bytes and a comparison in every
-/// handshake.
+/// The limit of pins in a header. Headers in use had two to five; each noted pin costs 32 bytes,
+/// and a comparison in every handshake.
 const MAX_PINS: usize = 64;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Delivery of events to observers and to the reporter, by a thread of its own.
 //!
-//! Events are put into a bounded queue: no handshake waits for an observer or for a report.
+//! Events are added to a bounded queue: no handshake waits for an observer or for a report.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,17 +19,17 @@ use crate::violation::{DropReason, Reporter};
 pub(crate) enum Observers {
     All(Arc<dyn EventSink>),
     None,
-    /// Receive only what becomes of reports: those of the handle that the reporter has. A report on
-    /// a connection of the reporter would lead to another such connection, without end.
+    /// Those of the handle that the reporter has, which receive the outcome of reports only. A
+    /// report about a connection of the reporter would cause another such connection, without end.
     ReportsOnly(Weak<dyn EventSink>),
 }
 
-/// A receiver of events. A trait, so that a client without observers does not contain
+/// A receiver of events. It is a trait, so that a client without observers does not contain
 /// [`EventQueue`] and its thread.
 pub(crate) trait EventSink: Send + Sync {
     fn emit(&self, event: Event);
 
-    /// Waits until every event is delivered and reported; returns whether that was so in time.
+    /// Waits until every event is delivered and reported. Returns whether that was done in time.
     fn flush(&self, within: Duration) -> bool;
 }
 
@@ -50,7 +50,7 @@ impl Observers {
 
 pub(crate) type Callback = Box<dyn Fn(&Event) + Send + Sync>;
 
-/// Handle to the queue and its thread. Dropping it delivers what is left.
+/// Handle to the queue and its thread. Dropping it delivers the remaining events.
 pub(crate) struct EventQueue {
     shared: Arc<Shared>,
     /// See [`set_reporter`](Self::set_reporter).
@@ -61,7 +61,7 @@ struct Shared {
     state: Mutex<State>,
     /// Signals the thread that events arrived.
     arrived: Condvar,
-    /// Signals those who flush that the queue is empty.
+    /// Signals the threads that wait in `flush` that the queue is empty.
     delivered: Condvar,
     callbacks: Vec<Callback>,
     reporter: OnceLock<Arc<dyn Reporter>>,
@@ -77,7 +77,7 @@ struct State {
     is_closed: bool,
 }
 
-/// What the thread does.
+/// The current activity of the thread.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Phase {
     Delivering,
@@ -111,8 +111,8 @@ impl EventQueue {
         }
     }
 
-    /// Sets the reporter, once. Its threads own a handle to the pins, which then outlives the last
-    /// handle of the application; `on_drop` does what the drop of the last handle would do.
+    /// Sets the reporter, once. Its threads own a handle to the pins, which therefore outlives the
+    /// last handle of the application. `on_drop` is called when that one is dropped.
     pub(crate) fn set_reporter(
         &self,
         reporter: Arc<dyn Reporter>,
@@ -169,7 +169,7 @@ impl EventSink for EventQueue {
             let reporter = self.shared.reporter.get();
             reporter.is_none_or(|reporter| reporter.flush(rest))
         };
-        // The reporter emits what it drops, which is delivered last.
+        // The reporter emits an event for each report that it drops, which is delivered last.
         self.wait_until_delivered(until)
             && contain(flush_reporter).unwrap_or(false)
             && self.wait_until_delivered(until)
@@ -247,8 +247,8 @@ impl Shared {
         let Some(reporter) = self.reporter.get() else {
             return;
         };
-        // 7469-2.6-j. A root of unknown origin may be the network's own, and a report would say who
-        // intercepts the user's traffic.
+        // 7469-2.6-j. A root of unknown origin may be the network's own, and a report would show
+        // who intercepts the user's traffic.
         if report.violation().chain().anchor_origin() != AnchorOrigin::BuiltIn {
             return;
         }
@@ -280,11 +280,11 @@ impl fmt::Debug for EventQueue {
     }
 }
 
-/// Events that wait for observers. Each may hold a served chain, of some kilobytes, and of 64 KB if
-/// a hostile server chooses so: 16 MB at most.
+/// The limit of events that wait for observers. Each may contain a served chain, which takes a few
+/// kilobytes, or 64 KB from a hostile server: at most 16 MB in total.
 const CAPACITY: usize = 256;
-/// How long events are gathered before they are delivered: no user notices the delay, and a flood of
-/// connections wakes the thread fifty times a second, not once for each.
+/// How long events are gathered before they are delivered. No user notices the delay, and many
+/// connections wake the thread at most fifty times a second, not once each.
 const GATHERING: Duration = Duration::from_millis(20);
 /// How long the thread waits for more events before it ends.
 const IDLE: Duration = Duration::from_secs(10);

@@ -1,8 +1,8 @@
-//! Events and counts of connections: what a [`Pinning`] emits to its observers.
+//! The recording of connections: their events, which a [`Pinning`] emits to observers, and counts.
 //!
-//! Code that only evaluates emits nothing. The connector emits once the handshake is done, when the
-//! port is known and the server has proved its key; the verifier emits where no connector of this
-//! crate observes the handshake.
+//! Code that only evaluates emits nothing. The connector emits after the handshake, when the port
+//! is known and the server has proved that it has its key. The verifier emits if no connector of
+//! this crate observes the handshake.
 
 use std::time::Duration;
 
@@ -48,8 +48,8 @@ impl Pinning {
         evaluation.count();
     }
 
-    /// Records a server for which no path could be validated: pins that are rolled out would have
-    /// refused it.
+    /// Records a server for which no path could be validated. It is counted as a failure of pins
+    /// that are rolled out, since these would have refused it.
     pub(crate) fn record_unverifiable(
         &self,
         unverifiable: &UnverifiablePath,
@@ -64,14 +64,14 @@ impl Pinning {
         self.emit(Event::Unverifiable(unverifiable.clone()));
     }
 
-    /// Emits that the pins refused or closed a connection, for each policy that did.
+    /// Emits a violation for each policy by which a connection was refused or closed.
     pub(crate) fn emit_violation(&self, violation: &PinViolation, port: Option<u16>) {
         for violation in violation.each() {
             self.emit(Event::Violation(report(violation, port)));
         }
     }
 
-    /// Emits that the pins of a report-only header would have refused a connection.
+    /// Emits a would-be violation of the pins of a report-only header.
     #[cfg(feature = "hyper")]
     pub(crate) fn emit_would_be_violation(&self, violation: &PinViolation, port: u16) {
         let report = report(violation.clone(), Some(port));
@@ -116,11 +116,11 @@ impl Pinning {
         self.observers.emit(event);
     }
 
-    /// Waits until observers have received every event and the reporter has sent what follows from
-    /// them, at most this long; returns whether that is so. For a mobile application that is about
-    /// to be suspended.
+    /// Waits until observers have received every event and the reporter has sent its reports, for
+    /// at most `within`. Returns whether all of that was done. A mobile application calls it before
+    /// it is suspended.
     ///
-    /// Blocks the thread; called by an observer it returns at once.
+    /// Blocks the thread. If an observer calls it, it returns `false` at once.
     pub fn flush_reports(&self, within: Duration) -> bool {
         match &self.observers {
             Observers::All(observers) => observers.flush(within),

@@ -1,16 +1,17 @@
-//! [`Rollout`]: counts of the connections that pins would have refused.
+//! [`Rollout`], counts of the connections that pins would have accepted or refused.
 
 use parking_lot::Mutex;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{PinSet, SpkiFingerprint};
 
-/// Counts of a static policy's pins in this process, to look at before they are enforced.
+/// Counts of the connections in this process by a static policy's pins, as evidence of whether the
+/// pins can be enforced.
 ///
-/// The pins are those of the [candidate](crate::PinPolicy::candidate) if there is one, else those of
-/// the policy itself. Not counted are connections whose pins were skipped for a user-added root,
-/// connections that other pins refused, and, without [`PinningConnector`](crate::PinningConnector),
-/// resumed sessions: rustls does not call the verifier for them.
+/// The pins are those of the [candidate](crate::PinPolicy::candidate) if there is one, else those
+/// of the policy itself. Connections whose pins were skipped for a user-added root, and connections
+/// that other pins refused, are not counted. Without [`PinningConnector`](crate::PinningConnector),
+/// resumed sessions are not counted either, since rustls does not call the verifier for them.
 ///
 /// ```
 /// use pinhold::{Host, PinPolicy, Pinning};
@@ -29,21 +30,21 @@ use crate::policy::{PinSet, SpkiFingerprint};
 #[non_exhaustive]
 pub struct Rollout {
     /// The number of connections that were made and checked. Without
-    /// [`PinningConnector`](crate::PinningConnector) it includes handshakes that the server could
-    /// not complete, since it lacks the key.
+    /// [`PinningConnector`](crate::PinningConnector), it includes handshakes that a server without
+    /// the leaf's private key could not complete.
     pub connections: u64,
-    /// The time of the last of them.
+    /// The time of the last such connection.
     pub last_connection: Option<UnixTime>,
-    /// The number of those whose validated chain held none of the pins.
+    /// The number of these connections whose validated chain contained none of the pins.
     pub would_have_failed: u64,
-    /// The time of the last of these.
+    /// The time of the last connection without a pinned key.
     pub last_failure: Option<UnixTime>,
-    /// Each pin, with the last time at which a validated chain held it.
+    /// Each pin, with the last time at which a validated chain contained its key.
     pub pins: Vec<(SpkiFingerprint, Option<UnixTime>)>,
 }
 
 impl Rollout {
-    /// Returns the pins that no validated chain has held: backup pins, or mistakes.
+    /// Returns the pins whose key no validated chain has contained: backup pins, or mistakes.
     pub fn never_seen(&self) -> impl Iterator<Item = &SpkiFingerprint> {
         let unseen = self.pins.iter().filter(|(_, seen)| seen.is_none());
         unseen.map(|(pin, _)| pin)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 
+use crate::pinning::build_error::BuildError;
 use crate::pinning::rollout::Tally;
 use crate::policy::{AppliedPolicy, Host, HostMatch, PinPolicy, UserAddedRoots};
 
@@ -18,13 +19,12 @@ pub(crate) struct StaticPins {
     pub(crate) disabled: HashSet<Host>,
 }
 
-/// Policies, and the names that they exempt, by host. The application chooses the names, so a fast
-/// hash is enough.
+/// Policies and exempt names by host. The application chooses the names, so a fast hash is safe.
 #[derive(Default)]
 pub(crate) struct StaticEntries(HashMap<Host, StaticEntry, RandomState>);
 
 enum StaticEntry {
-    /// Exempt from the policies of these hosts, for as long as one of them applies.
+    /// The name is exempt from the policies of these hosts, for as long as one of them applies.
     Exempt(Vec<Host>),
     Policy(Box<Pinned>),
 }
@@ -35,7 +35,7 @@ struct Pinned {
 }
 
 impl Pinned {
-    /// Returns the policy, which is kept under `host`, as it applies at `now`.
+    /// Returns the policy, which is set for `host`, as it applies at `now`.
     fn apply(
         &self,
         host: &Host,
@@ -52,7 +52,7 @@ impl Pinned {
     }
 }
 
-/// A policy as it applies, its candidate, and their counts.
+/// A policy as it applies, its candidate, and the counts of its roll-out.
 pub(crate) struct Applied<'s> {
     pub(crate) policy: AppliedPolicy,
     pub(crate) candidate: Option<AppliedPolicy>,
@@ -103,7 +103,7 @@ impl StaticPins {
         })
     }
 
-    /// Returns the expiry times, past or future, of the policies of the host and its superdomains.
+    /// Returns the past and future expiry times of the policies of the host and its superdomains.
     pub(crate) fn expiry_times(&self, host: &Host) -> Vec<UnixTime> {
         let entries = host
             .and_superdomains()
@@ -115,7 +115,7 @@ impl StaticPins {
         times.collect()
     }
 
-    /// Keeps the counts of pins that are rolled out by the new entries, too.
+    /// Keeps the roll-out counts in the new entries, for policies whose counted pins are the same.
     pub(crate) fn carry_over(&self, entries: &mut StaticEntries) {
         for (host, entry) in &mut entries.0 {
             if let StaticEntry::Policy(new) = entry
@@ -130,7 +130,12 @@ impl StaticPins {
 
 impl StaticEntries {
     /// Creates the entries of these policies and of their exemptions.
-    pub(crate) fn new(policies: Vec<(Host, PinPolicy)>) -> Result<Self, Conflict> {
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::DuplicateHost`] and [`BuildError::Exemption`] for policies that contradict
+    /// each other.
+    pub(crate) fn new(policies: Vec<(Host, PinPolicy)>) -> Result<Self, BuildError> {
         let mut entries = HashMap::default();
         let mut exemptions = Vec::new();
         for (host, policy) in policies {
@@ -143,13 +148,13 @@ impl StaticEntries {
                 policy,
             }));
             if entries.insert(host.clone(), entry).is_some() {
-                return Err(Conflict::DuplicateHost { host });
+                return Err(BuildError::DuplicateHost { host });
             }
         }
         for (host, exempt, covered) in exemptions {
             let pinned = matches!(entries.get(&exempt), Some(StaticEntry::Policy(_)));
             if pinned || !covered {
-                return Err(Conflict::Exemption { host, exempt });
+                return Err(BuildError::Exemption { host, exempt });
             }
             match entries
                 .entry(exempt)
@@ -165,12 +170,4 @@ impl StaticEntries {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
-}
-
-/// Policies that contradict each other.
-pub(crate) enum Conflict {
-    /// One host has two policies.
-    DuplicateHost { host: Host },
-    /// The policy of `host` does not cover the exempt name, or the name has a policy of its own.
-    Exemption { host: Host, exempt: Host },
 }

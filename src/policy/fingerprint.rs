@@ -9,10 +9,10 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, TrustAnchor};
 use spki::der::Decode;
 
+use crate::policy::der;
 use crate::policy::fingerprint_error::ParseFingerprintError;
 use crate::policy::sha256::{KeyHash, sha256};
 
@@ -66,15 +66,9 @@ impl SpkiFingerprint {
     ///
     /// [`ParseFingerprintError::Certificate`] if the bytes are not a DER certificate.
     pub fn of_certificate(certificate: &CertificateDer<'_>) -> Result<Self, ParseFingerprintError> {
-        // Parsed as a root, because webpki accepts version 1 certificates only there.
-        let mut store = RootCertStore::empty();
-        store
-            .add(certificate.clone().into_owned())
-            .map_err(|_| ParseFingerprintError::Certificate)?;
-        match store.roots.first() {
-            Some(anchor) => Ok(Self::of_anchor(anchor)),
-            None => Err(ParseFingerprintError::Certificate),
-        }
+        // Version 1 certificates have keys, too; webpki accepts them only as roots.
+        let key = der::public_key(certificate).ok_or(ParseFingerprintError::Certificate)?;
+        Self::of_public_key(&key.into()).map_err(|_| ParseFingerprintError::Certificate)
     }
 
     /// Returns the fingerprint of a trust anchor's public key.

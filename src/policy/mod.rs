@@ -8,6 +8,7 @@
 //! Offers the types by which all modules above name hosts, keys and policies.
 
 mod applied;
+pub(crate) mod der;
 pub(crate) mod fingerprint;
 mod fingerprint_error;
 mod fingerprint_text;

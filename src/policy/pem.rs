@@ -1,7 +1,7 @@
 //! Keys in PEM text (RFC 7468): the sections `CERTIFICATE` and `PUBLIC KEY`.
 //!
-//! Every client with static pins contains the parser of pins, and so this one. The PEM reader of
-//! rustls-pki-types would add 11 KB to it (`tests/stacks/size.sh`); this one shares the base64
+//! Every client with static pins contains the parser of pins, and with it this reader. The PEM
+//! reader of rustls-pki-types would add 11 KB (`tests/stacks/size.sh`); this one uses the base64
 //! decoder of pins.
 
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
@@ -59,7 +59,7 @@ impl Iterator for PemKeys<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let (_, begin) = self.rest.split_once(BEGIN)?;
-            // After an error there is no place at which the next section certainly begins.
+            // After an error it is uncertain where the next section begins, so reading ends.
             self.rest = "";
             let Some((label, contents)) = self.section(begin) else {
                 return Some(Err(ParseFingerprintError::Pem));

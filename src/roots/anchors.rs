@@ -47,8 +47,8 @@ struct AnchorSet {
     by_subject: SubjectIndex,
 }
 
-/// The positions of the anchors with a given subject, ascending. The subjects come from the
-/// application, so that a fast hash is safe.
+/// The positions of the anchors with a given subject, in ascending order. The subjects come from
+/// the application, so a fast hash is safe.
 #[derive(Default)]
 struct SubjectIndex(HashMap<Box<[u8]>, Vec<usize>, RandomState>);
 
@@ -86,7 +86,7 @@ impl Anchor {
         *self.fingerprint.get_or_init(hash)
     }
 
-    /// Returns whether both are the same root of the same origin, possibly of different sets.
+    /// Returns whether both are the same root of the same origin. They may be in different sets.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.parsed == other.parsed && self.origin == other.origin
     }
@@ -152,7 +152,8 @@ impl TrustAnchors {
         self.with_certificates(AnchorOrigin::BuiltIn, certificates)
     }
 
-    /// Adds certificates of unknown origin. Pins are enforced on chains to them, and none are noted.
+    /// Adds certificates of unknown origin. Pins are enforced on chains to them, and none are
+    /// noted.
     ///
     /// # Errors
     ///
@@ -164,8 +165,8 @@ impl TrustAnchors {
         self.with_certificates(AnchorOrigin::Unknown, certificates)
     }
 
-    /// Adds certificates that the user or the administrator of the device added. Pins are skipped on
-    /// chains to them, unless a policy sets [`EnforcePins`](crate::UserAddedRoots::EnforcePins).
+    /// Adds certificates that the user or the administrator of the device added. Pins are skipped
+    /// on chains to them, unless a policy sets [`EnforcePins`](crate::UserAddedRoots::EnforcePins).
     ///
     /// # Errors
     ///
@@ -177,7 +178,7 @@ impl TrustAnchors {
         self.with_certificates(AnchorOrigin::UserAdded, certificates)
     }
 
-    /// Adds parsed anchors.
+    /// Adds parsed anchors, all of which have this origin.
     #[must_use]
     pub fn with_anchors(
         self,
@@ -190,9 +191,9 @@ impl TrustAnchors {
     /// Marks all anchors that are of unknown origin so far as user-added. Pins are then skipped on
     /// chains to them, unless a policy sets [`EnforcePins`](crate::UserAddedRoots::EnforcePins).
     ///
-    /// Only for applications on devices where every root outside Mozilla's list is known to be added
-    /// by the administrator, such as a managed fleet. Elsewhere it may be a root that Mozilla has
-    /// removed, or one of a public bundle that `SSL_CERT_FILE` names.
+    /// Only for applications on devices where every root outside Mozilla's list is known to be
+    /// added by the administrator, such as a managed fleet. Elsewhere it may be a root that Mozilla
+    /// has removed, or one of a public bundle that `SSL_CERT_FILE` names.
     ///
     /// ```
     /// use pinhold::TrustAnchors;
@@ -225,7 +226,7 @@ impl TrustAnchors {
         Self::from_parsed(present.chain(added).collect())
     }
 
-    /// Merges equal anchors and sorts by origin.
+    /// Creates a set in which equal anchors are merged and all are sorted by origin.
     fn from_parsed(all: Vec<(AnchorOrigin, ParsedAnchor)>) -> Self {
         let origins = merged_origins(&all);
         let mut distinct = Vec::<Anchor>::with_capacity(all.len());
@@ -337,6 +338,7 @@ fn merged_origins(all: &[(AnchorOrigin, ParsedAnchor)]) -> Vec<AnchorOrigin> {
     merged.collect()
 }
 
+/// Parses a certificate as a trust anchor.
 pub(crate) fn parse(certificate: CertificateDer<'static>) -> Result<ParsedAnchor, rustls::Error> {
     let mut store = RootCertStore::empty();
     store.add(certificate.clone())?;
@@ -359,11 +361,20 @@ fn borrowed<'a>(anchor: &'a TrustAnchor<'_>) -> TrustAnchor<'a> {
     }
 }
 
-/// A certificate can't be a trust anchor.
+/// The error of a certificate that can't be a trust anchor.
+///
+/// ```
+/// use pinhold::TrustAnchors;
+/// use rustls::pki_types::CertificateDer;
+///
+/// let not_a_certificate = CertificateDer::from_slice(b"-----BEGIN");
+/// let error = TrustAnchors::new().with_built_in([not_a_certificate]).unwrap_err();
+/// assert_eq!(error.index, 0);
+/// ```
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct AnchorError {
-    /// Position of the certificate among those given, from 0.
+    /// The position of the certificate among those given, counted from 0.
     pub index: usize,
     /// Why it can't be parsed.
     pub reason: rustls::Error,
@@ -379,7 +390,7 @@ impl fmt::Display for AnchorError {
     }
 }
 
-/// As `main` prints it: the text of `Display`.
+/// Prints the text of `Display`, since `main` prints an error that it returns by `Debug`.
 impl fmt::Debug for AnchorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_with_causes(self, f)
@@ -438,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_anchors_become_user_added_only_if_the_application_says_so() {
+    fn unknown_anchors_become_user_added_only_if_the_application_declares_it() {
         use AnchorOrigin::*;
         let all = TrustAnchors::new()
             .with_anchors(Unknown, [anchor(b"a", None)])

@@ -1,5 +1,5 @@
-//! Trust anchors and the origin of each: whether it came with the application, from the platform, or
-//! from the user of the device.
+//! Trust anchors and the origin of each: whether it came with the application, from the platform,
+//! or from the user of the device.
 //!
 //! Uses `policy` only.
 //!

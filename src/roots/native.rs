@@ -1,8 +1,9 @@
-//! The platform's roots as [`TrustAnchors`], with the origin of each as far as it can be determined.
+//! The platform's roots as [`TrustAnchors`], with the origin of each as far as it can be
+//! determined.
 //!
-//! A root of Mozilla's list is built-in. One whose subject and key are found where users and
-//! administrators add roots is user-added. The origin of any other is unknown. Lists and directories
-//! only determine origins: no root is trusted that the platform does not trust.
+//! A root of Mozilla's list is built-in. A root whose subject and key are found where users and
+//! administrators add roots is user-added. The origin of any other root is unknown. Lists and
+//! directories only determine origins: no root is trusted that the platform does not trust.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -23,8 +24,8 @@ use crate::roots::anchors::{ParsedAnchor, TrustAnchors};
 use crate::roots::provenance;
 
 impl TrustAnchors {
-    /// Loads the roots that the platform trusts. Returns them with the errors of those that could not
-    /// be read: a malformed root does not affect the others.
+    /// Loads the roots that the platform trusts. Returns them, and the errors of those that could
+    /// not be read: a malformed root does not affect the others.
     ///
     /// `rustls-native-certs` finds the roots, in the platform's store or where `SSL_CERT_FILE` and
     /// `SSL_CERT_DIR` point. Their origins:
@@ -39,13 +40,15 @@ impl TrustAnchors {
     ///     not searched, because it may contain Microsoft's roots, too.
     /// - [`Unknown`](AnchorOrigin::Unknown), so that pins are enforced: any other root.
     ///
-    /// An application that knows more adds it by [`with_user_added`](Self::with_user_added),
+    /// An application that knows more about its roots declares it by
+    /// [`with_user_added`](Self::with_user_added),
     /// [`mark_user_added_from`](Self::mark_user_added_from) or
     /// [`with_unknown_as_user_added`](Self::with_unknown_as_user_added). Android and iOS provide no
     /// list of roots: there the anchors are empty, and building a client from them fails with
     /// [`BuildError::NoTrustAnchors`](crate::BuildError::NoTrustAnchors).
     ///
-    /// Reads files or the registry: call it once, when the client is built.
+    /// The function blocks while it reads files or the registry. Call it once, when the client is
+    /// built.
     ///
     /// ```
     /// use pinhold::TrustAnchors;
@@ -66,8 +69,8 @@ impl TrustAnchors {
             })
             .collect();
         let anchors = Self::from_platform(loaded.certs, &mut errors);
-        // With a variable set, the roots are those of its files, and a copy of one in a directory of
-        // the administrator does not show that the administrator added it.
+        // If a variable is set, the roots are those of its files, and a copy of one in a directory
+        // of the administrator does not show that the administrator added it.
         if is_overridden(|name| env::var_os(name).is_some()) {
             return (anchors, errors);
         }
@@ -87,7 +90,7 @@ impl TrustAnchors {
     /// Alpine and others), `/etc/pki/ca-trust/source/anchors` (Fedora and relatives),
     /// `/etc/pki/trust/anchors` (openSUSE), `/etc/ca-certificates/trust-source/anchors` (Arch).
     ///
-    /// Empty on other systems than Linux: Homebrew keeps Mozilla's whole list in the first of them.
+    /// Empty on systems other than Linux: Homebrew keeps Mozilla's whole list in the first of them.
     pub const LOCAL_ROOT_DIRS: &'static [&'static str] = if cfg!(target_os = "linux") {
         &[
             "/usr/local/share/ca-certificates",
@@ -99,21 +102,22 @@ impl TrustAnchors {
         &[]
     };
 
-    /// Marks those anchors of unknown origin as user-added that are found in these directories or
-    /// below them, as PEM or DER. Returns the errors of what could not be read. Adds no anchor.
+    /// Marks an anchor of unknown origin as user-added if it is found in or below one of these
+    /// directories, as PEM or DER. Adds no anchor. Returns the anchors, and the errors of files and
+    /// directories that could not be read.
     ///
-    /// [`native`](Self::native) has searched the [`LOCAL_ROOT_DIRS`](Self::LOCAL_ROOT_DIRS) already.
-    /// Use this for other directories, which only the administrator may be able to write. One that
-    /// does not exist is skipped. The limits are 4,096 directory entries, 8 levels, 1 MiB per file
-    /// and 8 roots per file (more are a public bundle); beyond them, and for roots in OpenSSL's form
-    /// `TRUSTED CERTIFICATE`, the origin stays unknown.
+    /// [`native`](Self::native) has searched the [`LOCAL_ROOT_DIRS`](Self::LOCAL_ROOT_DIRS)
+    /// already. Use this for other directories, to which only the administrator must have write
+    /// access. A directory that does not exist is skipped. The limits are 4,096 directory entries,
+    /// 8 levels, 1 MiB per file and 8 roots per file (more are a public bundle); beyond them, and
+    /// for roots in OpenSSL's form `TRUSTED CERTIFICATE`, the origin stays unknown.
     ///
     /// ```
     /// use pinhold::TrustAnchors;
     ///
     /// let (anchors, _) = TrustAnchors::native();
     /// let (anchors, errors) = anchors.mark_user_added_from(["/opt/company/roots"]);
-    /// assert!(errors.is_empty()); // does not exist
+    /// assert!(errors.is_empty()); // the directory does not exist
     /// ```
     #[must_use]
     pub fn mark_user_added_from<P: AsRef<Path>>(
@@ -131,7 +135,7 @@ impl TrustAnchors {
         )
     }
 
-    /// Marks those anchors of unknown origin as user-added that have the subject and key of a
+    /// Marks an anchor of unknown origin as user-added if it has the subject and key of a
     /// certificate in `local`, but of none in `of_system`.
     fn mark_user_added(
         self,
@@ -162,7 +166,8 @@ impl TrustAnchors {
         self.with_anchors(AnchorOrigin::UserAdded, added)
     }
 
-    /// Returns the platform's roots: built-in those of Mozilla's list, of unknown origin the others.
+    /// Returns the platform's roots. Those of Mozilla's list are built-in, the others of unknown
+    /// origin.
     fn from_platform(
         certificates: Vec<CertificateDer<'static>>,
         errors: &mut Vec<NativeRootError>,
@@ -180,12 +185,12 @@ impl TrustAnchors {
     }
 }
 
-/// Returns whether a variable replaces the platform's roots.
+/// Returns whether an environment variable replaces the platform's roots.
 fn is_overridden(is_set: impl Fn(&str) -> bool) -> bool {
     ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(is_set)
 }
 
-/// Returns the certificates that can be trust anchors.
+/// Returns the certificates that can be trust anchors, and adds an error for each of the others.
 fn parse_all(
     certificates: Vec<CertificateDer<'static>>,
     errors: &mut Vec<NativeRootError>,
@@ -212,7 +217,8 @@ struct Search {
 }
 
 impl Search {
-    /// Follows symbolic links, as `update-ca-certificates` does; the limits end a cycle of them.
+    /// Searches a directory. Follows symbolic links, as `update-ca-certificates` does; the limits
+    /// end a cycle of them.
     fn search_dir(&mut self, dir: &Path, level: usize) {
         let entries = match fs::read_dir(dir) {
             Ok(entries) if level < MAX_LEVELS => entries,
@@ -255,7 +261,7 @@ impl Search {
         if bytes.first() == Some(&0x30) {
             return self.found.push(CertificateDer::from(bytes.to_vec()));
         }
-        // The parser of PEM skips this section, but the administrator expects it to count.
+        // The PEM parser skips this section, but the administrator expects it to be read.
         let mut lines = bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
         if lines.any(|line| line.starts_with(TRUSTED)) {
             let reason = "a section `TRUSTED CERTIFICATE`, expected `CERTIFICATE`";
@@ -301,8 +307,21 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A part of the platform's roots, or of what shows their origins, that could not be read. All other
-/// roots are loaded.
+/// The error of a part of the platform's roots, or of their origins, that could not be read. All
+/// other roots are loaded.
+///
+/// ```
+/// use pinhold::TrustAnchors;
+/// use pinhold::roots::NativeRootError;
+///
+/// let (_anchors, errors) = TrustAnchors::native();
+/// for error in errors {
+///     match error {
+///         NativeRootError::Origin { reason } => eprintln!("some origins are unknown: {reason}"),
+///         error => eprintln!("{error}"),
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum NativeRootError {
@@ -319,7 +338,7 @@ pub enum NativeRootError {
         /// The file or directory.
         path: PathBuf,
     },
-    /// The platform does not show which roots were added by whom. Their origin stays unknown.
+    /// The platform does not show who added some roots. Their origin stays unknown.
     Origin {
         /// The platform's error.
         reason: String,
@@ -367,23 +386,23 @@ impl fmt::Display for NativeRootError {
     }
 }
 
-/// As `main` prints it: the text of `Display`.
+/// Prints the text of `Display`, since `main` prints an error that it returns by `Debug`.
 impl fmt::Debug for NativeRootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_with_causes(self, f)
     }
 }
 
-/// Without a source: `Display` contains the reason.
+/// Has no source, since `Display` contains the reason.
 impl Error for NativeRootError {}
 
-/// Directory entries read in total. The local directories have a handful.
+/// The limit of directory entries read in total. The local directories have fewer than ten.
 const MAX_ENTRIES: usize = 4096;
-/// Levels of nested directories.
+/// The limit of nested directories.
 const MAX_LEVELS: usize = 8;
-/// Roots read from one file. Administrators put one into each, public bundles have a hundred.
+/// The limit of roots in one file. Administrators put one into each, public bundles have a hundred.
 const MAX_ROOTS_PER_FILE: usize = 8;
-/// Bytes read from one file: four times the size of Mozilla's list in PEM.
+/// The limit of bytes in one file: four times the size of Mozilla's list in PEM.
 const MAX_BYTES: usize = 1024 * 1024;
 /// OpenSSL's own form: a certificate followed by the purposes that it is trusted or rejected for.
 const TRUSTED: &[u8] = b"-----BEGIN TRUSTED CERTIFICATE-----";

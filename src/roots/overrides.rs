@@ -1,6 +1,6 @@
 //! Debug overrides: the roots of inspecting proxies, on which all pins are skipped.
 //!
-//! Compiled only with `--cfg pinhold_debug_overrides`. A build with it prints a warning when it runs.
+//! Compiled only with `--cfg pinhold_debug_overrides`. Such a build prints a warning when it runs.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateDer;
 use crate::policy::{AnchorOrigin, SpkiFingerprint};
 use crate::roots::anchors::{AnchorError, TrustAnchors};
 
-/// Roots that skip all pins.
+/// Roots for which all pins are skipped.
 #[derive(Clone, Default)]
 pub(crate) struct Overrides(TrustAnchors);
 

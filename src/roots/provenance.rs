@@ -7,13 +7,14 @@
 #[cfg(any(target_os = "macos", windows))]
 use rustls_pki_types::CertificateDer;
 
-/// Certificates of the platform by who added them.
+/// Certificates of the platform, separated by who added them.
 #[cfg(any(target_os = "macos", windows))]
 #[derive(Default)]
 pub(crate) struct LocalRoots {
-    /// In the stores of users and administrators.
+    /// Certificates in the stores of users and administrators.
     pub(crate) local: Vec<CertificateDer<'static>>,
-    /// Came with the system. A copy of one in another store does not show that a user added it.
+    /// Certificates that came with the system. A copy of one in another store does not show that a
+    /// user added it.
     pub(crate) of_system: Vec<CertificateDer<'static>>,
     /// The platform's errors about what could not be read.
     pub(crate) errors: Vec<String>,
@@ -36,7 +37,7 @@ pub(crate) fn load() -> LocalRoots {
         Ok(of_system) => found.of_system = of_system,
         Err(error) => found.errors.push(error.to_string()),
     }
-    // Without them, Apple's roots can't be told from others.
+    // Without them, Apple's roots can't be distinguished from others.
     if found.of_system.is_empty() {
         found.errors.push("the system has no trust settings".into());
         return found;
@@ -63,7 +64,7 @@ pub(crate) fn load() -> LocalRoots {
         of_system,
         errors,
     };
-    // Without all of them, the program's roots can't be told from others.
+    // Without all of them, the program's roots can't be distinguished from others.
     if !found.errors.is_empty() {
         return found;
     }
@@ -96,8 +97,9 @@ pub(crate) fn load() -> LocalRoots {
     found
 }
 
-/// Returns the certificates of a store in the registry, and errors about those that could not be
-/// read. Each is a key whose value `Blob` has its properties. A store may be absent.
+/// Returns the certificates of a store in the registry, and the errors of those that could not be
+/// read. Each certificate is a key whose value `Blob` contains its properties. A store may be
+/// absent.
 #[cfg(windows)]
 fn certificates_in(
     hive: &windows_registry::Key,
@@ -133,9 +135,9 @@ fn certificates_in(
     (found, errors)
 }
 
-/// Returns the certificate of a serialised one (as `CertSerializeCertificateStoreElement` writes it).
-/// That is a list of properties: a number, a reserved field and a length, each of 4 bytes in
-/// little-endian order, then as many bytes.
+/// Returns the certificate in a list of properties, as `CertSerializeCertificateStoreElement`
+/// writes it. A property is a number, a reserved field and a length, each of 4 bytes in
+/// little-endian order, followed by a value of that length.
 #[cfg(any(windows, test))]
 fn certificate(mut blob: &[u8]) -> Option<&[u8]> {
     loop {
@@ -151,17 +153,18 @@ fn certificate(mut blob: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Number of the property that contains the certificate (`wincrypt.h`).
+/// The number of the property that contains the certificate (`wincrypt.h`).
 #[cfg(any(windows, test))]
 const CERT_CERT_PROP_ID: u32 = 32;
 /// `HRESULT_FROM_WIN32(ERROR_FILE_NOT_FOUND)`.
 #[cfg(windows)]
 const FILE_NOT_FOUND: i32 = -0x7ff8_fffe;
-/// Certificates read from one store.
+/// The limit of certificates read from one store.
 #[cfg(windows)]
 const MAX_CERTIFICATES: usize = 4096;
-/// Certificates of one store that are taken as local. A large company has some ten roots; isolated
-/// networks distribute the hundreds of Microsoft's program by group policy.
+/// The limit of certificates in one store that are considered as added locally. A large company has
+/// some ten roots; isolated networks distribute the hundreds of Microsoft's program by group
+/// policy.
 #[cfg(windows)]
 const MAX_LOCAL_PER_STORE: usize = 32;
 

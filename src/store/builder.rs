@@ -1,4 +1,4 @@
-//! Opening a store: [`PinStoreBuilder`], its settings, and the recovery of a storage.
+//! [`PinStoreBuilder`]: the settings of a store, and the opening and recovery of its storage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,8 @@ impl PinStore {
         PinStoreBuilder::new()
     }
 
-    /// Returns an empty store with the default settings that lasts as long as its clones.
+    /// Returns an empty store in memory, with the default settings. Its pins are lost when the last
+    /// clone is dropped.
     #[must_use]
     pub fn in_memory() -> Self {
         Self::builder().in_memory()
@@ -27,14 +28,14 @@ impl PinStore {
     ///
     /// # Errors
     ///
-    /// As of [`PinStoreBuilder::open`].
+    /// Those of [`PinStoreBuilder::open`].
     pub fn open(storage: impl Storage) -> Result<Self, StorageError> {
         Self::builder().open(storage)
     }
 
-    /// Opens a storage with the default settings and returns a store in any case, see
+    /// Opens a storage with the default settings. Returns a store even if that fails, see
     /// [`PinStoreBuilder::open_or_recover`]. Blocks while the storage is read.
-    #[must_use = "the error says whether noted pins were lost"]
+    #[must_use = "the error states whether noted pins were lost"]
     pub fn open_or_recover(storage: impl Storage) -> (Self, Option<StorageError>) {
         Self::builder().open_or_recover(storage)
     }
@@ -80,16 +81,16 @@ impl PinStoreBuilder {
         self
     }
 
-    /// Limits how long pins are kept after they were last received, whatever `max-age` the server
-    /// sends; by default [`PinStore::MAX_AGE_CAP`] (RFC 7469 section 4.1).
+    /// Limits how long pins are in effect after they were last received, whatever `max-age` the
+    /// server sends; by default [`PinStore::MAX_AGE_CAP`] (RFC 7469 section 4.1).
     pub fn max_age_cap(mut self, cap: Duration) -> Self {
         self.limits.max_age_cap = cap;
         self
     }
 
     /// Sets how long a refresh may wait until it is written, by default 60 seconds. A longer delay
-    /// saves disk writes; after a crash, pins expire earlier by as much. A store in memory ignores
-    /// it.
+    /// saves disk writes; after a crash, pins expire earlier by at most this delay. A store in
+    /// memory ignores it.
     pub fn refresh_delay(mut self, delay: Duration) -> Self {
         self.settings.refresh_delay = delay;
         self
@@ -97,7 +98,7 @@ impl PinStoreBuilder {
 
     /// Sets a callback for errors of an open store: each failed attempt to write, called from the
     /// writer thread, and each wait for the storage that took too long, called from the thread that
-    /// waited. Errors of opening are returned instead. A store in memory has none.
+    /// waited. Errors of opening are returned instead. A store in memory has no such errors.
     ///
     /// The callback must not keep a clone of the store, which would then never be closed, and must
     /// not wait for the store. A panic in it is contained.
@@ -106,7 +107,8 @@ impl PinStoreBuilder {
         self
     }
 
-    /// Returns an empty store that lasts as long as its clones: for a private mode, or for tests.
+    /// Returns an empty store in memory, whose pins are lost when the last clone is dropped: for
+    /// private browsing, or for tests.
     ///
     /// ```
     /// use pinhold::PinStore;
@@ -131,10 +133,10 @@ impl PinStoreBuilder {
         PinStore::with_entries(entries, self.limits).start_writer(storage, self.settings)
     }
 
-    /// Opens a storage and returns a store in any case, with every entry that can be recovered. A
-    /// corrupt storage is repaired. One that can't be used is left unchanged, and the store keeps
-    /// pins in memory only. The error says which of these happened; show or log it. Blocks while
-    /// the storage is read.
+    /// Opens a storage. Returns a store even if that fails, with every entry that can be recovered.
+    /// A corrupt storage is repaired. A storage that can't be used is left unchanged, and the store
+    /// keeps pins in memory only. The error states which of these happened; show or log it. Blocks
+    /// while the storage is read.
     ///
     /// Static pins do not depend on the store.
     ///
@@ -149,7 +151,7 @@ impl PinStoreBuilder {
     /// store.flush()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[must_use = "the error says whether noted pins were lost"]
+    #[must_use = "the error states whether noted pins were lost"]
     pub fn open_or_recover(self, mut storage: impl Storage) -> (PinStore, Option<StorageError>) {
         let (entries, error) = match load(&mut storage) {
             Ok(entries) => (entries, None),
@@ -179,4 +181,65 @@ fn load(storage: &mut impl Storage) -> Result<Vec<KnownPinnedHost>, StorageError
 fn recover(storage: &mut impl Storage, error: StorageError) -> (Recovered, StorageError) {
     let recovered = contain(|| storage.recover(error));
     recovered.unwrap_or((Recovered::InMemory(Vec::new()), StorageError::Panicked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Host;
+    use crate::store::storage::Batch;
+
+    /// A storage that fails as it is told to.
+    struct Failing {
+        load: Result<(), StorageError>,
+        recovered: Option<Recovered>,
+    }
+
+    impl Storage for Failing {
+        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+            self.load.clone().map(|()| Vec::new())
+        }
+
+        fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+            Err(StorageError::Panicked)
+        }
+
+        fn recover(&mut self, error: StorageError) -> (Recovered, StorageError) {
+            let recovered = self.recovered.take();
+            (recovered.unwrap_or(Recovered::InMemory(Vec::new())), error)
+        }
+    }
+
+    /// A store that has lost its limits could be filled by any server.
+    #[test]
+    fn settings_apply_to_every_way_of_opening() {
+        let (sender, errors) = std::sync::mpsc::channel();
+        let builder = PinStore::builder()
+            .capacity(1)
+            .max_age_cap(Duration::from_secs(7))
+            .on_error(move |error| drop(sender.send(error.clone())));
+        let failed = || Err(StorageError::Panicked);
+        let storage = |load, recovered| Failing { load, recovered };
+        let stored = Some(Recovered::Stored(Vec::new()));
+        let opened = builder.clone().open(storage(Ok(()), None)).unwrap();
+        let recover = |storage| builder.clone().open_or_recover(storage).0;
+        for (store, is_stored) in [
+            (builder.clone().in_memory(), false),
+            (opened, true),
+            (recover(storage(Ok(()), None)), true),
+            (recover(storage(failed(), stored)), true),
+            (recover(storage(failed(), None)), false),
+        ] {
+            assert_eq!(store.cap(Duration::MAX), Duration::from_secs(7));
+            let settings = format!("{store:?}");
+            assert!(settings.contains("capacity: 1 }"), "{settings}");
+            let stored = format!("is_stored: {is_stored}");
+            assert!(settings.contains(&stored), "{settings}");
+            store.forget(&Host::parse("example.com").unwrap());
+            assert_eq!(store.flush().is_err(), is_stored);
+            // The last handle waits for the thread and its last attempt.
+            drop(store);
+            assert_eq!(errors.try_iter().count() > 0, is_stored);
+        }
+    }
 }

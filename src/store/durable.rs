@@ -11,8 +11,8 @@ use crate::store::error::StorageError;
 use crate::store::queue::Queue;
 use crate::store::worker::deadline;
 
-/// Resolves once all changes made before it was created are durable. Needs no runtime, and
-/// dropping it cancels nothing.
+/// A future that resolves once all changes made before its creation are durable. It needs no
+/// runtime, and dropping it cancels nothing.
 ///
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -21,7 +21,7 @@ use crate::store::worker::deadline;
 ///
 /// let store = PinStore::in_memory();
 /// store.clear();
-/// store.durable().await?; // returns at once: nothing outlives this store
+/// store.durable().await?; // resolves at once: the store has no storage
 /// # Ok::<(), pinhold::storage::StorageError>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -31,7 +31,7 @@ use crate::store::worker::deadline;
 pub struct DurableFuture(Option<Waiting>);
 
 impl DurableFuture {
-    /// Returns a future that is resolved already, as that of a store in memory.
+    /// Returns a future that resolves at once, for a store in memory.
     pub(crate) fn ready() -> Self {
         Self(None)
     }
@@ -45,18 +45,18 @@ impl DurableFuture {
         }))
     }
 
-    /// Blocks the thread until it is resolved.
+    /// Blocks the thread until the outcome is known.
     pub(crate) fn wait(self) -> Result<(), StorageError> {
         self.wait_until(None).unwrap_or(Ok(()))
     }
 
-    /// Blocks the thread until it is resolved, for at most as long as dropping the last handle of a
-    /// store does.
-    pub(crate) fn wait_at_the_end(self) {
+    /// Blocks the thread until the outcome is known, for at most 2 s, as dropping the last handle
+    /// of a store does.
+    pub(crate) fn wait_with_timeout(self) {
         drop(self.wait_until(Some(deadline(CLOSING_TIMEOUT))));
     }
 
-    /// Returns `None` if it was not resolved in time.
+    /// Blocks the thread until the outcome is known. Returns `None` if it is unknown at `end`.
     fn wait_until(self, end: Option<Instant>) -> Option<Result<(), StorageError>> {
         let Some(waiting) = self.0 else {
             return Some(Ok(()));
@@ -103,8 +103,8 @@ struct Waiting {
     id: u64,
 }
 
-/// Removes the waker. Each response that gives up waiting for a disk that hangs would otherwise
-/// leave one behind.
+/// Removes the waker. Otherwise each response that stops waiting for a disk that hangs would leave
+/// one in the map.
 impl Drop for Waiting {
     fn drop(&mut self) {
         let waker = self.queue.state.lock().wakers.remove(&self.id);

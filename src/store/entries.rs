@@ -16,8 +16,9 @@ use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, HostMatch, KnownPinnedHost};
 
-/// At most one entry for each host. Servers choose the names, but one domain fills at most a
-/// sixteenth of the table, so a fast hash with a seed for each process suffices against collisions.
+/// A table with at most one entry for each host. Servers choose the names, but one domain fills at
+/// most a sixteenth of the table, so a fast hash with a seed for each process suffices against
+/// collisions.
 #[derive(Default)]
 pub(crate) struct Entries {
     table: HashSet<Entry, RandomState>,
@@ -74,8 +75,8 @@ impl Entries {
         self.table.len()
     }
 
-    /// Returns a copy with room for as many more entries if the table is full. Adding one would
-    /// otherwise grow the table under the lock that lookups wait for: 20 ms at 100,000 hosts.
+    /// Returns a copy of twice the size if the table is full. Adding an entry would otherwise grow
+    /// the table under the lock that lookups wait for: 20 ms at 100,000 hosts.
     pub(crate) fn grown(&self) -> Option<Self> {
         if self.len() < self.table.capacity() {
             return None;
@@ -97,8 +98,8 @@ impl Entries {
 
     /// Returns whether the host may be noted at `now` within the share of its domain.
     pub(crate) fn domain_has_room(&self, host: &Host, capacity: usize, now: UnixTime) -> bool {
-        // A host whose entry has expired counts as new. A domain could otherwise fill the store with
-        // short-lived entries and then renew them all.
+        // A host whose entry has expired counts as new. Otherwise a domain could fill the store
+        // with short-lived entries and then renew them all.
         if self.get(host).is_some_and(|known| !known.is_expired(now)) {
             return true;
         }
@@ -135,8 +136,8 @@ impl Entries {
                 return None;
             }
             if live.count() >= capacity {
-                // Refreshes have moved the expiry times. Updated here, so that the next new host
-                // does not have all entries searched again.
+                // Refreshes have moved the expiry times. Without this update, all entries would be
+                // searched again for the next new host.
                 self.first_expiry = self.iter().map(|known| known.expires_at).min();
                 return None;
             }
@@ -237,12 +238,13 @@ impl Eq for Entry {}
 /// names can't prevent other hosts from being noted.
 const DOMAIN_SHARE: usize = 16;
 
-/// A slot has a 512th of the entries on average, at most a 32nd of a domain's share. So the domains
-/// of one slot together rarely exceed a share, which would have all entries searched.
+/// The number of slots. A slot has a 512th of the entries on average, at most a 32nd of a domain's
+/// share. So the domains of one slot together rarely exceed a share; if they do, all entries are
+/// searched.
 const SLOTS: usize = 512;
 
-/// Returns the last two labels. All domains under a suffix such as `co.uk` count as one; to
-/// distinguish them would need a list of public suffixes.
+/// Returns the last two labels of a name. All domains under a suffix such as `co.uk` count as one,
+/// because distinguishing them requires a list of public suffixes.
 fn parent_domain(host: &Host) -> &str {
     let name = host.as_str();
     let mut dots = name.rmatch_indices('.').map(|(at, _)| at);

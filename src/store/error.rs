@@ -11,8 +11,8 @@ use crate::store::format::{Corruption, VERSION};
 
 /// Why noted pins can't be read or written.
 ///
-/// `Display` says what failed and what to do; `Debug` prints the same, for a `main` that returns
-/// it. Cheap to clone.
+/// `Display` prints what failed and what to do. `Debug` prints the same, since `main` prints an
+/// error that it returns by `Debug`. Cheap to clone.
 ///
 /// ```
 /// use pinhold::storage::StorageError;
@@ -36,7 +36,7 @@ pub enum StorageError {
         file: PathBuf,
         /// What is wrong with it.
         corruption: Corruption,
-        /// How many of its entries pass their checksums.
+        /// The number of its entries that pass their checksums.
         readable: usize,
         /// The new path of the corrupt file, once a file with the readable entries has replaced
         /// it; `None` while it is still in place.
@@ -68,14 +68,14 @@ pub enum StorageError {
         /// What is there, such as "a directory".
         found: &'static str,
     },
-    /// An error of an application's own [`Storage`](crate::storage::Storage).
+    /// The error of a [`Storage`](crate::storage::Storage) of the application.
     Other(Arc<dyn Error + Send + Sync>),
     /// The storage panicked.
     Panicked,
     /// The storage has not completed a commit in time. Its changes are kept in memory and may still
     /// be stored.
     Slow {
-        /// How long it was waited for.
+        /// How long the response, or the drop of the store, has waited.
         waited: Duration,
     },
     /// The writer thread could not be started, or has ended with a panic.
@@ -83,7 +83,7 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    /// Returns an error of an application's own [`Storage`](crate::storage::Storage).
+    /// Wraps the error of a [`Storage`](crate::storage::Storage) of the application.
     ///
     /// ```
     /// use pinhold::storage::StorageError;
@@ -113,8 +113,8 @@ impl fmt::Display for StorageError {
             }
             Self::Locked { lock } => write!(
                 f,
-                "noted pins: another process holds the lock {} for longer than any write takes. \
-                 Look for a process that hangs; the lock is released when it ends",
+                "noted pins: another process has held the lock {} for longer than any write \
+                 takes. Look for a process that hangs; the lock is released when it ends",
                 lock.display()
             ),
             Self::NewerVersion { file, version } => write!(
@@ -160,7 +160,7 @@ fn write_recovered(
     }
 }
 
-/// Returns what to do about an error of the operating system whose text does not say it.
+/// Returns what to do about an error of the operating system, whose own text does not state it.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => ". Create the folder first",

@@ -19,7 +19,7 @@ use crate::store::storage::{Batch, Recovered, Storage, put_newer};
 ///
 /// # Performance
 ///
-/// The time of a commit is proportional to the number of hosts; that of a database is not. These
+/// The time of a commit is proportional to the number of hosts, unlike that of a database. These
 /// are medians of `cargo bench --bench store` on a virtual machine whose disk overwrites 4 KiB
 /// durably in 0.13 ms; the flash memory of a phone takes ten to a hundred times as long:
 ///
@@ -30,7 +30,7 @@ use crate::store::storage::{Batch, Recovered, Storage, put_newer};
 /// | 10,000 | 11 ms | | 0.5 ms |
 /// | 100,000 | 130 ms | 115 ms | 0.5 ms |
 ///
-/// A store notes 1024 hosts by default, and up to some thousand hosts no user notices the
+/// A store notes 1024 hosts by default, and up to a few thousand hosts no user notices the
 /// difference. From about ten thousand hosts, implement [`Storage`] on a database, as
 /// `examples/own_storage.rs` does. In memory a host with two pins takes 180 bytes.
 ///
@@ -112,7 +112,7 @@ impl FileStorage {
     /// file is not read beyond that, so that it can't fill the memory.
     pub const MAX_LEN: u64 = 64 * 1024 * 1024;
 
-    /// Reads the whole file, and remembers its header if it is not corrupt. Returns `None` if there
+    /// Reads the whole file, and records its header unless it is corrupt. Returns `None` if there
     /// is no file.
     fn read(&mut self) -> Result<Option<Contents>, StorageError> {
         let Some(len) = length(&self.path)? else {
@@ -174,8 +174,8 @@ impl FileStorage {
         renamed
     }
 
-    /// Makes the rename durable and remembers the header. Not before: if the sync fails, the store
-    /// does not get the merged entries, so the next commit must merge them again.
+    /// Makes the rename durable, then records the header. If the sync fails, the store does not get
+    /// the merged entries, so the next commit must merge them again.
     fn complete(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         sync(self.folder()).map_err(io_error(self.folder()))?;
         self.known_header = first_line(&mut &*bytes).ok();
@@ -226,7 +226,7 @@ impl FileStorage {
         Ok(kept)
     }
 
-    /// Gives the corrupt file a second name with the date, and replaces no other file by it.
+    /// Gives the corrupt file a second name with the date. Never replaces another file.
     fn keep_corrupt(&self) -> Result<PathBuf, StorageError> {
         let now = SystemTime::now().into_unix_time();
         let date = timestamp::print(now).unwrap_or_default().replace(':', "");
@@ -252,7 +252,8 @@ impl FileStorage {
         Err(io_error(&self.beside(".corrupt-"))(error))
     }
 
-    /// Replaces a corrupt file by one with its readable entries. Returns these, and what was wrong.
+    /// Replaces a corrupt file by one with its readable entries. Returns the entries, and the error
+    /// that describes the corruption.
     fn repair(&mut self) -> Result<(Vec<KnownPinnedHost>, Option<StorageError>), StorageError> {
         let _lock = self.lock()?;
         let contents = self.read()?.unwrap_or_default();
@@ -270,8 +271,8 @@ impl FileStorage {
         Ok((entries, Some(error)))
     }
 
-    /// Locks out other processes until the returned file is dropped. Returns `None` where the system
-    /// has no file locks.
+    /// Locks out other processes until the returned file is dropped. Returns `None` where the
+    /// system has no file locks.
     fn lock(&self) -> Result<Option<File>, StorageError> {
         let path = self.beside(".lock");
         length(&path)?;
@@ -365,8 +366,8 @@ impl Storage for FileStorage {
         match error {
             StorageError::Corrupt { .. } => match self.repair() {
                 Ok((entries, repaired)) => (Recovered::Stored(entries), repaired.unwrap_or(error)),
-                // The folder may not be writable. The readable entries are enforced all the same, and
-                // the first commit that succeeds moves the corrupt file.
+                // The folder may not be writable. The readable entries are enforced nevertheless,
+                // and the first commit that succeeds moves the corrupt file.
                 Err(_) => (Recovered::Stored(self.readable()), error),
             },
             // Its readable pins are enforced. Writing it would lose what this version can't read.
@@ -457,7 +458,8 @@ fn sync(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the entries by their hosts. Of two entries of one host the one noted later is kept.
+/// Returns a map from hosts to their entries. Of two entries of one host the one noted later is
+/// kept.
 fn by_host(entries: Vec<KnownPinnedHost>) -> HashMap<Host, Arc<KnownPinnedHost>> {
     let mut map = HashMap::with_capacity(entries.len());
     for entry in entries {
@@ -478,5 +480,6 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StorageError {
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time between two attempts to lock the file.
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(2);
-/// That of version 1 has about 130 bytes; the limit leaves room for newer versions.
+/// The limit of bytes in the first line. It has about 130 in version 1; newer versions may need
+/// more.
 const MAX_FIRST_LINE: u64 = 4096;

@@ -1,4 +1,5 @@
-//! The file format of [`FileStorage`](crate::FileStorage): a header line, then one line for each entry.
+//! The file format of [`FileStorage`](crate::FileStorage): a header line, then one line for each
+//! entry.
 //!
 //! The format is specified in `format.md`, which is shown at
 //! [`FileStorage`](crate::FileStorage#the-format).
@@ -29,7 +30,7 @@ pub(crate) fn encode(entries: &[Arc<KnownPinnedHost>]) -> Vec<u8> {
     file.into_bytes()
 }
 
-/// Everything that is readable of a file, and what is wrong with it.
+/// The readable entries of a file, and what is wrong with it.
 #[derive(Default)]
 pub(crate) struct Contents {
     /// The entries of the lines that pass their checksums, in the order of the file.
@@ -71,8 +72,8 @@ impl Contents {
     }
 }
 
-/// Returns what is wrong with a file of this header line and these entries, of which `corruption`
-/// is the first one found.
+/// Returns what is wrong with a file that has this header line and these entries. `corruption` is
+/// the first corruption that was found in the lines of the entries.
 fn fault(
     header: &[u8],
     entries: &[KnownPinnedHost],
@@ -101,8 +102,8 @@ fn fault(
     corruption.map(Fault::Corruption)
 }
 
-/// Returns the version of the format. No version changes the part of the header read here, so that
-/// a newer file is not taken for a corrupt one.
+/// Returns the version of the format. No version changes this part of the header, so that a newer
+/// file is not mistaken for a corrupt one.
 fn version(header: &mut Reader<'_>) -> Option<u64> {
     header.literal(FORMAT)?;
     header.literal(VERSION_OF)?;
@@ -136,7 +137,7 @@ pub enum Corruption {
     DigestMismatch,
     /// The file has no bytes: another program wrote it, or the system crashed.
     Empty,
-    /// The first line fails its checksum or is not a header.
+    /// The first line fails its checksum, or is not a header.
     Header,
     /// This line, counted from 1, fails its checksum, is not an entry, or is not in order.
     Line(usize),
@@ -343,7 +344,7 @@ mod tests {
         assert_eq!(entries.len(), 2);
     }
 
-    /// This holds whatever else has changed in it, and however its checksums are computed.
+    /// A newer version is recognised even if the rest of the header and the checksums differ.
     #[test]
     fn a_newer_version_is_not_corruption() {
         for header in [
@@ -398,7 +399,9 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_are_corrupt_and_cause_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_are_corrupt_and_cause_no_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
             let contents = Contents::read(&bytes);
             prop_assert!(contents.fault.is_some());
         }

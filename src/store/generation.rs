@@ -1,5 +1,6 @@
-//! Change notification for open connections: [`Generation`] counts the changes of pins, after which
-//! a connection must be checked again, and [`Validity`] limits how long a verdict may be reused.
+//! Notification of open connections about changes of pins. [`Generation`] counts the changes, after
+//! each of which a connection must be checked again. [`Validity`] limits how long a verdict may be
+//! reused.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,7 +27,7 @@ pub(crate) struct Generation {
 #[derive(Default)]
 struct Watchers {
     last_id: u64,
-    /// By the ID of the watch.
+    /// Wakers by the ID of the watch.
     wakers: HashMap<u64, Waker>,
 }
 
@@ -50,7 +51,7 @@ impl Generation {
     }
 
     /// Returns whether a verdict of this generation was made for a time after `expiry`, so that an
-    /// entry with that expiry was taken for expired. Call it with the entries locked for writing.
+    /// entry with that expiry counted as expired. Call it with the entries locked for writing.
     pub(crate) fn was_checked_after(&self, expiry: UnixTime) -> bool {
         self.latest_check.load(Ordering::SeqCst) > expiry.as_secs()
     }
@@ -84,7 +85,7 @@ impl fmt::Debug for Generation {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Validity {
     generation: u64,
-    /// The first and the last second since 1970.
+    /// The first and the last second of the validity, since 1970.
     from: u64,
     until: u64,
 }
@@ -107,7 +108,7 @@ impl Validity {
         }
     }
 
-    /// Returns the time for which both verdicts are valid.
+    /// Returns the validity of the combination of both verdicts.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             // If the generations differ, the result is that of the older one, which has ended.
@@ -181,7 +182,7 @@ impl GenerationWatch {
     /// Registers this task to be woken by the next generation. Read the number after that: a change
     /// in between would go unnoticed otherwise.
     #[inline]
-    pub(crate) fn wake_me(&mut self, cx: &Context<'_>) {
+    pub(crate) fn register(&mut self, cx: &Context<'_>) {
         let known = self.waker.as_ref();
         if !known.is_some_and(|known| known.will_wake(cx.waker())) {
             self.replace_waker(cx.waker());

@@ -1,5 +1,5 @@
-//! JSON text of one entry with a checksum, as a file of [`FileStorage`](crate::FileStorage) has it in
-//! each line.
+//! The JSON text of one entry with a checksum, which is one line of a file of
+//! [`FileStorage`](crate::FileStorage).
 
 use std::error::Error;
 use std::fmt;
@@ -41,7 +41,7 @@ impl KnownPinnedHost {
     }
 }
 
-/// A text is not an entry of [`KnownPinnedHost::to_json`], or has been altered.
+/// The error of a text that [`KnownPinnedHost::to_json`] has not returned, or that was altered.
 ///
 /// ```
 /// use pinhold::policy::KnownPinnedHost;
@@ -67,8 +67,8 @@ impl fmt::Debug for EntryError {
 
 impl Error for EntryError {}
 
-/// Reads a line from its beginning. The text between the values is known, and no value has an
-/// escape; a JSON parser would add 35 kB to a program.
+/// A parser that reads a line from its beginning. The text between the values is known, and no
+/// value has an escape; a JSON parser would add 35 kB to a program.
 pub(crate) struct Reader<'a>(&'a str);
 
 impl<'a> Reader<'a> {
@@ -89,13 +89,14 @@ impl<'a> Reader<'a> {
         Some(value)
     }
 
-    /// Returns the decimal number that is followed by some other character.
+    /// Returns the decimal number, which another character must follow, and skips it.
     pub(crate) fn number(&mut self) -> Option<u64> {
         let end = self.0.find(|next: char| !next.is_ascii_digit())?;
         let (digits, rest) = self.0.split_at_checked(end)?;
         self.0 = rest;
         digits.parse().ok()
     }
+
     pub(crate) fn is_at_end(&self) -> bool {
         self.0.is_empty()
     }
@@ -109,7 +110,7 @@ pub(crate) fn verify(line: &[u8]) -> Option<(&str, &str)> {
     (sum == checksum(text.as_bytes())).then_some((text, sum))
 }
 
-/// Returns the entry of a line without its line feed, and the checksum of the line.
+/// Parses a line, given without its line feed. Returns the entry, and the checksum of the line.
 pub(crate) fn read_entry(line: &[u8]) -> Option<(KnownPinnedHost, &str)> {
     let (text, sum) = verify(line)?;
     let mut line = Reader::new(text);
@@ -204,11 +205,11 @@ const EXPIRES_AT: &str = r#","expires_at":""#;
 /// The text around the checksum of a line.
 const SUM: &str = r#","sum":""#;
 const END: &str = r#""}"#;
-/// Hexadecimal digits of a checksum.
+/// The number of hexadecimal digits of a checksum.
 pub(crate) const SUM_LEN: usize = 32;
-/// Bytes from `SUM` to the end of a line.
+/// The number of bytes from `SUM` to the end of a line.
 const END_LEN: usize = SUM.len() + SUM_LEN + END.len();
-/// Bytes of an entry with two pins, for the initial capacity of buffers only.
+/// The number of bytes of an entry with two pins, for the initial capacity of buffers.
 pub(crate) const TYPICAL_LINE: usize = 320;
 
 #[cfg(test)]

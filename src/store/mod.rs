@@ -1,14 +1,14 @@
 //! The store of noted pins: the known pinned hosts in memory, and their persistence.
 //!
-//! [`PinStore`] answers lookups from memory ([`entries`]). Its changes are queued ([`pending`],
-//! [`queue`]) and committed by one thread ([`writer`]) to a [`Storage`]: a file ([`FileStorage`]) or
-//! an implementation of the application. [`Generation`] counts the changes, so that open connections
-//! are checked again.
+//! A [`PinStore`] is searched in memory ([`entries`]). Its changes are queued ([`pending`],
+//! [`queue`]) and committed by one thread ([`writer`]) to a [`Storage`]: a file ([`FileStorage`])
+//! or an implementation of the application. [`Generation`] counts the changes, so that open
+//! connections are checked again.
 //!
-//! Uses only [`policy`](crate::policy) of the crate.
+//! Uses `policy` only.
 //!
-//! Offers [`PinStore`] and the [`Storage`] trait; and [`Worker`] and [`contain`], which the other
-//! background threads of the crate use.
+//! Offers [`PinStore`] and the trait [`Storage`] to applications, and [`Worker`] and [`contain`] to
+//! the other background threads of the crate.
 
 mod builder;
 mod durable;
@@ -43,4 +43,6 @@ pub use crate::store::pin_store::PinStore;
 pub(crate) use crate::store::queue::StorageErrorListener;
 pub use crate::store::storage::{Batch, Change, Recovered, Storage};
 pub(crate) use crate::store::update::Inserted;
+#[cfg(feature = "hyper")]
+pub(crate) use crate::store::worker::MAX_WAIT;
 pub(crate) use crate::store::worker::{Worker, contain, deadline};

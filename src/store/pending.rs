@@ -49,13 +49,13 @@ impl Pending {
     }
 
     /// Drops all removals if there are too many. Hosts that are added and removed while the disk is
-    /// full would otherwise fill the memory. A dropped removal can be undone only by another
-    /// process that writes in between: a surplus pin, which is safer than a missing one.
+    /// full would otherwise fill the memory. Only if another process writes in between does an
+    /// entry remain whose removal was dropped: a surplus pin, which is safer than a missing one.
     fn limit_removals(&mut self) {
         if self.removals > MAX_REMOVALS {
             event!(
                 WARN,
-                "too many removals to remember while nothing can be stored"
+                "too many removals are waiting for the storage, all of them are dropped"
             );
             self.by_host.retain(|_, change| !is_removal(change));
             self.removals = 0;
@@ -69,8 +69,8 @@ impl Pending {
         self.removals -= usize::from(replaced.as_ref().is_some_and(is_removal));
     }
 
-    /// Returns the latest time at which the stored entry that the next change of the host replaces
-    /// may have been noted.
+    /// Returns the time `replaces` of the next change of the host. The change also replaces what
+    /// the earlier change of the host would have replaced.
     fn replaced_by(&self, host: &Host, replaces: UnixTime) -> UnixTime {
         match self.by_host.get(host) {
             Some(
@@ -93,7 +93,7 @@ impl Pending {
             .for_each(|change| self.record(change));
     }
 
-    /// Returns the changes in the order that a [`Batch`](crate::storage::Batch) has.
+    /// Returns the changes in the order of [`Batch::changes`](crate::storage::Batch::changes).
     pub(crate) fn into_changes(self) -> Vec<Change> {
         let cleared = self.cleared_since.map(Change::ClearedSince);
         let by_host = self.by_host.into_values();
@@ -104,7 +104,7 @@ impl Pending {
         self.by_host.contains_key(host)
     }
 
-    /// Returns whether a change makes this stored entry out of date.
+    /// Returns whether one of the changes replaces or removes this stored entry.
     pub(crate) fn supersedes(&self, entry: &KnownPinnedHost) -> bool {
         self.has_change_of(&entry.host)
             || self
@@ -124,7 +124,7 @@ fn is_cleared(change: &Change, since: UnixTime) -> bool {
     }
 }
 
-/// How many removals are remembered while nothing can be written: four times as many as a store
+/// The limit of removals that wait while nothing can be written: four times as many as a store
 /// has hosts by default.
 const MAX_REMOVALS: usize = 4096;
 
@@ -195,7 +195,7 @@ mod tests {
             (refreshed(4), refreshed(4)),
             (refreshed(3), refreshed(4)),
             (removed(0, 7), removed(0, 7)),
-            // Nothing that is stored is refreshed by it.
+            // The refreshed entry is no longer stored.
             (refreshed(5), noted(7)),
             (refreshed(8), noted(8)),
             (noted(2), noted(8)),

@@ -1,6 +1,6 @@
-//! The handle of the store of noted pins: [`PinStore`], its lookups, and its removal of entries.
+//! [`PinStore`], the handle to the noted pins, with lookups and removals of entries.
 //!
-//! Lookups are answered from memory and never wait for a storage.
+//! A lookup searches in memory and never waits for a storage.
 
 use std::fmt;
 use std::sync::atomic::AtomicBool;
@@ -19,8 +19,8 @@ use crate::store::queue::{StorageErrorListener, WriterSettings};
 use crate::store::storage::{Change, Storage};
 use crate::store::writer::{Urgency, Writer};
 
-/// The noted pins: the known pinned hosts that servers announced by header (RFC 7469 section 2.3).
-/// Cheap to clone; clones share entries and settings.
+/// The noted pins: the known pinned hosts, whose servers sent pins by header (RFC 7469 section
+/// 2.3). Cheap to clone; clones share entries and settings.
 ///
 /// A store is in memory only, or persistent with a [`Storage`]:
 ///
@@ -42,20 +42,20 @@ use crate::store::writer::{Urgency, Writer};
 ///
 /// # When changes are durable
 ///
-/// A change takes effect in memory at once. One thread writes it, together with those that arrive
-/// in the meantime:
+/// A change takes effect in memory at once. One thread writes it to the storage, together with
+/// those that are made in the meantime:
 ///
 /// - An entry that is added, changed or removed is written without delay. Before
 ///   [`NotePins`](crate::layer::NotePins) returns the response that carried the header, it waits
 ///   until the change is durable, for at most 2 s by default.
-/// - A refresh, which changes the times of an entry only, is written within the
+/// - A refresh, which changes only the times of an entry, is written within the
 ///   [`refresh_delay`](crate::storage::PinStoreBuilder::refresh_delay).
-/// - [`flush`](Self::flush), [`durable`](Self::durable) and dropping the last clone write everything
-///   without delay. Dropping waits for at most 2 s.
+/// - [`flush`](Self::flush), [`durable`](Self::durable) and dropping the last clone write
+///   everything without delay. Dropping waits for at most 2 s.
 ///
-/// If writing fails, the changes are kept in memory, the error is passed to
-/// [`on_error`](crate::storage::PinStoreBuilder::on_error), and the changes are written again with
-/// the next change and after a backoff of 100 ms, which doubles up to one minute.
+/// If writing fails, the changes are kept in memory, and the error is passed to
+/// [`on_error`](crate::storage::PinStoreBuilder::on_error). Writing is tried again with the next
+/// change and after a backoff of 100 ms, which doubles up to one minute.
 #[derive(Clone)]
 pub struct PinStore {
     /// Locked while a header is evaluated and takes effect, so that the entries it was evaluated
@@ -71,7 +71,7 @@ pub struct PinStore {
     pub(crate) limits: Limits,
 }
 
-/// What hostile servers can make a store keep.
+/// The limits of what servers can make a store keep.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) max_age_cap: Duration,
@@ -88,8 +88,8 @@ impl Default for Limits {
 }
 
 impl PinStore {
-    /// The default [`max_age_cap`](crate::storage::PinStoreBuilder::max_age_cap): 60 days, the balance
-    /// that RFC 7469 section 4.1 suggests.
+    /// The default [`max_age_cap`](crate::storage::PinStoreBuilder::max_age_cap): 60 days, the
+    /// balance that RFC 7469 section 4.1 suggests.
     pub const MAX_AGE_CAP: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
     /// The default [`capacity`](crate::storage::PinStoreBuilder::capacity): 1024 hosts, as Firefox
@@ -160,12 +160,12 @@ impl PinStore {
             entries.take_if(|known| known.noted_at >= time);
             // Recorded even if nothing was removed: another process may have stored such entries.
             self.record(|| Change::ClearedSince(time), Urgency::Now);
-            Verdicts::MayChange
+            EarlierVerdicts::MayChange
         });
     }
 
-    /// Writes all changes made so far without delay. The returned future resolves once they are
-    /// durable, or with the error of the first attempt; more attempts follow.
+    /// Starts to write all changes made so far, without delay. The returned future resolves once
+    /// they are durable, or with the error of the first attempt; more attempts follow.
     pub fn durable(&self) -> DurableFuture {
         match &self.writer {
             Some(writer) => writer.write_now(),
@@ -178,7 +178,8 @@ impl PinStore {
     ///
     /// # Errors
     ///
-    /// When they could not be written. They are kept in memory and tried again.
+    /// The error of the first attempt, if it failed. The changes are kept in memory and written
+    /// later.
     pub fn flush(&self) -> Result<(), StorageError> {
         self.durable().wait()
     }
@@ -208,15 +209,16 @@ impl PinStore {
         })
     }
 
-    /// Adds a listener for storage errors beside that of the builder's `on_error`.
+    /// Adds a listener for storage errors beside
+    /// [`on_error`](crate::storage::PinStoreBuilder::on_error).
     pub(crate) fn watch(&self, listener: Weak<dyn StorageErrorListener>) {
         if let Some(writer) = &self.writer {
             writer.watch(listener);
         }
     }
 
-    /// Resolves once every change so far that must be written without delay is durable; `None` if
-    /// all of them are.
+    /// Returns a future that resolves once every change so far that must be written without delay
+    /// is durable; `None` if all of them are durable already.
     pub(crate) fn urgent(&self) -> Option<DurableFuture> {
         self.writer.as_ref()?.urgent()
     }
@@ -254,12 +256,12 @@ impl PinStore {
             // Recorded even if nothing was removed: another process may have stored an entry.
             self.record(|| removed(host, noted_until), Urgency::Now);
             // The entry of a superdomain may apply now.
-            Verdicts::MayChange
+            EarlierVerdicts::MayChange
         });
         known
     }
 
-    /// Returns the number of changes of these pins and of the static pins used with them.
+    /// Returns the counter of changes of these pins and of the static pins used with them.
     pub(crate) fn generation(&self) -> &Arc<Generation> {
         &self.generation
     }
@@ -272,17 +274,17 @@ impl PinStore {
     }
 
     /// Changes the entries, and begins a new generation if the change may affect earlier verdicts.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Entries) -> Verdicts) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Entries) -> EarlierVerdicts) {
         let entries = self.entries.upgradable_read();
         let grown = entries.grown();
         let mut entries = RwLockUpgradableReadGuard::upgrade(entries);
         let replaced = grown.map(|grown| std::mem::replace(&mut *entries, grown));
         let verdicts = change(&mut entries);
-        if verdicts == Verdicts::MayChange {
+        if verdicts == EarlierVerdicts::MayChange {
             self.generation.advance();
         }
         drop(entries);
-        if verdicts == Verdicts::MayChange {
+        if verdicts == EarlierVerdicts::MayChange {
             self.generation.wake();
         }
         // Dropped without the lock, since that takes long.
@@ -310,11 +312,12 @@ impl fmt::Debug for PinStore {
 
 /// Whether a change may affect the verdicts on connections that were checked before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdicts {
+pub(crate) enum EarlierVerdicts {
     MayChange,
     Stay,
 }
 
+/// Returns the change that removes the entry of exactly this host.
 pub(crate) fn removed(host: &Host, noted_until: UnixTime) -> Change {
     Change::Removed {
         host: host.clone(),

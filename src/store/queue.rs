@@ -13,13 +13,14 @@ use crate::store::error::StorageError;
 use crate::store::pending::Pending;
 use crate::store::worker::{Worker, contain};
 
+/// The shared state, and the signal of its changes.
 pub(crate) struct Queue {
     pub(crate) state: Mutex<State>,
     /// Notified when there is work for the thread, and when the thread has completed some.
     pub(crate) changed: Condvar,
 }
 
-/// Changes and requests to flush are numbered in the order in which they arrive.
+/// The shared state. Changes and requests to flush are numbered in the order in which they arrive.
 pub(crate) struct State {
     pub(crate) pending: Pending,
     /// The number of the latest change or request.
@@ -39,7 +40,7 @@ pub(crate) struct State {
     pub(crate) wakers: HashMap<u64, Waker>,
     pub(crate) last_future_id: u64,
     pub(crate) worker: Worker,
-    /// The last handle is dropped: the thread makes one more attempt and ends.
+    /// Whether the last handle is dropped: the thread then makes one more attempt and ends.
     pub(crate) is_closing: bool,
 }
 
@@ -158,5 +159,6 @@ impl fmt::Debug for WriterSettings {
     }
 }
 
-/// Pins are valid for days, and a lost refresh shortens that by a minute.
+/// The default delay of a refresh. Pins are in effect for days; a lost refresh shortens that by a
+/// minute.
 const REFRESH_DELAY: Duration = Duration::from_secs(60);

@@ -1,5 +1,5 @@
-//! The interface to persistent storage of noted pins: [`Storage`], and the [`Batch`] of changes that
-//! it commits.
+//! The interface to persistent storage of noted pins: [`Storage`], and the [`Batch`] of changes
+//! that it commits.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,12 +11,12 @@ use crate::policy::{Host, KnownPinnedHost};
 use crate::store::error::StorageError;
 
 /// Persistent storage of noted pins: [`FileStorage`](crate::FileStorage), or an implementation of
-/// the application on a database, the Keychain, SharedPreferences.
+/// the application on a database, the Keychain or SharedPreferences.
 ///
-/// A [`PinStore`](crate::PinStore) calls it from one thread at a time: from the one that opens the
-/// store, then from the writer thread, never from one that serves requests. So it may block. What
-/// it has committed must survive a crash and a power cut. A panic in any method counts as a
-/// failure.
+/// A [`PinStore`](crate::PinStore) calls the methods from one thread at a time: first from the
+/// thread that opens the store, then from the writer thread, never from a thread that serves
+/// requests. So they may block. What was committed must survive a crash and a power cut. A panic in
+/// any method counts as a failure.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -58,26 +58,27 @@ pub trait Storage: Send + 'static {
     ///
     /// # Errors
     ///
-    /// When some of them, or all, can't be read.
+    /// An error if some of the entries, or all, can't be read.
     fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError>;
 
     /// Makes the batch durable, as a whole or not at all: either applies its changes in their
-    /// order, or replaces everything by its snapshot.
+    /// order, or replaces all entries by its snapshot.
     ///
-    /// Returns everything that is stored now if another process has changed it since it was last
-    /// read; it then replaces the entries in memory. Returns `None` if it equals the snapshot.
+    /// Returns `None` if the stored entries now equal the snapshot. If another process has changed
+    /// them since they were last read, returns all entries that are now stored; these then replace
+    /// the entries in memory.
     ///
     /// # Errors
     ///
-    /// When the batch was not stored, or may not have been. The store reports the error to the
-    /// application and tries again.
+    /// An error if the batch was not stored, or may not have been stored. The store passes the
+    /// error to the application and calls the method again later.
     fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError>;
 
-    /// Recovers what is readable after [`load`](Self::load) failed with `error`. Returns it with
-    /// the error, to which it may add what was done. It must not lose data: a corrupt file, say, is
-    /// kept under another name.
+    /// Recovers the readable entries after [`load`](Self::load) failed with `error`. Returns them
+    /// with the error, to which it may add what was done. It must not lose data: a corrupt file,
+    /// for example, is kept under another name.
     ///
-    /// The default recovers nothing and changes nothing.
+    /// The default implementation recovers nothing and changes nothing.
     fn recover(&mut self, error: StorageError) -> (Recovered, StorageError) {
         (Recovered::InMemory(Vec::new()), error)
     }
@@ -151,7 +152,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Returns the changes in the order in which to apply them, for a storage that updates records.
-    /// At most one is a [`Change::ClearedSince`], which is the first; each host has at most one
+    /// At most one is a [`Change::ClearedSince`], and it is the first. Each host has at most one
     /// other change.
     #[must_use]
     pub fn changes(&self) -> &'a [Change] {
@@ -159,7 +160,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Returns all entries sorted by name, for a storage that rewrites everything. They may include
-    /// changes that are not in this batch; the next batch then has these again.
+    /// changes that are not in this batch; the next batch then contains these changes.
     #[must_use]
     pub fn snapshot(&self) -> Vec<Arc<KnownPinnedHost>> {
         (self.snapshot)()
@@ -215,8 +216,9 @@ impl fmt::Debug for Batch<'_> {
 
 /// One change of the noted pins.
 ///
-/// Where several processes share a storage, a change must not undo what another one has noted
-/// since: `replaces` and `noted_until` say up to which time stored entries are affected.
+/// Where several processes share a storage, a change must not undo what another process has noted
+/// since: a change affects stored entries that were noted up to the time in `replaces` or
+/// `noted_until`.
 ///
 /// See [`Storage`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]

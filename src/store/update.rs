@@ -9,7 +9,7 @@ use parking_lot::MutexGuard;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::KnownPinnedHost;
-use crate::store::pin_store::{MIN_TIME, PinStore, Verdicts, removed};
+use crate::store::pin_store::{EarlierVerdicts, MIN_TIME, PinStore, removed};
 use crate::store::storage::Change;
 use crate::store::writer::Urgency;
 
@@ -26,8 +26,8 @@ pub(crate) enum Inserted {
 }
 
 impl PinStore {
-    /// Locks out other headers, so that the entries that a header is evaluated with still apply
-    /// when it takes effect. Lookups don't wait for this lock.
+    /// Locks the noting of other headers, so that the entries that a header is evaluated with still
+    /// apply when it takes effect. Lookups don't wait for this lock.
     pub(crate) fn noting(&self) -> MutexGuard<'_, ()> {
         self.noting.lock()
     }
@@ -40,7 +40,7 @@ impl PinStore {
     /// Adds the entry, or replaces the one of the same host as a whole.
     pub(crate) fn insert(&self, entry: KnownPinnedHost) -> Inserted {
         let (now, capacity) = (entry.noted_at, self.limits.capacity);
-        // Checked before the change, since it may look at every entry: lookups continue meanwhile.
+        // Checked before the change, since it may search all entries: lookups continue meanwhile.
         if !self
             .entries
             .upgradable_read()
@@ -53,14 +53,14 @@ impl PinStore {
         self.change(|entries| {
             let Some(known) = entries.get(&entry.host).map(Arc::clone) else {
                 let Some(evicted) = entries.add(Arc::clone(&entry), capacity) else {
-                    return Verdicts::Stay;
+                    return EarlierVerdicts::Stay;
                 };
                 for known in evicted {
                     self.record(|| removed(&known.host, known.noted_at), Urgency::Later);
                 }
                 inserted = Inserted::Added;
                 self.record_noted(&entry, MIN_TIME, inserted);
-                return Verdicts::MayChange;
+                return EarlierVerdicts::MayChange;
             };
             entries.put(Arc::clone(&entry));
             inserted = if known.is_expired(now) {
@@ -77,9 +77,9 @@ impl PinStore {
                 && known.expires_at <= entry.expires_at
                 && !self.generation.was_checked_after(known.expires_at)
             {
-                Verdicts::Stay
+                EarlierVerdicts::Stay
             } else {
-                Verdicts::MayChange
+                EarlierVerdicts::MayChange
             }
         });
         inserted
@@ -95,8 +95,8 @@ impl PinStore {
         }
     }
 
-    /// D-20: sets entries that were noted more than one day after `now`, hence under a wrong clock,
-    /// to have been noted now. Done once after loading.
+    /// Changes entries that were noted more than one day after `now`, hence under a wrong clock, as
+    /// if they were noted now (D-20). Done once after loading.
     pub(crate) fn fix_future_timestamps(&self, now: UnixTime) {
         // A device whose clock has lost its battery starts in 1970 or 2000. The present clock is
         // wrong then, and pins adapted to it would have expired once it is set.
@@ -112,12 +112,12 @@ impl PinStore {
                 entries.put(Arc::clone(&entry));
                 self.record_noted(&entry, known.noted_at, Inserted::Refreshed);
             }
-            Verdicts::MayChange
+            EarlierVerdicts::MayChange
         });
     }
 }
 
-/// In seconds.
+/// One day in seconds.
 const DAY: u64 = 24 * 60 * 60;
 /// 1 January 2023, in seconds since 1970: before the first release, so an earlier clock is wrong.
 const MIN_PLAUSIBLE_TIME: u64 = 1_672_531_200;

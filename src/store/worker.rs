@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-/// At most one thread of a given name. Kept in the state that the thread locks, so that starting
-/// it, ending it and handing work to it can't overlap.
+/// At most one thread with a given name. A worker is kept in the state that the thread locks, so
+/// that starting the thread, ending it and adding work for it can't overlap.
 #[derive(Debug)]
 pub(crate) struct Worker {
     name: &'static str,
@@ -26,7 +26,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// When the operating system can't start a thread. The next call tries again.
+    /// The error of the operating system if it can't start a thread. The next call tries again.
     pub(crate) fn start(&mut self, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
         if self.is_running() {
             return Ok(());
@@ -46,15 +46,14 @@ impl Worker {
     }
 
     /// Records that the thread is about to end. Call it from that thread, under the same lock as
-    /// the last look for work: work that arrives later then starts another thread.
+    /// the last search for work: work that is added later then starts another thread.
     pub(crate) fn stopped(&mut self) {
         self.thread = None;
     }
 }
 
-/// Calls code of the application (a callback, a waker, a storage) and returns `None` if it panics.
-///
-/// Contains a panic in a callback; the panic hook has already reported it.
+/// Calls code of the application (a callback, a waker, a storage). Returns `None` if it panics; the
+/// panic hook has already reported the panic.
 pub(crate) fn contain<T>(f: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(f)).ok()
 }
@@ -64,8 +63,8 @@ pub(crate) fn deadline(within: Duration) -> Instant {
     Instant::now() + within.min(MAX_WAIT)
 }
 
-/// An `Instant` can't represent times arbitrarily far away, and adding `Duration::MAX` panics.
-const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest wait. An `Instant` can't represent any distant time: adding `Duration::MAX` panics.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {

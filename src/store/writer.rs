@@ -29,8 +29,9 @@ pub(crate) struct Writer {
 /// Whether a crash may lose a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
-    /// A crash may lose it until the refresh delay has passed.
+    /// The change may wait for the refresh delay; a crash before that may lose it.
     Later,
+    /// The change is written without delay.
     Now,
 }
 
@@ -78,8 +79,8 @@ impl Writer {
         }
     }
 
-    /// Resolves once every change so far that must be written without delay is durable; `None` if
-    /// all of them are.
+    /// Returns a future that resolves once every change so far that must be written without delay
+    /// is durable; `None` if all of them are durable already.
     pub(crate) fn urgent(&self) -> Option<DurableFuture> {
         let mut state = self.queue.state.lock();
         let urgent = state.urgent;
@@ -101,7 +102,7 @@ impl Writer {
         DurableFuture::new(&self.queue, until, state.last_future_id)
     }
 
-    /// Passes the error to the application.
+    /// Passes the error to the callback and the listeners.
     pub(crate) fn emit(&self, error: &StorageError) {
         let listeners = self.queue.state.lock().listeners.clone();
         listeners.emit(error);
@@ -130,18 +131,18 @@ impl Drop for Writer {
     }
 }
 
-/// What the thread owns.
+/// The state that the thread owns.
 struct WriterThread<S> {
     queue: Arc<Queue>,
     storage: S,
     entries: Arc<RwLock<Entries>>,
     generation: Arc<Generation>,
-    /// The time until the next attempt, should this one fail.
+    /// The time until the next attempt if this one fails.
     backoff: Duration,
 }
 
 impl<S: Storage> WriterThread<S> {
-    /// Runs the thread. If it panics all the same, releases everything that waits for it.
+    /// Runs the thread. If it panics, wakes all threads and tasks that wait for it.
     fn run_guarded(self) {
         let queue = Arc::clone(&self.queue);
         if contain(|| self.run()).is_some() {
@@ -234,7 +235,8 @@ impl<S: Storage> WriterThread<S> {
         let mut unwritten = Pending::default();
         if result.is_err() {
             let changes = changes.into_iter();
-            // Merged without the lock: recording a change waits for it while lookups wait for that.
+            // Merged before the state is locked: recording a change waits for that lock with the
+            // entries locked, and then lookups wait, too.
             changes.for_each(|change| unwritten.record(change));
         }
         let mut state = self.queue.state.lock();
@@ -263,7 +265,7 @@ impl<S: Storage> WriterThread<S> {
 
     fn end(self) {
         let Self { queue, storage, .. } = self;
-        // Dropped first, so that its file or lock is free once the last handle is dropped.
+        // Dropped first, so that its file and lock are free once the last handle is dropped.
         contain(|| drop(storage));
         let mut state = queue.state.lock();
         state.worker.stopped();
@@ -273,5 +275,5 @@ impl<S: Storage> WriterThread<S> {
 
 /// The time until the second attempt.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-/// A disk that stays full is tried once a minute.
+/// The longest time between two attempts: a disk that stays full is tried once a minute.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);

@@ -110,7 +110,7 @@ impl PinningVerifier {
         {
             sessions.record(&chain);
         }
-        let evaluation = policies.evaluated(host, verdicts, chain, now);
+        let evaluation = policies.with_verdicts(host, verdicts, chain, now);
         let Some(validity) = validity else {
             let decision = evaluation.decision();
             self.pinning.record_connection(&evaluation, &decision, None);

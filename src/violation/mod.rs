@@ -1,11 +1,11 @@
-//! Refusals as values: a pin violation, a path that can't be verified, and the report of a
+//! The facts of refusals (a pin violation, a path that can't be verified), and the report of a
 //! violation.
 //!
-//! Uses the validated chain and the policy, which a violation contains. Conversion to TLS errors is
-//! in `tls`, and sending reports over HTTP in `http_reporter`.
+//! Uses `chain` and `policy` for the values that a violation contains. The conversion to TLS errors
+//! is in `tls`, the sending of reports in `http_reporter`.
 //!
 //! Offers [`PinViolation`] and [`UnverifiablePath`], which applications find in the errors of their
-//! clients; [`Report`] with its JSON encoding; and the trait [`Reporter`].
+//! clients, [`Report`] with its JSON encoding, and the trait [`Reporter`].
 
 mod pin_violation;
 mod report;

@@ -1,4 +1,4 @@
-//! [`PinViolation`]: all facts of a refusal by pins, for a program, for a person, and for a report.
+//! [`PinViolation`], the facts of a refusal by pins, and their text.
 
 use std::error::Error;
 use std::fmt;
@@ -10,14 +10,14 @@ use crate::chain::ValidatedChain;
 use crate::policy::text::write_with_causes;
 use crate::policy::{AnchorOrigin, AppliedPolicy, Host, PinSource, PolicyState, SpkiFingerprint};
 
-/// A server whose chain is valid, but holds none of the keys pinned to its name.
+/// The refusal of a server whose chain is valid, but contains none of the keys pinned to its name.
 ///
 /// Chrome calls it `ERR_SSL_PINNED_KEY_NOT_IN_CERT_CHAIN`, Firefox
 /// `MOZILLA_PKIX_ERROR_KEY_PINNING_FAILURE`. An invalid chain is never a pin violation.
 ///
 /// `Display` prints several lines: the keys that were seen, the pins that were expected and where
-/// they came from, the likely cause, and what to do. `Debug` prints the same, so that an error
-/// returned from `main` shows it. Cheap to clone.
+/// they came from, the likely cause, and what to do. `Debug` prints the same, since `main` prints
+/// an error that it returns by `Debug`. Cheap to clone.
 ///
 /// ```
 /// use pinhold::PinViolation;
@@ -71,13 +71,14 @@ impl PinViolation {
         &self.0.host
     }
 
-    /// Returns the policy that failed: its pins, the name it is kept under, its source and expiry.
+    /// Returns the policy that failed: its pins, the name that it is set for, its source and
+    /// expiry.
     #[must_use]
     pub fn policy(&self) -> &AppliedPolicy {
         &self.0.policy
     }
 
-    /// Returns the chain that was valid; of several, the last one tried.
+    /// Returns the valid chain; of several valid chains, the last one that was tried.
     #[must_use]
     pub fn chain(&self) -> &ValidatedChain {
         &self.0.chain
@@ -89,8 +90,8 @@ impl PinViolation {
         self.0.at
     }
 
-    /// Returns a pinned key whose certificate was served outside the validated path. It proves
-    /// nothing, but shows what happened: an appended certificate, or a missing intermediate.
+    /// Returns a pinned key whose certificate was served, but is not on the validated path. It
+    /// proves nothing, but hints at the cause: an appended certificate, or a missing intermediate.
     fn unused_pinned_certificate(&self) -> Option<SpkiFingerprint> {
         let mut keys = self.0.chain.served_keys();
         keys.find(|key| self.0.policy.pins.contains(key))
@@ -112,13 +113,15 @@ impl PinViolation {
                  (`UserAddedRoots::SkipPins`)",
             ),
             #[cfg(pinhold_debug_overrides)]
-            (AnchorOrigin::DebugOverride, _) => ("this build overrides its pins", "nothing"),
+            (AnchorOrigin::DebugOverride, _) => {
+                ("this build skips pins on chains to this root", "nothing")
+            }
             (AnchorOrigin::Unknown, _) => (
                 "the root comes from the platform's store or `SSL_CERT_FILE` and is in no list of \
                  known roots: either the user or administrator added it, or somebody decrypts the \
                  traffic",
-                "if it was added on purpose, hand it in by `TrustAnchors::with_user_added` (all \
-                 such roots: `with_unknown_as_user_added`)",
+                "if it was added on purpose, pass it to `TrustAnchors::with_user_added` (all such \
+                 roots: `with_unknown_as_user_added`)",
             ),
             (AnchorOrigin::BuiltIn, PinSource::Static) => (
                 "the server now uses a key or CA that the application does not pin, or the \
@@ -127,7 +130,7 @@ impl PinViolation {
                  its pin to the static policy and ship an update",
             ),
             (AnchorOrigin::BuiltIn, PinSource::Noted) => (
-                "the server changed to keys that its header had not announced, or the certificate \
+                "the server now uses keys that its header had not announced, or the certificate \
                  was issued to somebody else",
                 "ask the server's operator over another channel; if the key is the server's, \
                  forget the noted host (`PinStore::forget`)",
@@ -141,7 +144,7 @@ impl Facts {
         let origin = match self.chain.anchor_origin() {
             AnchorOrigin::BuiltIn => "a built-in root",
             #[cfg(pinhold_debug_overrides)]
-            AnchorOrigin::DebugOverride => "a root that overrides pins",
+            AnchorOrigin::DebugOverride => "a root of the debug overrides",
             AnchorOrigin::Unknown => "a root of unknown origin",
             AnchorOrigin::UserAdded => "a user-added root",
         };

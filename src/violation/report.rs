@@ -12,7 +12,7 @@ use crate::policy::{SpkiFingerprint, sha256, text};
 use crate::violation::pin_violation::PinViolation;
 use crate::violation::report_error::DropReason;
 
-/// A pin violation and the port on which it was seen, for the operator of the host.
+/// A pin violation and the port of the connection, for the operator of the host.
 ///
 /// With the feature `reports` it is encoded as RFC 7469 describes, by `Report::to_json`.
 ///
@@ -32,7 +32,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Returns a report of a violation on port 443.
+    /// Creates a report of a violation on a connection to port 443.
     #[must_use]
     pub fn new(violation: PinViolation) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl Report {
     }
 
     /// Returns an identifier of 32 hexadecimal digits. It does not depend on the form and is the
-    /// same for each attempt to send the report, so that an endpoint recognises duplicates.
+    /// same for each attempt to send the report, so that an endpoint can recognise duplicates.
     ///
     /// ```
     /// use pinhold::report::Report;
@@ -86,7 +86,7 @@ impl Report {
         text::hex(digest.get(..16).unwrap_or_default())
     }
 
-    /// Returns a hash that is equal for reports that differ in nothing but the time: it covers the
+    /// Returns a hash that is equal for reports that differ only in their times. It covers the
     /// host, the port, the policy's name and state, the pins, and the keys of the chain.
     #[cfg(feature = "reports")]
     pub(crate) fn key(&self) -> [u8; 32] {
@@ -144,7 +144,8 @@ pub trait Reporter: Send + Sync + 'static {
     fn report(&self, report: Report) -> Result<(), DropReason>;
 
     /// Sends queued reports for at most this time, and returns whether the queue is empty.
-    /// Applications call it through [`Pinning::flush_reports`](crate::Pinning::flush_reports).
+    /// Applications call it through [`Pinning::flush_reports`](crate::Pinning::flush_reports). The
+    /// default implementation is that of a reporter without a queue.
     fn flush(&self, within: Duration) -> bool {
         let _ = within;
         true

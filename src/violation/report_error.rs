@@ -36,6 +36,12 @@ pub enum DropReason {
 }
 
 /// Why an endpoint can't be used, or is not allowed.
+///
+/// ```
+/// use pinhold::report::EndpointError;
+///
+/// assert_eq!(EndpointError::PlainHttp.to_string(), "the URI is http, expected https");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -63,18 +69,24 @@ pub enum EndpointError {
 }
 
 /// Why an attempt to send a report failed.
+///
+/// ```
+/// use pinhold::report::DeliveryError;
+///
+/// assert_eq!(DeliveryError::Status(503).to_string(), "HTTP status 503");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeliveryError {
     /// The TLS handshake failed, for example because of an invalid certificate.
     Certificate,
-    /// No connection was made, or it ended before a response came.
+    /// No connection was made, or it ended before a response was received.
     Connection,
     /// The endpoint's chain failed the endpoint's own pins.
     Pins,
     /// The response has this status, which is not 2xx.
     Status(u16),
-    /// No response came before the timeout.
+    /// No response was received before the timeout.
     Timeout,
 }
 

@@ -8,7 +8,6 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::policy::SpkiFingerprint;
 use crate::policy::text::write_with_causes;
 use crate::policy::timestamp::{self, print_capped};
 use crate::violation::pin_violation::PinViolation;
@@ -80,10 +79,16 @@ impl ReportDetail {
     /// Adds the fields about chains and pins.
     fn add_fields(self, json: &mut JsonObject, violation: &PinViolation) {
         let (chain, pins) = (violation.chain(), &violation.policy().pins);
-        // A root that the server sent can be both in the path and the trust anchor.
+        // A root that the server sent can be the last certificate of the path and the anchor, too.
         let mut keys = chain.fingerprints().to_vec();
         keys.dedup();
-        let known_pins = || pins.iter().map(directive).collect::<Vec<_>>();
+        // RFC 7469 section 3 does not specify the quotation marks of `known-pins`. Its figure and
+        // Chrome have double ones, as in a header field.
+        let known_pins = || {
+            pins.iter()
+                .map(|pin| pin.to_directive())
+                .collect::<Vec<_>>()
+        };
         match self {
             Self::Counts => {
                 json.add("known-pins", Vec::<Value>::new());
@@ -93,7 +98,7 @@ impl ReportDetail {
             }
             Self::Fingerprints => {
                 json.add("known-pins", known_pins());
-                let keys = keys.iter().map(directive);
+                let keys = keys.iter().map(|key| key.to_directive());
                 json.add("validated-pins", keys.collect::<Vec<_>>());
             }
             Self::Full => {
@@ -161,7 +166,7 @@ impl ReportForm {
     }
 }
 
-/// The name of an additional field is one that reports use themselves.
+/// The error of an additional field whose name reports use themselves.
 ///
 /// ```
 /// use pinhold::report::ReportForm;
@@ -181,7 +186,7 @@ impl fmt::Display for ReservedField {
         let name = &self.name;
         write!(
             f,
-            "every report may have a field {name:?}, expected another name"
+            "the field {name:?} is one of the report itself, expected another name"
         )
     }
 }
@@ -207,17 +212,11 @@ impl JsonObject {
         self.0.push_str(&value.into().to_string());
     }
 
-    /// Returns the text, at least one field having been added.
+    /// Returns the text. At least one field must have been added.
     fn finish(mut self) -> String {
         self.0.push('}');
         self.0
     }
-}
-
-/// Returns a pin in the syntax of `known-pins`. RFC 7469 section 3 leaves the quotes open; its
-/// figure and Chrome write double ones.
-fn directive(pin: &SpkiFingerprint) -> String {
-    format!("pin-sha256=\"{}\"", pin.to_base64())
 }
 
 /// The names of all fields of all [`ReportDetail`]s.

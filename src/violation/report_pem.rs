@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
 
-/// Returns the certificate as PEM, with LF line endings and one at the end.
+/// Returns the certificate as PEM. Each line ends in LF, including the last one.
 pub(crate) fn encode(certificate: &CertificateDer<'_>) -> String {
     let base64 = STANDARD.encode(certificate);
     let lines = base64.len() / LINE_LENGTH + 1;

@@ -1,5 +1,5 @@
-//! [`UnverifiablePath`]: a server that the inner verifier accepted, but for which no path to the
-//! trust anchors could be validated.
+//! [`UnverifiablePath`], the refusal of a server that the inner verifier accepted, but for which no
+//! path to the trust anchors could be validated.
 
 use std::error::Error;
 use std::fmt;
@@ -11,13 +11,14 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use crate::policy::AppliedPolicy;
 use crate::policy::text::write_with_causes;
 
-/// The inner verifier accepts a server, but no path from the certificates that it sent to the trust
-/// anchors could be validated, so it is unknown whether the path holds a pinned key.
+/// The refusal of a server that the inner verifier accepts, although no path from the certificates
+/// that the server sent to the trust anchors could be validated. It is unknown whether the path
+/// that the inner verifier accepts contains a pinned key.
 ///
-/// Not a [`PinViolation`](crate::PinViolation): there is no validated chain. The connection is
-/// refused where pins are enforced or revocation lists are configured, and by
-/// [`PinningConnector`](crate::PinningConnector) and the clients of reqwest always, since they
-/// promise to check an open connection again when pins change. See
+/// It is not a [`PinViolation`](crate::PinViolation), since there is no validated chain. The
+/// connection is refused if pins are enforced or revocation lists are configured.
+/// [`PinningConnector`](crate::PinningConnector) and the clients of reqwest always refuse it, since
+/// they check an open connection again when pins change, which requires a chain. See
 /// [`with_inner_verifier`](crate::tls::PinningVerifierBuilder::with_inner_verifier).
 ///
 /// `Display` and `Debug` print the reason, the policy that could not be checked, and what to do.
@@ -54,14 +55,14 @@ impl UnverifiablePath {
         }))
     }
 
-    /// Returns the name of the request.
+    /// Returns the requested name.
     #[must_use]
     pub fn server_name(&self) -> &ServerName<'static> {
         &self.0.name
     }
 
-    /// Returns the policy that could not be checked, an enforced one if there is one; `None` for a
-    /// host without pins.
+    /// Returns the policy that could not be checked; of several, an enforced one. Returns `None`
+    /// for a host without pins.
     #[must_use]
     pub fn policy(&self) -> Option<&AppliedPolicy> {
         self.0.policy.as_ref()
@@ -87,8 +88,8 @@ impl UnverifiablePath {
                  intermediate certificates, which the platform may have fetched"
             }
             _ => {
-                "the inner verifier accepts what rustls rejects: replace the certificate, or remove \
-                 the inner verifier"
+                "the inner verifier accepts what rustls rejects: replace the certificate, or \
+                 remove the inner verifier"
             }
         }
     }

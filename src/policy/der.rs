@@ -1,0 +1,44 @@
+//! The fields of a certificate, read without a library for all of X.509: that would bring a table of
+//! all object identifiers, 200 KB in a small client.
+
+use spki::der::asn1::AnyRef;
+use spki::der::{Decode, Tagged};
+
+/// Returns the DER of the `SubjectPublicKeyInfo`; `None` if the bytes are not one certificate. Its
+/// other fields are not checked.
+pub(crate) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
+    AnyRef::from_der(certificate).ok()?;
+    Some(fields(certificate)?.nth(5)?.der)
+}
+
+/// Returns the fields from the serial number on: serial number, algorithm, issuer, validity and so on.
+/// Skips the version, which may be absent.
+pub(crate) fn fields(certificate: &[u8]) -> Option<impl Iterator<Item = Value<'_>>> {
+    let certificate = values(certificate).next()?;
+    let to_be_signed = values(certificate.contents()).next()?;
+    let fields = values(to_be_signed.contents());
+    Some(fields.skip_while(|field| field.any.tag().is_context_specific()))
+}
+
+/// A DER value.
+pub(crate) struct Value<'a> {
+    pub(crate) any: AnyRef<'a>,
+    /// With tag and length.
+    pub(crate) der: &'a [u8],
+}
+
+impl<'a> Value<'a> {
+    pub(crate) fn contents(&self) -> &'a [u8] {
+        self.any.value()
+    }
+}
+
+/// Returns the consecutive values in `rest`, up to the first that can't be read.
+pub(crate) fn values(mut rest: &[u8]) -> impl Iterator<Item = Value<'_>> {
+    std::iter::from_fn(move || {
+        let (any, after) = AnyRef::from_der_partial(rest).ok()?;
+        let der = rest.get(..rest.len().checked_sub(after.len())?)?;
+        rest = after;
+        Some(Value { any, der })
+    })
+}
