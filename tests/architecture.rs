@@ -1,14 +1,15 @@
 //! The architecture that `DESIGN.md` describes, checked on the source text: the order of the
 //! modules and of their files, the importers of each dependency, and the size of every file.
 //!
-//! A module or file that is not listed here fails, and so does an entry that is no longer needed.
+//! The tests fail for a module or file that is not listed here, and for an entry that is no longer
+//! needed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The folders of `src`: level, name, and the files from the ground up.
+/// The folders of `src`: level, name, and the files in their order, the lowest first.
 ///
 /// A module imports only from modules of lower levels, a file only from the files before it in its
 /// module. `mod.rs` imports from all files of its module.
@@ -62,7 +63,7 @@ const IMPORTERS: &str = "
     windows_registry: roots/provenance
 ";
 
-/// A file is read as a whole, its tests included.
+/// The limit includes the tests of a file.
 const MAX_LINES: usize = 500;
 
 #[test]
@@ -188,7 +189,7 @@ fn no_file_is_longer_than_the_limit() {
 }
 
 #[test]
-fn every_module_says_what_it_is_for_what_it_uses_and_what_it_offers() {
+fn the_doc_of_every_module_states_its_purpose_its_imports_and_its_exports() {
     let mut undocumented = BTreeSet::new();
     for Module { name, .. } in modules() {
         let path = repository().join("src").join(name).join("mod.rs");
@@ -204,7 +205,7 @@ fn every_module_says_what_it_is_for_what_it_uses_and_what_it_offers() {
     assert_eq!(
         undocumented,
         BTreeSet::new(),
-        "modules without a doc of three parts: what it is for, \"Uses ...\", \"Offers ...\""
+        "modules whose doc lacks one of three parts: its purpose, \"Uses ...\", \"Offers ...\""
     );
 }
 
@@ -312,12 +313,12 @@ fn source_files() -> Vec<SourceFile> {
     files
 }
 
-/// Tests that have a file of their own may import anything.
+/// Returns whether a file contains only tests, which may import anything.
 fn is_tests(file: &str) -> bool {
     file == "tests" || file.ends_with("_tests")
 }
 
-/// What follows `crate::` in the code; of a group in braces each path.
+/// Returns the paths that follow `crate::` in the code. A group in braces has several.
 fn crate_paths(code: &str) -> Vec<String> {
     let in_path = |char: char| char.is_alphanumeric() || "_:".contains(char);
     let mut paths = Vec::new();
@@ -337,7 +338,7 @@ fn crate_paths(code: &str) -> Vec<String> {
     paths
 }
 
-/// Whether a path in the code begins with the dependency.
+/// Returns whether a path in the code begins with the dependency.
 fn names_dependency(code: &str, dependency: &str) -> bool {
     let whole = format!("use {dependency};");
     code.contains(&whole)

@@ -106,7 +106,7 @@ async fn call(client: &mut NotePins<HyperClient>) -> http::Response<Incoming> {
     response.unwrap()
 }
 
-/// Reads a response and lets the pool take its connection back.
+/// Reads a response and lets its connection return to the pool.
 async fn read(response: http::Response<Incoming>) {
     response.into_body().collect().await.unwrap();
     for _ in 0..10 {

@@ -1,4 +1,4 @@
-//! `CONFORMANCE.md` says which test proves which rule; here it is held to its word.
+//! Compares `CONFORMANCE.md`, which lists the tests that prove each rule, with the code.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -14,7 +14,7 @@ use std::{fs, io};
 /// One line of the table.
 struct Row {
     status: String,
-    /// As they stand there: `tests/file.rs::name`, `src/file.rs::tests::name`.
+    /// As the table names them: `tests/file.rs::name`, `src/file.rs::tests::name`.
     tests: Vec<String>,
 }
 
@@ -77,7 +77,7 @@ fn ids(text: &str) -> BTreeSet<String> {
     ids
 }
 
-/// What is said in comments, on the same lines.
+/// Returns the comments of the code, each on its line.
 fn comments(code: &str) -> String {
     let comments = code.lines().map(|line| match line.find("//") {
         Some(at) => &line[at..],
@@ -93,7 +93,7 @@ fn function_name(line: &str) -> Option<&str> {
     Some(name)
 }
 
-/// The test functions of a file, each with its attributes and the comments on top.
+/// The test functions of a file, each with its attributes and the comments above it.
 fn tests(code: &str) -> BTreeMap<String, String> {
     let lines = code.lines().collect::<Vec<_>>();
     let mut tests = BTreeMap::new();
@@ -161,10 +161,10 @@ fn every_test_in_the_table_exists_and_names_its_rule() {
 }
 
 #[test]
-fn every_rule_is_proved_left_to_later_work_or_not_applicable() {
+fn the_status_of_every_rule_is_proved_later_or_not_applicable() {
     for (id, Row { status, tests }) in rows() {
         match status.split_once(": ") {
-            None if status == "proved" => assert!(!tests.is_empty(), "{id}: proved by what?"),
+            None if status == "proved" => assert!(!tests.is_empty(), "{id}: expected a test"),
             Some(("later", work)) => assert!(!work.is_empty(), "{id}"),
             Some(("not applicable", why)) => assert!(!why.is_empty() && tests.is_empty(), "{id}"),
             _ => panic!("{id}: {status}"),
@@ -180,7 +180,7 @@ fn every_rule_named_in_the_code_is_in_the_table() {
         for id in ids(&comments(&code)) {
             assert!(rows.contains_key(&id), "{file}: {id}");
         }
-        // What these files prove is listed in full, so that the way back is as short.
+        // The table lists all tests of these files.
         if file.starts_with("tests/rfc7469_") {
             for (name, body) in tests(&code) {
                 let test = format!("{file}::{name}");
@@ -199,14 +199,14 @@ fn the_table_has_the_rules_of_the_conformance_list() {
     let rows = rows();
     assert!(rows.len() > 140, "found {}", rows.len());
     let Ok(list) = fs::read_to_string(repository().join("../shared/rfc7469.md")) else {
-        let _ = writeln!(io::stderr(), "skipped: the conformance list is not here");
+        let _ = writeln!(io::stderr(), "skipped: ../shared/rfc7469.md is missing");
         return;
     };
     let listed = table(&list)
         .map(|cells| cells[0].to_owned())
         .collect::<BTreeSet<_>>();
-    let known = rows.into_keys().collect::<BTreeSet<_>>();
-    assert_eq!(listed, known);
+    let found = rows.into_keys().collect::<BTreeSet<_>>();
+    assert_eq!(listed, found);
 }
 
 #[test]

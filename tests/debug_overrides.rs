@@ -117,7 +117,7 @@ mod present {
     }
 
     /// Runs two handshakes with a server of the proxy, which the pins do not match.
-    fn twice(
+    fn two_handshakes(
         setup: &TlsSetup,
         proxy: &Ca,
         anchors: TrustAnchors,
@@ -136,9 +136,9 @@ mod present {
     fn overridden_sessions_are_resumed_and_built_in_roots_are_not_overridden() {
         for setup in tls_setups() {
             let (genuine, proxy) = (Ca::root("Genuine"), Ca::root("mitmproxy"));
-            let kinds = twice(&setup, &proxy, built_in_anchors(&[&genuine]));
+            let kinds = two_handshakes(&setup, &proxy, built_in_anchors(&[&genuine]));
             assert_eq!(kinds, [Ok(HandshakeKind::Full), Ok(HandshakeKind::Resumed)]);
-            for refused in twice(&setup, &proxy, built_in_anchors(&[&proxy])) {
+            for refused in two_handshakes(&setup, &proxy, built_in_anchors(&[&proxy])) {
                 let violation = PinViolation::find(&refused.unwrap_err()).unwrap();
                 assert_eq!(violation.chain().anchor_origin(), AnchorOrigin::BuiltIn);
             }

@@ -1,5 +1,5 @@
-//! The two rules of all public errors: what `source` returns, and what `main` shows of an error that
-//! it returns.
+//! The two rules of all public errors: what `source` returns, and what `main` shows of an error
+//! that it returns.
 #![cfg(feature = "hyper")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

@@ -10,8 +10,9 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::{fmt, fs};
 
 use common::header::valid_header;
@@ -109,9 +110,15 @@ fn next_matching(events: &Receiver<LogEvent>, matches: impl Fn(&LogEvent) -> boo
 async fn a_subscriber_that_panics_changes_no_decision_and_stops_no_observer() {
     let fixture = Fixture::start().await;
     let (pinning, recorder) = with_recorder(builder().static_pins("example.com", failing_policy()));
-    let subscriber = OnEvent(|_: &Event<'_>| panic!("expected by the test"));
+    let is_called = Arc::new(AtomicBool::new(false));
+    let called = Arc::clone(&is_called);
+    let subscriber = OnEvent(move |_: &Event<'_>| {
+        called.store(true, Ordering::SeqCst);
+        panic!("expected by the test");
+    });
     let _guard = tracing::subscriber::set_default(subscriber);
     fixture.visit(&pinning).await.unwrap_err().unwrap();
+    assert!(is_called.load(Ordering::SeqCst));
     recorder.violation(&pinning);
 }
 
@@ -156,7 +163,10 @@ fn events_are_emitted_while_no_lock_is_held() {
         for (policy, passes) in policies.into_iter().zip([true, false, true]) {
             let pinning = builder().static_pins("a.example", policy).build().unwrap();
             let changed = pinning.clone();
+            let is_called = Arc::new(AtomicBool::new(false));
+            let called = Arc::clone(&is_called);
             let subscriber = OnEvent(move |_: &Event<'_>| {
+                called.store(true, Ordering::SeqCst);
                 // Each call takes a lock, so it blocks forever if the emitting code holds one.
                 changed.restore_static();
                 changed.store().clear();
@@ -171,6 +181,7 @@ fn events_are_emitted_while_no_lock_is_held() {
             let (name, leaf) = (ServerName::try_from("a.example"), &hosts.leaf.chain[0]);
             let verified = verifier.verify_server_cert(leaf, &[], &name.unwrap(), &[], now());
             assert_eq!(verified.is_ok(), passes);
+            assert!(is_called.load(Ordering::SeqCst));
         }
         sender.send(()).unwrap();
     });

@@ -1,12 +1,12 @@
-//! The names in the code are the field's words. Names that were retired do not come back: they were
-//! metaphors, or words that only this project used, and a reader had to guess what they mean.
+//! Rejects retired names in the code. They were metaphors, or words that only this project used,
+//! and a reader had to guess what they mean.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Words that no identifier contains, with what is used in their place.
+/// Words that no identifier contains, each with its replacement.
 const RETIRED_WORDS: &[(&str, &str)] = &[
     ("afresh", "without_resumption"),
     ("ask", "request, query, check"),
@@ -40,8 +40,8 @@ const RETIRED_WORDS: &[(&str, &str)] = &[
     ("witness", "record_connection"),
 ];
 
-/// Names that no item, field or variant has, with what is used in their place. As local variables,
-/// and as a part of longer names, these words are plain.
+/// Names that no item, field or variant has, each with its replacement. Local variables may have
+/// them, and longer names may contain them.
 const RETIRED_NAMES: &[(&str, &str)] = &[
     ("Audience", "Observers"),
     ("Damage", "Corruption"),
@@ -82,7 +82,7 @@ const RETIRED_NAMES: &[(&str, &str)] = &[
     ("wrapping", "with_inner_verifier"),
 ];
 
-/// Names that no file of the library has.
+/// Names that no file of the library has, each with its replacement.
 const RETIRED_FILES: &[(&str, &str)] = &[
     ("finding", "error"),
     ("local_roots", "provenance"),
@@ -102,7 +102,7 @@ fn no_name_is_retired() {
     assert!(found.is_empty(), "retired names:\n{}", found.join("\n"));
 }
 
-/// What is retired among the names of a file, with what is used in its place.
+/// Returns the retired names in a file, each with its replacement.
 fn retired_names(path: &str, code: &str) -> BTreeSet<String> {
     let find = |list: &[(&str, &str)], name: &str| {
         let entry = list.iter().find(|(retired, _)| *retired == name);
@@ -213,7 +213,7 @@ fn declared_names(code: &str) -> impl Iterator<Item = &str> {
     names.into_iter()
 }
 
-/// Names, and all other characters but white space one by one.
+/// Splits code into names and single other characters, without white space.
 fn tokens(code: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = code.trim_start();
@@ -244,7 +244,7 @@ fn members<'a>(tokens: &[&'a str]) -> Vec<&'a str> {
                 depth = 1;
             }
             "(" | "[" | "{" => depth += 1,
-            // An arrow closes nothing.
+            // The `>` of an arrow is not a bracket.
             "<" => depth += 1,
             ">" if tokens[at - 1] == "-" => {}
             ")" | "]" | "}" | ">" => {
@@ -305,7 +305,7 @@ fn string_end(rest: &str) -> usize {
     rest.len()
 }
 
-/// Zero if no raw string begins here.
+/// Returns the length of the raw string at the beginning, or zero if there is none.
 fn raw_string_end(rest: &str) -> usize {
     let hashes = rest[1..].chars().take_while(|char| *char == '#').count();
     if !rest[1 + hashes..].starts_with('"') {
@@ -318,7 +318,7 @@ fn raw_string_end(rest: &str) -> usize {
         .map_or(rest.len(), |at| begin + at + end.len())
 }
 
-/// Zero if it is a lifetime.
+/// Returns the length of the character literal at the beginning, or zero if it is a lifetime.
 fn char_end(rest: &str) -> usize {
     let mut chars = rest.char_indices().skip(1);
     let (_, char) = chars.next().unwrap_or_default();
@@ -333,7 +333,8 @@ fn char_end(rest: &str) -> usize {
     if after == '\'' { at + 1 } else { 0 }
 }
 
-/// Every Rust file of the repository but this one: its path, and its code without comments and texts.
+/// Every Rust file of the repository but this one: its path, and its code without comments and
+/// texts.
 fn code_files() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = BTreeMap::new();

@@ -1,8 +1,8 @@
 //! The path-validation cases of C2SP/x509-limbo. Without pins, results and errors are those of
 //! rustls's own verifier. With pins, exactly the keys of valid paths satisfy them.
 //!
-//! The cases are read from `../shared/data/x509-limbo-core.json`. Without that file these tests are
-//! skipped with a note, and `.ci/run` fails.
+//! The cases are read from `../shared/data/x509-limbo-core.json`. If that file is missing, these
+//! tests are skipped with a note, and `.ci/run` fails.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -165,7 +165,7 @@ fn local_directories_may_contain_pem_der_links_and_other_files() {
 }
 
 #[test]
-fn unreadable_files_grant_nothing_and_are_returned_as_errors() {
+fn unreadable_files_mark_no_root_and_are_returned_as_errors() {
     let (root, directory) = (Ca::root("Proxy"), tempfile::tempdir().unwrap());
     let mut huge = root.pem().into_bytes();
     huge.resize(2 * 1024 * 1024, b'\n');
@@ -197,14 +197,14 @@ fn unreadable_files_grant_nothing_and_are_returned_as_errors() {
 }
 
 #[test]
-fn a_damaged_root_does_not_affect_others_and_a_bundle_marks_none_of_its_roots() {
+fn a_malformed_root_does_not_affect_others_and_a_bundle_marks_none_of_its_roots() {
     let (root, directory) = (Ca::root("Proxy"), tempfile::tempdir().unwrap());
     let path = directory.path().join("roots.crt");
-    let damaged = "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n";
+    let malformed = "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n";
     let bundle = (0..8).map(|number| Ca::root(&format!("Root {number}")).pem());
     let bundle = bundle.collect::<String>();
     for (before, expected) in [
-        (damaged, AnchorOrigin::UserAdded),
+        (malformed, AnchorOrigin::UserAdded),
         (&bundle, AnchorOrigin::Unknown),
     ] {
         fs::write(&path, format!("{before}{}", root.pem())).unwrap();
@@ -280,10 +280,10 @@ async fn a_root_of_ssl_cert_file_is_enforced() {
     };
     let root = Ca::root("Root");
     let leaf = root.leaf(&["example.com"]);
-    let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let malformed = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     fs::write(
         directory.join("bundle.pem"),
-        format!("{damaged}{}", root.pem()),
+        format!("{malformed}{}", root.pem()),
     )
     .unwrap();
 
@@ -291,7 +291,7 @@ async fn a_root_of_ssl_cert_file_is_enforced() {
     assert_eq!(origins(&anchors), [AnchorOrigin::Unknown]);
     assert!(
         matches!(&errors[..], [NativeRootError::Certificate { .. }]),
-        "a damaged root does not affect others: {errors:?}"
+        "a malformed root does not affect others: {errors:?}"
     );
     let refused = visit(&refusing(), anchors.clone(), &leaf).await;
     let refused = violation(refused).unwrap();
@@ -370,19 +370,9 @@ fn a_root_of_mozillas_list_is_built_in_from_every_source() {
 fn a_root_that_the_administrator_added_is_user_added() {
     use std::io::Write;
 
-    use AnchorOrigin::*;
-
     if env::var_os(OWN_PROCESS).is_some() {
-        let (anchors, errors) = TrustAnchors::native();
-        assert!(errors.is_empty(), "{errors:?}");
-        let subjects = anchors.iter().map(|(origin, anchor)| {
-            let is_added = anchor.subject.windows(5).any(|text| text == b"Added");
-            (origin, is_added)
-        });
-        let subjects = subjects.collect::<Vec<_>>();
-        assert_eq!(subjects, [(Unknown, false), (UserAdded, true)]);
-        fs::write(env::var_os(OWN_PROCESS).unwrap(), "seen").unwrap();
-        return;
+        assert_added_root_is_user_added();
+        return fs::write(env::var_os(OWN_PROCESS).unwrap(), "done").unwrap();
     }
     let directory = tempfile::tempdir().unwrap();
     let [local, trusted] = ["local", "trusted"].map(|name| directory.path().join(name));
@@ -397,7 +387,7 @@ fn a_root_that_the_administrator_added_is_user_added() {
     )
     .unwrap();
     fs::write(local.join("added.crt"), added).unwrap();
-    let seen = directory.path().join("seen");
+    let done = directory.path().join("done");
     let mount = "mount --bind \"$1\" /usr/local/share/ca-certificates \
         && mount --bind \"$2\" /etc/ssl/certs && shift 2 && exec \"$@\"";
     let run_with_mounts = |program: &Path, arguments: &[&str]| {
@@ -405,7 +395,7 @@ fn a_root_that_the_administrator_added_is_user_added() {
         child.args(["--mount", "--map-root-user", "sh", "-c", mount, "sh"]);
         child.args([&local, &trusted]).arg(program).args(arguments);
         child.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
-        child.env(OWN_PROCESS, &seen).status().unwrap().success()
+        child.env(OWN_PROCESS, &done).status().unwrap().success()
     };
     if !run_with_mounts(Path::new("true"), &[]) {
         // Containers may forbid mounts. Written to the real stderr, since the output of passing
@@ -421,5 +411,23 @@ fn a_root_that_the_administrator_added_is_user_added() {
         run_with_mounts(&env::current_exe().unwrap(), &["--exact", name]),
         "the test failed in its own process"
     );
-    assert!(seen.exists(), "no test of this name ran");
+    assert!(done.exists(), "no test of this name ran");
+}
+
+/// Asserts that the platform has two roots, of which the one named "Added" is user-added.
+#[cfg(target_os = "linux")]
+fn assert_added_root_is_user_added() {
+    let (anchors, errors) = TrustAnchors::native();
+    assert!(errors.is_empty(), "{errors:?}");
+    let origins = anchors.iter().map(|(origin, anchor)| {
+        let is_added = anchor.subject.windows(5).any(|text| text == b"Added");
+        (origin, is_added)
+    });
+    assert_eq!(
+        origins.collect::<Vec<_>>(),
+        [
+            (AnchorOrigin::Unknown, false),
+            (AnchorOrigin::UserAdded, true)
+        ]
+    );
 }

@@ -1,5 +1,5 @@
-//! The observer thread: it blocks no handshake, counts every event that it loses, and ends with the
-//! last handle.
+//! The observer thread: it blocks no handshake, counts every event that it loses, and ends
+//! when the last handle is dropped.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -176,9 +176,9 @@ impl Drop for SendOnDrop {
     }
 }
 
-/// Holds the handle that it was built with, as a reporter that sends over HTTP does.
+/// Keeps the handle that it was built with, as a reporter that sends over HTTP does.
 struct HandleKeeper(
-    #[expect(dead_code, reason = "held only")] Pinning,
+    #[expect(dead_code, reason = "kept, not used")] Pinning,
     ChannelReporter,
 );
 

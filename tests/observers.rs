@@ -1,4 +1,4 @@
-//! Each kind of event that observers receive, by real connections.
+//! Each kind of event that observers receive, emitted by real connections.
 #![cfg(all(feature = "hyper", feature = "reports"))]
 #![allow(
     clippy::unwrap_used,
@@ -247,7 +247,7 @@ async fn static_and_noted_pins_that_both_refuse_emit_one_event_each() {
     assert!(events.try_recv().is_err());
 }
 
-/// A reporter holds a handle to the pins in threads that outlive the application's handles.
+/// A reporter keeps a handle to the pins in threads that outlive the application's handles.
 #[tokio::test]
 async fn dropping_the_last_handle_flushes_the_store_even_with_a_reporter() {
     let fixture = Fixture::start().await;
@@ -271,7 +271,7 @@ async fn dropping_the_last_handle_flushes_the_store_even_with_a_reporter() {
     assert_eq!(open().list()[0].noted_at, common::at(NOW + 5));
 }
 
-/// Holds a handle to the pins, as a reporter that connects with the same pins does.
+/// Keeps a handle to the pins, as a reporter that connects with the same pins does.
 struct HandleKeeper(Pinning);
 
 impl Reporter for HandleKeeper {

@@ -1,4 +1,4 @@
-//! Applications that trust only their own CA, by real handshakes of the connector and of a bare
+//! Applications that trust only their own CA, in real handshakes of the connector and of a bare
 //! configuration.
 #![cfg(feature = "hyper")]
 #![allow(
@@ -44,7 +44,7 @@ async fn an_own_ca_can_be_the_only_anchor_and_can_be_pinned() {
         assert_eq!(
             *noted(&response),
             Noted::Added,
-            "noted as over any built-in root"
+            "an own CA among the built-in anchors allows noting"
         );
         assert!(is_known(&pinning, "example.com"));
 

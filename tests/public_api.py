@@ -3,7 +3,7 @@
 
 usage: tests/public_api.py [--write]
 
-  --write   writes the list anew instead; commit it together with the change of the API
+  --write   replaces the list; commit it together with the change of the API
 
 The list has a line for each public item: its path, its signature, the traits it implements. An item
 that has several paths is described under the shortest one. What is `#[doc(hidden)]` is not listed.

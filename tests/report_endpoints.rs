@@ -1,4 +1,4 @@
-//! Endpoints that a server names by `report-uri`, which attack 11 uses; and nginx as an endpoint.
+//! Endpoints that a server names by `report-uri`, as in attack 11, and nginx as an endpoint.
 #![cfg(all(feature = "hyper", feature = "reports"))]
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! The effects of `Public-Key-Pins-Report-Only`, and what it does not affect (RFC 7469 sections 2.3.2
-//! and 2.5).
+//! The effects of `Public-Key-Pins-Report-Only`, and what it does not affect (RFC 7469 sections
+//! 2.3.2 and 2.5).
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -151,7 +151,7 @@ async fn a_failed_report_only_header_is_reported_and_has_no_other_effect() {
 
     // Nothing is stored: the next connection without the field causes no event.
     fixture.receive(&[]).await;
-    fixture.recorder.assert_nothing(&fixture.pinning);
+    fixture.recorder.assert_no_event_or_report(&fixture.pinning);
     // A new connection with the field is evaluated. Duplicate reports are the reporter's concern.
     fixture.receive(&[(RO, &failing(""))]).await;
     fixture.recorder.would_be_violation(&fixture.pinning);
@@ -174,7 +174,7 @@ async fn pins_that_pass_cause_no_event() {
         fixture.receive(&[(RO, &directive(pin))]).await;
         let value = header_value(pin, "report-uri=\"https://r.example/\"");
         fixture.receive(&[(RO, &value)]).await;
-        fixture.recorder.assert_nothing(&fixture.pinning);
+        fixture.recorder.assert_no_event_or_report(&fixture.pinning);
         assert!(fixture.is_empty());
     }
 }
@@ -205,7 +205,7 @@ async fn max_age_is_ignored_but_must_follow_the_grammar() {
             "{max_age}: {reason:?}"
         );
     }
-    fixture.recorder.assert_nothing(&fixture.pinning);
+    fixture.recorder.assert_no_event_or_report(&fixture.pinning);
 }
 
 #[tokio::test]
@@ -244,7 +244,7 @@ async fn only_the_first_of_several_fields_is_processed() {
     let fixture = Fixture::new();
     let passing = directive(fixture.leaf.pin());
     fixture.receive(&[(RO, &passing), (RO, &failing(""))]).await;
-    fixture.recorder.assert_nothing(&fixture.pinning);
+    fixture.recorder.assert_no_event_or_report(&fixture.pinning);
     fixture.receive(&[(RO, "junk;"), (RO, &failing(""))]).await;
     let reason = fixture.recorder.ignore_reason(&fixture.pinning);
     assert!(matches!(reason, IgnoreReason::Header(_)), "{reason:?}");
@@ -327,7 +327,7 @@ async fn interim_responses_are_ignored() {
         fixture
             .respond(request, response.body(Bytes::new()).unwrap())
             .await;
-        fixture.recorder.assert_nothing(&fixture.pinning);
+        fixture.recorder.assert_no_event_or_report(&fixture.pinning);
     }
     // A server sends an interim response before the final one.
     let mut config = server_config(&fixture.leaf, provider(), rustls::ALL_VERSIONS);
@@ -341,7 +341,7 @@ async fn interim_responses_are_ignored() {
     let names = Names::new([("example.com", &server)]);
     let mut client = client(&fixture.pinning, built_in_anchors(&[&fixture.root]), &names);
     get(&mut client, URI).await.unwrap();
-    fixture.recorder.assert_nothing(&fixture.pinning);
+    fixture.recorder.assert_no_event_or_report(&fixture.pinning);
     // Final responses of any status are processed.
     for status in [200, 301, 404, 500] {
         let response = with_field(&failing(""))
@@ -363,7 +363,7 @@ async fn a_chain_to_a_user_added_root_is_not_evaluated() {
     fixture
         .receive_with(user_added().unwrap(), &[(RO, &failing(""))])
         .await;
-    fixture.recorder.assert_nothing(&fixture.pinning);
+    fixture.recorder.assert_no_event_or_report(&fixture.pinning);
 
     // Nor is a violation reported if pins are enforced for user-added roots.
     let builder = Pinning::builder().user_added_roots(UserAddedRoots::EnforcePins);
@@ -415,7 +415,7 @@ async fn an_evaluation_causes_no_event() {
     fixture.pinning.replace_pins(pinned).unwrap();
     let decision = fixture.evaluate("example.com", &passing, &known);
     assert!(matches!(decision, Ok(Decision::Pass)));
-    fixture.recorder.assert_nothing(&fixture.pinning);
+    fixture.recorder.assert_no_event_or_report(&fixture.pinning);
     assert!(fixture.is_empty());
 }
 

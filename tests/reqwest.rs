@@ -1,4 +1,4 @@
-//! Clients of reqwest that enforce and note pins, by real handshakes over TLS 1.2 and 1.3, with
+//! Clients of reqwest that enforce and note pins, in real handshakes over TLS 1.2 and 1.3, with
 //! every crypto provider of the build.
 #![cfg(feature = "reqwest")]
 #![allow(
@@ -136,7 +136,7 @@ async fn no_pins_are_noted_from_a_replayed_certificate() {
         let rollout = pinning.rollout(&HOST.try_into().unwrap()).unwrap();
         assert_eq!(
             rollout.connections, 0,
-            "the server never proved that it has the key"
+            "the server has not proved possession of the key"
         );
         assert_eq!(server.requests(), 0);
     }

@@ -337,32 +337,33 @@ async fn every_connection_notes_pins_if_resumption_is_disabled() {
     }
 }
 
-/// Whatever the host: the client could not check the pins of such a connection when they change.
+/// This applies to pinned and other hosts: the client could not check such a connection again when
+/// the pins change.
 #[tokio::test]
 async fn a_server_without_a_verifiable_path_is_refused_by_an_error_of_its_own() {
     for setup in tls_setups() {
-        let (ours, theirs) = (Ca::root("Ours"), fixture(&setup).await);
+        let (anchor, fixture) = (Ca::root("Anchor"), fixture(&setup).await);
         let inner =
-            WebPkiServerVerifier::builder_with_provider(theirs.roots(), setup.provider.clone());
+            WebPkiServerVerifier::builder_with_provider(fixture.roots(), setup.provider.clone());
         let inner = inner.build().unwrap();
         for pinning in [
-            pinning_with(policy_with(theirs.leaf.pin())),
+            pinning_with(policy_with(fixture.leaf.pin())),
             builder().build().unwrap(),
         ] {
-            let verifier = setup.verifier(&pinning, &built_in_anchors(&[&ours]));
+            let verifier = setup.verifier(&pinning, &built_in_anchors(&[&anchor]));
             let verifier = verifier.with_inner_verifier(inner.clone());
             let client = pinning.reqwest_client_builder_with(verifier, |_| ());
-            let names = Arc::new(theirs.names.clone());
+            let names = Arc::new(fixture.names.clone());
             let client = client.unwrap().no_proxy().dns_resolver(names);
             let client = client.build().unwrap();
             let error = client.get(URL).send().await.unwrap_err();
             let unverifiable = UnverifiablePath::find(&error).unwrap();
-            assert_eq!(unverifiable.served(), theirs.leaf.chain);
+            assert_eq!(unverifiable.served(), fixture.leaf.chain);
             let mut sources = iter::successors(error.source(), |error| (*error).source());
             assert!(sources.any(|source| source.is::<UnverifiablePath>()));
             assert!(violation(&error).is_none());
         }
-        assert_eq!(theirs.server.requests(), 0);
+        assert_eq!(fixture.server.requests(), 0);
     }
 }
 

@@ -104,7 +104,7 @@ fn a_pin_must_be_the_padded_base64_of_32_bytes() {
     assert_eq!(
         header.pins().len(),
         3,
-        "a quoted-pair stands for the quoted character"
+        "a quoted-pair represents the quoted character"
     );
 }
 

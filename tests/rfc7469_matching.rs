@@ -22,7 +22,7 @@ fn host(name: &str) -> Host {
     Host::parse(name).unwrap()
 }
 
-/// A root that issues each host its own certificate, and the clients' trust in it.
+/// A root that issues a certificate for each host, and the trust anchors of the clients.
 struct Network {
     root: Ca,
     anchors: TrustAnchors,
@@ -305,10 +305,7 @@ async fn a_single_label_can_only_be_pinned_statically() {
 async fn noted_and_static_pins_are_found_by_one_lookup_and_both_must_pass() {
     // 7469-2.2.1-b, 7469-2.7-a, 7469-2.7-c, D-05
     let network = Network::new();
-    let (one, two) = (
-        network.root.leaf(&["example.com"]),
-        network.root.leaf(&["example.com"]),
-    );
+    let [one, two] = [(); 2].map(|()| network.root.leaf(&["example.com"]));
     let chains = [
         verified_chain(&one, "example.com", &network.anchors).await,
         verified_chain(&two, "example.com", &network.anchors).await,

@@ -1,4 +1,5 @@
-//! Headers that are repeated over one connection: the cached header has the same effects as a new one.
+//! Headers that are repeated over one connection: a cached header has the same effects as a new
+//! one.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,
@@ -133,7 +134,7 @@ async fn the_expiry_is_updated_once_a_second() {
     for http in BOTH {
         let fixture = fixture(http).await;
         let mut client = fixture.client();
-        // Forwards and back; the entry expires on the way.
+        // Forwards and back; the entry expires in between.
         for (seconds, first) in [
             (0, Noted::Added),
             (1, Noted::Refreshed),
@@ -199,7 +200,7 @@ async fn static_pins_that_fail_stop_the_refreshes() {
     }
 }
 
-/// One of two connections with the same header notes it in a second that the clock leaves again.
+/// One of two connections with the same header notes it before the clock is set back by a second.
 #[tokio::test]
 async fn a_clock_that_is_set_back_is_noticed_on_each_connection() {
     for http in BOTH {

@@ -1,4 +1,4 @@
-//! The attacks of the threat model in `SECURITY.md`, each performed by real handshakes over TLS 1.2
+//! The attacks of the threat model in `SECURITY.md`, each performed in real handshakes over TLS 1.2
 //! and 1.3 with every crypto provider of the build.
 #![cfg(feature = "hyper")]
 #![allow(

@@ -95,7 +95,7 @@ async fn attack_7_a_subdomain_cannot_remove_the_pins_of_its_parent() {
         assert_eq!(noted(&response), &Noted::Ignored(IgnoreReason::NotKnown));
         assert!(
             is_known(&pinning, "sub.example.com"),
-            "its parent still covers it"
+            "the pins of its parent still apply"
         );
     }
 }
@@ -191,9 +191,10 @@ async fn attack_9_one_domain_cannot_fill_the_store() {
         assert_eq!(
             noted(&response),
             &Noted::Added,
-            "other domains still have room"
+            "other domains are not affected"
         );
-        // The limit holds even if entries expire in batches and all hosts are noted again at once.
+        // The limit applies even if entries expire in batches and all hosts are noted again at
+        // once.
         let mut later = NOW;
         for hosts in hostile.chunks(4).chain([&hostile[..]]) {
             later += 31 * DAY;

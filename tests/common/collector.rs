@@ -120,8 +120,8 @@ impl Collector {
         self.received.recv_timeout(TIMEOUT).unwrap()
     }
 
-    /// Returns the number of requests that `next` has not returned, and discards them.
-    pub fn rest(&self) -> usize {
+    /// Discards the requests that `next` has not returned, and returns their number.
+    pub fn discard_rest(&self) -> usize {
         self.received.try_iter().count()
     }
 

@@ -63,7 +63,7 @@ impl Recorder {
 
     /// Asserts that there was no event and no report.
     #[track_caller]
-    pub fn assert_nothing(&self, pinning: &Pinning) {
+    pub fn assert_no_event_or_report(&self, pinning: &Pinning) {
         let (events, reports) = (self.events(pinning), self.reports(pinning));
         assert!(events.is_empty() && reports.is_empty(), "{events:?}");
     }
@@ -73,7 +73,7 @@ impl Recorder {
     pub fn would_be_violation(&self, pinning: &Pinning) -> PinViolation {
         match &self.events(pinning)[..] {
             [Event::WouldBeViolation(report)] => report.violation().clone(),
-            events => panic!("expected one event of another kind: {events:?}"),
+            events => panic!("expected one report-only violation: {events:?}"),
         }
     }
 
@@ -82,7 +82,7 @@ impl Recorder {
     pub fn violation(&self, pinning: &Pinning) -> PinViolation {
         match &self.events(pinning)[..] {
             [Event::Violation(report)] => report.violation().clone(),
-            events => panic!("expected one event of another kind: {events:?}"),
+            events => panic!("expected one refusal: {events:?}"),
         }
     }
 
@@ -91,7 +91,7 @@ impl Recorder {
     pub fn ignore_reason(&self, pinning: &Pinning) -> IgnoreReason {
         match &self.events(pinning)[..] {
             [Event::HeaderIgnored { reason, .. }] => reason.clone(),
-            events => panic!("expected one event of another kind: {events:?}"),
+            events => panic!("expected one ignored header: {events:?}"),
         }
     }
 }

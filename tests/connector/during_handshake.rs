@@ -1,5 +1,5 @@
-//! Pins and times that change while a handshake is in progress, after the verifier has evaluated the
-//! chain. The connection, its events and its counts are those of the pins in force at the end.
+//! Pins and times that change while a handshake is in progress, after the verifier has evaluated
+//! the chain. The connection, its events and its counts are those of the pins in force at the end.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -193,7 +193,9 @@ async fn events_and_counts_are_those_of_the_pins_that_decide() {
         let change = move || replace(&pinning, Some(pins));
         let connection = handshake.connect(&setup, &fixture, change).await.unwrap();
         assert!(matches!(connection.decision(), Decision::Pass));
-        handshake.recorder.assert_nothing(&handshake.pinning);
+        handshake
+            .recorder
+            .assert_no_event_or_report(&handshake.pinning);
         assert_eq!(handshake.counts(), (1, 0));
 
         // And the other way round.

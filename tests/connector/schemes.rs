@@ -1,5 +1,4 @@
-//! Connectors that make TLS connections for every URI, and servers that must not be connected to
-//! otherwise.
+//! Connectors that make TLS connections for every URI and never fall back to plain HTTP.
 
 use std::sync::{Arc, Mutex};
 
@@ -111,7 +110,7 @@ async fn always_https_passes_https_uris_to_the_inner_connector() {
     assert!(seen.lock().unwrap().is_empty());
 }
 
-/// The layer knows the URI of the request only, and a header counts over `https` alone.
+/// The layer knows only the URI of the request, and processes a header only if that is `https`.
 #[tokio::test]
 async fn nothing_is_noted_from_an_http_uri_even_if_it_is_always_https() {
     let root = Ca::root("Root");

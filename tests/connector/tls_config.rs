@@ -111,7 +111,8 @@ fn a_configuration_with_early_data_is_refused() {
     assert!(matches!(built, Err(BuildError::EarlyData)));
 }
 
-/// The configuration has anchors and a provider already, and those given beside it would be ignored.
+/// The configuration has anchors and a provider already, and those given beside it would be
+/// ignored.
 #[test]
 fn a_configuration_with_anchors_or_a_provider_beside_it_is_refused() {
     let root = Ca::root("Root");

@@ -13,7 +13,7 @@ use pinhold::{FileStorage, PinStore};
 use crate::common::NOW;
 use crate::common::noted::{Hosts, file_names, numbered_pin, pinning, temp_dir};
 use crate::common::peers::program;
-use crate::{NAMES, child, names, note, open, role, succeeds};
+use crate::{NAMES, assert_succeeds, child, child_arguments, names, note, open};
 
 /// The file before and after a commit.
 struct Commit {
@@ -116,7 +116,7 @@ fn no_moment_of_a_recovery_loses_an_entry() {
 #[test]
 fn a_commit_is_synced_before_and_after_its_rename() {
     let name = "commits::a_commit_is_synced_before_and_after_its_rename";
-    if let Some(file) = role() {
+    if let Some(file) = child_arguments() {
         let store = open(Path::new(&file));
         let hosts = Hosts::blocking(&NAMES[..2]);
         note(&hosts, &store, 0).unwrap();
@@ -143,7 +143,7 @@ fn a_commit_is_synced_before_and_after_its_rename() {
         let _ = writeln!(io::stderr(), "skipped: this system does not allow strace");
         return;
     }
-    succeeds(child(name, file.to_str().unwrap(), &strace));
+    assert_succeeds(child(name, file.to_str().unwrap(), &strace));
     let calls = fs::read_to_string(&log).unwrap();
     let calls = calls
         .lines()

@@ -12,10 +12,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::common::noted::{Hosts, temp_dir};
 use crate::common::peers::program;
-use crate::{NAMES, child, names, note, open, role, succeeds};
+use crate::{NAMES, assert_succeeds, child, child_arguments, names, note, open};
 
 #[track_caller]
-fn is_io(result: Result<(), StorageError>, kind: io::ErrorKind) {
+fn assert_io_error(result: Result<(), StorageError>, kind: io::ErrorKind) {
     match result {
         Err(StorageError::Io { error, .. }) if error.kind() == kind => {}
         other => panic!("{other:?}"),
@@ -24,12 +24,17 @@ fn is_io(result: Result<(), StorageError>, kind: io::ErrorKind) {
 
 /// Asserts that a failed write changes nothing on disk, and that the change is written once that is
 /// possible again.
-fn fails_and_recovers(file: &Path, kind: io::ErrorKind, block: impl Fn(), unblock: impl Fn()) {
+fn assert_fails_and_recovers(
+    file: &Path,
+    kind: io::ErrorKind,
+    block: impl Fn(),
+    unblock: impl Fn(),
+) {
     let hosts = Hosts::blocking(&NAMES[..2]);
     let store = open(file);
     note(&hosts, &store, 0).unwrap();
     block();
-    is_io(note(&hosts, &store, 1), kind);
+    assert_io_error(note(&hosts, &store, 1), kind);
     assert_eq!(names(&store), NAMES[..2], "the change is kept in memory");
     assert_eq!(names(&open(file)), NAMES[..1], "the file is unchanged");
     let temporary = file.with_extension("jsonl.tmp");
@@ -43,12 +48,12 @@ fn fails_and_recovers(file: &Path, kind: io::ErrorKind, block: impl Fn(), unbloc
 #[test]
 fn a_file_size_limit_is_reported_and_the_change_is_written_later() {
     let name = "failing_disk::a_file_size_limit_is_reported_and_the_change_is_written_later";
-    let Some(file) = role() else {
+    let Some(file) = child_arguments() else {
         let folder = temp_dir();
         let file = folder.path().join("pins.jsonl");
         // Ignored, since the signal SIGXFSZ would end the process.
         let wrapper = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
-        return succeeds(child(name, file.to_str().unwrap(), &wrapper));
+        return assert_succeeds(child(name, file.to_str().unwrap(), &wrapper));
     };
     let limit = |bytes: Option<u64>| {
         let maximum = getrlimit(Resource::Fsize).maximum;
@@ -56,7 +61,7 @@ fn a_file_size_limit_is_reported_and_the_change_is_written_later() {
         setrlimit(Resource::Fsize, Rlimit { current, maximum }).unwrap();
     };
     let (block, unblock) = (|| limit(Some(600)), || limit(None));
-    fails_and_recovers(
+    assert_fails_and_recovers(
         Path::new(&file),
         io::ErrorKind::FileTooLarge,
         block,
@@ -68,8 +73,8 @@ fn a_file_size_limit_is_reported_and_the_change_is_written_later() {
 #[test]
 fn a_full_disk_and_a_failed_rename_are_reported_and_the_change_is_written_later() {
     let name = "failing_disk::a_full_disk_and_a_failed_rename_are_reported_and_the_change_is_written_later";
-    if let Some(role) = role() {
-        return on_a_small_disk(Path::new(&role));
+    if let Some(arguments) = child_arguments() {
+        return on_a_small_disk(Path::new(&arguments));
     }
     let folder = temp_dir();
     let Some(unshare) = program("unshare") else {
@@ -81,8 +86,8 @@ fn a_full_disk_and_a_failed_rename_are_reported_and_the_change_is_written_later(
         .args(&unshare[1..])
         .args(["mount", "-t", "tmpfs", "-o", "size=64k", "none"]);
     if !probe.arg(folder.path()).output().unwrap().status.success() {
-        // Containers may forbid mounts. Written to the standard error itself, which is shown even if
-        // the test passes.
+        // Containers may forbid mounts. Written to the standard error itself, which is shown even
+        // if the test passes.
         let _ = writeln!(io::stderr(), "skipped: this system does not allow mounts");
         return;
     }
@@ -91,7 +96,7 @@ fn a_full_disk_and_a_failed_rename_are_reported_and_the_change_is_written_later(
         &unshare[..],
         &["sh", "-c", mount, "sh", folder.path().to_str().unwrap()],
     ];
-    succeeds(child(
+    assert_succeeds(child(
         name,
         folder.path().to_str().unwrap(),
         &wrapper.concat(),
@@ -106,7 +111,7 @@ fn on_a_small_disk(folder: &Path) {
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
     };
     let free = || fs::remove_file(&filler).unwrap();
-    fails_and_recovers(
+    assert_fails_and_recovers(
         &folder.join("full.jsonl"),
         io::ErrorKind::StorageFull,
         fill,
@@ -147,7 +152,7 @@ fn on_a_small_disk(folder: &Path) {
     };
     let mount = || run(&["mount", "--bind", file.to_str().unwrap()]);
     let unmount = || run(&["umount"]);
-    fails_and_recovers(&file, io::ErrorKind::ResourceBusy, mount, unmount);
+    assert_fails_and_recovers(&file, io::ErrorKind::ResourceBusy, mount, unmount);
 }
 
 /// Returns the wrapper by which permissions apply to root, too; `None` if it is not installed.
@@ -165,7 +170,7 @@ fn without_privileges() -> Option<Vec<String>> {
 #[test]
 fn without_permission_the_file_is_left_unchanged() {
     let name = "failing_disk::without_permission_the_file_is_left_unchanged";
-    if let Some(folder) = role() {
+    if let Some(folder) = child_arguments() {
         return without_permission(Path::new(&folder));
     }
     let folder = temp_dir();
@@ -173,7 +178,7 @@ fn without_permission_the_file_is_left_unchanged() {
         return;
     };
     let wrapper = wrapper.iter().map(String::as_str).collect::<Vec<_>>();
-    succeeds(child(name, folder.path().to_str().unwrap(), &wrapper));
+    assert_succeeds(child(name, folder.path().to_str().unwrap(), &wrapper));
 }
 
 fn without_permission(folder: &Path) {
@@ -182,9 +187,9 @@ fn without_permission(folder: &Path) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
     let (block, unblock) = (|| allow(folder, 0o500), || allow(folder, 0o700));
-    fails_and_recovers(&file, io::ErrorKind::PermissionDenied, block, unblock);
+    assert_fails_and_recovers(&file, io::ErrorKind::PermissionDenied, block, unblock);
 
-    a_folder_that_cannot_be_synced(&folder.join("merged.jsonl"), &allow);
+    check_folder_that_cannot_be_synced(&folder.join("merged.jsonl"), &allow);
 
     // A corrupt file in a folder that is not writable: the readable entries are enforced.
     let bytes = fs::read(&file).unwrap();
@@ -196,7 +201,8 @@ fn without_permission(folder: &Path) {
     assert_eq!(names(&store), NAMES[..1]);
     unblock();
     store.forget(&pinhold::Host::parse("z.example").unwrap());
-    // The first commit that succeeds moves the corrupt file and reports that; later ones are normal.
+    // The first commit that succeeds moves the corrupt file and reports that; later ones are
+    // normal.
     assert!((0..3).any(|_| store.flush().is_ok()));
     assert_eq!(names(&open(&file)), NAMES[..1]);
 
@@ -204,9 +210,9 @@ fn without_permission(folder: &Path) {
     let bytes = fs::read(&file).unwrap();
     allow(&file, 0o000);
     let error = PinStore::open(FileStorage::new(&file)).unwrap_err();
-    is_io(Err(error), io::ErrorKind::PermissionDenied);
+    assert_io_error(Err(error), io::ErrorKind::PermissionDenied);
     let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
-    is_io(Err(error.unwrap()), io::ErrorKind::PermissionDenied);
+    assert_io_error(Err(error.unwrap()), io::ErrorKind::PermissionDenied);
     let hosts = Hosts::blocking(&NAMES[..1]);
     note(&hosts, &store, 0).unwrap();
     drop(store);
@@ -216,15 +222,15 @@ fn without_permission(folder: &Path) {
 
 /// If the rename succeeds and the sync of the folder fails, the next attempt must not lose entries
 /// of another process, nor the corrupt file.
-fn a_folder_that_cannot_be_synced(file: &Path, allow: &impl Fn(&Path, u32)) {
+fn check_folder_that_cannot_be_synced(file: &Path, allow: &impl Fn(&Path, u32)) {
     let folder = file.parent().unwrap();
     let hosts = Hosts::blocking(&NAMES);
     let (one, other) = (open(file), open(file));
     note(&hosts, &other, 0).unwrap();
     note(&hosts, &other, 1).unwrap();
     allow(folder, 0o300);
-    is_io(note(&hosts, &one, 2), io::ErrorKind::PermissionDenied);
-    is_io(one.flush(), io::ErrorKind::PermissionDenied);
+    assert_io_error(note(&hosts, &one, 2), io::ErrorKind::PermissionDenied);
+    assert_io_error(one.flush(), io::ErrorKind::PermissionDenied);
     allow(folder, 0o700);
     one.flush().unwrap();
     assert_eq!(names(&one), NAMES);

@@ -2,7 +2,7 @@
 //! processes that write it.
 //!
 //! A test that needs a process of its own runs itself in one: [`child`] starts this program again
-//! with [`ROLE`] in the environment.
+//! with [`ARGUMENTS`] in the environment.
 #![cfg(all(unix, feature = "hyper"))]
 #![allow(
     clippy::unwrap_used,
@@ -62,15 +62,15 @@ fn note(hosts: &Hosts, store: &PinStore, index: usize) -> Result<(), StorageErro
 }
 
 /// The environment variable that has the arguments of a child.
-const ROLE: &str = "PINHOLD_CHILD";
+const ARGUMENTS: &str = "PINHOLD_CHILD";
 
-fn role() -> Option<String> {
-    env::var(ROLE).ok()
+fn child_arguments() -> Option<String> {
+    env::var(ARGUMENTS).ok()
 }
 
 /// Returns a command that runs only this test of this program with these arguments, by `wrapper` if
 /// there is one.
-fn child(test: &str, role: &str, wrapper: &[&str]) -> Command {
+fn child(test: &str, arguments: &str, wrapper: &[&str]) -> Command {
     let program = env::current_exe().unwrap();
     let mut command = match wrapper {
         [] => Command::new(&program),
@@ -82,13 +82,13 @@ fn child(test: &str, role: &str, wrapper: &[&str]) -> Command {
     };
     command
         .args(["--exact", test, "--nocapture"])
-        .env(ROLE, role);
+        .env(ARGUMENTS, arguments);
     command.stdin(Stdio::null());
     command
 }
 
 #[track_caller]
-fn succeeds(mut command: Command) {
+fn assert_succeeds(mut command: Command) {
     let output = command.output().unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -119,7 +119,7 @@ async fn hosts_with_key(names: &[&str], file: &Path) -> Hosts {
 const NAMES: [&str; 3] = ["a.example", "b.example", "c.example"];
 const KILLS: u64 = 504;
 /// The number of parallel loops, each with its own file.
-const LANES: u64 = 4;
+const LOOPS: u64 = 4;
 
 /// Returns the host that the response of this number comes from.
 fn host_of(number: u64) -> &'static str {
@@ -133,26 +133,26 @@ fn removes(number: u64) -> bool {
 
 #[test]
 fn the_changes_of_returned_responses_survive_sigkill() {
-    if let Some(role) = role() {
-        return return_responses_until_killed(&role);
+    if let Some(arguments) = child_arguments() {
+        return return_responses_until_killed(&arguments);
     }
-    let lanes = (0..LANES).map(|lane| thread::spawn(move || kill_repeatedly(lane)));
+    let loops = (0..LOOPS).map(|index| thread::spawn(move || kill_repeatedly(index)));
     #[expect(
         clippy::needless_collect,
         reason = "all threads start before one is joined"
     )]
-    let lanes = lanes.collect::<Vec<_>>();
-    let returned = lanes
+    let loops = loops.collect::<Vec<_>>();
+    let returned = loops
         .into_iter()
-        .map(|lane| lane.join().unwrap())
+        .map(|thread| thread.join().unwrap())
         .sum::<u64>();
     // With fewer, the children were killed before they did anything.
     assert!(returned > KILLS, "{returned} responses");
 }
 
 /// Prints the number of each response that the layer has returned.
-fn return_responses_until_killed(role: &str) {
-    let (first, file) = role.split_once(' ').unwrap();
+fn return_responses_until_killed(arguments: &str) {
+    let (first, file) = arguments.split_once(' ').unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -184,17 +184,17 @@ fn return_responses_until_killed(role: &str) {
 }
 
 /// Runs one loop and returns the number of returned responses.
-fn kill_repeatedly(lane: u64) -> u64 {
+fn kill_repeatedly(index: u64) -> u64 {
     let folder = folder_with_key();
     let file = folder.path().join("pins.jsonl");
-    let mut random = Random::new(lane);
+    let mut random = Random::new(index);
     let mut expected = BTreeMap::new();
     let mut next = 0;
-    for _ in 0..KILLS / LANES {
-        let role = format!("{next} {}", file.display());
+    for _ in 0..KILLS / LOOPS {
+        let arguments = format!("{next} {}", file.display());
         let mut child = child(
             "the_changes_of_returned_responses_survive_sigkill",
-            &role,
+            &arguments,
             &[],
         );
         let child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
@@ -208,7 +208,7 @@ fn kill_repeatedly(lane: u64) -> u64 {
         if found != expected {
             // Only the response that was pending may have had an effect, too.
             apply(&mut expected, next);
-            assert_eq!(found, expected, "lane {lane}, response {next}");
+            assert_eq!(found, expected, "loop {index}, response {next}");
         }
     }
     next
@@ -261,15 +261,15 @@ const NOTES: u64 = 150;
 #[test]
 fn two_processes_that_note_at_once_lose_no_entry() {
     let name = "two_processes_that_note_at_once_lose_no_entry";
-    if let Some(role) = role() {
-        let (index, file) = role.split_once(' ').unwrap();
+    if let Some(arguments) = child_arguments() {
+        let (index, file) = arguments.split_once(' ').unwrap();
         return note_many(index.parse().unwrap(), Path::new(file));
     }
     let folder = folder_with_key();
     let file = folder.path().join("pins.jsonl");
     let children = ["0", "1"].map(|index| {
-        let role = format!("{index} {}", file.display());
-        let mut child = child(name, &role, &[]);
+        let arguments = format!("{index} {}", file.display());
+        let mut child = child(name, &arguments, &[]);
         child
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -313,6 +313,7 @@ fn note_many(process: usize, file: &Path) {
         for host in own {
             assert_eq!(found.get(host), Some(&number));
         }
-        assert!(found["both.example"] >= number);
+        // The clock of the other process may be behind, and its later note replaces this one.
+        assert!(found.contains_key("both.example"));
     }
 }

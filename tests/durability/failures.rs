@@ -9,34 +9,34 @@ use pinhold::policy::KnownPinnedHost;
 use pinhold::storage::{Batch, Recovered, Storage, StorageError};
 
 use crate::common::{NOW, TIMEOUT};
-use crate::{Outcome, fixture, scene_with_callback};
+use crate::{Outcome, fixture, fixture_with_callback};
 
 #[tokio::test]
 async fn a_failed_commit_is_reported_and_tried_again_with_the_changes_since() {
     let fixture = fixture().await;
     fixture.note(0, 1, NOW);
     fixture.note(1, 1, NOW);
-    fixture.commit();
+    fixture.next_commit();
     fixture.note(0, 2, NOW + 1);
     fixture.store.forget(fixture.hosts.host(2));
-    fixture.answer(Outcome::Fail);
+    fixture.finish_commit(Outcome::Fail);
     let error = fixture.errors.recv_timeout(TIMEOUT).unwrap();
     assert!(matches!(error, StorageError::Other(_)), "{error:?}");
     let expected = ["-c.example", "a.example 2", "b.example 1"];
-    assert_eq!(fixture.commit(), expected);
-    fixture.answer(Outcome::Fail);
+    assert_eq!(fixture.next_commit(), expected);
+    fixture.finish_commit(Outcome::Fail);
     // Without another change, the commit is tried again after the backoff.
-    assert_eq!(fixture.commit(), expected);
+    assert_eq!(fixture.next_commit(), expected);
     fixture.store.clear();
     fixture.note(0, 3, NOW + 2);
-    fixture.answer(Outcome::Fail);
+    fixture.finish_commit(Outcome::Fail);
     assert_eq!(
-        fixture.commit(),
+        fixture.next_commit(),
         ["!0", "a.example 3", "-c.example"]
             .map(str::to_owned)
             .sorted()
     );
-    fixture.answer(Outcome::Store);
+    fixture.finish_commit(Outcome::Store);
     let durable = fixture.store.durable();
     durable.await.unwrap();
     assert_eq!(fixture.errors.try_iter().count(), 2);
@@ -88,14 +88,14 @@ async fn the_store_continues_after_a_panic_of_the_storage_or_of_the_callback() {
         let _ = sender.send(error.clone());
         panic!("expected by the test");
     };
-    let fixture = scene_with_callback(PinStore::builder(), errors, on_error).await;
+    let fixture = fixture_with_callback(PinStore::builder(), errors, on_error).await;
     fixture.note(0, 1, NOW);
-    fixture.commit();
-    fixture.answer(Outcome::Panic);
+    fixture.next_commit();
+    fixture.finish_commit(Outcome::Panic);
     let error = fixture.errors.recv_timeout(TIMEOUT).unwrap();
     assert!(matches!(error, StorageError::Panicked), "{error:?}");
-    assert_eq!(fixture.commit(), ["a.example 1"]);
-    fixture.answer(Outcome::Store);
+    assert_eq!(fixture.next_commit(), ["a.example 1"]);
+    fixture.finish_commit(Outcome::Store);
     fixture.store.durable().await.unwrap();
 }
 

@@ -27,7 +27,7 @@ use pinhold::policy::KnownPinnedHost;
 use pinhold::storage::{Batch, Change, PinStoreBuilder, Storage, StorageError};
 use pinhold::{Host, NotePinsLayer, PinStore};
 
-/// A storage that waits in each commit until the test decides its outcome.
+/// A storage whose commits wait until the test sets their outcome.
 struct ControlledStorage {
     commits: Sender<Vec<Change>>,
     outcomes: Receiver<Outcome>,
@@ -76,18 +76,18 @@ struct Fixture {
 }
 
 async fn fixture() -> Fixture {
-    scene_with(PinStore::builder()).await
+    fixture_with(PinStore::builder()).await
 }
 
-async fn scene_with(builder: PinStoreBuilder) -> Fixture {
+async fn fixture_with(builder: PinStoreBuilder) -> Fixture {
     let (sender, errors) = channel();
-    scene_with_callback(builder, errors, move |error| {
+    fixture_with_callback(builder, errors, move |error| {
         drop(sender.send(error.clone()));
     })
     .await
 }
 
-async fn scene_with_callback(
+async fn fixture_with_callback(
     builder: PinStoreBuilder,
     errors: Receiver<StorageError>,
     on_error: impl Fn(&StorageError) + Send + Sync + 'static,
@@ -119,9 +119,10 @@ impl Fixture {
         self.hosts.value(numbered_pin(backup), "max-age=1000")
     }
 
-    /// Waits for the next commit and returns its changes as text. [`answer`](Self::answer) ends it.
+    /// Waits for the next commit and returns its changes as text.
+    /// [`finish_commit`](Self::finish_commit) lets it return.
     #[track_caller]
-    fn commit(&self) -> Vec<String> {
+    fn next_commit(&self) -> Vec<String> {
         let changes = self.commits.recv_timeout(TIMEOUT).unwrap();
         let mut names = changes.iter().map(name).collect::<Vec<_>>();
         // The changes of different hosts are in no particular order.
@@ -129,7 +130,8 @@ impl Fixture {
         names
     }
 
-    fn answer(&self, outcome: Outcome) {
+    /// Sets the outcome of the commit in progress, or of the next one.
+    fn finish_commit(&self, outcome: Outcome) {
         self.outcomes.send(outcome).unwrap();
     }
 
@@ -137,7 +139,7 @@ impl Fixture {
         self.commits.try_recv().is_err()
     }
 
-    fn knows(&self, name: &str) -> bool {
+    fn is_known(&self, name: &str) -> bool {
         let host = Host::parse(name).unwrap();
         self.store.query(&host, at(NOW)).is_some()
     }
@@ -188,11 +190,11 @@ fn block_on<F: Future>(future: F) -> F::Output {
 async fn a_change_is_in_memory_at_once_and_durable_once_it_is_committed() {
     let fixture = fixture().await;
     assert_eq!(fixture.note(0, 1, NOW), Noted::Added);
-    assert!(fixture.knows("a.example"));
+    assert!(fixture.is_known("a.example"));
     let mut durable = fixture.store.durable();
-    assert_eq!(fixture.commit(), ["a.example 1"]);
+    assert_eq!(fixture.next_commit(), ["a.example 1"]);
     assert!(is_pending(&mut durable));
-    fixture.answer(Outcome::Store);
+    fixture.finish_commit(Outcome::Store);
     durable.await.unwrap();
     assert!(fixture.has_no_commit());
 }
@@ -201,22 +203,22 @@ async fn a_change_is_in_memory_at_once_and_durable_once_it_is_committed() {
 async fn changes_during_a_commit_are_combined_into_the_next_one() {
     let fixture = fixture().await;
     fixture.note(0, 1, NOW);
-    assert_eq!(fixture.commit(), ["a.example 1"]);
+    assert_eq!(fixture.next_commit(), ["a.example 1"]);
     fixture.note(0, 2, NOW + 1);
     fixture.note(1, 3, NOW);
     fixture.note(2, 4, NOW);
     fixture.store.forget(fixture.hosts.host(2));
     let mut durable = fixture.store.durable();
-    fixture.answer(Outcome::Store);
+    fixture.finish_commit(Outcome::Store);
     assert_eq!(
-        fixture.commit(),
+        fixture.next_commit(),
         ["-c.example", "a.example 2", "b.example 3"]
     );
     assert!(
         is_pending(&mut durable),
         "the first commit does not include the changes"
     );
-    fixture.answer(Outcome::Store);
+    fixture.finish_commit(Outcome::Store);
     durable.await.unwrap();
     assert!(fixture.has_no_commit());
 }
@@ -225,21 +227,21 @@ async fn changes_during_a_commit_are_combined_into_the_next_one() {
 async fn a_clearing_precedes_the_entries_noted_after_it() {
     let fixture = fixture().await;
     fixture.note(0, 1, NOW);
-    assert_eq!(fixture.commit(), ["a.example 1"]);
+    assert_eq!(fixture.next_commit(), ["a.example 1"]);
     fixture.note(1, 2, NOW + 10);
     fixture.store.clear_since(at(NOW + 5));
     // Of two clearings the one with the earlier time includes the other.
     fixture.store.clear_since(at(NOW + 50));
     fixture.note(2, 3, NOW + 20);
-    fixture.answer(Outcome::Store);
+    fixture.finish_commit(Outcome::Store);
     let changes = fixture.commits.recv_timeout(TIMEOUT).unwrap();
     assert_eq!(changes[0], Change::ClearedSince(at(NOW + 5)));
     assert_eq!(
         changes[1..].iter().map(name).collect::<Vec<_>>(),
         ["c.example 3"]
     );
-    fixture.answer(Outcome::Store);
-    assert!(fixture.knows("a.example") && !fixture.knows("b.example"));
+    fixture.finish_commit(Outcome::Store);
+    assert!(fixture.is_known("a.example") && !fixture.is_known("b.example"));
 }
 
 /// Applies to an entry that is added, changed and removed. No runtime is needed: the thread of the
@@ -258,9 +260,9 @@ fn a_response_waits_until_its_change_is_durable() {
     ] {
         let mut response = Box::pin(fixture.hosts.respond(&layer, 0, &value));
         assert!(is_pending(&mut response));
-        assert_eq!(fixture.commit(), [expected]);
+        assert_eq!(fixture.next_commit(), [expected]);
         assert!(is_pending(&mut response));
-        fixture.answer(Outcome::Store);
+        fixture.finish_commit(Outcome::Store);
         let response = block_on(response);
         let noted = response.extensions().get::<Noted>().unwrap();
         assert!(!matches!(noted, Noted::Ignored(_)), "{noted:?}");
@@ -289,9 +291,9 @@ fn a_response_waits_until_the_change_by_another_one_is_durable() {
         let mut other = Box::pin(fixture.hosts.respond(&layer, 0, &value));
         assert!(is_pending(&mut one));
         assert!(is_pending(&mut other));
-        assert_eq!(fixture.commit(), [change]);
+        assert_eq!(fixture.next_commit(), [change]);
         assert!(is_pending(&mut other));
-        fixture.answer(Outcome::Store);
+        fixture.finish_commit(Outcome::Store);
         block_on(one);
         let response = block_on(other);
         assert_eq!(response.extensions().get(), Some(&second));
@@ -317,27 +319,30 @@ fn a_response_waits_until_the_timeout_or_the_failure_of_a_commit() {
     let slow = fixture.errors.recv_timeout(TIMEOUT).unwrap();
     assert!(matches!(slow, StorageError::Slow { .. }), "{slow:?}");
     // The first commit is still running and fails. The next response waits for a later one.
-    assert_eq!(fixture.commit(), ["a.example 0"]);
-    fixture.answer(Outcome::Fail);
+    assert_eq!(fixture.next_commit(), ["a.example 0"]);
+    fixture.finish_commit(Outcome::Fail);
     let layer = NotePinsLayer::new(pinning(&fixture.store)).storage_timeout(Duration::MAX);
     let value = fixture.value(3);
     let mut response = Box::pin(fixture.hosts.respond(&layer, 1, &value));
     assert!(is_pending(&mut response));
     // The change of the response is in the second or the third commit.
-    (0..3).for_each(|_| fixture.answer(Outcome::Fail));
+    (0..3).for_each(|_| fixture.finish_commit(Outcome::Fail));
     let response = block_on(response);
     assert_eq!(response.extensions().get(), Some(&Noted::Added));
-    assert!(fixture.knows("b.example"), "the change is kept in memory");
+    assert!(
+        fixture.is_known("b.example"),
+        "the change is kept in memory"
+    );
 }
 
 #[tokio::test]
 async fn a_refresh_is_written_later_and_no_response_waits_for_it() {
     let hour = Duration::from_secs(60 * 60);
-    let fixture = scene_with(PinStore::builder().refresh_delay(hour)).await;
+    let fixture = fixture_with(PinStore::builder().refresh_delay(hour)).await;
     let store = &fixture.store;
     fixture.note(0, 1, NOW);
-    assert_eq!(fixture.commit(), ["a.example 1"]);
-    fixture.answer(Outcome::Store);
+    assert_eq!(fixture.next_commit(), ["a.example 1"]);
+    fixture.finish_commit(Outcome::Store);
     store.durable().await.unwrap();
 
     assert_eq!(fixture.note(0, 1, NOW + 100), Noted::Refreshed);
@@ -355,26 +360,26 @@ async fn a_refresh_is_written_later_and_no_response_waits_for_it() {
         thread::yield_now();
     }
     fixture.note(1, 1, NOW);
-    assert_eq!(fixture.commit(), ["a.example 1", "b.example 1"]);
-    fixture.answer(Outcome::Store);
+    assert_eq!(fixture.next_commit(), ["a.example 1", "b.example 1"]);
+    fixture.finish_commit(Outcome::Store);
     store.durable().await.unwrap();
     // A header with another `max-age` is a change, not a refresh.
     let shorter = fixture.hosts.value(numbered_pin(1), "max-age=500");
     fixture.hosts.note(&pinning(store), 0, &shorter, NOW + 100);
-    assert_eq!(fixture.commit(), ["a.example 1"]);
-    fixture.answer(Outcome::Store);
+    assert_eq!(fixture.next_commit(), ["a.example 1"]);
+    fixture.finish_commit(Outcome::Store);
 }
 
 #[tokio::test]
 async fn a_refresh_is_written_after_its_delay() {
     let delay = Duration::from_millis(1);
-    let fixture = scene_with(PinStore::builder().refresh_delay(delay)).await;
+    let fixture = fixture_with(PinStore::builder().refresh_delay(delay)).await;
     fixture.note(0, 1, NOW);
-    assert_eq!(fixture.commit(), ["a.example 1"]);
-    fixture.answer(Outcome::Store);
+    assert_eq!(fixture.next_commit(), ["a.example 1"]);
+    fixture.finish_commit(Outcome::Store);
     fixture.note(0, 1, NOW + 100);
-    assert_eq!(fixture.commit(), ["a.example 1"]);
-    fixture.answer(Outcome::Store);
+    assert_eq!(fixture.next_commit(), ["a.example 1"]);
+    fixture.finish_commit(Outcome::Store);
 }
 
 /// Hosts that are added and removed while the disk is full must not fill the memory.
@@ -382,16 +387,16 @@ async fn a_refresh_is_written_after_its_delay() {
 async fn pending_removals_are_limited() {
     let fixture = fixture().await;
     fixture.note(0, 1, NOW);
-    fixture.commit();
+    fixture.next_commit();
     for number in 0..10_000 {
         let host = Host::parse(&format!("h{number}.example")).unwrap();
         fixture.store.forget(&host);
     }
-    fixture.answer(Outcome::Fail);
+    fixture.finish_commit(Outcome::Fail);
     let changes = fixture.commits.recv_timeout(TIMEOUT).unwrap();
     assert!(changes.len() <= 4097, "{}", changes.len());
     assert!(changes.iter().map(name).any(|name| name == "a.example 1"));
-    fixture.answer(Outcome::Store);
+    fixture.finish_commit(Outcome::Store);
 }
 
 #[tokio::test]
@@ -402,19 +407,22 @@ async fn entries_of_another_process_replace_those_in_memory_except_changes_since
     fixture.note(2, 1, NOW);
     let entries = fixture.store.list();
     let entry = |index: usize| (*entries[index]).clone();
-    fixture.commit();
+    fixture.next_commit();
     // The first commit may have included the first host alone.
-    fixture.answer(Outcome::Fail);
-    assert_eq!(fixture.commit().len(), 3);
+    fixture.finish_commit(Outcome::Fail);
+    assert_eq!(fixture.next_commit().len(), 3);
     fixture.note(0, 2, NOW + 1);
     fixture.store.forget(fixture.hosts.host(1));
-    fixture.answer(Outcome::StoreAs(vec![entry(0), entry(1)]));
-    fixture.commit();
+    fixture.finish_commit(Outcome::StoreAs(vec![entry(0), entry(1)]));
+    fixture.next_commit();
     assert_eq!(fixture.store.list().len(), 1);
     assert!(fixture.store.list()[0].pins.contains(&numbered_pin(2)));
-    assert!(!fixture.knows("b.example"), "removed since");
-    assert!(!fixture.knows("c.example"), "removed by the other process");
-    fixture.answer(Outcome::Store);
+    assert!(!fixture.is_known("b.example"), "removed since");
+    assert!(
+        !fixture.is_known("c.example"),
+        "removed by the other process"
+    );
+    fixture.finish_commit(Outcome::Store);
 }
 
 #[tokio::test]
@@ -442,16 +450,16 @@ async fn a_waker_that_panics_does_not_end_the_writer_thread() {
     let waker = Waker::from(Arc::new(Panics));
     let polled = std::pin::Pin::new(&mut durable).poll(&mut Context::from_waker(&waker));
     assert!(polled.is_pending());
-    fixture.commit();
-    fixture.answer(Outcome::Store);
+    fixture.next_commit();
+    fixture.finish_commit(Outcome::Store);
     durable.await.unwrap();
     fixture.note(1, 1, NOW);
-    assert_eq!(fixture.commit(), ["b.example 1"]);
-    fixture.answer(Outcome::Store);
+    assert_eq!(fixture.next_commit(), ["b.example 1"]);
+    fixture.finish_commit(Outcome::Store);
     fixture.store.durable().await.unwrap();
 }
 
-/// Responses that have given up waiting for a disk that hangs must not fill the memory.
+/// Responses that no longer wait for a disk that hangs must not fill the memory.
 #[tokio::test]
 async fn a_dropped_future_leaves_no_waker_behind() {
     struct Counted;
@@ -460,7 +468,7 @@ async fn a_dropped_future_leaves_no_waker_behind() {
     }
     let fixture = fixture().await;
     fixture.note(0, 1, NOW);
-    fixture.commit();
+    fixture.next_commit();
     let counted = Arc::new(Counted);
     let waker = Waker::from(Arc::clone(&counted));
     let mut durable = fixture.store.durable();
@@ -470,10 +478,10 @@ async fn a_dropped_future_leaves_no_waker_behind() {
         assert_eq!(
             Arc::strong_count(&counted),
             3,
-            "two of the test, and one of the store"
+            "two references of the test and one of the store"
         );
     }
     drop(durable);
     assert_eq!(Arc::strong_count(&counted), 2);
-    fixture.answer(Outcome::Store);
+    fixture.finish_commit(Outcome::Store);
 }

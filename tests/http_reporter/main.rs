@@ -1,5 +1,5 @@
-//! [`HttpReporter`] and its endpoints, over real connections. Reports never delay the connection that
-//! failed its pins.
+//! [`HttpReporter`] and its endpoints, over real connections. Reports never delay the connection
+//! that failed its pins.
 #![cfg(all(feature = "hyper", feature = "reports"))]
 #![allow(
     clippy::unwrap_used,
@@ -169,7 +169,7 @@ async fn a_violation_is_posted_once_to_the_applications_endpoint() {
     assert_eq!(json["port"], 8443);
     assert_eq!(json["date-time"], "2023-11-14T22:13:20Z");
     reporting.flush().await;
-    assert_eq!(collector.rest(), 0);
+    assert_eq!(collector.discard_rest(), 0);
     assert!(reporting.dropped.try_recv().is_err());
 }
 
@@ -230,7 +230,7 @@ async fn an_equal_report_is_sent_once_an_hour_and_other_reports_at_once() {
         reporting.fail(HOST).await;
     }
     reporting.flush().await;
-    assert_eq!(collector.rest(), 1);
+    assert_eq!(collector.discard_rest(), 1);
     let reasons = [reporting.dropped(), reporting.dropped()];
     assert_eq!(reasons, [DropReason::Duplicate, DropReason::Duplicate]);
 
@@ -240,11 +240,11 @@ async fn an_equal_report_is_sent_once_an_hour_and_other_reports_at_once() {
     reporting.pinning.replace_pins([(HOST, other)]).unwrap();
     reporting.fail(HOST).await;
     reporting.flush().await;
-    assert_eq!(collector.rest(), 2);
+    assert_eq!(collector.discard_rest(), 2);
     clock.set(NOW + 3_600);
     reporting.fail(HOST).await;
     reporting.flush().await;
-    assert_eq!(collector.rest(), 1);
+    assert_eq!(collector.discard_rest(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,7 +288,7 @@ async fn the_host_that_failed_its_pins_receives_reports_over_plain_http_only() {
             fixture.reporting_with(policy, Vec::new(), move |builder| builder.plain_http(plain));
         reporting.fail(HOST).await;
         reporting.flush().await;
-        assert_eq!(collector.rest(), sent);
+        assert_eq!(collector.discard_rest(), sent);
         let refused = DropReason::Endpoint(EndpointError::PlainHttp);
         let dropped = reporting.dropped.try_iter().collect::<Vec<_>>();
         assert_eq!(dropped, vec![refused; 1 - sent]);
@@ -347,7 +347,7 @@ async fn each_flush_skips_one_backoff() {
         let flush = tokio::task::spawn_blocking(move || pinning.flush_reports(within));
         collector.next();
         assert_eq!(flush.await.unwrap(), is_done);
-        assert_eq!(collector.rest(), 0);
+        assert_eq!(collector.discard_rest(), 0);
     }
 }
 
@@ -424,5 +424,8 @@ async fn the_number_of_reports_in_a_flood_of_violations_is_limited() {
     .await
     .unwrap();
     // The limit of one origin within an hour.
-    assert_eq!((collector.rest(), collector.connections()), (30, 30));
+    assert_eq!(
+        (collector.discard_rest(), collector.connections()),
+        (30, 30)
+    );
 }

@@ -1,5 +1,5 @@
-//! Attack 5: pooled connections that are used after pins have changed, over HTTP/1.1 and HTTP/2. The
-//! noting layer poisons them; without the layer, the stream itself closes them.
+//! Attack 5: pooled connections that are used after pins have changed, over HTTP/1.1 and HTTP/2.
+//! The noting layer poisons them; without the layer, the stream itself closes them.
 #![cfg(feature = "hyper")]
 #![allow(
     clippy::unwrap_used,

@@ -112,7 +112,7 @@ impl Wake for CountingWaker {
 /// A static policy with `AfterExpiry::Refuse` becomes stricter when it expires. A policy with
 /// `AfterExpiry::Unpin` becomes stricter when the clock is set back to before its expiry.
 #[tokio::test]
-async fn the_passing_of_time_can_close_a_connection() {
+async fn a_connection_is_closed_when_time_makes_its_policy_stricter() {
     let fixture = fixture(Http::V1).await;
     let policy = || policy_with(fixture.leaf.pin());
     let refuses = policy().expires(at(NOW + 10), AfterExpiry::Refuse);

@@ -12,7 +12,7 @@ use crate::common::pki::{Ca, leaf_params};
 use crate::common::tls::{VERSIONS, finish_handshake, handshake, start_handshake};
 use crate::common::validated::{built_in_anchors, verified_chain};
 use crate::common::{NOW, at, header_value, now, policy_with, providers, unrelated_pin};
-use crate::{NAMES, fixtures, scene_of};
+use crate::{NAMES, fixture_of, fixtures};
 
 #[test]
 fn attack_4_a_session_is_not_resumed_after_the_pins_changed() {
@@ -28,7 +28,7 @@ fn attack_4_a_session_is_not_resumed_after_the_pins_changed() {
         fixture.assert_refused();
         fixture.swap.set(&new);
         fixture.assert_full();
-        // The old chain stays recorded and fails the pins, so the name resumes no session any more.
+        // The old chain stays recorded and fails the pins, so no session of this name is resumed.
         fixture.assert_full();
         // Once both keys are pinned, sessions are resumed again.
         fixture.pin_to(PinPolicy::new([new.pin(), fixture.leaf.pin()]).unwrap());
@@ -173,7 +173,7 @@ fn a_chain_verified_later_limits_existing_sessions() {
     }
 }
 
-/// A cached verdict ends by the passing of time alone, and also when the clock is set back.
+/// A cached verdict becomes invalid when a policy expires, and also when the clock is set back.
 #[test]
 fn a_session_is_not_resumed_once_a_policy_starts_to_apply() {
     for fixture in fixtures() {
@@ -201,7 +201,7 @@ fn a_session_skipped_for_a_user_added_root_is_refused_once_pins_are_enforced_the
             let anchors = TrustAnchors::new()
                 .with_user_added([root.certificate()])
                 .unwrap();
-            let fixture = scene_of(provider.clone(), versions, root, leaf, anchors);
+            let fixture = fixture_of(provider.clone(), versions, root, leaf, anchors);
             fixture.pin_to(policy_with(unrelated_pin()));
             fixture.assert_full();
             fixture.assert_resumed();
@@ -244,7 +244,7 @@ fn certificates_validated_along_two_paths_have_no_resumption() {
         let leaf = new.leaf(&NAMES).with_appended([old.cross_sign(&new)]);
         let [old_pin, new_pin] = [&old, &new].map(Ca::pin);
         let anchors = built_in_anchors(&[&old, &new]);
-        let fixture = scene_of(provider, VERSIONS[1], new, leaf, anchors);
+        let fixture = fixture_of(provider, VERSIONS[1], new, leaf, anchors);
         fixture.pin_to(PinPolicy::new([new_pin, unrelated_pin()]).unwrap());
         fixture.assert_full();
         fixture.assert_resumed();

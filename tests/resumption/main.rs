@@ -49,12 +49,12 @@ fn fixtures() -> Vec<Fixture> {
         let root = Ca::root("Root");
         let leaf = root.leaf(&NAMES);
         let anchors = built_in_anchors(&[&root]);
-        scene_of(provider, versions, root, leaf, anchors)
+        fixture_of(provider, versions, root, leaf, anchors)
     });
     fixtures.collect()
 }
 
-fn scene_of(
+fn fixture_of(
     provider: Arc<CryptoProvider>,
     versions: &'static [&'static SupportedProtocolVersion],
     root: Ca,

@@ -16,7 +16,7 @@ async fn a_candidate_is_evaluated_beside_the_enforced_pins() {
     // Both pass.
     fixture.set(with_candidate(live.clone(), &live));
     fixture.assert_passes().await;
-    fixture.recorder.assert_nothing(&fixture.pinning);
+    fixture.recorder.assert_no_event_or_report(&fixture.pinning);
     assert_eq!(fixture.counts(), (1, 0));
 
     // The candidate fails: this is emitted, reported and counted, and the connection is kept.
@@ -88,7 +88,7 @@ async fn of_two_passing_paths_the_one_that_satisfies_the_candidate_is_chosen() {
         assert_eq!(keys.contains(&old.pin()), satisfiable);
         assert_eq!(fixture.counts(), (1, u64::from(!satisfiable)));
         if satisfiable {
-            fixture.recorder.assert_nothing(&fixture.pinning)
+            fixture.recorder.assert_no_event_or_report(&fixture.pinning)
         } else {
             drop(fixture.recorder.would_be_violation(&fixture.pinning))
         }
@@ -178,5 +178,5 @@ async fn a_complete_rollout_from_report_only_pins_to_a_key_change() {
     fixture.assert_passes().await;
     assert_eq!(fixture.counts(), (3, 1));
     assert_eq!(fixture.recorder.reports(&fixture.pinning).len(), 3);
-    fixture.recorder.assert_nothing(&fixture.pinning);
+    fixture.recorder.assert_no_event_or_report(&fixture.pinning);
 }

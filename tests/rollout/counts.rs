@@ -138,7 +138,7 @@ async fn a_report_only_policy_is_counted_and_covers_its_subdomains() {
     fixture.pinning.disable_static(&host("example.com"));
     assert!(fixture.connect().await.is_some());
     assert_eq!(fixture.pinning.rollout(&host("example.com")), None);
-    fixture.recorder.assert_nothing(&fixture.pinning);
+    fixture.recorder.assert_no_event_or_report(&fixture.pinning);
     fixture.pinning.restore_static();
     assert_eq!(fixture.counts(), (2, 2));
 }

@@ -28,7 +28,7 @@ async fn user_added_roots_are_counted_only_if_pins_are_enforced_there() {
         .connect_with(user_added().unwrap(), "example.com")
         .await;
     assert!(matches!(connection.unwrap().decision(), Decision::Pass));
-    fixture.recorder.assert_nothing(&fixture.pinning);
+    fixture.recorder.assert_no_event_or_report(&fixture.pinning);
     assert_eq!(fixture.counts(), (0, 0));
 
     // They are counted if the policy is enforced for user-added roots.

@@ -101,7 +101,7 @@ impl Fixture {
     /// Asserts that `open` fails, and that `open_or_recover` recovers these hosts and keeps the
     /// corrupt file under another name.
     #[track_caller]
-    fn is_recovered(&self, expected: &Corruption, kept: &[&str]) {
+    fn assert_recovered(&self, expected: &Corruption, kept: &[&str]) {
         let bytes = fs::read(&self.file).unwrap();
         let before = file_names(&self.folder);
         let refused = open(&self.file).unwrap_err();
@@ -133,12 +133,12 @@ impl Fixture {
             kept,
             "the file is repaired"
         );
-        self.stores_new_hosts(&store, kept);
+        self.assert_stores_new_hosts(&store, kept);
     }
 
     /// Asserts that a new host is written to the file beside those known.
     #[track_caller]
-    fn stores_new_hosts(&self, store: &PinStore, known: &[&str]) {
+    fn assert_stores_new_hosts(&self, store: &PinStore, known: &[&str]) {
         let hosts = Hosts::blocking(&["new.example"]);
         let value = hosts.value(numbered_pin(1), "max-age=1000");
         assert_eq!(hosts.note(&pinning(store), 0, &value, NOW), Noted::Added);
@@ -149,10 +149,10 @@ impl Fixture {
         );
     }
 
-    /// Asserts that `open` fails, and that `open_or_recover` keeps these hosts in memory and changes
-    /// no file.
+    /// Asserts that `open` fails, and that `open_or_recover` keeps these hosts in memory and
+    /// changes no file.
     #[track_caller]
-    fn is_left_unchanged(&self, expected: impl Fn(&StorageError) -> bool, kept: &[&str]) {
+    fn assert_left_unchanged(&self, expected: impl Fn(&StorageError) -> bool, kept: &[&str]) {
         let before = file_names(&self.folder);
         let refused = open(&self.file).unwrap_err();
         assert!(expected(&refused), "{refused:?}");
@@ -183,14 +183,14 @@ fn firefox_1_an_absent_file_is_an_empty_store() {
     assert!(error.is_none(), "{error:?}");
     assert!(store.list().is_empty());
     assert!(!fixture.file.exists(), "only the first commit creates it");
-    fixture.stores_new_hosts(&store, &[]);
+    fixture.assert_stores_new_hosts(&store, &[]);
 }
 
 #[test]
 fn firefox_2_an_empty_file_is_corrupt() {
     let fixture = fixture();
     fixture.write(b"");
-    fixture.is_recovered(&Corruption::Empty, &[]);
+    fixture.assert_recovered(&Corruption::Empty, &[]);
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn firefox_3_garbage_is_not_a_store_file() {
             "{refused:?}"
         );
     }
-    fixture.is_recovered(&Corruption::NotAStoreFile, &[]);
+    fixture.assert_recovered(&Corruption::NotAStoreFile, &[]);
 }
 
 #[test]
@@ -250,9 +250,9 @@ fn attack_10_the_complete_lines_of_a_truncated_file_are_recovered() {
     let lines = fixture.lines();
     let two = [lines[0], lines[1], lines[2]].concat();
     fixture.write(&two);
-    fixture.is_recovered(&Corruption::Truncated, &ALL[..2]);
+    fixture.assert_recovered(&Corruption::Truncated, &ALL[..2]);
     fixture.write(&[&two, &lines[3][..50]].concat());
-    fixture.is_recovered(&Corruption::Truncated, &ALL[..2]);
+    fixture.assert_recovered(&Corruption::Truncated, &ALL[..2]);
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn attack_10_all_lines_but_one_with_a_flipped_bit_are_recovered() {
     let mut flipped = fixture.bytes.clone();
     flipped[lines[0].len() + lines[1].len() + 30] ^= 1;
     fixture.write(&flipped);
-    fixture.is_recovered(&Corruption::Line(3), &["a.example", "c.example"]);
+    fixture.assert_recovered(&Corruption::Line(3), &["a.example", "c.example"]);
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn attack_10_a_file_of_a_newer_version_is_left_unchanged() {
         fixture.write(bytes.as_bytes());
         let is_newer =
             |error: &StorageError| matches!(error, StorageError::NewerVersion { version: 3, .. });
-        fixture.is_left_unchanged(is_newer, kept);
+        fixture.assert_left_unchanged(is_newer, kept);
         assert_eq!(fs::read(&fixture.file).unwrap(), bytes.as_bytes());
     }
 }
@@ -337,7 +337,7 @@ fn attack_10_a_directory_in_place_of_the_file_is_refused() {
     let fixture = fixture();
     fs::remove_file(&fixture.file).unwrap();
     fs::create_dir(&fixture.file).unwrap();
-    fixture.is_left_unchanged(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
+    fixture.assert_left_unchanged(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
 }
 
 #[cfg(unix)]
@@ -347,7 +347,7 @@ fn attack_10_a_symbolic_link_is_refused() {
     let elsewhere = fixture.folder.path().join("elsewhere");
     fs::rename(&fixture.file, &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &fixture.file).unwrap();
-    fixture.is_left_unchanged(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
+    fixture.assert_left_unchanged(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
     assert_eq!(fs::read(&elsewhere).unwrap(), fixture.bytes);
 }
 
@@ -381,7 +381,7 @@ fn attack_10_a_socket_or_a_device_is_refused_without_being_opened() {
     let fixture = fixture();
     fs::remove_file(&fixture.file).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(&fixture.file).unwrap();
-    fixture.is_left_unchanged(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
+    fixture.assert_left_unchanged(|error| matches!(error, StorageError::NotAFile { .. }), &[]);
     // Reading the device would never end.
     let error = open(Path::new("/dev/zero")).unwrap_err();
     assert!(matches!(error, StorageError::NotAFile { .. }), "{error:?}");

@@ -133,7 +133,7 @@ async fn no_early_data_is_sent() {
     assert_eq!(resumptions.count(), 1);
 }
 
-/// quinn sends the text of the client's error to the server, which may be an attacker's.
+/// quinn sends the text of the client's error to the server, which may be an attacker.
 #[tokio::test]
 async fn a_refused_server_does_not_learn_the_pins() {
     let root = Ca::root("Root");
@@ -162,16 +162,17 @@ async fn a_refused_server_does_not_learn_the_pins() {
 /// connection fails, and observers receive the reason.
 #[tokio::test]
 async fn a_server_without_a_verifiable_path_is_refused_with_an_event() {
-    let (ours, theirs) = (Ca::root("Ours"), Ca::root("Theirs"));
-    let leaf = theirs.leaf(&["example.com"]);
+    let (anchor, other) = (Ca::root("Anchor"), Ca::root("Other"));
+    let leaf = other.leaf(&["example.com"]);
     let server = QuinnH3::serve(harness::config(&leaf, tls::VERSIONS[1])).await;
     let names = names_of([("example.com", &server)]);
     let pins = [("example.com", policy_with(leaf.pin()))];
-    let mut client = Client::<QuinnH3>::new(pins, built_in_anchors(&[&ours]), &names);
+    let mut client = Client::<QuinnH3>::new(pins, built_in_anchors(&[&anchor]), &names);
     let mut roots = RootCertStore::empty();
-    roots.add(theirs.certificate()).unwrap();
+    roots.add(other.certificate()).unwrap();
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
-    let mut config = PinningVerifier::builder(client.pinning.clone()).with_anchors(built_in_anchors(&[&ours]))
+    let mut config = PinningVerifier::builder(client.pinning.clone())
+        .with_anchors(built_in_anchors(&[&anchor]))
         .with_inner_verifier(inner.build().unwrap())
         .client_config()
         .unwrap();
