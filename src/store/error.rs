@@ -109,7 +109,12 @@ impl fmt::Display for StorageError {
                 write_recovered(f, *readable, moved_to.as_deref())
             }
             Self::Io { path, error } => {
-                write!(f, "file of noted pins {}: {error}{}", path.display(), advice(error))
+                write!(
+                    f,
+                    "file of noted pins {}: {error}{}",
+                    path.display(),
+                    advice(error)
+                )
             }
             Self::Locked { lock } => write!(
                 f,
