@@ -124,8 +124,8 @@ impl fmt::Display for StorageError {
             ),
             Self::NewerVersion { file, version } => write!(
                 f,
-                "file of noted pins {}: format version {version}, expected {VERSION}. The file is left \
-                 unchanged: update this application, or use another file",
+                "file of noted pins {}: format version {version}, expected {VERSION}. The file is \
+                 left unchanged: update this application, or use another file",
                 file.display()
             ),
             Self::NotAFile { path, found } => write!(
