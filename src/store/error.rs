@@ -201,7 +201,7 @@ mod tests {
         let moved = corrupt(0, Some("pins.corrupt-1"));
         assert_eq!(
             moved.to_string(),
-            "noted pins pins: not a pinhold store file: no header line; 0 entries recovered, the \
+            "file of noted pins pins: not a pinhold store file: no header line; 0 entries recovered, the \
              corrupt file was moved to pins.corrupt-1"
         );
         assert_eq!(format!("{moved:?}"), moved.to_string());
