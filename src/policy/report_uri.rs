@@ -214,7 +214,7 @@ mod tests {
         "x://",
         "x:///path",
         "x://:80",
-        "file:///tmp/reports",
+        "file:///srv/reports",
     ];
 
     /// Texts that parsing refuses.
