@@ -70,7 +70,7 @@ impl PinningVerifier {
 #[derive(Debug)]
 pub struct PinningVerifierBuilder {
     pinning: Pinning,
-    anchors: TrustAnchors,
+    anchors: Option<TrustAnchors>,
     inner: Option<Arc<dyn ServerCertVerifier>>,
     provider: Option<Arc<CryptoProvider>>,
     versions: &'static [&'static SupportedProtocolVersion],
@@ -100,7 +100,7 @@ impl PinningVerifierBuilder {
     pub(crate) fn new(pinning: Pinning) -> Self {
         Self {
             pinning,
-            anchors: TrustAnchors::new(),
+            anchors: None,
             inner: None,
             provider: None,
             versions: DEFAULT_VERSIONS,
@@ -114,7 +114,7 @@ impl PinningVerifierBuilder {
 
     /// Validates chains to these anchors.
     pub fn with_anchors(mut self, anchors: TrustAnchors) -> Self {
-        self.anchors = anchors;
+        self.anchors = Some(anchors);
         self
     }
 
@@ -286,16 +286,16 @@ impl PinningVerifierBuilder {
     /// replace them: without any of them a connection could bypass the pins. Early data is refused,
     /// since it is sent before pins are checked.
     pub(crate) fn client_config_with(
-        self,
+        mut self,
         configure: impl FnOnce(&mut ClientConfig),
     ) -> Result<ClientConfig, BuildError> {
-        let provider = provider::choose(self.provider.clone())?;
+        let provider = provider::choose(self.provider.take())?;
         let (clock, versions) = (Arc::clone(self.pinning.clock()), self.versions);
         let sessions = Arc::new(ResumptionCheck::new(self.pinning.clone()));
         let enforces = self.choices.contains(&RevocationChoice::EnforceExpiration);
         let lists_expire = enforces && !self.crls.is_empty();
         let resumes = !lists_expire && self.resumption == SessionResumption::Checked;
-        let mut verifier = self.with_provider(Arc::clone(&provider)).build()?;
+        let mut verifier = self.build(&provider)?;
         verifier.sessions = Some(Arc::clone(&sessions));
         let verifier = Arc::new(verifier);
         let mut config = ClientConfig::builder_with_details(provider, Arc::clone(&clock))
@@ -326,26 +326,24 @@ impl PinningVerifierBuilder {
     /// # Errors
     ///
     /// As [`client_config`](Self::client_config).
-    pub fn verifier_without_resumption_check(self) -> Result<PinningVerifier, BuildError> {
-        let provider = provider::choose(self.provider.clone())?;
-        self.with_provider(provider).build()
+    pub fn verifier_without_resumption_check(mut self) -> Result<PinningVerifier, BuildError> {
+        let provider = provider::choose(self.provider.take())?;
+        self.build(&provider)
     }
 
-    /// Builds the verifier once the provider is chosen.
-    fn build(self) -> Result<PinningVerifier, BuildError> {
-        let provider = self.provider.ok_or(BuildError::NoCryptoProvider)?;
-        let anchors = self.anchors;
+    fn build(self, provider: &Arc<CryptoProvider>) -> Result<PinningVerifier, BuildError> {
+        let anchors = self.anchors.unwrap_or_default();
         #[cfg(pinhold_debug_overrides)]
         let anchors = self.pinning.overrides().apply(anchors);
         if anchors.iter().next().is_none() {
             return Err(BuildError::NoTrustAnchors);
         }
         let algorithms = provider.signature_verification_algorithms;
-        let hash = KeyHash::of(&provider);
+        let hash = KeyHash::of(provider);
         let revocation = match self.parse_crls {
             Some(parse) if !self.crls.is_empty() => {
                 let roots = Arc::new(anchors.root_store());
-                let parsed = parse(self.crls, &self.choices, roots, provider);
+                let parsed = parse(self.crls, &self.choices, roots, Arc::clone(provider));
                 Some(parsed.map_err(BuildError::RevocationList)?)
             }
             _ => None,
