@@ -4,14 +4,13 @@ use std::str::FromStr;
 
 use crate::policy::fingerprint::SpkiFingerprint;
 use crate::policy::fingerprint_error::ParseFingerprintError;
-use crate::policy::pem::PemKeys;
+use crate::policy::pem::{PemKeys, is_pem};
 
 impl FromStr for SpkiFingerprint {
     type Err = ParseFingerprintError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // No other spelling contains several hyphens in a row.
-        if text.contains("-----BEGIN") {
+        if is_pem(text) {
             return only_key_in_pem(text);
         }
         if let Some(value) = strip_prefix_ignoring_case(text, "pin-sha256=\"") {
@@ -81,12 +80,17 @@ impl From<&Self> for SpkiFingerprint {
 /// Returns the fingerprint of the only certificate or public key in the text. Several are an error:
 /// the first would be an arbitrary choice, as a bundle may begin with the leaf or with the root.
 fn only_key_in_pem(text: &str) -> Result<SpkiFingerprint, ParseFingerprintError> {
-    let keys = PemKeys::new(text);
-    let keys = keys.collect::<Result<Vec<_>, _>>()?;
-    match *keys {
-        [] => Err(ParseFingerprintError::Pem),
-        [key] => Ok(key),
-        _ => Err(ParseFingerprintError::PemSections { found: keys.len() }),
+    let mut keys = PemKeys::new(text.as_bytes());
+    let key = keys.next().ok_or(ParseFingerprintError::Pem)??;
+    let mut found = 1;
+    for other in keys {
+        other?;
+        found += 1;
+    }
+    if found == 1 {
+        Ok(key)
+    } else {
+        Err(ParseFingerprintError::PemSections { found })
     }
 }
 

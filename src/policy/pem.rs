@@ -28,7 +28,7 @@ impl SpkiFingerprint {
     /// # Ok::<(), pinhold::policy::ParseFingerprintError>(())
     /// ```
     pub fn of_pem(pem: &[u8]) -> Result<Self, ParseFingerprintError> {
-        let first = PemKeys::new(&String::from_utf8_lossy(pem)).next();
+        let first = PemKeys::new(pem).next();
         first.unwrap_or(Err(ParseFingerprintError::Pem))
     }
 }
@@ -36,18 +36,18 @@ impl SpkiFingerprint {
 /// The sections of a PEM text that contain a key. Text between sections is skipped, as are sections
 /// of other kinds.
 pub(crate) struct PemKeys<'a> {
-    rest: &'a str,
+    rest: &'a [u8],
 }
 
 impl<'a> PemKeys<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
         Self { rest: text }
     }
 
     /// Returns the label and the contents of the next section; `None` if it has no end.
-    fn section(&mut self, begin: &'a str) -> Option<(&'a str, &'a str)> {
-        let (label, rest) = begin.split_once(DASHES)?;
-        let (contents, rest) = rest.split_once(END)?;
+    fn section(&mut self, begin: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let (label, rest) = split_once(begin, DASHES)?;
+        let (contents, rest) = split_once(rest, END)?;
         self.rest = rest.strip_prefix(label)?.strip_prefix(DASHES)?;
         Some((label, contents))
     }
@@ -58,20 +58,22 @@ impl Iterator for PemKeys<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let (_, begin) = self.rest.split_once(BEGIN)?;
+            let (_, begin) = split_once(self.rest, BEGIN)?;
             // After an error it is uncertain where the next section begins, so reading ends.
-            self.rest = "";
+            self.rest = b"";
             let Some((label, contents)) = self.section(begin) else {
                 return Some(Err(ParseFingerprintError::Pem));
             };
-            if !["CERTIFICATE", "PUBLIC KEY"].contains(&label) {
+            let is_certificate = label == b"CERTIFICATE";
+            if !is_certificate && label != b"PUBLIC KEY" {
                 continue;
             }
-            let base64 = contents.split_ascii_whitespace().collect::<String>();
-            let Some(der) = decode_base64(base64.as_bytes()) else {
+            let mut base64 = contents.to_vec();
+            base64.retain(|byte| !byte.is_ascii_whitespace());
+            let Some(der) = decode_base64(&base64) else {
                 return Some(Err(ParseFingerprintError::Pem));
             };
-            return Some(if label == "CERTIFICATE" {
+            return Some(if is_certificate {
                 SpkiFingerprint::of_certificate(&CertificateDer::from(der))
             } else {
                 SpkiFingerprint::of_public_key(&SubjectPublicKeyInfoDer::from(der))
@@ -80,9 +82,22 @@ impl Iterator for PemKeys<'_> {
     }
 }
 
-const BEGIN: &str = "-----BEGIN ";
-const END: &str = "-----END ";
-const DASHES: &str = "-----";
+/// Returns whether the text of a pin is PEM. No other spelling contains several hyphens in a row.
+pub(crate) fn is_pem(text: &str) -> bool {
+    split_once(text.as_bytes(), DASHES).is_some()
+}
+
+/// As [`str::split_once`], whose search would add three kilobytes to a binary.
+fn split_once<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let mut windows = text.windows(separator.len());
+    let position = windows.position(|window| window == separator)?;
+    let (before, rest) = text.split_at(position);
+    Some((before, rest.strip_prefix(separator)?))
+}
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
 
 #[cfg(test)]
 mod tests {
@@ -112,7 +127,7 @@ mod tests {
                 (SectionKind::PublicKey, der) => Some(SpkiFingerprint::of_public_key(&der.into())),
                 _ => None,
             });
-            assert!(PemKeys::new(&text).eq(expected), "{text}");
+            assert!(PemKeys::new(text.as_bytes()).eq(expected), "{text}");
         }
     }
 
@@ -126,7 +141,7 @@ mod tests {
             "-----BEGIN ".to_owned(),
             "-----BEGIN PUBLIC KEY-----".to_owned(),
         ] {
-            let keys = PemKeys::new(&text).collect::<Vec<_>>();
+            let keys = PemKeys::new(text.as_bytes()).collect::<Vec<_>>();
             assert_eq!(keys, [Err(ParseFingerprintError::Pem)], "{text}");
         }
     }
