@@ -1,0 +1,206 @@
+//! Static pins replaced ten thousand times while connections and requests are in progress.
+//!
+//! Model: a thread replaces the pins repeatedly and publishes a sequence number that is odd
+//! during a replacement and even after it, so that an even value identifies the pins in force. A
+//! writer reads the number before and after each write. If the value is the same, those pins were
+//! in force throughout the write, and the write must have failed if they refuse the chain.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use crate::common::pki::{Ca, Leaf};
+use crate::common::server::{HyperClient, Loopback, Names, Server, answer, server_config};
+use crate::common::validated::built_in_anchors;
+use crate::common::{Clock, TIMEOUT, policy_with, provider, unrelated_pin};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::rt::Write;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use pinhold::layer::NotePins;
+use pinhold::{NotePinsLayer, PinPolicy, PinViolation, Pinning, PinningConnector, PinningVerifier};
+use tower::{Service, ServiceExt};
+use tower_layer::Layer;
+
+const CHANGES: u64 = 10_000;
+const CALLERS: usize = 8;
+
+struct Fixture {
+    leaf: Leaf,
+    root: Ca,
+    server: Server,
+    pinning: Pinning,
+    connector: PinningConnector<Loopback>,
+}
+
+async fn fixture(alpn: &[u8]) -> Fixture {
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&["example.com"]);
+    let mut config = server_config(&leaf, provider(), rustls::ALL_VERSIONS);
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let server = Server::with_config(config, answer(&[])).await;
+    let pinning = Pinning::builder()
+        .time_provider(Clock::new())
+        .build()
+        .unwrap();
+    let names = Names::new([("example.com", &server)]);
+    let config = PinningVerifier::builder(pinning.clone()).with_anchors(built_in_anchors(&[&root]));
+    let config = config.with_provider(provider()).client_config().unwrap();
+    let connector = PinningConnector::builder(pinning.clone()).with_tls_config(config);
+    Fixture {
+        connector: connector.wrap_connector(Loopback::new(&names)).unwrap(),
+        leaf,
+        root,
+        server,
+        pinning,
+    }
+}
+
+/// State shared by the threads.
+#[derive(Default)]
+struct Progress {
+    /// Odd while the pins are being replaced; see the model above.
+    sequence: AtomicU64,
+    /// Connections, writes and responses so far.
+    steps: AtomicU64,
+    done: AtomicBool,
+}
+
+impl Progress {
+    fn step(&self) {
+        self.steps.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn is_done(&self) -> bool {
+        self.done.load(Ordering::SeqCst)
+    }
+}
+
+/// Replaces the pins by the two policies in turn, and waits at times until another thread has made
+/// progress.
+fn replace(pinning: Pinning, policies: [PinPolicy; 2], progress: Arc<Progress>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        for change in 0..CHANGES {
+            // The interval is odd, so that each policy is in force during some of the waits.
+            if change.is_multiple_of(33) {
+                let (steps, begin) = (progress.steps.load(Ordering::SeqCst), Instant::now());
+                while progress.steps.load(Ordering::SeqCst) == steps && begin.elapsed() < TIMEOUT {
+                    thread::yield_now();
+                }
+            }
+            let policy = policies[usize::try_from(change % 2).unwrap()].clone();
+            progress.sequence.fetch_add(1, Ordering::SeqCst);
+            pinning.replace_pins([("example.com", policy)]).unwrap();
+            progress.sequence.fetch_add(1, Ordering::SeqCst);
+        }
+        progress.done.store(true, Ordering::SeqCst);
+    })
+}
+
+/// Returns whether the pins in force at this sequence number refuse the server: those of every
+/// second replacement do.
+fn refuses(sequence: u64) -> bool {
+    sequence > 0 && sequence.is_multiple_of(4)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_byte_is_accepted_for_a_chain_that_fails_the_pins_in_force() {
+    let fixture = fixture(b"http/1.1").await;
+    let policies = [
+        policy_with(fixture.leaf.pin()),
+        policy_with(unrelated_pin()),
+    ];
+    let progress = Arc::new(Progress::default());
+    let changes = replace(fixture.pinning.clone(), policies, progress.clone());
+    let writers = (0..8).map(|_| {
+        let writes = write_until_done(fixture.connector.clone(), progress.clone());
+        tokio::spawn(writes)
+    });
+    let writers = writers.collect::<Vec<_>>();
+    let mut accepted = 0;
+    for writer in writers {
+        let writes = tokio::time::timeout(2 * TIMEOUT, writer).await;
+        accepted += writes.unwrap().unwrap();
+    }
+    changes.join().unwrap();
+    assert!(accepted > 100, "{accepted} writes");
+}
+
+/// Writes until the changes are done. Returns the number of writes accepted.
+async fn write_until_done(connector: PinningConnector<Loopback>, progress: Arc<Progress>) -> u64 {
+    let mut accepted = 0;
+    while !progress.is_done() {
+        let uri = http::Uri::from_static("https://example.com/");
+        let connected = connector.clone().oneshot(uri).await;
+        progress.step();
+        let Ok(mut stream) = connected else {
+            continue;
+        };
+        // More bytes that the server does not read would fill the buffers.
+        for _ in 0..64 {
+            let before = progress.sequence.load(Ordering::SeqCst);
+            let write = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, b"x")).await;
+            let after = progress.sequence.load(Ordering::SeqCst);
+            if let Err(error) = write {
+                assert!(PinViolation::find(&error).is_some(), "{error:?}");
+                break;
+            }
+            assert!(before != after || !refuses(before), "{before}");
+            accepted += 1;
+        }
+    }
+    accepted
+}
+
+/// The old and the new pins both match the server, so no request is affected.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_satisfies_old_and_new_pins_loses_no_response() {
+    for alpn in [&b"http/1.1"[..], b"h2"] {
+        let fixture = fixture(alpn).await;
+        let policies = [
+            policy_with(fixture.leaf.pin()),
+            policy_with(fixture.root.pin()),
+        ];
+        let progress = Arc::new(Progress::default());
+        let client = Client::builder(TokioExecutor::new()).build(fixture.connector.clone());
+        let client = NotePinsLayer::new(fixture.pinning.clone()).layer(client);
+        let changes = replace(fixture.pinning.clone(), policies, progress.clone());
+        let callers =
+            (0..CALLERS).map(|_| tokio::spawn(call_until_done(client.clone(), progress.clone())));
+        let callers = callers.collect::<Vec<_>>();
+        let mut responses = 0;
+        for caller in callers {
+            let answered = tokio::time::timeout(2 * TIMEOUT, caller).await;
+            responses += answered.unwrap().unwrap();
+        }
+        changes.join().unwrap();
+        assert_eq!(fixture.server.requests(), responses);
+        if alpn == b"http/1.1" {
+            // A pool opens connections that it then does not need, so their number varies, but a
+            // connection that has carried a request is kept.
+            assert_eq!(fixture.server.ended_in_use(), 0);
+        } else {
+            // Until there is a connection to share, each caller may open its own.
+            assert!(fixture.server.connections() <= CALLERS);
+        }
+    }
+}
+
+/// Sends requests until the changes are done; none may fail. Returns the number of responses.
+async fn call_until_done(mut client: NotePins<HyperClient>, progress: Arc<Progress>) -> usize {
+    let mut responses = 0;
+    while !progress.is_done() || responses == 0 {
+        let request = http::Request::get("https://example.com/");
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let response = client.call(request).await.unwrap();
+        let body = response.into_body().collect().await.unwrap();
+        assert_eq!(body.to_bytes(), "ok");
+        responses += 1;
+        progress.step();
+    }
+    responses
+}

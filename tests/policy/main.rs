@@ -1,0 +1,15 @@
+//! Pins, hosts, header fields and policies.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod rfc7469_directives;
+#[cfg(feature = "hyper")]
+mod rfc7469_matching;
+mod rfc7469_syntax;
+mod static_policies;

@@ -1,0 +1,11 @@
+//! Rules that the files of the repository keep.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+mod architecture;
+mod conformance;
+mod language;

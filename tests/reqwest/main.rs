@@ -1,0 +1,16 @@
+//! The feature `reqwest`.
+#![cfg(feature = "reqwest")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+mod client;
+#[path = "../common/mod.rs"]
+mod common;
+mod events;
+mod proxies;
+mod redirects;
+mod settings;

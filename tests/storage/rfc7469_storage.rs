@@ -1,0 +1,195 @@
+//! RFC 7469 sections 2.3.3 and 2.5: known pinned hosts persist when the process ends.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::common::noted::{Hosts, file_names, numbered_pin, temp_dir};
+use crate::common::{Clock, DAY, NOW, at};
+use pinhold::header::Noted;
+use pinhold::policy::KnownPinnedHost;
+use pinhold::{Decision, FileStorage, PinStore, Pinning};
+
+/// Opens the file as a process that starts at this time does.
+fn start(file: &Path, seconds: u64) -> Pinning {
+    let clock = Clock::new();
+    clock.set(seconds);
+    let store = PinStore::open(FileStorage::new(file)).unwrap();
+    let builder = Pinning::builder().time_provider(clock);
+    builder.store(store).build().unwrap()
+}
+
+fn entry(pinning: &Pinning) -> Arc<KnownPinnedHost> {
+    let list = pinning.store().list();
+    assert_eq!(list.len(), 1);
+    list[0].clone()
+}
+
+fn times(entry: &KnownPinnedHost) -> (u64, u64) {
+    (entry.noted_at.as_secs(), entry.expires_at.as_secs())
+}
+
+// 7469-2.3.3-f, 7469-2.5-a
+#[tokio::test]
+async fn all_metadata_of_a_known_pinned_host_persists() {
+    let hosts = Hosts::connect(&["example.com"]).await;
+    for rest in [
+        "max-age=1000",
+        "max-age=2000; includeSubDomains",
+        "max-age=3000; report-uri=\"https://r.example/a?b=%22\"",
+        "max-age=4000; includeSubDomains; report-uri=\"http://r.example/\"",
+    ] {
+        let folder = temp_dir();
+        let file = folder.path().join("pins.jsonl");
+        let first = start(&file, NOW);
+        let value = hosts.value(numbered_pin(1), rest);
+        assert_eq!(hosts.note(&first, 0, &value, NOW), Noted::Added);
+        let known = entry(&first);
+        drop(first);
+        let second = start(&file, NOW + 10);
+        assert_eq!(entry(&second), known, "{rest}");
+    }
+}
+
+// 7469-2.5-a: pins noted by an earlier process are enforced.
+#[tokio::test]
+async fn a_host_noted_by_an_earlier_process_is_refused_with_other_keys() {
+    let genuine = Hosts::connect(&["example.com"]).await;
+    let attacker = Hosts::connect(&["example.com"]).await;
+    let folder = temp_dir();
+    let file = folder.path().join("pins.jsonl");
+    let first = start(&file, NOW);
+    let value = genuine.value(numbered_pin(1), "max-age=1000");
+    genuine.note(&first, 0, &value, NOW);
+    drop(first);
+    let second = start(&file, NOW);
+    let decision =
+        |hosts: &Hosts, seconds| second.check(hosts.host(0), hosts.chain(0), at(seconds));
+    assert!(matches!(decision(&genuine, NOW), Decision::Pass));
+    assert!(matches!(
+        decision(&attacker, NOW + 1000),
+        Decision::Refuse(_)
+    ));
+    assert!(matches!(
+        decision(&attacker, NOW + 1001),
+        Decision::NotPinned
+    ));
+}
+
+// 7469-2.5-a: a store in memory is the opt-out for a private mode.
+#[tokio::test]
+async fn a_store_in_memory_leaves_no_file() {
+    let hosts = Hosts::connect(&["example.com"]).await;
+    let folder = temp_dir();
+    let pinning = Pinning::builder()
+        .store(PinStore::in_memory())
+        .build()
+        .unwrap();
+    let value = hosts.value(numbered_pin(1), "max-age=1000");
+    assert_eq!(hosts.note(&pinning, 0, &value, NOW), Noted::Added);
+    pinning.store().flush().unwrap();
+    drop(pinning);
+    assert!(file_names(&folder).is_empty());
+}
+
+// D-20: an entry noted under a clock that was ahead by more than one day is set to have been noted
+// now, once.
+#[tokio::test]
+async fn an_entry_noted_in_the_future_is_set_to_noted_now_after_loading() {
+    let hosts = Hosts::connect(&["example.com"]).await;
+    let value = hosts.value(numbered_pin(1), "max-age=1000");
+    for (ahead, expected) in [
+        (0, (NOW, NOW + 1000)),
+        (DAY, (NOW + DAY, NOW + DAY + 1000)),
+        (DAY + 1, (NOW, NOW + 1000)),
+        (900 * DAY, (NOW, NOW + 1000)),
+    ] {
+        let folder = temp_dir();
+        let file = folder.path().join("pins.jsonl");
+        let first = start(&file, NOW + ahead);
+        hosts.note(&first, 0, &value, NOW + ahead);
+        drop(first);
+        let second = start(&file, NOW);
+        assert_eq!(times(&entry(&second)), expected, "{ahead}");
+        // Only once: another handle of the pins that is built later changes no entry.
+        let clock = Clock::new();
+        clock.set(NOW - 10 * DAY);
+        let store = second.store().clone();
+        let third = Pinning::builder()
+            .store(store)
+            .time_provider(clock)
+            .build()
+            .unwrap();
+        assert_eq!(times(&entry(&third)), expected, "{ahead}");
+        drop((second, third));
+        // The corrected times are stored as well.
+        let stored = PinStore::open(FileStorage::new(&file)).unwrap();
+        assert_eq!(times(&stored.list()[0]), expected, "{ahead}");
+    }
+}
+
+// D-20: a clock that has lost its battery must not make pins expire once it is set.
+#[tokio::test]
+async fn a_clock_before_the_first_release_changes_no_entry() {
+    let hosts = Hosts::connect(&["example.com"]).await;
+    let folder = temp_dir();
+    let file = folder.path().join("pins.jsonl");
+    let first = start(&file, NOW);
+    let value = hosts.value(numbered_pin(1), "max-age=1000");
+    hosts.note(&first, 0, &value, NOW);
+    drop(first);
+    for seconds in [0, 946_684_800, 1_672_531_199] {
+        let second = start(&file, seconds);
+        assert_eq!(times(&entry(&second)), (NOW, NOW + 1000), "{seconds}");
+    }
+}
+
+// D-20: the clock is set forward and back between processes.
+#[tokio::test]
+async fn an_expired_entry_is_stored_and_applies_again_when_the_clock_is_set_back() {
+    let hosts = Hosts::connect(&["example.com"]).await;
+    let folder = temp_dir();
+    let file = folder.path().join("pins.jsonl");
+    let first = start(&file, NOW);
+    let value = hosts.value(numbered_pin(1), "max-age=1000");
+    hosts.note(&first, 0, &value, NOW);
+    drop(first);
+    let ahead = start(&file, NOW + 900 * DAY);
+    assert!(
+        ahead
+            .store()
+            .query(hosts.host(0), at(NOW + 900 * DAY))
+            .is_none()
+    );
+    let other = Hosts::connect(&["other.example"]).await;
+    let value = other.value(numbered_pin(1), "max-age=1000");
+    other.note(&ahead, 0, &value, NOW + 900 * DAY);
+    drop(ahead);
+    let back = start(&file, NOW + 10);
+    assert!(back.store().query(hosts.host(0), at(NOW + 10)).is_some());
+}
+
+// D-24: only expired entries are evicted, only when room is needed, and from the file as well.
+#[tokio::test]
+async fn evicted_entries_are_removed_from_the_file_and_live_ones_are_kept() {
+    let hosts = Hosts::connect(&["a.example", "b.test", "c.invalid", "d.example"]).await;
+    let folder = temp_dir();
+    let file = folder.path().join("pins.jsonl");
+    let builder = PinStore::builder().capacity(2);
+    let store = builder.open(FileStorage::new(&file)).unwrap();
+    let pinning = Pinning::builder()
+        .time_provider(Clock::new())
+        .store(store)
+        .build()
+        .unwrap();
+    let short = hosts.value(numbered_pin(1), "max-age=10");
+    let long = hosts.value(numbered_pin(1), "max-age=1000");
+    assert_eq!(hosts.note(&pinning, 0, &short, NOW), Noted::Added);
+    assert_eq!(hosts.note(&pinning, 1, &long, NOW), Noted::Added);
+    assert_eq!(hosts.note(&pinning, 2, &long, NOW + 11), Noted::Added);
+    let full = Noted::Ignored(pinhold::header::IgnoreReason::StoreFull);
+    assert_eq!(hosts.note(&pinning, 3, &long, NOW + 11), full);
+    drop(pinning);
+    let names = start(&file, NOW).store().list();
+    let names = names.iter().map(|entry| entry.host.to_string());
+    assert_eq!(names.collect::<Vec<_>>(), ["b.test", "c.invalid"]);
+}
