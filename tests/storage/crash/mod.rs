@@ -107,7 +107,8 @@ async fn hosts_with_key(names: &[&str], file: &Path) -> Hosts {
 // Processes that note headers in a loop are killed.
 
 const NAMES: [&str; 3] = ["a.example", "b.example", "c.example"];
-const KILLS: u64 = 504;
+/// Kills, or ten times as many with `tests/run.sh --full`.
+const KILLS: u64 = 52;
 /// The number of parallel loops, each with its own file.
 const LOOPS: u64 = 4;
 
@@ -126,7 +127,10 @@ fn the_changes_of_returned_responses_survive_sigkill() {
     if let Some(arguments) = child_arguments() {
         return return_responses_until_killed(&arguments);
     }
-    let loops = (0..LOOPS).map(|index| thread::spawn(move || kill_repeatedly(index)));
+    let is_full = env::var_os("PINHOLD_FULL").is_some();
+    let kills = if is_full { 10 * KILLS } else { KILLS };
+    let loops =
+        (0..LOOPS).map(|index| thread::spawn(move || kill_repeatedly(index, kills / LOOPS)));
     #[expect(
         clippy::needless_collect,
         reason = "all threads start before one is joined"
@@ -137,7 +141,7 @@ fn the_changes_of_returned_responses_survive_sigkill() {
         .map(|thread| thread.join().unwrap())
         .sum::<u64>();
     // With fewer, the children were killed before they did anything.
-    assert!(returned > KILLS, "{returned} responses");
+    assert!(returned > kills, "{returned} responses");
 }
 
 /// Prints the number of each response that the layer has returned.
@@ -174,13 +178,13 @@ fn return_responses_until_killed(arguments: &str) {
 }
 
 /// Runs one loop and returns the number of returned responses.
-fn kill_repeatedly(index: u64) -> u64 {
+fn kill_repeatedly(index: u64, kills: u64) -> u64 {
     let folder = folder_with_key();
     let file = folder.path().join("pins.jsonl");
     let mut random = Random::new(index);
     let mut expected = BTreeMap::new();
     let mut next = 0;
-    for _ in 0..KILLS / LOOPS {
+    for _ in 0..kills {
         let arguments = format!("{next} {}", file.display());
         let mut child = child(
             "the_changes_of_returned_responses_survive_sigkill",
