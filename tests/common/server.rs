@@ -42,8 +42,6 @@ pub struct Server {
     pub requests: Arc<AtomicUsize>,
     /// Accepted connections.
     pub connections: Arc<AtomicUsize>,
-    /// Connections that ended after at least one request.
-    ended_in_use: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -87,7 +85,6 @@ impl Server {
             address,
             requests: Arc::default(),
             connections: Arc::default(),
-            ended_in_use: Arc::default(),
             task,
         }
     }
@@ -102,9 +99,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let requests = Arc::<AtomicUsize>::default();
         let connections = Arc::<AtomicUsize>::default();
-        let ended_in_use = Arc::<AtomicUsize>::default();
         let (counter, accepted) = (requests.clone(), connections.clone());
-        let ended = ended_in_use.clone();
         let task = tokio::spawn(async move {
             let mut open = tokio::task::JoinSet::new();
             loop {
@@ -112,10 +107,8 @@ impl Server {
                 accepted.fetch_add(1, Ordering::SeqCst);
                 socket.set_nodelay(true).unwrap();
                 let (tls, handler, counter) = (tls.clone(), handler.clone(), counter.clone());
-                let ended = ended.clone();
                 open.spawn(async move {
-                    let used = serve_connection(socket, tls, handler, &counter).await;
-                    ended.fetch_add(used, Ordering::SeqCst);
+                    serve_connection(socket, tls, handler, &counter).await;
                 });
             }
         });
@@ -123,13 +116,8 @@ impl Server {
             address,
             requests,
             connections,
-            ended_in_use,
             task,
         }
-    }
-
-    pub fn ended_in_use(&self) -> usize {
-        self.ended_in_use.load(Ordering::SeqCst)
     }
 
     pub fn connections(&self) -> usize {
@@ -153,11 +141,9 @@ async fn serve_connection(
     tls: Option<TlsAcceptor>,
     handler: Handler,
     requests: &AtomicUsize,
-) -> usize {
-    let is_used = AtomicUsize::new(0);
+) {
     let service = service_fn(|request: Request| {
         requests.fetch_add(1, Ordering::SeqCst);
-        is_used.store(1, Ordering::SeqCst);
         let response = handler(&request);
         async move {
             if response.extensions().get::<NeverRespond>().is_some() {
@@ -175,7 +161,6 @@ async fn serve_connection(
             Err(_) => Ok(()),
         },
     };
-    is_used.into_inner()
 }
 
 /// An extension of a response that is never to be sent.
