@@ -34,7 +34,8 @@ fn client_of(server: &TestServer) -> Result<Client, Box<dyn Error>> {
         .static_pins("api.example", policy)
         .build()?;
     let builder = pinning.reqwest_client_builder(server.anchors())?;
-    Ok(builder.resolve("api.example", server.addr()).build()?)
+    let builder = builder.no_proxy().resolve("api.example", server.addr());
+    Ok(builder.build()?)
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -35,7 +35,7 @@ use crate::{TestCa, TestError};
 /// let server = TestServer::mis_issued("api.example").await?;
 /// let pinning = Pinning::builder().static_pins("api.example", server.policy()).build()?;
 /// let client = pinning.reqwest_client_builder(server.anchors())?;
-/// let client = client.resolve(server.host().as_str(), server.addr()).build()?;
+/// let client = client.no_proxy().resolve("api.example", server.addr()).build()?;
 ///
 /// let error = client.get(server.url()).send().await.unwrap_err();
 /// assert!(PinViolation::find(&error).is_some());
