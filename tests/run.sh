@@ -83,7 +83,7 @@ main() {
     step 'clippy, command line' 300 cargo clippy "${TOOL[@]}" --all-targets -- -D warnings
     step 'tests, command line' 600 cargo test "${TOOL[@]}"
     step 'clippy, testing' 300 cargo clippy "${TESTING[@]}" --all-targets -- -D warnings
-    step 'clippy, testing with ring' 300 \
+    step 'clippy, testing, ring' 300 \
         cargo clippy "${TESTING[@]}" "${NO_FEATURES[@]}" --features ring -- -D warnings
     RUSTDOCFLAGS='-D warnings' \
         step 'documentation, testing' 120 cargo doc "${TESTING[@]}" --no-deps

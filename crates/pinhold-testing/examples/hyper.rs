@@ -5,23 +5,22 @@ use std::error::Error;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::{Client, connect::Connect};
 use hyper_util::rt::TokioExecutor;
 use pinhold::{PinViolation, Pinning, PinningConnector};
-use pinhold_testing::{LoopbackConnector, TestServer};
+use pinhold_testing::TestServer;
 
-/// An application has the type of its own inner connector here, or a type parameter.
-type HttpsClient = Client<PinningConnector<LoopbackConnector>, Empty<Bytes>>;
+type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Returns the text to show: the body of the response, or why there is none.
-async fn fetch(client: &HttpsClient, url: &str) -> Result<String, Box<dyn Error>> {
+/// Returns the text to show: the body of the response, or the reason why nothing was sent.
+async fn fetch<C>(client: &Client<C, Empty<Bytes>>, url: &str) -> Result<Bytes, BoxError>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
     match client.get(url.parse()?).await {
-        Ok(response) => {
-            let body = response.into_body().collect().await?.to_bytes();
-            Ok(String::from_utf8_lossy(&body).into_owned())
-        }
+        Ok(response) => Ok(response.into_body().collect().await?.to_bytes()),
         Err(error) => match PinViolation::find(&error) {
-            Some(violation) => Ok(refusal_screen(&violation)),
+            Some(violation) => Ok(refusal_screen(&violation).into()),
             None => Err(error.into()),
         },
     }
@@ -32,45 +31,34 @@ fn refusal_screen(violation: &PinViolation) -> String {
     format!("{host} did not prove its identity. Nothing was sent. Please update this application.")
 }
 
-/// Returns a client that connects to this server and pins the keys of the genuine one.
-fn client_of(server: &TestServer) -> Result<HttpsClient, Box<dyn Error>> {
-    let pinning = Pinning::builder()
-        .static_pins("api.example", server.policy())
-        .build()?;
-    let connector = PinningConnector::builder(pinning).with_anchors(server.anchors());
-    let connector = connector.https_only().wrap_connector(server.connector())?;
-    Ok(Client::builder(TokioExecutor::new()).build(connector))
+/// Fetches from a test server, with the pins of the genuine server.
+async fn fetch_from(server: &TestServer) -> Result<Bytes, BoxError> {
+    let builder = Pinning::builder().static_pins("api.example", server.policy());
+    let builder = PinningConnector::builder(builder.build()?).with_anchors(server.anchors());
+    let connector = builder.https_only().wrap_connector(server.connector())?;
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    fetch(&client, &server.url()).await
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), BoxError> {
     let server = TestServer::mis_issued("api.example").await?;
-    println!("{}", fetch(&client_of(&server)?, &server.url()).await?);
+    println!("{}", String::from_utf8_lossy(&fetch_from(&server).await?));
     Ok(())
 }
 
 #[tokio::test]
 async fn the_screen_is_shown_for_a_mis_issued_chain_and_nothing_is_sent() {
     let server = TestServer::mis_issued("api.example").await.unwrap();
-    let shown = fetch(&client_of(&server).unwrap(), &server.url())
-        .await
-        .unwrap();
-    assert!(
-        shown.starts_with("api.example did not prove its identity."),
-        "{shown}"
-    );
+    let shown = fetch_from(&server).await.unwrap();
+    assert!(shown.starts_with(b"api.example did not prove its identity."));
     assert_eq!(server.requests(), 0);
 }
 
 #[tokio::test]
 async fn the_screen_is_not_shown_for_the_genuine_server_or_an_expired_certificate() {
-    let server = TestServer::good("api.example").await.unwrap();
-    let shown = fetch(&client_of(&server).unwrap(), &server.url())
-        .await
-        .unwrap();
-    assert_eq!(shown, "ok");
-    let server = TestServer::expired("api.example").await.unwrap();
-    fetch(&client_of(&server).unwrap(), &server.url())
-        .await
-        .unwrap_err();
+    let good = TestServer::good("api.example").await.unwrap();
+    assert_eq!(fetch_from(&good).await.unwrap(), "ok");
+    let expired = TestServer::expired("api.example").await.unwrap();
+    fetch_from(&expired).await.unwrap_err();
 }

@@ -22,11 +22,12 @@ use crate::error::certificate_error;
 /// There are three, each with a root and an issuing CA below it:
 ///
 /// - a *test CA*, whose root is built-in, issues certificates to the genuine servers,
-/// - a *careless CA*, whose root is built-in too, issues them to anybody,
+/// - a *careless CA*, whose root is built-in too, issues them to others, too,
 /// - an *inspection CA*, whose root the user added, issues them to a proxy that decrypts.
 ///
 /// Each name has one genuine server, with a live key and a backup key that is on no server. Servers
-/// of one `TestCa` agree about them, so a test can pin a name and then meet it in every condition:
+/// of one `TestCa` have the same ones, so a test can pin a name and then connect to servers of each
+/// kind:
 ///
 /// ```
 /// use pinhold::Pinning;
@@ -47,8 +48,8 @@ use crate::error::certificate_error;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Certificates are valid from 1975 to 4096, so a [`TestClock`](crate::TestClock) can be turned
-/// freely. Cheap to clone; clones are the same authorities.
+/// Certificates are valid from 1975 to 4096, for any time that a [`TestClock`](crate::TestClock)
+/// needs. Cheap to clone; clones are the same authorities.
 #[derive(Clone)]
 pub struct TestCa(Arc<Authorities>);
 
@@ -232,7 +233,7 @@ impl Authority {
     }
 }
 
-/// What a server proves its name with.
+/// A certificate chain and the private key of its leaf.
 pub(crate) struct Identity {
     /// As the server sends it: the leaf first, without the root.
     pub(crate) chain: Vec<CertificateDer<'static>>,

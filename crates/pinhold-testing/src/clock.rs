@@ -1,4 +1,4 @@
-//! [`TestClock`], a clock that a test turns.
+//! [`TestClock`], a clock that a test sets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use pinhold::policy::IntoUnixTime;
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
-/// A clock that stands still until the test turns it.
+/// A clock that shows the same time until the test sets or advances it.
 ///
 /// Passed to [`PinningBuilder::time_provider`](pinhold::PinningBuilder::time_provider), it decides
 /// which certificates are valid, when pins expire, and when noted pins are forgotten.
@@ -40,13 +40,13 @@ impl TestClock {
         UnixTime::since_unix_epoch(Duration::from_secs(self.0.load(Ordering::SeqCst)))
     }
 
-    /// Turns the clock to this time, forward or back. Fractions of a second are dropped.
+    /// Sets the clock to this time, later or earlier. Fractions of a second are dropped.
     pub fn set(&self, time: impl IntoUnixTime) {
         self.0
             .store(time.into_unix_time().as_secs(), Ordering::SeqCst);
     }
 
-    /// Turns the clock forward. Fractions of a second are dropped.
+    /// Advances the clock. Fractions of a second are dropped.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
     }

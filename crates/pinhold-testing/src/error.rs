@@ -23,7 +23,7 @@ pub enum TestError {
     /// The connection to the server failed. If pins refused it,
     /// [`PinViolation::find`](pinhold::PinViolation::find) returns the violation.
     Connect(ConnectError),
-    /// The name is none that a server can be pinned by.
+    /// The name is not a host name that can be pinned.
     Host(HostError),
     /// The server could not listen on a loopback port, or its thread has ended.
     Io(io::Error),
@@ -34,7 +34,7 @@ pub enum TestError {
     },
     /// The server did not complete a handshake in time.
     Timeout {
-        /// How long it was waited for.
+        /// The time limit.
         waited: Duration,
     },
 }

@@ -1,5 +1,5 @@
 //! Test servers for clients that use [pinhold]: an application can test what it does when pins
-//! refuse a server, without a network and without a false certificate of its own.
+//! refuse a server, without a network and without certificates of its own.
 //!
 //! A [`TestServer`] listens on loopback and presents one of four chains for a name:
 //!

@@ -1,4 +1,4 @@
-//! Each kind of server, met by a hyper client and by a reqwest client with the pins of its name.
+//! Each kind of server, requested by hyper and by reqwest with the pins of its name.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::error::Error;
@@ -23,6 +23,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 const HOST: &str = "api.example";
+/// Long, because a loaded machine is slow.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 type BoxError = Box<dyn Error + Send + Sync>;
 /// The body of the response, and the outcome of noting.
@@ -43,14 +45,15 @@ async fn hyper(server: &TestServer, pinning: &Pinning) -> Outcome {
     let client = Client::builder(TokioExecutor::new()).build(connector);
     let mut client = NotePinsLayer::new(pinning.clone()).layer(client);
     let request = http::Request::get(server.url()).body(Empty::<Bytes>::new())?;
-    let response = client.call(request).await?;
+    let response = tokio::time::timeout(TIMEOUT, client.call(request)).await??;
     let noted = response.extensions().get().cloned();
     Ok((response.into_body().collect().await?.to_bytes(), noted))
 }
 
 async fn reqwest(server: &TestServer, pinning: &Pinning) -> Outcome {
     let client = pinning.reqwest_client_builder(server.anchors())?;
-    let client = client.no_proxy().resolve(HOST, server.addr()).build()?;
+    let client = client.no_proxy().timeout(TIMEOUT);
+    let client = client.resolve(HOST, server.addr()).build()?;
     let response = client.get(server.url()).send().await?;
     Ok((response.bytes().await?, None))
 }
@@ -157,7 +160,7 @@ async fn an_expired_certificate_is_refused_as_invalid_and_not_by_pins() {
 }
 
 #[tokio::test]
-async fn servers_of_one_ca_agree_about_the_pins_of_a_name() {
+async fn servers_of_one_ca_have_the_same_pins_for_a_name() {
     let ca = TestCa::new().unwrap();
     let server = |host: &'static str| TestServer::builder(host).with_ca(&ca);
     let good = server(HOST).good().await.unwrap();
@@ -170,13 +173,13 @@ async fn servers_of_one_ca_agree_about_the_pins_of_a_name() {
     let pinning = pinning(ca.policy(HOST).unwrap());
     good.connect(&pinning).await.unwrap();
     mis_issued.violation(&pinning).await.unwrap();
-    // The authorities of another test are not trusted.
+    // Servers of another CA have other pins.
     let apart = TestServer::good(HOST).await.unwrap();
     assert!(apart.pins().iter().all(|pin| !good.pins().contains(pin)));
 }
 
 #[tokio::test]
-async fn the_clock_turns_the_expiry_of_a_policy() {
+async fn a_policy_expires_when_the_clock_is_advanced() {
     let server = TestServer::mis_issued(HOST).await.unwrap();
     let clock = TestClock::new();
     let lifetime = Duration::from_secs(90 * 24 * 60 * 60);
@@ -231,17 +234,18 @@ async fn an_observer_receives_the_violation_with_the_port() {
     let builder = builder.observer(move |event| drop(sender.send(event.clone())));
     let pinning = builder.build().unwrap();
     server.violation(&pinning).await.unwrap();
-    let event = receiver.recv_timeout(Duration::from_secs(60)).unwrap();
+    let event = receiver.recv_timeout(TIMEOUT).unwrap();
     assert!(matches!(event, Event::Violation(report) if report.port() == server.addr().port()));
 }
 
 #[tokio::test]
-async fn a_dropped_server_listens_no_more() {
+async fn a_dropped_server_closes_its_port_and_its_connections() {
     let server = TestServer::good(HOST).await.unwrap();
     let pinning = pinning(server.policy());
     let (addr, url) = (server.addr(), server.url());
     let client = pinning.reqwest_client_builder(server.anchors()).unwrap();
-    let client = client.no_proxy().resolve(HOST, addr).build().unwrap();
+    let client = client.no_proxy().timeout(TIMEOUT);
+    let client = client.resolve(HOST, addr).build().unwrap();
     client.get(&url).send().await.unwrap();
     drop(server);
     // Its open connections are closed, too.
