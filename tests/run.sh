@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs all checks: formatting, lints, documentation, public API, dependencies, and the tests of the
-# library, of the command-line tool and of other network stacks.
+# library, of the command-line tool, of the test servers and of other network stacks.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,6 +21,7 @@ TEXT
 # The library is the root package of a workspace.
 LIBRARY=(--locked --package pinhold)
 TOOL=(--locked --package pinhold-cli)
+TESTING=(--locked --package pinhold-testing)
 NO_FEATURES=(--no-default-features)
 RING_SET=(--no-default-features --features 'ring,hyper,webpki-roots')
 # Other network stacks, in a workspace of their own.
@@ -87,6 +88,12 @@ main() {
     step 'tests, ring' 900 cargo test "${LIBRARY[@]}" "${RING_SET[@]}"
     step 'clippy, command line' 300 cargo clippy "${TOOL[@]}" --all-targets -- -D warnings
     step 'tests, command line' 600 cargo test "${TOOL[@]}"
+    step 'clippy, testing' 300 cargo clippy "${TESTING[@]}" --all-targets -- -D warnings
+    step 'clippy, testing, ring' 300 \
+        cargo clippy "${TESTING[@]}" "${NO_FEATURES[@]}" --features ring -- -D warnings
+    RUSTDOCFLAGS='-D warnings' \
+        step 'documentation, testing' 120 cargo doc "${TESTING[@]}" --no-deps
+    step 'tests, testing' 600 cargo test "${TESTING[@]}"
     step 'other systems' 300 other_systems
     step 'stacks, format' 60 cargo fmt --check --manifest-path tests/stacks/Cargo.toml
     step 'stacks, clippy' 600 \

@@ -21,6 +21,7 @@ mod common;
 mod fingerprint;
 mod get;
 mod header;
+mod kit;
 mod matching;
 mod noted;
 #[allow(dead_code, reason = "these tests use a part of it")]

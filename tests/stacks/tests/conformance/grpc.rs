@@ -4,16 +4,13 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use pinhold::{Pinning, TrustAnchors};
+use pinhold_testing::TestServer;
 use rustls::ServerConfig;
 use tonic::transport::{Channel, Endpoint};
 use tower::ServiceExt;
 
-use crate::common::pki::Ca;
-use crate::common::{policy_with, unrelated_pin};
 use crate::examples::tonic::{call, endpoint, with_https_scheme};
-use crate::harness::{
-    Client, OpenConnection, Outcome, RunningServer, Stack, built_in_anchors, config, names_of,
-};
+use crate::harness::{Client, OpenConnection, Outcome, RunningServer, Stack};
 use crate::over_tcp::{Pinned, connector, running_server};
 use crate::server::{Names, Request, Server, full};
 
@@ -80,14 +77,13 @@ impl Stack for Tonic {
 
 const HOST: &str = "example.com";
 
-/// A server whose key is not pinned, and its client.
-async fn fixture() -> (RunningServer, Client<Tonic>) {
-    let root = Ca::root("Root");
-    let leaf = root.leaf(&[HOST]);
-    let server = Tonic::serve(config(&leaf, rustls::ALL_VERSIONS)).await;
-    let names = names_of([(HOST, &server)]);
-    let pins = [(HOST, policy_with(unrelated_pin()))];
-    let client = Client::<Tonic>::new(pins, built_in_anchors(&[&root]), &names);
+/// A server that the pins refuse, and its client.
+async fn fixture() -> (TestServer, Client<Tonic>) {
+    let server = TestServer::mis_issued(HOST).await.unwrap();
+    let names = Names::default();
+    names.point_to(HOST, server.addr());
+    let pins = [(HOST, server.policy())];
+    let client = Client::<Tonic>::new(pins, server.anchors(), &names);
     (server, client)
 }
 
@@ -100,7 +96,7 @@ async fn the_error_of_an_eager_connection_contains_the_violation_too() {
         .connector
         .clone()
         .map_request(with_https_scheme);
-    let endpoint = endpoint(HOST, server.address.port()).unwrap();
+    let endpoint = endpoint(HOST, server.addr().port()).unwrap();
     let connected = endpoint.connect_with_connector(connector).await;
     client.assert_refused(connected.map(drop).map_err(Into::into), HOST);
 }
@@ -110,7 +106,7 @@ async fn a_connector_without_the_https_mapping_refuses_to_connect() {
     let (server, mut client) = fixture().await;
     client.pinning.disable_all_static();
     let connector = client.stack.connector.clone();
-    let endpoint = endpoint(HOST, server.address.port()).unwrap();
+    let endpoint = endpoint(HOST, server.addr().port()).unwrap();
     let connected = endpoint.connect_with_connector(connector).await;
     client.assert_failed_without_violation(connected.map(drop).map_err(Into::into));
     assert_eq!(server.requests(), 0);
@@ -122,7 +118,7 @@ async fn an_https_endpoint_fails_if_tonic_has_tls_of_its_own() {
     let (server, mut client) = fixture().await;
     client.pinning.disable_all_static();
     let connector = client.stack.connector.clone();
-    let uri = format!("https://{HOST}:{}", server.address.port());
+    let uri = format!("https://{HOST}:{}", server.addr().port());
     let endpoint = Endpoint::from_shared(uri).unwrap();
     let connected = endpoint.connect_with_connector(connector).await;
     client.assert_failed_without_violation(connected.map(drop).map_err(Into::into));

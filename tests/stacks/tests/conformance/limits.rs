@@ -9,30 +9,30 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioExecutor;
 use pinhold::header::{IgnoreReason, Noted};
-use pinhold::{NotePinsLayer, PinViolation, Pinning, TrustAnchors};
+use pinhold::{NotePinsLayer, PinViolation, Pinning};
+use pinhold_testing::{TestCa, TestServer};
 use tower::ServiceExt;
 use tower_layer::Layer;
 
-use crate::common::pki::Ca;
-use crate::common::{Clock, header_value, policy_with, provider, unrelated_pin};
+use crate::common::header_value;
 use crate::examples;
-use crate::harness::built_in_anchors;
 use crate::over_tcp::AllLoopback;
 use crate::proxy::Proxy;
-use crate::server::{Loopback, Names, Server, answer, full, server_config};
+use crate::server::{Server, answer};
 
 #[tokio::test]
 async fn hyper_rustls_notes_no_pins_because_its_connections_do_not_expose_the_chain() {
-    let root = Ca::root("Root");
-    let leaf = root.leaf(&["example.com"]);
-    let value = header_value(leaf.pin(), "max-age=1000");
-    let server = Server::start(&leaf, &[("public-key-pins", &value)]).await;
-    let names = Names::new([("example.com", &server)]);
-    let pinning = Pinning::builder().time_provider(Clock::new());
-    let pinning = pinning.build().unwrap();
-    let loopback = Loopback::new(&names);
+    let ca = TestCa::new().unwrap();
+    let [live, _] = ca.pins("example.com").unwrap();
+    let response = http::Response::builder();
+    let response = response.header("public-key-pins", header_value(live, "max-age=1000"));
+    let server = TestServer::builder("example.com")
+        .with_ca(&ca)
+        .with_response(response.body("").unwrap());
+    let server = server.good().await.unwrap();
+    let pinning = Pinning::builder().build().unwrap();
     let connector =
-        examples::hyper_rustls::connector(&pinning, built_in_anchors(&[&root]), loopback);
+        examples::hyper_rustls::connector(&pinning, server.anchors(), server.connector());
     let client = HyperClient::builder(TokioExecutor::new()).build(connector.unwrap());
     let client = NotePinsLayer::new(pinning.clone()).layer(client);
     let request = http::Request::get("https://example.com/");
@@ -43,95 +43,77 @@ async fn hyper_rustls_notes_no_pins_because_its_connections_do_not_expose_the_ch
     assert!(pinning.store().list().is_empty());
 }
 
+/// Starts the genuine server of `a.example`, which redirects to this URL.
+async fn redirecting_server(ca: &TestCa, location: String) -> TestServer {
+    let response = http::Response::builder().status(302);
+    let response = response.header("location", location).body("").unwrap();
+    let server = TestServer::builder("a.example").with_ca(ca);
+    server.with_response(response).good().await.unwrap()
+}
+
+/// Requests the server by reqwest 0.12, which follows redirects to names on loopback.
+async fn get_by_reqwest_0_12(
+    pinning: &Pinning,
+    server: &TestServer,
+) -> Result<reqwest::Response, reqwest::Error> {
+    let builder = examples::reqwest_0_12::builder(pinning, server.anchors()).unwrap();
+    let client = builder.dns_resolver(AllLoopback::new()).build().unwrap();
+    client.get(server.url()).send().await
+}
+
 #[tokio::test]
 async fn reqwest_0_12_checks_the_pins_of_the_host_that_a_redirect_leads_to() {
-    let root = Ca::root("Root");
-    let (first, second) = (root.leaf(&["a.example"]), root.leaf(&["b.example"]));
-    let target = Server::start(&second, &[]).await;
-    let location = format!("https://b.example:{}/", target.address.port());
-    let config = server_config(&first, provider(), rustls::ALL_VERSIONS);
-    let start = Server::with_config(config, move |_| {
-        let response = http::Response::builder().status(302);
-        let response = response.header("location", &location);
-        response.body(full("")).unwrap()
-    });
-    let start = start.await;
-    for (pin, is_pinned) in [(second.pin(), true), (unrelated_pin(), false)] {
-        let pinning = Pinning::builder()
-            .static_pins("b.example", policy_with(pin))
-            .time_provider(Clock::new())
-            .build()
-            .unwrap();
-        let builder =
-            examples::reqwest_0_12::builder(&pinning, built_in_anchors(&[&root])).unwrap();
-        let client = builder.dns_resolver(AllLoopback::new()).build().unwrap();
-        let uri = format!("https://a.example:{}/", start.address.port());
-        let outcome = client.get(uri).send().await;
-        assert_eq!(outcome.is_ok(), is_pinned, "{outcome:?}");
-        if let Err(error) = outcome {
-            assert!(PinViolation::find(&error).is_some());
-        }
-    }
-    assert_eq!((start.requests(), target.requests()), (2, 1));
+    let ca = TestCa::new().unwrap();
+    let target = || TestServer::builder("b.example").with_ca(&ca);
+    let good = target().good().await.unwrap();
+    let mis_issued = target().mis_issued().await.unwrap();
+    let builder = Pinning::builder().static_pins("b.example", good.policy());
+    let pinning = builder.build().unwrap();
+
+    let start = redirecting_server(&ca, good.url()).await;
+    get_by_reqwest_0_12(&pinning, &start).await.unwrap();
+    assert_eq!((start.requests(), good.requests()), (1, 1));
+
+    let start = redirecting_server(&ca, mis_issued.url()).await;
+    let error = get_by_reqwest_0_12(&pinning, &start).await.unwrap_err();
+    assert!(PinViolation::find(&error).is_some());
+    assert_eq!((start.requests(), mis_issued.requests()), (1, 0));
 }
 
 #[tokio::test]
 async fn reqwest_0_12_follows_no_redirect_to_plain_http() {
-    let root = Ca::root("Root");
-    let leaf = root.leaf(&["a.example"]);
     let plain = Server::plain(answer(&[])).await;
     let location = format!("http://b.example:{}/", plain.address.port());
-    let config = server_config(&leaf, provider(), rustls::ALL_VERSIONS);
-    let start = Server::with_config(config, move |_| {
-        let response = http::Response::builder().status(302);
-        let response = response.header("location", &location);
-        response.body(full("")).unwrap()
-    });
-    let start = start.await;
-    let pinning = Pinning::builder().time_provider(Clock::new());
-    let pinning = pinning.build().unwrap();
-    let builder = examples::reqwest_0_12::builder(&pinning, built_in_anchors(&[&root])).unwrap();
-    let client = builder.dns_resolver(AllLoopback::new()).build().unwrap();
-    let uri = format!("https://a.example:{}/", start.address.port());
-    assert!(client.get(uri).send().await.is_err());
+    let start = redirecting_server(&TestCa::new().unwrap(), location).await;
+    let pinning = Pinning::builder().build().unwrap();
+    assert!(get_by_reqwest_0_12(&pinning, &start).await.is_err());
     assert_eq!((start.requests(), plain.requests()), (1, 0));
 }
 
 /// A server behind a proxy.
 struct ServerBehindProxy {
     pinning: Pinning,
-    anchors: TrustAnchors,
-    server: Server,
+    server: TestServer,
     proxy: Proxy,
     /// Whether the chain contains the pinned key.
     passes: bool,
 }
 
 impl ServerBehindProxy {
-    /// Starts the genuine server, and one with a mis-issued chain to which the genuine certificate
-    /// is appended.
+    /// Starts the genuine server, and one with a mis-issued chain.
     async fn both() -> [Self; 2] {
-        let (root, other) = (Ca::root("Root"), Ca::root("Other"));
-        let genuine = root.leaf(&["example.com"]);
-        let mis_issued = other.leaf(&["example.com"]);
-        let mis_issued = mis_issued.with_appended(genuine.chain.clone());
-        let policy = policy_with(genuine.pin());
-        let builder = Pinning::builder().static_pins("example.com", policy);
-        let pinning = builder.time_provider(Clock::new()).build().unwrap();
-        let behind = async |leaf, passes| {
-            let server = Server::start(leaf, &[]).await;
+        let behind = async |server: TestServer, passes| {
+            let builder = Pinning::builder().static_pins("example.com", server.policy());
             Self {
-                pinning: pinning.clone(),
-                anchors: built_in_anchors(&[&root, &other]),
-                proxy: Proxy::connect(server.address, None).await,
+                pinning: builder.build().unwrap(),
+                proxy: Proxy::connect(server.addr(), None).await,
                 server,
                 passes,
             }
         };
-        [
-            behind(&genuine, true).await,
-            behind(&mis_issued, false).await,
-        ]
+        let good = TestServer::good("example.com").await.unwrap();
+        let mis_issued = TestServer::mis_issued("example.com").await.unwrap();
+        [behind(good, true).await, behind(mis_issued, false).await]
     }
 
     fn uri(&self) -> String {
@@ -153,7 +135,7 @@ impl ServerBehindProxy {
 async fn hyper_rustls_enforces_pins_through_a_tunnel() {
     for behind in ServerBehindProxy::both().await {
         let tunnel = Tunnel::new(behind.uri().parse().unwrap(), HttpConnector::new());
-        let anchors = behind.anchors.clone();
+        let anchors = behind.server.anchors();
         let connector = examples::hyper_rustls::connector(&behind.pinning, anchors, tunnel);
         let client = HyperClient::builder(TokioExecutor::new()).build(connector.unwrap());
         let uri = http::Uri::from_static("https://example.com/");
@@ -165,7 +147,7 @@ async fn hyper_rustls_enforces_pins_through_a_tunnel() {
 #[tokio::test]
 async fn reqwest_0_12_enforces_pins_through_a_proxy() {
     for behind in ServerBehindProxy::both().await {
-        let anchors = behind.anchors.clone();
+        let anchors = behind.server.anchors();
         let builder = examples::reqwest_0_12::builder(&behind.pinning, anchors).unwrap();
         let proxy = reqwest::Proxy::all(behind.uri()).unwrap();
         let client = builder.proxy(proxy).build().unwrap();
