@@ -79,8 +79,7 @@ main() {
         step 'inspection build' 600 \
         cargo test "${LIBRARY[@]}" "${RING_SET[@]}" --test debug_overrides
     if type -P valgrind >/dev/null; then
-        # With ring, since building aws-lc-rs again, optimised, takes longer than the counting.
-        step 'instructions' 300 cargo bench "${LIBRARY[@]}" "${RING_SET[@]}" --bench verify -- --guard
+        step 'instructions' 180 cargo bench --locked --package pinhold-guard -- --guard
     fi
     step 'demo' 120 cargo run "${LIBRARY[@]}" --example demo
     step 'own storage' 120 cargo run "${LIBRARY[@]}" --example own_storage

@@ -17,7 +17,6 @@ pub mod collector;
 pub mod header;
 #[cfg(feature = "hyper")]
 pub mod noted;
-#[cfg(feature = "hyper")]
 pub mod peers;
 pub mod pki;
 #[cfg(feature = "reqwest")]
