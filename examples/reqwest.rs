@@ -1,45 +1,32 @@
-//! Public key pinning with reqwest: `cargo run --example reqwest --features reqwest -- URL [PIN]`.
-//!
-//! Prints the status, the keys of the validated chain, and the outcome of noting the header
-//! `Public-Key-Pins`. With a pin, a server is refused if no key of its chain is pinned.
+//! A pinned reqwest client that also notes `Public-Key-Pins` headers:
+//! `cargo run --example reqwest --features reqwest -- https://example.com/ PIN BACKUP`.
 #![allow(clippy::print_stdout, reason = "the example prints its result")]
 
-use std::env;
 use std::error::Error;
 use std::process::ExitCode;
 
-use pinhold::header::Noted;
 use pinhold::reqwest::NotingClient;
-use pinhold::{PinPolicy, PinViolation, Pinning, VerifiedConnection};
-use reqwest::Url;
+use pinhold::{PinPolicy, PinViolation, Pinning, VerifiedConnection, header::Noted};
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let mut arguments = env::args().skip(1);
-    let Some(url) = arguments.next() else {
-        eprintln!("usage: reqwest URL [PIN], where a PIN is sha256/ and 44 characters of base64");
-        return Ok(ExitCode::from(2));
+    let arguments = std::env::args().skip(1).collect::<Vec<_>>();
+    let [url, pins @ ..] = &arguments[..] else {
+        return Err("usage: reqwest URL PIN BACKUP, where a pin is sha256/ and base64".into());
     };
-    let url = Url::parse(&url)?;
-    let mut pinning = Pinning::builder();
-    if let (Some(host), Some(pin)) = (url.host_str(), arguments.next()) {
-        // An application should always pin a backup key, too, as `PinPolicy::new` requires.
-        pinning = pinning.static_pins(host, PinPolicy::without_backup([pin.as_str()])?);
-    }
-    let client = NotingClient::builder(pinning.build()?)
-        .with_webpki_roots()
-        .configure(|builder| builder.user_agent("pinhold-example"))
+    let url = url.parse::<reqwest::Url>()?;
+    let host = url.host_str().ok_or("the URL has no host")?;
+    let pinning = Pinning::builder()
+        .static_pins(host, PinPolicy::new(pins)?)
         .build()?;
-
+    let client = NotingClient::builder(pinning).with_webpki_roots().build()?;
     let response = match client.send(client.reqwest().get(url)).await {
         Ok(response) => response,
-        Err(error) => match PinViolation::find(&error) {
-            Some(violation) => {
-                eprintln!("{violation}");
-                return Ok(ExitCode::from(90));
-            }
-            None => return Err(error.into()),
-        },
+        Err(error) => {
+            let violation = PinViolation::find(&error).ok_or(error)?;
+            eprintln!("{violation}");
+            return Ok(ExitCode::from(90));
+        }
     };
     println!("{} {}", response.status(), response.url());
     if let Some(connection) = response.extensions().get::<VerifiedConnection>() {
@@ -47,8 +34,6 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
             println!("  {} {} {}", key.fingerprint, key.role, key.subject);
         }
     }
-    if let Some(noted) = response.extensions().get::<Noted>() {
-        println!("  Public-Key-Pins: {noted:?}");
-    }
+    println!("noted: {:?}", response.extensions().get::<Noted>());
     Ok(ExitCode::SUCCESS)
 }

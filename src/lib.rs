@@ -1,91 +1,58 @@
-//! Public key pinning for rustls and hyper: a client refuses a server if the *validated*
-//! certificate chain contains none of the keys that are pinned to the server's name. Pins are set
-//! by the application (static pins) or by servers (`Public-Key-Pins` header, [RFC 7469]), and are
-//! checked in addition to the usual validation, on every valid path.
+//! Public key pinning for TLS clients: a client refuses a server if the *validated* certificate
+//! chain contains none of the keys that are pinned to the server's name. For rustls, hyper and
+//! reqwest. Pins are set by the application (static pins) or announced by servers
+//! (`Public-Key-Pins` header, [RFC 7469]), and are checked in addition to the usual validation.
 //!
-//! ```
-//! # #[cfg(all(
-//! #     feature = "hyper",
-//! #     feature = "webpki-roots",
-//! #     feature = "aws-lc-rs",
-//! #     not(feature = "ring")
-//! # ))] {
-//! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-//! use pinhold::{FileStorage, NotePinsLayer, PinPolicy, PinStore};
-//! use pinhold::{Pinning, PinningConnector, TrustAnchors};
-//! use tower_layer::Layer;
-//!
-//! let policy = PinPolicy::new([
-//!     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
-//!     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=", // backup
-//! ])?;
-//! # let folder = tempfile::tempdir()?;
-//! # let path = folder.path().join("noted-pins.jsonl");
-//! let (store, error) = PinStore::open_or_recover(FileStorage::new(path));
-//! if let Some(error) = error {
-//!     eprintln!("{error}"); // what is wrong, what was recovered, what to do
-//! }
-//! let pinning = Pinning::builder()
-//!     .static_pins("api.example.com", policy.include_subdomains())
-//!     .store(store)
-//!     .build()?;
-//! let connector = PinningConnector::builder(pinning.clone())
-//!     .with_anchors(TrustAnchors::webpki_roots())
-//!     .https_only()
-//!     .build()?;
-//! let client = Client::builder(TokioExecutor::new()).build::<_, String>(connector);
-//! let client = NotePinsLayer::new(pinning).layer(client); // notes Public-Key-Pins headers
-//! # drop(client);
+//! ```no_run
+//! # #[cfg(all(feature = "reqwest", feature = "webpki-roots"))]
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! # const ROOT_OF_ONE_CA: &str = "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=";
+//! # const ROOT_OF_ANOTHER_CA: &str = "sha256/hxqRlPTu1bMS/0DITB1SSu0vd4u/8l8TjPgfaAp63Gc=";
+//! use pinhold::{PinPolicy, Pinning, TrustAnchors};
+//! let policy = PinPolicy::new([ROOT_OF_ONE_CA, ROOT_OF_ANOTHER_CA])?; // "sha256/C5+lpZ7tcVwm..."
+//! let pinning = Pinning::builder().static_pins("api.example.com", policy).build()?;
+//! let client = pinning.reqwest_client_builder(TrustAnchors::webpki_roots())?.build()?;
+//! let response = client.get("https://api.example.com/").send().await?; // or a `PinViolation`
+//! # drop(response);
+//! # Ok(())
 //! # }
-//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # How data flows
-//!
-//! ```text
-//!  noting                                       enforcing
-//!  response header bytes                        served chain (DER, untrusted)
-//!    | PinHeader::parse                           | PinningVerifier: builds valid paths and
-//!    v                                            v evaluates the pins on each
-//!  PinHeader -- host, now --+             +---- ValidatedChain
-//!                           v             v
-//!                     Pinning::note / Pinning::check
-//!                           |             |
-//!                           v             v
-//!               KnownPinnedHost       Decision
-//!                           |             |
-//!                           v             +-- Refuse -----> PinViolation --> rustls::Error
-//!                       PinStore          +-- ReportOnly -> Report --> observers, Reporter
-//!                           |
-//!                           v
-//!                        Storage: a file, or a database of the application
-//! ```
+//! Complete programs: `examples/reqwest.rs`, and `examples/client.rs` for hyper.
 //!
 //! # Warning: pinning can lock your users out
 //!
 //! An application can't reach a pinned server any more once the server's keys and CAs are replaced
 //! by others that are not pinned. Three remedies:
 //!
-//! - Always pin a **backup key** that is kept offline.
-//! - Begin with pins that only report (see below).
+//! - Always pin a **backup**: the root of a second CA, or a [key that is kept
+//!   offline](guide::backup_key).
+//! - Begin with pins that [only report](guide::rolling_out).
 //! - Let pins expire: static ones by [`PinPolicy::expires`], noted ones by a short `max-age`.
 //!
 //! Do not pin a host that you don't operate without the consent of its operator.
 //!
-//! # Rolling out pins
+//! # Guide
 //!
-//! 1. Begin with [`Enforcement::ReportOnly`]: no connection is refused.
-//! 2. Collect what would have been refused, by an [observer](PinningBuilder::observer) or by
-//!    [reports](PinningBuilder::reporter). [`Pinning::rollout`] returns how many connections would
-//!    have failed, and which pins no connection has used.
-//! 3. Enforce the pins. Later, add each new set as a [candidate](PinPolicy::candidate): it is
-//!    evaluated and reported, while the enforced set still decides. Replace the enforced set by
-//!    [`Pinning::replace_pins`].
+//! The [guide](guide) has a page for each task. Begin with [choosing pins](guide::choosing_pins)
+//! and [rolling out](guide::rolling_out). Internals are in [the design](design).
+//!
+//! | task | items |
+//! |---|---|
+//! | set pins | [`Pinning`], [`PinPolicy`], [`SpkiFingerprint`] |
+//! | make a client | [`PinningConnector`] (hyper), [`Pinning::reqwest_client_builder`], [`Pinning::client_config`] ([other stacks](guide::stacks)) |
+//! | choose roots | [`TrustAnchors`], [user-added roots](guide::user_added_roots) |
+//! | understand a refusal | [`PinViolation::find`], [`Event`], [`report`] |
+//! | note the pins that servers announce | [`NotePinsLayer`], [`NotingClient`](reqwest::NotingClient), [`PinStore`], [guide](guide::noting) |
 //!
 //! # What is not done
 //!
 //! - Pins of IP addresses: RFC 7469 pins host names only.
 //! - Certificate Transparency, OCSP, and fetching of missing intermediate certificates.
+//! - Inspection of an application's own traffic, except in a build with the flag `--cfg
+//!   pinhold_debug_overrides` ([guide](guide::user_added_roots)).
+//!
+//! The crate has not been audited by an outsider yet.
 //!
 //! # Features
 //!
@@ -182,3 +149,5 @@ pub mod storage {
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../DESIGN.md")]
 pub mod design {}
+#[cfg(any(doc, doctest))]
+pub mod guide;

@@ -1,0 +1,93 @@
+//! The guide: one page for each task, from the choice of pins to an audit.
+//!
+//! Uses no other module, and has no code of its own. The code that it shows compiles as it stands.
+//! Unless a page shows other dependencies, these suffice:
+//!
+//! ```sh
+//! cargo add pinhold
+//! ```
+//!
+//! Offers these pages:
+//!
+//! | page | question |
+//! |---|---|
+//! | [choosing pins](self::choosing_pins) | Which keys, and when is it better not to pin? |
+//! | [a backup key](self::backup_key) | How is it made, kept and used? |
+//! | [rolling out](self::rolling_out) | How are pins enforced without locking users out? |
+//! | [rotating](self::rotating) | How does a key change while clients are installed? |
+//! | [noting](self::noting) | How can a server announce its pins? |
+//! | [user-added roots and inspection](self::user_added_roots) | What happens behind a company's proxy, and how is traffic inspected in development? |
+//! | [stacks](self::stacks) | Which HTTP clients are supported, and what are their limits? |
+//! | [reqwest](self::reqwest) | What is guaranteed with reqwest 0.13? |
+//! | [mobile](self::mobile) | What differs on Android and iOS? |
+//! | [desktop](self::desktop) | How does a desktop application use one pinned client? |
+//! | [testing](self::testing) | How is it proved that an application refuses? |
+//! | [moving](self::moving) | What corresponds to a setting of OkHttp, TrustKit, Android or curl? |
+//! | [the command line](self::command_line) | What can the program `pinhold` do? |
+//! | [for auditors](self::auditing) | Which setting and which test answer an item of MASVS or MASTG? |
+
+// A page is always documented. Its code is run as a test where the features that it needs are
+// enabled, and `tests/documents` compiles all of it in crates of its own.
+
+#[doc = include_str!("auditing.md")]
+pub mod auditing {}
+
+#[doc = include_str!("backup_key.md")]
+pub mod backup_key {}
+
+#[doc = include_str!("choosing_pins.md")]
+pub mod choosing_pins {}
+
+#[doc = include_str!("command_line.md")]
+pub mod command_line {}
+
+#[cfg_attr(
+    any(not(doctest), all(feature = "reqwest", feature = "webpki-roots")),
+    doc = include_str!("desktop.md")
+)]
+pub mod desktop {}
+
+#[cfg_attr(
+    any(not(doctest), all(feature = "hyper", feature = "webpki-roots")),
+    doc = include_str!("mobile.md")
+)]
+pub mod mobile {}
+
+#[doc = include_str!("moving.md")]
+pub mod moving {}
+
+#[cfg_attr(
+    any(not(doctest), all(feature = "hyper", feature = "webpki-roots")),
+    doc = include_str!("noting.md")
+)]
+pub mod noting {}
+
+#[cfg_attr(
+    any(not(doctest), all(feature = "reqwest", feature = "webpki-roots")),
+    doc = include_str!("reqwest.md")
+)]
+pub mod reqwest {}
+
+#[doc = include_str!("rolling_out.md")]
+pub mod rolling_out {}
+
+#[cfg_attr(
+    any(not(doctest), feature = "hyper"),
+    doc = include_str!("rotating.md")
+)]
+pub mod rotating {}
+
+#[cfg_attr(
+    any(not(doctest), feature = "webpki-roots"),
+    doc = include_str!("stacks.md")
+)]
+pub mod stacks {}
+
+#[doc = include_str!("testing.md")]
+pub mod testing {}
+
+#[cfg_attr(
+    any(not(doctest), all(feature = "native-certs", feature = "webpki-roots")),
+    doc = include_str!("user_added_roots.md")
+)]
+pub mod user_added_roots {}

@@ -1,0 +1,232 @@
+//! README, guide and examples: their code compiles as it is shown, with the dependencies that are
+//! shown beside it, and they are as short as a reader was promised.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod blocks;
+mod fresh_crate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use blocks::{Block, blocks};
+
+const README_WORDS: usize = 800;
+const README_BLOCK_LINES: usize = 12;
+const PAGE_WORDS: usize = 600;
+const EXAMPLE_LINES: usize = 40;
+
+/// The kinds of blocks. Others would not compile in rustdoc, or not be compiled there.
+const KINDS: [&str; 7] = ["rust", "rust,no_run", "sh", "text", "toml", "http", "xml"];
+
+#[test]
+fn every_rust_block_compiles_as_it_stands_with_the_dependencies_beside_it() {
+    let blocks = all_blocks();
+    let mut crates = BTreeMap::<_, Vec<&Block>>::new();
+    for block in blocks.iter().filter(|block| block.is_rust()) {
+        assert!(!block.dependencies.is_empty(), "{block}: no `cargo add`");
+        crates.entry(&block.dependencies).or_default().push(block);
+    }
+    assert!(crates.len() >= 2, "{} sets of dependencies", crates.len());
+    for (index, (dependencies, blocks)) in crates.into_iter().enumerate() {
+        let name = format!("fresh-crate-{index}");
+        if fresh_crate::available(dependencies) {
+            let checked = fresh_crate::check(&name, dependencies, &blocks);
+            checked.unwrap_or_else(|messages| panic!("{dependencies:#?}\n{messages}"));
+        } else {
+            println!("skipped, a package is missing: {dependencies:?}");
+        }
+    }
+}
+
+#[test]
+fn a_block_that_does_not_compile_is_found() {
+    let page = "```sh\ncargo add pinhold --no-default-features\n```\n\
+                ```rust\nfn broken() -> pinhold::Pinning {\n    1\n}\n```\n\
+                ```rust\nuse pinhold::Pinning;\n```\n\
+                ```rust\nfn sound() {}\n```\n";
+    let blocks = blocks("page.md", page, Vec::new());
+    let [add, broken, unused, sound] = &blocks[..] else {
+        panic!("{blocks:#?}");
+    };
+    let check = |block| fresh_crate::check("broken-crate", &add.dependencies, &[block]);
+    // The module of a block is named for its file and line.
+    assert!(check(broken).is_err_and(|messages| messages.contains("page_md_4.rs:2")));
+    assert!(check(unused).is_err_and(|messages| messages.contains("page_md_9.rs:1")));
+    assert_eq!(check(sound), Ok(()));
+}
+
+#[test]
+fn a_block_has_the_dependencies_shown_before_it() {
+    let page = "```rust\nA\n```\n```sh\ncargo add b@1 --no-default-features --features c,d\n\
+                cargo add --dev\n```";
+    assert!(std::panic::catch_unwind(|| blocks("page.md", page, Vec::new())).is_err());
+    let page = page.replace("cargo add --dev", "cargo add e # comment");
+    let blocks = blocks(
+        "page.md",
+        &format!("{page}\n```rust\nF\n\n# G\n```"),
+        Vec::new(),
+    );
+    let [before, _, after] = &blocks[..] else {
+        panic!("{blocks:#?}");
+    };
+    assert_eq!(before.dependencies, []);
+    assert_eq!((after.line, &*after.text), (8, "F\n\n# G"));
+    let added = after.dependencies.iter().map(|d| {
+        let version = d.version.as_deref();
+        (&*d.name, version, d.default_features, d.features.join(" "))
+    });
+    assert_eq!(
+        added.collect::<Vec<_>>(),
+        [
+            ("b", Some("1"), false, "c d".to_owned()),
+            ("e", None, true, String::new())
+        ]
+    );
+}
+
+#[test]
+fn every_block_is_of_a_known_kind_and_hides_no_line() {
+    for block in all_blocks() {
+        assert!(KINDS.contains(&&*block.kind), "{block}: `{}`", block.kind);
+        // rustdoc hides such lines, and a reader would not paste them.
+        let hidden = |line: &str| line.trim() == "#" || line.trim_start().starts_with("# ");
+        let hides = block.is_rust() && block.text.lines().any(hidden);
+        assert!(!hides, "{block}: hides a line");
+    }
+}
+
+#[test]
+fn readme_pages_and_examples_are_short() {
+    let (readme, text) = readme();
+    let words = words(&text);
+    assert!(words <= README_WORDS, "{readme}: {words} words");
+    for block in blocks(&readme, &text, Vec::new()) {
+        let lines = block.text.lines().count();
+        let short = !block.is_rust() || lines <= README_BLOCK_LINES;
+        assert!(short, "{block}: {lines} lines");
+    }
+    for (page, text) in pages() {
+        let words = self::words(&text);
+        assert!(words < PAGE_WORDS, "{page}: {words} words");
+    }
+    for name in ["client", "reqwest"] {
+        let path = format!("examples/{name}.rs");
+        let text = fs::read_to_string(repository().join(&path)).unwrap();
+        let lines = text.lines().count();
+        assert!(lines <= EXAMPLE_LINES, "{path}: {lines} lines");
+    }
+}
+
+#[test]
+fn every_page_is_in_the_guide_and_in_its_table() {
+    let module = fs::read_to_string(guide().join("mod.rs")).unwrap();
+    for (page, _) in pages() {
+        let name = page.strip_prefix("src/guide/").unwrap();
+        let stem = name.strip_suffix(".md").unwrap();
+        assert!(
+            module.contains(&format!("\"{name}\"")),
+            "{page}: not included"
+        );
+        assert!(
+            module.contains(&format!("(self::{stem})")),
+            "{page}: no link to it"
+        );
+    }
+}
+
+/// A package from a registry lacks the packages in this repository, so its documents name files
+/// that it does not have.
+#[test]
+fn every_file_that_is_named_exists() {
+    if !repository().join("crates").exists() {
+        return;
+    }
+    let mut missing = BTreeSet::new();
+    for (document, text) in std::iter::once(readme()).chain(pages()) {
+        for path in named_files(&text) {
+            if !repository().join(&path).exists() {
+                missing.insert(format!("{document}: {path}"));
+            }
+        }
+    }
+    assert_eq!(missing, BTreeSet::new());
+    let text = "see [a](tests/a.rs#b), [c], `src/c.rs` or\n`cargo x --y`.\n\n[c]: d.md\n";
+    assert_eq!(named_files(text), ["tests/a.rs", "d.md", "src/c.rs"]);
+}
+
+/// Returns the relative targets of links, and the paths in backquotes.
+fn named_files(text: &str) -> Vec<String> {
+    let links = text
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next());
+    let references = text.lines().filter_map(|line| line.split_once("]: "));
+    let links = links.chain(references.map(|(_, target)| target));
+    let links = links.filter(|link| !link.contains("::") && !link.contains("//"));
+    let links = links.map(|link| link.split('#').next().unwrap());
+    let quoted = text.split('`').skip(1).step_by(2);
+    let folders = ["benches/", "crates/", "examples/", "src/", "tests/"];
+    let quoted = quoted.filter(|text| folders.iter().any(|folder| text.starts_with(folder)));
+    let quoted = quoted.filter(|text| !text.contains(char::is_whitespace));
+    links
+        .chain(quoted)
+        .filter(|path| !path.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn words(text: &str) -> usize {
+    text.split_whitespace().count()
+}
+
+/// The blocks of README and guide. A page without `cargo add` lines needs those of the guide's
+/// front page.
+fn all_blocks() -> Vec<Block> {
+    let (name, text) = readme();
+    let mut all = blocks(&name, &text, Vec::new());
+    let module = fs::read_to_string(guide().join("mod.rs")).unwrap();
+    let docs = module.lines().filter_map(|line| line.strip_prefix("//!"));
+    let docs = docs.map(|line| line.strip_prefix(' ').unwrap_or(line));
+    let front_page = blocks("guide", &docs.collect::<Vec<_>>().join("\n"), Vec::new());
+    let dependencies = front_page.last().unwrap().dependencies.clone();
+    assert!(
+        !dependencies.is_empty(),
+        "the guide's front page has no `cargo add`"
+    );
+    all.extend(front_page);
+    for (name, text) in pages() {
+        all.extend(blocks(&name, &text, dependencies.clone()));
+    }
+    all
+}
+
+fn readme() -> (String, String) {
+    let text = fs::read_to_string(repository().join("README.md")).unwrap();
+    ("README.md".to_owned(), text)
+}
+
+/// The name and text of each page of the guide.
+fn pages() -> Vec<(String, String)> {
+    let entries = fs::read_dir(guide()).unwrap();
+    let mut paths = entries
+        .map(|entry| entry.unwrap().path())
+        .collect::<Vec<_>>();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    paths.sort();
+    assert!(paths.len() >= 10, "{} pages", paths.len());
+    let pages = paths.into_iter().map(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        (format!("src/guide/{name}"), text)
+    });
+    pages.collect()
+}
+
+fn guide() -> PathBuf {
+    repository().join("src/guide")
+}
+
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
