@@ -39,7 +39,7 @@ pub(crate) fn check(
     fs::write(folder.join("src/lib.rs"), root).unwrap();
 
     let output = Command::new(env::var_os("CARGO").unwrap())
-        .args(["check", "--offline", "--quiet"])
+        .args(["check", "--all-targets", "--offline", "--quiet"])
         .current_dir(&folder)
         .env("CARGO_TARGET_DIR", temporary.parent().unwrap())
         .output()

@@ -155,6 +155,71 @@ fn every_file_that_is_named_exists() {
     assert_eq!(named_files(text), ["tests/a.rs", "d.md", "src/c.rs"]);
 }
 
+#[test]
+fn every_test_that_is_named_exists() {
+    let mut named = 0;
+    let mut missing = BTreeSet::new();
+    for (page, text) in pages() {
+        for (program, filter) in named_tests(&text) {
+            named += 1;
+            let files = rust_files(&repository().join("tests").join(program));
+            let file = repository().join("tests").join(format!("{program}.rs"));
+            let files = files.iter().chain(file.exists().then_some(&file));
+            let mut code = files
+                .map(|path| fs::read_to_string(path).unwrap())
+                .peekable();
+            let is_program = code.peek().is_some();
+            if !is_program || !code.any(|code| defines(&code, filter)) {
+                missing.insert(format!("{page}: --test {program} {filter}"));
+            }
+        }
+    }
+    assert!(named > 10, "{named} tests are named");
+    assert_eq!(missing, BTreeSet::new());
+    assert!(defines("    async fn a_b_c() {}", "b_c"));
+    assert!(!defines("fn a() { b_c() }", "b_c"));
+}
+
+/// Returns whether a function of this code has a name with this text.
+fn defines(code: &str, filter: &str) -> bool {
+    let names = code
+        .split("fn ")
+        .skip(1)
+        .filter_map(|rest| rest.split('(').next());
+    names.into_iter().any(|name| name.contains(filter))
+}
+
+/// Returns the test program, and the filter of names, of each command `cargo test --test ...`.
+fn named_tests(text: &str) -> Vec<(&str, &str)> {
+    let quoted = text
+        .split('`')
+        .filter(|text| text.starts_with("cargo test "));
+    let named = quoted.filter_map(|command| {
+        let mut words = command
+            .split_whitespace()
+            .skip_while(|word| *word != "--test")
+            .skip(1);
+        let program = words.next()?;
+        // A word in capitals stands for any name.
+        let filter = words.next().filter(|word| *word != word.to_uppercase());
+        Some((program, filter.unwrap_or_default()))
+    });
+    named.collect()
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
 /// Returns the relative targets of links, and the paths in backquotes.
 fn named_files(text: &str) -> Vec<String> {
     let links = text
