@@ -273,7 +273,7 @@ impl Service<http::Uri> for Loopback {
 
 pub type HyperClient = Client<PinningConnector<Loopback>, Empty<Bytes>>;
 
-/// The client of the README, with [`Names`] instead of DNS.
+/// A hyper client that notes pins, with [`Names`] instead of DNS.
 pub fn client(pinning: &Pinning, anchors: TrustAnchors, names: &Names) -> NotePins<HyperClient> {
     client_with(pinning, anchors, names, provider(), rustls::ALL_VERSIONS)
 }

@@ -1,4 +1,4 @@
-//! Limits of the stacks, and what they do by themselves, as the table in the README states.
+//! Limits of the stacks, and what they do by themselves, as the table in the guide states.
 
 use std::error::Error;
 
