@@ -34,7 +34,7 @@
 //!
 //! # Guide
 //!
-//! The [guide](guide) has a page for each task. Begin with [choosing pins](guide::choosing_pins)
+//! The [guide] has a page for each task. Begin with [choosing pins](guide::choosing_pins)
 //! and [rolling out](guide::rolling_out). Internals are in [the design](design).
 //!
 //! | task | items |

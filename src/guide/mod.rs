@@ -13,16 +13,16 @@
 //! |---|---|
 //! | [choosing pins](self::choosing_pins) | Which keys, and when is it better not to pin? |
 //! | [a backup key](self::backup_key) | How is it made, kept and used? |
-//! | [rolling out](self::rolling_out) | How are pins enforced without locking users out? |
-//! | [rotating](self::rotating) | How does a key change while clients are installed? |
-//! | [noting](self::noting) | How can a server announce its pins? |
+//! | [rolling out pins](self::rolling_out) | How are they enforced without locking users out? |
+//! | [rotating keys and pins](self::rotating) | How does a key change while clients are installed? |
+//! | [pins that a server announces](self::noting) | How are they received, checked and kept? |
 //! | [user-added roots and inspection](self::user_added_roots) | What happens behind a company's proxy, and how is traffic inspected in development? |
-//! | [stacks](self::stacks) | Which HTTP clients are supported, and what are their limits? |
-//! | [reqwest](self::reqwest) | What is guaranteed with reqwest 0.13? |
-//! | [mobile](self::mobile) | What differs on Android and iOS? |
-//! | [desktop](self::desktop) | How does a desktop application use one pinned client? |
-//! | [testing](self::testing) | How is it proved that an application refuses? |
-//! | [moving](self::moving) | What corresponds to a setting of OkHttp, TrustKit, Android or curl? |
+//! | [stacks and their limits](self::stacks) | Which HTTP clients are supported, and what are their limits? |
+//! | [reqwest 0.13](self::reqwest) | What is guaranteed with reqwest 0.13? |
+//! | [Android and iOS](self::mobile) | What differs on a mobile device? |
+//! | [a desktop application](self::desktop) | How does it use one pinned client, for example with Tauri? |
+//! | [testing an application](self::testing) | How is it proved that an application refuses? |
+//! | [moving from other tools](self::moving) | What corresponds to a setting of OkHttp, TrustKit, Android or curl? |
 //! | [the command line](self::command_line) | What can the program `pinhold` do? |
 //! | [for auditors](self::auditing) | Which setting and which test answer an item of MASVS or MASTG? |
 
