@@ -1,9 +1,17 @@
 //! README, guide and examples: their code compiles as it is shown, with the dependencies that are
 //! shown beside it, and they are as short as a reader was promised.
+//!
+//! Not on Windows: the documents are the same on every system, and under Wine no cargo runs.
+#![cfg(not(windows))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod blocks;
+#[cfg(feature = "hyper")]
+#[path = "../common/mod.rs"]
+mod common;
 mod fresh_crate;
+#[cfg(feature = "hyper")]
+mod refusal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
