@@ -84,7 +84,7 @@ fn main() {
     figures.conclude();
 }
 
-/// Compares instruction counts with [`LIMITS`], for `tests/run.sh`: `cargo bench -p pinhold-guard`
+/// Compares instruction counts with [`LIMITS`], for `tests/run.sh`. The package in `benches/guard`
 /// builds it with few dependencies.
 ///
 /// Exits with a non-zero code if a figure exceeds its limit, which an increase of 2 % always does.

@@ -12,7 +12,8 @@ usage: tests/run.sh [--install | --allow-missing] [--full]
                    strace, valgrind and python3 from Debian, mitmproxy from PyPI into target/peers,
                    and the standard libraries of other systems with rustup
   --allow-missing  skips the tests whose programs are missing
-  --full           also runs what takes long: ten times as many kills of processes that write
+  --full           also runs what takes long: ten times as many kills of processes that write, and
+                   the tests of the packages as they would be uploaded
 
 Without --install and --allow-missing a missing program is an error, and nothing is installed.
 TEXT
@@ -26,6 +27,8 @@ NO_FEATURES=(--no-default-features)
 RING_SET=(--no-default-features --features 'ring,hyper,webpki-roots')
 # Other network stacks, in a workspace of their own.
 STACKS=(--manifest-path tests/stacks/Cargo.toml --target-dir target/stacks)
+# The benchmark whose instructions are counted, in a workspace of its own.
+GUARD=(--manifest-path benches/guard/Cargo.toml --target-dir target/guard)
 # Code for these systems is checked by clippy; it is not linked and not run.
 SYSTEMS=(aarch64-apple-darwin aarch64-apple-ios aarch64-linux-android x86_64-pc-windows-gnu)
 # Crates that a client of the library compiles, the library itself included.
@@ -79,7 +82,7 @@ main() {
         step 'inspection build' 600 \
         cargo test "${LIBRARY[@]}" "${RING_SET[@]}" --test debug_overrides
     if type -P valgrind >/dev/null; then
-        step 'instructions' 180 cargo bench --locked --package pinhold-guard -- --guard
+        step 'instructions' 180 cargo bench --locked "${GUARD[@]}" -- --guard
     fi
     step 'demo' 120 cargo run "${LIBRARY[@]}" --example demo
     step 'own storage' 120 cargo run "${LIBRARY[@]}" --example own_storage
@@ -98,6 +101,20 @@ main() {
     step 'stacks, clippy' 600 \
         cargo clippy --locked "${STACKS[@]}" --all-targets -- -D warnings
     step 'stacks' 600 cargo test --locked "${STACKS[@]}"
+    if [[ -n ${PINHOLD_FULL:-} ]]; then
+        step 'packages' 600 cargo package --locked --offline --workspace
+        step 'tests, package' 900 package_tests
+    fi
+}
+
+# Runs the tests of the library's package outside the repository.
+package_tests() {
+    local folder
+    folder=$(mktemp -d)
+    tar -xzf target/package/pinhold-[0-9]*.crate -C "$folder" --strip-components=1
+    cargo test --locked --offline --manifest-path "$folder/Cargo.toml" \
+        --target-dir target/package/tests
+    rm -r "$folder"
 }
 
 # step NAME BUDGET COMMAND...: runs a command or a function of this script for at most BUDGET
@@ -245,7 +262,8 @@ install_from_debian() {
 
 # `timeout` runs programs only, so a function is run by this script again.
 case ${1:-} in
-    --step=dependencies | --step=install_programs | --step=no_provider | --step=other_systems)
+    --step=dependencies | --step=install_programs | --step=no_provider | --step=other_systems | \
+        --step=package_tests)
         "${1#--step=}"
         exit
         ;;
