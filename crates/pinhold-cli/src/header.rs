@@ -2,13 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{Args, ValueEnum};
-use pinhold::header::{HeaderEffect, HeaderError, HeaderSyntax, PinHeader};
+use clap::Args;
+use pinhold::header::{HeaderEffect, HeaderError, PinHeader};
 use pinhold::policy::ReportUri;
 use pinhold::{PinStore, SpkiFingerprint};
 use serde_json::json;
 
-use crate::output::{Failure, Output};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::syntax::{Field, Syntax};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -28,26 +30,17 @@ pub(crate) struct Arguments {
     value: OsString,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Syntax {
-    /// RFC 7469, plus empty directives and whitespace around `=`, which browsers accepted
-    Browsers,
-    /// RFC 7469 to the letter
-    Rfc7469,
-}
-
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
-    let syntax = match arguments.syntax {
-        Syntax::Browsers => HeaderSyntax::Browsers,
-        Syntax::Rfc7469 => HeaderSyntax::Rfc7469,
+    let field = if arguments.report_only {
+        Field::ReportOnly
+    } else {
+        Field::Pins
     };
     let value = bytes(&arguments.value);
-    let parsed = if arguments.report_only {
-        PinHeader::parse_report_only(&value, syntax)
-    } else {
-        PinHeader::parse(&value, syntax)
-    };
+    let parsed = field.parse(&value, arguments.syntax);
     let (outcome, reason) = outcome(&parsed, arguments.chain.as_deref());
+    let hint = field.hint(&value, arguments.syntax);
+    let reason = reason.map(|reason| format!("{reason}{hint}"));
     let header = parsed.as_ref().ok();
     let max_age = header.and_then(PinHeader::max_age);
     let max_age = max_age.map(|age| age.min(PinStore::MAX_AGE_CAP).as_secs());
@@ -60,6 +53,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
     let json = json!({
         "outcome": outcome,
         "reason": reason,
+        "chain_checked": arguments.chain.is_some(),
         "max_age": max_age,
         "include_subdomains": subdomains,
         "pins": pins,
@@ -74,7 +68,26 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
     lines.extend(pins.iter().map(|pin| format!("  pin         {pin}")));
     lines.extend(subdomains.then(|| "  subdomains  included".to_owned()));
     lines.extend(report_uri.map(|uri| format!("  report-uri  {uri}")));
+    if arguments.chain.is_none() && !arguments.report_only {
+        lines.extend(unchecked(outcome).map(str::to_owned));
+    }
     output.print(&json, &lines.join("\n"))
+}
+
+/// Returns what only the connection shows.
+fn unchecked(outcome: &str) -> Option<&'static str> {
+    match outcome {
+        "add" => Some(
+            "not checked: whether the validated chain contains one of the pins and lacks\n\
+             another (a backup pin); give the chain's keys by --chain. A client also\n\
+             requires that the connection satisfies the pins already in effect",
+        ),
+        "remove" => Some(
+            "not checked: whether the host has noted pins, and whether the connection\n\
+             satisfies them",
+        ),
+        _ => None,
+    }
 }
 
 /// Returns the effect of a header, and the reason unless it is to add an entry.
