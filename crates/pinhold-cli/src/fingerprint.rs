@@ -139,8 +139,9 @@ impl Key {
     /// roots may be pinned. A leaf's key is replaced with each certificate unless it is kept.
     pub(crate) fn with_advice(self) -> Self {
         let advice = match self.role {
-            "leaf" | "key" => Some("pin this if you run the server and keep its key at renewal"),
-            "root" => Some("pin this otherwise: it survives renewals by the same CA"),
+            "key" => Some("pin this if it is your server's key, or a backup that is kept offline"),
+            "leaf" => Some("pin this if you run the server and keep this key at renewal"),
+            "root" => Some("pin this if the server stays with this CA: it survives renewals"),
             _ => None,
         };
         Self { advice, ..self }

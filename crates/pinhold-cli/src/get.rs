@@ -23,7 +23,7 @@ use crate::failure::{Failure, RequestFailure};
 use crate::network::{self, NetworkOptions};
 use crate::output::Output;
 use crate::peer::Peer;
-use crate::refusal::{chain_json, key_line};
+use crate::refusal::{chain_json, key_lines};
 use crate::reporting::Reporting;
 use crate::syntax::{Field, Syntax};
 use crate::{storage_error, store};
@@ -210,7 +210,7 @@ fn print_connection(peer: &Peer, response: &Response<Incoming>, syntax: Syntax, 
         "pin check: {decision}; validated chain to a root from {source}:"
     ));
     for key in connection.chain().keys() {
-        output.message(&format_args!("  {}", key_line(&key)));
+        output.message(&format_args!("  {}", key_lines(&key, "    ")));
     }
     if let Some(text) = outcome(response, syntax) {
         output.message(&format_args!("Public-Key-Pins: {text}"));

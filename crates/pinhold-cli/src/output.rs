@@ -118,6 +118,24 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
     }
 }
 
+/// Breaks a sentence into lines of a message, all but the first of which are indented more.
+pub(crate) fn wrapped(text: &str) -> String {
+    let mut lines = Vec::new();
+    let mut line = " ".to_owned();
+    for word in text.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines.push(std::mem::replace(&mut line, "   ".to_owned()));
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines.join("\n")
+}
+
+/// The usual width of a terminal.
+const WIDTH: usize = 80;
+
 /// Returns a number with its noun: "1 entry", "2 entries".
 pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
     let noun = if count == 1 { one } else { many };

@@ -1,7 +1,7 @@
 //! The text of a pin violation: what was seen, what was expected, the likely cause, and which
 //! command to run.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pinhold::policy::{AppliedPolicy, PinSource};
@@ -9,7 +9,7 @@ use pinhold::tls::{ChainKey, KeyRole};
 use pinhold::{PinViolation, SpkiFingerprint, ValidatedChain};
 use serde_json::{Value, json};
 
-use crate::output::cut;
+use crate::output::{cut, wrapped};
 use crate::rfc3339;
 use crate::roots::Roots;
 
@@ -57,9 +57,9 @@ impl fmt::Display for Refusal {
         let source = self.roots.source(chain.anchor_origin());
         writeln!(f, "  seen, in a valid chain to a root from {source}:")?;
         for key in chain.keys() {
-            writeln!(f, "    {}", key_line(&key))?;
+            writeln!(f, "    {}", key_lines(&key, "      "))?;
         }
-        writeln!(f, "  expected one of, {}:", provenance(policy))?;
+        writeln!(f, "{}:", wrapped(&expectation(policy)))?;
         for pin in policy.pins.iter() {
             writeln!(f, "    {pin}")?;
         }
@@ -69,55 +69,56 @@ impl fmt::Display for Refusal {
                 "  the server also sent a certificate with the pinned key"
             )?;
             writeln!(f, "    {key}")?;
-            writeln!(
-                f,
-                "  but it is not part of the validated chain, and proves nothing"
-            )?;
+            let outcome = "but it is not part of the validated chain, and proves nothing";
+            writeln!(f, "  {outcome}")?;
         }
-        let cause = match policy.source {
-            PinSource::Noted => "the server uses keys that its header had not announced",
-            _ => "the server uses a key or CA that no --pin names",
+        let (cause, remedy) = match policy.source {
+            PinSource::Noted => (
+                "the server uses keys that its header had not announced",
+                "remove the noted pins:",
+            ),
+            _ => (
+                "the server uses a key or CA that no --pin names",
+                "name it by another --pin",
+            ),
         };
-        writeln!(f, "  likely cause: {cause}, or")?;
-        writeln!(f, "    the certificate was issued to somebody else")?;
-        writeln!(
-            f,
-            "  what to do: check with the server's operator over another channel."
-        )?;
-        f.write_str("    If one of the keys seen is the server's, ")?;
-        match policy.source {
-            PinSource::Noted => {
-                let host = &policy.noted_hostname;
-                let file = self.store.as_deref().unwrap_or_else(|| Path::new("FILE"));
-                let file = shell_word(file);
-                writeln!(f, "remove the noted pins:")?;
-                write!(f, "    pinhold store forget {host} --file {file}")
-            }
-            _ => f.write_str("name it by another --pin"),
+        let cause =
+            format!("likely cause: {cause}, or its certificate was issued to somebody else");
+        let remedy = format!(
+            "what to do: check with the server's operator over another channel. If a key seen is \
+             the server's, {remedy}"
+        );
+        write!(f, "{}\n{}", wrapped(&cause), wrapped(&remedy))?;
+        if policy.source == PinSource::Noted {
+            let host = &policy.noted_hostname;
+            let file = self.store.as_deref().unwrap_or_else(|| Path::new("FILE"));
+            let file = shell_word(file);
+            write!(f, "\n    pinhold store forget {host} --file {file}")?;
         }
+        Ok(())
     }
 }
 
-/// Returns where the pins of a policy came from.
-fn provenance(policy: &AppliedPolicy) -> String {
+/// Returns which pins were expected, and where they came from.
+fn expectation(policy: &AppliedPolicy) -> String {
     let host = &policy.noted_hostname;
-    match policy.source {
-        PinSource::Noted => {
-            let mut text = format!("noted from the header of {host}");
-            if let Some(at) = policy.expires_at {
-                // Writing to a string cannot fail.
-                let _ = write!(text, ", in effect until {}", rfc3339::print(at));
-            }
-            text
+    match (policy.source, policy.expires_at) {
+        (PinSource::Noted, Some(at)) => format!(
+            "expected one of these pins, noted from the header of {host} and in effect until {}",
+            rfc3339::print(at)
+        ),
+        (PinSource::Noted, None) => {
+            format!("expected one of these pins, noted from the header of {host}")
         }
-        _ => "from --pin".to_owned(),
+        _ => "expected one of these pins, from --pin".to_owned(),
     }
 }
 
-/// Returns fingerprint, role and subject of a key. A server may send a subject of any length.
-pub(crate) fn key_line(key: &ChainKey) -> String {
+/// Returns fingerprint and role of a key, and its subject on another line with this indentation. A
+/// server may send a subject of any length.
+pub(crate) fn key_lines(key: &ChainKey, indentation: &str) -> String {
     let (role, subject) = (role_name(key.role), cut(&key.subject, 100));
-    format!("{} {role:<12} {subject}", key.fingerprint)
+    format!("{}  {role}\n{indentation}{subject}", key.fingerprint)
 }
 
 pub(crate) fn role_name(role: KeyRole) -> &'static str {

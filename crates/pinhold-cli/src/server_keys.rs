@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::Uri;
+use pinhold::connector::ConnectError;
 use pinhold::tls::KeyRole;
 use pinhold::{Pinning, ValidatedChain};
 use rustls::ClientConfig;
@@ -95,7 +96,7 @@ pub(crate) async fn served_keys(
     let tls = TlsConnector::from(Arc::new(config));
     let handshake = tls.connect(name, transport.into_inner());
     let stream = peer.limit(MISSING, handshake).await?;
-    let stream = stream.map_err(|error| Failure::of_request(&peer, &error))?;
+    let stream = stream.map_err(|error| Failure::of_request(&peer, &ConnectError::Io(error)))?;
     let mut seen = Vec::new();
     let mut keys = Vec::new();
     for served in stream.get_ref().1.peer_certificates().unwrap_or_default() {

@@ -2,17 +2,20 @@
 
 use pinhold::storage::{Corruption, StorageError};
 
-use crate::output::counted;
+use crate::output::{counted, wrapped};
 use crate::refusal::shell_word;
 
 /// Returns what failed and what to do.
 pub(crate) fn text(error: &StorageError) -> String {
     match error {
         StorageError::Corrupt { file, .. } if is_other_file(error) => format!(
-            "{}: not a pinhold store file (its first line is not a header, and no line is an \
-             entry); left unchanged\n  what to do: pass a store file, or a name that is not in \
-             use for a new one",
-            file.display()
+            "{}: not a pinhold store file\n{}\n{}",
+            file.display(),
+            wrapped("seen: the first line is not a header, and no line is an entry"),
+            wrapped(
+                "what to do: pass a store file, or a new name for get to create one. This file is \
+                 left unchanged"
+            )
         ),
         StorageError::Corrupt {
             file,

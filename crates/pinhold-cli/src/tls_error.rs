@@ -8,7 +8,7 @@ use rustls::{CertificateError, Error};
 use serde_json::{Map, Value, json};
 
 use crate::certificate::{Facts, last_of_path};
-use crate::output::counted;
+use crate::output::{counted, wrapped};
 use crate::peer::Target;
 use crate::rfc3339;
 
@@ -54,9 +54,11 @@ impl InvalidChain {
             Value::Object(facts) => facts,
             _ => Map::new(),
         };
+        let evidence = wrapped(&format!("seen: {evidence}"));
+        let remedy = wrapped(&format!("what to do: {remedy}"));
         Self {
             reason,
-            text: format!("{statement}\n  seen: {evidence}\n  what to do: {remedy}"),
+            text: format!("{statement}\n{evidence}\n{remedy}"),
             facts,
         }
     }

@@ -18,21 +18,31 @@
 mod collector;
 #[path = "../../../../tests/common/mod.rs"]
 mod common;
+mod errors;
 mod fingerprint;
 mod get;
 mod header;
+mod invalid_chains;
+mod manual;
 mod matching;
 mod noted;
 #[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
 mod program;
+mod proxies;
+#[allow(dead_code, reason = "these tests use a part of it")]
+#[path = "../../../../tests/common/proxy.rs"]
+mod proxy;
 mod report;
 #[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "../../../../tests/common/server.rs"]
 mod server;
 mod store;
 mod store_files;
+#[cfg(unix)]
+mod terminal;
+mod usage;
 
 use std::sync::Arc;
 
