@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use serde_json::{Value, json};
 
 use crate::certificate::Facts;
-use crate::failure::Failure;
+use crate::failure::{Failure, RequestFailure};
 use crate::network::{self, NetworkOptions};
 use crate::output::Output;
 use crate::rfc3339;
@@ -17,6 +17,7 @@ use crate::server_keys::{served_keys, validated_keys};
 use crate::style::{GOOD, STRONG, paint};
 
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// File with certificates or public keys (PEM or DER), host, host and port, or https URL; a
     /// file is preferred to a host of the same name
@@ -38,15 +39,18 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
             "is a file, expected a host or URL with --insecure and connection options",
         ));
     }
-    let (validated, keys) = if is_file {
-        (false, keys_in_file(source)?)
+    let validated = !is_file && !arguments.insecure;
+    let keys = if is_file {
+        keys_in_file(source)
     } else if arguments.insecure {
-        let keys = served_keys(source, &arguments.network).await?;
-        output.message(&"the chain was not validated: these keys may belong to an attacker");
-        (false, keys)
+        served_keys(source, &arguments.network).await
     } else {
-        (true, validated_keys(source, &arguments.network).await?)
+        validated_keys(source, &arguments.network).await
     };
+    let keys = keys.map_err(|failure| or_no_file(failure, source))?;
+    if arguments.insecure {
+        output.message(&"the chain was not validated: these keys may belong to an attacker");
+    }
     let mut lines = keys.iter().map(Key::text).collect::<Vec<_>>();
     if keys.iter().any(|key| key.advice.is_some()) {
         lines.push(BACKUP.to_owned());
@@ -63,6 +67,20 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
 fn is_file(source: &str) -> bool {
     let is_path = source.is_empty() || source.contains(['/', '\\']);
     !source.contains("://") && (is_path || Path::new(source).exists())
+}
+
+/// Adds to a failed connection that the argument may have been meant as a file.
+fn or_no_file(mut failure: Failure, source: &str) -> Failure {
+    if let Failure::Request {
+        kind: RequestFailure::Connection,
+        detail,
+        ..
+    } = &mut failure
+        && !source.contains("://")
+    {
+        *detail += "\n  there is no file of this name, either";
+    }
+    failure
 }
 
 /// A key, which is one entry of the result.
@@ -206,3 +224,9 @@ fn keys_in_file(name: &str) -> Result<Vec<Key>, Failure> {
 }
 
 const BACKUP: &str = "Pin a backup, too: a key that is kept offline, or a root of another CA.";
+
+const EXAMPLES: &str = "\
+Examples:
+  pinhold fingerprint example.com
+  pinhold fingerprint example.com:8443 --ca root.pem
+  pinhold fingerprint key.pem --json";

@@ -29,6 +29,7 @@ use crate::syntax::{Field, Syntax};
 use crate::{storage_error, store};
 
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// URL to fetch (https, unless the URL begins with http://); redirects are not followed
     url: String,
@@ -42,7 +43,8 @@ pub(crate) struct Arguments {
     /// the file is created if it is missing
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
-    /// Grammar of Public-Key-Pins headers
+    /// Grammar of Public-Key-Pins headers: to the letter of RFC 7469, or as browsers applied it,
+    /// which accepted a trailing `;` and white space around `=`, too
     #[arg(long, value_enum, default_value_t = Syntax::Rfc7469)]
     syntax: Syntax,
     /// Send a report of a pin violation to this endpoint (RFC 7469, section 3)
@@ -206,12 +208,12 @@ fn print_connection(peer: &Peer, response: &Response<Incoming>, syntax: Syntax, 
     };
     let source = peer.roots.source(connection.anchor_origin());
     let decision = decision_text(connection.decision());
+    let keys = connection.chain().keys();
+    let keys = keys.map(|key| format!("\n  {}", key_lines(&key, "    ")));
     output.message(&format_args!(
-        "pin check: {decision}; validated chain to a root from {source}:"
+        "pin check: {decision}; validated chain to a root from {source}:{}",
+        keys.collect::<String>()
     ));
-    for key in connection.chain().keys() {
-        output.message(&format_args!("  {}", key_lines(&key, "    ")));
-    }
     if let Some(text) = outcome(response, syntax) {
         output.message(&format_args!("Public-Key-Pins: {text}"));
     }
@@ -270,10 +272,17 @@ fn outcome<B>(response: &Response<B>, syntax: Syntax) -> Option<String> {
                 (IgnoreReason::Header(_), Some(value)) => {
                     Field::Pins.hint(value.as_bytes(), syntax)
                 }
-                _ => "",
+                _ => None,
             };
+            let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
             format!("ignored: {reason}{hint}")
         }
         _ => "unknown".to_owned(),
     })
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  pinhold get example.com --pin sha256/BASE64 --pin sha256/BACKUP
+  pinhold get example.com --store noted-pins.jsonl -v
+  pinhold get intranet.example --ca root.pem --timeout 5";

@@ -18,14 +18,15 @@ pub(crate) struct Arguments {
     /// that a client evaluates its connection by the pins
     #[arg(long)]
     report_only: bool,
-    /// Grammar to apply
+    /// Grammar of the header: to the letter of RFC 7469, or as browsers applied it, which accepted a
+    /// trailing `;` and white space around `=`, too
     #[arg(long, value_enum, default_value_t = Syntax::Rfc7469)]
     syntax: Syntax,
-    /// Keys of the validated chain of the connection over which the header was received, separated
-    /// by commas
+    /// Keys of the validated chain of the server, separated by commas: checks whether one is pinned
+    /// and a backup pin is not among them
     #[arg(long, value_delimiter = ',', value_name = "FINGERPRINT")]
     chain: Option<Vec<SpkiFingerprint>>,
-    /// Value of the header field
+    /// Value of the header
     #[arg(allow_hyphen_values = true)]
     value: OsString,
 }
@@ -40,7 +41,6 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
     let parsed = field.parse(&value, arguments.syntax);
     let (outcome, reason) = outcome(&parsed, arguments.chain.as_deref());
     let hint = field.hint(&value, arguments.syntax);
-    let reason = reason.map(|reason| format!("{reason}{hint}"));
     let header = parsed.as_ref().ok();
     let max_age = header.and_then(PinHeader::max_age);
     let max_age = max_age.map(|age| age.min(PinStore::MAX_AGE_CAP).as_secs());
@@ -53,6 +53,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
     let json = json!({
         "outcome": outcome,
         "reason": reason,
+        "hint": hint,
         "chain_checked": arguments.chain.is_some(),
         "max_age": max_age,
         "include_subdomains": subdomains,
@@ -64,6 +65,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
         None if arguments.report_only => "evaluate on this connection".to_owned(),
         None => outcome.to_owned(),
     }];
+    lines.extend(hint.map(|hint| format!("  {hint}")));
     lines.extend(max_age.map(|age| format!("  max-age     {age} s")));
     lines.extend(pins.iter().map(|pin| format!("  pin         {pin}")));
     lines.extend(subdomains.then(|| "  subdomains  included".to_owned()));

@@ -126,13 +126,17 @@ fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 const EXIT_CODES: &str = "\
 Exit codes:
   0   success
-  1   the connection, the validation or the request failed, noted pins could
-      not be written, or the response has a status of 400 or above with --fail
+  1   the connection, the validation or the request failed, noted pins
+      could not be written, or --fail was given and the response has a
+      status of 400 or above
   2   invalid usage or input
   90  pin violation: the chain is valid, but contains no pinned key
 
-Environment:
-  https_proxy, http_proxy, all_proxy, no_proxy (or in upper case)
-      proxy for connections by HTTP CONNECT, as http://[USER:PASSWORD@]HOST:PORT
+Environment (the names in upper case, too):
+  https_proxy, http_proxy, all_proxy
+      connect through this proxy by HTTP CONNECT; expected
+      http://[USER:PASSWORD@]HOST:PORT
+  no_proxy
+      hosts to connect to without a proxy, separated by commas
   NO_COLOR
-      no colours; output that is not a terminal has none";
+      no colours on a terminal";

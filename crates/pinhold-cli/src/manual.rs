@@ -41,14 +41,12 @@ fn page(mut program: Command) -> io::Result<Vec<u8>> {
     let man = Man::new(program.clone());
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
-    man.render_synopsis_section(&mut page)?;
-    man.render_description_section(&mut page)?;
-    man.render_options_section(&mut page)?;
-    man.render_subcommands_section(&mut page)?;
+    page.extend(sections(&program, ".SH")?);
     for command in commands(&program) {
-        page.extend(command_section(command)?);
+        let title = command.get_bin_name().unwrap_or_else(|| command.get_name());
+        page.extend(format!(".SH \"{}\"\n", title.to_uppercase()).bytes());
+        page.extend(sections(command, ".SS")?);
     }
-    man.render_extra_section(&mut page)?;
     Ok(page)
 }
 
@@ -60,21 +58,41 @@ fn commands(program: &Command) -> Vec<&Command> {
         .collect()
 }
 
-/// Returns a section with the description and options of a command.
-fn command_section(command: &Command) -> io::Result<Vec<u8>> {
-    let title = command.get_bin_name().unwrap_or_else(|| command.get_name());
-    let mut section = format!(".SH \"{}\"\n", title.to_uppercase()).into_bytes();
+/// Returns synopsis, description, options, and what follows the help of a command, with this macro
+/// for their headings.
+fn sections(command: &Command, heading: &str) -> io::Result<Vec<u8>> {
     let man = Man::new(command.clone());
     let mut body = Vec::new();
     man.render_synopsis_section(&mut body)?;
     man.render_description_section(&mut body)?;
     man.render_options_section(&mut body)?;
-    // Sections of a command's own page become subsections here.
+    let mut sections = Vec::new();
     for line in body.split_inclusive(|byte| *byte == b'\n') {
         match line.strip_prefix(b".SH ") {
-            Some(heading) => section.extend([b".SS ", heading].concat()),
-            None => section.extend(line),
+            Some(title) => sections.extend([heading.as_bytes(), b" ", title].concat()),
+            None => sections.extend(line),
         }
     }
-    Ok(section)
+    if let Some(text) = command.get_after_help() {
+        sections.extend(after_help(&text.to_string(), heading).bytes());
+    }
+    Ok(sections)
+}
+
+/// Converts paragraphs, each of which has a title and indented lines, to sections that keep the
+/// lines.
+fn after_help(text: &str, heading: &str) -> String {
+    let mut sections = String::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        let escaped = line.replace('\\', "\\e").replace('-', "\\-");
+        match escaped.strip_prefix("  ") {
+            // `\&` keeps a line from being read as a request.
+            Some(line) => sections += &format!("\\&{line}\n"),
+            None => {
+                let title = line.trim_end_matches(':').to_uppercase();
+                sections += &format!("{heading} \"{title}\"\n.nf\n");
+            }
+        }
+    }
+    sections + ".fi\n"
 }

@@ -3,11 +3,10 @@
 use clap::ValueEnum;
 use pinhold::header::{HeaderSyntax, PinHeader};
 
+// The values have no help of their own, which would spread the whole help over more lines.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Syntax {
-    /// RFC 7469, and as browsers did: empty directives (a trailing `;`), white space around `=`
     Browsers,
-    /// RFC 7469 to the letter
     Rfc7469,
 }
 
@@ -20,7 +19,7 @@ impl From<Syntax> for HeaderSyntax {
     }
 }
 
-/// Parses a `Public-Key-Pins` or `Public-Key-Pins-Report-Only` value.
+/// The header field that a value belongs to.
 #[derive(Clone, Copy)]
 pub(crate) enum Field {
     Pins,
@@ -39,13 +38,11 @@ impl Field {
         }
     }
 
-    /// Returns a hint to append to the error, if only the grammar of browsers accepts the value.
-    pub(crate) fn hint(self, value: &[u8], syntax: Syntax) -> &'static str {
+    /// Returns what to do about a value that only the grammar of browsers accepts.
+    pub(crate) fn hint(self, value: &[u8], syntax: Syntax) -> Option<&'static str> {
         let is_refused = self.parse(value, syntax).is_err();
-        if is_refused && self.parse(value, Syntax::Browsers).is_ok() {
-            "; browsers accept this value, as does --syntax browsers"
-        } else {
-            ""
-        }
+        let is_accepted = self.parse(value, Syntax::Browsers).is_ok();
+        (is_refused && is_accepted)
+            .then_some("browsers accept this value, as does --syntax browsers")
     }
 }

@@ -127,15 +127,6 @@ fn connection_errors_name_host_and_port() {
     }
 }
 
-#[test]
-fn a_name_that_can_not_be_resolved_is_named_with_its_port() {
-    let run = run(["get", "https://no-such-host.invalid:8443/", "--json"]).expect_code(1);
-    let json = run.json();
-    assert_eq!(json["error"], "connection");
-    assert_eq!(json["host"], "no-such-host.invalid");
-    assert_eq!(json["port"], 8443);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn http_to_a_pinned_host_has_a_kind_of_its_own() {
     let pin = unrelated_pin().to_string();

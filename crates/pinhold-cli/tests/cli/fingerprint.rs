@@ -280,6 +280,20 @@ async fn accepts_a_host_with_and_without_a_port() {
     );
 }
 
+#[test]
+fn a_name_that_is_no_host_is_said_to_be_no_file_either() {
+    let resolve = ["--resolve", "roots.pem:1:127.0.0.1"];
+    for (source, is_named) in [("roots.pem:1", true), ("https://roots.pem:1/", false)] {
+        let found = run([&["fingerprint", source], &resolve[..]].concat()).expect_code(1);
+        assert_eq!(
+            found.stderr.contains("no file"),
+            is_named,
+            "{}",
+            found.stderr
+        );
+    }
+}
+
 fn openssl(program: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped());

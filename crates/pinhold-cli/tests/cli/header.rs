@@ -24,6 +24,7 @@ fn prints_all_fields_as_json() {
     let expected = json!({
         "outcome": "add",
         "reason": null,
+        "hint": null,
         "chain_checked": false,
         "max_age": 300,
         "include_subdomains": true,
@@ -36,6 +37,7 @@ fn prints_all_fields_as_json() {
     let expected = json!({
         "outcome": "ignore",
         "reason": reason,
+        "hint": null,
         "chain_checked": false,
         "max_age": null,
         "include_subdomains": false,
@@ -188,11 +190,13 @@ fn a_value_that_only_browsers_accept_is_refused_with_the_option_that_accepts_it(
     let trailing = header::valid_header(";");
     let hint = |value: &str, options: &[&str]| {
         let json = read(&[&[value], options].concat());
-        let reason = json["reason"].as_str().unwrap_or_default();
-        reason.contains("--syntax browsers")
+        let hint = json["hint"].as_str().unwrap_or_default();
+        hint.contains("--syntax browsers")
     };
     assert!(hint(&trailing, &[]));
     assert!(hint(&trailing, &["--report-only"]));
     assert!(!hint(&trailing, &["--syntax", "browsers"]));
     assert!(!hint("max-age", &[]), "browsers refuse it, too");
+    let text = run(["header", &trailing]).expect_code(0);
+    assert!(text.text().contains("--syntax browsers"), "{}", text.text());
 }

@@ -43,7 +43,7 @@ fn the_man_page_has_every_command_with_its_options() {
         let section = format!(".SH \"PINHOLD STORE {}\"", action.to_uppercase());
         assert!(page.contains(&section), "{action}");
     }
-    for text in ["timeout", "no_proxy", "Exit codes", "90"] {
+    for text in ["timeout", "no_proxy", "EXIT CODES", "EXAMPLES"] {
         assert!(page.contains(text), "{text}");
     }
     assert_eq!(page.matches(".TH ").count(), 1, "one page");
