@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use pinhold::SpkiFingerprint;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
@@ -21,7 +21,7 @@ use crate::style::{GOOD, STRONG, paint};
 pub(crate) struct Arguments {
     /// File with certificates or public keys (PEM or DER), host, host and port, or https URL; a
     /// file is preferred to a host of the same name
-    #[arg(value_name = "FILE|HOST[:PORT]|URL")]
+    #[arg(value_name = "FILE|HOST[:PORT]|URL", value_hint = ValueHint::AnyPath)]
     source: String,
     /// Print the keys that a server sends, without validating its chain
     #[arg(long)]

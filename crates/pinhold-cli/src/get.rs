@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -32,6 +32,7 @@ use crate::{storage_error, store};
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// URL to fetch (https, unless the URL begins with http://); redirects are not followed
+    #[arg(value_hint = ValueHint::Url)]
     url: String,
     /// Pin of the URL's host: the validated chain must contain the key of at least one --pin
     #[arg(long = "pin", value_name = "FINGERPRINT")]
