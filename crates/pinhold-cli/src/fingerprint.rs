@@ -1,33 +1,27 @@
 //! The command `pinhold fingerprint`: prints the keys in a file or of a server.
 
-use std::fmt::Write;
-use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
-use clap::Args;
-use http::Uri;
-use pinhold::tls::KeyRole;
-use pinhold::{Pinning, SpkiFingerprint, ValidatedChain};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use clap::{Args, ValueHint};
+use pinhold::SpkiFingerprint;
 use rustls::pki_types::pem::{PemObject, SectionKind};
-use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use serde_json::{Value, json};
-use tokio_rustls::TlsConnector;
-use tower_service::Service;
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
-use x509_cert::ext::pkix::BasicConstraints;
 
+use crate::certificate::Facts;
+use crate::failure::{Failure, RequestFailure};
 use crate::network::{self, NetworkOptions};
-use crate::output::{Failure, Output, printable};
+use crate::output::Output;
+use crate::rfc3339;
+use crate::server_keys::{served_keys, validated_keys};
+use crate::style::{GOOD, STRONG, paint};
 
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// File with certificates or public keys in PEM or DER, or https URL
-    #[arg(value_name = "FILE|URL")]
+    /// File with certificates or public keys (PEM or DER), host, host and port, or https URL; a
+    /// file is preferred to a host of the same name
+    #[arg(value_name = "FILE|HOST[:PORT]|URL", value_hint = ValueHint::AnyPath)]
     source: String,
     /// Print the keys that a server sends, without validating its chain
     #[arg(long)]
@@ -38,82 +32,155 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let source = arguments.source.as_str();
-    let is_file = !source.contains("://");
+    let is_file = is_file(source);
     if is_file && (arguments.insecure || !arguments.network.is_empty()) {
         return Err(Failure::input(
             source,
-            "is a file, expected a URL with --insecure, --ca, --user-ca or --resolve",
+            "is a file, expected a host or URL with --insecure and connection options",
         ));
     }
-    let (validated, keys) = if is_file {
-        (false, keys_in_file(source)?)
+    let validated = !is_file && !arguments.insecure;
+    let keys = if is_file {
+        keys_in_file(source)
     } else if arguments.insecure {
-        let keys = served_keys(&arguments).await?;
-        output.message(&"the chain was not validated: these keys may belong to an attacker");
-        (false, keys)
+        served_keys(source, &arguments.network).await
     } else {
-        (true, validated_keys(&arguments).await?)
+        validated_keys(source, &arguments.network).await
     };
-    let mut text = String::new();
-    for key in &keys {
-        let expiry = key.not_after.as_deref().unwrap_or("-");
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "{} {:<12} {expiry:<20} {}",
-            key.fingerprint, key.role, key.subject
-        );
+    let keys = keys.map_err(|failure| or_no_file(failure, source))?;
+    if arguments.insecure {
+        output.message(&"the chain was not validated: these keys may belong to an attacker");
+    }
+    let mut lines = keys.iter().map(Key::text).collect::<Vec<_>>();
+    if keys.iter().any(|key| key.advice.is_some()) {
+        lines.push(BACKUP.to_owned());
     }
     let json = json!({
         "source": source,
         "validated": validated,
         "certificates": keys.iter().map(Key::json).collect::<Vec<_>>(),
     });
-    output.print(&json, &text.trim_end())
+    output.print(&json, &lines.join("\n"))
 }
 
-/// A key, which is one line of the result.
-struct Key {
+/// Returns whether the argument is a file and not the name of a server.
+fn is_file(source: &str) -> bool {
+    let is_path = source.is_empty() || source.contains(['/', '\\']);
+    !source.contains("://") && (is_path || Path::new(source).exists())
+}
+
+/// Adds to a failed connection that the argument may have been meant as a file.
+fn or_no_file(mut failure: Failure, source: &str) -> Failure {
+    if let Failure::Request {
+        kind: RequestFailure::Connection,
+        detail,
+        ..
+    } = &mut failure
+        && !source.contains("://")
+    {
+        *detail += "\n  there is no file of this name, either";
+    }
+    failure
+}
+
+/// A key, which is one entry of the result.
+pub(crate) struct Key {
     fingerprint: SpkiFingerprint,
-    subject: String,
+    /// Leaf, intermediate, root, and what is none of these.
     role: &'static str,
-    /// RFC 3339 text. `None` for a public key alone, and for a trust anchor, of which the
-    /// certificate is not available.
+    subject: String,
+    /// RFC 3339 text. `None` for a public key alone, and for a root of which the certificate is not
+    /// available.
     not_after: Option<String>,
+    /// The option that a root came from.
+    source: Option<&'static str>,
+    /// When to pin this key, if it is recommended.
+    advice: Option<&'static str>,
 }
 
 impl Key {
-    fn of_certificate(der: &CertificateDer<'_>, role: Option<&'static str>) -> Option<Self> {
+    /// Returns the key of a certificate, with the role that the certificate itself states unless
+    /// another is given.
+    pub(crate) fn of_certificate(
+        der: &CertificateDer<'_>,
+        role: Option<&'static str>,
+    ) -> Option<Self> {
         let fingerprint = SpkiFingerprint::of_certificate(der).ok()?;
-        let parsed = Certificate::from_der(der).ok();
-        let body = parsed.as_ref().map(Certificate::tbs_certificate);
-        let is_ca = body.is_some_and(|body| {
-            let constraints = body.get_extension::<BasicConstraints>();
-            matches!(
-                constraints,
-                Ok(Some((_, BasicConstraints { ca: true, .. })))
-            )
-        });
-        let mut subject = String::new();
-        if let Some(body) = body {
-            // `to_string` would panic on a name whose formatting returns an error.
-            let _ = write!(subject, "{}", body.subject());
-        }
+        let facts = Facts::of(der);
+        let stated = match &facts {
+            Some(facts) if facts.is_ca && facts.is_self_issued() => "root",
+            Some(facts) if facts.is_ca => "intermediate",
+            _ => "leaf",
+        };
+        let not_after = facts.as_ref().map(|facts| rfc3339::print(facts.not_after));
         Some(Self {
             fingerprint,
-            subject: printable(&subject),
-            role: role.unwrap_or(if is_ca { "ca" } else { "end-entity" }),
-            not_after: body.map(|body| body.validity().not_after.to_date_time().to_string()),
+            role: role.unwrap_or(stated),
+            subject: facts.map(|facts| facts.subject).unwrap_or_default(),
+            not_after,
+            source: None,
+            advice: None,
         })
     }
 
     fn of_key(der: &SubjectPublicKeyInfoDer<'_>) -> Option<Self> {
-        Some(Self {
-            fingerprint: SpkiFingerprint::of_public_key(der).ok()?,
-            subject: String::new(),
-            role: "key",
+        let fingerprint = SpkiFingerprint::of_public_key(der).ok()?;
+        Some(Self::without_certificate(fingerprint, "key", String::new()))
+    }
+
+    pub(crate) fn without_certificate(
+        fingerprint: SpkiFingerprint,
+        role: &'static str,
+        subject: String,
+    ) -> Self {
+        Self {
+            fingerprint,
+            role,
+            subject,
             not_after: None,
-        })
+            source: None,
+            advice: None,
+        }
+    }
+
+    /// Sets the option that a root came from.
+    pub(crate) fn with_source(self, source: &'static str) -> Self {
+        Self {
+            source: Some(source),
+            ..self
+        }
+    }
+
+    /// Adds when to pin this key, if its role recommends it.
+    ///
+    /// CAs replace intermediates without notice, and Google Trust Services states that only its
+    /// roots may be pinned. A leaf's key is replaced with each certificate unless it is kept.
+    pub(crate) fn with_advice(self) -> Self {
+        let advice = match self.role {
+            "key" => Some("pin this if it is your server's key, or a backup that is kept offline"),
+            "leaf" => Some("pin this if you run the server and keep this key at renewal"),
+            "root" => Some("pin this if the server stays with this CA: it survives renewals"),
+            _ => None,
+        };
+        Self { advice, ..self }
+    }
+
+    fn text(&self) -> String {
+        let (fingerprint, role) = (paint(STRONG, self.fingerprint), self.role);
+        let mut text = format!("{fingerprint}  {role}");
+        if let Some(source) = self.source {
+            text += &format!(" from {source}");
+        }
+        let subject = (!self.subject.is_empty()).then(|| self.subject.clone());
+        let expiry = self.not_after.as_ref().map(|at| format!("expires {at}"));
+        let facts = subject.into_iter().chain(expiry).collect::<Vec<_>>();
+        if !facts.is_empty() {
+            text += &format!("\n  {}", facts.join("  "));
+        }
+        if let Some(advice) = self.advice {
+            text += &format!("\n  {}", paint(GOOD, advice));
+        }
+        text
     }
 
     fn json(&self) -> Value {
@@ -121,22 +188,29 @@ impl Key {
             "fingerprint": self.fingerprint.to_string(),
             "subject": self.subject,
             "role": self.role,
+            "from": self.source,
             "not_after": self.not_after,
+            "pin_this": self.advice,
         })
     }
 }
 
 fn keys_in_file(name: &str) -> Result<Vec<Key>, Failure> {
-    let bytes = fs::read(Path::new(name)).map_err(|error| Failure::input(name, error))?;
+    let bytes = network::read(Path::new(name))?;
     let unreadable = || {
         let reason = "not a certificate or public key, expected one or more in PEM or DER";
         Failure::input(name, reason)
     };
     let mut keys = Vec::new();
+    let mut known = Vec::new();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&bytes) {
-        let key = match section.map_err(|error| Failure::input(name, error))? {
-            (SectionKind::Certificate, der) => Key::of_certificate(&der.into(), None),
-            (SectionKind::PublicKey, der) => Key::of_key(&der.into()),
+        let (kind, der) = section.map_err(|_| unreadable())?;
+        let is_known = known.contains(&der);
+        known.push(der.clone());
+        let key = match kind {
+            _ if is_known => continue,
+            SectionKind::Certificate => Key::of_certificate(&der.into(), None),
+            SectionKind::PublicKey => Key::of_key(&der.into()),
             _ => continue,
         };
         keys.push(key.ok_or_else(unreadable)?);
@@ -146,144 +220,13 @@ fn keys_in_file(name: &str) -> Result<Vec<Key>, Failure> {
         let key = certificate.or_else(|| Key::of_key(&bytes.as_slice().into()));
         keys.push(key.ok_or_else(unreadable)?);
     }
-    Ok(keys)
+    Ok(keys.into_iter().map(Key::with_advice).collect())
 }
 
-fn https_url(arguments: &Arguments) -> Result<Uri, Failure> {
-    let uri = network::url(&arguments.source)?;
-    match uri.scheme_str() {
-        Some("https") => Ok(uri),
-        _ => Err(Failure::input(
-            &arguments.source,
-            "not an https URL, expected one",
-        )),
-    }
-}
+const BACKUP: &str = "Pin a backup, too: a key that is kept offline, or a root of another CA.";
 
-/// Connects, and returns the keys of the validated chain and of unused certificates.
-async fn validated_keys(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
-    let uri = https_url(arguments)?;
-    let pinning = Pinning::builder().build();
-    let pinning = pinning.map_err(|error| Failure::Usage(error.to_string()))?;
-    let mut connector = arguments.network.connector(&pinning)?;
-    let stream = connector.call(uri).await;
-    let stream = stream.map_err(|error| Failure::of_request(&arguments.source, error))?;
-    let Some(connection) = stream.verified() else {
-        return Err(Failure::input(
-            &arguments.source,
-            "the connection has no validated chain",
-        ));
-    };
-    Ok(keys_of(connection.chain()))
-}
-
-/// Returns the keys of the validated chain, then those of certificates that the server sent but
-/// that are not part of it.
-fn keys_of(chain: &ValidatedChain) -> Vec<Key> {
-    let mut path = chain.certificates();
-    let mut keys = Vec::new();
-    for key in chain.keys() {
-        let role = match key.role {
-            KeyRole::Leaf => "leaf",
-            KeyRole::Intermediate => "intermediate",
-            _ => "anchor",
-        };
-        let of_certificate = path
-            .next()
-            .and_then(|der| Key::of_certificate(der, Some(role)));
-        // A trust anchor has a key, but no certificate.
-        keys.push(of_certificate.unwrap_or(Key {
-            fingerprint: key.fingerprint,
-            subject: key.subject,
-            role,
-            not_after: None,
-        }));
-    }
-    let path = chain.certificates().collect::<Vec<_>>();
-    let unused = chain
-        .served()
-        .iter()
-        .filter(|served| !path.contains(served));
-    keys.extend(unused.filter_map(|served| Key::of_certificate(served, Some("unused"))));
-    keys
-}
-
-/// Connects without validation, and returns the keys of all certificates that the server sends.
-async fn served_keys(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
-    let uri = https_url(arguments)?;
-    let host = uri.host().unwrap_or_default();
-    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
-        .map_err(|error| Failure::input(&arguments.source, error))?;
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-        Failure::of_request(&arguments.source, error)
-    };
-    let provider = network::provider();
-    let config = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.into()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AcceptAll(provider)))
-        .with_no_client_auth();
-    let transport = arguments.network.transport().call(uri).await;
-    let transport = transport.map_err(failed)?;
-    let tls = TlsConnector::from(Arc::new(config));
-    let stream = tls
-        .connect(name, transport.into_inner())
-        .await
-        .map_err(|error| failed(error.into()))?;
-    let served = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    Ok(served
-        .iter()
-        .filter_map(|der| Key::of_certificate(der, Some("served")))
-        .collect())
-}
-
-/// Verifier that accepts every chain, so that it can be shown. No request is sent over such a
-/// connection.
-#[derive(Debug)]
-struct AcceptAll(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AcceptAll {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
+const EXAMPLES: &str = "\
+Examples:
+  pinhold fingerprint example.com
+  pinhold fingerprint example.com:8443 --ca root.pem
+  pinhold fingerprint key.pem --json";

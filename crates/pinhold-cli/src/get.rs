@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use pinhold::header::Noted;
+use pinhold::header::{IgnoreReason, Noted};
 use pinhold::policy::ReportUri;
 use pinhold::storage::StorageError;
 use pinhold::{
@@ -19,28 +19,41 @@ use serde_json::{Value, json};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::failure::{Failure, RequestFailure};
 use crate::network::{self, NetworkOptions};
-use crate::output::{self, Failure, Output};
+use crate::output::Output;
+use crate::peer::Peer;
+use crate::refusal::{chain_json, key_lines};
 use crate::reporting::Reporting;
-use crate::store;
+use crate::syntax::{Field, Syntax};
+use crate::{storage_error, store};
 
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// URL to fetch; redirects are not followed
+    /// URL to fetch (https, unless the URL begins with http://); redirects are not followed
+    #[arg(value_hint = ValueHint::Url)]
     url: String,
-    /// Pin of the URL's host; the validated chain must contain the key of at least one --pin
+    /// Pin of the URL's host: the validated chain must contain the key of at least one --pin
     #[arg(long = "pin", value_name = "FINGERPRINT")]
     pins: Vec<SpkiFingerprint>,
     /// Apply each --pin to the subdomains of the host, too
     #[arg(long, requires = "pins")]
     include_subdomains: bool,
-    /// Enforce the pins noted in this store file, and note the response's Public-Key-Pins header
-    /// there; the file is created if it is missing
+    /// Enforce the pins noted in this file, and note the response's Public-Key-Pins header there;
+    /// the file is created if it is missing
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
+    /// Grammar of Public-Key-Pins headers: to the letter of RFC 7469, or as browsers applied it,
+    /// which accepted a trailing `;` and white space around `=`, too
+    #[arg(long, value_enum, default_value_t = Syntax::Rfc7469)]
+    syntax: Syntax,
     /// Send a report of a pin violation to this endpoint (RFC 7469, section 3)
     #[arg(long, value_name = "URL")]
     report_to: Option<ReportUri>,
+    /// Exit with 1 and print no body if the response has a status of 400 or above
+    #[arg(long, short)]
+    fail: bool,
     /// Print the response status and the validated chain to standard error
     #[arg(long, short)]
     verbose: bool,
@@ -50,6 +63,9 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let uri = network::url(&arguments.url)?;
+    let peer = arguments
+        .network
+        .peer(&arguments.url, &uri, arguments.store.as_deref());
     let store = match &arguments.store {
         Some(file) => store::open(file)?,
         None => PinStore::in_memory(),
@@ -61,19 +77,19 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
         (builder, reporting) = (with_reporter, Some(added));
     }
     let pinning = builder.build();
-    let pinning = pinning.map_err(|error| Failure::Usage(error.to_string()))?;
-    let response = fetch(&arguments, &uri, pinning.clone()).await;
+    let pinning = pinning.map_err(|error| Failure::of_build(&error))?;
+    let response = fetch(&arguments, &uri, &peer, pinning.clone()).await;
     if let Some(reporting) = &reporting {
-        reporting.finish(&pinning, output);
+        reporting.finish(&pinning, peer.deadline, output);
     }
     // Pending changes are written before the body is read, which may be endless. Refreshes are
     // among them: the store would delay their write beyond the end of the program.
     let stored = store.durable().await;
     if let Err(error) = &stored {
-        output.message(error);
+        output.message(&storage_error::text(error));
     }
     let printed = match response {
-        Ok(response) => print(&arguments, &uri, response, &stored, output).await,
+        Ok(response) => print(&arguments, &uri, &peer, response, &stored, output).await,
         Err(failure) => Err(failure),
     };
     match (printed, stored) {
@@ -85,9 +101,10 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
 async fn fetch(
     arguments: &Arguments,
     uri: &Uri,
+    peer: &Peer,
     pinning: Pinning,
 ) -> Result<Response<Incoming>, Failure> {
-    let connector = arguments.network.connector(&pinning)?;
+    let connector = arguments.network.connector(&pinning, peer, uri)?;
     let client = Client::builder(TokioExecutor::new()).build(connector);
     let mut client = NotePinsLayer::new(pinning).layer(client);
     let request = Request::get(uri.clone())
@@ -95,44 +112,40 @@ async fn fetch(
         .header("accept", "*/*")
         .body(Empty::<Bytes>::new())
         .map_err(|error| Failure::input(&arguments.url, error))?;
-    let response = client.call(request).await;
-    response.map_err(|error| Failure::of_request(&arguments.url, error))
+    let response = peer.limit("no response from", client.call(request)).await?;
+    response.map_err(|error| Failure::of_request(peer, &error))
 }
 
 async fn print(
     arguments: &Arguments,
     uri: &Uri,
+    peer: &Peer,
     response: Response<Incoming>,
     stored: &Result<(), StorageError>,
     output: Output,
 ) -> Result<(), Failure> {
-    let connection = response.extensions().get::<VerifiedConnection>();
-    if matches!(
-        connection.map(VerifiedConnection::decision),
-        Some(Decision::Skipped)
-    ) {
-        output.message(&"pins skipped: the validated chain ends in a user-added root");
+    print_messages(arguments, peer, &response, output);
+    let status = response.status();
+    if arguments.fail && (status.is_client_error() || status.is_server_error()) {
+        let detail = format!("{} responds with the status {status}", peer.target);
+        return Err(peer.failure(RequestFailure::Status(status.as_u16()), detail));
     }
-    if arguments.verbose {
-        print_connection(&response, output);
-    }
+    let failed = |error: hyper::Error| Failure::of_request(peer, &error);
+    let missing = "no complete body from";
     if output.is_json() {
+        let noted = outcome(&response, arguments.syntax);
         let (parts, body) = response.into_parts();
-        let body = body
-            .collect()
-            .await
-            .map_err(|error| Failure::of_request(&arguments.url, error))?
-            .to_bytes();
-        let mut result = response_json(uri, &parts, &body);
+        let body = peer.limit(missing, body.collect()).await?;
+        let body = body.map_err(failed)?.to_bytes();
+        let mut result = response_json(uri, &parts, noted, &body);
         if let (Some(_), Value::Object(fields)) = (&arguments.store, &mut result) {
-            fields.insert("stored".to_owned(), stored.is_ok().into());
+            fields.insert("stored".to_owned(), json!(stored.is_ok()));
         }
         return output.print(&result, &"");
     }
     let mut body = response.into_body();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::of_request(&arguments.url, error))?;
-        if let Ok(bytes) = frame.into_data() {
+    while let Some(frame) = peer.limit(missing, body.frame()).await? {
+        if let Ok(bytes) = frame.map_err(failed)?.into_data() {
             output.write(&bytes)?;
         }
     }
@@ -140,7 +153,9 @@ async fn print(
 }
 
 fn builder(arguments: &Arguments, uri: &Uri, store: &PinStore) -> Result<PinningBuilder, Failure> {
-    let mut builder = Pinning::builder().store(store.clone());
+    let mut builder = Pinning::builder()
+        .store(store.clone())
+        .header_syntax(arguments.syntax.into());
     if !arguments.pins.is_empty() {
         let host = Host::parse(uri.host().unwrap_or_default())
             .map_err(|error| Failure::input("--pin", error))?;
@@ -155,7 +170,34 @@ fn builder(arguments: &Arguments, uri: &Uri, store: &PinStore) -> Result<Pinning
     Ok(builder)
 }
 
-fn print_connection(response: &Response<Incoming>, output: Output) {
+/// Prints what the user should know besides the body.
+fn print_messages(
+    arguments: &Arguments,
+    peer: &Peer,
+    response: &Response<Incoming>,
+    output: Output,
+) {
+    let connection = response.extensions().get::<VerifiedConnection>();
+    if matches!(
+        connection.map(VerifiedConnection::decision),
+        Some(Decision::Skipped)
+    ) {
+        output.message(&"pins skipped: the validated chain ends in a user-added root (--user-ca)");
+    }
+    let noted = response.extensions().get::<Noted>();
+    let is_malformed = matches!(noted, Some(Noted::Ignored(IgnoreReason::Header(_))));
+    if arguments.verbose {
+        print_connection(peer, response, arguments.syntax, output);
+    } else if let (Some(_), true, Some(text)) = (
+        &arguments.store,
+        is_malformed,
+        outcome(response, arguments.syntax),
+    ) {
+        output.message(&format_args!("Public-Key-Pins: {text}"));
+    }
+}
+
+fn print_connection(peer: &Peer, response: &Response<Incoming>, syntax: Syntax, output: Output) {
     output.message(&format_args!(
         "{:?} {}",
         response.version(),
@@ -165,23 +207,25 @@ fn print_connection(response: &Response<Incoming>, output: Output) {
         output.message(&"plain HTTP: the server was not authenticated");
         return;
     };
-    let origin = connection.anchor_origin();
+    let source = peer.roots.source(connection.anchor_origin());
     let decision = decision_text(connection.decision());
+    let keys = connection.chain().keys();
+    let keys = keys.map(|key| format!("\n  {}", key_lines(&key, "    ")));
     output.message(&format_args!(
-        "pin check: {decision}; validated chain to a trust anchor of origin {origin}:"
+        "pin check: {decision}; validated chain to a root from {source}:{}",
+        keys.collect::<String>()
     ));
-    for key in connection.chain().keys() {
-        output.message(&format_args!(
-            "  {} {:<12} {}",
-            key.fingerprint, key.role, key.subject
-        ));
-    }
-    if let Some(noted) = response.extensions().get::<Noted>() {
-        output.message(&format_args!("Public-Key-Pins: {}", outcome_text(noted)));
+    if let Some(text) = outcome(response, syntax) {
+        output.message(&format_args!("Public-Key-Pins: {text}"));
     }
 }
 
-fn response_json(uri: &Uri, parts: &http::response::Parts, body: &Bytes) -> Value {
+fn response_json(
+    uri: &Uri,
+    parts: &http::response::Parts,
+    noted: Option<String>,
+    body: &Bytes,
+) -> Value {
     let connection = parts.extensions.get::<VerifiedConnection>();
     let host = uri.host().and_then(|host| Host::parse(host).ok());
     let headers = parts
@@ -195,8 +239,8 @@ fn response_json(uri: &Uri, parts: &http::response::Parts, body: &Bytes) -> Valu
         "host": host.as_ref().map(Host::as_str),
         "decision": connection.map_or("not-pinned", |known| decision_text(known.decision())),
         "anchor_origin": connection.map(|known| known.anchor_origin().to_string()),
-        "chain": connection.map_or_else(Vec::new, |known| output::chain_json(known.chain())),
-        "noted": parts.extensions.get::<Noted>().map(outcome_text),
+        "chain": connection.map_or_else(Vec::new, |known| chain_json(known.chain())),
+        "noted": noted,
         "headers": headers.collect::<Vec<_>>(),
         "body": String::from_utf8_lossy(body),
     })
@@ -212,12 +256,34 @@ fn decision_text(decision: &Decision) -> &'static str {
     }
 }
 
-fn outcome_text(noted: &Noted) -> String {
-    match noted {
+/// Returns the effect of the response's `Public-Key-Pins` header, if it has one.
+fn outcome<B>(response: &Response<B>, syntax: Syntax) -> Option<String> {
+    let noted = response.extensions().get::<Noted>()?;
+    Some(match noted {
         Noted::Added => "added".to_owned(),
         Noted::Refreshed => "refreshed".to_owned(),
         Noted::Removed(reason) => format!("removed: {reason}"),
-        Noted::Ignored(reason) => format!("ignored: {reason}"),
+        Noted::Ignored(IgnoreReason::NoConnectionData) => {
+            "ignored: the connection was not verified".to_owned()
+        }
+        Noted::Ignored(reason) => {
+            // RFC 7469 section 2.3.1: only the first field of a response counts.
+            let value = response.headers().get("public-key-pins");
+            let hint = match (reason, value) {
+                (IgnoreReason::Header(_), Some(value)) => {
+                    Field::Pins.hint(value.as_bytes(), syntax)
+                }
+                _ => None,
+            };
+            let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+            format!("ignored: {reason}{hint}")
+        }
         _ => "unknown".to_owned(),
-    }
+    })
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  pinhold get example.com --pin sha256/BASE64 --pin sha256/BACKUP
+  pinhold get example.com --store noted-pins.jsonl -v
+  pinhold get intranet.example --ca root.pem --timeout 5";

@@ -2,13 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{Args, ValueEnum};
-use pinhold::header::{HeaderEffect, HeaderError, HeaderSyntax, PinHeader};
+use clap::Args;
+use pinhold::header::{HeaderEffect, HeaderError, PinHeader};
 use pinhold::policy::ReportUri;
 use pinhold::{PinStore, SpkiFingerprint};
 use serde_json::json;
 
-use crate::output::{Failure, Output};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::syntax::{Field, Syntax};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -16,38 +18,29 @@ pub(crate) struct Arguments {
     /// that a client evaluates its connection by the pins
     #[arg(long)]
     report_only: bool,
-    /// Grammar to apply
+    /// Grammar of the header: to the letter of RFC 7469, or as browsers applied it, which accepted a
+    /// trailing `;` and white space around `=`, too
     #[arg(long, value_enum, default_value_t = Syntax::Rfc7469)]
     syntax: Syntax,
-    /// Keys of the validated chain of the connection over which the header was received, separated
-    /// by commas
+    /// Keys of the validated chain of the server, separated by commas: checks whether one is pinned
+    /// and a backup pin is not among them
     #[arg(long, value_delimiter = ',', value_name = "FINGERPRINT")]
     chain: Option<Vec<SpkiFingerprint>>,
-    /// Value of the header field
+    /// Value of the header
     #[arg(allow_hyphen_values = true)]
     value: OsString,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Syntax {
-    /// RFC 7469, plus empty directives and whitespace around `=`, which browsers accepted
-    Browsers,
-    /// RFC 7469 to the letter
-    Rfc7469,
-}
-
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
-    let syntax = match arguments.syntax {
-        Syntax::Browsers => HeaderSyntax::Browsers,
-        Syntax::Rfc7469 => HeaderSyntax::Rfc7469,
+    let field = if arguments.report_only {
+        Field::ReportOnly
+    } else {
+        Field::Pins
     };
     let value = bytes(&arguments.value);
-    let parsed = if arguments.report_only {
-        PinHeader::parse_report_only(&value, syntax)
-    } else {
-        PinHeader::parse(&value, syntax)
-    };
+    let parsed = field.parse(&value, arguments.syntax);
     let (outcome, reason) = outcome(&parsed, arguments.chain.as_deref());
+    let hint = field.hint(&value, arguments.syntax);
     let header = parsed.as_ref().ok();
     let max_age = header.and_then(PinHeader::max_age);
     let max_age = max_age.map(|age| age.min(PinStore::MAX_AGE_CAP).as_secs());
@@ -60,6 +53,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
     let json = json!({
         "outcome": outcome,
         "reason": reason,
+        "hint": hint,
+        "chain_checked": arguments.chain.is_some(),
         "max_age": max_age,
         "include_subdomains": subdomains,
         "pins": pins,
@@ -70,11 +65,31 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
         None if arguments.report_only => "evaluate on this connection".to_owned(),
         None => outcome.to_owned(),
     }];
+    lines.extend(hint.map(|hint| format!("  {hint}")));
     lines.extend(max_age.map(|age| format!("  max-age     {age} s")));
     lines.extend(pins.iter().map(|pin| format!("  pin         {pin}")));
     lines.extend(subdomains.then(|| "  subdomains  included".to_owned()));
     lines.extend(report_uri.map(|uri| format!("  report-uri  {uri}")));
+    if arguments.chain.is_none() && !arguments.report_only {
+        lines.extend(unchecked(outcome).map(str::to_owned));
+    }
     output.print(&json, &lines.join("\n"))
+}
+
+/// Returns what only the connection shows.
+fn unchecked(outcome: &str) -> Option<&'static str> {
+    match outcome {
+        "add" => Some(
+            "not checked: whether the validated chain contains one of the pins and lacks\n\
+             another (a backup pin); give the chain's keys by --chain. A client also\n\
+             requires that the connection satisfies the pins already in effect",
+        ),
+        "remove" => Some(
+            "not checked: whether the host has noted pins, and whether the connection\n\
+             satisfies them",
+        ),
+        _ => None,
+    }
 }
 
 /// Returns the effect of a header, and the reason unless it is to add an entry.

@@ -3,27 +3,43 @@
 //!
 //! Results go to standard output, everything else to standard error.
 
+mod certificate;
+mod failure;
 mod fingerprint;
 mod get;
 mod header;
+mod manual;
 mod network;
 mod output;
+mod peer;
 mod policy_match;
+mod proxy;
+mod refusal;
 mod reporting;
 mod rfc3339;
+mod roots;
+mod server_keys;
+mod storage_error;
 mod store;
+mod style;
+mod syntax;
+mod tls_error;
+mod transport;
+mod verifier;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::output::{Failure, Output};
+use crate::failure::Failure;
+use crate::output::Output;
 
 /// Public key pinning from the command line
 #[derive(Parser)]
-#[command(name = "pinhold", version, after_help = EXIT_CODES)]
+#[command(name = "pinhold", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Arguments {
-    /// Print one JSON object instead of text
+    /// Print one JSON object instead of text; errors, too
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -32,7 +48,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print fingerprint, role, expiry and subject of each key in a file or of a server
+    /// Print the fingerprint of each key in a file or of a server, and which ones to pin
     Fingerprint(fingerprint::Arguments),
     /// Fetch a URL over a connection that satisfies the pins
     Get(get::Arguments),
@@ -42,15 +58,26 @@ enum Command {
     Match(policy_match::Arguments),
     /// Inspect, change or recover a store file of noted pins
     Store(store::Arguments),
+    /// Print the completion script for a shell
+    Completions(manual::Completions),
+    /// Print the man page
+    Man,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
     let output = Output::new(arguments.json);
     let result = match arguments.command {
+        Command::Completions(arguments) => {
+            manual::completions(&arguments, Arguments::command(), output)
+        }
         Command::Fingerprint(arguments) => block_on(fingerprint::run(arguments, output)),
         Command::Get(arguments) => block_on(get::run(arguments, output)),
         Command::Header(arguments) => header::run(&arguments, output),
+        Command::Man => manual::man(Arguments::command(), output),
         Command::Match(arguments) => policy_match::run(&arguments, output),
         Command::Store(arguments) => store::run(arguments, output),
     };
@@ -60,17 +87,56 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints help, version, or what is wrong with the arguments.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Nothing can be printed to an output that is closed.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    let arguments = std::env::args_os().skip(1);
+    let mut options = arguments.take_while(|argument| argument != "--");
+    let output = Output::new(options.any(|argument| argument == "--json"));
+    let text = error.render().to_string();
+    let message = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "the command is missing",
+        // The usage and the reference to the help follow in paragraphs of their own.
+        _ => text.split("\n\n").next().unwrap_or_default(),
+    };
+    let message = message.trim_start_matches("error: ").trim_end();
+    let failure = Failure::usage(message);
+    output.print_error(&failure.json());
+    ExitCode::from(failure.code())
+}
+
 fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::of_request("asynchronous runtime", error))?;
-    runtime.block_on(task)
+        .map_err(|error| Failure::Internal {
+            subject: "asynchronous runtime",
+            error,
+        })?;
+    let result = runtime.block_on(task);
+    // A DNS query on another thread may take longer than the time limit.
+    runtime.shutdown_background();
+    result
 }
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0   success
-  1   the connection, the validation or the request failed, or noted pins could not be written
+  1   the connection, the validation or the request failed, noted pins
+      could not be written, or --fail was given and the response has a
+      status of 400 or above
   2   invalid usage or input
-  90  pin violation: the chain is valid, but contains no pinned key";
+  90  pin violation: the chain is valid, but contains no pinned key
+
+Environment (the names in upper case, too):
+  https_proxy, http_proxy, all_proxy
+      connect through this proxy by HTTP CONNECT; expected
+      http://[USER:PASSWORD@]HOST:PORT
+  no_proxy
+      hosts to connect to without a proxy, separated by commas
+  NO_COLOR
+      no colours on a terminal";

@@ -1,70 +1,101 @@
-//! Options and connections that `get` and `fingerprint` share: trust anchors, address overrides,
-//! URLs, the connector and the crypto provider.
+//! Options of all commands that connect to a server: trust anchors, addresses and the time limit.
+//! Parsing of URLs, and the connector.
 
-use std::collections::HashMap;
-use std::error::Error;
-use std::net::{IpAddr, SocketAddr};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::str::FromStr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use clap::Args;
 use http::Uri;
-use hyper_util::client::legacy::connect::HttpConnector;
 use pinhold::policy::HostError;
-use pinhold::{Host, Pinning, PinningConnector, TrustAnchors};
+use pinhold::{Host, Pinning, PinningConnector, PinningVerifier, TrustAnchors};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tower_service::Service;
 
-use crate::output::Failure;
+use crate::failure::Failure;
+use crate::peer::{Deadline, Peer, Target, Timeout};
+use crate::proxy::Proxy;
+use crate::roots::Roots;
+use crate::transport::{AddressOverride, Overrides, Transport};
+use crate::verifier::{Recorder, Served};
 
 #[derive(Args)]
+#[command(next_help_heading = "Connection options")]
 pub(crate) struct NetworkOptions {
-    /// Trust the certificates of this PEM file instead of the bundled roots
+    /// Trust the certificates of this file (PEM or DER) instead of the bundled roots
     #[arg(long, value_name = "FILE")]
     ca: Vec<PathBuf>,
-    /// Trust the certificates of this PEM file as user-added roots, for which pins are skipped
+    /// Trust the certificates of this file, too, as user-added roots: pins are skipped on chains
+    /// to them
     #[arg(long, value_name = "FILE")]
     user_ca: Vec<PathBuf>,
     /// Connect to ADDR for HOST:PORT instead of resolving HOST by DNS
     #[arg(long, value_name = "HOST:PORT:ADDR")]
     resolve: Vec<AddressOverride>,
+    /// Give up after this time in total: seconds (30, 30s) or minutes (2m) [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<Timeout>,
 }
 
 impl NetworkOptions {
-    /// Returns a connector that enforces the pins and uses the anchors and addresses of the
-    /// options.
+    /// Returns the server of a URL. The time limit begins now.
+    pub(crate) fn peer(&self, url: &str, uri: &Uri, store: Option<&Path>) -> Peer {
+        Peer {
+            url: url.to_owned(),
+            target: Target::of(uri),
+            served: Served::default(),
+            roots: self.roots(),
+            store: store.map(Path::to_owned),
+            deadline: Deadline::after(self.timeout),
+        }
+    }
+
+    /// Returns a connector to the server that enforces the pins and uses the anchors and addresses
+    /// of the options.
     pub(crate) fn connector(
         &self,
         pinning: &Pinning,
-    ) -> Result<PinningConnector<OverridingConnector>, Failure> {
-        PinningConnector::builder(pinning.clone())
+        peer: &Peer,
+        uri: &Uri,
+    ) -> Result<PinningConnector<Transport>, Failure> {
+        let anchors = self.anchors()?;
+        let recorder = Recorder::new(&anchors, provider(), peer.served.clone())?;
+        let config = PinningVerifier::builder(pinning.clone())
             .with_provider(provider())
-            .with_anchors(self.anchors()?)
-            .wrap_connector(self.transport())
-            .map_err(|error| Failure::Usage(error.to_string()))
+            .with_anchors(anchors)
+            .with_inner_verifier(Arc::new(recorder))
+            .client_config()
+            .map_err(|error| Failure::of_build(&error))?;
+        PinningConnector::builder(pinning.clone())
+            .with_tls_config(config)
+            .wrap_connector(self.transport(uri)?)
+            .map_err(|error| Failure::of_build(&error))
     }
 
     /// Returns whether no option was given.
     pub(crate) fn is_empty(&self) -> bool {
-        self.ca.is_empty() && self.user_ca.is_empty() && self.resolve.is_empty()
+        self.ca.is_empty()
+            && self.user_ca.is_empty()
+            && self.resolve.is_empty()
+            && self.timeout.is_none()
     }
 
-    /// Returns the connector below TLS.
-    pub(crate) fn transport(&self) -> OverridingConnector {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let overrides = self.resolve.iter().cloned();
-        let overrides = overrides.map(|entry| ((entry.host, entry.port), entry.address));
-        OverridingConnector {
-            overrides: Arc::new(overrides.collect()),
-            tcp,
+    pub(crate) fn roots(&self) -> Roots {
+        if self.ca.is_empty() {
+            Roots::Bundled
+        } else {
+            Roots::Files
         }
+    }
+
+    /// Returns the connector below TLS for this URL.
+    pub(crate) fn transport(&self, uri: &Uri) -> Result<Transport, Failure> {
+        Ok(Transport::new(self.overrides(), Proxy::for_url(uri)?))
+    }
+
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides::new(&self.resolve)
     }
 
     /// Returns the roots of the `--ca` files, or the bundled ones, and those of `--user-ca`.
@@ -77,12 +108,12 @@ impl NetworkOptions {
         for file in &self.ca {
             anchors = anchors
                 .with_built_in(certificates(file)?)
-                .map_err(|error| Failure::input(&file.display().to_string(), error))?;
+                .map_err(|_| not_a_certificate(file))?;
         }
         for file in &self.user_ca {
             anchors = anchors
                 .with_user_added(certificates(file)?)
-                .map_err(|error| Failure::input(&file.display().to_string(), error))?;
+                .map_err(|_| not_a_certificate(file))?;
         }
         Ok(anchors)
     }
@@ -94,19 +125,27 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
+/// Reads the certificates of a PEM file, or the one of a DER file.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let name = file.display().to_string();
-    let certificates = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| Failure::input(&name, error))?;
-    if certificates.is_empty() {
-        Err(Failure::input(
-            &name,
-            "contains no certificate, expected one or more in PEM",
-        ))
-    } else {
-        Ok(certificates)
+    let bytes = read(file)?;
+    let sections = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
+    match sections {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        // The tag of a DER certificate.
+        _ if bytes.first() == Some(&0x30) => Ok(vec![bytes.into()]),
+        _ => Err(not_a_certificate(file)),
     }
+}
+
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(file).map_err(|error| Failure::input(&file.display().to_string(), error))
+}
+
+fn not_a_certificate(file: &Path) -> Failure {
+    Failure::input(
+        &file.display().to_string(),
+        "no certificate, or one that can't be read; expected one or more in PEM, or one in DER",
+    )
 }
 
 /// Parses a URL. Converts a host outside ASCII to A-labels; the default scheme is `https`.
@@ -120,11 +159,17 @@ pub(crate) fn url(text: &str) -> Result<Uri, Failure> {
     let uri = ascii
         .parse::<Uri>()
         .map_err(|error| Failure::Usage(format!("{text:?} is not a valid URL: {error}")))?;
+    if !matches!(uri.scheme_str(), Some("https" | "http")) {
+        let scheme = uri.scheme_str().unwrap_or_default();
+        return Err(Failure::Usage(format!(
+            "{text:?} has the scheme {scheme:?}, expected https or http"
+        )));
+    }
     // The user name and password would be sent as part of the authority.
     let authority = uri.authority();
     if authority.is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(Failure::Usage(
-            "the URL contains a user name, expected none".to_owned(),
+        return Err(Failure::usage(
+            "the URL contains a user name, expected none",
         ));
     }
     match uri.host() {
@@ -148,82 +193,4 @@ fn with_a_labels(url: &str) -> Result<String, HostError> {
     };
     let host = Host::parse(host)?;
     Ok(format!("{scheme}://{host}{port}{path}"))
-}
-
-/// The value of one `--resolve` option.
-#[derive(Clone)]
-struct AddressOverride {
-    host: String,
-    port: u16,
-    address: IpAddr,
-}
-
-impl FromStr for AddressOverride {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = |part: &str| format!("invalid {part}, expected HOST:PORT:ADDR");
-        let mut parts = text.splitn(3, ':');
-        let (Some(host), Some(port), Some(address)) = (parts.next(), parts.next(), parts.next())
-        else {
-            return Err("expected HOST:PORT:ADDR".to_owned());
-        };
-        let host = Host::parse(host).map_err(|error| error.to_string())?;
-        let address = address.trim_start_matches('[').trim_end_matches(']');
-        Ok(Self {
-            host: host.to_string(),
-            port: port.parse().map_err(|_| invalid("port"))?,
-            address: address.parse().map_err(|_| invalid("IP address"))?,
-        })
-    }
-}
-
-/// TCP connector that applies the `--resolve` options before DNS. The TLS server name remains that
-/// of the URL.
-#[derive(Clone)]
-pub(crate) struct OverridingConnector {
-    overrides: Arc<HashMap<(String, u16), IpAddr>>,
-    tcp: HttpConnector,
-}
-
-impl OverridingConnector {
-    /// Returns the address that some `--resolve` option gives for a name, whatever its port.
-    pub(crate) fn address_of(&self, name: &str) -> Option<IpAddr> {
-        let name = Host::parse(name).ok()?;
-        let mut overrides = self.overrides.iter();
-        let found = overrides.find(|((host, _), _)| *host == name.as_str());
-        found.map(|(_, address)| *address)
-    }
-
-    fn destination(&self, uri: Uri) -> Uri {
-        let port = uri.port_u16().unwrap_or_else(|| match uri.scheme_str() {
-            Some("http") => 80,
-            _ => 443,
-        });
-        let host = uri.host().and_then(|host| Host::parse(host).ok());
-        let address = host.and_then(|host| self.overrides.get(&(host.to_string(), port)));
-        match address {
-            Some(address) => {
-                let socket = SocketAddr::new(*address, port);
-                // Cannot fail: a socket address is a valid authority.
-                format!("http://{socket}/").parse().unwrap_or(uri)
-            }
-            None => uri,
-        }
-    }
-}
-
-impl Service<Uri> for OverridingConnector {
-    type Response = <HttpConnector as Service<Uri>>::Response;
-    type Error = Box<dyn Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.tcp.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.tcp.call(self.destination(uri));
-        Box::pin(async move { Ok(connecting.await?) })
-    }
 }

@@ -1,16 +1,14 @@
-//! Output on the terminal, and the failures that decide the exit code.
+//! Output on the terminal.
 
-use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use hyper_util::client::legacy as client;
-use pinhold::connector::ConnectError;
-use pinhold::policy::PinSource;
-use pinhold::storage::StorageError;
-use pinhold::{PinViolation, ValidatedChain};
-use serde_json::{Value, json};
+use anstyle::Style;
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::style::{BAD, STRONG, paint};
 
 /// Writer of results, as text or as JSON, and of messages.
 #[derive(Clone, Copy)]
@@ -27,186 +25,67 @@ impl Output {
         self.json
     }
 
-    /// Writes a result to standard output in the requested form.
+    /// Writes a result to standard output in the requested form. The text may have colours.
     pub(crate) fn print(self, json: &Value, text: &dyn fmt::Display) -> Result<(), Failure> {
         if self.json {
             self.write(format!("{json}\n").as_bytes())
         } else {
-            self.write(format!("{text}\n").as_bytes())
+            let mut stdout = anstream::stdout().lock();
+            let text = format!("{text}\n");
+            written(
+                stdout
+                    .write_all(text.as_bytes())
+                    .and_then(|()| stdout.flush()),
+            )
         }
     }
 
     /// Writes bytes to standard output.
     pub(crate) fn write(self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
-        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
-            Err(error) => Err(Failure::of_request("standard output", error)),
-            Ok(()) => Ok(()),
-        }
+        written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
     }
 
     /// Writes a message to standard error.
     pub(crate) fn message(self, text: &dyn fmt::Display) {
-        let lines = text.to_string();
-        let lines = lines.split('\n').map(printable).collect::<Vec<_>>();
-        // An error can't be reported anywhere if standard error is closed.
-        let _ = writeln!(io::stderr(), "pinhold: {}", lines.join("\n"));
+        write_message(STRONG, text);
     }
 
     /// Writes a failure to standard error, and with `--json` to standard output, too. Returns its
     /// exit code.
     pub(crate) fn fail(self, failure: &Failure) -> ExitCode {
         if !matches!(failure, Failure::OutputClosed | Failure::AlreadyPrinted) {
-            self.message(failure);
-            if self.json {
-                // The exit code already says that the program failed.
-                let _ = self.write(format!("{}\n", failure.json()).as_bytes());
-            }
+            write_message(BAD, failure);
+            self.print_error(&failure.json());
         }
         ExitCode::from(failure.code())
     }
-}
 
-/// Reasons to end the program early or with an exit code other than 0.
-pub(crate) enum Failure {
-    /// The result was printed, and so was the message about what failed.
-    AlreadyPrinted,
-    /// Standard output was closed by its reader. The exit code is 0, as with a reader like `head`.
-    OutputClosed,
-    /// The chain is valid, but contains no pinned key.
-    PinViolation(PinViolation),
-    /// The connection, the validation or the request failed.
-    Request {
-        /// What failed, usually the URL.
-        subject: String,
-        error: Box<dyn Error + Send + Sync>,
-    },
-    /// Noted pins could not be read.
-    StorageRead(StorageError),
-    /// Noted pins could not be written.
-    StorageWrite(StorageError),
-    /// Invalid usage or input.
-    Usage(String),
-}
-
-impl Failure {
-    /// Returns the failure for an input that can't be used.
-    pub(crate) fn input(subject: &str, reason: impl fmt::Display) -> Self {
-        Self::Usage(format!("{subject}: {reason}"))
-    }
-
-    /// Returns the failure for an error of a connection or request, which may be a pin violation.
-    pub(crate) fn of_request(
-        subject: &str,
-        error: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        let error = error.into();
-        match PinViolation::find(&*error) {
-            Some(violation) => Self::PinViolation(violation),
-            None => Self::Request {
-                subject: subject.to_owned(),
-                error,
-            },
-        }
-    }
-
-    fn code(&self) -> u8 {
-        match self {
-            Self::OutputClosed => 0,
-            Self::AlreadyPrinted | Self::Request { .. } | Self::StorageWrite(_) => 1,
-            Self::StorageRead(_) | Self::Usage(_) => 2,
-            Self::PinViolation(_) => 90,
-        }
-    }
-
-    fn json(&self) -> Value {
-        let message = self.to_string();
-        match self {
-            Self::PinViolation(violation) => {
-                let policy = violation.policy();
-                let pins = policy.pins.iter().map(ToString::to_string);
-                json!({
-                    "error": "pin-violation",
-                    "host": violation.host().as_str(),
-                    "noted_hostname": policy.noted_hostname.as_str(),
-                    "source": match policy.source {
-                        PinSource::Noted => "noted",
-                        _ => "static",
-                    },
-                    "expected": pins.collect::<Vec<_>>(),
-                    "chain": chain_json(violation.chain()),
-                    "anchor_origin": violation.chain().anchor_origin().to_string(),
-                    "message": message,
-                })
-            }
-            Self::AlreadyPrinted | Self::OutputClosed => json!(null),
-            Self::StorageRead(_) | Self::StorageWrite(_) => {
-                json!({ "error": "storage", "message": message })
-            }
-            Self::Request { .. } => json!({ "error": "request", "message": message }),
-            Self::Usage(_) => json!({ "error": "usage", "message": message }),
+    /// Writes an error to standard output if JSON was requested.
+    pub(crate) fn print_error(self, json: &Value) {
+        if self.json {
+            // The exit code already says that the program failed.
+            let _ = self.write(format!("{json}\n").as_bytes());
         }
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PinViolation(violation) => {
-                violation.fmt(f)?;
-                if violation.policy().source == PinSource::Noted {
-                    let host = &violation.policy().noted_hostname;
-                    write!(
-                        f,
-                        "\n  to forget it: pinhold store forget {host} --file FILE"
-                    )?;
-                }
-                Ok(())
-            }
-            Self::AlreadyPrinted => f.write_str("failure already printed"),
-            Self::OutputClosed => f.write_str("standard output is closed"),
-            Self::StorageRead(StorageError::Corrupt {
-                file,
-                corruption,
-                readable,
-                ..
-            }) => {
-                let (file, entries) = (file.display(), counted(*readable, "entry", "entries"));
-                write!(f, "{file}: {corruption}; {entries} can be recovered")?;
-                write!(f, "\n  to recover: pinhold store recover --file {file}")
-            }
-            Self::StorageRead(error) | Self::StorageWrite(error) => error.fmt(f),
-            Self::Usage(message) => f.write_str(message),
-            Self::Request { subject, error } => {
-                let mut text = subject.clone();
-                let mut next = Some::<&(dyn Error + 'static)>(&**error);
-                while let Some(error) = next {
-                    // Some errors repeat the text of their cause, which is printed once.
-                    let statement = statement(error).filter(|it| !text.ends_with(it.as_str()));
-                    if let Some(statement) = statement {
-                        text = format!("{text}: {statement}");
-                    }
-                    next = error.source();
-                }
-                f.write_str(&text)
-            }
-        }
-    }
+fn write_message(style: Style, text: &dyn fmt::Display) {
+    let lines = text.to_string();
+    let lines = lines.split('\n').map(printable).collect::<Vec<_>>();
+    let name = paint(style, "pinhold:");
+    // An error can't be reported anywhere if standard error is closed.
+    let _ = writeln!(anstream::stderr(), "{name} {}", lines.join("\n"));
 }
 
-/// Returns what an error states; `None` if it states only that an inner error occurred, in words of
-/// the library that returned it.
-fn statement(error: &(dyn Error + 'static)) -> Option<String> {
-    if error.is::<client::Error>() && error.source().is_some() {
-        return None;
-    }
-    match error.downcast_ref() {
-        Some(ConnectError::Transport(_)) => None,
-        Some(ConnectError::PlainHttp { host }) => Some(format!(
-            "http to the pinned host {host}, where pins can't be checked; expected https"
-        )),
-        _ => Some(error.to_string()),
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
+        Err(error) => Err(Failure::Internal {
+            subject: "standard output",
+            error,
+        }),
+        Ok(()) => Ok(()),
     }
 }
 
@@ -231,20 +110,34 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
+/// Cuts text after this number of characters.
+pub(crate) fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// Breaks a sentence into lines of a message, all but the first of which are indented more.
+pub(crate) fn wrapped(text: &str) -> String {
+    let mut lines = Vec::new();
+    let mut line = " ".to_owned();
+    for word in text.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines.push(std::mem::replace(&mut line, "   ".to_owned()));
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines.join("\n")
+}
+
+/// The usual width of a terminal.
+const WIDTH: usize = 80;
+
 /// Returns a number with its noun: "1 entry", "2 entries".
 pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
     let noun = if count == 1 { one } else { many };
     format!("{count} {noun}")
-}
-
-/// Returns the keys of a chain, leaf first.
-pub(crate) fn chain_json(chain: &ValidatedChain) -> Vec<Value> {
-    let keys = chain.keys().map(|key| {
-        json!({
-            "fingerprint": key.fingerprint.to_string(),
-            "role": key.role.to_string(),
-            "subject": key.subject,
-        })
-    });
-    keys.collect()
 }

@@ -9,7 +9,8 @@ use pinhold::{Host, PinPolicy, Pinning, SpkiFingerprint};
 use rustls::pki_types::UnixTime;
 use serde_json::json;
 
-use crate::output::{Failure, Output};
+use crate::failure::Failure;
+use crate::output::Output;
 
 #[derive(Args)]
 pub(crate) struct Arguments {

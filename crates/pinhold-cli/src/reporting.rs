@@ -10,8 +10,11 @@ use pinhold::policy::ReportUri;
 use pinhold::report::HttpReporter;
 use pinhold::{Event, Pinning, PinningBuilder};
 
+use crate::failure::Failure;
 use crate::network::{self, NetworkOptions};
-use crate::output::{Failure, Output, counted};
+use crate::output::{Output, counted};
+use crate::peer::Deadline;
+use crate::proxy::Proxy;
 
 /// The events of a request whose violations are reported to an endpoint.
 pub(crate) struct Reporting {
@@ -26,9 +29,10 @@ impl Reporting {
         uri: &ReportUri,
         network: &NetworkOptions,
     ) -> Result<(PinningBuilder, Self), Failure> {
+        refuse_proxy(uri)?;
         let (sender, events) = channel();
         let (endpoint, anchors) = (uri.clone(), network.anchors()?);
-        let transport = network.transport();
+        let overrides = network.overrides();
         let builder = builder
             .observer(move |event| drop(sender.send(event.clone())))
             .reporter(move |pinning| {
@@ -38,7 +42,7 @@ impl Reporting {
                     .plain_http(PlainHttp::Allow)
                     .endpoint(endpoint)
                     .resolve_with(move |name| {
-                        let address = transport.address_of(&name);
+                        let address = overrides.address_of(&name);
                         async move {
                             match address {
                                 Some(address) => Ok(vec![address]),
@@ -53,8 +57,9 @@ impl Reporting {
     }
 
     /// Waits until pending reports are sent, and prints which were sent and which were not.
-    pub(crate) fn finish(&self, pinning: &Pinning, output: Output) {
-        let in_time = pinning.flush_reports(TIMEOUT);
+    pub(crate) fn finish(&self, pinning: &Pinning, deadline: Deadline, output: Output) {
+        let timeout = TIMEOUT.min(deadline.left());
+        let in_time = pinning.flush_reports(timeout);
         let (mut violations, mut dropped) = (0_usize, 0);
         for event in self.events.try_iter() {
             match event {
@@ -69,15 +74,29 @@ impl Reporting {
         }
         let sent = violations.saturating_sub(dropped);
         if !in_time {
-            let seconds = TIMEOUT.as_secs();
             output.message(&format_args!(
-                "not all reports to {} were sent within {seconds} s",
-                self.uri
+                "not all reports to {} were sent within {:.1} s",
+                self.uri,
+                timeout.as_secs_f64()
             ));
         } else if sent > 0 {
             let reports = counted(sent, "report", "reports");
             output.message(&format_args!("{reports} sent to {}", self.uri));
         }
+    }
+}
+
+/// Refuses an endpoint for which a proxy is set: reports are sent without one.
+fn refuse_proxy(uri: &ReportUri) -> Result<(), Failure> {
+    let Ok(url) = uri.as_str().parse() else {
+        return Ok(());
+    };
+    match Proxy::for_url(&url)? {
+        Some(proxy) => Err(Failure::input(
+            "--report-to",
+            format!("reports are not sent through {proxy}; add the endpoint's host to no_proxy"),
+        )),
+        None => Ok(()),
     }
 }
 

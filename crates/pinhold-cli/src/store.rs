@@ -11,8 +11,11 @@ use pinhold::{FileStorage, Host, PinStore};
 use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
 
-use crate::output::{Failure, Output, counted};
+use crate::failure::Failure;
+use crate::output::{Output, counted};
 use crate::rfc3339;
+use crate::storage_error::is_other_file;
+use crate::style::{BAD, paint};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -152,9 +155,9 @@ fn list(file: &Path, output: Output) -> Result<(), Failure> {
             },
             rfc3339::print(known.noted_at),
             if known.is_expired(now) {
-                "EXPIRED"
+                paint(BAD, "EXPIRED")
             } else {
-                "expires"
+                "expires".to_owned()
             },
             rfc3339::print(known.expires_at),
             counted(known.pins.len(), "pin", "pins"),
@@ -230,6 +233,11 @@ fn details(known: &KnownPinnedHost) -> String {
 }
 
 fn recover(file: &Path, output: Output) -> Result<(), Failure> {
+    // A file of another kind, such as one with certificates, would be moved away.
+    match FileStorage::new(file).load() {
+        Err(error) if is_other_file(&error) => return Err(Failure::StorageRead(error)),
+        _ => {}
+    }
     let (store, error) = PinStore::open_or_recover(FileStorage::new(file));
     let error = error
         .map(|error| ensure_replaced(&store, error))

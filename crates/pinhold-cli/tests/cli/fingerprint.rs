@@ -19,6 +19,12 @@ fn only_key(run: &Run) -> Value {
     certificates[0].clone()
 }
 
+/// The entries of a result in text form, each of which begins with the fingerprint.
+fn entries(run: &Run) -> Vec<String> {
+    let entries = run.text().split("sha256/").skip(1);
+    entries.map(|entry| format!("sha256/{entry}")).collect()
+}
+
 #[test]
 fn prints_all_certificates_and_keys_of_a_file() {
     let root = Ca::root("Root");
@@ -37,29 +43,35 @@ fn prints_all_certificates_and_keys_of_a_file() {
         {
             "fingerprint": leaf.pin().to_string(),
             "subject": "CN=shop.example",
-            "role": "end-entity",
+            "role": "leaf",
+            "from": null,
             "not_after": not_after,
+            "pin_this": "pin this if you run the server and keep this key at renewal",
         },
         {
             "fingerprint": root.pin().to_string(),
             "subject": "CN=Root",
-            "role": "ca",
+            "role": "root",
+            "from": null,
             "not_after": not_after,
+            "pin_this": "pin this if the server stays with this CA: it survives renewals",
         },
         {
             "fingerprint": "sha256/oekVYFTgT6yJmunydRMs3Ael28TqLCrTof/G4NJTaB8=",
             "subject": "",
             "role": "key",
+            "from": null,
             "not_after": null,
+            "pin_this": "pin this if it is your server's key, or a backup that is kept offline",
         },
     ]);
     assert_eq!(json["certificates"], expected);
     let run = run(["fingerprint", &file]).expect_code(0);
-    let lines = run.text().lines().collect::<Vec<_>>();
-    assert_eq!(lines.len(), 3);
-    for (line, entry) in lines.iter().zip(expected.as_array().unwrap()) {
-        for field in ["fingerprint", "subject", "role"] {
-            assert!(line.contains(entry[field].as_str().unwrap()), "{line}");
+    let entries = entries(&run);
+    assert_eq!(entries.len(), 3);
+    for (text, entry) in entries.iter().zip(expected.as_array().unwrap()) {
+        for field in ["fingerprint", "subject", "role", "pin_this"] {
+            assert!(text.contains(entry[field].as_str().unwrap()), "{text}");
         }
     }
     assert_eq!(run.stderr, "");
@@ -72,7 +84,7 @@ fn accepts_der() {
     let file = folder.write("root.der", root.certificate());
     let entry = only_key(&run(["fingerprint", &file, "--json"]).expect_code(0));
     assert_eq!(entry["fingerprint"], root.pin().to_string());
-    assert_eq!(entry["role"], "ca");
+    assert_eq!(entry["role"], "root");
 }
 
 #[test]
@@ -81,7 +93,8 @@ fn a_subject_cannot_control_the_terminal() {
     let folder = Folder::new();
     let file = folder.write("hostile.pem", Ca::root(hostile).pem());
     let run = run(["fingerprint", &file]).expect_code(0);
-    assert_eq!(run.text().lines().count(), 1);
+    assert_eq!(entries(&run).len(), 1);
+    assert_eq!(run.text().lines().count(), 4, "{:?}", run.text());
     let is_unsafe = |char: char| char != '\n' && (char.is_control() || char == '\u{202e}');
     assert!(!run.text().contains(is_unsafe), "{:?}", run.text());
 }
@@ -136,16 +149,18 @@ async fn prints_the_validated_chain_and_unused_certificates() {
     assert_eq!(json["validated"], true);
     let found = json["certificates"].as_array().unwrap();
     let roles = found.iter().map(|entry| entry["role"].as_str().unwrap());
-    let expected = ["leaf", "intermediate", "anchor", "unused"];
+    let expected = ["leaf", "intermediate", "root", "unused"];
     assert!(roles.eq(expected), "{json}");
     assert_eq!(found[0]["fingerprint"], site.leaf.pin().to_string());
     assert_eq!(found[0]["not_after"], "4096-01-01T00:00:00Z");
     assert_eq!(found[2]["fingerprint"], site.root.pin().to_string());
-    assert_eq!(found[2]["not_after"], Value::Null);
+    assert_eq!(found[2]["from"], "--ca");
     assert_eq!(found[3]["fingerprint"], unused.pin().to_string());
     assert_eq!(site.server.requests(), 0, "no request was sent");
     let run = site.run_trusted("fingerprint", &[]).await.expect_code(0);
-    assert_eq!(run.text().lines().count(), 4);
+    assert_eq!(entries(&run).len(), 4);
+    let root = &entries(&run)[2];
+    assert!(root.contains("  root from --ca\n"), "{root}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,6 +203,94 @@ async fn prints_the_keys_of_an_ip_address() {
         let json = run.expect_code(0).json();
         let found = &json["certificates"][0]["fingerprint"];
         assert_eq!(*found, site.leaf.pin().to_string());
+    }
+}
+
+/// The root is sent, too, and so is a certificate that occurs twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn prints_each_certificate_once_and_which_to_pin() {
+    let leaf = |root: &Ca| {
+        let leaf = root.intermediate("Sub").leaf(&["shop.example"]);
+        let again = leaf.chain.clone();
+        leaf.with_appended([root.certificate()])
+            .with_appended(again)
+    };
+    let site = Site::with_leaf(leaf, &[]).await;
+    let run = site.run_trusted("fingerprint", &["--json"]).await;
+    let json = run.expect_code(0).json();
+    let found = json["certificates"].as_array().unwrap();
+    let keys = found.iter().map(|entry| {
+        let is_recommended = entry["pin_this"].is_string();
+        (entry["role"].as_str().unwrap(), is_recommended)
+    });
+    let expected = [("leaf", true), ("intermediate", false), ("root", true)];
+    assert!(keys.eq(expected), "{json}");
+
+    let run = site.run("fingerprint", &["--insecure", "--json"]).await;
+    let json = run.expect_code(0).json();
+    assert_eq!(json["certificates"].as_array().unwrap().len(), 3, "{json}");
+
+    // Pins are skipped on chains to a user-added root.
+    let root = site.root_file();
+    let options = ["--user-ca", &root, "--json"];
+    let json = site
+        .run("fingerprint", &options)
+        .await
+        .expect_code(0)
+        .json();
+    let found = json["certificates"].as_array().unwrap();
+    assert_eq!(found[2]["from"], "--user-ca");
+    assert!(found.iter().all(|entry| entry["pin_this"].is_null()));
+}
+
+#[test]
+fn a_file_has_each_certificate_once() {
+    let (folder, root) = (Folder::new(), Ca::root("Root"));
+    let file = folder.write("twice.pem", root.pem() + &root.pem());
+    only_key(&run(["fingerprint", &file, "--json"]).expect_code(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accepts_a_host_with_and_without_a_port() {
+    let site = Site::start(&[]).await;
+    let (root, port) = (site.root_file(), site.port());
+    let resolve = format!("shop.example:{port}:127.0.0.1");
+    let with_port = format!("shop.example:{port}");
+    let fixed = [
+        "fingerprint",
+        "--json",
+        "--ca",
+        &root,
+        "--resolve",
+        &resolve,
+    ];
+    let run = run_async(&[&fixed[..], &[&with_port]].concat()).await;
+    let json = run.expect_code(0).json();
+    assert_eq!(json["validated"], true);
+    let found = &json["certificates"][0]["fingerprint"];
+    assert_eq!(*found, site.leaf.pin().to_string());
+
+    // Without a port it is 443, where no server has a certificate of a bundled root.
+    let unused = ["fingerprint", "--json", "shop.example", "--resolve"];
+    let run = run_async(&[&unused[..], &["shop.example:443:127.0.0.1"]].concat()).await;
+    let json = run.expect_code(1).json();
+    assert_eq!(
+        (&json["host"], &json["port"]),
+        (&"shop.example".into(), &443.into())
+    );
+}
+
+#[test]
+fn a_name_that_is_no_host_is_said_to_be_no_file_either() {
+    let resolve = ["--resolve", "roots.pem:1:127.0.0.1"];
+    for (source, is_named) in [("roots.pem:1", true), ("https://roots.pem:1/", false)] {
+        let found = run([&["fingerprint", source], &resolve[..]].concat()).expect_code(1);
+        assert_eq!(
+            found.stderr.contains("no file"),
+            is_named,
+            "{}",
+            found.stderr
+        );
     }
 }
 

@@ -40,7 +40,7 @@ async fn prints_the_connection_as_json() {
     assert!(headers.contains(&json!(["x-one", "1"])), "{headers:?}");
     let chain = json["chain"].as_array().unwrap();
     let roles = chain.iter().map(|key| key["role"].as_str().unwrap());
-    assert!(roles.eq(["leaf", "intermediate", "anchor"]));
+    assert!(roles.eq(["leaf", "intermediate", "root"]));
     assert_eq!(chain[0]["fingerprint"], site.leaf.pin().to_string());
     assert_eq!(chain[2]["fingerprint"], pin);
     assert_eq!(chain[2]["subject"], "CN=Root");

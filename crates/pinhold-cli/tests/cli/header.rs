@@ -24,6 +24,8 @@ fn prints_all_fields_as_json() {
     let expected = json!({
         "outcome": "add",
         "reason": null,
+        "hint": null,
+        "chain_checked": false,
         "max_age": 300,
         "include_subdomains": true,
         "pins": [pin(1).to_string(), pin(2).to_string()],
@@ -35,6 +37,8 @@ fn prints_all_fields_as_json() {
     let expected = json!({
         "outcome": "ignore",
         "reason": reason,
+        "hint": null,
+        "chain_checked": false,
         "max_age": null,
         "include_subdomains": false,
         "pins": [],
@@ -165,4 +169,34 @@ fn prints_text_by_default_and_json_by_option() {
     let found = run(["header", &good, "--json"]).expect_code(0);
     assert_eq!(found.json()["outcome"], "add");
     assert_eq!(found.stderr, "");
+}
+
+#[test]
+fn says_what_is_unknown_without_the_chain() {
+    let good = header::valid_header("");
+    let (one, other) = (pin(1).to_string(), "max-age=0");
+    for value in [good.as_str(), other] {
+        let found = run(["header", value]).expect_code(0);
+        assert!(found.text().contains("not checked: "), "{}", found.text());
+        let found = run(["header", value, "--chain", &one]).expect_code(0);
+        assert!(!found.text().contains("not checked"), "{}", found.text());
+    }
+    assert_eq!(read(&[&good])["chain_checked"], false);
+    assert_eq!(read(&[&good, "--chain", &one])["chain_checked"], true);
+}
+
+#[test]
+fn a_value_that_only_browsers_accept_is_refused_with_the_option_that_accepts_it() {
+    let trailing = header::valid_header(";");
+    let hint = |value: &str, options: &[&str]| {
+        let json = read(&[&[value], options].concat());
+        let hint = json["hint"].as_str().unwrap_or_default();
+        hint.contains("--syntax browsers")
+    };
+    assert!(hint(&trailing, &[]));
+    assert!(hint(&trailing, &["--report-only"]));
+    assert!(!hint(&trailing, &["--syntax", "browsers"]));
+    assert!(!hint("max-age", &[]), "browsers refuse it, too");
+    let text = run(["header", &trailing]).expect_code(0);
+    assert!(text.text().contains("--syntax browsers"), "{}", text.text());
 }

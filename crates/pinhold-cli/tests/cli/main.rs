@@ -18,30 +18,9 @@
 mod collector;
 #[path = "../../../../tests/common/mod.rs"]
 mod common;
+mod errors;
 mod fingerprint;
 mod get;
 mod header;
-mod kit;
-mod matching;
-mod noted;
-#[allow(dead_code, reason = "these tests use a part of it")]
-#[path = "../../../../tests/common/peers.rs"]
-mod peers;
-mod program;
-mod report;
-#[allow(dead_code, reason = "these tests use a part of it")]
-#[path = "../../../../tests/common/server.rs"]
-mod server;
-mod store;
-mod store_files;
-
-use std::sync::Arc;
-
-use common::{TIMEOUT, pki};
-use rustls::crypto::CryptoProvider;
-
-/// The crypto provider of the shared servers. `common::provider` chooses by features of the
-/// library, which this package does not have.
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
-}
+mod invalid_chains;
+mod manual;

@@ -41,7 +41,28 @@ impl Run {
 }
 
 pub fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Run {
+    run_with(&[], arguments)
+}
+
+/// The program with none of the environment variables that it reads.
+pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pinhold"));
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+        command.env_remove(name).env_remove(name.to_lowercase());
+    }
+    for name in ["REQUEST_METHOD", "NO_COLOR", "CLICOLOR_FORCE", "CLICOLOR"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs the program with these environment variables.
+pub fn run_with<S: AsRef<OsStr>>(
+    variables: &[(&str, &str)],
+    arguments: impl IntoIterator<Item = S>,
+) -> Run {
+    let mut command = command();
+    command.envs(variables.iter().copied());
     let output = command.args(arguments).stdin(Stdio::null()).output();
     let Output {
         status,
@@ -58,11 +79,21 @@ pub fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Run {
 
 /// Runs the program on another thread, so that servers of this runtime can respond to it.
 pub async fn run_async<S: AsRef<str>>(arguments: &[S]) -> Run {
+    run_async_with(&[], arguments).await
+}
+
+/// As [`run_async`], with these environment variables.
+pub async fn run_async_with<S: AsRef<str>>(variables: &[(&str, &str)], arguments: &[S]) -> Run {
     let arguments = arguments.iter().map(|text| text.as_ref().to_owned());
     let arguments = arguments.collect::<Vec<_>>();
-    tokio::task::spawn_blocking(|| run(arguments))
-        .await
-        .unwrap()
+    let variables = variables.iter();
+    let variables = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let variables = variables.collect::<Vec<_>>();
+    let blocking = move || {
+        let variables = variables.iter().map(|(name, value)| (&**name, &**value));
+        run_with(&variables.collect::<Vec<_>>(), arguments)
+    };
+    tokio::task::spawn_blocking(blocking).await.unwrap()
 }
 
 /// A new folder below `target`, which is removed on drop.

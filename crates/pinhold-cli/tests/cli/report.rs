@@ -59,3 +59,24 @@ async fn nothing_is_reported_without_a_violation() {
     assert_eq!(run.stderr, "");
     assert_eq!(collector.connections(), 0);
 }
+
+/// An endpoint that never answers delays the program by the time limit at most.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_limit_includes_reports() {
+    let site = Site::start(&[]).await;
+    let leaf = site.root.leaf(&[REPORTS]);
+    let collector = Collector::start(Some(&leaf), vec![Answer::NoResponse]).await;
+    let port = collector.address.port();
+    let (uri, pin) = (collector.uri("https", REPORTS), unrelated_pin().to_string());
+    let resolve = format!("{REPORTS}:{port}:127.0.0.1");
+    let arguments = ["--pin", &pin, "--report-to", &uri, "--resolve", &resolve];
+    let limited = [&arguments[..], &["--timeout", "5"]].concat();
+    let run = site.run_trusted("get", &limited).await.expect_code(90);
+    let message = run
+        .stderr
+        .lines()
+        .find(|line| line.contains("not all reports"));
+    let (_, rest) = message.unwrap().split_once("within ").unwrap();
+    let seconds = rest.strip_suffix(" s").unwrap().parse::<f64>().unwrap();
+    assert!(seconds <= 5.0, "{}", run.stderr);
+}

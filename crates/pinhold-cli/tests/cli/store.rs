@@ -150,6 +150,7 @@ fn a_corrupt_file_is_refused_and_left_unchanged() {
         ] {
             let run = run(command.iter().chain(&["--json"])).expect_code(2);
             assert_eq!(run.json()["error"], "storage", "{command:?}");
+            assert_eq!(run.json()["reason"], "corrupt", "{command:?}");
             assert!(run.json()["message"].is_string());
         }
         let refused = run(get).expect_code(2).stderr;
@@ -178,6 +179,29 @@ fn recovery_keeps_readable_entries_and_the_corrupt_file() {
         let again = folder.write("again", &bytes);
         let recovered = run(["store", "recover", "--file", &again]).expect_code(0);
         assert!(recovered.text().contains("again.corrupt-"));
+    }
+}
+
+/// A user's CA file must not be moved away.
+#[test]
+fn a_file_of_another_kind_is_not_recovered() {
+    for bytes in [
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec(),
+        b"{\"format\":\"other\",\"version\":1}\n{}\n".to_vec(),
+        b"\n".to_vec(),
+        vec![0; 1000],
+    ] {
+        let folder = Folder::new();
+        let file = folder.write("ca.pem", &bytes);
+        let before = folder.contents();
+        for action in ACTIONS {
+            let json = store(action, &file).expect_code(2).json();
+            assert_eq!(json["error"], "storage", "{action:?}");
+            assert_eq!(json["reason"], "not-a-store", "{action:?}");
+        }
+        let refused = run(["get", UNREACHABLE, "--store", &file]).expect_code(2);
+        assert!(!refused.stderr.contains("recover"), "{}", refused.stderr);
+        assert_eq!(folder.contents(), before);
     }
 }
 

@@ -1,0 +1,286 @@
+//! Failures of the program: their exit codes, their text, and their kinds in JSON.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use hyper_util::client::legacy as client;
+use pinhold::connector::ConnectError;
+use pinhold::storage::StorageError;
+use pinhold::{BuildError, PinViolation};
+use serde_json::{Value, json};
+
+use crate::peer::{Peer, Target};
+use crate::refusal::Refusal;
+use crate::storage_error;
+use crate::tls_error::{self, InvalidChain};
+use crate::transport::{TransportError, Via};
+
+/// Reasons to end the program early or with an exit code other than 0.
+pub(crate) enum Failure {
+    /// The result was printed, and so was the message about what failed.
+    AlreadyPrinted,
+    /// Validation rejects the chain of the server.
+    Certificate {
+        url: String,
+        target: Target,
+        chain: Box<InvalidChain>,
+    },
+    /// Standard output, or the runtime of the program, failed.
+    Internal {
+        subject: &'static str,
+        error: io::Error,
+    },
+    /// Standard output was closed by its reader. The exit code is 0, as with a reader like `head`.
+    OutputClosed,
+    /// The chain is valid, but contains no pinned key.
+    PinViolation(Box<Refusal>),
+    /// The connection or the request failed.
+    Request {
+        kind: RequestFailure,
+        /// The URL.
+        subject: String,
+        target: Option<Target>,
+        detail: String,
+    },
+    /// Noted pins could not be read.
+    StorageRead(StorageError),
+    /// Noted pins could not be written.
+    StorageWrite(StorageError),
+    /// Invalid usage or input.
+    Usage(String),
+}
+
+/// What failed of a request.
+#[derive(Clone, Copy)]
+pub(crate) enum RequestFailure {
+    /// The server could not be connected to.
+    Connection,
+    /// The exchange of HTTP messages.
+    Http,
+    /// The URL is `http`, and its host is pinned.
+    PlainHttp,
+    /// The proxy, or the tunnel through it.
+    Proxy,
+    /// `--fail` was given, and the response has this status.
+    Status(u16),
+    /// The time limit of `--timeout` has passed.
+    Timeout,
+    /// The TLS handshake, for another reason than an invalid chain.
+    Tls,
+}
+
+impl RequestFailure {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Http => "http",
+            Self::PlainHttp => "plain-http",
+            Self::Proxy => "proxy",
+            Self::Status(_) => "status",
+            Self::Timeout => "timeout",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+impl Failure {
+    /// Returns the failure for an input that can't be used.
+    pub(crate) fn input(subject: &str, reason: impl fmt::Display) -> Self {
+        Self::Usage(format!("{subject}: {reason}"))
+    }
+
+    pub(crate) fn usage(reason: impl Into<String>) -> Self {
+        Self::Usage(reason.into())
+    }
+
+    /// Returns the failure for options that the library rejects. Some texts of the library name
+    /// its items; these errors are not reachable from the command line.
+    pub(crate) fn of_build(error: &BuildError) -> Self {
+        Self::Usage(match error {
+            BuildError::DuplicateHost { .. }
+            | BuildError::Host(_)
+            | BuildError::ReportEndpoint { .. }
+            | BuildError::ReportUri(_) => error.to_string(),
+            BuildError::Tls(error) => format!("TLS: {}", tls_error::text(error)),
+            _ => "the TLS settings can't be used".to_owned(),
+        })
+    }
+
+    /// Returns the failure for an error of a request or of its connection.
+    pub(crate) fn of_request(peer: &Peer, error: &(dyn Error + 'static)) -> Self {
+        if let Some(violation) = PinViolation::find(error) {
+            return Self::PinViolation(Box::new(Refusal {
+                violation,
+                roots: peer.roots,
+                store: peer.store.clone(),
+            }));
+        }
+        let target = &peer.target;
+        if let Some(error) = find::<rustls::Error>(error) {
+            return match error {
+                rustls::Error::InvalidCertificate(error) => Self::Certificate {
+                    url: peer.url.clone(),
+                    target: target.clone(),
+                    chain: InvalidChain::new(error, target, &peer.served.certificates()).into(),
+                },
+                error => {
+                    let text = format!("TLS with {target} failed: {}", tls_error::text(error));
+                    peer.failure(RequestFailure::Tls, text)
+                }
+            };
+        }
+        if let Some(error) = find::<TransportError>(error) {
+            let kind = match error.via {
+                Via::Proxy(_) => RequestFailure::Proxy,
+                Via::Address(_) | Via::Dns => RequestFailure::Connection,
+            };
+            return peer.failure(kind, causes(error));
+        }
+        Self::of_exchange(peer, error)
+    }
+
+    /// Returns the failure for an error after the connection was made, or without one.
+    fn of_exchange(peer: &Peer, error: &(dyn Error + 'static)) -> Self {
+        let target = &peer.target;
+        match find::<ConnectError>(error) {
+            Some(ConnectError::PlainHttp { host }) => peer.failure(
+                RequestFailure::PlainHttp,
+                format!(
+                    "http to the pinned host {host}, where pins can't be checked; expected https"
+                ),
+            ),
+            Some(ConnectError::Io(error)) => peer.failure(
+                RequestFailure::Tls,
+                format!(
+                    "the connection to {target} ended in the TLS handshake: {}",
+                    causes(error)
+                ),
+            ),
+            Some(ConnectError::NotVerified) => peer.failure(
+                RequestFailure::Tls,
+                format!("the connection to {target} was not verified"),
+            ),
+            _ => peer.failure(
+                RequestFailure::Http,
+                format!("the request to {target} failed: {}", causes(error)),
+            ),
+        }
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::OutputClosed => 0,
+            Self::AlreadyPrinted
+            | Self::Certificate { .. }
+            | Self::Internal { .. }
+            | Self::Request { .. }
+            | Self::StorageWrite(_) => 1,
+            Self::StorageRead(_) | Self::Usage(_) => 2,
+            Self::PinViolation(_) => 90,
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let message = self.to_string();
+        match self {
+            Self::AlreadyPrinted | Self::OutputClosed => json!(null),
+            Self::Certificate { target, chain, .. } => {
+                let mut object = json!({
+                    "error": "certificate",
+                    "reason": chain.reason,
+                    "host": target.host,
+                    "port": target.port,
+                    "message": message,
+                });
+                if let Value::Object(fields) = &mut object {
+                    fields.extend(chain.facts.clone());
+                }
+                object
+            }
+            Self::Internal { .. } => json!({ "error": "internal", "message": message }),
+            Self::PinViolation(refusal) => refusal.json(&message),
+            Self::Request { kind, target, .. } => {
+                let mut object = json!({
+                    "error": kind.name(),
+                    "host": target.as_ref().map(|target| &target.host),
+                    "port": target.as_ref().map(|target| target.port),
+                    "message": message,
+                });
+                if let (RequestFailure::Status(status), Value::Object(fields)) = (kind, &mut object)
+                {
+                    fields.insert("status".to_owned(), json!(status));
+                }
+                object
+            }
+            Self::StorageRead(error) | Self::StorageWrite(error) => json!({
+                "error": "storage",
+                "reason": storage_error::reason(error),
+                "message": message,
+            }),
+            Self::Usage(_) => json!({ "error": "usage", "message": message }),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyPrinted => f.write_str("failure already printed"),
+            Self::Certificate { url, chain, .. } => write!(f, "{url}: {}", chain.text),
+            Self::Internal { subject, error } => write!(f, "{subject}: {error}"),
+            Self::OutputClosed => f.write_str("standard output is closed"),
+            Self::PinViolation(refusal) => refusal.fmt(f),
+            Self::Request {
+                subject, detail, ..
+            } => write!(f, "{subject}: {detail}"),
+            Self::StorageRead(error) | Self::StorageWrite(error) => {
+                f.write_str(&storage_error::text(error))
+            }
+            Self::Usage(message) => f.write_str(message),
+        }
+    }
+}
+
+/// Finds an error of this type in an error or in its causes.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // `io::Error::source` skips the error that it wraps, and returns that one's source.
+        let inner = error.downcast_ref().and_then(io::Error::get_ref);
+        if let Some(found) = inner.and_then(|inner| find(inner)) {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Returns the text of an error and of its causes. Some errors repeat the text of their cause,
+/// which is printed once.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let statement = statement(error).filter(|it| !text.ends_with(it.as_str()));
+        if let Some(statement) = statement {
+            if !text.is_empty() {
+                text += ": ";
+            }
+            text += &statement;
+        }
+        next = error.source();
+    }
+    text
+}
+
+/// Returns what an error states; `None` if it states only that an inner error occurred, in words of
+/// the library that returned it.
+fn statement(error: &(dyn Error + 'static)) -> Option<String> {
+    let is_wrapper = error.is::<client::Error>() || error.is::<ConnectError>();
+    let has_cause = error.source().is_some();
+    (!is_wrapper || !has_cause).then(|| error.to_string())
+}

@@ -1,0 +1,72 @@
+//! Errors of store files: their text, with the command that helps, and their kind in JSON.
+
+use pinhold::storage::{Corruption, StorageError};
+
+use crate::output::{counted, wrapped};
+use crate::refusal::shell_word;
+
+/// Returns what failed and what to do.
+pub(crate) fn text(error: &StorageError) -> String {
+    match error {
+        StorageError::Corrupt { file, .. } if is_other_file(error) => format!(
+            "{}: not a pinhold store file\n{}\n{}",
+            file.display(),
+            wrapped("seen: the first line is not a header, and no line is an entry"),
+            wrapped(
+                "what to do: pass a store file, or a new name for get to create one. This file is \
+                 left unchanged"
+            )
+        ),
+        StorageError::Corrupt {
+            file,
+            corruption,
+            readable,
+            moved_to: None,
+        } => format!(
+            "{}: {corruption}; {} can be recovered\n  what to do: pinhold store recover --file {}",
+            file.display(),
+            counted(*readable, "entry", "entries"),
+            shell_word(file)
+        ),
+        StorageError::Io { path, error } if error.get_ref().is_some() => {
+            // The only error that the library makes itself.
+            format!(
+                "{}: too many entries for a file (64 MiB)\n  what to do: remove some by pinhold \
+                 store forget",
+                path.display()
+            )
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Returns the kind of the error in JSON.
+pub(crate) fn reason(error: &StorageError) -> &'static str {
+    match error {
+        StorageError::Corrupt { .. } if is_other_file(error) => "not-a-store",
+        StorageError::Corrupt { .. } => "corrupt",
+        StorageError::Io { .. } => "io",
+        StorageError::Locked { .. } => "locked",
+        StorageError::NewerVersion { .. } => "newer-version",
+        StorageError::NotAFile { .. } => "not-a-file",
+        _ => "other",
+    }
+}
+
+/// Returns whether the file is of another kind than a store. A file that is empty, or whose header
+/// is corrupt and that still has entries, is a store.
+pub(crate) fn is_other_file(error: &StorageError) -> bool {
+    match error {
+        StorageError::Corrupt {
+            corruption,
+            readable,
+            ..
+        } => match corruption {
+            Corruption::NotAStoreFile => true,
+            // A store of this length would have entries.
+            Corruption::Oversized { .. } => *readable == 0,
+            _ => false,
+        },
+        _ => false,
+    }
+}

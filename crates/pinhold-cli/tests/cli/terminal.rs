@@ -1,0 +1,80 @@
+//! Colours: on a terminal, and nowhere else.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::program::{Folder, command, run, run_with};
+use crate::store_files::V1;
+
+/// Runs the program with standard output and error on a new terminal. Returns what it shows.
+fn on_terminal(variables: &[(&str, &str)], arguments: &[&str]) -> String {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let name = name.to_str().unwrap();
+    let open = || -> OwnedFd {
+        let file = File::options().read(true).write(true).open(name);
+        file.unwrap().into()
+    };
+    let mut command = command();
+    command.env("TERM", "xterm").envs(variables.iter().copied());
+    command.args(arguments).stdin(Stdio::null());
+    command.stdout(open()).stderr(open());
+    let mut child = command.spawn().unwrap();
+    // The terminal ends once no process has it open: neither the child nor this command.
+    drop(command);
+    let mut shown = Vec::new();
+    let mut terminal = File::from(terminal);
+    let mut bytes = [0; 4096];
+    loop {
+        match terminal.read(&mut bytes) {
+            Ok(0) => break,
+            Ok(count) => shown.extend(&bytes[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Linux returns `EIO` in place of the end.
+            Err(_) => break,
+        }
+    }
+    child.wait().unwrap();
+    String::from_utf8(shown).unwrap()
+}
+
+const ESCAPE: char = '\u{1b}';
+
+#[test]
+fn a_terminal_has_colours_unless_no_color_is_set() {
+    let folder = Folder::new();
+    let file = folder.write("noted", V1);
+    let root = folder.write("root.pem", crate::pki::Ca::root("Root").pem());
+    for arguments in [
+        &["--help"][..],
+        &["get"],
+        &["fingerprint", &root],
+        &["fingerprint", "missing/file"],
+        &["store", "list", "--file", &file],
+    ] {
+        let shown = on_terminal(&[], arguments);
+        assert!(shown.contains(ESCAPE), "{arguments:?}: {shown:?}");
+        let shown = on_terminal(&[("NO_COLOR", "1")], arguments);
+        assert!(!shown.is_empty(), "{arguments:?}");
+        assert!(!shown.contains(ESCAPE), "{arguments:?}: {shown:?}");
+        let run = run(arguments);
+        assert!(!run.text().contains(ESCAPE), "{arguments:?}");
+        assert!(!run.stderr.contains(ESCAPE), "{arguments:?}");
+    }
+}
+
+#[test]
+fn json_has_no_colours() {
+    let folder = Folder::new();
+    let file = folder.write("noted", V1);
+    let arguments = ["store", "list", "--file", &file, "--json"];
+    assert!(!on_terminal(&[], &arguments).contains(ESCAPE));
+    let run = run_with(&[("CLICOLOR_FORCE", "1")], arguments);
+    assert!(!run.text().contains(ESCAPE));
+}
