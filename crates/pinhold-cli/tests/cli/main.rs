@@ -23,4 +23,32 @@ mod fingerprint;
 mod get;
 mod header;
 mod invalid_chains;
+mod kit;
 mod manual;
+mod matching;
+mod noted;
+mod program;
+mod proxies;
+#[allow(dead_code, reason = "these tests use a part of it")]
+#[path = "../../../../tests/common/proxy.rs"]
+mod proxy;
+mod report;
+#[allow(dead_code, reason = "these tests use a part of it")]
+#[path = "../../../../tests/common/server.rs"]
+mod server;
+mod store;
+mod store_files;
+#[cfg(unix)]
+mod terminal;
+mod usage;
+
+use std::sync::Arc;
+
+use common::{TIMEOUT, peers, pki};
+use rustls::crypto::CryptoProvider;
+
+/// The crypto provider of the shared servers. `common::provider` chooses by features of the
+/// library, which this package does not have.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
