@@ -168,8 +168,10 @@ impl Key {
     fn text(&self) -> String {
         let (fingerprint, role) = (paint(STRONG, self.fingerprint), self.role);
         let mut text = format!("{fingerprint}  {role}");
-        if let Some(source) = self.source {
-            text += &format!(" from {source}");
+        match self.source {
+            None => {}
+            Some(option) if option.starts_with('-') => text += &format!(" from {option}"),
+            Some(source) => text += &format!(" ({source})"),
         }
         let subject = (!self.subject.is_empty()).then(|| self.subject.clone());
         let expiry = self.not_after.as_ref().map(|at| format!("expires {at}"));

@@ -207,12 +207,12 @@ fn print_connection(peer: &Peer, response: &Response<Incoming>, syntax: Syntax, 
         output.message(&"plain HTTP: the server was not authenticated");
         return;
     };
-    let source = peer.roots.source(connection.anchor_origin());
+    let root = peer.roots.root(connection.anchor_origin());
     let decision = decision_text(connection.decision());
     let keys = connection.chain().keys();
     let keys = keys.map(|key| format!("\n  {}", key_lines(&key, "    ")));
     output.message(&format_args!(
-        "pin check: {decision}; validated chain to a root from {source}:{}",
+        "pin check: {decision}; validated chain to {root}:{}",
         keys.collect::<String>()
     ));
     if let Some(text) = outcome(response, syntax) {

@@ -54,8 +54,8 @@ impl fmt::Display for Refusal {
         let chain = violation.chain();
         let host = violation.host();
         writeln!(f, "no key in the validated chain of {host} is pinned")?;
-        let source = self.roots.source(chain.anchor_origin());
-        writeln!(f, "  seen, in a valid chain to a root from {source}:")?;
+        let root = self.roots.root(chain.anchor_origin());
+        writeln!(f, "  seen, in a valid chain to {root}:")?;
         for key in chain.keys() {
             writeln!(f, "    {}", key_lines(&key, "      "))?;
         }

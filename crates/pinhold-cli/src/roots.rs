@@ -12,14 +12,24 @@ pub(crate) enum Roots {
 }
 
 impl Roots {
-    /// Returns the source of an anchor, as in "a root from --ca". The program marks no other
-    /// anchors as built-in or user-added.
+    /// Returns the source of an anchor in one word. The program marks no other anchors as built-in
+    /// or user-added.
     pub(crate) fn source(self, origin: AnchorOrigin) -> &'static str {
         match (origin, self) {
-            (AnchorOrigin::BuiltIn, Self::Bundled) => "the bundled roots",
+            (AnchorOrigin::BuiltIn, Self::Bundled) => "bundled",
             (AnchorOrigin::BuiltIn, Self::Files) => "--ca",
             (AnchorOrigin::UserAdded, _) => "--user-ca",
-            _ => "an unknown source",
+            _ => "unknown",
+        }
+    }
+
+    /// Returns an anchor with its source, as part of a sentence.
+    pub(crate) fn root(self, origin: AnchorOrigin) -> &'static str {
+        match self.source(origin) {
+            "bundled" => "a bundled root",
+            "--ca" => "a root from --ca",
+            "--user-ca" => "a root from --user-ca",
+            _ => "a root of unknown origin",
         }
     }
 }

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, Output, Stdio};
+use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use crate::common::TIMEOUT;
 use crate::pki::{Ca, Leaf};
 use crate::server::Server;
 
@@ -63,18 +66,33 @@ pub fn run_with<S: AsRef<OsStr>>(
 ) -> Run {
     let mut command = command();
     command.envs(variables.iter().copied());
-    let output = command.args(arguments).stdin(Stdio::null()).output();
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = output.unwrap();
+    command.args(arguments).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let stdout = read_all(child.stdout.take().unwrap());
+    let stderr = read_all(child.stderr.take().unwrap());
+    let outputs = [stdout, stderr].map(|output| output.recv_timeout(TIMEOUT));
+    let [Ok(stdout), Ok(stderr)] = outputs else {
+        child.kill().unwrap();
+        panic!("the program does not end");
+    };
     Run {
         // The code is 101 after a panic, and missing after a signal.
-        code: status.code().unwrap(),
+        code: child.wait().unwrap().code().unwrap(),
         stdout,
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
     }
+}
+
+/// Reads an output to its end on another thread.
+fn read_all(mut output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        output.read_to_end(&mut bytes).unwrap();
+        let _ = sender.send(bytes);
+    });
+    receiver
 }
 
 /// Runs the program on another thread, so that servers of this runtime can respond to it.
