@@ -163,7 +163,9 @@ async fn print(
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, MAX_BODY).collect();
         let body = peer.limit(missing, body).await?;
-        let body = body.map_err(|error| too_long(peer, &*error))?.to_bytes();
+        let body = body
+            .map_err(|error| body_failure(peer, &*error))?
+            .to_bytes();
         let mut result = response_json(uri, &parts, noted, &body);
         if let (Some(_), Value::Object(fields)) = (&arguments.store, &mut result) {
             fields.insert("stored".to_owned(), json!(stored.is_ok()));
@@ -179,8 +181,8 @@ async fn print(
     Ok(())
 }
 
-/// Returns the failure of a body that is to be kept in memory.
-fn too_long(peer: &Peer, error: &(dyn Error + 'static)) -> Failure {
+/// Returns the failure of a body that was to be kept in memory.
+fn body_failure(peer: &Peer, error: &(dyn Error + 'static)) -> Failure {
     if error.is::<LengthLimitError>() {
         let detail = format!(
             "the body from {} is longer than {} MiB, the limit of --json\n  what to do: get it \

@@ -76,9 +76,14 @@ impl Refusal {
         keys.find(|key| self.policies.iter().any(|it| it.pins.contains(key)))
     }
 
-    /// Returns the likely cause. Only with `--enforce-on-user-ca` is a chain to such a root refused.
+    /// Returns whether the chain ends in a `--user-ca` root. It is refused only with
+    /// `--enforce-on-user-ca`.
+    fn is_user_added(&self) -> bool {
+        self.violation.chain().anchor_origin() == AnchorOrigin::UserAdded
+    }
+
     fn cause(&self) -> String {
-        if self.violation.chain().anchor_origin() == AnchorOrigin::UserAdded {
+        if self.is_user_added() {
             return "a proxy on this network inspects the traffic, and --enforce-on-user-ca is set"
                 .to_owned();
         }
@@ -130,9 +135,13 @@ impl fmt::Display for Refusal {
             writeln!(f, "  {outcome}")?;
         }
         writeln!(f, "{}", wrapped(&format!("likely cause: {}", self.cause())))?;
+        if self.is_user_added() {
+            let remedy = "connect without the proxy, or omit --enforce-on-user-ca";
+            return write!(f, "  what to do: {remedy}");
+        }
         // The command is what an attacker wants to be run, so the check comes before it.
-        let check = "what to do: ask the server's operator over another channel whether a key seen \
-                     is the server's";
+        let check = "what to do: check with the server's operator over another channel whether a \
+                     key seen is the server's";
         write!(f, "{}", wrapped(check))?;
         for policy in &self.policies {
             write!(f, "\n  only then: {}", self.remedy(policy))?;
