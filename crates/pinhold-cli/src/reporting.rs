@@ -13,7 +13,7 @@ use pinhold::{Event, Pinning, PinningBuilder};
 
 use crate::failure::Failure;
 use crate::network::{self, NetworkOptions};
-use crate::output::{Output, counted};
+use crate::output::{Output, counted, cut};
 use crate::peer::Deadline;
 use crate::proxy::Proxy;
 
@@ -93,8 +93,8 @@ pub(crate) fn endpoint(text: &str) -> Result<ReportUri, Failure> {
     let shown = network::without_login(text);
     let invalid = || {
         refused(format!(
-            "{shown} is not the URL of an endpoint, expected one such as \
-             https://reports.example/pins"
+            "{:?} is not the URL of an endpoint, expected one such as https://reports.example/pins",
+            cut(shown, 80)
         ))
     };
     let uri = ReportUri::parse(text).map_err(|_| invalid())?;
@@ -120,3 +120,16 @@ async fn resolve(name: String) -> io::Result<Vec<IpAddr>> {
 
 /// Longer than one delivery attempt may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The proxy variables could not be checked for such an endpoint.
+    #[test]
+    fn an_endpoint_that_is_no_url_of_the_client_is_refused() {
+        let too_long = format!("https://r.example/{}", "x".repeat(70_000));
+        assert!(ReportUri::parse(&too_long).is_ok());
+        assert!(matches!(endpoint(&too_long), Err(Failure::Usage(_))));
+    }
+}

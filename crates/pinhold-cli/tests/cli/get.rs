@@ -328,7 +328,9 @@ fn a_closed_pipe_is_not_an_error() {
 #[test]
 fn an_endless_body_is_an_error_in_json() {
     let (url, server) = endless_body();
-    let json = run(["get", &url, "--json"]).expect_code(1).json();
+    let json = run(["get", &url, "--json", "--timeout", "1m"])
+        .expect_code(1)
+        .json();
     assert_eq!(json["error"], "http", "{json}");
     assert!(server.join().unwrap() < LIMIT, "the whole body was read");
 }
