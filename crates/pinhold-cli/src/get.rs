@@ -59,8 +59,9 @@ pub(crate) struct Arguments {
 
 #[derive(Args)]
 struct PinningOptions {
-    /// Pin of the URL's host: the validated chain must contain the key of at least one --pin
-    #[arg(long = "pin", value_name = "FINGERPRINT")]
+    /// Pin of the URL's host: the validated chain must contain the key of at least one --pin; the
+    /// text of a PEM file with one key is a pin, too
+    #[arg(long = "pin", value_name = "FINGERPRINT", allow_hyphen_values = true)]
     pins: Vec<SpkiFingerprint>,
     /// Apply each --pin to the subdomains of the host, too
     #[arg(long, requires = "pins")]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::common::{header_value, unrelated_pin};
 use crate::pki::Ca;
-use crate::program::{Folder, Site, command, finish, run, run_async};
+use crate::program::{Folder, Site, command, finish, pem, run, run_async};
 use crate::server::{Server, answer};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,6 +58,7 @@ async fn accepts_every_notation_of_a_pin() {
         format!("pin-sha256=\"{base64}\""),
         base64,
         hex,
+        pem("CERTIFICATE", &site.leaf.certificate()),
     ] {
         let run = site
             .run_trusted("get", &["--json", "--pin", &notation])
