@@ -69,7 +69,7 @@ fn a_block_has_the_dependencies_shown_before_it() {
     let page = "```rust\nA\n```\n```sh\ncargo add b@1 --no-default-features --features c,d\n\
                 cargo add --dev\n```";
     assert!(std::panic::catch_unwind(|| blocks("page.md", page, Vec::new())).is_err());
-    let page = page.replace("cargo add --dev", "cargo add e # comment");
+    let page = page.replace("cargo add --dev", "cargo add e --dev # comment");
     let blocks = blocks(
         "page.md",
         &format!("{page}\n```rust\nF\n\n# G\n```"),
@@ -82,13 +82,19 @@ fn a_block_has_the_dependencies_shown_before_it() {
     assert_eq!((after.line, &*after.text), (8, "F\n\n# G"));
     let added = after.dependencies.iter().map(|d| {
         let version = d.version.as_deref();
-        (&*d.name, version, d.default_features, d.features.join(" "))
+        (
+            &*d.name,
+            version,
+            d.default_features,
+            d.features.join(" "),
+            d.dev,
+        )
     });
     assert_eq!(
         added.collect::<Vec<_>>(),
         [
-            ("b", Some("1"), false, "c d".to_owned()),
-            ("e", None, true, String::new())
+            ("b", Some("1"), false, "c d".to_owned(), false),
+            ("e", None, true, String::new(), true)
         ]
     );
 }
