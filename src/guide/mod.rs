@@ -7,6 +7,9 @@
 //! cargo add pinhold
 //! ```
 //!
+//! Until 0.1.0 is on crates.io, add `--path` and the folder of the package in a clone of the
+//! repository: the clone itself for `pinhold`, `crates/pinhold-testing` for `pinhold-testing`.
+//!
 //! Offers these pages:
 //!
 //! | page | question |
