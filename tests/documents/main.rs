@@ -12,6 +12,7 @@ mod common;
 mod fresh_crate;
 #[cfg(feature = "hyper")]
 mod refusal;
+mod roots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
