@@ -63,7 +63,11 @@ pub(crate) fn check(
     };
     reader.join().unwrap();
     let success = child.wait().unwrap().success();
-    success.then_some(()).ok_or(messages.unwrap())
+    if success {
+        Ok(())
+    } else {
+        Err(messages.unwrap())
+    }
 }
 
 /// The limit of one `cargo check`, which compiles the dependencies, too, if nothing has before.
