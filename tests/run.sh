@@ -82,7 +82,8 @@ main() {
         step 'inspection build' 600 \
         cargo test "${LIBRARY[@]}" "${RING_SET[@]}" --test debug_overrides
     if type -P valgrind >/dev/null; then
-        step 'instructions' 180 cargo bench --locked "${GUARD[@]}" -- --guard
+        step 'instructions, build' 240 cargo bench --locked "${GUARD[@]}" --no-run
+        step 'instructions' 60 cargo bench --locked "${GUARD[@]}" -- --guard
     fi
     step 'demo' 120 cargo run "${LIBRARY[@]}" --example demo
     step 'own storage' 120 cargo run "${LIBRARY[@]}" --example own_storage
@@ -101,8 +102,9 @@ main() {
     step 'stacks, clippy' 600 \
         cargo clippy --locked "${STACKS[@]}" --all-targets -- -D warnings
     step 'stacks' 600 cargo test --locked "${STACKS[@]}"
+    step 'packages' 60 cargo package --locked --offline --workspace --no-verify
     if [[ -n ${PINHOLD_FULL:-} ]]; then
-        step 'packages' 600 cargo package --locked --offline --workspace
+        step 'packages, build' 600 cargo package --locked --offline --workspace
         step 'tests, package' 900 package_tests
     fi
 }

@@ -80,6 +80,14 @@ pub enum StorageError {
     },
     /// The writer thread could not be started, or has ended with a panic.
     Thread(Arc<io::Error>),
+    /// The entries need a longer file than
+    /// [`FileStorage::MAX_LEN`](crate::FileStorage::MAX_LEN). The file is left unchanged.
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// The maximum length of a file, in bytes.
+        limit: u64,
+    },
 }
 
 impl StorageError {
@@ -140,6 +148,13 @@ impl fmt::Display for StorageError {
                 "noted pins: not stored within {waited:?}. They are kept in memory; check the disk"
             ),
             Self::Thread(error) => write!(f, "noted pins: no writer thread: {error}"),
+            Self::TooLarge { file, limit } => write!(
+                f,
+                "file of noted pins {}: the entries need more than {} MiB. The file is left \
+                 unchanged: use a `Storage` on a database",
+                file.display(),
+                limit >> 20
+            ),
         }
     }
 }

@@ -156,8 +156,10 @@ impl FileStorage {
     /// Writes these bytes to a temporary file and renames it to the file.
     fn replace(&self, bytes: &[u8]) -> Result<(), StorageError> {
         if u64::try_from(bytes.len()).map_or(true, |len| len > Self::MAX_LEN) {
-            let error = "more than 64 MiB of noted pins, expected a `Storage` on a database";
-            return Err(io_error(&self.path)(io::Error::other(error)));
+            return Err(StorageError::TooLarge {
+                file: self.path.clone(),
+                limit: Self::MAX_LEN,
+            });
         }
         let temporary = self.beside(".tmp");
         let written = create(&temporary).and_then(|mut file| {

@@ -23,18 +23,20 @@ impl PinViolation {
     /// hyper keeps only the text of an error in the body of an HTTP/2 response: use
     /// `ended_by` of the `VerifiedConnection` in the response's extensions there.
     ///
+    /// Pass `&error` for the error of such a library, and `&*error` for a boxed error:
+    ///
     /// ```
     /// use std::error::Error;
     ///
     /// use pinhold::PinViolation;
     ///
-    /// fn show(error: &(dyn Error + 'static)) {
-    ///     match PinViolation::find(error) {
+    /// fn show(error: Box<dyn Error>) {
+    ///     match PinViolation::find(&*error) {
     ///         Some(violation) => eprintln!("{violation}"),
     ///         None => eprintln!("{error}"),
     ///     }
     /// }
-    /// # show(&std::fmt::Error);
+    /// # show(std::fmt::Error.into());
     /// ```
     #[must_use]
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {

@@ -123,15 +123,25 @@ impl PinViolation {
                 "if it was added on purpose, pass it to `TrustAnchors::with_user_added` (all such \
                  roots: `with_unknown_as_user_added`)",
             ),
+            (AnchorOrigin::BuiltIn, PinSource::Static)
+                if self.0.policy.state == PolicyState::ReportOnly =>
+            {
+                (
+                    "the server uses a key or CA that these pins lack, or the certificate was \
+                     issued to another party",
+                    "ask the server's operator over another channel; if the key is the server's, \
+                     add its pin before these pins are enforced",
+                )
+            }
             (AnchorOrigin::BuiltIn, PinSource::Static) => (
                 "the server now uses a key or CA that the application does not pin, or the \
-                 certificate was issued to somebody else",
+                 certificate was issued to another party",
                 "ask the server's operator over another channel; if the key is the server's, add \
                  its pin to the static policy and ship an update",
             ),
             (AnchorOrigin::BuiltIn, PinSource::Noted) => (
                 "the server now uses keys that its header had not announced, or the certificate \
-                 was issued to somebody else",
+                 was issued to another party",
                 "ask the server's operator over another channel; if the key is the server's, \
                  forget the noted host (`PinStore::forget`)",
             ),
@@ -172,8 +182,8 @@ impl fmt::Display for PinViolation {
             PolicyState::Expired => writeln!(f, "the pins of {host} have expired")?,
             PolicyState::ReportOnly => writeln!(
                 f,
-                "no key in the validated chain of {host} matches the report-only pins; the \
-                 connection is not refused"
+                "no key in the validated chain of {host} matches the report-only or candidate pins; \
+                 the connection is not refused"
             )?,
             PolicyState::Enforced => {
                 writeln!(f, "no key in the validated chain of {host} is pinned")?;

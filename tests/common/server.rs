@@ -42,6 +42,8 @@ pub struct Server {
     pub requests: Arc<AtomicUsize>,
     /// Accepted connections.
     pub connections: Arc<AtomicUsize>,
+    /// Connections that ended after at least one request.
+    ended_in_use: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -85,6 +87,7 @@ impl Server {
             address,
             requests: Arc::default(),
             connections: Arc::default(),
+            ended_in_use: Arc::default(),
             task,
         }
     }
@@ -99,7 +102,9 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let requests = Arc::<AtomicUsize>::default();
         let connections = Arc::<AtomicUsize>::default();
+        let ended_in_use = Arc::<AtomicUsize>::default();
         let (counter, accepted) = (requests.clone(), connections.clone());
+        let ended = ended_in_use.clone();
         let task = tokio::spawn(async move {
             let mut open = tokio::task::JoinSet::new();
             loop {
@@ -107,8 +112,10 @@ impl Server {
                 accepted.fetch_add(1, Ordering::SeqCst);
                 socket.set_nodelay(true).unwrap();
                 let (tls, handler, counter) = (tls.clone(), handler.clone(), counter.clone());
+                let ended = ended.clone();
                 open.spawn(async move {
-                    serve_connection(socket, tls, handler, &counter).await;
+                    let used = serve_connection(socket, tls, handler, &counter).await;
+                    ended.fetch_add(used, Ordering::SeqCst);
                 });
             }
         });
@@ -116,8 +123,13 @@ impl Server {
             address,
             requests,
             connections,
+            ended_in_use,
             task,
         }
+    }
+
+    pub fn ended_in_use(&self) -> usize {
+        self.ended_in_use.load(Ordering::SeqCst)
     }
 
     pub fn connections(&self) -> usize {
@@ -141,9 +153,11 @@ async fn serve_connection(
     tls: Option<TlsAcceptor>,
     handler: Handler,
     requests: &AtomicUsize,
-) {
+) -> usize {
+    let is_used = AtomicUsize::new(0);
     let service = service_fn(|request: Request| {
         requests.fetch_add(1, Ordering::SeqCst);
+        is_used.store(1, Ordering::SeqCst);
         let response = handler(&request);
         async move {
             if response.extensions().get::<NeverRespond>().is_some() {
@@ -161,6 +175,7 @@ async fn serve_connection(
             Err(_) => Ok(()),
         },
     };
+    is_used.into_inner()
 }
 
 /// An extension of a response that is never to be sent.

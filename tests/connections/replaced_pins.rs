@@ -182,16 +182,19 @@ async fn a_server_that_satisfies_old_and_new_pins_loses_no_response() {
         }
         changes.join().unwrap();
         assert_eq!(fixture.server.requests(), responses);
-        if alpn == b"h2" {
+        if alpn == b"http/1.1" {
+            // hyper-util's pool drops a connection that it has offered to a request which takes
+            // another one at the same moment: seldom, and not once for each change.
+            assert!(fixture.server.ended_in_use() <= CALLERS);
+        } else {
             // Until there is a connection to share, each caller may open its own.
             assert!(fixture.server.connections() <= CALLERS);
         }
     }
 }
 
-/// Sends requests until the changes are done; none may fail, and pins may end no connection. (A pool
-/// drops a connection that it has offered to a request which no longer waits for one.) Returns the
-/// number of responses.
+/// Sends requests until the changes are done; none may fail, and pins may end no connection. Returns
+/// the number of responses.
 async fn call_until_done(mut client: NotePins<HyperClient>, progress: Arc<Progress>) -> usize {
     let (mut responses, mut last) = (0, None::<VerifiedConnection>);
     while !progress.is_done() || responses == 0 {

@@ -1,13 +1,12 @@
 //! Failures of the program: their exit codes, their text, and their kinds in JSON.
 
 use std::error::Error;
-use std::fmt;
-use std::io;
+use std::{fmt, io, iter};
 
 use hyper_util::client::legacy as client;
 use pinhold::connector::ConnectError;
 use pinhold::storage::StorageError;
-use pinhold::{BuildError, PinViolation};
+use pinhold::{BuildError, PinViolation, Pinning};
 use serde_json::{Value, json};
 
 use crate::peer::{Peer, Target};
@@ -40,7 +39,7 @@ pub(crate) enum Failure {
         kind: RequestFailure,
         /// The URL.
         subject: String,
-        target: Option<Target>,
+        target: Target,
         detail: String,
     },
     /// Noted pins could not be read.
@@ -90,10 +89,6 @@ impl Failure {
         Self::Usage(format!("{subject}: {reason}"))
     }
 
-    pub(crate) fn usage(reason: impl Into<String>) -> Self {
-        Self::Usage(reason.into())
-    }
-
     /// Returns the failure for options that the library rejects. Some texts of the library name
     /// its items; these errors are not reachable from the command line.
     pub(crate) fn of_build(error: &BuildError) -> Self {
@@ -110,11 +105,8 @@ impl Failure {
     /// Returns the failure for an error of a request or of its connection.
     pub(crate) fn of_request(peer: &Peer, error: &(dyn Error + 'static)) -> Self {
         if let Some(violation) = PinViolation::find(error) {
-            return Self::PinViolation(Box::new(Refusal {
-                violation,
-                roots: peer.roots,
-                store: peer.store.clone(),
-            }));
+            let refusal = Refusal::new(violation, peer.roots, peer.store.clone());
+            return Self::PinViolation(Box::new(refusal));
         }
         let target = &peer.target;
         if let Some(error) = find::<rustls::Error>(error) {
@@ -168,6 +160,14 @@ impl Failure {
         }
     }
 
+    /// Adds the other policies that a pin violation is due to.
+    pub(crate) fn with_policies_of(mut self, pinning: &Pinning) -> Self {
+        if let Self::PinViolation(refusal) = &mut self {
+            refusal.add_policies(pinning);
+        }
+        self
+    }
+
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
@@ -203,8 +203,8 @@ impl Failure {
             Self::Request { kind, target, .. } => {
                 let mut object = json!({
                     "error": kind.name(),
-                    "host": target.as_ref().map(|target| &target.host),
-                    "port": target.as_ref().map(|target| target.port),
+                    "host": target.host,
+                    "port": target.port,
                     "message": message,
                 });
                 if let (RequestFailure::Status(status), Value::Object(fields)) = (kind, &mut object)
@@ -244,19 +244,14 @@ impl fmt::Display for Failure {
 
 /// Finds an error of this type in an error or in its causes.
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        // `io::Error::source` skips the error that it wraps, and returns that one's source.
-        let inner = error.downcast_ref().and_then(io::Error::get_ref);
-        if let Some(found) = inner.and_then(|inner| find(inner)) {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
+    let mut causes = iter::successors(Some(error), |error| cause(*error));
+    causes.find_map(|error| error.downcast_ref())
+}
+
+/// Returns the error that another one wraps. `io::Error::source` skips it.
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let wrapped = error.downcast_ref().and_then(io::Error::get_ref);
+    wrapped.map_or_else(|| error.source(), |error| Some(error))
 }
 
 /// Returns the text of an error and of its causes. Some errors repeat the text of their cause,

@@ -39,6 +39,10 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
             "is a file, expected a host or URL with --insecure and connection options",
         ));
     }
+    if is_file && matches!(Path::new(source).try_exists(), Ok(false)) {
+        let reason = "no such file; a URL with a path begins with https://";
+        return Err(Failure::input(network::without_login(source), reason));
+    }
     let validated = !is_file && !arguments.insecure;
     let keys = if is_file {
         keys_in_file(source)
@@ -231,4 +235,4 @@ const EXAMPLES: &str = "\
 Examples:
   pinhold fingerprint example.com
   pinhold fingerprint example.com:8443 --ca root.pem
-  pinhold fingerprint key.pem --json";
+  pinhold fingerprint backup.pub --json";

@@ -1,19 +1,19 @@
 //! The command `pinhold get`: sends a GET request over a pinned connection.
 
+use std::error::Error;
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 use http::{Request, Response, Uri};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use pinhold::header::{IgnoreReason, Noted};
-use pinhold::policy::ReportUri;
 use pinhold::storage::StorageError;
 use pinhold::{
     Decision, Host, NotePinsLayer, PinPolicy, PinStore, Pinning, PinningBuilder, SpkiFingerprint,
-    VerifiedConnection,
+    UserAddedRoots, VerifiedConnection,
 };
 use serde_json::{Value, json};
 use tower_layer::Layer;
@@ -24,7 +24,7 @@ use crate::network::{self, NetworkOptions};
 use crate::output::Output;
 use crate::peer::Peer;
 use crate::refusal::{chain_json, key_lines};
-use crate::reporting::Reporting;
+use crate::reporting::{self, Reporting};
 use crate::syntax::{Field, Syntax};
 use crate::{storage_error, store};
 
@@ -34,12 +34,8 @@ pub(crate) struct Arguments {
     /// URL to fetch (https, unless the URL begins with http://); redirects are not followed
     #[arg(value_hint = ValueHint::Url)]
     url: String,
-    /// Pin of the URL's host: the validated chain must contain the key of at least one --pin
-    #[arg(long = "pin", value_name = "FINGERPRINT")]
-    pins: Vec<SpkiFingerprint>,
-    /// Apply each --pin to the subdomains of the host, too
-    #[arg(long, requires = "pins")]
-    include_subdomains: bool,
+    #[command(flatten)]
+    pinning: PinningOptions,
     /// Enforce the pins noted in this file, and note the response's Public-Key-Pins header there;
     /// the file is created if it is missing
     #[arg(long, value_name = "FILE")]
@@ -50,7 +46,7 @@ pub(crate) struct Arguments {
     syntax: Syntax,
     /// Send a report of a pin violation to this endpoint (RFC 7469, section 3)
     #[arg(long, value_name = "URL")]
-    report_to: Option<ReportUri>,
+    report_to: Option<String>,
     /// Exit with 1 and print no body if the response has a status of 400 or above
     #[arg(long, short)]
     fail: bool,
@@ -59,6 +55,19 @@ pub(crate) struct Arguments {
     verbose: bool,
     #[command(flatten)]
     network: NetworkOptions,
+}
+
+#[derive(Args)]
+struct PinningOptions {
+    /// Pin of the URL's host: the validated chain must contain the key of at least one --pin
+    #[arg(long = "pin", value_name = "FINGERPRINT")]
+    pins: Vec<SpkiFingerprint>,
+    /// Apply each --pin to the subdomains of the host, too
+    #[arg(long, requires = "pins")]
+    include_subdomains: bool,
+    /// Enforce the pins on chains to --user-ca roots, too, in place of skipping them
+    #[arg(long, requires = "user_ca")]
+    enforce_on_user_ca: bool,
 }
 
 pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
@@ -73,7 +82,8 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     let mut builder = builder(&arguments, &uri, &store)?;
     let mut reporting = None;
     if let Some(to) = &arguments.report_to {
-        let (with_reporter, added) = Reporting::add_to(builder, to, &arguments.network)?;
+        let to = reporting::endpoint(to)?;
+        let (with_reporter, added) = Reporting::add_to(builder, &to, &arguments.network)?;
         (builder, reporting) = (with_reporter, Some(added));
     }
     let pinning = builder.build();
@@ -82,9 +92,7 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     if let Some(reporting) = &reporting {
         reporting.finish(&pinning, peer.deadline, output);
     }
-    // Pending changes are written before the body is read, which may be endless. Refreshes are
-    // among them: the store would delay their write beyond the end of the program.
-    let stored = store.durable().await;
+    let stored = store_changes(&store, &peer, response.is_ok()).await;
     if let Err(error) = &stored {
         output.message(&storage_error::text(error));
     }
@@ -92,9 +100,27 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
         Ok(response) => print(&arguments, &uri, &peer, response, &stored, output).await,
         Err(failure) => Err(failure),
     };
+    let printed = printed.map_err(|failure| failure.with_policies_of(&pinning));
     match (printed, stored) {
         (Ok(()) | Err(Failure::OutputClosed), Err(_)) => Err(Failure::AlreadyPrinted),
         (printed, _) => printed,
+    }
+}
+
+/// Writes pending changes before the body is read, which may be endless. Refreshes are among them:
+/// the store would delay their write beyond the end of the program.
+async fn store_changes(
+    store: &PinStore,
+    peer: &Peer,
+    has_response: bool,
+) -> Result<(), StorageError> {
+    match peer.deadline.limit(store.durable()).await {
+        Some(stored) => stored,
+        None if has_response => Err(StorageError::Slow {
+            waited: peer.deadline.total.0,
+        }),
+        // There is nothing to store, and the time limit is reported already.
+        None => Ok(()),
     }
 }
 
@@ -135,8 +161,11 @@ async fn print(
     if output.is_json() {
         let noted = outcome(&response, arguments.syntax);
         let (parts, body) = response.into_parts();
-        let body = peer.limit(missing, body.collect()).await?;
-        let body = body.map_err(failed)?.to_bytes();
+        let body = Limited::new(body, MAX_BODY).collect();
+        let body = peer.limit(missing, body).await?;
+        let body = body
+            .map_err(|error| body_failure(peer, &*error))?
+            .to_bytes();
         let mut result = response_json(uri, &parts, noted, &body);
         if let (Some(_), Value::Object(fields)) = (&arguments.store, &mut result) {
             fields.insert("stored".to_owned(), json!(stored.is_ok()));
@@ -152,17 +181,35 @@ async fn print(
     Ok(())
 }
 
+/// Returns the failure of a body that was to be kept in memory.
+fn body_failure(peer: &Peer, error: &(dyn Error + 'static)) -> Failure {
+    if error.is::<LengthLimitError>() {
+        let detail = format!(
+            "the body from {} is longer than {} MiB, the limit of --json\n  what to do: get it \
+             without --json",
+            peer.target,
+            MAX_BODY >> 20
+        );
+        return peer.failure(RequestFailure::Http, detail);
+    }
+    Failure::of_request(peer, error)
+}
+
 fn builder(arguments: &Arguments, uri: &Uri, store: &PinStore) -> Result<PinningBuilder, Failure> {
     let mut builder = Pinning::builder()
         .store(store.clone())
         .header_syntax(arguments.syntax.into());
-    if !arguments.pins.is_empty() {
+    let options = &arguments.pinning;
+    if options.enforce_on_user_ca {
+        builder = builder.user_added_roots(UserAddedRoots::EnforcePins);
+    }
+    if !options.pins.is_empty() {
         let host = Host::parse(uri.host().unwrap_or_default())
             .map_err(|error| Failure::input("--pin", error))?;
         // These pins apply to one request only, so they need no backup pin.
-        let mut policy = PinPolicy::without_backup(arguments.pins.iter().copied())
+        let mut policy = PinPolicy::without_backup(options.pins.iter().copied())
             .map_err(|error| Failure::input("--pin", error))?;
-        if arguments.include_subdomains {
+        if options.include_subdomains {
             policy = policy.include_subdomains();
         }
         builder = builder.static_pins(host, policy);
@@ -245,6 +292,9 @@ fn response_json(
         "body": String::from_utf8_lossy(body),
     })
 }
+
+/// The longest body with `--json`, which is kept in memory more than once.
+const MAX_BODY: usize = 64 << 20;
 
 fn decision_text(decision: &Decision) -> &'static str {
     match decision {

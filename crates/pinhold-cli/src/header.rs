@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::Args;
-use pinhold::header::{HeaderEffect, HeaderError, PinHeader};
+use pinhold::header::{HeaderEffect, HeaderError, IgnoreReason, PinHeader};
 use pinhold::policy::ReportUri;
 use pinhold::{PinStore, SpkiFingerprint};
 use serde_json::json;
@@ -103,6 +103,10 @@ fn outcome(
     };
     match HeaderEffect::of(header, chain) {
         HeaderEffect::Add | HeaderEffect::Evaluate => ("add", None),
+        // A single pin may well be in no chain, so that every pin is in it can't be said.
+        HeaderEffect::Ignore(IgnoreReason::NoBackupPin) if header.pins().len() < 2 => {
+            ("ignore", Some("fewer than two pins".to_owned()))
+        }
         HeaderEffect::Remove(reason) => ("remove", Some(reason.to_string())),
         HeaderEffect::Ignore(reason) => ("ignore", Some(reason.to_string())),
         _ => ("ignore", None),

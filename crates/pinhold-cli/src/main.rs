@@ -104,7 +104,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         _ => text.split("\n\n").next().unwrap_or_default(),
     };
     let message = message.trim_start_matches("error: ").trim_end();
-    let failure = Failure::usage(message);
+    let failure = Failure::Usage(message.to_owned());
     output.print_error(&failure.json());
     ExitCode::from(failure.code())
 }

@@ -155,26 +155,45 @@ pub(crate) fn url(text: &str) -> Result<Uri, Failure> {
     } else {
         format!("https://{text}")
     };
-    let ascii = with_a_labels(&with_scheme).map_err(|error| Failure::input(text, error))?;
-    let uri = ascii
-        .parse::<Uri>()
-        .map_err(|error| Failure::Usage(format!("{text:?} is not a valid URL: {error}")))?;
+    let shown = without_login(text);
+    let ascii = with_a_labels(&with_scheme).map_err(|error| {
+        // The text of the error has a part of the URL.
+        if shown == text {
+            Failure::input(shown, error)
+        } else {
+            Failure::input(shown, "not a valid URL")
+        }
+    })?;
+    let uri = ascii.parse::<Uri>();
+    let uri = uri.map_err(|error| Failure::input(shown, format!("not a valid URL: {error}")))?;
     if !matches!(uri.scheme_str(), Some("https" | "http")) {
         let scheme = uri.scheme_str().unwrap_or_default();
-        return Err(Failure::Usage(format!(
-            "{text:?} has the scheme {scheme:?}, expected https or http"
-        )));
+        let reason = format!("the scheme is {scheme:?}, expected https or http");
+        return Err(Failure::input(shown, reason));
     }
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
     // The user name and password would be sent as part of the authority.
-    let authority = uri.authority();
-    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(Failure::usage(
-            "the URL contains a user name, expected none",
-        ));
+    if authority.contains('@') {
+        let reason = "contains a user name, expected none";
+        return Err(Failure::input(shown, reason));
+    }
+    // A password that contains `/` would be taken for a port and a path.
+    let port = authority.get(uri.host().unwrap_or_default().len()..);
+    if port.is_some_and(|port| !port.is_empty()) && uri.port_u16().is_none() {
+        return Err(Failure::input(shown, "the port is not a number"));
     }
     match uri.host() {
         Some(host) if !host.is_empty() => Ok(uri),
-        _ => Err(Failure::input(text, "contains no host, expected one")),
+        _ => Err(Failure::input(shown, "contains no host, expected one")),
+    }
+}
+
+/// Returns the name of a URL in an error: the URL itself, unless it may contain a password.
+pub(crate) fn without_login(url: &str) -> &str {
+    if url.contains('@') && url.contains(':') {
+        "the URL"
+    } else {
+        url
     }
 }
 

@@ -58,10 +58,9 @@ impl Peer {
         missing: &str,
         step: impl Future<Output = T>,
     ) -> Result<T, Failure> {
-        let limited = tokio::time::timeout_at(self.deadline.at, step).await;
-        limited.map_err(|_| {
-            let (target, limit) = (&self.target, self.deadline.limit);
-            let limit = Timeout(limit);
+        let limited = self.deadline.limit(step).await;
+        limited.ok_or_else(|| {
+            let (target, limit) = (&self.target, self.deadline.total);
             let detail = format!(
                 "{missing} {target} within {limit}\n  what to do: --timeout SECONDS allows more \
                  time"
@@ -75,7 +74,7 @@ impl Peer {
         Failure::Request {
             kind,
             subject: self.url.clone(),
-            target: Some(self.target.clone()),
+            target: self.target.clone(),
             detail,
         }
     }
@@ -85,16 +84,22 @@ impl Peer {
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline {
     at: Instant,
-    limit: Duration,
+    /// The whole time of the command.
+    pub(crate) total: Timeout,
 }
 
 impl Deadline {
     pub(crate) fn after(timeout: Option<Timeout>) -> Self {
-        let limit = timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout.0);
+        let total = timeout.unwrap_or(Timeout(DEFAULT_TIMEOUT));
         Self {
-            at: Instant::now() + limit,
-            limit,
+            at: Instant::now() + total.0,
+            total,
         }
+    }
+
+    /// Waits for a step until this time. Returns `None` if it takes longer.
+    pub(crate) async fn limit<T>(self, step: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout_at(self.at, step).await.ok()
     }
 
     /// Returns the time that is left.
@@ -105,7 +110,7 @@ impl Deadline {
 
 /// The value of `--timeout`: seconds, as in `30` or `30s`, or minutes, as in `2m`.
 #[derive(Clone, Copy)]
-pub(crate) struct Timeout(Duration);
+pub(crate) struct Timeout(pub(crate) Duration);
 
 impl FromStr for Timeout {
     type Err = &'static str;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use http::Uri;
 use pinhold::connector::PlainHttp;
 use pinhold::policy::ReportUri;
 use pinhold::report::HttpReporter;
@@ -12,7 +13,7 @@ use pinhold::{Event, Pinning, PinningBuilder};
 
 use crate::failure::Failure;
 use crate::network::{self, NetworkOptions};
-use crate::output::{Output, counted};
+use crate::output::{Output, counted, cut};
 use crate::peer::Deadline;
 use crate::proxy::Proxy;
 
@@ -29,7 +30,6 @@ impl Reporting {
         uri: &ReportUri,
         network: &NetworkOptions,
     ) -> Result<(PinningBuilder, Self), Failure> {
-        refuse_proxy(uri)?;
         let (sender, events) = channel();
         let (endpoint, anchors) = (uri.clone(), network.anchors()?);
         let overrides = network.overrides();
@@ -86,17 +86,30 @@ impl Reporting {
     }
 }
 
-/// Refuses an endpoint for which a proxy is set: reports are sent without one.
-fn refuse_proxy(uri: &ReportUri) -> Result<(), Failure> {
-    let Ok(url) = uri.as_str().parse() else {
-        return Ok(());
+/// Parses an endpoint. Refuses one with a user name, and one for which a proxy is set: reports are
+/// sent without one.
+pub(crate) fn endpoint(text: &str) -> Result<ReportUri, Failure> {
+    let refused = |reason: String| Failure::input("--report-to", reason);
+    let shown = network::without_login(text);
+    let invalid = || {
+        refused(format!(
+            "{:?} is not the URL of an endpoint, expected one such as https://reports.example/pins",
+            cut(shown, 80)
+        ))
     };
+    let uri = ReportUri::parse(text).map_err(|_| invalid())?;
+    let url = uri.as_str().parse::<Uri>().map_err(|_| invalid())?;
+    // An error of the library would print the whole URL.
+    if url.authority().is_some_and(|it| it.as_str().contains('@')) {
+        return Err(refused(
+            "the URL contains a user name, expected none".to_owned(),
+        ));
+    }
     match Proxy::for_url(&url)? {
-        Some(proxy) => Err(Failure::input(
-            "--report-to",
-            format!("reports are not sent through {proxy}; add the endpoint's host to no_proxy"),
-        )),
-        None => Ok(()),
+        Some(proxy) => Err(refused(format!(
+            "reports are not sent through {proxy}; add the endpoint's host to no_proxy"
+        ))),
+        None => Ok(uri),
     }
 }
 
@@ -107,3 +120,16 @@ async fn resolve(name: String) -> io::Result<Vec<IpAddr>> {
 
 /// Longer than one delivery attempt may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The proxy variables could not be checked for such an endpoint.
+    #[test]
+    fn an_endpoint_that_is_no_url_of_the_client_is_refused() {
+        let too_long = format!("https://r.example/{}", "x".repeat(70_000));
+        assert!(ReportUri::parse(&too_long).is_ok());
+        assert!(matches!(endpoint(&too_long), Err(Failure::Usage(_))));
+    }
+}

@@ -14,7 +14,6 @@ use tower_service::Service;
 use crate::failure::{Failure, RequestFailure};
 use crate::fingerprint::Key;
 use crate::network::{self, NetworkOptions};
-use crate::peer::Peer;
 use crate::refusal::role_name;
 use crate::roots::Roots;
 use crate::verifier::AcceptAll;
@@ -31,10 +30,11 @@ pub(crate) async fn validated_keys(
     let mut connector = network.connector(&pinning, &peer, &uri)?;
     let stream = peer.limit(MISSING, connector.call(uri)).await?;
     let stream = stream.map_err(|error| Failure::of_request(&peer, &error))?;
-    match stream.verified() {
-        Some(connection) => Ok(keys_of(connection.chain(), network.roots())),
-        None => Err(unverified(&peer)),
-    }
+    let connection = stream.verified().ok_or_else(|| {
+        let detail = "the connection has no validated chain".to_owned();
+        peer.failure(RequestFailure::Tls, detail)
+    })?;
+    Ok(keys_of(connection.chain(), network.roots()))
 }
 
 /// Returns the keys of the validated chain, then those of certificates that the server sent but
@@ -114,11 +114,6 @@ fn https_url(source: &str) -> Result<Uri, Failure> {
         Some("https") => Ok(uri),
         _ => Err(Failure::input(source, "not an https URL, expected one")),
     }
-}
-
-fn unverified(peer: &Peer) -> Failure {
-    let detail = "the connection has no validated chain".to_owned();
-    peer.failure(RequestFailure::Tls, detail)
 }
 
 /// What does not happen within the time limit.

@@ -23,19 +23,22 @@ pub(crate) fn text(error: &StorageError) -> String {
             readable,
             moved_to: None,
         } => format!(
-            "{}: {corruption}; {} can be recovered\n  what to do: pinhold store recover --file {}",
+            "{}: {corruption}; {} can be recovered\n  what to do: pinhold store recover --file={}",
             file.display(),
             counted(*readable, "entry", "entries"),
             shell_word(file)
         ),
-        StorageError::Io { path, error } if error.get_ref().is_some() => {
-            // The only error that the library makes itself.
-            format!(
-                "{}: too many entries for a file (64 MiB)\n  what to do: remove some by pinhold \
-                 store forget",
-                path.display()
-            )
-        }
+        StorageError::Slow { waited } => format!(
+            "the noted pins were not stored within {} s and may be lost\n  what to do: check the \
+             disk, or allow more time by --timeout SECONDS",
+            waited.as_secs()
+        ),
+        StorageError::TooLarge { file, limit } => format!(
+            "{}: too many entries for a file, which has {} MiB at most\n  what to do: remove some \
+             by pinhold store forget",
+            file.display(),
+            limit >> 20
+        ),
         other => other.to_string(),
     }
 }
@@ -49,6 +52,8 @@ pub(crate) fn reason(error: &StorageError) -> &'static str {
         StorageError::Locked { .. } => "locked",
         StorageError::NewerVersion { .. } => "newer-version",
         StorageError::NotAFile { .. } => "not-a-file",
+        StorageError::Slow { .. } => "slow",
+        StorageError::TooLarge { .. } => "too-large",
         _ => "other",
     }
 }
@@ -68,5 +73,29 @@ pub(crate) fn is_other_file(error: &StorageError) -> bool {
             _ => false,
         },
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_is_too_large_is_said_to_be() {
+        let too_large = StorageError::TooLarge {
+            file: "noted".into(),
+            limit: 64 << 20,
+        };
+        assert!(text(&too_large).contains("64 MiB"));
+        assert_eq!(reason(&too_large), "too-large");
+        let io = StorageError::Io {
+            path: "noted".into(),
+            error: Arc::new(io::Error::other("quota")),
+        };
+        assert!(text(&io).contains("quota"), "{}", text(&io));
+        assert_eq!(reason(&io), "io");
     }
 }

@@ -4,7 +4,7 @@
 //! certificate, or numbers of seconds.
 
 use pinhold::rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::{CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, OtherError, PeerIncompatible};
 use serde_json::{Map, Value, json};
 
 use crate::certificate::{Facts, last_of_path};
@@ -153,8 +153,8 @@ fn wrong_name(target: &Target, leaf: Option<Facts>) -> Parts {
     (
         format!("the certificate of {target} is for another name"),
         evidence,
-        "use a URL with one of its names; --resolve NAME:PORT:ADDR then connects to a given \
-         address",
+        "check the URL and the address (DNS, --resolve): this server is not the one of the URL, or \
+         lacks a certificate for it",
         json!({ "names": shown, "names_count": names.len() }),
     )
 }
@@ -172,19 +172,7 @@ fn reason_of(error: &CertificateError) -> &'static str {
 }
 
 fn otherwise(error: &CertificateError, target: &Target, leaf: Option<Facts>) -> Parts {
-    let statement = match error {
-        CertificateError::BadEncoding => "a certificate is not correctly encoded".to_owned(),
-        CertificateError::BadSignature => "a certificate has a wrong signature".to_owned(),
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "a certificate is not for servers (extended key usage)".to_owned()
-        }
-        CertificateError::Revoked => "a certificate is revoked".to_owned(),
-        CertificateError::UnhandledCriticalExtension => {
-            "a certificate has a critical extension that is not supported".to_owned()
-        }
-        CertificateError::Other(other) => words(&other.to_string()),
-        other => words(&format!("{other:?}")),
-    };
+    let statement = statement(error);
     let subject = leaf.map(|facts| facts.subject);
     let evidence = match &subject {
         Some(subject) => format!("the leaf is {subject:?}"),
@@ -199,67 +187,142 @@ fn otherwise(error: &CertificateError, target: &Target, leaf: Option<Facts>) -> 
     )
 }
 
+/// Returns what is wrong with a chain.
+fn statement(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::BadEncoding => "a certificate is not correctly encoded",
+        CertificateError::BadSignature => "a certificate has a wrong signature",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "a certificate is not for servers (extended key usage)"
+        }
+        CertificateError::Revoked => "a certificate is revoked",
+        CertificateError::UnhandledCriticalExtension => {
+            "a certificate has a critical extension that is not supported"
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "a certificate is signed with an algorithm that is not supported, such as SHA-1"
+        }
+        CertificateError::Other(OtherError(error)) => {
+            error.downcast_ref().map_or(NOT_ACCEPTED, webpki_statement)
+        }
+        _ => NOT_ACCEPTED,
+    }
+}
+
+/// Returns what is wrong with a chain, for errors that rustls has no variant for.
+fn webpki_statement(error: &webpki::Error) -> &'static str {
+    match error {
+        webpki::Error::CaUsedAsEndEntity => "the server's certificate is that of a CA",
+        webpki::Error::EndEntityUsedAsCa => {
+            "a certificate is issued by one that is not that of a CA"
+        }
+        webpki::Error::ExtensionValueInvalid | webpki::Error::MalformedExtensions => {
+            "a certificate has an extension that is not correctly encoded"
+        }
+        webpki::Error::MaximumNameConstraintComparisonsExceeded
+        | webpki::Error::MaximumPathBuildCallsExceeded
+        | webpki::Error::MaximumPathDepthExceeded
+        | webpki::Error::MaximumSignatureChecksExceeded => {
+            "the server sent too many certificates, or certificates that refer to each other"
+        }
+        webpki::Error::NameConstraintViolation => {
+            "a CA may not issue certificates for this name (name constraints)"
+        }
+        webpki::Error::PathLenConstraintViolated => {
+            "a CA may not issue certificates to another CA (path length)"
+        }
+        webpki::Error::UnsupportedCertVersion => "a certificate has a version other than 3",
+        webpki::Error::UnsupportedCriticalExtension => {
+            "a certificate has a critical extension that is not supported"
+        }
+        _ => NOT_ACCEPTED,
+    }
+}
+
 /// Returns an error of TLS other than that of an invalid chain, as in "TLS with HOST failed: ...".
 pub(crate) fn text(error: &Error) -> String {
     match error {
         Error::AlertReceived(alert) => {
-            let alert = words(&format!("{alert:?}"));
-            format!("the server rejects the handshake (alert: {alert})")
+            format!("the server rejects the handshake ({})", alert_text(*alert))
         }
-        Error::InvalidMessage(_) => {
-            "the server sends something other than TLS; is this the port of https?".to_owned()
-        }
-        Error::NoApplicationProtocol => "the server offers neither HTTP/2 nor HTTP/1.1".to_owned(),
-        Error::NoCertificatesPresented => "the server sent no certificate".to_owned(),
         Error::PeerIncompatible(why) => {
-            format!(
-                "the server is not compatible: {}",
-                words(&format!("{why:?}"))
-            )
+            format!("the server is not compatible: {}", incompatibility(why))
         }
-        Error::PeerMisbehaved(why) => {
-            format!(
-                "the server violates the protocol: {}",
-                words(&format!("{why:?}"))
-            )
-        }
-        other => words(&format!("{other:?}")),
+        other => fixed_text(other).to_owned(),
     }
 }
 
-/// Converts the name of a variant into words, without the fields that follow it:
-/// `NoCipherSuitesInCommon` becomes "no cipher suites in common".
-fn words(name: &str) -> String {
-    let mut words = String::new();
-    let mut after_lower = false;
-    for char in name.chars().take_while(|char| char.is_ascii_alphanumeric()) {
-        if char.is_ascii_uppercase() && after_lower {
-            words.push(' ');
+fn fixed_text(error: &Error) -> &'static str {
+    match error {
+        Error::DecryptError => "a message of the server can't be decrypted",
+        Error::FailedToGetCurrentTime => "this computer's clock can't be read",
+        Error::FailedToGetRandomBytes => "this computer returns no random numbers",
+        Error::InappropriateHandshakeMessage { .. } | Error::InappropriateMessage { .. } => {
+            "the server sends another message than the protocol requires"
         }
-        after_lower = !char.is_ascii_uppercase();
-        words.push(char.to_ascii_lowercase());
+        Error::InvalidMessage(_) => {
+            "the server sends something other than TLS; is this the port of https?"
+        }
+        Error::NoApplicationProtocol => "the server offers neither HTTP/2 nor HTTP/1.1",
+        Error::NoCertificatesPresented => "the server sent no certificate",
+        Error::PeerMisbehaved(_) => "the server violates the protocol",
+        Error::PeerSentOversizedRecord => "the server sends a record that is too long",
+        _ => NOT_ACCEPTED,
     }
-    words
 }
+
+/// Returns an alert by its meaning, where a client may meet it, and by its number (RFC 8446
+/// section 6).
+fn alert_text(alert: AlertDescription) -> String {
+    let meaning = match alert {
+        AlertDescription::AccessDenied => "access denied",
+        AlertDescription::BadCertificate
+        | AlertDescription::CertificateRequired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA => "it requires a certificate of the client, or another one",
+        AlertDescription::DecodeError | AlertDescription::IllegalParameter => {
+            "it can't read the client's message"
+        }
+        AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
+            "no algorithms in common"
+        }
+        AlertDescription::InternalError => "internal error",
+        AlertDescription::NoApplicationProtocol => "it offers neither HTTP/2 nor HTTP/1.1",
+        AlertDescription::ProtocolVersion => "no protocol version in common",
+        AlertDescription::UnrecognisedName => "it does not know the name",
+        _ => return format!("alert {}", u8::from(alert)),
+    };
+    format!("alert {}: {meaning}", u8::from(alert))
+}
+
+fn incompatibility(why: &PeerIncompatible) -> &'static str {
+    match why {
+        PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon
+        | PeerIncompatible::NoSignatureSchemesInCommon => "no signature algorithms in common",
+        PeerIncompatible::NoCipherSuitesInCommon => "no cipher suites in common",
+        PeerIncompatible::NoEcPointFormatsInCommon | PeerIncompatible::NoKxGroupsInCommon => {
+            "no key exchange in common"
+        }
+        PeerIncompatible::ServerDoesNotSupportTls12Or13
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
+            "it supports neither TLS 1.3 nor TLS 1.2"
+        }
+        _ => NOT_ACCEPTED,
+    }
+}
+
+/// The text of an error that has no words of its own.
+const NOT_ACCEPTED: &str = "not accepted";
 
 /// The number of names of a certificate that a message contains. Some have a thousand.
 const SHOWN_NAMES: usize = 10;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    #[test]
-    fn variants_become_words_without_their_fields() {
-        for (name, expected) in [
-            ("NoCipherSuitesInCommon", "no cipher suites in common"),
-            ("CaUsedAsEndEntity", "ca used as end entity"),
-            ("UnsupportedCurve { id: [1, 2] }", "unsupported curve"),
-            ("HandshakeFailure", "handshake failure"),
-        ] {
-            assert_eq!(words(name), expected);
-        }
-    }
+    use super::*;
 
     #[test]
     fn no_text_contains_numbers_or_names_of_types() {
@@ -274,12 +337,17 @@ mod tests {
         let chain = InvalidChain::new(&lists, &target, &[]);
         assert_eq!(chain.reason, "other");
         let text = chain.text;
-        assert!(
-            text.contains("unsupported signature algorithm context"),
-            "{text}"
-        );
+        assert!(text.contains("signed with an algorithm"), "{text}");
         assert!(!text.contains("134"), "{text}");
-        let alert = Error::AlertReceived(rustls::AlertDescription::HandshakeFailure);
-        assert!(super::text(&alert).contains("handshake failure"));
+        let alert = super::text(&Error::AlertReceived(AlertDescription::HandshakeFailure));
+        assert!(alert.contains("alert 40: no algorithms"), "{alert}");
+    }
+
+    #[test]
+    fn an_error_without_words_is_not_printed_by_its_name() {
+        let general = Error::General("unexpected_error".to_owned());
+        assert_eq!(text(&general), NOT_ACCEPTED);
+        let other = OtherError(Arc::new(std::io::Error::other("no such thing")));
+        assert_eq!(statement(&CertificateError::Other(other)), NOT_ACCEPTED);
     }
 }

@@ -49,7 +49,8 @@ impl Recorder {
         let roots = anchors.iter().map(|(_, anchor)| anchor.clone()).collect();
         let roots = Arc::new(RootCertStore { roots });
         let rustls = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-        let rustls = rustls.map_err(|_| Failure::usage("there is no root to trust"))?;
+        let no_root = |_| Failure::Usage("there is no root to trust".to_owned());
+        let rustls = rustls.map_err(no_root)?;
         Ok(Self { rustls, served })
     }
 }

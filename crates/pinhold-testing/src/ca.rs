@@ -22,7 +22,7 @@ use crate::error::certificate_error;
 /// There are three, each with a root and an issuing CA below it:
 ///
 /// - a *test CA*, whose root is built-in, issues certificates to the genuine servers,
-/// - a *careless CA*, whose root is built-in too, issues them to others, too,
+/// - a *other CA*, whose root is built-in too, issues them to others, too,
 /// - an *inspection CA*, whose root the user added, issues them to a proxy that decrypts.
 ///
 /// Each name has one genuine server, with a live key and a backup key that is on no server. Servers
@@ -55,7 +55,7 @@ pub struct TestCa(Arc<Authorities>);
 
 struct Authorities {
     test: Authority,
-    careless: Authority,
+    other: Authority,
     inspection: Authority,
     anchors: TrustAnchors,
     genuine: Mutex<HashMap<Host, Arc<GenuineKeys>>>,
@@ -69,15 +69,15 @@ impl TestCa {
     /// If a key or a certificate could not be made.
     pub fn new() -> Result<Self, TestError> {
         let test = Authority::new("Test")?;
-        let careless = Authority::new("Careless")?;
+        let other = Authority::new("Other")?;
         let inspection = Authority::new("Inspection")?;
         let anchors = TrustAnchors::new()
-            .with_built_in([test.root(), careless.root()])
+            .with_built_in([test.root(), other.root()])
             .and_then(|anchors| anchors.with_user_added([inspection.root()]))
             .map_err(certificate_error)?;
         Ok(Self(Arc::new(Authorities {
             test,
-            careless,
+            other,
             inspection,
             anchors,
             genuine: Mutex::default(),
@@ -93,7 +93,7 @@ impl TestCa {
     /// Returns the certificates of the built-in roots.
     #[must_use]
     pub fn built_in_roots(&self) -> [CertificateDer<'static>; 2] {
-        [self.0.test.root(), self.0.careless.root()]
+        [self.0.test.root(), self.0.other.root()]
     }
 
     /// Returns the certificate of the root that the user added.
@@ -105,7 +105,7 @@ impl TestCa {
     /// Returns the certificates of the built-in roots in PEM, for a program that reads a file.
     #[must_use]
     pub fn built_in_pem(&self) -> String {
-        self.0.test.root.pem() + &self.0.careless.root.pem()
+        self.0.test.root.pem() + &self.0.other.root.pem()
     }
 
     /// Returns the certificate of the root that the user added in PEM.
@@ -157,7 +157,7 @@ impl TestCa {
     /// Returns a chain without the pinned key. An attacker can append the genuine certificate to
     /// it, so it is appended; a client must not count it as a part of the chain.
     pub(crate) fn mis_issued(&self, host: &Host) -> Result<Identity, TestError> {
-        let mut identity = self.0.careless.issue(leaf_params(host)?, &new_key()?)?;
+        let mut identity = self.0.other.issue(leaf_params(host)?, &new_key()?)?;
         let genuine = self.good(host)?;
         identity.chain.extend(genuine.chain.into_iter().take(1));
         Ok(identity)

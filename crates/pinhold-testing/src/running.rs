@@ -25,6 +25,10 @@ use crate::TestError;
 /// How long a handshake may take. Long, because a loaded machine is slow.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long the server waits after a connection could not be accepted, so that it does not use a
+/// whole processor.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
 /// A running server. Its thread has a runtime of its own, so that the code under test may run in
 /// any runtime, or block the thread that it runs in.
 #[derive(Debug)]
@@ -143,7 +147,8 @@ async fn accept(listener: TcpListener, shared: Shared) {
             }
             // Of a connection that its client has closed already.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(_) => return,
+            // Such as too many open files, which other connections may close in the meantime.
+            Err(_) => tokio::time::sleep(ACCEPT_BACKOFF).await,
         }
     }
 }

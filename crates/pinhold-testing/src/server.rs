@@ -68,7 +68,7 @@ impl TestServer {
     }
 
     /// Starts a server whose chain is valid for this name, and contains no pinned key: a CA that
-    /// the client trusts issued it to somebody else. The genuine certificate is appended to it.
+    /// the client trusts issued it to another party. The genuine certificate is appended to it.
     ///
     /// # Errors
     ///

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 use crate::common::unrelated_pin;
 use crate::program::{Folder, Run, Site, run};
@@ -90,7 +91,10 @@ fn the_time_limit_includes_the_body() {
 
 #[test]
 fn connection_errors_name_host_and_port() {
-    let (_, closed) = silent();
+    // The port is taken, so that no server of another test may listen on it.
+    let unused = TcpSocket::new_v4().unwrap();
+    unused.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = unused.local_addr().unwrap().port();
     let url = format!("https://127.0.0.1:{closed}/");
     for command in [
         &["get", &url][..],
@@ -143,7 +147,7 @@ async fn a_refusal_names_the_command_that_helps() {
     let other = unrelated_pin().to_string();
     let run = site.run_trusted("get", &["--pin", &other]).await;
     let text = run.expect_code(90).stderr;
-    for part in ["a root from --ca", "from --pin", "another --pin"] {
+    for part in ["a root from --ca", "from --pin", "only then: add the key"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("store forget"), "nothing is noted: {text}");
@@ -152,8 +156,14 @@ async fn a_refusal_names_the_command_that_helps() {
 #[test]
 fn a_file_name_is_quoted_for_the_shell() {
     let folder = Folder::new();
-    let file = folder.write("two words", "");
-    let run = run(["store", "check", "--file", &file]).expect_code(2);
-    let command = format!("pinhold store recover --file '{file}'");
-    assert!(run.stderr.contains(&command), "{}", run.stderr);
+    let mut names = vec!["two words"];
+    if cfg!(unix) {
+        names.push(r"back\slash");
+    }
+    for name in names {
+        let file = folder.write(name, "");
+        let run = run(["store", "check", "--file", &file]).expect_code(2);
+        let command = format!("pinhold store recover --file='{file}'");
+        assert!(run.stderr.contains(&command), "{}", run.stderr);
+    }
 }

@@ -1,13 +1,13 @@
 //! `pinhold get`: its output, and the documented exit codes.
 
 use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
 use crate::common::{header_value, unrelated_pin};
 use crate::pki::Ca;
-use crate::program::{Folder, Site, run, run_async};
+use crate::program::{Folder, Site, command, finish, run, run_async};
 use crate::server::{Server, answer};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,6 +139,12 @@ async fn skipped_pins_are_reported_without_verbose() {
     let json = run.expect_code(0).json();
     assert_eq!(json["decision"], "skipped");
     assert_eq!(json["anchor_origin"], "user-added");
+
+    let enforced = [&arguments[..], &["--enforce-on-user-ca"]].concat();
+    let text = site.run("get", &enforced).await.expect_code(90).stderr;
+    assert!(text.contains("inspects the traffic"), "{text}");
+    let run = site.run("get", &["--enforce-on-user-ca"]).await;
+    run.expect_code(2);
 
     // Without pins there is nothing to skip.
     let run = site.run("get", &arguments[..2]).await.expect_code(0);
@@ -310,20 +316,30 @@ fn the_help_documents_the_exit_codes() {
 #[cfg(unix)]
 #[test]
 fn a_closed_pipe_is_not_an_error() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pinhold"));
+    let mut command = command();
     command.args(["header", "max-age=0"]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = command.stdout(writer).stderr(Stdio::piped()).output();
-    let output = output.unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let run = finish(command.stdout(writer)).expect_code(0);
+    assert_eq!(run.stderr, "");
 }
 
-#[cfg(unix)]
+/// The body is kept in memory with `--json` only.
 #[test]
-fn a_closed_pipe_ends_an_endless_body() {
-    const LIMIT: usize = 256 << 20;
+fn an_endless_body_is_an_error_in_json() {
+    let (url, server) = endless_body();
+    let json = run(["get", &url, "--json", "--timeout", "1m"])
+        .expect_code(1)
+        .json();
+    assert_eq!(json["error"], "http", "{json}");
+    assert!(server.join().unwrap() < LIMIT, "the whole body was read");
+}
+
+/// More than the program may read.
+const LIMIT: usize = 256 << 20;
+
+/// Starts a server of one long response. Its thread returns how many bytes were sent.
+fn endless_body() -> (String, JoinHandle<usize>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
@@ -336,10 +352,15 @@ fn a_closed_pipe_ends_an_endless_body() {
         }
         sent
     });
+    (url, server)
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_ends_an_endless_body() {
+    let (url, server) = endless_body();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pinhold"));
-    let status = command.args(["get", &url]).stdout(writer).status();
-    assert_eq!(status.unwrap().code(), Some(0));
+    finish(command().args(["get", &url]).stdout(writer)).expect_code(0);
     assert!(server.join().unwrap() < LIMIT, "the whole body was read");
 }

@@ -123,6 +123,16 @@ fn the_noting_rules_apply_to_a_given_chain() {
 }
 
 #[test]
+fn a_single_pin_is_not_said_to_be_in_the_chain() {
+    let value = format!("{}; max-age=300", header::directive(pin(1)));
+    let one = pin(1).to_string();
+    for options in [&[][..], &["--chain", &one]] {
+        let json = read(&[options, &[&value]].concat());
+        assert_eq!(json["reason"], "fewer than two pins");
+    }
+}
+
+#[test]
 fn a_report_only_header_is_evaluated() {
     let good = header::valid_header("; report-uri=\"https://r.example/\"");
     let one = header::directive(pin(1));

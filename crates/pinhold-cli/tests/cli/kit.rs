@@ -79,7 +79,7 @@ async fn an_expired_certificate_is_not_a_pin_violation() {
     let fixture = Fixture::new();
     let server = fixture.server().expired().await.unwrap();
     let json = fixture.get(&server).await.expect_code(1).json();
-    assert!(json["error"].is_string());
-    assert_ne!(json["error"], "pin-violation");
+    assert_eq!(json["error"], "certificate", "{json}");
+    assert_eq!(json["reason"], "expired", "{json}");
     assert_eq!((server.connections(), server.requests()), (1, 0));
 }

@@ -1,6 +1,6 @@
 //! `pinhold get --store`: noted pins that outlive the process.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use pinhold::FileStorage;
@@ -69,6 +69,23 @@ async fn a_refresh_is_stored_before_the_program_exits() {
     assert!(now_known[0].expires_at.as_secs() >= known[0].expires_at.as_secs() + 100);
 }
 
+/// A lock that is held makes a write wait for 2 s, which is longer than the time limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_limit_includes_the_write_of_a_refresh() {
+    let site = pinning_site("max-age=300").await;
+    let file = site.folder.path("noted");
+    let store = ["--store", &file];
+    site.run_trusted("get", &store).await.expect_code(0);
+    let lock = File::options()
+        .write(true)
+        .open(site.folder.path("noted.lock"));
+    let lock = lock.unwrap();
+    lock.lock().unwrap();
+    let limited = [&store[..], &["--timeout", "1"]].concat();
+    let run = site.run_trusted("get", &limited).await.expect_code(1);
+    assert!(run.stderr.contains("within 1 s"), "{}", run.stderr);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn max_age_0_removes_the_entry() {
     let mut site = pinning_site("max-age=300").await;
@@ -92,6 +109,17 @@ async fn pins_of_the_command_line_apply_in_addition_to_the_file() {
     let json = site.run_trusted("get", &wrong).await.expect_code(90).json();
     assert_eq!(json["source"], "static");
     assert!(!Path::new(&file).exists(), "nothing was noted");
+    // Each policy that fails is named.
+    write(&file, &[entry("shop.example", NOW, LAST)]);
+    let run = site.run_trusted("get", &wrong).await.expect_code(90);
+    let json = run.json();
+    let sources = json["policies"].as_array().unwrap().iter();
+    let sources = sources.map(|policy| policy["source"].as_str().unwrap());
+    assert!(sources.eq(["static", "noted"]), "{json}");
+    for part in [other.as_str(), "sha256/AgIC", "pinhold store forget"] {
+        assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
+    }
+    fs::remove_file(&file).unwrap();
     let right = site.leaf.pin().to_string();
     let right = ["--store", &file, "--pin", &right];
     site.run_trusted("get", &right).await.expect_code(0);

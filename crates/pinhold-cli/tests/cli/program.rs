@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,10 +66,19 @@ pub fn run_with<S: AsRef<OsStr>>(
 ) -> Run {
     let mut command = command();
     command.envs(variables.iter().copied());
-    command.args(arguments).stdin(Stdio::null());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let stdout = read_all(child.stdout.take().unwrap());
+    command.args(arguments).stdout(Stdio::piped());
+    finish(&mut command)
+}
+
+/// Runs a command to its end, for a limited time. Its output is empty unless it is a pipe.
+pub fn finish(command: &mut Command) -> Run {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = child.stdout.take();
+    let stdout = stdout.map_or_else(|| read_all(io::empty()), read_all);
     let stderr = read_all(child.stderr.take().unwrap());
     let outputs = [stdout, stderr].map(|output| output.recv_timeout(TIMEOUT));
     let [Ok(stdout), Ok(stderr)] = outputs else {

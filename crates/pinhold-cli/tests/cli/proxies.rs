@@ -3,6 +3,8 @@
 use crate::collector::{Answer, Collector};
 use crate::common::unrelated_pin;
 use crate::program::{Run, Site, run_async_with, run_with};
+#[cfg(unix)]
+use crate::program::{command, finish};
 use crate::proxy::Proxy;
 use crate::store_files::UNREACHABLE;
 
@@ -51,10 +53,12 @@ async fn plain_http_goes_through_the_proxy_of_its_variable() {
         assert_eq!(proxy.tunnels(), count);
     }
     // In a CGI program the client of the web server chooses the variable.
-    let variables = [("HTTP_PROXY", value.as_str()), ("REQUEST_METHOD", "GET")];
-    let url = format!("http://{}/", server.address);
-    let run = run_async_with(&variables, &["get", &url]).await;
-    run.expect_code(0);
+    for name in ["HTTP_PROXY", "http_proxy"] {
+        let variables = [(name, value.as_str()), ("REQUEST_METHOD", "GET")];
+        let url = format!("http://{}/", server.address);
+        let run = run_async_with(&variables, &["get", &url]).await;
+        run.expect_code(0);
+    }
     assert_eq!(proxy.tunnels(), 3);
 }
 
@@ -116,6 +120,61 @@ fn a_proxy_that_is_not_supported_is_refused() {
     ];
     let run = run_with(&variables, ["get", UNREACHABLE, "--json"]).expect_code(1);
     assert_eq!(run.json()["error"], "connection");
+}
+
+/// Otherwise a part of the password would be taken for the host, printed, and looked up by DNS.
+#[test]
+fn a_proxy_with_an_ambiguous_password_or_without_a_port_is_refused() {
+    for value in [
+        "http://u:s3c@ret@127.0.0.1:1",
+        "u:s3c@ret@127.0.0.1:1",
+        "http://u:s3/cret@127.0.0.1:1",
+        "http://u:12/s3cret@127.0.0.1:1",
+        "http://u:s3?cret@127.0.0.1:1",
+        "http://u:s3#cret@127.0.0.1:1",
+        "http://u:s3cret@127.0.0.1",
+        "http://u:s3cret@",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:0",
+        "127.0.0.1",
+        "[::1]",
+    ] {
+        let arguments = ["get", "https://shop.example/", "--json"];
+        let run = run_with(&[("https_proxy", value)], arguments).expect_code(2);
+        assert_eq!(run.json()["error"], "usage", "{value}");
+        for part in ["s3", "ret"] {
+            assert!(!run.stderr.contains(part), "{}", run.stderr);
+        }
+    }
+}
+
+#[test]
+fn no_proxy_that_would_match_nothing_is_refused() {
+    let proxy = ("https_proxy", "http://127.0.0.1:1");
+    for exempt in ["*.example", "shop.example, *.test", "*shop.example"] {
+        let arguments = ["get", "https://shop.example/", "--json"];
+        let run = run_with(&[proxy, ("no_proxy", exempt)], arguments).expect_code(2);
+        let json = run.json();
+        let message = json["message"].as_str().unwrap();
+        assert!(message.starts_with("no_proxy: "), "{message}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn no_proxy_that_is_no_text_is_refused_with_its_own_form() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let mut command = command();
+    command.env("https_proxy", "http://127.0.0.1:1");
+    command.env("NO_PROXY", std::ffi::OsStr::from_bytes(b"\xff"));
+    let run = finish(command.args(["get", "https://shop.example/"])).expect_code(2);
+    let has_names = run.stderr.contains("expected names");
+    assert!(
+        run.stderr.contains("NO_PROXY") && has_names,
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]

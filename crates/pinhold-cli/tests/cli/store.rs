@@ -154,7 +154,7 @@ fn a_corrupt_file_is_refused_and_left_unchanged() {
             assert!(run.json()["message"].is_string());
         }
         let refused = run(get).expect_code(2).stderr;
-        let advice = format!("pinhold store recover --file {file}");
+        let advice = format!("pinhold store recover --file={file}");
         assert!(refused.contains(&advice), "{refused}");
         assert_eq!(folder.contents(), before);
     }

@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use std::sync::mpsc::channel;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
+use crate::common::TIMEOUT;
 use crate::program::{Folder, command, run, run_with};
 use crate::store_files::V1;
 
@@ -28,20 +30,30 @@ fn on_terminal(variables: &[(&str, &str)], arguments: &[&str]) -> String {
     let mut child = command.spawn().unwrap();
     // The terminal ends once no process has it open: neither the child nor this command.
     drop(command);
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let _ = sender.send(read_to_end(File::from(terminal)));
+    });
+    let shown = receiver.recv_timeout(TIMEOUT);
+    if shown.is_err() {
+        child.kill().unwrap();
+    }
+    child.wait().unwrap();
+    String::from_utf8(shown.unwrap()).unwrap()
+}
+
+fn read_to_end(mut terminal: File) -> Vec<u8> {
     let mut shown = Vec::new();
-    let mut terminal = File::from(terminal);
     let mut bytes = [0; 4096];
     loop {
         match terminal.read(&mut bytes) {
-            Ok(0) => break,
+            Ok(0) => return shown,
             Ok(count) => shown.extend(&bytes[..count]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // Linux returns `EIO` in place of the end.
-            Err(_) => break,
+            Err(_) => return shown,
         }
     }
-    child.wait().unwrap();
-    String::from_utf8(shown).unwrap()
 }
 
 const ESCAPE: char = '\u{1b}';

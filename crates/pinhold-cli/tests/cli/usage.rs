@@ -79,6 +79,32 @@ fn schemes_other_than_https_and_http_are_invalid_usage() {
     }
 }
 
+#[test]
+fn no_error_contains_the_password_of_a_url() {
+    for url in [
+        "ftp://user:s3cret@shop.example/",
+        "https://user:s3cret@shop.example/",
+        "user:s3cret@shop.example/",
+        "https://user:s3/cret@shop.example/",
+        "https://user:s3cret@shop example/",
+        "https://user:s3cret:443@b\u{fc}cher.example/",
+        "https://user:s3cret@/",
+    ] {
+        for arguments in [
+            &["get", url][..],
+            &["fingerprint", url],
+            &["get", UNREACHABLE, "--report-to", url],
+        ] {
+            let run = run(arguments.iter().chain(&["--json"])).expect_code(2);
+            assert_eq!(run.json()["error"], "usage", "{arguments:?}");
+            for output in [run.text(), &run.stderr] {
+                assert!(!output.contains("s3"), "{output}");
+                assert!(!output.contains("cret"), "{output}");
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_status_is_an_error_with_the_option_fail() {
     for (status, is_failure) in [(200, false), (302, false), (404, true), (500, true)] {
@@ -194,7 +220,7 @@ async fn refusals_are_free_of_names_of_rust_items_and_name_the_command() {
     let leaf = leaf.with_appended(site.leaf.chain.clone());
     let impostor = Site::with_chain(other, leaf, &[]).await;
     let noted = impostor.run_trusted("get", &store).await.expect_code(90);
-    let command = format!("pinhold store forget shop.example --file {file}");
+    let command = format!("\n  only then: pinhold store forget shop.example --file={file}\n");
     assert!(noted.stderr.contains(&command), "{}", noted.stderr);
     assert!(noted.stderr.contains("proves nothing"), "{}", noted.stderr);
     let pin = unrelated_pin().to_string();
@@ -202,7 +228,7 @@ async fn refusals_are_free_of_names_of_rust_items_and_name_the_command() {
     for run in [noted, pinned] {
         assert_plain_text(&run.stderr);
         // The subjects are short here, so that each line fits on a terminal.
-        let is_short = |line: &str| line.len() <= 80 || line.contains(&command);
+        let is_short = |line: &str| line.len() <= 80 || line.contains(command.trim());
         assert!(run.stderr.lines().all(is_short), "{}", run.stderr);
     }
     // The command of the message removes the noted pins.
