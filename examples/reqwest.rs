@@ -14,7 +14,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let [url, pins @ ..] = &arguments[..] else {
         return Err("usage: reqwest URL PIN BACKUP, where a pin is sha256/ and base64".into());
     };
-    let url = url.parse::<reqwest::Url>()?;
+    let url = reqwest::Url::parse(url).map_err(|error| error.to_string())?;
     let host = url.host_str().ok_or("the URL has no host")?;
     let pinning = Pinning::builder()
         .static_pins(host, PinPolicy::new(pins)?)

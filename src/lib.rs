@@ -6,10 +6,10 @@
 //! ```no_run
 //! # #[cfg(all(feature = "reqwest", feature = "webpki-roots"))]
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! # const ROOT_OF_ONE_CA: &str = "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=";
-//! # const ROOT_OF_ANOTHER_CA: &str = "sha256/hxqRlPTu1bMS/0DITB1SSu0vd4u/8l8TjPgfaAp63Gc=";
+//! # const LIVE_KEY: &str = "sha256/UvrJ7xWQqIai1LiDUqrxuenMtEA5O+GkGhR09c59iJk=";
+//! # const BACKUP_KEY: &str = "sha256/dQM9OzcacVHH/cQgoluB6qJ5CSvgqL5ejLzW7eR3Av4=";
 //! use pinhold::{PinPolicy, Pinning, TrustAnchors};
-//! let policy = PinPolicy::new([ROOT_OF_ONE_CA, ROOT_OF_ANOTHER_CA])?; // "sha256/C5+lpZ7tcVwm..."
+//! let policy = PinPolicy::new([LIVE_KEY, BACKUP_KEY])?; // "sha256/UvrJ7xWQqIai...", ...
 //! let pinning = Pinning::builder().static_pins("api.example.com", policy).build()?;
 //! let client = pinning.reqwest_client_builder(TrustAnchors::webpki_roots())?.build()?;
 //! let response = client.get("https://api.example.com/").send().await?; // or a `PinViolation`
@@ -25,7 +25,7 @@
 //! An application can't reach a pinned server any more once the server's keys and CAs are replaced
 //! by others that are not pinned. Three remedies:
 //!
-//! - Always pin a **backup**: the root of a second CA, or a [key that is kept
+//! - Always pin a **backup**: all roots of a second CA, or a [key that is kept
 //!   offline](guide::backup_key).
 //! - Begin with pins that [only report](guide::rolling_out).
 //! - Let pins expire: static ones by [`PinPolicy::expires`], noted ones by a short `max-age`.

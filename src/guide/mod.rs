@@ -7,6 +7,9 @@
 //! cargo add pinhold
 //! ```
 //!
+//! Until 0.1.0 is on crates.io, add `--path` and the folder of the package in a clone of the
+//! repository: the clone itself for `pinhold`, `crates/pinhold-testing` for `pinhold-testing`.
+//!
 //! Offers these pages:
 //!
 //! | page | question |
@@ -28,55 +31,69 @@
 
 // A page is always documented. Its code is run as a test where the features that it needs are
 // enabled, and `tests/documents` compiles all of it in crates of its own.
+// In the repository, a page's links lead to files. `links.txt` has the same links with items as
+// targets. It is included before the page, and the first definition of a link is the valid one.
 
+#[doc = include_str!("links.txt")]
 #[doc = include_str!("auditing.md")]
 pub mod auditing {}
 
+#[doc = include_str!("links.txt")]
 #[doc = include_str!("backup_key.md")]
 pub mod backup_key {}
 
+#[doc = include_str!("links.txt")]
 #[doc = include_str!("choosing_pins.md")]
 pub mod choosing_pins {}
 
+#[doc = include_str!("links.txt")]
 #[doc = include_str!("command_line.md")]
 pub mod command_line {}
 
+#[doc = include_str!("links.txt")]
 #[cfg_attr(
     any(not(doctest), all(feature = "reqwest", feature = "webpki-roots")),
     doc = include_str!("desktop.md")
 )]
 pub mod desktop {}
 
+#[doc = include_str!("links.txt")]
 #[cfg_attr(
     any(not(doctest), all(feature = "hyper", feature = "webpki-roots")),
     doc = include_str!("mobile.md")
 )]
 pub mod mobile {}
 
+#[doc = include_str!("links.txt")]
 #[doc = include_str!("moving.md")]
 pub mod moving {}
 
+#[doc = include_str!("links.txt")]
 #[cfg_attr(
     any(not(doctest), all(feature = "hyper", feature = "webpki-roots")),
     doc = include_str!("noting.md")
 )]
 pub mod noting {}
 
+#[doc = include_str!("links.txt")]
 #[cfg_attr(
     any(not(doctest), all(feature = "reqwest", feature = "webpki-roots")),
     doc = include_str!("reqwest.md")
 )]
 pub mod reqwest {}
 
+#[doc = include_str!("links.txt")]
 #[doc = include_str!("rolling_out.md")]
 pub mod rolling_out {}
 
+#[doc = include_str!("links.txt")]
 #[cfg_attr(
     any(not(doctest), feature = "hyper"),
     doc = include_str!("rotating.md")
 )]
 pub mod rotating {}
 
+#[doc = include_str!("links.txt")]
 #[cfg_attr(
     any(not(doctest), feature = "webpki-roots"),
     doc = include_str!("stacks.md")
@@ -84,9 +101,11 @@ pub mod rotating {}
 pub mod stacks {}
 
 // Its code needs another package, which depends on this one.
+#[doc = include_str!("links.txt")]
 #[cfg_attr(not(doctest), doc = include_str!("testing.md"))]
 pub mod testing {}
 
+#[doc = include_str!("links.txt")]
 #[cfg_attr(
     any(not(doctest), all(feature = "native-certs", feature = "webpki-roots")),
     doc = include_str!("user_added_roots.md")

@@ -44,7 +44,8 @@ impl TrustAnchors {
     /// [`with_user_added`](Self::with_user_added),
     /// [`mark_user_added_from`](Self::mark_user_added_from) or
     /// [`with_unknown_as_user_added`](Self::with_unknown_as_user_added). Android and iOS provide no
-    /// list of roots: there the anchors are empty, and building a client from them fails with
+    /// list of roots: there this function reads none, unless `SSL_CERT_FILE` or `SSL_CERT_DIR` is
+    /// set. Building a client without anchors fails with
     /// [`BuildError::NoTrustAnchors`](crate::BuildError::NoTrustAnchors).
     ///
     /// The function blocks while it reads files or the registry. Call it once, when the client is

@@ -40,6 +40,8 @@ pub(crate) struct Dependency {
     pub(crate) version: Option<String>,
     pub(crate) default_features: bool,
     pub(crate) features: Vec<String>,
+    /// Whether only tests have it.
+    pub(crate) dev: bool,
 }
 
 impl Dependency {
@@ -58,13 +60,14 @@ impl Dependency {
             version,
             default_features: true,
             features: Vec::new(),
+            dev: false,
         };
         if name.starts_with('-') {
             return None;
         }
         while let Some(word) = words.next() {
             match word {
-                "--dev" => {}
+                "--dev" => dependency.dev = true,
                 "--features" => {
                     let features = words.next()?.split(',').map(str::to_owned);
                     dependency.features.extend(features);

@@ -2,8 +2,12 @@
 
 use std::env;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crate::blocks::{Block, Dependency};
 use crate::repository;
@@ -38,25 +42,47 @@ pub(crate) fn check(
     }
     fs::write(folder.join("src/lib.rs"), root).unwrap();
 
-    let output = Command::new(env::var_os("CARGO").unwrap())
+    let mut child = Command::new(env::var_os("CARGO").unwrap())
         .args(["check", "--all-targets", "--offline", "--quiet"])
         .current_dir(&folder)
         .env("CARGO_TARGET_DIR", temporary.parent().unwrap())
-        .output()
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
-    if output.status.success() {
+    // The messages end when the build does.
+    let mut stderr = child.stderr.take().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        let mut messages = String::new();
+        let read = stderr.read_to_string(&mut messages).map(|_| messages);
+        drop(sender.send(read));
+    });
+    let Ok(messages) = receiver.recv_timeout(MAX_BUILD_TIME) else {
+        child.kill().unwrap();
+        panic!("{name}: `cargo check` took longer than {MAX_BUILD_TIME:?}");
+    };
+    reader.join().unwrap();
+    let success = child.wait().unwrap().success();
+    if success {
         Ok(())
     } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        Err(messages.unwrap())
     }
 }
 
+/// The limit of one `cargo check`, which compiles the dependencies, too, if nothing has before.
+const MAX_BUILD_TIME: Duration = Duration::from_secs(600);
+
 fn manifest(name: &str, dependencies: &[Dependency]) -> String {
     let mut text = format!(
-        "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-         [workspace]\n\n[dependencies]\n"
+        "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n"
     );
     for dependency in dependencies {
+        let table = if dependency.dev {
+            "dev-dependencies"
+        } else {
+            "dependencies"
+        };
         let source = match package(&dependency.name) {
             Some(path) => format!("path = {:?}", path.to_str().unwrap()),
             None => {
@@ -65,7 +91,7 @@ fn manifest(name: &str, dependencies: &[Dependency]) -> String {
             }
         };
         text.push_str(&format!(
-            "{} = {{ {source}, default-features = {}, features = {:?} }}\n",
+            "\n[{table}.{}]\n{source}\ndefault-features = {}\nfeatures = {:?}\n",
             dependency.name, dependency.default_features, dependency.features
         ));
     }
@@ -81,11 +107,9 @@ fn package(name: &str) -> Option<std::path::PathBuf> {
     }
 }
 
-/// Returns whether all of the packages of this repository are in this copy of it. A package from a
-/// registry contains the library alone, and a package may be on another branch.
+/// Returns whether the dependencies are in this copy of the repository. A package from a registry
+/// contains the library alone.
 pub(crate) fn available(dependencies: &[Dependency]) -> bool {
-    let packages = dependencies.iter().filter_map(|d| package(&d.name));
-    packages
-        .into_iter()
-        .all(|path| path.join("Cargo.toml").exists())
+    let mut packages = dependencies.iter().filter_map(|d| package(&d.name));
+    repository().join("crates").exists() || packages.all(|path| path == repository())
 }

@@ -12,6 +12,7 @@ mod common;
 mod fresh_crate;
 #[cfg(feature = "hyper")]
 mod refusal;
+mod roots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -69,7 +70,7 @@ fn a_block_has_the_dependencies_shown_before_it() {
     let page = "```rust\nA\n```\n```sh\ncargo add b@1 --no-default-features --features c,d\n\
                 cargo add --dev\n```";
     assert!(std::panic::catch_unwind(|| blocks("page.md", page, Vec::new())).is_err());
-    let page = page.replace("cargo add --dev", "cargo add e # comment");
+    let page = page.replace("cargo add --dev", "cargo add e --dev # comment");
     let blocks = blocks(
         "page.md",
         &format!("{page}\n```rust\nF\n\n# G\n```"),
@@ -82,13 +83,19 @@ fn a_block_has_the_dependencies_shown_before_it() {
     assert_eq!((after.line, &*after.text), (8, "F\n\n# G"));
     let added = after.dependencies.iter().map(|d| {
         let version = d.version.as_deref();
-        (&*d.name, version, d.default_features, d.features.join(" "))
+        (
+            &*d.name,
+            version,
+            d.default_features,
+            d.features.join(" "),
+            d.dev,
+        )
     });
     assert_eq!(
         added.collect::<Vec<_>>(),
         [
-            ("b", Some("1"), false, "c d".to_owned()),
-            ("e", None, true, String::new())
+            ("b", Some("1"), false, "c d".to_owned(), false),
+            ("e", None, true, String::new(), true)
         ]
     );
 }
@@ -115,7 +122,9 @@ fn readme_pages_and_examples_are_short() {
         assert!(short, "{block}: {lines} lines");
     }
     for (page, text) in pages() {
-        let words = self::words(&text);
+        // Definitions of links are not shown.
+        let shown = text.lines().filter(|line| definition(line).is_none());
+        let words = shown.map(self::words).sum::<usize>();
         assert!(words < PAGE_WORDS, "{page}: {words} words");
     }
     for name in ["client", "reqwest"] {
@@ -152,15 +161,69 @@ fn every_file_that_is_named_exists() {
     }
     let mut missing = BTreeSet::new();
     for (document, text) in std::iter::once(readme()).chain(pages()) {
-        for path in named_files(&text) {
-            if !repository().join(&path).exists() {
+        let folder = repository().join(&document);
+        let links = linked_files(&text).into_iter();
+        let links = links.map(|path| (folder.parent().unwrap().join(&path), path));
+        let quoted = quoted_files(&text).into_iter();
+        let quoted = quoted.map(|path| (repository().join(&path), path));
+        for (file, path) in links.chain(quoted) {
+            if !file.exists() {
                 missing.insert(format!("{document}: {path}"));
             }
         }
     }
     assert_eq!(missing, BTreeSet::new());
     let text = "see [a](tests/a.rs#b), [c], `src/c.rs` or\n`cargo x --y`.\n\n[c]: d.md\n";
-    assert_eq!(named_files(text), ["tests/a.rs", "d.md", "src/c.rs"]);
+    assert_eq!(linked_files(text), ["tests/a.rs", "d.md"]);
+    assert_eq!(quoted_files(text), ["src/c.rs"]);
+}
+
+/// A page is read in the repository, where its links lead to files, and in the documentation, where
+/// `links.txt` replaces their targets by items.
+#[test]
+fn every_link_of_a_page_is_defined_for_the_repository_and_for_the_documentation() {
+    let items = fs::read_to_string(guide().join("links.txt")).unwrap();
+    let items = items.lines().map(|line| definition(line).unwrap());
+    let items = items.collect::<BTreeMap<_, _>>();
+    let mut used = BTreeSet::new();
+    let pages = pages();
+    for (page, text) in &pages {
+        let files = text.lines().filter_map(definition);
+        let files = files.collect::<BTreeMap<_, _>>();
+        let labels = linked_labels(text);
+        assert_eq!(
+            files.keys().copied().collect::<BTreeSet<_>>(),
+            labels,
+            "{page}"
+        );
+        assert!(
+            labels.iter().all(|label| items.contains_key(label)),
+            "{page}: {labels:?}"
+        );
+        let dead = text
+            .split("](")
+            .skip(1)
+            .find(|rest| !rest.starts_with("https:"));
+        assert_eq!(dead, None, "{page}: works in one of the two places only");
+        used.extend(labels);
+    }
+    assert_eq!(items.keys().copied().collect::<BTreeSet<_>>(), used);
+    assert!(items.values().all(|item| item.starts_with("crate::")));
+    let text = "[a][B::c], `[d][e]` and [f\ng][h].\n[h]: i.rs\n";
+    assert_eq!(linked_labels(text), BTreeSet::from(["B::c", "e", "h"]));
+}
+
+/// Returns the label and the target of a definition `[LABEL]: TARGET`.
+fn definition(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix('[')?
+        .split_once("]: ")
+        .filter(|(label, _)| !label.contains(']'))
+}
+
+/// Returns the labels of all links `[TEXT][LABEL]`.
+fn linked_labels(text: &str) -> BTreeSet<&str> {
+    let labels = text.split("][").skip(1);
+    labels.filter_map(|rest| rest.split(']').next()).collect()
 }
 
 #[test]
@@ -228,25 +291,29 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Returns the relative targets of links, and the paths in backquotes.
-fn named_files(text: &str) -> Vec<String> {
+/// Returns the relative targets of links.
+fn linked_files(text: &str) -> Vec<String> {
     let links = text
         .split("](")
         .skip(1)
         .filter_map(|rest| rest.split(')').next());
-    let references = text.lines().filter_map(|line| line.split_once("]: "));
-    let links = links.chain(references.map(|(_, target)| target));
-    let links = links.filter(|link| !link.contains("::") && !link.contains("//"));
+    let definitions = text.lines().filter_map(definition);
+    let links = links.chain(definitions.map(|(_, target)| target));
+    let links = links.filter(|link| !link.contains("//"));
     let links = links.map(|link| link.split('#').next().unwrap());
+    links
+        .filter(|path| !path.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Returns the paths in backquotes, which are relative to the repository.
+fn quoted_files(text: &str) -> Vec<String> {
     let quoted = text.split('`').skip(1).step_by(2);
     let folders = ["benches/", "crates/", "examples/", "src/", "tests/"];
     let quoted = quoted.filter(|text| folders.iter().any(|folder| text.starts_with(folder)));
     let quoted = quoted.filter(|text| !text.contains(char::is_whitespace));
-    links
-        .chain(quoted)
-        .filter(|path| !path.is_empty())
-        .map(str::to_owned)
-        .collect()
+    quoted.map(str::to_owned).collect()
 }
 
 fn words(text: &str) -> usize {

@@ -12,12 +12,12 @@ const HOST: &str = "api.example.com";
 
 #[tokio::test]
 async fn the_readme_shows_what_a_violation_prints() {
-    let root = Ca::root("Careless CA");
+    let root = Ca::root("Other CA");
     let leaf = root.leaf(&[HOST]);
     let chain = verified_chain(&leaf, HOST, &built_in_anchors(&[&root])).await;
     let policy = PinPolicy::new([
-        "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
-        "sha256/hxqRlPTu1bMS/0DITB1SSu0vd4u/8l8TjPgfaAp63Gc=",
+        "sha256/UvrJ7xWQqIai1LiDUqrxuenMtEA5O+GkGhR09c59iJk=",
+        "sha256/dQM9OzcacVHH/cQgoluB6qJ5CSvgqL5ejLzW7eR3Av4=",
     ]);
     let pinning = Pinning::builder().static_pins(HOST, policy.unwrap());
     let decision = pinning

@@ -1,5 +1,5 @@
-//! Rejects retired names in the code. They were metaphors, or words that only this project used,
-//! and a reader had to guess what they mean.
+//! Rejects retired words in the code, the documents and the texts of the command line. They were
+//! metaphors, or words that only this project used, and a reader had to guess what they mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -37,6 +37,15 @@ const RETIRED_WORDS: &[(&str, &str)] = &[
     ("voice", "name what is meant"),
     ("whoever", "name the party"),
     ("witness", "record_connection"),
+];
+
+/// Words that no document and no message contains, each with its replacement.
+const RETIRED_IN_PROSE: &[(&str, &str)] = &[
+    ("careless", "other"),
+    ("somebody", "another party"),
+    ("someone", "another party"),
+    ("vouch", "issue"),
+    ("vouches", "issues"),
 ];
 
 /// Names that no item, field or variant has, each with its replacement. Local variables may have
@@ -119,6 +128,90 @@ fn retired_names(path: &str, code: &str) -> BTreeSet<String> {
         found.extend(find(RETIRED_FILES, stem));
     }
     found
+}
+
+#[test]
+fn no_word_of_the_documents_is_retired() {
+    let mut found = Vec::new();
+    for (path, text) in documents() {
+        let words = retired_in_prose(&text).into_iter();
+        found.extend(words.map(|word| format!("{path}: {word}")));
+    }
+    assert!(found.is_empty(), "retired words:\n{}", found.join("\n"));
+    let text = "A clock.\n```rust\ntell();\n```\n`ties` it: Nobody\n/// hears a voice-over.";
+    let found = retired_in_prose(text).into_iter().collect::<Vec<_>>();
+    assert_eq!(found.len(), 2, "{found:?}");
+    let code = "/// Docs.\nfn told() { print(\"a \\\"b\\\" text\"); } // no text\n";
+    assert_eq!(texts(code), " Docs.\na \\\"b\\\" text\n");
+}
+
+/// Returns the retired words of a text, each with its replacement. Code is no prose.
+fn retired_in_prose(text: &str) -> BTreeSet<String> {
+    let outside = text.split("\n```").step_by(2);
+    let prose = outside.flat_map(|part| part.split('`').step_by(2));
+    let words = prose.flat_map(|part| part.split(|char: char| !char.is_ascii_alphanumeric()));
+    let words = words.map(str::to_ascii_lowercase);
+    let mut found = BTreeSet::new();
+    for word in words {
+        // A reader can be advised to ask the operator of a server; no program asks another one.
+        let lists = RETIRED_WORDS.iter().filter(|(word, _)| *word != "ask");
+        let mut lists = lists.chain(RETIRED_IN_PROSE);
+        if let Some((retired, better)) = lists.find(|(retired, _)| *retired == word) {
+            found.insert(format!("`{retired}` (now: {better})"));
+        }
+    }
+    found
+}
+
+/// README, guide and changelog, and the texts of the command line: its README, the documentation of
+/// its arguments, and what it prints.
+fn documents() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = BTreeMap::new();
+    for path in ["README.md", "CHANGELOG.md", "crates/pinhold-cli/README.md"] {
+        let text = fs::read_to_string(root.join(path)).unwrap();
+        documents.insert(path.to_owned(), text);
+    }
+    for folder in ["src/guide", "crates/pinhold-cli/src"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let is_code = path.extension().is_some_and(|extension| extension == "rs");
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap();
+            let text = if is_code { texts(&text) } else { text };
+            documents.insert(name.replace('\\', "/"), text);
+        }
+    }
+    assert!(documents.len() > 30, "found {} documents", documents.len());
+    documents
+}
+
+/// The documentation and the string literals of code, one a line.
+fn texts(code: &str) -> String {
+    let mut texts = String::new();
+    let mut rest = code;
+    while let Some(first) = rest.chars().next() {
+        let is_doc = rest.starts_with("///") || rest.starts_with("//!");
+        let length = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if first == '"' {
+            string_end(rest)
+        } else if first == '\'' {
+            char_end(rest)
+        } else {
+            0
+        };
+        let (text, after) = rest.split_at(length.max(first.len_utf8()));
+        if is_doc {
+            texts.push_str(&text[3..]);
+            texts.push('\n');
+        } else if first == '"' {
+            texts.push_str(text.trim_matches('"'));
+            texts.push('\n');
+        }
+        rest = after;
+    }
+    texts
 }
 
 #[test]

@@ -248,6 +248,20 @@ fn a_file_of_trusted_certificates_of_openssl_yields_no_anchors() {
     assert!(matches!(client, Err(BuildError::NoTrustAnchors)));
 }
 
+/// The platforms have no list of roots that native code can read, and clients there rely on it that
+/// none appears.
+#[cfg(any(target_os = "android", target_os = "ios"))]
+#[test]
+fn a_mobile_platform_has_no_anchors() {
+    let test = "a_mobile_platform_has_no_anchors";
+    let Some(directory) = in_own_process(test, "PINHOLD_TEST_UNUSED", "") else {
+        return;
+    };
+    let (anchors, _) = TrustAnchors::native();
+    assert_eq!(origins(&anchors), []);
+    fs::write(directory.join("done"), "").unwrap();
+}
+
 #[test]
 fn a_local_directory_adds_no_anchor_and_does_not_change_a_built_in_one() {
     let (known, proxy) = (Ca::root("Known"), Ca::root("Proxy"));
