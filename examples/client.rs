@@ -14,7 +14,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         return Err("usage: client URL PIN BACKUP, where a pin is sha256/ and base64".into());
     };
     let url = url.parse::<http::Uri>()?;
-    let host = url.scheme().and(url.host());
+    let host = url.scheme().and_then(|_| url.host());
     let host = host.ok_or("the URL has no scheme or no host")?;
     let pinning = Pinning::builder()
         .static_pins(host, PinPolicy::new(pins)?)
