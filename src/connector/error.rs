@@ -53,6 +53,11 @@ pub enum ConnectError {
         /// The pinned host.
         host: Host,
     },
+    /// The URI's port is not a number of at most 65535.
+    Port {
+        /// The port as the URI has it.
+        port: String,
+    },
     /// The URI is neither `https` nor `http`.
     Scheme {
         /// The URI.
@@ -82,6 +87,7 @@ impl fmt::Display for ConnectError {
                 "http to the pinned host {host}, where pins can't be checked; expected https (or \
                  `PlainHttp::Allow`)"
             ),
+            Self::Port { port } => write!(f, "port {port:?}, expected at most 65535"),
             Self::Scheme { uri } => write!(f, "can't connect to {uri}, expected an https URI"),
             Self::Tls(_) => f.write_str("the TLS handshake failed"),
             Self::Transport(_) => f.write_str("the inner connector failed"),
@@ -106,6 +112,7 @@ impl Error for ConnectError {
             Self::HttpsOnly { .. }
             | Self::NotVerified
             | Self::PlainHttp { .. }
+            | Self::Port { .. }
             | Self::Scheme { .. } => None,
         }
     }

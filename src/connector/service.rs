@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::Uri;
-use http::uri::Scheme;
+use http::uri::{Authority, Scheme};
 use hyper::rt::{Read, Write};
 use hyper_util::client::legacy::connect::Connection;
 use rustls_pki_types::ServerName;
@@ -64,6 +64,7 @@ impl<H> PinningConnector<H> {
     fn admit(&self, uri: &Uri) -> Result<Admitted, ConnectError> {
         let host = uri.host().unwrap_or_default();
         let bare = without_brackets(host).map_err(ConnectError::Host)?;
+        ensure_port(uri)?;
         match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => match ServerName::try_from(bare) {
                 Ok(name) => Ok(Admitted::Tls(Target {
@@ -97,6 +98,20 @@ impl<H> PinningConnector<H> {
             PlainHttp::Refuse => Ok(Admitted::Plain(Some(UnpinnedHost { host, validity }))),
             PlainHttp::Allow => Ok(Admitted::Plain(None)),
         }
+    }
+}
+
+/// Fails for a port that no connection can have. `Uri::port_u16` returns `None` for it, as without a
+/// port, so that the inner connector would connect to the default one.
+fn ensure_port(uri: &Uri) -> Result<(), ConnectError> {
+    let authority = uri.authority().map_or("", Authority::as_str);
+    let (_, authority) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let after_host = authority.strip_prefix(uri.host().unwrap_or_default());
+    match after_host.and_then(|rest| rest.strip_prefix(':')) {
+        Some(port) if !port.is_empty() && uri.port_u16().is_none() => Err(ConnectError::Port {
+            port: port.to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
 

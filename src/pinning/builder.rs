@@ -6,9 +6,10 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
-use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls::time_provider::TimeProvider;
 
 use crate::pinning::build_error::BuildError;
+use crate::pinning::clock::SystemClock;
 use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
 use crate::pinning::observers::{Callback, EventQueue, EventSink, Observers};
@@ -30,7 +31,7 @@ impl Pinning {
             note_only: None,
             syntax: HeaderSyntax::default(),
             user_added_roots: UserAddedRoots::default(),
-            clock: Arc::new(DefaultTimeProvider),
+            clock: Arc::new(SystemClock),
             #[cfg(pinhold_debug_overrides)]
             overrides: Overrides::default(),
             callbacks: Vec::new(),
@@ -213,9 +214,6 @@ impl PinningBuilder {
         #[cfg(pinhold_debug_overrides)]
         self.overrides.announce();
         let entries = StaticEntries::new(self.statics)?;
-        if let Some(now) = self.clock.current_time() {
-            self.store.fix_future_timestamps(now);
-        }
         let shared = Arc::new(Shared {
             statics: RwLock::new(StaticPins {
                 entries,
@@ -229,10 +227,12 @@ impl PinningBuilder {
             #[cfg(pinhold_debug_overrides)]
             overrides: self.overrides,
         });
-        match self.observe {
-            Some(observe) => observe(shared, self.callbacks, self.reporter),
-            None => Ok(Pinning::new(shared, Observers::None)),
-        }
+        let pinning = match self.observe {
+            Some(observe) => observe(shared, self.callbacks, self.reporter)?,
+            None => Pinning::new(shared, Observers::None),
+        };
+        pinning.emit_clock_behind();
+        Ok(pinning)
     }
 
     /// Keeps the first error.

@@ -1,5 +1,7 @@
 //! [`Event`], everything that an application can observe.
 
+use rustls_pki_types::UnixTime;
+
 use crate::pinning::noting::{IgnoreReason, RemovalReason};
 use crate::policy::{Host, ReportUri};
 use crate::store::StorageError;
@@ -18,6 +20,7 @@ use crate::violation::{DropReason, Report, UnverifiablePath};
 /// | `pins skipped` | `WARN` | `host` |
 /// | `pins noted` | `INFO` | `host` |
 /// | `pins removed` | `INFO` | `host`, `reason` |
+/// | `pins were noted in the clock's future` | `WARN` | `hosts` |
 /// | `pin header ignored` | `DEBUG` | `host`, `reason` |
 /// | `report dropped` | `WARN` | `host`, `reason` |
 /// | `no valid path found` | `WARN` | `host`, `reason` |
@@ -39,6 +42,17 @@ use crate::violation::{DropReason, Report, UnverifiablePath};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// The clock shows a time of more than one day before pins of the store were noted: it was
+    /// ahead then, or is behind now. Emitted when a [`Pinning`](crate::Pinning) is built.
+    ///
+    /// Such pins are enforced for at most their `max-age` from now on. What is stored is not
+    /// changed, so that they have their full effect again once the clock is right.
+    ClockBehind {
+        /// The number of hosts with such pins.
+        entries: usize,
+        /// The time that the clock shows.
+        now: UnixTime,
+    },
     /// A `Public-Key-Pins` or `Public-Key-Pins-Report-Only` field was ignored.
     HeaderIgnored {
         /// The host that sent it; `None` if the host of the request is not a DNS name.
@@ -96,6 +110,14 @@ impl Event {
     /// Emits the event as a `tracing` event.
     pub(crate) fn trace(&self) {
         match self {
+            #[cfg(feature = "tracing")]
+            Self::ClockBehind { entries, .. } => {
+                event!(
+                    WARN,
+                    hosts = entries,
+                    "pins were noted in the clock's future"
+                );
+            }
             #[cfg(feature = "tracing")]
             Self::HeaderIgnored { host, reason } => {
                 let host = host.as_ref().map(tracing::field::display);

@@ -8,6 +8,7 @@
 
 mod build_error;
 mod builder;
+mod clock;
 mod evaluation;
 mod event;
 mod handle;

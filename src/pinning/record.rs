@@ -110,6 +110,16 @@ impl Pinning {
         self.emit(event);
     }
 
+    /// Emits that entries of the store were noted in the future of the clock, if there are any.
+    pub(crate) fn emit_clock_behind(&self) {
+        if let Some(now) = self.clock().current_time() {
+            let entries = self.store().noted_after(now);
+            if entries > 0 {
+                self.emit(Event::ClockBehind { entries, now });
+            }
+        }
+    }
+
     /// Emits an event. Must not be called while a lock is held: a `tracing` subscriber is code of
     /// the application.
     pub(crate) fn emit(&self, event: Event) {

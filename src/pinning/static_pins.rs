@@ -24,7 +24,7 @@ pub(crate) struct StaticPins {
 pub(crate) struct StaticEntries(HashMap<Host, StaticEntry, RandomState>);
 
 enum StaticEntry {
-    /// The name is exempt from the policies of these hosts, for as long as one of them applies.
+    /// The name and its subdomains are exempt from the policies of these hosts, and of no others.
     Exempt(Vec<Host>),
     Policy(Box<Pinned>),
 }
@@ -71,36 +71,24 @@ impl StaticPins {
             return None;
         }
         let mut matched = HostMatch::Congruent;
+        let mut exempt_from = Vec::new();
         for name in host.and_superdomains() {
             if self.disabled.contains(name) {
                 return None;
             }
             match self.entries.0.get_key_value(name) {
-                Some((_, StaticEntry::Exempt(by))) if self.is_exempt(by, roots, now) => {
-                    return None;
-                }
-                Some((host, StaticEntry::Policy(pinned))) => {
+                Some((_, StaticEntry::Exempt(by))) => exempt_from.extend(by),
+                Some((host, StaticEntry::Policy(pinned))) if !exempt_from.contains(&host) => {
                     let applied = pinned.apply(host, matched, roots, now);
                     if applied.is_some() {
                         return applied;
                     }
                 }
-                Some((_, StaticEntry::Exempt(_))) | None => {}
+                Some((_, StaticEntry::Policy(_))) | None => {}
             }
             matched = HostMatch::Superdomain;
         }
         None
-    }
-
-    /// Returns whether one of the exempting policies still applies.
-    fn is_exempt(&self, by: &[Host], roots: UserAddedRoots, now: UnixTime) -> bool {
-        by.iter().any(|host| match self.entries.0.get(host) {
-            Some(StaticEntry::Policy(pinned)) => {
-                let applied = pinned.apply(host, HostMatch::Superdomain, roots, now);
-                applied.is_some()
-            }
-            Some(StaticEntry::Exempt(_)) | None => false,
-        })
     }
 
     /// Returns the past and future expiry times of the policies of the host and its superdomains.

@@ -1,5 +1,7 @@
 //! [`KnownPinnedHost`], the policy that one host set by `Public-Key-Pins`.
 
+use std::time::Duration;
+
 use rustls_pki_types::UnixTime;
 
 use crate::policy::applied::{AppliedPolicy, HostMatch, PinSource, PolicyState, UserAddedRoots};
@@ -102,21 +104,27 @@ impl KnownPinnedHost {
 
     /// Returns whether `newer` differs from this entry in its times only, with an equal lifetime.
     pub(crate) fn is_refreshed_by(&self, newer: &Self) -> bool {
-        self.lifetime() == newer.lifetime()
-            && *self
-                == Self {
-                    noted_at: self.noted_at,
-                    expires_at: self.expires_at,
-                    ..newer.clone()
-                }
+        self.lifetime() == newer.lifetime() && self.differs_in_times_only(newer)
     }
 
-    /// Returns the entry as if it had been noted at `now`, with its lifetime unchanged.
-    pub(crate) fn as_noted_at(&self, now: UnixTime) -> Self {
-        let expires_at = now.as_secs().saturating_add(self.lifetime());
+    /// Returns whether the entries have the same host, pins, scope and report URI.
+    pub(crate) fn differs_in_times_only(&self, other: &Self) -> bool {
+        *self
+            == Self {
+                noted_at: self.noted_at,
+                expires_at: self.expires_at,
+                ..other.clone()
+            }
+    }
+
+    /// Returns the entry as it applies from an earlier time than that at which it was noted: for at
+    /// most its lifetime and this cap.
+    pub(crate) fn limited_from(&self, time: UnixTime, cap: Duration) -> Self {
+        let lifetime = self.lifetime().min(cap.as_secs());
+        let expires_at = at(time.as_secs().saturating_add(lifetime));
         Self {
-            noted_at: now,
-            expires_at: at(expires_at),
+            noted_at: time,
+            expires_at: expires_at.min(self.expires_at),
             ..self.clone()
         }
     }

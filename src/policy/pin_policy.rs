@@ -98,8 +98,9 @@ impl PinPolicy {
         self
     }
 
-    /// Exempts a subdomain and every name below it. Pins that are noted for the subdomain itself
-    /// still apply, and so does a static policy for a name below it.
+    /// Exempts a subdomain and every name below it from this policy. Every other policy that covers
+    /// the name still applies: pins noted for it, and static ones of another host above or below
+    /// it.
     ///
     /// # Errors
     ///

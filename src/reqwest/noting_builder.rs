@@ -13,7 +13,9 @@ use crate::layer::NotePinsLayer;
 use crate::pinning::{BuildError, Pinning};
 use crate::reqwest::connection_map::{ConnectionMap, Unverified};
 use crate::reqwest::error::ClientBuildError;
-use crate::reqwest::noting_client::{NotingClient, ReadyResponse, Redirects, ensure_not_pinned};
+use crate::reqwest::noting_client::{
+    InnerClient, NotingClient, ReadyResponse, Redirects, ensure_not_pinned,
+};
 use crate::reqwest::redirect::{CREDENTIALS, RedirectError, Referer};
 use crate::roots::TrustAnchors;
 use crate::tls::{PinningVerifier, PinningVerifierBuilder};
@@ -30,7 +32,7 @@ impl NotingClient {
             layer: NotePinsLayer::new(pinning.clone()),
             pinning,
             redirects: Redirects::Noted(Referer::Send),
-            unverified: Unverified::Refuse,
+            allows_http: false,
         }
     }
 }
@@ -63,7 +65,7 @@ pub struct NotingClientBuilder {
     changes: Vec<Box<dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync>>,
     layer: NotePinsLayer,
     redirects: Redirects,
-    unverified: Unverified,
+    allows_http: bool,
 }
 
 impl NotingClientBuilder {
@@ -92,7 +94,9 @@ impl NotingClientBuilder {
         self
     }
 
-    /// Changes reqwest's own settings. Several calls apply in their order.
+    /// Changes reqwest's own settings. Several calls apply in their order. With
+    /// [`https_or_http`](Self::https_or_http), `change` is called for each of two inner clients: for
+    /// cookies that both use, set `cookie_provider` to a clone of one `Arc`.
     ///
     /// Settings for TLS, redirects and `https_only` are overwritten by those of this builder. They
     /// are refused by [`build`](Self::build) if reqwest shows them in its `Debug` output, and have
@@ -126,11 +130,10 @@ impl NotingClientBuilder {
 
     /// Allows `http://`, except to hosts whose pins are enforced. Nothing is noted over it.
     ///
-    /// A redirect from `https://` to `http://` is refused nevertheless, unless reqwest follows
-    /// redirects ([`redirects_by_reqwest`](Self::redirects_by_reqwest)) by a policy of the
-    /// application that allows it.
+    /// A second inner client sends these requests. The one for `https://` refuses every connection
+    /// that the pinning verifier did not check, and a redirect from `https://` to `http://`.
     pub fn https_or_http(mut self) -> Self {
-        self.unverified = Unverified::Allow;
+        self.allows_http = true;
         self
     }
 
@@ -149,8 +152,8 @@ impl NotingClientBuilder {
     /// both [`with_anchors`](Self::with_anchors) and [`with_verifier`](Self::with_verifier)
     /// [`BuildError::ConflictingTlsSettings`], and with a verifier of other pins
     /// [`BuildError::OtherPins`].
-    pub fn build(self) -> Result<NotingClient, ClientBuildError> {
-        let config = match (self.config, self.anchors) {
+    pub fn build(mut self) -> Result<NotingClient, ClientBuildError> {
+        let config = match (self.config.take(), self.anchors.take()) {
             (Some(_), Some(_)) => {
                 let setting = "with_anchors";
                 return Err(BuildError::ConflictingTlsSettings { setting }.into());
@@ -160,22 +163,39 @@ impl NotingClientBuilder {
                 .with_anchors(anchors.unwrap_or_default())
                 .client_config()?,
         };
+        let client = self.inner_client(config.clone(), Unverified::Refuse)?;
+        // Two clients, since a connection without TLS can't be told from one whose TLS was not
+        // verified.
+        let plain = self
+            .allows_http
+            .then(|| self.inner_client(config, Unverified::Allow));
+        Ok(NotingClient {
+            client,
+            plain: plain.transpose()?,
+            layer: self.layer.layer(ReadyResponse),
+            pinning: self.pinning,
+            redirects: self.redirects,
+        })
+    }
+
+    fn inner_client(
+        &self,
+        config: ClientConfig,
+        unverified: Unverified,
+    ) -> Result<InnerClient, ClientBuildError> {
         let builder = Client::builder().redirect(redirect_policy(self.pinning.clone()));
         let changes = self.changes.iter();
         let builder = changes.fold(builder, |builder, change| change(builder));
         reject_unsupported(&builder, self.redirects)?;
-        let https_only = self.unverified == Unverified::Refuse;
-        let connections = ConnectionMap::new(self.pinning.clone(), self.unverified);
+        let https_only = unverified == Unverified::Refuse;
+        let connections = ConnectionMap::new(self.pinning.clone(), unverified);
         let mut builder = connections.install(builder.https_only(https_only), config);
         if let Redirects::Noted(_) = self.redirects {
             builder = builder.redirect(Policy::none());
         }
-        Ok(NotingClient {
-            client: builder.build()?,
+        Ok(InnerClient {
+            reqwest: builder.build()?,
             connections,
-            layer: self.layer.layer(ReadyResponse),
-            pinning: self.pinning,
-            redirects: self.redirects,
         })
     }
 }

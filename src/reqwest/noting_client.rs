@@ -54,11 +54,20 @@ use crate::tls::VerifiedConnection;
 /// ```
 #[derive(Clone)]
 pub struct NotingClient {
-    pub(crate) client: Client,
-    pub(crate) connections: ConnectionMap,
+    /// For `https`: refuses every connection that the pinning verifier did not check.
+    pub(crate) client: InnerClient,
+    /// For `http`, if it is allowed.
+    pub(crate) plain: Option<InnerClient>,
     pub(crate) layer: NotePins<ReadyResponse>,
     pub(crate) pinning: Pinning,
     pub(crate) redirects: Redirects,
+}
+
+/// A client of reqwest, and its connections.
+#[derive(Clone)]
+pub(crate) struct InnerClient {
+    pub(crate) reqwest: Client,
+    pub(crate) connections: ConnectionMap,
 }
 
 /// What follows redirects.
@@ -70,13 +79,13 @@ pub(crate) enum Redirects {
 }
 
 impl NotingClient {
-    /// Returns the inner client, to make requests with.
+    /// Returns the inner client for `https`, to make requests with.
     ///
     /// If it sends a request itself, by its `execute()` or the request's `send()`, pins are
-    /// enforced on TLS connections; but nothing is noted, and a redirect is not followed.
+    /// enforced; but nothing is noted, a redirect is not followed, and `http://` is refused.
     #[must_use]
     pub fn reqwest(&self) -> &Client {
-        &self.client
+        &self.client.reqwest
     }
 
     /// Builds the request, sends it, follows redirects, and notes pins.
@@ -117,8 +126,12 @@ impl NotingClient {
     async fn execute_once(&self, request: Request) -> Result<Response, RequestError> {
         ensure_not_pinned(&self.pinning, request.url())?;
         let method = request.method().clone();
-        let mut response = self.client.execute(request).await?;
-        let connection = self.connections.of_response(response.extensions());
+        let client = match &self.plain {
+            Some(plain) if request.url().scheme() == "http" => plain,
+            _ => &self.client,
+        };
+        let mut response = client.reqwest.execute(request).await?;
+        let connection = client.connections.of_response(response.extensions());
         if let Some(connection) = connection.filter(|known| is_verified_for(known, response.url()))
         {
             response.extensions_mut().insert(connection);

@@ -258,6 +258,11 @@ impl Search {
         if bytes.len() > MAX_BYTES {
             return self.add_limit(path);
         }
+        // Text editors on Windows write a byte order mark, which would hide the first section.
+        let bytes = bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes);
+        if UTF16_MARKS.iter().any(|mark| bytes.starts_with(mark)) {
+            return self.add_invalid(path, "text in UTF-16, expected UTF-8");
+        }
         // DER begins with the tag of a SEQUENCE, which is the character `0`. No PEM begins with it.
         if bytes.first() == Some(&0x30) {
             return self.found.push(CertificateDer::from(bytes.to_vec()));
@@ -265,19 +270,28 @@ impl Search {
         // The PEM parser skips this section, but the administrator expects it to be read.
         let mut lines = bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
         if lines.any(|line| line.starts_with(TRUSTED)) {
-            let reason = "a section `TRUSTED CERTIFICATE`, expected `CERTIFICATE`";
-            self.add_unreadable(path, io::Error::new(io::ErrorKind::InvalidData, reason));
+            self.add_invalid(
+                path,
+                "a section `TRUSTED CERTIFICATE`, expected `CERTIFICATE`",
+            );
         }
         // A file without certificates, such as a README, is not an error.
         let mut found = Vec::new();
+        let mut sections = 0;
         for section in CertificateDer::pem_slice_iter(bytes) {
+            sections += 1;
             match section {
                 Ok(certificate) => found.push(certificate),
                 // The sections after a malformed one are still read.
-                Err(error) => {
-                    self.add_unreadable(path, io::Error::new(io::ErrorKind::InvalidData, error));
-                }
+                Err(error) => self.add_invalid(path, error),
             }
+        }
+        let begun = bytes.windows(BEGIN.len()).filter(|text| *text == BEGIN);
+        if begun.count() > sections {
+            self.add_invalid(
+                path,
+                "a certificate that does not begin at the start of a line",
+            );
         }
         if found.len() > MAX_ROOTS_PER_FILE {
             self.add_limit(path)
@@ -289,6 +303,10 @@ impl Search {
     fn add_limit(&mut self, path: &Path) {
         let path = path.to_owned();
         self.errors.push(NativeRootError::Limit { path });
+    }
+
+    fn add_invalid(&mut self, path: &Path, reason: impl Into<Box<dyn Error + Send + Sync>>) {
+        self.add_unreadable(path, io::Error::new(io::ErrorKind::InvalidData, reason));
     }
 
     fn add_unreadable(&mut self, path: &Path, reason: io::Error) {
@@ -407,6 +425,9 @@ const MAX_ROOTS_PER_FILE: usize = 8;
 const MAX_BYTES: usize = 1024 * 1024;
 /// OpenSSL's own form: a certificate followed by the purposes that it is trusted or rejected for.
 const TRUSTED: &[u8] = b"-----BEGIN TRUSTED CERTIFICATE-----";
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 #[cfg(test)]
 mod tests {

@@ -31,11 +31,13 @@ pub(crate) struct Entries {
 }
 
 impl Entries {
-    /// Returns the entry that applies to `host` at `now`, and how it matches.
+    /// Returns the entry that applies to `host` at `now`, and how it matches. `apply` returns an
+    /// entry as it applies at that time.
     pub(crate) fn query(
         &self,
         host: &Host,
         now: UnixTime,
+        apply: impl Fn(&Arc<KnownPinnedHost>) -> Arc<KnownPinnedHost>,
     ) -> Option<(HostMatch, Arc<KnownPinnedHost>)> {
         if self.table.is_empty() {
             return None;
@@ -44,22 +46,21 @@ impl Entries {
         for name in host.and_superdomains() {
             // D-01: an entry that is expired or lacks the flag is skipped; it hides no other entry.
             if let Some(Entry(entry)) = self.table.get(name)
-                && !entry.is_expired(now)
                 && (matched == HostMatch::Congruent || entry.includes_subdomains)
+                && let entry = apply(entry)
+                && !entry.is_expired(now)
             {
-                return Some((matched, Arc::clone(entry)));
+                return Some((matched, entry));
             }
             matched = HostMatch::Superdomain;
         }
         None
     }
 
-    /// Returns when the entries of the host and of its superdomains expire, or have expired.
-    pub(crate) fn expiry_times(&self, host: &Host) -> Vec<UnixTime> {
-        let entries = host
-            .and_superdomains()
-            .filter_map(|name| self.table.get(name));
-        entries.map(|Entry(entry)| entry.expires_at).collect()
+    /// Returns the entries of the host and of its superdomains, expired or not.
+    pub(crate) fn of_name(&self, host: &Host) -> impl Iterator<Item = &Arc<KnownPinnedHost>> {
+        let names = host.and_superdomains();
+        names.filter_map(|name| Some(&self.table.get(name)?.0))
     }
 
     /// Returns the entry of exactly this host, expired or not.

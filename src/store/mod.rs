@@ -22,6 +22,7 @@ mod format;
 )]
 mod generation;
 mod json;
+mod observed_clock;
 mod pending;
 mod pin_store;
 mod queue;

@@ -3,7 +3,6 @@
 //! A lookup searches in memory and never waits for a storage.
 
 use std::fmt;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use crate::store::durable::DurableFuture;
 use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
+use crate::store::observed_clock::{ObservedClock, is_in_future};
 use crate::store::queue::{StorageErrorListener, WriterSettings};
 use crate::store::storage::{Change, Storage};
 use crate::store::writer::{Urgency, Writer};
@@ -66,8 +66,7 @@ pub struct PinStore {
     pub(crate) entries: Arc<RwLock<Entries>>,
     pub(crate) generation: Arc<Generation>,
     writer: Option<Arc<Writer>>,
-    /// Whether loaded entries have not been checked for times in the future yet.
-    pub(crate) is_unchecked: Arc<AtomicBool>,
+    clock: Arc<ObservedClock>,
     pub(crate) limits: Limits,
 }
 
@@ -115,7 +114,9 @@ impl PinStore {
         host: &Host,
         now: impl IntoUnixTime,
     ) -> Option<(HostMatch, Arc<KnownPinnedHost>)> {
-        self.entries.read().query(host, now.into_unix_time())
+        let now = now.into_unix_time();
+        let apply = |entry: &_| self.clock.apply(entry, now, self.limits.max_age_cap);
+        self.entries.read().query(host, now, apply)
     }
 
     /// Returns all entries, including expired ones, sorted by name.
@@ -187,7 +188,7 @@ impl PinStore {
     pub(crate) fn with_entries(entries: Vec<KnownPinnedHost>, limits: Limits) -> Self {
         Self {
             noting: Arc::default(),
-            is_unchecked: Arc::new(AtomicBool::new(!entries.is_empty())),
+            clock: Arc::new(ObservedClock::new()),
             entries: Arc::new(RwLock::new(entries.into_iter().map(Arc::new).collect())),
             generation: Arc::default(),
             writer: None,
@@ -270,7 +271,20 @@ impl PinStore {
     /// check at `now`.
     pub(crate) fn expiry_times(&self, host: &Host, now: UnixTime) -> Vec<UnixTime> {
         self.generation.record_check(now);
-        self.entries.read().expiry_times(host)
+        let entries = self.entries.read();
+        let cap = self.limits.max_age_cap;
+        let times = entries.of_name(host);
+        times
+            .flat_map(|entry| self.clock.changes(entry, now, cap))
+            .collect()
+    }
+
+    /// Returns how many entries were noted more than one day after `now`: the clock was ahead then,
+    /// or is behind now.
+    pub(crate) fn noted_after(&self, now: UnixTime) -> usize {
+        let entries = self.entries.upgradable_read();
+        let in_future = entries.iter().filter(|entry| is_in_future(entry, now));
+        in_future.count()
     }
 
     /// Changes the entries, and begins a new generation if the change may affect earlier verdicts.

@@ -2,13 +2,12 @@
 //! the correction of entries with times in the future.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
 use rustls_pki_types::UnixTime;
 
-use crate::policy::{KnownPinnedHost, timestamp};
+use crate::policy::KnownPinnedHost;
 use crate::store::pin_store::{EarlierVerdicts, MIN_TIME, PinStore, removed};
 use crate::store::storage::Change;
 use crate::store::writer::Urgency;
@@ -59,7 +58,7 @@ impl PinStore {
                     self.record(|| removed(&known.host, known.noted_at), Urgency::Later);
                 }
                 inserted = Inserted::Added;
-                self.record_noted(&entry, MIN_TIME, inserted);
+                self.record_noted(&entry, MIN_TIME, Urgency::Now);
                 return EarlierVerdicts::MayChange;
             };
             entries.put(Arc::clone(&entry));
@@ -70,7 +69,17 @@ impl PinStore {
             } else {
                 Inserted::Changed
             };
-            self.record_noted(&entry, known.noted_at, inserted);
+            let is_same_second = known.noted_at.as_secs() == entry.noted_at.as_secs();
+            let urgency = match inserted {
+                Inserted::Refreshed => Urgency::Later,
+                // A server could otherwise alternate its `max-age`, and every response would wait
+                // for a synchronised write.
+                Inserted::Changed if is_same_second && known.differs_in_times_only(&entry) => {
+                    Urgency::Soon
+                }
+                _ => Urgency::Now,
+            };
+            self.record_noted(&entry, known.noted_at, urgency);
             // A refresh to a later expiry affects no verdict, unless a check with a clock ahead of
             // this header's has found the entry expired.
             if inserted == Inserted::Refreshed
@@ -86,40 +95,16 @@ impl PinStore {
     }
 
     /// Queues an entry for the storage. Call it with the entries locked for writing.
-    fn record_noted(&self, entry: &Arc<KnownPinnedHost>, replaces: UnixTime, inserted: Inserted) {
+    fn record_noted(&self, entry: &Arc<KnownPinnedHost>, replaces: UnixTime, urgency: Urgency) {
         let entry = Arc::clone(entry);
-        if inserted == Inserted::Refreshed {
-            self.record(|| Change::Refreshed { entry, replaces }, Urgency::Later);
+        let change = if urgency == Urgency::Later {
+            Change::Refreshed { entry, replaces }
         } else {
-            self.record(|| Change::Noted { entry, replaces }, Urgency::Now);
-        }
-    }
-
-    /// Changes entries that were noted more than one day after `now`, hence under a wrong clock, as
-    /// if they were noted now (D-20). Done once after loading.
-    pub(crate) fn fix_future_timestamps(&self, now: UnixTime) {
-        // A device whose clock has lost its battery starts in 1970 or 2000. The present clock is
-        // wrong then, and pins adapted to it would have expired once it is set.
-        if now.as_secs() < MIN_PLAUSIBLE_TIME || !self.is_unchecked.swap(false, Ordering::Relaxed) {
-            return;
-        }
-        let tomorrow = timestamp::at(now.as_secs().saturating_add(DAY));
-        self.change(|entries| {
-            for known in entries.take_if(|known| known.noted_at > tomorrow) {
-                let entry = Arc::new(known.as_noted_at(now));
-                event!(WARN, host = %entry.host, "noted in the future: set to noted now");
-                entries.put(Arc::clone(&entry));
-                self.record_noted(&entry, known.noted_at, Inserted::Refreshed);
-            }
-            EarlierVerdicts::MayChange
-        });
+            Change::Noted { entry, replaces }
+        };
+        self.record(|| change, urgency);
     }
 }
-
-/// One day in seconds.
-const DAY: u64 = 24 * 60 * 60;
-/// 1 January 2023, in seconds since 1970: before the first release, so an earlier clock is wrong.
-const MIN_PLAUSIBLE_TIME: u64 = 1_672_531_200;
 
 #[cfg(test)]
 mod tests {

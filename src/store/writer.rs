@@ -31,6 +31,8 @@ pub(crate) struct Writer {
 pub(crate) enum Urgency {
     /// The change may wait for the refresh delay; a crash before that may lose it.
     Later,
+    /// The change is written within a second; a crash before that may lose it.
+    Soon,
     /// The change is written without delay.
     Now,
 }
@@ -67,6 +69,7 @@ impl Writer {
         state.latest += 1;
         let delay = match urgency {
             Urgency::Later => self.refresh_delay,
+            Urgency::Soon => self.refresh_delay.min(SECOND),
             Urgency::Now => {
                 state.urgent = state.latest;
                 Duration::ZERO
@@ -273,6 +276,7 @@ impl<S: Storage> WriterThread<S> {
     }
 }
 
+const SECOND: Duration = Duration::from_secs(1);
 /// The time until the second attempt.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// The longest time between two attempts: a disk that stays full is tried once a minute.

@@ -61,32 +61,32 @@ fn an_exemption_covers_its_host_and_all_subdomains_without_a_policy() {
     assert_eq!(applied(&pinning, "www.safe.dev.example.com"), None);
 }
 
+/// Another policy that covers the name must not be switched off by the exemption.
 #[test]
-fn an_exemption_ends_when_its_policy_expires() {
-    let exempting = || {
+fn an_exemption_takes_a_name_out_of_the_policy_that_states_it_alone() {
+    let exempting = |name: &str| {
         let policy = policy().include_subdomains();
-        policy.exempt("legacy.sub.example.com").unwrap()
+        policy.exempt(name).unwrap()
     };
-    let expired = exempting().expires(at(NOW - 1), AfterExpiry::Unpin);
     let build = |parent: PinPolicy, child: PinPolicy| {
         let builder = Pinning::builder().static_pins("example.com", parent);
-        builder
-            .static_pins("sub.example.com", child)
-            .build()
-            .unwrap()
+        let builder = builder.static_pins("sub.example.com", child);
+        builder.build().unwrap()
     };
-    let legacy = "legacy.sub.example.com";
-    let live = build(policy().include_subdomains(), exempting());
-    assert_eq!(applied(&live, legacy), None);
-    let lapsed = build(policy().include_subdomains(), expired.clone());
-    let parent = Some(("example.com".to_owned(), HostMatch::Superdomain));
-    assert_eq!(
-        applied(&lapsed, legacy),
-        parent,
-        "an expired policy has no effect"
-    );
-    // A host that is exempt from both policies stays exempt while one of them is valid.
-    assert_eq!(applied(&build(exempting(), expired), legacy), None);
+    let applied_by = |host: &str| Some((host.to_owned(), HostMatch::Superdomain));
+    let name = "a.sub.example.com";
+    let by_parent = build(exempting(name), policy().include_subdomains());
+    assert_eq!(applied(&by_parent, name), applied_by("sub.example.com"));
+    let below = "b.a.sub.example.com";
+    assert_eq!(applied(&by_parent, below), applied_by("sub.example.com"));
+    let by_child = build(policy().include_subdomains(), exempting(name));
+    assert_eq!(applied(&by_child, name), applied_by("example.com"));
+    let by_both = build(exempting(name), exempting(name));
+    assert_eq!(applied(&by_both, name), None);
+    // A policy that has expired applies to no name, exempt or not.
+    let expired = policy().include_subdomains();
+    let expired = expired.expires(at(NOW - 1), AfterExpiry::Unpin);
+    assert_eq!(applied(&build(exempting(name), expired), name), None);
 }
 
 #[test]

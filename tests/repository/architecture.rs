@@ -19,11 +19,11 @@ const MODULES: &str = "
         fingerprint pem uri fingerprint_text header pin_set applied judgement known_host \
         pin_policy
     2 roots: anchors provenance native overrides
-    2 store: entries json worker format generation error storage file pending queue durable writer pin_store \
+    2 store: entries observed_clock json worker format generation error storage file pending queue durable writer pin_store \
         builder update
     3 chain: certificate revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unverifiable report report_json
-    5 pinning: noting rollout evaluation event build_error static_pins observers handle builder \
+    5 pinning: clock noting rollout evaluation event build_error static_pins observers handle builder \
         note record
     6 tls: provider resumption connection error verifier verifier_builder
     7 connector: error schemes stream handshake service builder

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::common::noted::{Hosts, file_names, numbered_pin, temp_dir};
+use crate::common::recording::{Recorder, with_recorder};
 use crate::common::{Clock, DAY, NOW, at};
 use pinhold::header::Noted;
 use pinhold::policy::KnownPinnedHost;
-use pinhold::{Decision, FileStorage, PinStore, Pinning};
+use pinhold::{Decision, Event, FileStorage, PinStore, Pinning};
 
 /// Opens the file as a process that starts at this time does.
 fn start(file: &Path, seconds: u64) -> Pinning {
@@ -16,6 +17,13 @@ fn start(file: &Path, seconds: u64) -> Pinning {
     let store = PinStore::open(FileStorage::new(file)).unwrap();
     let builder = Pinning::builder().time_provider(clock);
     builder.store(store).build().unwrap()
+}
+
+fn start_with_recorder(file: &Path, seconds: u64) -> (Pinning, Recorder) {
+    let clock = Clock::new();
+    clock.set(seconds);
+    let store = PinStore::open(FileStorage::new(file)).unwrap();
+    with_recorder(Pinning::builder().time_provider(clock).store(store))
 }
 
 fn entry(pinning: &Pinning) -> Arc<KnownPinnedHost> {
@@ -91,55 +99,98 @@ async fn a_store_in_memory_leaves_no_file() {
     assert!(file_names(&folder).is_empty());
 }
 
-// D-20: an entry noted under a clock that was ahead by more than one day is set to have been noted
-// now, once.
+/// A time after the release, since an earlier one is not believed.
+const LATER: u64 = 1_800_000_000;
+
+// D-20: an entry noted under a clock that was ahead by more than one day applies for its lifetime
+// from now on, and is kept as it was noted.
 #[tokio::test]
-async fn an_entry_noted_in_the_future_is_set_to_noted_now_after_loading() {
+async fn an_entry_noted_in_the_future_applies_for_its_lifetime_from_now_on() {
     let hosts = Hosts::connect(&["example.com"]).await;
     let value = hosts.value(numbered_pin(1), "max-age=1000");
-    for (ahead, expected) in [
-        (0, (NOW, NOW + 1000)),
-        (DAY, (NOW + DAY, NOW + DAY + 1000)),
-        (DAY + 1, (NOW, NOW + 1000)),
-        (900 * DAY, (NOW, NOW + 1000)),
+    for (ahead, expires_at) in [
+        (0, LATER + 1000),
+        (DAY, LATER + DAY + 1000),
+        (DAY + 1, LATER + 1000),
+        (900 * DAY, LATER + 1000),
     ] {
         let folder = temp_dir();
         let file = folder.path().join("pins.jsonl");
-        let first = start(&file, NOW + ahead);
-        hosts.note(&first, 0, &value, NOW + ahead);
+        let first = start(&file, LATER + ahead);
+        hosts.note(&first, 0, &value, LATER + ahead);
+        let noted = times(&entry(&first));
         drop(first);
-        let second = start(&file, NOW);
-        assert_eq!(times(&entry(&second)), expected, "{ahead}");
-        // Only once: another handle of the pins that is built later changes no entry.
-        let clock = Clock::new();
-        clock.set(NOW - 10 * DAY);
-        let store = second.store().clone();
-        let third = Pinning::builder()
-            .store(store)
-            .time_provider(clock)
-            .build()
-            .unwrap();
-        assert_eq!(times(&entry(&third)), expected, "{ahead}");
-        drop((second, third));
-        // The corrected times are stored as well.
+        let second = start(&file, LATER);
+        let decision = |seconds| second.check(hosts.host(0), hosts.chain(0), at(seconds));
+        for (seconds, is_pinned) in [
+            (LATER, true),
+            (expires_at, true),
+            (expires_at + 1, false),
+            // The clock is right again.
+            (LATER + ahead + 1000, true),
+            (LATER + ahead + 1001, false),
+        ] {
+            // One second later it is no longer in the future of the clock.
+            if ahead == DAY + 1 && seconds == expires_at + 1 {
+                continue;
+            }
+            let is_checked = matches!(decision(seconds), Decision::Pass);
+            assert_eq!(is_checked, is_pinned, "{ahead} {seconds}");
+        }
+        let other = Hosts::connect(&["other.example"]).await;
+        let value = other.value(numbered_pin(1), "max-age=1000");
+        other.note(&second, 0, &value, LATER);
+        drop(second);
         let stored = PinStore::open(FileStorage::new(&file)).unwrap();
-        assert_eq!(times(&stored.list()[0]), expected, "{ahead}");
+        assert_eq!(times(&stored.list()[0]), noted, "{ahead}");
     }
 }
 
-// D-20: a clock that has lost its battery must not make pins expire once it is set.
+// D-20: pins noted by the right clock are enforced under every wrong one, and after it.
 #[tokio::test]
-async fn a_clock_before_the_first_release_changes_no_entry() {
-    let hosts = Hosts::connect(&["example.com"]).await;
+async fn a_wrong_clock_destroys_no_pins() {
+    let year = |year: u64| (year - 1970) * 31_556_952;
+    let genuine = Hosts::connect(&["example.com"]).await;
+    let impostor = Hosts::connect(&["example.com"]).await;
     let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
-    let first = start(&file, NOW);
-    let value = hosts.value(numbered_pin(1), "max-age=1000");
-    hosts.note(&first, 0, &value, NOW);
+    let first = start(&file, LATER);
+    let value = genuine.value(numbered_pin(1), "max-age=1000");
+    genuine.note(&first, 0, &value, LATER);
+    let noted = entry(&first);
     drop(first);
-    for seconds in [0, 946_684_800, 1_672_531_199] {
-        let second = start(&file, seconds);
-        assert_eq!(times(&entry(&second)), (NOW, NOW + 1000), "{seconds}");
+    for (number, (seconds, is_expired)) in [
+        (1, false),
+        (year(2020), false),
+        (year(2025), false),
+        (year(2040), true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (pinning, recorder) = start_with_recorder(&file, seconds);
+        let check = |hosts: &Hosts| pinning.check(hosts.host(0), hosts.chain(0), at(seconds));
+        assert_eq!(
+            matches!(check(&impostor), Decision::Refuse(_)),
+            !is_expired,
+            "{seconds}"
+        );
+        let behind = recorder.events(&pinning);
+        let is_behind = matches!(&behind[..], [Event::ClockBehind { .. }]);
+        assert_eq!(is_behind, !is_expired, "{seconds}: {behind:?}");
+        // A change of another host rewrites the file.
+        let name = format!("other-{number}.example");
+        let other = Hosts::connect(&[&name]).await;
+        let value = other.value(numbered_pin(1), "max-age=1000");
+        other.note(&pinning, 0, &value, seconds);
+        drop(pinning);
+        // The clock is right again.
+        let right = start(&file, LATER + 10);
+        let check = |hosts: &Hosts| right.check(hosts.host(0), hosts.chain(0), at(LATER + 10));
+        assert!(matches!(check(&impostor), Decision::Refuse(_)), "{seconds}");
+        assert!(matches!(check(&genuine), Decision::Pass), "{seconds}");
+        let known = right.store().list();
+        assert!(known.contains(&noted), "{seconds}");
     }
 }
 

@@ -205,6 +205,37 @@ fn a_malformed_root_does_not_affect_others_and_a_bundle_marks_none_of_its_roots(
     }
 }
 
+/// A byte order mark or an indented line must not lose a certificate in silence.
+#[test]
+fn every_certificate_of_a_file_is_read_or_named() {
+    let (root, directory) = (Ca::root("Proxy"), tempfile::tempdir().unwrap());
+    let path = directory.path().join("root.crt");
+    let marked = [b"\xef\xbb\xbf", root.pem().as_bytes()].concat();
+    fs::write(&path, marked).unwrap();
+    let (anchors, errors) = unknown(&[&root]).mark_user_added_from([directory.path()]);
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(origins(&anchors), [AnchorOrigin::UserAdded]);
+    let other = Ca::root("Other").pem();
+    let text = format!("\u{feff}{}", root.pem());
+    let utf16 = text
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect::<Vec<_>>();
+    for bytes in [
+        format!("{other}  {}", root.pem()).into_bytes(),
+        format!("{other}\u{feff}{}", root.pem()).into_bytes(),
+        utf16,
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let (anchors, errors) = unknown(&[&root]).mark_user_added_from([directory.path()]);
+        assert_eq!(origins(&anchors), [AnchorOrigin::Unknown]);
+        assert!(
+            matches!(&errors[..], [NativeRootError::Unreadable { path: named, .. }] if *named == path),
+            "{errors:?}"
+        );
+    }
+}
+
 /// A root in OpenSSL's `TRUSTED CERTIFICATE` form, which appends the trusted uses to the
 /// certificate.
 fn trusted_pem(root: &Ca) -> String {

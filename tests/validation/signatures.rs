@@ -174,6 +174,32 @@ fn a_chain_for_another_name_neither_fills_nor_reads_the_cache() {
     }
 }
 
+/// A server that pads its chain with copies must not multiply the work of a refusal.
+#[test]
+fn copies_of_a_certificate_cost_no_signature_checks() {
+    for mut provider in providers() {
+        let fixture = Fixture::new();
+        let verifications = counting(Arc::make_mut(&mut provider));
+        let unrelated = policy_with(crate::common::unrelated_pin());
+        fixture.pinning.replace_pins([(HOST, unrelated)]).unwrap();
+        let anchors = TrustAnchors::new().with_built_in([fixture.root.certificate()]);
+        let verifier = PinningVerifier::builder(fixture.pinning.clone())
+            .with_anchors(anchors.unwrap())
+            .with_provider(provider.clone())
+            .signature_cache(0)
+            .verifier_without_resumption_check()
+            .unwrap();
+        let [once, padded] = [0, 90].map(|copies| {
+            let copies = std::iter::repeat_n(fixture.leaf.chain[1].clone(), copies);
+            let served = fixture.leaf.with_appended(copies);
+            let error = verify(&verifier, &served.chain, HOST, at(NOW)).unwrap_err();
+            assert!(PinViolation::find(&error).is_some());
+            verifications.swap(0, Ordering::SeqCst)
+        });
+        assert_eq!(padded, once);
+    }
+}
+
 /// Makes the provider's signature algorithms count their calls.
 fn counting(provider: &mut CryptoProvider) -> &'static AtomicUsize {
     let verifications = &*Box::leak(Box::new(AtomicUsize::new(0)));

@@ -209,8 +209,16 @@ fn keys_in_file(name: &str) -> Result<Vec<Key>, Failure> {
     };
     let mut keys = Vec::new();
     let mut known = Vec::new();
+    let kinds = ["CERTIFICATE", "PUBLIC KEY"];
+    let begun = kinds
+        .map(|kind| network::begun(&bytes, kind))
+        .iter()
+        .sum::<usize>();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&bytes) {
         let (kind, der) = section.map_err(|_| unreadable())?;
+        if !matches!(kind, SectionKind::Certificate | SectionKind::PublicKey) {
+            continue;
+        }
         let is_known = known.contains(&der);
         known.push(der.clone());
         let key = match kind {
@@ -220,6 +228,9 @@ fn keys_in_file(name: &str) -> Result<Vec<Key>, Failure> {
             _ => continue,
         };
         keys.push(key.ok_or_else(unreadable)?);
+    }
+    if known.len() < begun {
+        return Err(network::not_at_start(Path::new(name)));
     }
     if keys.is_empty() {
         let certificate = Key::of_certificate(&bytes.as_slice().into(), None);

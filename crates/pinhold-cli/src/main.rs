@@ -4,6 +4,7 @@
 //! Results go to standard output, everything else to standard error.
 
 mod certificate;
+mod clock;
 mod failure;
 mod fingerprint;
 mod get;

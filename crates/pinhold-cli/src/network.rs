@@ -130,6 +130,9 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let bytes = read(file)?;
     let sections = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
     match sections {
+        Ok(certificates) if certificates.len() < begun(&bytes, "CERTIFICATE") => {
+            Err(not_at_start(file))
+        }
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         // The tag of a DER certificate.
         _ if bytes.first() == Some(&0x30) => Ok(vec![bytes.into()]),
@@ -137,8 +140,30 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     }
 }
 
+/// Reads a file, without the byte order mark that text editors on Windows write: it would hide the
+/// first PEM section.
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(file).map_err(|error| Failure::input(&file.display().to_string(), error))
+    let bytes = fs::read(file);
+    let mut bytes = bytes.map_err(|error| Failure::input(&file.display().to_string(), error))?;
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
+    }
+    Ok(bytes)
+}
+
+/// Returns how many PEM sections of this kind begin anywhere in the text. The parser finds only
+/// those at the start of a line.
+pub(crate) fn begun(text: &[u8], kind: &str) -> usize {
+    let begin = format!("-----BEGIN {kind}-----");
+    let windows = text.windows(begin.len());
+    windows.filter(|window| *window == begin.as_bytes()).count()
+}
+
+pub(crate) fn not_at_start(file: &Path) -> Failure {
+    Failure::input(
+        &file.display().to_string(),
+        "a PEM section that does not begin at the start of a line, and would be skipped",
+    )
 }
 
 fn not_a_certificate(file: &Path) -> Failure {

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use clap::Args;
 use pinhold::policy::{HostError, HostMatch};
 use pinhold::{Host, PinPolicy, Pinning, SpkiFingerprint};
-use rustls::pki_types::UnixTime;
 use serde_json::json;
 
+use crate::clock;
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
     let pinning = pinning(&arguments.policies)?;
     let parsed = Host::parse(&arguments.name.to_string_lossy());
     let host = parsed.as_ref().ok();
-    let applied = host.and_then(|host| pinning.policies(host, UnixTime::now()).static_policy);
+    let applied = host.and_then(|host| pinning.policies(host, clock::now()).static_policy);
     let why = applied.as_ref().map(|applied| match applied.matched {
         HostMatch::Superdomain => "superdomain",
         _ => "congruent",

@@ -11,6 +11,7 @@ use pinhold::{FileStorage, Host, PinStore};
 use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::failure::Failure;
 use crate::output::{Output, counted};
 use crate::rfc3339;
@@ -85,7 +86,7 @@ pub(crate) fn open(file: &Path) -> Result<PinStore, Failure> {
 
 fn check(file: &Path, output: Output) -> Result<(), Failure> {
     let hosts = open(file)?.list();
-    let now = UnixTime::now();
+    let now = clock::now();
     let expired = hosts.iter().filter(|known| known.is_expired(now)).count();
     let live = hosts.len() - expired;
     let json = json!({
@@ -121,7 +122,7 @@ fn forget(file: &Path, host: &Host, output: Output) -> Result<(), Failure> {
     let forgotten = store.forget(host).is_some();
     store.flush().map_err(Failure::StorageWrite)?;
     // The entry of a superdomain may still apply, which the user would not expect.
-    let applied = store.query(host, UnixTime::now());
+    let applied = store.query(host, clock::now());
     let policy = applied.as_ref().map(|(_, known)| known.host.as_str());
     let json = json!({ "host": host.as_str(), "forgotten": forgotten, "policy": policy });
     let mut text = if forgotten {
@@ -137,7 +138,7 @@ fn forget(file: &Path, host: &Host, output: Output) -> Result<(), Failure> {
 
 fn list(file: &Path, output: Output) -> Result<(), Failure> {
     let hosts = open(file)?.list();
-    let now = UnixTime::now();
+    let now = clock::now();
     let entries = hosts.iter().map(|known| entry(known, now));
     let json = json!({
         "file": file.display().to_string(),
@@ -187,7 +188,7 @@ fn query(file: &Path, name: &str, output: Output) -> Result<(), Failure> {
     let store = open(file)?;
     let parsed = Host::parse(name);
     let host = parsed.as_ref().ok();
-    let applied = host.and_then(|host| store.query(host, UnixTime::now()));
+    let applied = host.and_then(|host| store.query(host, clock::now()));
     let why = applied.as_ref().map(|(matched, _)| match matched {
         HostMatch::Superdomain => "superdomain",
         _ => "congruent",

@@ -3,11 +3,12 @@
 //! Texts of rustls are not printed: several are the names of its types, lists of all names of a
 //! certificate, or numbers of seconds.
 
-use pinhold::rustls::pki_types::{CertificateDer, UnixTime};
+use pinhold::rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, CertificateError, Error, OtherError, PeerIncompatible};
 use serde_json::{Map, Value, json};
 
 use crate::certificate::{Facts, last_of_path};
+use crate::clock;
 use crate::output::{counted, wrapped};
 use crate::peer::Target;
 use crate::rfc3339;
@@ -91,7 +92,7 @@ fn not_yet_valid(target: &Target, facts: Option<Facts>) -> Parts {
 }
 
 fn dates(facts: Option<Facts>) -> (String, Value) {
-    let now = rfc3339::print(UnixTime::now());
+    let now = rfc3339::print(clock::now());
     let Some(facts) = facts else {
         return (format!("it is now {now}"), json!({ "now": now }));
     };

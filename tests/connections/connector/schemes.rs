@@ -110,6 +110,34 @@ async fn always_https_passes_https_uris_to_the_inner_connector() {
     assert!(seen.lock().unwrap().is_empty());
 }
 
+/// `Uri::port_u16` returns `None` for such a port, as if the URI had none: another server would be
+/// connected to.
+#[tokio::test]
+async fn a_port_that_is_no_16_bit_number_is_refused() {
+    let root = Ca::root("Root");
+    let server = Server::start(&root.leaf(&["example.com"]), &[]).await;
+    let names = Names::new([("example.com", &server)]);
+    let connector = builder(&unpinned(), &root).https_or_http();
+    let connector = connector.wrap_connector(Loopback::new(&names)).unwrap();
+    for uri in [
+        "https://example.com:65536/",
+        "https://example.com:443443/",
+        "http://example.com:99999/",
+        "https://user@example.com:65979/",
+        "https://6:65536/",
+        "https://[::1]:65536/",
+    ] {
+        let refused = connector.clone().oneshot(Uri::from_static(uri)).await;
+        let is_port = matches!(refused, Err(ConnectError::Port { .. }));
+        assert!(is_port, "{uri}");
+    }
+    assert_eq!(server.connections(), 0);
+    for uri in ["https://example.com:65535/", "https://example.com:/"] {
+        let connected = connector.clone().oneshot(Uri::from_static(uri)).await;
+        assert!(connected.is_ok(), "{uri}");
+    }
+}
+
 /// The layer knows only the URI of the request, and processes a header only if that is `https`.
 #[tokio::test]
 async fn nothing_is_noted_from_an_http_uri_even_if_it_is_always_https() {

@@ -1,6 +1,7 @@
 //! When changes of a store become durable, with a storage whose commits the test controls.
 
 mod closing;
+mod expiries;
 mod failures;
 
 use std::future::Future;

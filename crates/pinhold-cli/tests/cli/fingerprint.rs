@@ -87,6 +87,26 @@ fn accepts_der() {
     assert_eq!(entry["role"], "root");
 }
 
+/// A byte order mark or an indented line must not lose a certificate in silence.
+#[test]
+fn every_section_of_a_file_is_read_or_named() {
+    let (one, two) = (Ca::root("One"), Ca::root("Two"));
+    let folder = Folder::new();
+    let marked = format!("\u{feff}{}{}", one.pem(), two.pem());
+    let file = folder.write("marked.pem", marked);
+    assert_eq!(
+        entries(&run(["fingerprint", &file]).expect_code(0)).len(),
+        2
+    );
+    let file = folder.write("indented.pem", format!("{}  {}", one.pem(), two.pem()));
+    for arguments in [
+        vec!["fingerprint", &file],
+        vec!["fingerprint", "127.0.0.1:1", "--ca", &file],
+    ] {
+        run(arguments).expect_code(2);
+    }
+}
+
 #[test]
 fn a_subject_cannot_control_the_terminal() {
     let hostile = "\u{1b}]0;x\u{7}\nCN=bank\u{9b}2J\u{202e}";
