@@ -21,7 +21,7 @@ use crate::policy::{AnchorOrigin, AppliedPolicies, Host, KeyHash, SpkiFingerprin
 use crate::roots::{Anchor, TrustAnchors};
 
 /// Builds the paths that `WebPkiServerVerifier` builds, to the same anchors and with the same
-/// options.
+/// options, from the served certificates without copies.
 pub(crate) struct PathBuilder {
     pub(crate) anchors: TrustAnchors,
     pub(crate) algorithms: CachingAlgorithms,

@@ -45,7 +45,7 @@ pub enum Event {
     /// The clock shows a time of more than one day before pins of the store were noted: it was
     /// ahead then, or is behind now. Emitted when a [`Pinning`](crate::Pinning) is built.
     ///
-    /// Such pins are enforced for at most their `max-age` from now on. What is stored is not
+    /// Such pins are enforced for at most their `max-age` of running time. What is stored is not
     /// changed, so that they have their full effect again once the clock is right.
     ClockBehind {
         /// The number of hosts with such pins.

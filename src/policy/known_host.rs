@@ -1,7 +1,5 @@
 //! [`KnownPinnedHost`], the policy that one host set by `Public-Key-Pins`.
 
-use std::time::Duration;
-
 use rustls_pki_types::UnixTime;
 
 use crate::policy::applied::{AppliedPolicy, HostMatch, PinSource, PolicyState, UserAddedRoots};
@@ -117,20 +115,18 @@ impl KnownPinnedHost {
             }
     }
 
-    /// Returns the entry as it applies from an earlier time than that at which it was noted: for at
-    /// most its lifetime and this cap.
-    pub(crate) fn limited_from(&self, time: UnixTime, cap: Duration) -> Self {
-        let lifetime = self.lifetime().min(cap.as_secs());
-        let expires_at = at(time.as_secs().saturating_add(lifetime));
+    /// Returns the entry as if it had been noted at this time, with its lifetime unchanged.
+    pub(crate) fn as_noted_at(&self, time: UnixTime) -> Self {
+        let expires_at = time.as_secs().saturating_add(self.lifetime());
         Self {
             noted_at: time,
-            expires_at: expires_at.min(self.expires_at),
+            expires_at: at(expires_at),
             ..self.clone()
         }
     }
 
     /// Returns the seconds from noting to expiry.
-    fn lifetime(&self) -> u64 {
+    pub(crate) fn lifetime(&self) -> u64 {
         self.expires_at
             .as_secs()
             .saturating_sub(self.noted_at.as_secs())

@@ -39,10 +39,17 @@ pub enum ClientBuildError {
         /// The method of `reqwest::ClientBuilder`.
         setting: &'static str,
     },
+    /// [`https_or_http`](crate::reqwest::NotingClientBuilder::https_or_http) and
+    /// [`redirects_by_reqwest`](crate::reqwest::NotingClientBuilder::redirects_by_reqwest) are both
+    /// set: redirects would be followed without a check of plain HTTP.
+    PlainRedirects,
     /// The TLS configuration can't be built.
     Pinning(BuildError),
     /// reqwest refused another setting.
     Reqwest(::reqwest::Error),
+    /// This version of reqwest does not show its settings as this crate expects, so that those
+    /// which leak credentials could not be refused.
+    UncheckedSettings,
 }
 
 impl fmt::Display for ClientBuildError {
@@ -58,8 +65,16 @@ impl fmt::Display for ClientBuildError {
                 "{setting} has no effect on a client with pins, expected it in the TLS \
                  configuration (`with_verifier`)"
             ),
+            Self::PlainRedirects => f.write_str(
+                "`https_or_http` and `redirects_by_reqwest` are both set, expected one of them: \
+                 reqwest would follow redirects without a check of plain HTTP",
+            ),
             Self::Pinning(_) => f.write_str("the TLS configuration can't be built"),
             Self::Reqwest(_) => f.write_str("reqwest refused a setting"),
+            Self::UncheckedSettings => f.write_str(
+                "this version of reqwest does not show its settings, expected reqwest 0.13.5 or a \
+                 version of pinhold for this one",
+            ),
         }
     }
 }
@@ -75,7 +90,10 @@ impl Error for ClientBuildError {
         match self {
             Self::Pinning(error) => Some(error),
             Self::Reqwest(error) => Some(error),
-            Self::DefaultCredentials { .. } | Self::IgnoredSetting { .. } => None,
+            Self::DefaultCredentials { .. }
+            | Self::IgnoredSetting { .. }
+            | Self::PlainRedirects
+            | Self::UncheckedSettings => None,
         }
     }
 }

@@ -5,8 +5,11 @@ use std::fmt;
 use std::time::Duration;
 
 use ::reqwest::redirect::Policy;
+use ::reqwest::tls::Version;
 use ::reqwest::{Client, ClientBuilder};
+use http::HeaderValue;
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use tower_layer::Layer;
 
 use crate::layer::NotePinsLayer;
@@ -131,7 +134,9 @@ impl NotingClientBuilder {
     /// Allows `http://`, except to hosts whose pins are enforced. Nothing is noted over it.
     ///
     /// A second inner client sends these requests. The one for `https://` refuses every connection
-    /// that the pinning verifier did not check, and a redirect from `https://` to `http://`.
+    /// that the pinning verifier did not check. A redirect from `https://` to `http://` is refused.
+    /// Excludes [`redirects_by_reqwest`](Self::redirects_by_reqwest), by which the client for
+    /// `http://` would follow a redirect to `https://`.
     pub fn https_or_http(mut self) -> Self {
         self.allows_http = true;
         self
@@ -163,9 +168,14 @@ impl NotingClientBuilder {
                 .with_anchors(anchors.unwrap_or_default())
                 .client_config()?,
         };
+        if self.allows_http && matches!(self.redirects, Redirects::ByReqwest) {
+            return Err(ClientBuildError::PlainRedirects);
+        }
         let client = self.inner_client(config.clone(), Unverified::Refuse)?;
         // Two clients, since a connection without TLS can't be told from one whose TLS was not
-        // verified.
+        // verified. They share no sessions.
+        let mut config = config;
+        config.resumption = Resumption::disabled();
         let plain = self
             .allows_http
             .then(|| self.inner_client(config, Unverified::Allow));
@@ -215,6 +225,9 @@ fn reject_unsupported(
     builder: &ClientBuilder,
     redirects: Redirects,
 ) -> Result<(), ClientBuildError> {
+    if !shows_settings(&canary()) {
+        return Err(ClientBuildError::UncheckedSettings);
+    }
     let settings = format!("{builder:?}");
     for name in CREDENTIALS {
         let is_default = settings.contains(&format!("\"{name}\": "));
@@ -228,6 +241,28 @@ fn reject_unsupported(
         }
     }
     Ok(())
+}
+
+/// Returns a builder with every setting that must be refused.
+fn canary() -> ClientBuilder {
+    let headers = CREDENTIALS.map(|name| (name, HeaderValue::from_static("canary")));
+    Client::builder()
+        .default_headers(headers.into_iter().collect())
+        .http1_only()
+        .tls_danger_accept_invalid_certs(true)
+        .tls_danger_accept_invalid_hostnames(true)
+        .tls_sni(false)
+        .tls_version_max(Version::TLS_1_2)
+        .tls_version_min(Version::TLS_1_2)
+}
+
+/// Returns whether the builder's `Debug` output shows every setting that must be refused. Another
+/// version of reqwest may print it otherwise, and then nothing would be refused.
+fn shows_settings(builder: &ClientBuilder) -> bool {
+    let settings = format!("{builder:?}");
+    let shows_header = |name| settings.contains(&format!("\"{name}\": "));
+    let shows_setting = |(debug_output, _): (&str, _)| settings.contains(debug_output);
+    CREDENTIALS.iter().all(shows_header) && IGNORED.into_iter().all(shows_setting)
 }
 
 /// The default policy for redirects that reqwest follows: refuses plain HTTP after HTTPS and to
@@ -264,3 +299,15 @@ const IGNORED: [(&str, &str); 6] = [
     ("tls_version_max: ", "tls_version_max"),
     ("tls_version_min: ", "tls_version_min"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_canary_shows_each_setting_and_another_builder_does_not() {
+        assert!(shows_settings(&canary()));
+        assert!(!shows_settings(&canary().tls_sni(true)));
+        assert!(!shows_settings(&Client::builder()));
+    }
+}

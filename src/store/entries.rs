@@ -31,13 +31,11 @@ pub(crate) struct Entries {
 }
 
 impl Entries {
-    /// Returns the entry that applies to `host` at `now`, and how it matches. `apply` returns an
-    /// entry as it applies at that time.
+    /// Returns the entry that applies to `host`, and how it matches.
     pub(crate) fn query(
         &self,
         host: &Host,
-        now: UnixTime,
-        apply: impl Fn(&Arc<KnownPinnedHost>) -> Arc<KnownPinnedHost>,
+        is_expired: impl Fn(&KnownPinnedHost) -> bool,
     ) -> Option<(HostMatch, Arc<KnownPinnedHost>)> {
         if self.table.is_empty() {
             return None;
@@ -46,11 +44,10 @@ impl Entries {
         for name in host.and_superdomains() {
             // D-01: an entry that is expired or lacks the flag is skipped; it hides no other entry.
             if let Some(Entry(entry)) = self.table.get(name)
+                && !is_expired(entry)
                 && (matched == HostMatch::Congruent || entry.includes_subdomains)
-                && let entry = apply(entry)
-                && !entry.is_expired(now)
             {
-                return Some((matched, entry));
+                return Some((matched, Arc::clone(entry)));
             }
             matched = HostMatch::Superdomain;
         }

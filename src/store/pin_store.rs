@@ -49,7 +49,9 @@ use crate::store::writer::{Urgency, Writer};
 ///   [`NotePins`](crate::layer::NotePins) returns the response that carried the header, it waits
 ///   until the change is durable, for at most 2 s by default.
 /// - A refresh, which changes only the times of an entry, is written within the
-///   [`refresh_delay`](crate::storage::PinStoreBuilder::refresh_delay).
+///   [`refresh_delay`](crate::storage::PinStoreBuilder::refresh_delay). Where a header changes the
+///   `max-age` alone, and in the same second as the one before, it is written within one second,
+///   and no response waits for it.
 /// - [`flush`](Self::flush), [`durable`](Self::durable) and dropping the last clone write
 ///   everything without delay. Dropping waits for at most 2 s.
 ///
@@ -115,8 +117,8 @@ impl PinStore {
         now: impl IntoUnixTime,
     ) -> Option<(HostMatch, Arc<KnownPinnedHost>)> {
         let now = now.into_unix_time();
-        let apply = |entry: &_| self.clock.apply(entry, now, self.limits.max_age_cap);
-        self.entries.read().query(host, now, apply)
+        let is_expired = |entry: &_| self.clock.is_expired(entry, now);
+        self.entries.read().query(host, is_expired)
     }
 
     /// Returns all entries, including expired ones, sorted by name.
@@ -188,7 +190,7 @@ impl PinStore {
     pub(crate) fn with_entries(entries: Vec<KnownPinnedHost>, limits: Limits) -> Self {
         Self {
             noting: Arc::default(),
-            clock: Arc::new(ObservedClock::new()),
+            clock: Arc::new(ObservedClock::new(limits.max_age_cap)),
             entries: Arc::new(RwLock::new(entries.into_iter().map(Arc::new).collect())),
             generation: Arc::default(),
             writer: None,
@@ -272,10 +274,9 @@ impl PinStore {
     pub(crate) fn expiry_times(&self, host: &Host, now: UnixTime) -> Vec<UnixTime> {
         self.generation.record_check(now);
         let entries = self.entries.read();
-        let cap = self.limits.max_age_cap;
-        let times = entries.of_name(host);
-        times
-            .flat_map(|entry| self.clock.changes(entry, now, cap))
+        let entries = entries.of_name(host);
+        entries
+            .flat_map(|entry| self.clock.changes(entry, now))
             .collect()
     }
 

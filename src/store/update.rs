@@ -1,5 +1,4 @@
-//! Changes of a store by response headers: insertion and refresh of entries within its limits, and
-//! the correction of entries with times in the future.
+//! Changes of a store by response headers: insertion and refresh of entries within its limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use parking_lot::MutexGuard;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::KnownPinnedHost;
+use crate::store::observed_clock::{EARLIEST_TIME, is_in_future};
 use crate::store::pin_store::{EarlierVerdicts, MIN_TIME, PinStore, removed};
 use crate::store::storage::Change;
 use crate::store::writer::Urgency;
@@ -50,6 +50,7 @@ impl PinStore {
         let entry = Arc::new(entry);
         let mut inserted = Inserted::StoreFull;
         self.change(|entries| {
+            let mut entry = entry;
             let Some(known) = entries.get(&entry.host).map(Arc::clone) else {
                 let Some(evicted) = entries.add(Arc::clone(&entry), capacity) else {
                     return EarlierVerdicts::Stay;
@@ -61,6 +62,10 @@ impl PinStore {
                 self.record_noted(&entry, MIN_TIME, Urgency::Now);
                 return EarlierVerdicts::MayChange;
             };
+            // A clock that is surely wrong must not end what was noted by a right one.
+            if now.as_secs() < EARLIEST_TIME && is_in_future(&known, now) {
+                entry = Arc::new(entry.as_noted_at(known.noted_at));
+            }
             entries.put(Arc::clone(&entry));
             inserted = if known.is_expired(now) {
                 Inserted::Added
@@ -69,16 +74,7 @@ impl PinStore {
             } else {
                 Inserted::Changed
             };
-            let is_same_second = known.noted_at.as_secs() == entry.noted_at.as_secs();
-            let urgency = match inserted {
-                Inserted::Refreshed => Urgency::Later,
-                // A server could otherwise alternate its `max-age`, and every response would wait
-                // for a synchronised write.
-                Inserted::Changed if is_same_second && known.differs_in_times_only(&entry) => {
-                    Urgency::Soon
-                }
-                _ => Urgency::Now,
-            };
+            let urgency = urgency(inserted, &known, &entry);
             self.record_noted(&entry, known.noted_at, urgency);
             // A refresh to a later expiry affects no verdict, unless a check with a clock ahead of
             // this header's has found the entry expired.
@@ -97,12 +93,24 @@ impl PinStore {
     /// Queues an entry for the storage. Call it with the entries locked for writing.
     fn record_noted(&self, entry: &Arc<KnownPinnedHost>, replaces: UnixTime, urgency: Urgency) {
         let entry = Arc::clone(entry);
-        let change = if urgency == Urgency::Later {
-            Change::Refreshed { entry, replaces }
-        } else {
-            Change::Noted { entry, replaces }
+        let change = match urgency {
+            // What differs in its times only must not undo a removal by another process.
+            Urgency::Later | Urgency::Soon => Change::Refreshed { entry, replaces },
+            Urgency::Now => Change::Noted { entry, replaces },
         };
         self.record(|| change, urgency);
+    }
+}
+
+/// Returns whether a crash may lose an entry that replaces a known one.
+fn urgency(inserted: Inserted, known: &KnownPinnedHost, entry: &KnownPinnedHost) -> Urgency {
+    let is_same_second = known.noted_at.as_secs() == entry.noted_at.as_secs();
+    match inserted {
+        Inserted::Refreshed => Urgency::Later,
+        // A server could otherwise alternate its `max-age`, and every response would wait for a
+        // synchronised write.
+        Inserted::Changed if is_same_second && known.differs_in_times_only(entry) => Urgency::Soon,
+        _ => Urgency::Now,
     }
 }
 

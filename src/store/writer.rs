@@ -2,7 +2,7 @@
 //! [`Storage`].
 //!
 //! Changes that arrive during a commit are combined into the next one. Refreshes wait for the
-//! refresh delay. The changes of a failed commit are tried again after a backoff that doubles.
+//! refresh delay, further changes of an expiry for up to a second. The changes of a failed commit are tried again after a backoff that doubles.
 
 use std::io;
 use std::sync::{Arc, Weak};

@@ -102,18 +102,13 @@ async fn a_store_in_memory_leaves_no_file() {
 /// A time after the release, since an earlier one is not believed.
 const LATER: u64 = 1_800_000_000;
 
-// D-20: an entry noted under a clock that was ahead by more than one day applies for its lifetime
-// from now on, and is kept as it was noted.
+// D-20: an entry noted under a clock that was ahead by more than one day stays in effect, also when
+// the clock is set back several times, and is kept as it was noted.
 #[tokio::test]
-async fn an_entry_noted_in_the_future_applies_for_its_lifetime_from_now_on() {
+async fn an_entry_noted_in_the_future_stays_in_effect_and_is_kept_as_it_was_noted() {
     let hosts = Hosts::connect(&["example.com"]).await;
     let value = hosts.value(numbered_pin(1), "max-age=1000");
-    for (ahead, expires_at) in [
-        (0, LATER + 1000),
-        (DAY, LATER + DAY + 1000),
-        (DAY + 1, LATER + 1000),
-        (900 * DAY, LATER + 1000),
-    ] {
+    for ahead in [0, DAY, DAY + 1, 900 * DAY] {
         let folder = temp_dir();
         let file = folder.path().join("pins.jsonl");
         let first = start(&file, LATER + ahead);
@@ -122,21 +117,17 @@ async fn an_entry_noted_in_the_future_applies_for_its_lifetime_from_now_on() {
         drop(first);
         let second = start(&file, LATER);
         let decision = |seconds| second.check(hosts.host(0), hosts.chain(0), at(seconds));
-        for (seconds, is_pinned) in [
-            (LATER, true),
-            (expires_at, true),
-            (expires_at + 1, false),
-            // The clock is right again.
-            (LATER + ahead + 1000, true),
-            (LATER + ahead + 1001, false),
+        for seconds in [
+            LATER,
+            1,
+            LATER + ahead + 1000,
+            LATER + ahead - ahead.min(2 * DAY),
         ] {
-            // One second later it is no longer in the future of the clock.
-            if ahead == DAY + 1 && seconds == expires_at + 1 {
-                continue;
-            }
-            let is_checked = matches!(decision(seconds), Decision::Pass);
-            assert_eq!(is_checked, is_pinned, "{ahead} {seconds}");
+            let decision = decision(seconds);
+            assert!(matches!(decision, Decision::Pass), "{ahead} {seconds}");
         }
+        let after = decision(LATER + ahead + 1001);
+        assert!(matches!(after, Decision::NotPinned), "{ahead}");
         let other = Hosts::connect(&["other.example"]).await;
         let value = other.value(numbered_pin(1), "max-age=1000");
         other.note(&second, 0, &value, LATER);
@@ -178,6 +169,12 @@ async fn a_wrong_clock_destroys_no_pins() {
         let behind = recorder.events(&pinning);
         let is_behind = matches!(&behind[..], [Event::ClockBehind { .. }]);
         assert_eq!(is_behind, !is_expired, "{seconds}: {behind:?}");
+        // A visit of the genuine host under the wrong clock, unless that is ahead: a header that is
+        // received then can't be told from one of that time.
+        if !is_expired {
+            let repeated = genuine.value(numbered_pin(1), "max-age=1000");
+            genuine.note(&pinning, 0, &repeated, seconds);
+        }
         // A change of another host rewrites the file.
         let name = format!("other-{number}.example");
         let other = Hosts::connect(&[&name]).await;

@@ -1,11 +1,23 @@
 //! The system's clock.
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use pinhold::policy::IntoUnixTime;
 use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
 
-/// Returns the time. `UnixTime::now` would panic if the clock is set to a time before 1970.
+/// The clock of connections that the library does not make. rustls's own panics before 1970.
+#[derive(Debug)]
+pub(crate) struct Clock;
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let duration = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        Some(UnixTime::since_unix_epoch(duration))
+    }
+}
+
+/// Returns the time, and the beginning of 1970 for an earlier one.
 pub(crate) fn now() -> UnixTime {
-    SystemTime::now().into_unix_time()
+    let time = Clock.current_time();
+    time.unwrap_or(UnixTime::since_unix_epoch(std::time::Duration::ZERO))
 }

@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
+use crate::clock::Clock;
 use crate::failure::{Failure, RequestFailure};
 use crate::fingerprint::Key;
 use crate::network::{self, NetworkOptions};
@@ -84,7 +85,7 @@ pub(crate) async fn served_keys(
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
         .map_err(|error| Failure::input(source, error))?;
     let provider = network::provider();
-    let config = ClientConfig::builder_with_provider(provider.clone())
+    let config = ClientConfig::builder_with_details(provider.clone(), Arc::new(Clock))
         .with_safe_default_protocol_versions()
         .map_err(|error| Failure::of_request(&peer, &error))?
         .dangerous()

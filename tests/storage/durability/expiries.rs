@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use pinhold::NotePinsLayer;
 use pinhold::header::Noted;
 
-use super::{Outcome, fixture};
+use super::{Outcome, block_on, fixture, is_pending};
 use crate::common::NOW;
 use crate::common::noted::{numbered_pin, pinning};
 
@@ -35,9 +36,36 @@ async fn alternating_expiries_are_written_once_a_second() {
         (1..=begin.elapsed().as_secs() + 2).contains(&commits),
         "{commits}"
     );
-    // In the next second the change is written without delay, as is a change of the keys.
-    note(3000, NOW + 1);
+}
+
+#[test]
+fn a_response_waits_for_the_first_change_of_the_expiry_in_a_second_and_for_no_other() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let fixture = runtime.block_on(fixture());
+    drop(runtime);
+    fixture.note(0, 1, NOW - 10);
     assert_eq!(fixture.next_commit(), ["a.example 1"]);
-    fixture.note(0, 2, NOW + 1);
-    assert_eq!(fixture.next_commit(), ["a.example 2"]);
+    fixture.finish_commit(Outcome::Store);
+    fixture.store.flush().unwrap();
+    let layer = NotePinsLayer::new(pinning(&fixture.store));
+    let value = |backup, max_age| {
+        let pin = numbered_pin(backup);
+        fixture.hosts.value(pin, &format!("max-age={max_age}"))
+    };
+    let first = value(1, 2000);
+    let mut response = Box::pin(fixture.hosts.respond(&layer, 0, &first));
+    assert!(is_pending(&mut response));
+    assert_eq!(fixture.next_commit(), ["a.example 1"]);
+    assert!(is_pending(&mut response));
+    fixture.finish_commit(Outcome::Store);
+    block_on(response);
+    let second = value(1, 3000);
+    let mut response = Box::pin(fixture.hosts.respond(&layer, 0, &second));
+    assert!(!is_pending(&mut response));
+    let other_keys = value(2, 3000);
+    let mut response = Box::pin(fixture.hosts.respond(&layer, 0, &other_keys));
+    assert!(is_pending(&mut response));
+    // The second change may have been committed alone.
+    (0..2).for_each(|_| fixture.finish_commit(Outcome::Store));
+    block_on(response);
 }
