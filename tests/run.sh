@@ -12,8 +12,9 @@ usage: tests/run.sh [--install | --allow-missing] [--full]
                    strace, valgrind and python3 from Debian, mitmproxy from PyPI into target/peers,
                    and the standard libraries of other systems with rustup
   --allow-missing  skips the tests whose programs are missing
-  --full           also runs what takes long: ten times as many kills of processes that write, and
-                   the tests of the packages as they would be uploaded
+  --full           also runs what takes long: ten times as many kills of processes that write, the
+                   tests with ring alone (which the tests of all features use, too), and those of
+                   the package as it would be uploaded
 
 Without --install and --allow-missing a missing program is an error, and nothing is installed.
 TEXT
@@ -88,14 +89,9 @@ main() {
     step 'demo' 120 cargo run "${LIBRARY[@]}" --example demo
     step 'own storage' 120 cargo run "${LIBRARY[@]}" --example own_storage
     step 'tests, all features' 900 cargo test "${LIBRARY[@]}" --all-features
-    step 'tests, ring' 900 cargo test "${LIBRARY[@]}" "${RING_SET[@]}"
     step 'clippy, command line' 300 cargo clippy "${TOOL[@]}" --all-targets -- -D warnings
     step 'tests, command line' 600 cargo test "${TOOL[@]}"
     step 'clippy, testing' 300 cargo clippy "${TESTING[@]}" --all-targets -- -D warnings
-    step 'clippy, testing, ring' 300 \
-        cargo clippy "${TESTING[@]}" "${NO_FEATURES[@]}" --features ring -- -D warnings
-    RUSTDOCFLAGS='-D warnings' \
-        step 'documentation, testing' 120 cargo doc "${TESTING[@]}" --no-deps
     step 'tests, testing' 600 cargo test "${TESTING[@]}"
     step 'other systems' 300 other_systems
     step 'stacks, format' 60 cargo fmt --check --manifest-path tests/stacks/Cargo.toml
@@ -104,6 +100,11 @@ main() {
     step 'stacks' 600 cargo test --locked "${STACKS[@]}"
     step 'packages' 60 cargo package --locked --offline --workspace --no-verify
     if [[ -n ${PINHOLD_FULL:-} ]]; then
+        step 'tests, ring' 900 cargo test "${LIBRARY[@]}" "${RING_SET[@]}"
+        step 'clippy, testing, ring' 300 \
+            cargo clippy "${TESTING[@]}" "${NO_FEATURES[@]}" --features ring -- -D warnings
+        RUSTDOCFLAGS='-D warnings' \
+            step 'documentation, testing' 120 cargo doc "${TESTING[@]}" --no-deps
         step 'packages, build' 600 cargo package --locked --offline --workspace
         step 'tests, package' 900 package_tests
     fi
@@ -183,7 +184,7 @@ no_provider() {
     local output
     cargo test "${LIBRARY[@]}" "${NO_FEATURES[@]}" --lib
     output=$(cargo test "${LIBRARY[@]}" "${NO_FEATURES[@]}" --test validation -- \
-        without_a_provider | tee /dev/stderr)
+        without_a_provider | tee --append /dev/stderr)
     # A filter that matches no test passes, too.
     grep -q 'test result: ok. [1-9]' <<<"$output"
 }

@@ -71,6 +71,29 @@ impl StaticPins {
             return None;
         }
         let mut matched = HostMatch::Congruent;
+        for name in host.and_superdomains() {
+            if self.disabled.contains(name) {
+                return None;
+            }
+            match self.entries.0.get_key_value(name) {
+                Some((_, StaticEntry::Exempt(_))) => return self.not_exempt(host, roots, now),
+                Some((host, StaticEntry::Policy(pinned))) => {
+                    let applied = pinned.apply(host, matched, roots, now);
+                    if applied.is_some() {
+                        return applied;
+                    }
+                }
+                None => {}
+            }
+            matched = HostMatch::Superdomain;
+        }
+        None
+    }
+
+    /// As [`policy`](Self::policy), for a name that is exempt from some policies.
+    #[cold]
+    fn not_exempt(&self, host: &Host, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'_>> {
+        let mut matched = HostMatch::Congruent;
         let mut exempt_from = Vec::new();
         for name in host.and_superdomains() {
             if self.disabled.contains(name) {
