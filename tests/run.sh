@@ -12,9 +12,9 @@ usage: tests/run.sh [--install | --allow-missing] [--full]
                    strace, valgrind and python3 from Debian, mitmproxy from PyPI into target/peers,
                    and the standard libraries of other systems with rustup
   --allow-missing  skips the tests whose programs are missing
-  --full           also runs what takes long: ten times as many kills of processes that write, the
-                   tests with ring alone (which the tests of all features use, too), and those of
-                   the package as it would be uploaded
+  --full           also runs what takes long: ten times as many kills of processes that write, lints
+                   for other systems, the inspection build, the tests with ring alone (which the
+                   tests of all features use, too), and those of the package to be uploaded
 
 Without --install and --allow-missing a missing program is an error, and nothing is installed.
 TEXT
@@ -75,13 +75,6 @@ main() {
     step 'clippy, no features' 120 cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" -- -D warnings
     step 'no provider' 300 no_provider
     step 'tests, default' 900 cargo test "${LIBRARY[@]}"
-    # RUSTFLAGS apply to every crate: a separate folder keeps the builds of the other steps.
-    RUSTFLAGS='--cfg pinhold_debug_overrides' CARGO_TARGET_DIR=target/inspection \
-        step 'clippy, inspection build' 300 \
-        cargo clippy "${LIBRARY[@]}" "${RING_SET[@]}" -- -D warnings
-    RUSTFLAGS='--cfg pinhold_debug_overrides' CARGO_TARGET_DIR=target/inspection \
-        step 'inspection build' 600 \
-        cargo test "${LIBRARY[@]}" "${RING_SET[@]}" --test debug_overrides
     if type -P valgrind >/dev/null; then
         step 'instructions, build' 240 cargo bench --locked "${GUARD[@]}" --no-run
         step 'instructions' 60 cargo bench --locked "${GUARD[@]}" -- --guard
@@ -93,21 +86,31 @@ main() {
     step 'tests, command line' 600 cargo test "${TOOL[@]}"
     step 'clippy, testing' 300 cargo clippy "${TESTING[@]}" --all-targets -- -D warnings
     step 'tests, testing' 600 cargo test "${TESTING[@]}"
-    step 'other systems' 300 other_systems
     step 'stacks, format' 60 cargo fmt --check --manifest-path tests/stacks/Cargo.toml
     step 'stacks, clippy' 600 \
         cargo clippy --locked "${STACKS[@]}" --all-targets -- -D warnings
     step 'stacks' 600 cargo test --locked "${STACKS[@]}"
     step 'packages' 60 cargo package --locked --offline --workspace --no-verify
-    if [[ -n ${PINHOLD_FULL:-} ]]; then
-        step 'tests, ring' 900 cargo test "${LIBRARY[@]}" "${RING_SET[@]}"
-        step 'clippy, testing, ring' 300 \
-            cargo clippy "${TESTING[@]}" "${NO_FEATURES[@]}" --features ring -- -D warnings
-        RUSTDOCFLAGS='-D warnings' \
-            step 'documentation, testing' 120 cargo doc "${TESTING[@]}" --no-deps
-        step 'packages, build' 600 cargo package --locked --offline --workspace
-        step 'tests, package' 900 package_tests
-    fi
+    if [[ -n ${PINHOLD_FULL:-} ]]; then full; fi
+}
+
+# What takes long, or repeats with other features what was tested before.
+full() {
+    step 'other systems' 300 other_systems
+    # RUSTFLAGS apply to every crate: a separate folder keeps the builds of the other steps.
+    RUSTFLAGS='--cfg pinhold_debug_overrides' CARGO_TARGET_DIR=target/inspection \
+        step 'clippy, inspection build' 300 \
+        cargo clippy "${LIBRARY[@]}" "${RING_SET[@]}" -- -D warnings
+    RUSTFLAGS='--cfg pinhold_debug_overrides' CARGO_TARGET_DIR=target/inspection \
+        step 'inspection build' 600 \
+        cargo test "${LIBRARY[@]}" "${RING_SET[@]}" --test debug_overrides
+    step 'tests, ring' 900 cargo test "${LIBRARY[@]}" "${RING_SET[@]}"
+    step 'clippy, testing, ring' 300 \
+        cargo clippy "${TESTING[@]}" "${NO_FEATURES[@]}" --features ring -- -D warnings
+    RUSTDOCFLAGS='-D warnings' \
+        step 'documentation, testing' 120 cargo doc "${TESTING[@]}" --no-deps
+    step 'packages, build' 600 cargo package --locked --offline --workspace
+    step 'tests, package' 900 package_tests
 }
 
 # Runs the tests of the library's package outside the repository.
