@@ -42,7 +42,7 @@ pub(crate) fn check(
     }
     fs::write(folder.join("src/lib.rs"), root).unwrap();
 
-    let mut child = Command::new(env::var_os("CARGO").unwrap())
+    let mut child = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["check", "--all-targets", "--offline", "--quiet"])
         .current_dir(&folder)
         .env("CARGO_TARGET_DIR", temporary.parent().unwrap())
