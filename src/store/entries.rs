@@ -15,6 +15,7 @@ use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, HostMatch, KnownPinnedHost};
+use crate::store::observed_clock::Since;
 
 /// A table with at most one entry for each host. Servers choose the names, but one domain fills at
 /// most a sixteenth of the table, so a fast hash with a seed for each process suffices against
@@ -35,7 +36,7 @@ impl Entries {
     pub(crate) fn query(
         &self,
         host: &Host,
-        is_expired: impl Fn(&KnownPinnedHost) -> bool,
+        is_expired: impl Fn(&KnownPinnedHost, Since) -> bool,
     ) -> Option<(HostMatch, Arc<KnownPinnedHost>)> {
         if self.table.is_empty() {
             return None;
@@ -43,8 +44,8 @@ impl Entries {
         let mut matched = HostMatch::Congruent;
         for name in host.and_superdomains() {
             // D-01: an entry that is expired or lacks the flag is skipped; it hides no other entry.
-            if let Some(Entry(entry)) = self.table.get(name)
-                && !is_expired(entry)
+            if let Some(Entry(entry, since)) = self.table.get(name)
+                && !is_expired(entry, *since)
                 && (matched == HostMatch::Congruent || entry.includes_subdomains)
             {
                 return Some((matched, Arc::clone(entry)));
@@ -55,18 +56,21 @@ impl Entries {
     }
 
     /// Returns the entries of the host and of its superdomains, expired or not.
-    pub(crate) fn of_name(&self, host: &Host) -> impl Iterator<Item = &Arc<KnownPinnedHost>> {
+    pub(crate) fn of_name(&self, host: &Host) -> impl Iterator<Item = (&KnownPinnedHost, Since)> {
         let names = host.and_superdomains();
-        names.filter_map(|name| Some(&self.table.get(name)?.0))
+        names.filter_map(|name| {
+            let Entry(entry, since) = self.table.get(name)?;
+            Some((&**entry, *since))
+        })
     }
 
     /// Returns the entry of exactly this host, expired or not.
     pub(crate) fn get(&self, host: &Host) -> Option<&Arc<KnownPinnedHost>> {
-        self.table.get(host.as_str()).map(|Entry(entry)| entry)
+        self.table.get(host.as_str()).map(|Entry(entry, _)| entry)
     }
 
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<KnownPinnedHost>> {
-        self.table.iter().map(|Entry(entry)| entry)
+        self.table.iter().map(|Entry(entry, _)| entry)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -152,7 +156,7 @@ impl Entries {
         self.first_expiry = Some(self.first_expiry.map_or(expiry, |first| first.min(expiry)));
         let slot = self.slot(parent_domain(&entry.host));
         self.in_slot.resize(SLOTS, 0);
-        if self.table.replace(Entry(entry)).is_none()
+        if self.table.replace(Entry(entry, Since::now())).is_none()
             && let Some(count) = self.in_slot.get_mut(slot)
         {
             *count = count.saturating_add(1);
@@ -160,7 +164,7 @@ impl Entries {
     }
 
     pub(crate) fn remove(&mut self, host: &Host) -> Option<Arc<KnownPinnedHost>> {
-        let Entry(entry) = self.table.take(host.as_str())?;
+        let Entry(entry, _) = self.table.take(host.as_str())?;
         self.uncount(&entry);
         Some(entry)
     }
@@ -170,8 +174,8 @@ impl Entries {
         &mut self,
         condition: impl Fn(&KnownPinnedHost) -> bool,
     ) -> Vec<Arc<KnownPinnedHost>> {
-        let taken = self.table.extract_if(|Entry(entry)| condition(entry));
-        let taken = taken.map(|Entry(entry)| entry).collect::<Vec<_>>();
+        let taken = self.table.extract_if(|Entry(entry, _)| condition(entry));
+        let taken = taken.map(|Entry(entry, _)| entry).collect::<Vec<_>>();
         taken.iter().for_each(|entry| self.uncount(entry));
         taken
     }
@@ -210,7 +214,7 @@ impl FromIterator<Arc<KnownPinnedHost>> for Entries {
 
 /// An entry that is hashed and compared by its host, so that the set has at most one for each.
 #[derive(Clone)]
-struct Entry(Arc<KnownPinnedHost>);
+struct Entry(Arc<KnownPinnedHost>, Since);
 
 impl Borrow<str> for Entry {
     fn borrow(&self) -> &str {

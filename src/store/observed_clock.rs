@@ -1,5 +1,6 @@
 //! [`ObservedClock`]: how entries apply that were noted in the future of the clock.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use rustls_pki_types::UnixTime;
@@ -7,54 +8,68 @@ use rustls_pki_types::UnixTime;
 use crate::policy::KnownPinnedHost;
 use crate::policy::timestamp::at;
 
-/// How long the entries of a store have been in use.
+/// The second of the process's running time since which an entry is in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Since(u32);
+
+impl Since {
+    pub(crate) fn now() -> Self {
+        Self(u32::try_from(BEGIN.elapsed().as_secs()).unwrap_or(u32::MAX))
+    }
+
+    fn elapsed(self) -> Duration {
+        let seconds = Self::now().0.saturating_sub(self.0);
+        Duration::from_secs(seconds.into())
+    }
+}
+
+static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// How entries apply that were noted in the future of the clock.
 ///
-/// An entry that was noted in the future of the clock applies for at most its lifetime, measured by
-/// the running time of the process (D-20): a clock that is set back, however often, must not end
-/// it. Only the lookup is affected. The entry itself is kept as it was noted, in memory and in the
-/// storage, since it is the present clock that may be wrong.
+/// Such an entry applies for at most its lifetime, measured by the running time since it came into
+/// memory (D-20): a clock that is set back, however often, must not end it. Only the lookup is
+/// affected. The entry itself is kept as it was noted, in memory and in the storage, since it is
+/// the present clock that may be wrong.
 #[derive(Debug)]
 pub(crate) struct ObservedClock {
-    opened: Instant,
     max_age_cap: Duration,
 }
 
 impl ObservedClock {
-    pub(crate) fn new(max_age_cap: Duration) -> Self {
-        Self {
-            opened: Instant::now(),
-            max_age_cap,
-        }
+    pub(crate) const fn new(max_age_cap: Duration) -> Self {
+        Self { max_age_cap }
     }
 
     /// Returns whether the entry has no effect at `now`.
     #[inline]
-    pub(crate) fn is_expired(&self, entry: &KnownPinnedHost, now: UnixTime) -> bool {
+    pub(crate) fn is_expired(&self, entry: &KnownPinnedHost, since: Since, now: UnixTime) -> bool {
         if is_in_future(entry, now) {
-            self.left(entry, self.opened.elapsed()).is_none()
+            self.left(entry, since.elapsed()).is_none()
         } else {
             entry.is_expired(now)
         }
     }
 
     /// Returns how long an entry still applies that was noted in the future, after this time in
-    /// use.
+    /// memory.
     #[cold]
-    fn left(&self, entry: &KnownPinnedHost, in_use: Duration) -> Option<Duration> {
+    fn left(&self, entry: &KnownPinnedHost, in_memory: Duration) -> Option<Duration> {
         let lifetime = Duration::from_secs(entry.lifetime()).min(self.max_age_cap);
-        lifetime.checked_sub(in_use)
+        lifetime.checked_sub(in_memory)
     }
 
     /// Returns the times after which the entry may apply otherwise than at `now`.
     pub(crate) fn changes(
         &self,
         entry: &KnownPinnedHost,
+        since: Since,
         now: UnixTime,
     ) -> impl Iterator<Item = UnixTime> + use<> {
         // From the next second on, the entry is not in the future of the clock.
         let last_before = entry.noted_at.as_secs().checked_sub(DAY + 1).map(at);
-        let left = self.left(entry, self.opened.elapsed());
-        let limit = left.filter(|_| is_in_future(entry, now));
+        let in_future = is_in_future(entry, now).then(|| self.left(entry, since.elapsed()));
+        let limit = in_future.flatten();
         let limit = limit.map(|left| at(now.as_secs().saturating_add(left.as_secs())));
         std::iter::once(entry.expires_at)
             .chain(last_before)
@@ -108,7 +123,7 @@ mod tests {
         assert!(is_in_future(&entry, boundary));
         assert!(!is_in_future(&entry, at(LATER - DAY)));
         for now in [boundary, at(LATER), at(1)] {
-            let changes = clock.changes(&entry, now).collect::<Vec<_>>();
+            let changes = clock.changes(&entry, Since::now(), now).collect::<Vec<_>>();
             assert!(changes.contains(&boundary), "{changes:?}");
             assert!(changes.contains(&entry.expires_at), "{changes:?}");
         }

@@ -117,7 +117,7 @@ impl PinStore {
         now: impl IntoUnixTime,
     ) -> Option<(HostMatch, Arc<KnownPinnedHost>)> {
         let now = now.into_unix_time();
-        let is_expired = |entry: &_| self.clock.is_expired(entry, now);
+        let is_expired = |entry: &_, since| self.clock.is_expired(entry, since, now);
         self.entries.read().query(host, is_expired)
     }
 
@@ -276,7 +276,7 @@ impl PinStore {
         let entries = self.entries.read();
         let entries = entries.of_name(host);
         entries
-            .flat_map(|entry| self.clock.changes(entry, now))
+            .flat_map(|(entry, since)| self.clock.changes(entry, since, now))
             .collect()
     }
 
