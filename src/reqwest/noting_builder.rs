@@ -172,8 +172,8 @@ impl NotingClientBuilder {
             return Err(ClientBuildError::PlainRedirects);
         }
         let client = self.inner_client(config.clone(), Unverified::Refuse)?;
-        // Two clients, since a connection without TLS can't be told from one whose TLS was not
-        // verified. They share no sessions.
+        // Two clients, since a connection without TLS looks like one whose TLS was not verified.
+        // They share no sessions.
         let mut config = config;
         config.resumption = Resumption::disabled();
         let plain = self

@@ -170,7 +170,7 @@ async fn a_wrong_clock_destroys_no_pins() {
         let is_behind = matches!(&behind[..], [Event::ClockBehind { .. }]);
         assert_eq!(is_behind, !is_expired, "{seconds}: {behind:?}");
         // A visit of the genuine host under the wrong clock, unless that is ahead: a header that is
-        // received then can't be told from one of that time.
+        // received then counts as one of that time.
         if !is_expired {
             let repeated = genuine.value(numbered_pin(1), "max-age=1000");
             genuine.note(&pinning, 0, &repeated, seconds);
