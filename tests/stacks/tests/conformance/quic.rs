@@ -100,6 +100,8 @@ async fn answer(incoming: Incoming, count: Arc<AtomicUsize>) {
         let Ok((_, mut stream)) = request.resolve_request().await else {
             return;
         };
+        // A stream dropped before its end is read stops the client, which may still be sending.
+        while let Ok(Some(_)) = stream.recv_data().await {}
         count.fetch_add(1, Ordering::SeqCst);
         let response = http::Response::new(());
         let _ = stream.send_response(response).await;
