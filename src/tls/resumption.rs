@@ -2,13 +2,15 @@
 //!
 //! rustls does not call the verifier for a resumed session, and a session does not name the chain
 //! that it was made with. So every chain that was verified for a name is recorded, and a session is
-//! offered only while all of them would pass. A record is never evicted or narrowed: a ticket may
-//! arrive, or be renewed, long after the chain was verified. Beyond the limits a name stays without
-//! resumption for the life of the configuration.
+//! offered only while all of them would pass. A chain is recorded once the signature of its
+//! handshake was verified, so that only the holder of a key changes the records. A record is never
+//! evicted or narrowed: a ticket may arrive, or be renewed, long after the chain was verified.
+//! Beyond the limits a name stays without resumption for the life of the configuration.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
@@ -16,9 +18,7 @@ use rustls::NamedGroup;
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue,
 };
-#[cfg(feature = "hyper")]
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::{ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::chain::ValidatedChain;
 use crate::pinning::{Evaluation, Pinning};
@@ -27,9 +27,18 @@ use crate::store::Validity;
 /// The sessions of one configuration, and the chains that its verifier has verified.
 pub(crate) struct ResumptionCheck {
     pinning: Pinning,
-    /// The application chooses the names, and their number is limited, so a fast hash is enough.
-    verified: Mutex<HashMap<ServerName<'static>, Record, RandomState>>,
+    records: Mutex<Records>,
     sessions: ClientSessionMemoryCache,
+}
+
+#[derive(Default)]
+struct Records {
+    /// The application chooses the names, and their number is limited, so a fast hash is enough.
+    of_names: HashMap<ServerName<'static>, Record, RandomState>,
+    /// The total size of the recorded served certificates in bytes.
+    size: usize,
+    /// A chain could not be recorded, and it is unknown for which name: no session is resumed.
+    is_incomplete: bool,
 }
 
 /// The chains that were verified for one name.
@@ -46,60 +55,117 @@ struct Chains {
     all_pass: Cell<Option<Validity>>,
 }
 
-impl ResumptionCheck {
-    pub(crate) fn new(pinning: Pinning) -> Self {
-        Self {
-            pinning,
-            verified: Mutex::default(),
-            sessions: ClientSessionMemoryCache::new(SESSIONS),
+impl Records {
+    fn get<'a>(&'a self, name: &'a ServerName<'_>) -> Option<&'a Chains> {
+        match self.of_names.get(name)? {
+            Record::All(chains) if !self.is_incomplete => Some(chains),
+            _ => None,
         }
     }
 
-    /// Records a chain, before its handshake can yield a session.
-    pub(crate) fn record(&self, chain: &ValidatedChain) {
-        let mut verified = self.verified.lock();
-        let has_room = verified.len() < MAX_NAMES;
+    fn add(&mut self, chain: &ValidatedChain) {
         let name = chain.server_name();
-        let Some(known) = verified.get_mut(name) else {
-            if has_room {
-                let first = if chain.served_len() > MAX_SERVED {
-                    Record::Disabled
-                } else {
+        let size = chain.served_len();
+        let fits = size <= MAX_SERVED && self.size + size <= MAX_SIZE;
+        let has_room = self.of_names.len() < MAX_NAMES;
+        match self.of_names.get_mut(name) {
+            None if has_room => {
+                let record = if fits {
+                    self.size += size;
                     Record::All(Chains {
                         each: vec![chain.clone()],
                         all_pass: Cell::default(),
                     })
+                } else {
+                    Record::Disabled
                 };
-                verified.insert(name.clone(), first);
+                self.of_names.insert(name.clone(), record);
             }
-            return;
-        };
-        if let Record::All(chains) = known
-            && !chains.each.iter().any(|known| known.is_same(chain))
-        {
-            chains.all_pass.set(None);
-            // If the same certificates were validated on two paths, a session does not show on
-            // which of them it was made.
-            let is_distinct = chains
-                .each
-                .iter()
-                .all(|known| known.served() != chain.served());
-            let has_room = chains.each.len() < MAX_CHAINS && chain.served_len() <= MAX_SERVED;
-            if is_distinct && has_room {
-                chains.each.push(chain.clone());
-            } else {
-                *known = Record::Disabled;
+            Some(Record::All(chains)) => {
+                let mut known = chains.each.iter();
+                if known.clone().any(|known| known.is_same(chain)) {
+                    return;
+                }
+                // If the same certificates were validated on two paths, a session does not show on
+                // which of them it was made.
+                let is_distinct = known.all(|known| known.served() != chain.served());
+                if is_distinct && fits && chains.each.len() < MAX_CHAINS {
+                    self.size += size;
+                    chains.each.push(chain.clone());
+                    chains.all_pass.set(None);
+                } else {
+                    self.disable(name.clone());
+                }
             }
+            // Beyond the limit there is no record of the name, which disables resumption, too.
+            None | Some(Record::Disabled) => {}
         }
     }
 
-    /// Disables resumption for a name, because a handshake yielded no chain that can be recorded.
-    pub(crate) fn disable_resumption(&self, name: &ServerName<'_>) {
-        let mut verified = self.verified.lock();
-        let name = name.to_owned();
-        // Beyond the limit there is no record of the name, which disables resumption, too.
-        if verified.len() < MAX_NAMES || verified.contains_key(&name) {
-            verified.insert(name, Record::Disabled);
+    /// Disables resumption for a name.
+    fn disable(&mut self, name: ServerName<'static>) {
+        if self.of_names.len() < MAX_NAMES || self.of_names.contains_key(&name) {
+            let replaced = self.of_names.insert(name, Record::Disabled);
+            if let Some(Record::All(chains)) = replaced {
+                let size: usize = chains.each.iter().map(ValidatedChain::served_len).sum();
+                self.size = self.size.saturating_sub(size);
+            }
+        }
+    }
+}
+
+/// What the verifier found in a handshake that it accepted.
+pub(crate) enum Found {
+    Chain(ValidatedChain),
+    /// No valid path, but an inner verifier accepted the server.
+    NoPath {
+        name: ServerName<'static>,
+        leaf: CertificateDer<'static>,
+    },
+}
+
+impl Found {
+    fn leaf(&self) -> Option<&CertificateDer<'static>> {
+        match self {
+            Self::Chain(chain) => chain.served().first(),
+            Self::NoPath { leaf, .. } => Some(leaf),
+        }
+    }
+}
+
+thread_local! {
+    /// What was found in the handshake whose signature is verified next.
+    static UNSIGNED: Cell<Option<(Arc<ResumptionCheck>, Found)>> = const { Cell::new(None) };
+}
+
+impl ResumptionCheck {
+    pub(crate) fn new(pinning: Pinning) -> Self {
+        Self {
+            pinning,
+            records: Mutex::default(),
+            sessions: ClientSessionMemoryCache::new(SESSIONS),
+        }
+    }
+
+    /// Keeps what `verify_server_cert` found until the signature of the same handshake is verified.
+    /// rustls calls both in one step, so that no other handshake of this thread comes in between.
+    pub(crate) fn await_signature(self: &Arc<Self>, found: Found) {
+        UNSIGNED.set(Some((Arc::clone(self), found)));
+    }
+
+    /// Records what was found in the handshake in which the server has just proved that it has the
+    /// key of this certificate. A handshake yields no session before.
+    pub(crate) fn on_signature(self: &Arc<Self>, leaf: &CertificateDer<'_>) {
+        let unsigned = UNSIGNED.take();
+        let found = unsigned.filter(|(sessions, found)| {
+            Arc::ptr_eq(sessions, self) && found.leaf().is_some_and(|known| known == leaf)
+        });
+        let mut records = self.records.lock();
+        match found {
+            Some((_, Found::Chain(chain))) => records.add(&chain),
+            Some((_, Found::NoPath { name, .. })) => records.disable(name),
+            // The chain of the next session is unknown.
+            None => records.is_incomplete = true,
         }
     }
 
@@ -112,12 +178,10 @@ impl ResumptionCheck {
         served: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Option<(Evaluation, Validity)> {
-        let chains = match self.verified.lock().get(name)? {
-            Record::All(chains) => chains.each.clone(),
-            Record::Disabled => return None,
-        };
-        let mut chains = chains.into_iter();
-        let chain = chains.find(|chain| chain.served() == served)?;
+        let records = self.records.lock();
+        let mut chains = records.get(name)?.each.iter();
+        let chain = chains.find(|chain| chain.served() == served)?.clone();
+        drop(records);
         self.evaluate_chain(&chain, now)
     }
 
@@ -132,6 +196,11 @@ impl ResumptionCheck {
     pub(crate) fn drop_sessions(&self, name: &ServerName<'static>) {
         self.sessions.remove_tls12_session(name);
         while self.sessions.take_tls13_ticket(name).is_some() {}
+    }
+
+    /// Returns whether sessions of this name are kept: one that is never offered takes no memory.
+    fn is_recorded(&self, name: &ServerName<'_>) -> bool {
+        self.records.lock().get(name).is_some()
     }
 
     /// Returns whether a session of this name is offered in the current handshake.
@@ -149,8 +218,8 @@ impl ResumptionCheck {
             return false;
         };
         let generation = self.pinning.generation().number();
-        let verified = self.verified.lock();
-        let Some(Record::All(chains)) = verified.get(name) else {
+        let records = self.records.lock();
+        let Some(chains) = records.get(name) else {
             return false;
         };
         let known = chains.all_pass.get();
@@ -195,7 +264,9 @@ impl ClientSessionStore for ResumptionCheck {
     }
 
     fn set_tls12_session(&self, server_name: ServerName<'static>, value: Tls12ClientSessionValue) {
-        self.sessions.set_tls12_session(server_name, value);
+        if self.is_recorded(&server_name) {
+            self.sessions.set_tls12_session(server_name, value);
+        }
     }
 
     fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
@@ -214,7 +285,9 @@ impl ClientSessionStore for ResumptionCheck {
         server_name: ServerName<'static>,
         value: Tls13ClientSessionValue,
     ) {
-        self.sessions.insert_tls13_ticket(server_name, value);
+        if self.is_recorded(&server_name) {
+            self.sessions.insert_tls13_ticket(server_name, value);
+        }
     }
 
     fn take_tls13_ticket(
@@ -245,7 +318,7 @@ pub(crate) async fn observe<F: Future>(handshakes: F) -> (F::Output, bool) {
 impl fmt::Debug for ResumptionCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResumptionCheck")
-            .field("names", &self.verified.lock().len())
+            .field("names", &self.records.lock().of_names.len())
             .finish_non_exhaustive()
     }
 }
@@ -257,6 +330,7 @@ const MAX_NAMES: usize = 1024;
 /// The number of chains of one name: the servers of a name seldom have more than two, and a renewed
 /// certificate adds one.
 const MAX_CHAINS: usize = 8;
-/// In bytes. An ordinary served chain has 2,000 to 6,000. With this limit at most 128 KiB are
-/// recorded for a name, and at most 128 MiB for all names.
+/// In bytes. An ordinary served chain has 2,000 to 6,000.
 const MAX_SERVED: usize = 16 * 1024;
+/// The served certificates of all names in bytes: four ordinary kilobytes for each name.
+const MAX_SIZE: usize = 4 * 1024 * 1024;

@@ -20,7 +20,7 @@ use crate::pinning::{Decision, Pinning, Policies};
 use crate::policy::{Host, PolicyState};
 use crate::store::Validity;
 use crate::tls::connection::{self, Verified};
-use crate::tls::resumption::ResumptionCheck;
+use crate::tls::resumption::{Found, ResumptionCheck};
 use crate::violation::UnverifiablePath;
 
 /// Validates a server's chain as `WebPkiServerVerifier` does, and then enforces the pins.
@@ -108,7 +108,7 @@ impl PinningVerifier {
         if let Some(sessions) = &self.sessions
             && !verdicts.refuses()
         {
-            sessions.record(&chain);
+            sessions.await_signature(Found::Chain(chain.clone()));
         }
         let evaluation = policies.with_verdicts(host, verdicts, chain, now);
         let Some(validity) = validity else {
@@ -131,6 +131,13 @@ impl PinningVerifier {
             sessions: self.sessions.clone(),
         });
         Ok(())
+    }
+
+    /// Records the chain of a handshake in which the server has proved its key.
+    fn on_signature(&self, leaf: &CertificateDer<'_>) {
+        if let Some(sessions) = &self.sessions {
+            sessions.on_signature(leaf);
+        }
     }
 
     /// Makes the calls that `WebPkiServerVerifier` consists of.
@@ -186,7 +193,10 @@ impl PinningVerifier {
             }
         }
         if let Some(sessions) = &self.sessions {
-            sessions.disable_resumption(presented.name);
+            sessions.await_signature(Found::NoPath {
+                name: presented.name.to_owned(),
+                leaf: presented.leaf.clone().into_owned(),
+            });
         }
         event!(DEBUG, name = ?presented.name, "no valid path found, and none required");
         Ok(ServerCertVerified::assertion())
@@ -236,7 +246,9 @@ impl ServerCertVerifier for PinningVerifier {
         if let Some(inner) = &self.inner {
             inner.verify_tls12_signature(message, cert, dss)?;
         }
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        let valid = verify_tls12_signature(message, cert, dss, &self.algorithms)?;
+        self.on_signature(cert);
+        Ok(valid)
     }
 
     fn verify_tls13_signature(
@@ -248,7 +260,9 @@ impl ServerCertVerifier for PinningVerifier {
         if let Some(inner) = &self.inner {
             inner.verify_tls13_signature(message, cert, dss)?;
         }
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        let valid = verify_tls13_signature(message, cert, dss, &self.algorithms)?;
+        self.on_signature(cert);
+        Ok(valid)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

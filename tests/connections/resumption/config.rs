@@ -9,7 +9,7 @@ use rustls::client::Resumption;
 use rustls::{CertificateError, Error, HandshakeKind};
 
 use super::{NAMES, fixture_of, fixtures};
-use crate::common::pki::{Ca, leaf_params};
+use crate::common::pki::{Ca, Leaf, leaf_params};
 use crate::common::tls::{VERSIONS, finish_handshake, handshake, start_handshake};
 use crate::common::validated::{built_in_anchors, verified_chain};
 use crate::common::{NOW, at, header_value, now, policy_with, providers, unrelated_pin};
@@ -234,6 +234,59 @@ fn a_name_with_more_chains_than_the_limit_has_no_resumption() {
         assert_eq!(other(), HandshakeKind::Full);
         assert_eq!(other(), HandshakeKind::Resumed);
     }
+}
+
+/// A peer without the key replays the server's certificate, each time with other certificates
+/// appended. It must not use up the limit of the name.
+#[test]
+fn attack_4_replays_without_the_key_end_no_resumption() {
+    for fixture in fixtures() {
+        fixture.assert_full();
+        let other = fixture.new_leaf();
+        for _ in 0..9 {
+            let appended = fixture.new_leaf().certificate();
+            let replayed = fixture.leaf.with_appended([appended]).chain;
+            let key = other.key().secret_der().to_vec();
+            fixture.swap.set(&Leaf::from_parts(key, replayed));
+            let mut without_resumption = (*fixture.client).clone();
+            without_resumption.resumption = Resumption::disabled();
+            let visit = handshake(
+                &Arc::new(without_resumption),
+                &fixture.server,
+                "example.com",
+            );
+            let error = visit.unwrap_err();
+            let reason = CertificateError::BadSignature;
+            assert_eq!(error, Error::InvalidCertificate(reason));
+        }
+        fixture.swap.set(&fixture.leaf);
+        fixture.assert_resumed();
+    }
+}
+
+/// The chains of all names together have a limit, not only those of one name.
+#[test]
+fn chains_beyond_the_total_size_have_no_resumption_and_evict_none() {
+    // The table does not depend on TLS version or provider.
+    let fixture = fixtures().pop().unwrap();
+    let visit = |name: &str| handshake(&fixture.client, &fixture.server, name).unwrap();
+    let appended = fixture.root.leaf(&["a.example"]).certificate();
+    let size = |leaf: &Leaf| leaf.chain.iter().map(|der| der.len()).sum::<usize>();
+    let count = (16 * 1024 - size(&fixture.leaf)) / appended.len();
+    let large = fixture.leaf.with_appended(vec![appended; count]);
+    fixture.swap.set(&large);
+    let names = 4 * 1024 * 1024 / size(&large);
+    for number in 0..names {
+        assert_eq!(
+            visit(&format!("h{number}.example.com")),
+            HandshakeKind::Full
+        );
+    }
+    for _ in 0..3 {
+        assert_eq!(visit("beyond.example.com"), HandshakeKind::Full);
+    }
+    let last = format!("h{}.example.com", names - 1);
+    assert_eq!(visit(&last), HandshakeKind::Resumed);
 }
 
 /// A session records the certificates of its handshake, but not the validated path.
