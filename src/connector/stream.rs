@@ -1,10 +1,13 @@
 //! [`PinnedStream`]: one connection, closed as soon as the current pins reject its chain.
 
 use std::fmt;
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use futures_timer::Delay;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
@@ -49,6 +52,20 @@ struct PinCheck {
     subject: Subject,
     validity: Validity,
     watch: GenerationWatch,
+    /// Set once the pins reject a connection that a pool was told not to use again.
+    grace: Option<Grace>,
+}
+
+/// The time that a refused connection stays open, for the task that reads and the one that writes.
+struct Grace {
+    reading: Delay,
+    writing: Delay,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Read,
+    Write,
 }
 
 /// What is checked.
@@ -72,6 +89,7 @@ impl PinCheck {
             pinning,
             subject,
             validity,
+            grace: None,
         }
     }
 
@@ -94,6 +112,32 @@ impl PinCheck {
         } else {
             self.evaluate()
         }
+    }
+
+    /// Waits, after a refusal, until no request can be on its way from a pool to the connection: hyper
+    /// never answers a request that it receives at the moment in which the connection ends
+    /// (hyper#4122). A connection that the pool can't be told about ends at once.
+    #[cold]
+    fn poll_refused(
+        &mut self,
+        error: io::Error,
+        direction: Direction,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Error> {
+        if let Subject::Tls(verified, _) = &self.subject
+            && (self.grace.is_some() || verified.poison())
+        {
+            let grace = self.grace.get_or_insert_with(|| Grace {
+                reading: Delay::new(GRACE),
+                writing: Delay::new(GRACE),
+            });
+            let delay = match direction {
+                Direction::Read => &mut grace.reading,
+                Direction::Write => &mut grace.writing,
+            };
+            ready!(Pin::new(delay).poll(cx));
+        }
+        Poll::Ready(error)
     }
 
     #[cold]
@@ -186,11 +230,15 @@ impl<T> PinnedStream<T> {
         }
     }
 
+    /// Fails if the pins reject the connection, once a pool does not use it any more.
     #[inline]
-    fn ensure_valid(&mut self) -> io::Result<()> {
-        match &mut self.check {
-            Some(check) => check.ensure_valid(),
-            None => Ok(()),
+    fn poll_valid(&mut self, direction: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(check) = &mut self.check else {
+            return Poll::Ready(Ok(()));
+        };
+        match check.ensure_valid() {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(error) => check.poll_refused(error, direction, cx).map(Err),
         }
     }
 
@@ -245,14 +293,16 @@ impl<T: Read + Write + Unpin> Read for PinnedStream<T> {
         if let Some(check) = &mut self.check {
             // An idle connection is closed when the pins change, not when it is used next.
             check.watch.register(cx);
-            check.ensure_valid_generation()?;
+            if let Err(error) = check.ensure_valid_generation() {
+                return check.poll_refused(error, Direction::Read, cx).map(Err);
+            }
         }
         ready!(match &mut self.stream {
             Stream::Plain(transport) => Pin::new(transport).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         })?;
         // The clock is read after bytes have arrived, not while waiting for them.
-        Poll::Ready(self.ensure_valid())
+        self.poll_valid(Direction::Read, cx)
     }
 }
 
@@ -262,7 +312,7 @@ impl<T: Read + Write + Unpin> Write for PinnedStream<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.ensure_valid()?;
+        ready!(self.poll_valid(Direction::Write, cx))?;
         match &mut self.stream {
             Stream::Plain(transport) => Pin::new(transport).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
@@ -295,7 +345,7 @@ impl<T: Read + Write + Unpin> Write for PinnedStream<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.ensure_valid()?;
+        ready!(self.poll_valid(Direction::Write, cx))?;
         match &mut self.stream {
             Stream::Plain(transport) => Pin::new(transport).poll_write_vectored(cx, bufs),
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
@@ -310,3 +360,8 @@ impl<T> fmt::Debug for PinnedStream<T> {
             .finish_non_exhaustive()
     }
 }
+
+/// How long a refused connection stays open after its pool was told. A request that the pool had
+/// given it before reaches it without waiting for anything, so that only a thread that the system
+/// stops in between delays it: for a few scheduler periods, of 3 to 20 ms each.
+const GRACE: Duration = Duration::from_millis(250);

@@ -173,7 +173,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if this.waiting.is_none() {
-            let mut response = ready!(this.inner.poll(cx))?;
+            let polled = this.inner.poll(cx);
+            this.context.capture();
+            let mut response = ready!(polled)?;
             let noted = this.context.note(&response);
             this.context.evaluate_report_only(&response);
             let Some((noted, durable)) = noted else {

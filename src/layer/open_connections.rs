@@ -10,8 +10,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use http::Extensions;
-use hyper_util::client::legacy::connect::CaptureConnection;
 use parking_lot::Mutex;
 use rustls_pki_types::UnixTime;
 
@@ -36,8 +34,6 @@ struct Table {
 #[derive(Debug)]
 struct TrackedConnection {
     connection: VerifiedConnection,
-    /// `None` until a request has captured the connection: it can't be poisoned before.
-    captured: Option<CaptureConnection>,
     /// The last `Public-Key-Pins` field.
     cached: Option<CachedHeader>,
     /// The last `Public-Key-Pins-Report-Only` field.
@@ -55,7 +51,8 @@ impl OpenConnections {
         // The pool may use a connection that is not captured yet, or, if none is open, a new one.
         let is_open = |known: &&TrackedConnection| !known.connection.is_closed();
         let mut open = tracked.iter().filter(is_open).peekable();
-        let should_capture = open.peek().is_none() || open.any(|known| known.captured.is_none());
+        let should_capture =
+            open.peek().is_none() || open.any(|known| !known.connection.is_captured());
         drop(table);
         refused.iter().for_each(TrackedConnection::poison);
         should_capture
@@ -66,26 +63,21 @@ impl OpenConnections {
         &self,
         pinning: &Pinning,
         target: &RequestTarget,
-        captured: Option<&CaptureConnection>,
         connection: &VerifiedConnection,
     ) -> Option<CachedHeader> {
-        let captured = captured.filter(|captured| has_captured(captured, connection));
         let mut table = self.0.lock();
-        match table.get_mut(target, connection) {
-            Some(known) if known.captured.is_some() || captured.is_none() => known.cached.clone(),
-            _ => {
-                let new = TrackedConnection {
-                    connection: connection.clone(),
-                    captured: captured.cloned(),
-                    cached: None,
-                    report_only: None,
-                };
-                let refused = table.add(pinning, target, new);
-                drop(table);
-                refused.iter().for_each(TrackedConnection::poison);
-                None
-            }
+        if let Some(known) = table.get_mut(target, connection) {
+            return known.cached.clone();
         }
+        let new = TrackedConnection {
+            connection: connection.clone(),
+            cached: None,
+            report_only: None,
+        };
+        let refused = table.add(pinning, target, new);
+        drop(table);
+        refused.iter().for_each(TrackedConnection::poison);
+        None
     }
 
     /// Keeps the field of a recorded connection for its next response.
@@ -133,14 +125,13 @@ impl Table {
         tracked.find(|known| known.connection.is_same(connection))
     }
 
-    /// Adds a connection, or replaces one that was not captured. Returns it, to be poisoned, if it
-    /// fails current pins.
+    /// Adds a connection. Returns it, to be poisoned, if it fails current pins.
     #[cold]
     fn add(
         &mut self,
         pinning: &Pinning,
         target: &RequestTarget,
-        mut new: TrackedConnection,
+        new: TrackedConnection,
     ) -> Option<TrackedConnection> {
         let now = pinning.clock().current_time()?;
         let validity = match new.evaluate(pinning, now) {
@@ -149,12 +140,6 @@ impl Table {
             Verdict::Refused => return Some(new),
         };
         self.validity = Some(self.validity.map_or(validity, |known| known.and(validity)));
-        if let Some(known) = self.get_mut(target, &new.connection) {
-            new.cached = known.cached.take();
-            new.report_only = known.report_only.take();
-            *known = new;
-            return None;
-        }
         self.connections.retain(|_, tracked| {
             tracked.retain(|known| !known.connection.is_closed());
             !tracked.is_empty()
@@ -204,17 +189,16 @@ impl TrackedConnection {
             return Verdict::Closed;
         }
         let (evaluation, validity) = pinning.evaluate_connection(self.connection.chain(), now);
-        match &self.captured {
-            Some(_) if evaluation.is_refused() => Verdict::Refused,
-            // A refused connection that is not captured is closed by its own stream.
-            _ => Verdict::Accepted(validity),
+        // A refused connection that is not captured is closed by its own stream.
+        if evaluation.is_refused() && self.connection.is_captured() {
+            Verdict::Refused
+        } else {
+            Verdict::Accepted(validity)
         }
     }
 
     fn poison(&self) {
-        if let Some(captured) = &self.captured {
-            let connected = captured.connection_metadata();
-            connected.as_ref().inspect(|connected| connected.poison());
+        if self.connection.poison() {
             event!(
                 DEBUG,
                 host = ?self.connection.host(),
@@ -230,15 +214,4 @@ enum Verdict {
     Accepted(Validity),
     Closed,
     Refused,
-}
-
-/// Returns whether a request captured this connection. It may have captured another one if a layer
-/// below sent the request more than once.
-fn has_captured(captured: &CaptureConnection, connection: &VerifiedConnection) -> bool {
-    let mut extras = Extensions::new();
-    if let Some(connected) = &*captured.connection_metadata() {
-        connected.get_extras(&mut extras);
-    }
-    let known = extras.get::<VerifiedConnection>();
-    known.is_some_and(|known| known.is_same(connection))
 }

@@ -71,6 +71,12 @@ impl RequestContext {
         }
     }
 
+    /// Lets the connection of the request be retired, once there is one.
+    pub(crate) fn capture(&mut self) {
+        self.captured
+            .take_if(|captured| VerifiedConnection::capture(captured));
+    }
+
     pub(crate) fn pinning(&self) -> &Pinning {
         &self.pinning
     }
@@ -80,9 +86,8 @@ impl RequestContext {
     pub(crate) fn note<B>(&self, response: &Response<B>) -> Option<(Noted, Option<DurableFuture>)> {
         let connection = response.extensions().get::<VerifiedConnection>();
         let cached = connection.and_then(|connection| {
-            let captured = self.captured.as_ref();
             self.open_connections
-                .record(&self.pinning, &self.target, captured, connection)
+                .record(&self.pinning, &self.target, connection)
         });
         // D-15: fields of 1xx responses are ignored, and one of these responses, 101, arrives here.
         if response.status().is_informational() {

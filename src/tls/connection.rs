@@ -14,6 +14,9 @@ use {
     crate::pinning::Decision,
     crate::policy::{AnchorOrigin, Host},
     crate::violation::PinViolation,
+    http::Extensions,
+    hyper_util::client::legacy::connect::CaptureConnection,
+    parking_lot::Mutex,
     rustls::HandshakeKind,
     rustls_pki_types::UnixTime,
     std::cell::RefCell,
@@ -49,6 +52,9 @@ struct Facts {
     at: UnixTime,
     handshake: HandshakeKind,
     ended_by: OnceLock<PinViolation>,
+    /// What a request captured, by which the pool is told not to use the connection again. Removed
+    /// when the connection is closed, since it leads back to these facts.
+    captured: Mutex<Option<CaptureConnection>>,
     is_closed: AtomicBool,
 }
 
@@ -66,6 +72,7 @@ impl VerifiedConnection {
             at: evaluation.at(),
             handshake,
             ended_by: OnceLock::new(),
+            captured: Mutex::new(None),
             is_closed: AtomicBool::new(false),
         }))
     }
@@ -84,11 +91,47 @@ impl VerifiedConnection {
 
     /// Records that the connection is closed.
     pub(crate) fn close(&self) {
-        self.0.is_closed.store(true, Ordering::Relaxed);
+        self.0.is_closed.store(true, Ordering::SeqCst);
+        let captured = self.0.captured.lock().take();
+        drop(captured);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.is_closed.load(Ordering::Relaxed)
+        self.0.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Keeps what a request captured in the facts of its connection. Returns whether the request has
+    /// got a connection.
+    pub(crate) fn capture(captured: &CaptureConnection) -> bool {
+        let mut extras = Extensions::new();
+        let connected = captured.connection_metadata();
+        let Some(connected) = &*connected else {
+            return false;
+        };
+        connected.get_extras(&mut extras);
+        if let Some(connection) = extras.get::<Self>() {
+            let mut kept = connection.0.captured.lock();
+            if kept.is_none() && !connection.is_closed() {
+                *kept = Some(captured.clone());
+            }
+        }
+        true
+    }
+
+    pub(crate) fn is_captured(&self) -> bool {
+        self.0.captured.lock().is_some()
+    }
+
+    /// Tells the pool not to use the connection again. Returns `false` if no request has captured
+    /// it, without which the pool can't be told.
+    pub(crate) fn poison(&self) -> bool {
+        let captured = self.0.captured.lock().clone();
+        let Some(captured) = captured else {
+            return false;
+        };
+        let connected = captured.connection_metadata();
+        connected.as_ref().inspect(|connected| connected.poison());
+        true
     }
 
     /// Returns whether this is a clone of `other`.

@@ -30,7 +30,11 @@ use tower::{Service, ServiceExt};
 use tower_layer::Layer;
 
 const CHANGES: u64 = 10_000;
+/// With `tests/run.sh --full`; otherwise a fiftieth.
+const SOAK_CHANGES: u64 = 100_000;
 const CALLERS: usize = 8;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 struct Fixture {
     leaf: Leaf,
@@ -86,12 +90,26 @@ impl Progress {
 /// Replaces the pins by the two policies in turn, and waits at times until another thread has made
 /// progress.
 fn replace(pinning: Pinning, policies: [PinPolicy; 2], progress: Arc<Progress>) -> JoinHandle<()> {
+    // The interval is odd, so that each policy is in force during some of the waits.
+    replace_paced(CHANGES, 33, 1, pinning, policies, progress)
+}
+
+/// Makes this number of changes; after each `interval` of them waits for that many steps of other
+/// threads.
+fn replace_paced(
+    changes: u64,
+    interval: u64,
+    steps: u64,
+    pinning: Pinning,
+    policies: [PinPolicy; 2],
+    progress: Arc<Progress>,
+) -> JoinHandle<()> {
     thread::spawn(move || {
-        for change in 0..CHANGES {
-            // The interval is odd, so that each policy is in force during some of the waits.
-            if change.is_multiple_of(33) {
-                let (steps, begin) = (progress.steps.load(Ordering::SeqCst), Instant::now());
-                while progress.steps.load(Ordering::SeqCst) == steps && begin.elapsed() < TIMEOUT {
+        for change in 0..changes {
+            if change.is_multiple_of(interval) {
+                let goal = progress.steps.load(Ordering::SeqCst) + steps;
+                let begin = Instant::now();
+                while progress.steps.load(Ordering::SeqCst) < goal && begin.elapsed() < TIMEOUT {
                     thread::yield_now();
                 }
             }
@@ -212,4 +230,109 @@ async fn call_until_done(mut client: NotePins<HyperClient>, progress: Arc<Progre
         progress.step();
     }
     responses
+}
+
+/// hyper never answers a request that it receives at the moment in which the connection ends
+/// (hyper#4122), so the pins must end no connection that the pool still gives to requests.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_hangs_while_pins_end_its_connections() {
+    let divisor = if is_full() { 1 } else { 50 };
+    for alpn in [&b"http/1.1"[..], b"h2"] {
+        let fixture = fixture(alpn).await;
+        let (_, refusals) = soak(&fixture, SOAK_CHANGES / divisor, 3).await;
+        assert!(refusals > 0);
+    }
+}
+
+/// A million requests while the pins change ten thousand times.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pins_hold_and_memory_stays_bounded_under_many_requests() {
+    let divisor = if is_full() { 1 } else { 100 };
+    for alpn in [&b"http/1.1"[..], b"h2"] {
+        let fixture = fixture(alpn).await;
+        // The first requests fill pools and buffers.
+        soak(&fixture, 200, 100).await;
+        let before = resident_bytes();
+        let (responses, refusals) = soak(&fixture, 5_000 / divisor, 100).await;
+        let grown = resident_bytes().saturating_sub(before);
+        println!("{responses} responses, {refusals} refusals, {grown} bytes more in memory");
+        assert!(u64::try_from(responses + refusals).unwrap() >= 500_000 / divisor);
+        assert!(grown < 32 << 20, "{grown} bytes more in memory");
+    }
+}
+
+fn is_full() -> bool {
+    std::env::var_os("PINHOLD_FULL").is_some()
+}
+
+/// The memory of this process, on Linux only.
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().nth(1);
+    pages.map_or(0, |pages| pages.parse::<usize>().unwrap() * 4096)
+}
+
+/// Sends requests from several callers while the pins alternately match and refuse the server, with
+/// this number of requests to a change. Returns the number of responses and of refusals.
+async fn soak(fixture: &Fixture, changes: u64, requests: u64) -> (usize, usize) {
+    let policies = [
+        policy_with(fixture.leaf.pin()),
+        policy_with(unrelated_pin()),
+    ];
+    let progress = Arc::new(Progress::default());
+    let client = Client::builder(TokioExecutor::new()).build(fixture.connector.clone());
+    let client = NotePinsLayer::new(fixture.pinning.clone()).layer(client);
+    let pinning = fixture.pinning.clone();
+    let changes = replace_paced(changes, 1, requests, pinning, policies, progress.clone());
+    let callers = (0..CALLERS).map(|_| {
+        let (client, progress) = (client.clone(), progress.clone());
+        tokio::spawn(async move {
+            let (mut responses, mut refusals) = (0, 0);
+            while !progress.is_done() {
+                let is_answered = call_bounded(client.clone(), &progress).await;
+                *(if is_answered {
+                    &mut responses
+                } else {
+                    &mut refusals
+                }) += 1;
+                progress.step();
+            }
+            (responses, refusals)
+        })
+    });
+    let callers = callers.collect::<Vec<_>>();
+    let (mut responses, mut refusals) = (0, 0);
+    for caller in callers {
+        let counts = caller.await.unwrap();
+        responses += counts.0;
+        refusals += counts.1;
+    }
+    changes.join().unwrap();
+    (responses, refusals)
+}
+
+/// Sends a request, which must be answered, or refused because of the pins, in bounded time.
+/// Returns whether it was answered.
+async fn call_bounded(mut client: NotePins<HyperClient>, progress: &Progress) -> bool {
+    let request = http::Request::get("https://example.com/");
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let before = progress.sequence.load(Ordering::SeqCst);
+    let exchange = async {
+        let response = client.call(request).await.map_err(BoxError::from)?;
+        response.into_body().collect().await.map_err(BoxError::from)
+    };
+    let outcome = tokio::time::timeout(TIMEOUT, exchange).await;
+    let after = progress.sequence.load(Ordering::SeqCst);
+    match outcome.expect("a request was never answered") {
+        Ok(_) => {
+            assert!(before != after || !refuses(before), "{before}");
+            true
+        }
+        // The body of an HTTP/2 response fails with text only.
+        Err(error) => {
+            let is_refusal = PinViolation::find(&*error).is_some();
+            assert!(is_refusal || before != after, "{error:?}");
+            false
+        }
+    }
 }

@@ -36,7 +36,7 @@ const MODULES: &str = "
 const IMPORTERS: &str = "
     base64: policy/fingerprint violation/report_pem
     foldhash: chain layer pinning roots store tls
-    futures_timer: layer/note_pins
+    futures_timer: connector/stream layer/note_pins
     hmac_sha256: policy/sha256
     http: connector http_reporter layer reqwest tls
     hyper: connector
