@@ -15,7 +15,7 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::chain::certificate::issuer;
 use crate::chain::revocation::Revocation;
-use crate::chain::signature_cache::CachingAlgorithms;
+use crate::chain::signature_cache::{CachingAlgorithms, limit_verifications};
 use crate::chain::validated::{Facts, ValidatedChain};
 use crate::policy::{AnchorOrigin, AppliedPolicies, Host, KeyHash, SpkiFingerprint, Verdicts};
 use crate::roots::{Anchor, TrustAnchors};
@@ -51,8 +51,12 @@ impl PathBuilder {
         let intermediates = distinct.as_deref().unwrap_or(presented.intermediates);
         let anchors = self.anchors_for(&leaf, intermediates);
         let best = RefCell::new(None);
+        limit_verifications(u32::MAX);
         let evaluate = |candidate: &VerifiedPath<'_>| {
             let found = self.evaluate(candidate, presented, policies);
+            if best.borrow().is_none() {
+                limit_verifications(OTHER_PATHS_VERIFICATIONS);
+            }
             match found.map(|found| self.keep_better(&mut best.borrow_mut(), found)) {
                 Some(Search::Finished) => Ok(()),
                 // On an error webpki tries the next path. This is the least specific error, so that
@@ -157,6 +161,11 @@ impl PathBuilder {
         Some(found)
     }
 }
+
+/// The signatures that may be verified in the search for a better path than the first valid one:
+/// eight paths of four certificates. Without this limit a server that the pins refuse could make a
+/// client verify a hundred, webpki's own limit, where rustls verifies two.
+const OTHER_PATHS_VERIFICATIONS: u32 = 32;
 
 /// Returns the certificates without copies of earlier ones; `None` if there are no copies. For each
 /// copy webpki would search all paths again: 90 copies made a verification 2,000 times as long.

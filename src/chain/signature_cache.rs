@@ -6,6 +6,7 @@
 //! verified here. The signature of a handshake proves that the server has its key now, and is
 //! always verified by rustls.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
@@ -45,6 +46,17 @@ impl CachingAlgorithms {
     }
 }
 
+thread_local! {
+    /// How many signatures this thread may still verify in the current search for a path.
+    static REMAINING: Cell<u32> = const { Cell::new(u32::MAX) };
+}
+
+/// Limits the signatures that this thread verifies from now on. Beyond the limit each one that is not
+/// cached counts as invalid.
+pub(crate) fn limit_verifications(remaining: u32) {
+    REMAINING.set(remaining);
+}
+
 /// A signature algorithm with a cache.
 struct CachingAlgorithm {
     inner: &'static dyn Algorithm,
@@ -55,6 +67,15 @@ struct CachingAlgorithm {
     cache: Option<Arc<SignatureCache>>,
 }
 
+impl CachingAlgorithm {
+    fn verify_within_limit(&self, check: &Check<'_>) -> Result<(), InvalidSignature> {
+        let remaining = REMAINING.get().checked_sub(1).ok_or(InvalidSignature)?;
+        REMAINING.set(remaining);
+        let [public_key, message, signature] = check.parts;
+        self.inner.verify_signature(public_key, message, signature)
+    }
+}
+
 impl Algorithm for CachingAlgorithm {
     fn verify_signature(
         &self,
@@ -62,22 +83,22 @@ impl Algorithm for CachingAlgorithm {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        let Some(cache) = &self.cache else {
-            return self.inner.verify_signature(public_key, message, signature);
-        };
         let check = Check {
             algorithm: self.index,
             parts: [public_key, message, signature],
         };
-        if check.len() > MAX_CHECK_BYTES {
-            return self.inner.verify_signature(public_key, message, signature);
-        }
+        let Some(cache) = self
+            .cache
+            .as_ref()
+            .filter(|_| check.len() <= MAX_CHECK_BYTES)
+        else {
+            return self.verify_within_limit(&check);
+        };
         let hash = cache.hash(&check);
         if cache.contains(hash, &check) {
             return Ok(());
         }
-        self.inner
-            .verify_signature(public_key, message, signature)?;
+        self.verify_within_limit(&check)?;
         cache.insert(hash, &check);
         Ok(())
     }

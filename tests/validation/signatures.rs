@@ -200,6 +200,37 @@ fn copies_of_a_certificate_cost_no_signature_checks() {
     }
 }
 
+/// Copies that differ in one bit are different certificates, whose signatures are invalid.
+#[test]
+fn near_copies_of_a_certificate_cost_a_limited_number_of_signature_checks() {
+    for mut provider in providers() {
+        let fixture = Fixture::new();
+        let verifications = counting(Arc::make_mut(&mut provider));
+        let unrelated = policy_with(crate::common::unrelated_pin());
+        fixture.pinning.replace_pins([(HOST, unrelated)]).unwrap();
+        let anchors = TrustAnchors::new().with_built_in([fixture.root.certificate()]);
+        let verifier = PinningVerifier::builder(fixture.pinning.clone())
+            .with_anchors(anchors.unwrap())
+            .with_provider(provider.clone())
+            .signature_cache(0)
+            .verifier_without_resumption_check()
+            .unwrap();
+        let [once, padded] = [0, 90].map(|copies| {
+            let near_copies = (0..copies).map(|bit| {
+                let mut der = fixture.leaf.chain[1].to_vec();
+                let last = der.len() - 1;
+                der[last - bit / 8] ^= 1 << (bit % 8);
+                CertificateDer::from(der)
+            });
+            let served = fixture.leaf.with_appended(near_copies);
+            let error = verify(&verifier, &served.chain, HOST, at(NOW)).unwrap_err();
+            assert!(PinViolation::find(&error).is_some());
+            verifications.swap(0, Ordering::SeqCst)
+        });
+        assert!(padded <= once + 32, "{padded}, {once} without copies");
+    }
+}
+
 /// Makes the provider's signature algorithms count their calls.
 fn counting(provider: &mut CryptoProvider) -> &'static AtomicUsize {
     let verifications = &*Box::leak(Box::new(AtomicUsize::new(0)));
