@@ -59,6 +59,12 @@ pub(crate) fn pinning(root: &CertificateDer<'static>) -> Pinning {
     builder.build().unwrap()
 }
 
+/// Returns pins that match no chain.
+pub(crate) fn refusing() -> Pinning {
+    let builder = Pinning::builder().static_pins(HOST, policy_with(unrelated_pin()));
+    builder.build().unwrap()
+}
+
 /// Returns pins that pass with a candidate that fails: each connection is checked with both, and an
 /// event is emitted.
 pub(crate) fn observed(root: &CertificateDer<'static>) -> Pinning {
@@ -93,6 +99,19 @@ pub(crate) fn verify<'a>(
         let (leaf, intermediates) = leaf.chain.split_first().unwrap();
         let verdict = verifier.verify_server_cert(leaf, intermediates, &name, &[], now());
         black_box(verdict).unwrap();
+    }
+}
+
+/// Verifies each chain once, which the pins must refuse.
+pub(crate) fn refuse<'a>(
+    verifier: &dyn ServerCertVerifier,
+    leaves: impl IntoIterator<Item = &'a Leaf>,
+) {
+    let name = ServerName::try_from(HOST).unwrap();
+    for leaf in leaves {
+        let (leaf, intermediates) = leaf.chain.split_first().unwrap();
+        let verdict = verifier.verify_server_cert(leaf, intermediates, &name, &[], now());
+        black_box(verdict).unwrap_err();
     }
 }
 

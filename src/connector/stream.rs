@@ -1,4 +1,4 @@
-//! [`PinnedStream`]: one connection, closed as soon as the current pins reject its chain.
+//! [`PinnedStream`]: one connection, which transfers nothing once the current pins reject its chain.
 
 use std::fmt;
 use std::future::Future;
@@ -25,7 +25,8 @@ use crate::tls::VerifiedConnection;
 /// Before each read and write the current pins are checked, which costs one comparison while they
 /// have not changed. Once they reject the connection's chain, both fail with the
 /// [`PinViolation`](crate::PinViolation): no byte is accepted for a chain that fails the pins.
-/// Flush and shutdown accept none. A plain connection fails with
+/// Flush and shutdown accept none. If [`NotePins`](crate::layer::NotePins) has told the pool of a
+/// hyper-util client not to use the connection again, they fail 250 ms later. A plain connection fails with
 /// [`ConnectError::PlainHttp`](crate::connector::ConnectError::PlainHttp) once its host is pinned.
 ///
 /// ```
