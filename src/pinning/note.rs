@@ -125,6 +125,7 @@ impl Pinning {
             Inserted::Added => Ok(Effect::Added),
             Inserted::Changed => Ok(Effect::Changed),
             Inserted::Refreshed => Ok(Effect::Refreshed),
+            Inserted::NotLatest => Err(IgnoreReason::NotLatest),
             Inserted::DomainFull => Err(IgnoreReason::DomainFull),
             Inserted::StoreFull => Err(IgnoreReason::StoreFull),
         }
@@ -140,8 +141,11 @@ impl Pinning {
         // and can't remove it (D-02, D-20). 7469-2.3.3-i: the entry of a superdomain is kept, too.
         match self.shared.store.query(host, now) {
             Some((HostMatch::Congruent, _)) => {
-                self.shared.store.remove(host, now);
-                Ok(Effect::Removed(reason))
+                if self.shared.store.withdraw(host, now) {
+                    Ok(Effect::Removed(reason))
+                } else {
+                    Err(IgnoreReason::NotLatest)
+                }
             }
             _ => Err(IgnoreReason::NotKnown),
         }

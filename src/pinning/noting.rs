@@ -103,6 +103,9 @@ pub enum IgnoreReason {
     NotAllowed,
     /// There is no entry to remove.
     NotKnown,
+    /// Another process that shares the storage has noted a header of the host that was received
+    /// later.
+    NotLatest,
     /// The connection was verified for another name.
     OtherHost,
     /// The chain fails the pins in force.
@@ -145,6 +148,9 @@ impl fmt::Display for IgnoreReason {
             Self::NoTime => "the clock can't be read",
             Self::NotAllowed => "the application does not allow this host to note pins",
             Self::NotKnown => "the host has no noted pins to remove",
+            Self::NotLatest => {
+                "another process has noted a header of the host that was received later"
+            }
             Self::OtherHost => "the connection was verified for another name",
             Self::PinsFailed => "the validated chain fails the pins in force",
             Self::ReportOnly => "report-only headers are never noted",

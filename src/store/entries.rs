@@ -98,6 +98,19 @@ impl Entries {
         self.iter().cloned().collect()
     }
 
+    /// Returns a table of these entries, one of each host. Those that this table has are in memory
+    /// as long as before.
+    pub(crate) fn replaced_by(&self, new: impl Iterator<Item = Arc<KnownPinnedHost>>) -> Self {
+        let mut this = Self::default();
+        for entry in new {
+            let known = self.table.get(entry.host.as_str());
+            let known = known.filter(|Entry(known, _)| *known == entry);
+            let since = known.map_or_else(Since::now, |Entry(_, since)| *since);
+            this.put_since(entry, since);
+        }
+        this
+    }
+
     /// Returns whether the host may be noted at `now` within the share of its domain.
     pub(crate) fn domain_has_room(&self, host: &Host, capacity: usize, now: UnixTime) -> bool {
         // A host whose entry has expired counts as new. Otherwise a domain could fill the store
@@ -152,11 +165,15 @@ impl Entries {
 
     /// Adds the entry, or replaces the one of the same host as a whole.
     pub(crate) fn put(&mut self, entry: Arc<KnownPinnedHost>) {
+        self.put_since(entry, Since::now());
+    }
+
+    fn put_since(&mut self, entry: Arc<KnownPinnedHost>, since: Since) {
         let expiry = entry.expires_at;
         self.first_expiry = Some(self.first_expiry.map_or(expiry, |first| first.min(expiry)));
         let slot = self.slot(parent_domain(&entry.host));
         self.in_slot.resize(SLOTS, 0);
-        if self.table.replace(Entry(entry, Since::now())).is_none()
+        if self.table.replace(Entry(entry, since)).is_none()
             && let Some(count) = self.in_slot.get_mut(slot)
         {
             *count = count.saturating_add(1);

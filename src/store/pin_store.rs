@@ -68,7 +68,7 @@ pub struct PinStore {
     pub(crate) entries: Arc<RwLock<Entries>>,
     pub(crate) generation: Arc<Generation>,
     writer: Option<Arc<Writer>>,
-    clock: Arc<ObservedClock>,
+    pub(crate) clock: Arc<ObservedClock>,
     pub(crate) limits: Limits,
 }
 
@@ -138,7 +138,15 @@ impl PinStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn forget(&self, host: &Host) -> Option<Arc<KnownPinnedHost>> {
-        self.remove(host, MAX_TIME)
+        let mut known = None;
+        self.change(|entries| {
+            known = entries.remove(host);
+            // Recorded even if nothing was removed: another process may have stored an entry.
+            self.record(|| removed(host, MAX_TIME), Urgency::Now);
+            // The entry of a superdomain may apply now.
+            EarlierVerdicts::MayChange
+        });
+        known
     }
 
     /// Removes all entries.
@@ -190,7 +198,7 @@ impl PinStore {
     pub(crate) fn with_entries(entries: Vec<KnownPinnedHost>, limits: Limits) -> Self {
         Self {
             noting: Arc::default(),
-            clock: Arc::new(ObservedClock::new(limits.max_age_cap)),
+            clock: Arc::new(ObservedClock::new(limits.max_age_cap, &entries)),
             entries: Arc::new(RwLock::new(entries.into_iter().map(Arc::new).collect())),
             generation: Arc::default(),
             writer: None,
@@ -241,27 +249,6 @@ impl PinStore {
         if let Some(writer) = &self.writer {
             writer.emit(&StorageError::Slow { waited });
         }
-    }
-
-    /// Removes the entry of exactly this host. An entry that another process has noted after
-    /// `noted_until` is kept.
-    pub(crate) fn remove(
-        &self,
-        host: &Host,
-        noted_until: UnixTime,
-    ) -> Option<Arc<KnownPinnedHost>> {
-        let mut known = None;
-        self.change(|entries| {
-            known = entries.remove(host);
-            // The clock may have been set back since the entry was noted.
-            let noted_at = known.as_ref().map(|known| known.noted_at);
-            let noted_until = noted_at.map_or(noted_until, |at| at.max(noted_until));
-            // Recorded even if nothing was removed: another process may have stored an entry.
-            self.record(|| removed(host, noted_until), Urgency::Now);
-            // The entry of a superdomain may apply now.
-            EarlierVerdicts::MayChange
-        });
-        known
     }
 
     /// Returns the counter of changes of these pins and of the static pins used with them.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::MutexGuard;
 use rustls_pki_types::UnixTime;
 
-use crate::policy::KnownPinnedHost;
+use crate::policy::{Host, KnownPinnedHost};
 use crate::store::observed_clock::{EARLIEST_TIME, is_in_future};
 use crate::store::pin_store::{EarlierVerdicts, MIN_TIME, PinStore, removed};
 use crate::store::storage::Change;
@@ -19,6 +19,8 @@ pub(crate) enum Inserted {
     Changed,
     /// The domain has its share of the store already.
     DomainFull,
+    /// The entry of the host was noted later, by another process.
+    NotLatest,
     /// The entry is as before, with later times.
     Refreshed,
     StoreFull,
@@ -39,6 +41,7 @@ impl PinStore {
     /// Adds the entry, or replaces the one of the same host as a whole.
     pub(crate) fn insert(&self, entry: KnownPinnedHost) -> Inserted {
         let (now, capacity) = (entry.noted_at, self.limits.capacity);
+        self.clock.observe(now);
         // Checked before the change, since it may search all entries: lookups continue meanwhile.
         if !self
             .entries
@@ -66,6 +69,10 @@ impl PinStore {
             if now.as_secs() < EARLIEST_TIME && is_in_future(&known, now) {
                 entry = Arc::new(entry.as_noted_at(known.noted_at));
             }
+            if !self.clock.replaces(known.noted_at, entry.noted_at) {
+                inserted = Inserted::NotLatest;
+                return EarlierVerdicts::Stay;
+            }
             entries.put(Arc::clone(&entry));
             inserted = if known.is_expired(now) {
                 Inserted::Added
@@ -88,6 +95,28 @@ impl PinStore {
             }
         });
         inserted
+    }
+
+    /// Removes the entry of exactly this host because of a header that was received at `now`.
+    /// Returns `false` if the entry was noted later, by another process.
+    pub(crate) fn withdraw(&self, host: &Host, now: UnixTime) -> bool {
+        self.clock.observe(now);
+        let mut is_latest = true;
+        self.change(|entries| {
+            let known = entries.get(host).map(|known| known.noted_at);
+            is_latest = known.is_none_or(|noted_at| self.clock.replaces(noted_at, now));
+            if !is_latest {
+                return EarlierVerdicts::Stay;
+            }
+            entries.remove(host);
+            // The clock may have been set back since the entry was noted.
+            let noted_until = known.map_or(now, |noted_at| noted_at.max(now));
+            // Recorded even if nothing was removed: another process may have stored an entry.
+            self.record(|| removed(host, noted_until), Urgency::Now);
+            // The entry of a superdomain may apply now.
+            EarlierVerdicts::MayChange
+        });
+        is_latest
     }
 
     /// Queues an entry for the storage. Call it with the entries locked for writing.
@@ -118,7 +147,7 @@ fn urgency(inserted: Inserted, known: &KnownPinnedHost, entry: &KnownPinnedHost)
 mod tests {
     use super::*;
     use crate::policy::timestamp::at;
-    use crate::policy::{Host, PinSet, SpkiFingerprint};
+    use crate::policy::{PinSet, SpkiFingerprint};
 
     fn entry(host: &str, includes_subdomains: bool, expires_at: u64) -> KnownPinnedHost {
         KnownPinnedHost {
