@@ -37,7 +37,8 @@ impl Pinning {
         chain: &ValidatedChain,
         now: UnixTime,
     ) -> (Noted, Option<DurableFuture>) {
-        let (noted, is_refresh) = match self.try_note(host, header, chain, now) {
+        let try_note = || self.try_note(host, header, chain, now);
+        let (noted, is_refresh) = match self.shared.store.note(try_note) {
             Ok(Effect::Added) => (Noted::Added, false),
             Ok(Effect::Changed) => (Noted::Refreshed, false),
             Ok(Effect::Refreshed) => (Noted::Refreshed, true),
@@ -56,6 +57,7 @@ impl Pinning {
         (noted, durable)
     }
 
+    /// Call it in [`PinStore::note`](crate::PinStore), one header at a time.
     fn try_note(
         &self,
         host: &Host,
@@ -63,7 +65,6 @@ impl Pinning {
         chain: &ValidatedChain,
         now: UnixTime,
     ) -> Result<Effect, IgnoreReason> {
-        let _one_at_a_time = self.shared.store.noting();
         self.ensure_may_note(host, chain, now)?;
         match HeaderEffect::of(header, Some(chain.fingerprints())) {
             HeaderEffect::Add => self.add(host, header, now),

@@ -15,6 +15,7 @@ mod durable;
 mod entries;
 mod error;
 mod file;
+mod file_lock;
 mod format;
 #[cfg_attr(
     not(feature = "hyper"),

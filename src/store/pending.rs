@@ -15,6 +15,8 @@ pub(crate) struct Pending {
     by_host: HashMap<Host, Change>,
     /// The number of removals among them.
     removals: usize,
+    /// Whether removals were dropped because there were too many.
+    pub(crate) has_dropped_removals: bool,
 }
 
 impl Pending {
@@ -54,10 +56,9 @@ impl Pending {
     /// entry remain whose removal was dropped: a surplus pin, which is safer than a missing one.
     fn limit_removals(&mut self) {
         if self.removals > MAX_REMOVALS {
-            event!(
-                WARN,
-                "too many removals are waiting for the storage, all of them are dropped"
-            );
+            // The writer emits the event: the caller holds locks, and a `tracing` subscriber may use
+            // the store.
+            self.has_dropped_removals = true;
             self.by_host.retain(|_, change| !is_removal(change));
             self.removals = 0;
         }
@@ -88,6 +89,7 @@ impl Pending {
     /// Puts the changes of a failed commit before those that have been recorded since.
     pub(crate) fn put_back(&mut self, older: Self) {
         let newer = std::mem::replace(self, older);
+        self.has_dropped_removals |= newer.has_dropped_removals;
         newer
             .into_changes()
             .into_iter()

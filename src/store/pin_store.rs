@@ -276,7 +276,17 @@ impl PinStore {
     }
 
     /// Changes the entries, and begins a new generation if the change may affect earlier verdicts.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Entries) -> EarlierVerdicts) {
+    fn change(&self, change: impl FnOnce(&mut Entries) -> EarlierVerdicts) {
+        if self.change_without_waking(change) == EarlierVerdicts::MayChange {
+            self.generation.wake();
+        }
+    }
+
+    /// The same as [`change`](Self::change), but leaves it to the caller to wake connections.
+    pub(crate) fn change_without_waking(
+        &self,
+        change: impl FnOnce(&mut Entries) -> EarlierVerdicts,
+    ) -> EarlierVerdicts {
         let entries = self.entries.upgradable_read();
         let grown = entries.grown();
         let mut entries = RwLockUpgradableReadGuard::upgrade(entries);
@@ -286,11 +296,9 @@ impl PinStore {
             self.generation.advance();
         }
         drop(entries);
-        if verdicts == EarlierVerdicts::MayChange {
-            self.generation.wake();
-        }
         // Dropped without the lock, since that takes long.
         drop(replaced);
+        verdicts
     }
 
     /// Queues a change for the storage. Call it with the entries locked for writing.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::MutexGuard;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, KnownPinnedHost};
@@ -27,10 +26,18 @@ pub(crate) enum Inserted {
 }
 
 impl PinStore {
-    /// Locks the noting of other headers, so that the entries that a header is evaluated with still
-    /// apply when it takes effect. Lookups don't wait for this lock.
-    pub(crate) fn noting(&self) -> MutexGuard<'_, ()> {
-        self.noting.lock()
+    /// Evaluates a header and lets it take effect. The noting of other headers is locked, so that
+    /// the entries that the header is evaluated with still apply. Lookups don't wait for this lock.
+    pub(crate) fn note<T>(&self, note: impl FnOnce() -> T) -> T {
+        let generation = self.generation.number();
+        let one_at_a_time = self.noting.lock();
+        let noted = note();
+        drop(one_at_a_time);
+        // Without the lock, since wakers are code of the runtime.
+        if self.generation.number() != generation {
+            self.generation.wake();
+        }
+        noted
     }
 
     /// Returns `max_age`, limited to the maximum of this store.
@@ -38,7 +45,8 @@ impl PinStore {
         max_age.min(self.limits.max_age_cap)
     }
 
-    /// Adds the entry, or replaces the one of the same host as a whole.
+    /// Adds the entry, or replaces the one of the same host as a whole. Call it in
+    /// [`note`](Self::note), which wakes connections.
     pub(crate) fn insert(&self, entry: KnownPinnedHost) -> Inserted {
         let (now, capacity) = (entry.noted_at, self.limits.capacity);
         self.clock.observe(now);
@@ -52,7 +60,7 @@ impl PinStore {
         }
         let entry = Arc::new(entry);
         let mut inserted = Inserted::StoreFull;
-        self.change(|entries| {
+        self.change_without_waking(|entries| {
             let mut entry = entry;
             let Some(known) = entries.get(&entry.host).map(Arc::clone) else {
                 let Some(evicted) = entries.add(Arc::clone(&entry), capacity) else {
@@ -98,11 +106,12 @@ impl PinStore {
     }
 
     /// Removes the entry of exactly this host because of a header that was received at `now`.
-    /// Returns `false` if the entry was noted later, by another process.
+    /// Returns `false` if the entry was noted later, by another process. Call it in
+    /// [`note`](Self::note), which wakes connections.
     pub(crate) fn withdraw(&self, host: &Host, now: UnixTime) -> bool {
         self.clock.observe(now);
         let mut is_latest = true;
-        self.change(|entries| {
+        self.change_without_waking(|entries| {
             let known = entries.get(host).map(|known| known.noted_at);
             is_latest = known.is_none_or(|noted_at| self.clock.replaces(noted_at, now));
             if !is_latest {
@@ -212,5 +221,32 @@ mod tests {
         let renewed = (0..8).map(|label| store.insert(noted(label, 100)));
         let added = renewed.filter(|inserted| *inserted == Inserted::Added);
         assert_eq!(added.count(), 2);
+    }
+
+    /// A waker that records whether a lock of the store is held when it is called.
+    #[cfg(feature = "hyper")]
+    struct Probe(PinStore, parking_lot::Mutex<Vec<bool>>);
+
+    #[cfg(feature = "hyper")]
+    impl std::task::Wake for Probe {
+        fn wake(self: Arc<Self>) {
+            let is_free =
+                self.0.noting.try_lock().is_some() && self.0.entries.try_write().is_some();
+            self.1.lock().push(is_free);
+        }
+    }
+
+    #[cfg(feature = "hyper")]
+    #[test]
+    fn connections_are_woken_while_no_lock_is_held() {
+        let store = PinStore::in_memory();
+        let probe = Arc::new(Probe(store.clone(), parking_lot::Mutex::default()));
+        let mut watch = crate::store::GenerationWatch::new(store.generation());
+        let waker = std::task::Waker::from(Arc::clone(&probe));
+        watch.register(&std::task::Context::from_waker(&waker));
+        store.note(|| store.insert(entry("a.com", false, 10)));
+        store.note(|| store.withdraw(&Host::parse("a.com").unwrap(), at(0)));
+        store.clear();
+        assert_eq!(*probe.1.lock(), [true; 3]);
     }
 }

@@ -155,9 +155,10 @@ impl<S: Storage> WriterThread<S> {
         let mut state = queue.state.lock();
         state.worker.stopped();
         let error = StorageError::Thread(Arc::new(io::Error::other("the thread panicked")));
-        state.error = Some(error.clone());
+        let replaced = state.error.replace(error.clone());
         let listeners = state.listeners.clone();
         queue.release(state);
+        drop(replaced);
         listeners.emit(&error);
     }
 
@@ -175,6 +176,12 @@ impl<S: Storage> WriterThread<S> {
             let latest = state.latest;
             let pending = std::mem::take(&mut state.pending);
             drop(state);
+            if pending.has_dropped_removals {
+                event!(
+                    WARN,
+                    "too many removals are waiting for the storage, all of them are dropped"
+                );
+            }
             let changes = pending.into_changes();
             let result = if changes.is_empty() {
                 Ok(())
@@ -243,10 +250,11 @@ impl<S: Storage> WriterThread<S> {
         }
         let mut state = self.queue.state.lock();
         let mut failure = None;
+        // Dropped without the lock: it may be the application's, whose `Drop` may use the store.
+        let replaced = state.error.take();
         match result {
             Ok(()) => {
                 state.written = until;
-                state.error = None;
                 self.backoff = FIRST_BACKOFF;
             }
             Err(error) => {
@@ -260,6 +268,7 @@ impl<S: Storage> WriterThread<S> {
             }
         }
         self.queue.release(state);
+        drop(replaced);
         if let Some((error, listeners)) = failure {
             listeners.emit(&error);
         }
