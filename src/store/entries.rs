@@ -9,6 +9,7 @@
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -44,7 +45,7 @@ impl Entries {
         let mut matched = HostMatch::Congruent;
         for name in host.and_superdomains() {
             // D-01: an entry that is expired or lacks the flag is skipped; it hides no other entry.
-            if let Some(Entry(entry, since)) = self.table.get(name)
+            if let Some(Entry { entry, since, .. }) = self.table.get(name)
                 && !is_expired(entry, *since)
                 && (matched == HostMatch::Congruent || entry.includes_subdomains)
             {
@@ -59,18 +60,18 @@ impl Entries {
     pub(crate) fn of_name(&self, host: &Host) -> impl Iterator<Item = (&KnownPinnedHost, Since)> {
         let names = host.and_superdomains();
         names.filter_map(|name| {
-            let Entry(entry, since) = self.table.get(name)?;
+            let Entry { entry, since, .. } = self.table.get(name)?;
             Some((&**entry, *since))
         })
     }
 
     /// Returns the entry of exactly this host, expired or not.
     pub(crate) fn get(&self, host: &Host) -> Option<&Arc<KnownPinnedHost>> {
-        self.table.get(host.as_str()).map(|Entry(entry, _)| entry)
+        self.table.get(host.as_str()).map(|known| &known.entry)
     }
 
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<KnownPinnedHost>> {
-        self.table.iter().map(|Entry(entry, _)| entry)
+        self.table.iter().map(|known| &known.entry)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -104,9 +105,9 @@ impl Entries {
         let mut this = Self::default();
         for entry in new {
             let known = self.table.get(entry.host.as_str());
-            let known = known.filter(|Entry(known, _)| *known == entry);
-            let since = known.map_or_else(Since::now, |Entry(_, since)| *since);
-            this.put_since(entry, since);
+            let known = known.filter(|known| known.entry == entry);
+            let new = known.cloned().unwrap_or_else(|| Entry::new(entry));
+            this.put_entry(new);
         }
         this
     }
@@ -159,21 +160,44 @@ impl Entries {
             evicted = self.take_if(|known| known.is_expired(now));
             self.first_expiry = self.iter().map(|known| known.expires_at).min();
         }
-        self.put(entry);
+        self.put_urgent(entry, now.as_secs());
         Some(evicted)
     }
 
     /// Adds the entry, or replaces the one of the same host as a whole.
     pub(crate) fn put(&mut self, entry: Arc<KnownPinnedHost>) {
-        self.put_since(entry, Since::now());
+        self.put_entry(Entry::new(entry));
     }
 
-    fn put_since(&mut self, entry: Arc<KnownPinnedHost>, since: Since) {
-        let expiry = entry.expires_at;
+    /// The same as [`put`](Self::put), for a change that is written without delay in this second.
+    pub(crate) fn put_urgent(&mut self, entry: Arc<KnownPinnedHost>, second: u64) {
+        self.put_entry(Entry {
+            urgent: Some(low_bits(second)),
+            ..Entry::new(entry)
+        });
+    }
+
+    /// The same as [`put`](Self::put), for a change that is written later.
+    pub(crate) fn put_delayed(&mut self, entry: Arc<KnownPinnedHost>) {
+        let known = self.table.get(entry.host.as_str());
+        self.put_entry(Entry {
+            urgent: known.and_then(|known| known.urgent),
+            ..Entry::new(entry)
+        });
+    }
+
+    /// Returns whether a change of this host was written without delay in this second.
+    pub(crate) fn was_urgent(&self, host: &Host, second: u64) -> bool {
+        let known = self.table.get(host.as_str());
+        known.is_some_and(|known| known.urgent == Some(low_bits(second)))
+    }
+
+    fn put_entry(&mut self, new: Entry) {
+        let (entry, expiry) = (&new.entry, new.entry.expires_at);
         self.first_expiry = Some(self.first_expiry.map_or(expiry, |first| first.min(expiry)));
         let slot = self.slot(parent_domain(&entry.host));
         self.in_slot.resize(SLOTS, 0);
-        if self.table.replace(Entry(entry, since)).is_none()
+        if self.table.replace(new).is_none()
             && let Some(count) = self.in_slot.get_mut(slot)
         {
             *count = count.saturating_add(1);
@@ -181,7 +205,7 @@ impl Entries {
     }
 
     pub(crate) fn remove(&mut self, host: &Host) -> Option<Arc<KnownPinnedHost>> {
-        let Entry(entry, _) = self.table.take(host.as_str())?;
+        let Entry { entry, .. } = self.table.take(host.as_str())?;
         self.uncount(&entry);
         Some(entry)
     }
@@ -191,8 +215,8 @@ impl Entries {
         &mut self,
         condition: impl Fn(&KnownPinnedHost) -> bool,
     ) -> Vec<Arc<KnownPinnedHost>> {
-        let taken = self.table.extract_if(|Entry(entry, _)| condition(entry));
-        let taken = taken.map(|Entry(entry, _)| entry).collect::<Vec<_>>();
+        let taken = self.table.extract_if(|known| condition(&known.entry));
+        let taken = taken.map(|known| known.entry).collect::<Vec<_>>();
         taken.iter().for_each(|entry| self.uncount(entry));
         taken
     }
@@ -231,23 +255,45 @@ impl FromIterator<Arc<KnownPinnedHost>> for Entries {
 
 /// An entry that is hashed and compared by its host, so that the set has at most one for each.
 #[derive(Clone)]
-struct Entry(Arc<KnownPinnedHost>, Since);
+struct Entry {
+    entry: Arc<KnownPinnedHost>,
+    since: Since,
+    /// The second in which a change of the host was last written without delay: its low bits, to
+    /// save memory.
+    urgent: Option<NonZeroU32>,
+}
+
+impl Entry {
+    fn new(entry: Arc<KnownPinnedHost>) -> Self {
+        Self {
+            entry,
+            since: Since::now(),
+            urgent: None,
+        }
+    }
+}
+
+/// Returns the low 31 bits of a number of seconds, in a form that leaves room for `None`.
+fn low_bits(second: u64) -> NonZeroU32 {
+    let [a, b, c, d, ..] = second.to_le_bytes();
+    NonZeroU32::MIN | u32::from_le_bytes([a, b, c, d]) << 1
+}
 
 impl Borrow<str> for Entry {
     fn borrow(&self) -> &str {
-        self.0.host.as_str()
+        self.entry.host.as_str()
     }
 }
 
 impl Hash for Entry {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.host.as_str().hash(state);
+        self.entry.host.as_str().hash(state);
     }
 }
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        self.0.host == other.0.host
+        self.entry.host == other.entry.host
     }
 }
 

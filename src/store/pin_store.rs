@@ -50,8 +50,8 @@ use crate::store::writer::{Urgency, Writer};
 ///   until the change is durable, for at most 2 s by default.
 /// - A refresh, which changes only the times of an entry, is written within the
 ///   [`refresh_delay`](crate::storage::PinStoreBuilder::refresh_delay). Where a header changes the
-///   `max-age` alone, and in the same second as the one before, it is written within one second,
-///   and no response waits for it.
+///   `max-age` alone, and another change of the host was written without delay in the same second,
+///   it is written within one second, and no response waits for it.
 /// - [`flush`](Self::flush), [`durable`](Self::durable) and dropping the last clone write
 ///   everything without delay. Dropping waits for at most 2 s.
 ///

@@ -81,7 +81,6 @@ impl PinStore {
                 inserted = Inserted::NotLatest;
                 return EarlierVerdicts::Stay;
             }
-            entries.put(Arc::clone(&entry));
             inserted = if known.is_expired(now) {
                 Inserted::Added
             } else if known.is_refreshed_by(&entry) {
@@ -89,7 +88,13 @@ impl PinStore {
             } else {
                 Inserted::Changed
             };
-            let urgency = urgency(inserted, &known, &entry);
+            let was_urgent = entries.was_urgent(&entry.host, now.as_secs());
+            let urgency = urgency(inserted, &known, &entry, was_urgent);
+            if urgency == Urgency::Now {
+                entries.put_urgent(Arc::clone(&entry), now.as_secs());
+            } else {
+                entries.put_delayed(Arc::clone(&entry));
+            }
             self.record_noted(&entry, known.noted_at, urgency);
             // A refresh to a later expiry affects no verdict, unless a check with a clock ahead of
             // this header's has found the entry expired.
@@ -140,14 +145,19 @@ impl PinStore {
     }
 }
 
-/// Returns whether a crash may lose an entry that replaces a known one.
-fn urgency(inserted: Inserted, known: &KnownPinnedHost, entry: &KnownPinnedHost) -> Urgency {
-    let is_same_second = known.noted_at.as_secs() == entry.noted_at.as_secs();
+/// Returns whether a crash may lose an entry that replaces a known one. `was_urgent`: another
+/// change of the host was written without delay in the same second.
+fn urgency(
+    inserted: Inserted,
+    known: &KnownPinnedHost,
+    entry: &KnownPinnedHost,
+    was_urgent: bool,
+) -> Urgency {
     match inserted {
         Inserted::Refreshed => Urgency::Later,
         // A server could otherwise alternate its `max-age`, and every response would wait for a
         // synchronised write.
-        Inserted::Changed if is_same_second && known.differs_in_times_only(entry) => Urgency::Soon,
+        Inserted::Changed if was_urgent && known.differs_in_times_only(entry) => Urgency::Soon,
         _ => Urgency::Now,
     }
 }
