@@ -103,6 +103,10 @@ impl Pinning {
     }
 
     fn add(&self, host: &Host, header: &PinHeader, now: UnixTime) -> Result<Effect, IgnoreReason> {
+        // Otherwise a registry's own site could pin the domains that others have registered there.
+        if header.includes_subdomains() && self.shared.store.is_public_suffix(host) {
+            return Err(IgnoreReason::PublicSuffix);
+        }
         let pins = PinSet::new(header.pins().iter().copied()).map_err(|_| IgnoreReason::NoPins)?;
         let max_age = self.shared.store.cap(header.max_age().unwrap_or_default());
         // 7469-2.3.3-h: a cap of zero counts as if the server had sent max-age=0.
@@ -119,6 +123,7 @@ impl Pinning {
                 .report_uri()
                 .filter(|uri| uri.as_str().len() <= MAX_REPORT_URI)
                 .cloned(),
+            seen_since: now,
             noted_at: now,
             expires_at: timestamp::at(expires_at),
         };
@@ -127,7 +132,6 @@ impl Pinning {
             Inserted::Changed => Ok(Effect::Changed),
             Inserted::Refreshed => Ok(Effect::Refreshed),
             Inserted::NotLatest => Err(IgnoreReason::NotLatest),
-            Inserted::DomainFull => Err(IgnoreReason::DomainFull),
             Inserted::StoreFull => Err(IgnoreReason::StoreFull),
         }
     }

@@ -195,6 +195,7 @@ mod tests {
             pins: PinSet::new(pins).unwrap(),
             includes_subdomains: false,
             report_uri: None,
+            seen_since: at(noted_at),
             noted_at: at(noted_at),
             expires_at: at(expires_at),
         }

@@ -145,6 +145,7 @@ mod tests {
             pins: PinSet::new([SpkiFingerprint::from_digest([1; 32])]).unwrap(),
             includes_subdomains: false,
             report_uri: None,
+            seen_since: at(1),
             noted_at: at(1),
             expires_at: at(9),
         })

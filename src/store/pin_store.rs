@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, HostMatch, IntoUnixTime, KnownPinnedHost, timestamp};
+use crate::store::domains::Domains;
 use crate::store::durable::DurableFuture;
 use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
@@ -58,6 +59,21 @@ use crate::store::writer::{Urgency, Writer};
 /// If writing fails, the changes are kept in memory, and the error is passed to
 /// [`on_error`](crate::storage::PinStoreBuilder::on_error). Writing is tried again with the next
 /// change and after a backoff of 100 ms, which doubles up to one minute.
+///
+/// # What servers can make a store keep
+///
+/// An entry is *first-seen* until a header of its host is received at least 24 hours after its first
+/// one, and *confirmed* from then on
+/// ([`is_confirmed`](crate::policy::KnownPinnedHost::is_confirmed)). A confirmed entry is never
+/// evicted before it expires. First-seen ones share a quarter of the
+/// [`capacity`](crate::storage::PinStoreBuilder::capacity): when a new host needs room, the oldest
+/// entry of the domain that has most of them is evicted. A domain may have a sixteenth of the
+/// capacity in confirmed entries; an entry beyond a share stays first-seen.
+///
+/// So a server with many names under one domain evicts its own entries. One with names under
+/// hundreds of domains can evict first-seen entries of other hosts, which are then as unprotected
+/// as before their first visit, and by responding on two days it can keep others from being
+/// confirmed. It can't evict a confirmed entry, and it can't keep a host from being noted.
 #[derive(Clone)]
 pub struct PinStore {
     /// Locked while a header is evaluated and takes effect, so that the entries it was evaluated
@@ -73,10 +89,11 @@ pub struct PinStore {
 }
 
 /// The limits of what servers can make a store keep.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) max_age_cap: Duration,
     pub(crate) capacity: usize,
+    pub(crate) domains: Domains,
 }
 
 impl Default for Limits {
@@ -84,6 +101,7 @@ impl Default for Limits {
         Self {
             max_age_cap: PinStore::MAX_AGE_CAP,
             capacity: PinStore::CAPACITY,
+            domains: Domains::default(),
         }
     }
 }
@@ -277,21 +295,28 @@ impl PinStore {
 
     /// Changes the entries, and begins a new generation if the change may affect earlier verdicts.
     fn change(&self, change: impl FnOnce(&mut Entries) -> EarlierVerdicts) {
-        if self.change_without_waking(change) == EarlierVerdicts::MayChange {
+        let change = |entries: &mut Entries, ()| change(entries);
+        if self.change_without_waking(|_| Some(()), change) == EarlierVerdicts::MayChange {
             self.generation.wake();
         }
     }
 
     /// The same as [`change`](Self::change), but leaves it to the caller to wake connections.
-    pub(crate) fn change_without_waking(
+    /// `plan` may search all entries, since lookups continue meanwhile; there is no change without
+    /// a plan.
+    pub(crate) fn change_without_waking<P>(
         &self,
-        change: impl FnOnce(&mut Entries) -> EarlierVerdicts,
+        plan: impl FnOnce(&Entries) -> Option<P>,
+        change: impl FnOnce(&mut Entries, P) -> EarlierVerdicts,
     ) -> EarlierVerdicts {
         let entries = self.entries.upgradable_read();
+        let Some(plan) = plan(&entries) else {
+            return EarlierVerdicts::Stay;
+        };
         let grown = entries.grown();
         let mut entries = RwLockUpgradableReadGuard::upgrade(entries);
         let replaced = grown.map(|grown| std::mem::replace(&mut *entries, grown));
-        let verdicts = change(&mut entries);
+        let verdicts = change(&mut entries, plan);
         if verdicts == EarlierVerdicts::MayChange {
             self.generation.advance();
         }
@@ -316,6 +341,7 @@ impl fmt::Debug for PinStore {
             .field("is_stored", &self.writer.is_some())
             .field("max_age_cap", &self.limits.max_age_cap)
             .field("capacity", &self.limits.capacity)
+            .field("domains", &self.limits.domains)
             .finish()
     }
 }
@@ -352,6 +378,7 @@ mod tests {
             pins: PinSet::new([SpkiFingerprint::from_digest([1; 32])]).unwrap(),
             includes_subdomains,
             report_uri: None,
+            seen_since: at(0),
             noted_at: at(0),
             expires_at: at(expires_at),
         }

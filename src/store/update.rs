@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, KnownPinnedHost};
+use crate::store::entries::{Entries, Shares};
 use crate::store::observed_clock::{EARLIEST_TIME, is_in_future};
 use crate::store::pin_store::{EarlierVerdicts, MIN_TIME, PinStore, removed};
 use crate::store::storage::Change;
@@ -16,13 +17,22 @@ use crate::store::writer::Urgency;
 pub(crate) enum Inserted {
     Added,
     Changed,
-    /// The domain has its share of the store already.
-    DomainFull,
     /// The entry of the host was noted later, by another process.
     NotLatest,
     /// The entry is as before, with later times.
     Refreshed,
+    /// The capacity is zero.
     StoreFull,
+}
+
+/// What inserting an entry changes.
+struct Plan {
+    entry: Arc<KnownPinnedHost>,
+    /// The entry that is replaced, expired or not.
+    known: Option<Arc<KnownPinnedHost>>,
+    evicted: Vec<Arc<KnownPinnedHost>>,
+    inserted: Inserted,
+    urgency: Urgency,
 }
 
 impl PinStore {
@@ -45,69 +55,105 @@ impl PinStore {
         max_age.min(self.limits.max_age_cap)
     }
 
+    /// Returns whether the host is a public suffix, as far as a list is at hand.
+    pub(crate) fn is_public_suffix(&self, host: &Host) -> bool {
+        self.limits.domains.is_public_suffix(host)
+    }
+
     /// Adds the entry, or replaces the one of the same host as a whole. Call it in
     /// [`note`](Self::note), which wakes connections.
     pub(crate) fn insert(&self, entry: KnownPinnedHost) -> Inserted {
-        let (now, capacity) = (entry.noted_at, self.limits.capacity);
-        self.clock.observe(now);
-        // Checked before the change, since it may search all entries: lookups continue meanwhile.
-        if !self
-            .entries
-            .upgradable_read()
-            .domain_has_room(&entry.host, capacity, now)
-        {
-            return Inserted::DomainFull;
-        }
-        let entry = Arc::new(entry);
+        self.clock.observe(entry.noted_at);
         let mut inserted = Inserted::StoreFull;
-        self.change_without_waking(|entries| {
-            let mut entry = entry;
-            let Some(known) = entries.get(&entry.host).map(Arc::clone) else {
-                let Some(evicted) = entries.add(Arc::clone(&entry), capacity) else {
-                    return EarlierVerdicts::Stay;
-                };
-                for known in evicted {
-                    self.record(|| removed(&known.host, known.noted_at), Urgency::Later);
-                }
-                inserted = Inserted::Added;
-                self.record_noted(&entry, MIN_TIME, Urgency::Now);
-                return EarlierVerdicts::MayChange;
-            };
-            // A clock that is surely wrong must not end what was noted by a right one.
-            if now.as_secs() < EARLIEST_TIME && is_in_future(&known, now) {
-                entry = Arc::new(entry.as_noted_at(known.noted_at));
+        let plan = |entries: &Entries| match self.plan(entries, entry) {
+            Ok(plan) => {
+                inserted = plan.inserted;
+                Some(plan)
             }
-            if !self.clock.replaces(known.noted_at, entry.noted_at) {
-                inserted = Inserted::NotLatest;
-                return EarlierVerdicts::Stay;
+            Err(ignored) => {
+                inserted = ignored;
+                None
             }
-            inserted = if known.is_expired(now) {
-                Inserted::Added
-            } else if known.is_refreshed_by(&entry) {
-                Inserted::Refreshed
-            } else {
-                Inserted::Changed
-            };
-            let was_urgent = entries.was_urgent(&entry.host, now.as_secs());
-            let urgency = urgency(inserted, &known, &entry, was_urgent);
-            if urgency == Urgency::Now {
-                entries.put_urgent(Arc::clone(&entry), now.as_secs());
-            } else {
-                entries.put_delayed(Arc::clone(&entry));
-            }
-            self.record_noted(&entry, known.noted_at, urgency);
-            // A refresh to a later expiry affects no verdict, unless a check with a clock ahead of
-            // this header's has found the entry expired.
-            if inserted == Inserted::Refreshed
-                && known.expires_at <= entry.expires_at
-                && !self.generation.was_checked_after(known.expires_at)
+        };
+        self.change_without_waking(plan, |entries, plan| self.carry_out(entries, plan));
+        inserted
+    }
+
+    fn plan(&self, entries: &Entries, mut entry: KnownPinnedHost) -> Result<Plan, Inserted> {
+        let now = entry.noted_at;
+        let is_expired = |known: &KnownPinnedHost, since| self.clock.is_expired(known, since, now);
+        let (shares, domains) = (Shares::of(self.limits.capacity), &self.limits.domains);
+        if shares.capacity == 0 {
+            return Err(Inserted::StoreFull);
+        }
+        let known = entries.get(&entry.host).cloned();
+        // A host whose entry has expired counts as new. Otherwise short-lived entries could be
+        // renewed all at once.
+        let live = entries.get_live(&entry.host, is_expired).cloned();
+        let Some(live) = live else {
+            return Ok(Plan {
+                evicted: entries.to_evict(&entry.host, shares, domains, is_expired),
+                entry: Arc::new(entry),
+                known,
+                inserted: Inserted::Added,
+                urgency: Urgency::Now,
+            });
+        };
+        entry.seen_since = seen_since(&live, now);
+        // A clock that is surely wrong must not end what was noted by a right one.
+        if now.as_secs() < EARLIEST_TIME && is_in_future(&live, now) {
+            entry = entry.as_noted_at(live.noted_at);
+            entry.seen_since = live.seen_since;
+        }
+        if !self.clock.replaces(live.noted_at, entry.noted_at) {
+            return Err(Inserted::NotLatest);
+        }
+        if entry.is_confirmed()
+            && !live.is_confirmed()
+            && !entries.can_confirm(&entry.host, shares, domains, is_expired)
+        {
+            entry.seen_since = entry.noted_at;
+        }
+        let inserted = if live.is_refreshed_by(&entry) {
+            Inserted::Refreshed
+        } else {
+            Inserted::Changed
+        };
+        let was_urgent = entries.was_urgent(&entry.host, entry.noted_at.as_secs());
+        Ok(Plan {
+            urgency: urgency(inserted, &live, &entry, was_urgent),
+            entry: Arc::new(entry),
+            known,
+            evicted: Vec::new(),
+            inserted,
+        })
+    }
+
+    fn carry_out(&self, entries: &mut Entries, plan: Plan) -> EarlierVerdicts {
+        let entry = plan.entry;
+        for evicted in &plan.evicted {
+            entries.remove(&evicted.host);
+            self.record(|| removed(&evicted.host, evicted.noted_at), Urgency::Later);
+        }
+        if plan.urgency == Urgency::Now {
+            entries.put_urgent(Arc::clone(&entry), entry.noted_at.as_secs());
+        } else {
+            entries.put_delayed(Arc::clone(&entry));
+        }
+        let replaces = plan.known.as_ref().map_or(MIN_TIME, |known| known.noted_at);
+        self.record_noted(&entry, replaces, plan.urgency);
+        // A refresh to a later expiry affects no verdict, unless a check with a clock ahead of this
+        // header's has found the entry expired.
+        match plan.known {
+            Some(known)
+                if plan.inserted == Inserted::Refreshed
+                    && known.expires_at <= entry.expires_at
+                    && !self.generation.was_checked_after(known.expires_at) =>
             {
                 EarlierVerdicts::Stay
-            } else {
-                EarlierVerdicts::MayChange
             }
-        });
-        inserted
+            _ => EarlierVerdicts::MayChange,
+        }
     }
 
     /// Removes the entry of exactly this host because of a header that was received at `now`.
@@ -116,12 +162,12 @@ impl PinStore {
     pub(crate) fn withdraw(&self, host: &Host, now: UnixTime) -> bool {
         self.clock.observe(now);
         let mut is_latest = true;
-        self.change_without_waking(|entries| {
+        let plan = |entries: &Entries| {
             let known = entries.get(host).map(|known| known.noted_at);
             is_latest = known.is_none_or(|noted_at| self.clock.replaces(noted_at, now));
-            if !is_latest {
-                return EarlierVerdicts::Stay;
-            }
+            is_latest.then_some(known)
+        };
+        self.change_without_waking(plan, |entries, known| {
             entries.remove(host);
             // The clock may have been set back since the entry was noted.
             let noted_until = known.map_or(now, |noted_at| noted_at.max(now));
@@ -142,6 +188,20 @@ impl PinStore {
             Urgency::Now => Change::Noted { entry, replaces },
         };
         self.record(|| change, urgency);
+    }
+}
+
+/// Returns since when a host has been seen that has a live entry and sends a header at `now`.
+fn seen_since(live: &KnownPinnedHost, now: UnixTime) -> UnixTime {
+    let earliest = live.seen_since.min(now);
+    if live.is_confirmed() {
+        // It stays confirmed, also when the clock was set back.
+        earliest.min(KnownPinnedHost::confirmed_since(now))
+    } else if earliest.as_secs() < EARLIEST_TIME {
+        // A clock that was surely wrong has gone forward by any time since.
+        now
+    } else {
+        earliest
     }
 }
 
@@ -174,63 +234,110 @@ mod tests {
             pins: PinSet::new([SpkiFingerprint::from_digest([1; 32])]).unwrap(),
             includes_subdomains,
             report_uri: None,
+            seen_since: at(0),
             noted_at: at(0),
             expires_at: at(expires_at),
         }
     }
 
-    #[test]
-    fn a_full_store_refuses_new_hosts_and_keeps_live_ones() {
-        let store = PinStore::builder().capacity(2).in_memory();
-        assert_eq!(store.insert(entry("a.com", false, 10)), Inserted::Added);
-        assert_eq!(store.insert(entry("b.com", false, 10)), Inserted::Added);
-        assert_eq!(store.insert(entry("c.com", false, 10)), Inserted::StoreFull);
-        assert_eq!(store.insert(entry("b.com", true, 10)), Inserted::Changed);
-        assert_eq!(store.insert(entry("b.com", true, 10)), Inserted::Refreshed);
-        let later = KnownPinnedHost {
-            noted_at: at(11),
-            ..entry("c.com", false, 20)
-        };
-        assert_eq!(store.insert(later), Inserted::Added);
-        assert_eq!(store.list().len(), 1);
-    }
+    const DAY: u64 = 24 * 60 * 60;
+    /// A time after the release, since an earlier one is not believed.
+    const START: u64 = EARLIEST_TIME + 100 * DAY;
 
-    #[test]
-    fn one_domain_gets_at_most_its_share_of_the_store() {
-        let store = PinStore::builder().capacity(32).in_memory();
-        for label in ["a", "b.c"] {
-            let host = format!("{label}.evil.com");
-            assert_eq!(store.insert(entry(&host, false, 10)), Inserted::Added);
-        }
-        assert_eq!(
-            store.insert(entry("d.e.f.evil.com", false, 10)),
-            Inserted::DomainFull
-        );
-        assert_eq!(
-            store.insert(entry("evil.com", false, 10)),
-            Inserted::DomainFull
-        );
-        assert_eq!(
-            store.insert(entry("example.com", false, 10)),
-            Inserted::Added
-        );
-    }
-
-    #[test]
-    fn renewed_expired_entries_get_at_most_the_share_of_their_domain() {
-        let store = PinStore::builder().capacity(32).in_memory();
-        let noted = |label: u64, now: u64| KnownPinnedHost {
+    /// Notes a host `seconds` after [`START`], for 30 days.
+    fn note(store: &PinStore, host: &str, seconds: u64) -> Inserted {
+        let now = START + seconds;
+        store.insert(KnownPinnedHost {
+            seen_since: at(now),
             noted_at: at(now),
-            ..entry(&format!("n{label}.evil.com"), false, now + 1)
-        };
-        // Two at a time, each pair after the one before has expired.
-        for label in 0..8 {
-            let now = 10 * (label / 2);
-            assert_eq!(store.insert(noted(label, now)), Inserted::Added);
+            ..entry(host, false, now + 30 * DAY)
+        })
+    }
+
+    fn names(store: &PinStore) -> Vec<String> {
+        let list = store.list().into_iter();
+        list.map(|known| {
+            format!(
+                "{}{}",
+                known.host,
+                if known.is_confirmed() { "!" } else { "" }
+            )
+        })
+        .collect()
+    }
+
+    #[test]
+    fn a_header_24_hours_after_the_first_confirms_an_entry() {
+        let store = PinStore::builder().capacity(32).in_memory();
+        for seconds in [0, 1, DAY - 1] {
+            note(&store, "a.com", seconds);
+            assert_eq!(names(&store), ["a.com"]);
         }
-        let renewed = (0..8).map(|label| store.insert(noted(label, 100)));
-        let added = renewed.filter(|inserted| *inserted == Inserted::Added);
-        assert_eq!(added.count(), 2);
+        note(&store, "a.com", DAY);
+        assert_eq!(names(&store), ["a.com!"]);
+        // The clock is set back.
+        note(&store, "a.com", 0);
+        assert_eq!(names(&store), ["a.com!"]);
+    }
+
+    #[test]
+    fn a_clock_before_the_release_confirms_nothing() {
+        let store = PinStore::in_memory();
+        store.insert(entry("a.com", false, START + DAY));
+        for seconds in [0, DAY - 1] {
+            note(&store, "a.com", seconds);
+            assert_eq!(names(&store), ["a.com"]);
+        }
+        note(&store, "a.com", DAY);
+        assert_eq!(names(&store), ["a.com!"]);
+    }
+
+    #[test]
+    fn first_seen_entries_evict_each_other_and_no_confirmed_one() {
+        let store = PinStore::builder().capacity(8).in_memory();
+        note(&store, "a.com", 0);
+        note(&store, "a.com", DAY);
+        for seconds in 0..6 {
+            note(&store, &format!("n{seconds}.evil.com"), DAY + seconds);
+        }
+        note(&store, "b.com", DAY + 6);
+        note(&store, "c.com", DAY + 7);
+        assert_eq!(names(&store), ["a.com!", "b.com", "c.com"]);
+        note(&store, "n9.evil.com", DAY + 8);
+        assert_eq!(names(&store), ["a.com!", "c.com", "n9.evil.com"]);
+    }
+
+    #[test]
+    fn an_entry_beyond_a_share_stays_first_seen_and_begins_again() {
+        let store = PinStore::builder().capacity(8).in_memory();
+        for (host, seconds) in [("a.evil.com", 0), ("b.evil.com", 0)] {
+            note(&store, host, seconds);
+            note(&store, host, seconds + DAY);
+        }
+        assert_eq!(names(&store), ["a.evil.com!", "b.evil.com"]);
+        // The first one has expired.
+        note(&store, "b.evil.com", 2 * DAY);
+        store.forget(&Host::parse("a.evil.com").unwrap());
+        note(&store, "b.evil.com", 3 * DAY - 1);
+        assert_eq!(names(&store), ["b.evil.com"]);
+        note(&store, "b.evil.com", 3 * DAY);
+        assert_eq!(names(&store), ["b.evil.com!"]);
+    }
+
+    #[test]
+    fn an_entry_that_was_renewed_after_its_expiry_is_first_seen() {
+        let store = PinStore::in_memory();
+        note(&store, "a.com", 0);
+        note(&store, "a.com", DAY);
+        assert_eq!(note(&store, "a.com", 40 * DAY), Inserted::Added);
+        assert_eq!(names(&store), ["a.com"]);
+    }
+
+    #[test]
+    fn with_a_capacity_of_zero_no_host_is_noted() {
+        let store = PinStore::builder().capacity(0).in_memory();
+        assert_eq!(note(&store, "a.com", 0), Inserted::StoreFull);
+        assert!(store.list().is_empty());
     }
 
     /// A waker that records whether a lock of the store is held when it is called.
