@@ -94,15 +94,10 @@ impl Entries {
         self.table.get(host.as_str()).map(|known| &known.entry)
     }
 
-    /// Returns the entry of exactly this host unless it has expired.
-    pub(crate) fn get_live(
-        &self,
-        host: &Host,
-        is_expired: impl Fn(&KnownPinnedHost, Since) -> bool,
-    ) -> Option<&Arc<KnownPinnedHost>> {
-        let known = self.table.get(host.as_str());
-        let live = known.filter(|known| !is_expired(&known.entry, known.since));
-        live.map(|known| &known.entry)
+    /// Returns the entry of exactly this host, expired or not, and since when it is in memory.
+    pub(crate) fn get_since(&self, host: &Host) -> Option<(&Arc<KnownPinnedHost>, Since)> {
+        let known = self.table.get(host.as_str())?;
+        Some((&known.entry, known.since))
     }
 
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<KnownPinnedHost>> {
@@ -140,7 +135,7 @@ impl Entries {
         for entry in new {
             let known = self.table.get(entry.host.as_str());
             let known = known.filter(|known| known.entry == entry);
-            let new = known.cloned().unwrap_or_else(|| Entry::new(entry));
+            let new = known.cloned().unwrap_or_else(|| Entry::loaded(entry));
             this.put_entry(new);
         }
         this
@@ -200,25 +195,29 @@ impl Entries {
         all < shares.confirmed() && of_domain < shares.of_domain
     }
 
-    /// Adds the entry, or replaces the one of the same host as a whole.
+    /// Adds an entry that was read from the storage, or replaces the one of the same host.
+    #[cfg(test)]
     pub(crate) fn put(&mut self, entry: Arc<KnownPinnedHost>) {
-        self.put_entry(Entry::new(entry));
+        self.put_entry(Entry::loaded(entry));
     }
 
-    /// The same as [`put`](Self::put), for a change that is written without delay in this second.
+    /// Adds an entry that this process notes, or replaces the one of the same host as a whole. The
+    /// change is written without delay in this second.
     pub(crate) fn put_urgent(&mut self, entry: Arc<KnownPinnedHost>, second: u64) {
         self.put_entry(Entry {
             urgent: Some(low_bits(second)),
-            ..Entry::new(entry)
+            since: Since::noted_now(),
+            entry,
         });
     }
 
-    /// The same as [`put`](Self::put), for a change that is written later.
+    /// The same as [`put_urgent`](Self::put_urgent), for a change that is written later.
     pub(crate) fn put_delayed(&mut self, entry: Arc<KnownPinnedHost>) {
         let known = self.table.get(entry.host.as_str());
         self.put_entry(Entry {
             urgent: known.and_then(|known| known.urgent),
-            ..Entry::new(entry)
+            since: Since::noted_now(),
+            entry,
         });
     }
 
@@ -294,7 +293,7 @@ impl FromIterator<Arc<KnownPinnedHost>> for Entries {
         for entry in entries {
             // Of two entries of one host, the first is kept.
             if this.get(&entry.host).is_none() {
-                this.put(entry);
+                this.put_entry(Entry::loaded(entry));
             }
         }
         this
@@ -312,10 +311,10 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(entry: Arc<KnownPinnedHost>) -> Self {
+    fn loaded(entry: Arc<KnownPinnedHost>) -> Self {
         Self {
             entry,
-            since: Since::now(),
+            since: Since::loaded_now(),
             urgent: None,
         }
     }

@@ -10,17 +10,29 @@ use rustls_pki_types::UnixTime;
 use crate::policy::KnownPinnedHost;
 use crate::policy::timestamp::at;
 
-/// The second of the process's running time since which an entry is in memory.
+/// The second of the process's running time since which an entry is in memory; the lowest bit is
+/// set if this process noted the entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Since(u32);
 
 impl Since {
-    pub(crate) fn now() -> Self {
-        Self(u32::try_from(BEGIN.elapsed().as_secs()).unwrap_or(u32::MAX))
+    /// An entry that is read from the storage now.
+    pub(crate) fn loaded_now() -> Self {
+        let seconds = u32::try_from(BEGIN.elapsed().as_secs());
+        Self(seconds.unwrap_or(u32::MAX) << 1)
+    }
+
+    /// An entry that is noted now.
+    pub(crate) fn noted_now() -> Self {
+        Self(Self::loaded_now().0 | 1)
+    }
+
+    fn is_noted_here(self) -> bool {
+        self.0 & 1 == 1
     }
 
     fn elapsed(self) -> Duration {
-        let seconds = Self::now().0.saturating_sub(self.0);
+        let seconds = (Self::loaded_now().0 >> 1).saturating_sub(self.0 >> 1);
         Duration::from_secs(seconds.into())
     }
 }
@@ -70,12 +82,14 @@ impl ObservedClock {
         seen.latest = seen.latest.max(now);
     }
 
-    /// Returns whether what a header does that was received at `now` replaces an entry that was
-    /// noted at this time. Another process may have noted it after the header was received. Within
-    /// one second the order of the changes decides.
-    pub(crate) fn replaces(&self, noted_at: UnixTime, now: UnixTime) -> bool {
-        // An entry up to this time may have been noted before the clock was set back.
-        noted_at <= now || noted_at.as_secs() <= self.seen.lock().before_set_back
+    /// Returns whether what a header does that was received at `now` replaces this entry. Another
+    /// process may have noted it after the header was received. Within one second, and for entries
+    /// that this process noted, the order of the changes decides.
+    pub(crate) fn replaces(&self, entry: &KnownPinnedHost, since: Since, now: UnixTime) -> bool {
+        entry.noted_at <= now
+            || since.is_noted_here()
+            // It may have been noted before the clock was set back.
+            || entry.noted_at.as_secs() <= self.seen.lock().before_set_back
     }
 
     /// Returns whether the entry has no effect at `now`.
@@ -164,7 +178,9 @@ mod tests {
         assert!(is_in_future(&entry, boundary));
         assert!(!is_in_future(&entry, at(LATER - DAY)));
         for now in [boundary, at(LATER), at(1)] {
-            let changes = clock.changes(&entry, Since::now(), now).collect::<Vec<_>>();
+            let changes = clock
+                .changes(&entry, Since::loaded_now(), now)
+                .collect::<Vec<_>>();
             assert!(changes.contains(&boundary), "{changes:?}");
             assert!(changes.contains(&entry.expires_at), "{changes:?}");
         }
@@ -174,7 +190,11 @@ mod tests {
     #[test]
     fn an_older_header_replaces_an_entry_only_after_the_clock_was_set_back() {
         let clock = ObservedClock::new(Duration::MAX, &[entry(1)]);
-        let replaces = |noted_at, now| clock.replaces(at(LATER + noted_at), at(LATER + now));
+        let replaces = |noted_at, now| {
+            let entry = entry(0).as_noted_at(at(LATER + noted_at));
+            assert!(clock.replaces(&entry, Since::noted_now(), at(LATER + now)));
+            clock.replaces(&entry, Since::loaded_now(), at(LATER + now))
+        };
         for seconds in [0, 10, 9] {
             clock.observe(at(LATER + seconds));
             assert!(
@@ -191,7 +211,8 @@ mod tests {
         // The loaded entries were noted before any header was received.
         let clock = ObservedClock::new(Duration::MAX, &[entry(1)]);
         clock.observe(at(LATER - 3600));
-        assert!(clock.replaces(at(LATER), at(LATER - 3600)));
-        assert!(!clock.replaces(at(LATER + 1), at(LATER - 3600)));
+        let loaded = |seconds| entry(0).as_noted_at(at(LATER + seconds));
+        assert!(clock.replaces(&loaded(0), Since::loaded_now(), at(LATER - 3600)));
+        assert!(!clock.replaces(&loaded(1), Since::loaded_now(), at(LATER - 3600)));
     }
 }

@@ -86,26 +86,25 @@ impl PinStore {
         if shares.capacity == 0 {
             return Err(Inserted::StoreFull);
         }
-        let known = entries.get(&entry.host).cloned();
+        let known = entries.get_since(&entry.host);
         // A host whose entry has expired counts as new. Otherwise short-lived entries could be
         // renewed all at once.
-        let live = entries.get_live(&entry.host, is_expired).cloned();
-        let Some(live) = live else {
+        let Some((live, since)) = known.filter(|(known, since)| !is_expired(known, *since)) else {
             return Ok(Plan {
                 evicted: entries.to_evict(&entry.host, shares, domains, is_expired),
                 entry: Arc::new(entry),
-                known,
+                known: known.map(|(known, _)| Arc::clone(known)),
                 inserted: Inserted::Added,
                 urgency: Urgency::Now,
             });
         };
-        entry.seen_since = seen_since(&live, now);
+        entry.seen_since = seen_since(live, now);
         // A clock that is surely wrong must not end what was noted by a right one.
-        if now.as_secs() < EARLIEST_TIME && is_in_future(&live, now) {
+        if now.as_secs() < EARLIEST_TIME && is_in_future(live, now) {
             entry = entry.as_noted_at(live.noted_at);
             entry.seen_since = live.seen_since;
         }
-        if !self.clock.replaces(live.noted_at, entry.noted_at) {
+        if !self.clock.replaces(live, since, entry.noted_at) {
             return Err(Inserted::NotLatest);
         }
         if entry.is_confirmed()
@@ -121,9 +120,9 @@ impl PinStore {
         };
         let was_urgent = entries.was_urgent(&entry.host, entry.noted_at.as_secs());
         Ok(Plan {
-            urgency: urgency(inserted, &live, &entry, was_urgent),
+            urgency: urgency(inserted, live, &entry, was_urgent),
             entry: Arc::new(entry),
-            known,
+            known: Some(Arc::clone(live)),
             evicted: Vec::new(),
             inserted,
         })
@@ -163,9 +162,9 @@ impl PinStore {
         self.clock.observe(now);
         let mut is_latest = true;
         let plan = |entries: &Entries| {
-            let known = entries.get(host).map(|known| known.noted_at);
-            is_latest = known.is_none_or(|noted_at| self.clock.replaces(noted_at, now));
-            is_latest.then_some(known)
+            let known = entries.get_since(host);
+            is_latest = known.is_none_or(|(known, since)| self.clock.replaces(known, since, now));
+            is_latest.then(|| known.map(|(known, _)| known.noted_at))
         };
         self.change_without_waking(plan, |entries, known| {
             entries.remove(host);
