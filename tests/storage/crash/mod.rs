@@ -309,12 +309,12 @@ fn note_many(process: usize, file: &Path) {
     println!("\n{OPENED}");
     io::stdin().read_to_string(&mut String::new()).unwrap();
     for number in 1..=NOTES {
-        for index in 0..3 {
+        for (index, name) in names.iter().enumerate() {
             let value = hosts.value(numbered_pin(number), "max-age=50000");
             let noted = hosts.note(&pinning, index, &value, NOW + number);
             // The clock of the other process may be ahead.
             let is_later =
-                names[index] == "both.example" && noted == Noted::Ignored(IgnoreReason::NotLatest);
+                *name == "both.example" && noted == Noted::Ignored(IgnoreReason::NotLatest);
             assert!(
                 is_later || matches!(noted, Noted::Added | Noted::Refreshed),
                 "{noted:?}"
