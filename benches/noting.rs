@@ -54,9 +54,9 @@ fn main() {
         .unwrap()
         .block_on(chains(&root));
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    // All hosts are in one domain, which may fill one sixteenth of the capacity.
+    // All hosts are first-seen, and may fill a quarter of the capacity.
     let store = PinStore::builder()
-        .capacity(16 * usize::try_from(HOSTS).unwrap())
+        .capacity(4 * usize::try_from(HOSTS).unwrap())
         .open(FileStorage::new(folder.path().join("noted.jsonl")))
         .unwrap();
     let pinning = Pinning::builder()

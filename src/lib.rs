@@ -142,7 +142,7 @@ pub mod report {
 pub mod storage {
     pub use crate::store::{
         Batch, Change, Corruption, DurableFuture, EntryError, FileStorage, PinStore,
-        PinStoreBuilder, Recovered, Storage, StorageError,
+        PinStoreBuilder, PublicSuffixes, PublicSuffixesError, Recovered, Storage, StorageError,
     };
 }
 

@@ -212,6 +212,8 @@ missing_programs() {
         command -v "$program" >/dev/null || echo "$program"
     done
     [[ -x target/peers/bin/mitmdump ]] || command -v mitmdump >/dev/null || echo mitmdump
+    # Data, not a program: its list of public suffixes in both forms.
+    [[ -f /usr/share/publicsuffix/public_suffix_list.dafsa ]] || echo publicsuffix
 }
 
 # Sets PINHOLD_REQUIRE_PEERS, by which the tests know whether a missing program fails or skips them.
@@ -237,6 +239,7 @@ install_programs() {
     for program in "${PROGRAMS[@]}"; do
         if grep -qx "$program" <<<"$missing"; then packages+=("$program"); fi
     done
+    if grep -qx publicsuffix <<<"$missing"; then packages+=(publicsuffix); fi
     # Debian's Python comes without these modules.
     if grep -qx mitmdump <<<"$missing" && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         packages+=(python3-venv)

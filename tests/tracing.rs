@@ -10,10 +10,11 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, Once};
-use std::{fmt, fs};
 
 use common::header::valid_header;
 use common::noted::{Hosts, numbered_pin, pinning, temp_dir};
@@ -23,7 +24,7 @@ use common::{NOW, TIMEOUT, header_value, now, policy_with, provider};
 use pinhold::header::Noted;
 use pinhold::report::{DropReason, Report, Reporter};
 use pinhold::storage::StorageError;
-use pinhold::{Enforcement, FileStorage, PinStore, Pinning, PinningVerifier, TrustAnchors};
+use pinhold::{Enforcement, FileStorage, Host, PinStore, Pinning, PinningVerifier, TrustAnchors};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
 use tracing::field::{Field, Visit};
@@ -186,6 +187,37 @@ fn events_are_emitted_while_no_lock_is_held() {
         sender.send(()).unwrap();
     });
     done.recv_timeout(TIMEOUT).unwrap();
+}
+
+/// The writer thread hangs, so that removals accumulate until all of them are dropped.
+#[test]
+fn a_subscriber_may_use_the_store_when_removals_are_dropped() {
+    let events = listen();
+    let (sender, done) = channel();
+    std::thread::spawn(move || {
+        let folder = temp_dir();
+        let store = PinStore::open(FileStorage::new(folder.path().join("pins.jsonl"))).unwrap();
+        store.flush().unwrap();
+        let lock = File::create(folder.path().join("pins.jsonl.lock")).unwrap();
+        lock.lock().unwrap();
+        let used = store.clone();
+        let subscriber = OnEvent(move |_: &Event<'_>| {
+            // Each call takes a lock, so it blocks forever if the emitting code holds one.
+            drop(used.list());
+            drop(used.durable());
+        });
+        let guard = tracing::subscriber::set_default(subscriber);
+        for number in 0..6000 {
+            store.forget(&Host::parse(&format!("h{number}.example")).unwrap());
+        }
+        drop(guard);
+        drop(lock);
+        sender.send(()).unwrap();
+    });
+    done.recv_timeout(TIMEOUT).unwrap();
+    let message = "too many removals are waiting for the storage, all of them are dropped";
+    let LogEvent(level, ..) = next_matching(&events, |event| event.1 == message);
+    assert_eq!(level, Level::WARN);
 }
 
 /// A reporter that drops every report.

@@ -106,6 +106,7 @@ impl Queue {
             endpoint,
             key,
         });
+        drop(state);
         self.changed.notify_one();
         Ok(())
     }
@@ -125,9 +126,9 @@ impl Queue {
         let until = deadline(within);
         // An earlier attempt to start the thread may have failed.
         self.start();
-        let mut state = self.state.lock();
-        state.flushes += 1;
+        self.state.lock().flushes += 1;
         self.skip_backoff.notify_waiters();
+        let mut state = self.state.lock();
         while !state.is_idle() && state.worker.is_running() {
             if self.finished.wait_until(&mut state, until).timed_out() {
                 break;

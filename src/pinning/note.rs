@@ -37,7 +37,8 @@ impl Pinning {
         chain: &ValidatedChain,
         now: UnixTime,
     ) -> (Noted, Option<DurableFuture>) {
-        let (noted, is_refresh) = match self.try_note(host, header, chain, now) {
+        let try_note = || self.try_note(host, header, chain, now);
+        let (noted, is_refresh) = match self.shared.store.note(try_note) {
             Ok(Effect::Added) => (Noted::Added, false),
             Ok(Effect::Changed) => (Noted::Refreshed, false),
             Ok(Effect::Refreshed) => (Noted::Refreshed, true),
@@ -56,6 +57,7 @@ impl Pinning {
         (noted, durable)
     }
 
+    /// Call it in [`PinStore::note`](crate::PinStore), one header at a time.
     fn try_note(
         &self,
         host: &Host,
@@ -63,7 +65,6 @@ impl Pinning {
         chain: &ValidatedChain,
         now: UnixTime,
     ) -> Result<Effect, IgnoreReason> {
-        let _one_at_a_time = self.shared.store.noting();
         self.ensure_may_note(host, chain, now)?;
         match HeaderEffect::of(header, Some(chain.fingerprints())) {
             HeaderEffect::Add => self.add(host, header, now),
@@ -102,6 +103,10 @@ impl Pinning {
     }
 
     fn add(&self, host: &Host, header: &PinHeader, now: UnixTime) -> Result<Effect, IgnoreReason> {
+        // Otherwise a registry's own site could pin the domains that others have registered there.
+        if header.includes_subdomains() && self.shared.store.is_public_suffix(host) {
+            return Err(IgnoreReason::PublicSuffix);
+        }
         let pins = PinSet::new(header.pins().iter().copied()).map_err(|_| IgnoreReason::NoPins)?;
         let max_age = self.shared.store.cap(header.max_age().unwrap_or_default());
         // 7469-2.3.3-h: a cap of zero counts as if the server had sent max-age=0.
@@ -118,6 +123,7 @@ impl Pinning {
                 .report_uri()
                 .filter(|uri| uri.as_str().len() <= MAX_REPORT_URI)
                 .cloned(),
+            seen_since: now,
             noted_at: now,
             expires_at: timestamp::at(expires_at),
         };
@@ -125,7 +131,7 @@ impl Pinning {
             Inserted::Added => Ok(Effect::Added),
             Inserted::Changed => Ok(Effect::Changed),
             Inserted::Refreshed => Ok(Effect::Refreshed),
-            Inserted::DomainFull => Err(IgnoreReason::DomainFull),
+            Inserted::NotLatest => Err(IgnoreReason::NotLatest),
             Inserted::StoreFull => Err(IgnoreReason::StoreFull),
         }
     }
@@ -140,8 +146,11 @@ impl Pinning {
         // and can't remove it (D-02, D-20). 7469-2.3.3-i: the entry of a superdomain is kept, too.
         match self.shared.store.query(host, now) {
             Some((HostMatch::Congruent, _)) => {
-                self.shared.store.remove(host, now);
-                Ok(Effect::Removed(reason))
+                if self.shared.store.withdraw(host, now) {
+                    Ok(Effect::Removed(reason))
+                } else {
+                    Err(IgnoreReason::NotLatest)
+                }
             }
             _ => Err(IgnoreReason::NotKnown),
         }

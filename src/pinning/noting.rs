@@ -78,8 +78,6 @@ pub enum IgnoreReason {
     AnchorNotBuiltIn(AnchorOrigin),
     /// The response answers a CONNECT request, so the proxy sent it.
     ConnectResponse,
-    /// The domain has filled its share of the store.
-    DomainFull,
     /// The handshake did not prove that the server has the leaf's key: the chain is that of a
     /// refused handshake.
     HandshakeNotVerified,
@@ -103,15 +101,23 @@ pub enum IgnoreReason {
     NotAllowed,
     /// There is no entry to remove.
     NotKnown,
+    /// Another process that shares the storage has noted a header of the host that was received
+    /// later.
+    NotLatest,
     /// The connection was verified for another name.
     OtherHost,
     /// The chain fails the pins in force.
     PinsFailed,
+    /// The header has `includeSubDomains`, and the host is a public suffix, under which other owners
+    /// have domains. Without
+    /// [`public_suffixes`](crate::storage::PinStoreBuilder::public_suffixes) only a
+    /// [single label](Self::SingleLabel) is known to be one.
+    PublicSuffix,
     /// Report-only headers are never noted.
     ReportOnly,
     /// The host's name has a single label.
     SingleLabel,
-    /// The store is full of live entries.
+    /// The capacity of the store is zero.
     StoreFull,
     /// The header has more than 64 distinct pins, the limit of what a server can make a client
     /// store.
@@ -128,7 +134,6 @@ impl fmt::Display for IgnoreReason {
                 );
             }
             Self::ConnectResponse => "the response is a proxy's answer to CONNECT",
-            Self::DomainFull => "the domain has filled its share of the store",
             Self::HandshakeNotVerified => {
                 "the handshake did not prove that the server has the leaf's key"
             }
@@ -145,11 +150,15 @@ impl fmt::Display for IgnoreReason {
             Self::NoTime => "the clock can't be read",
             Self::NotAllowed => "the application does not allow this host to note pins",
             Self::NotKnown => "the host has no noted pins to remove",
+            Self::NotLatest => {
+                "another process has noted a header of the host that was received later"
+            }
             Self::OtherHost => "the connection was verified for another name",
             Self::PinsFailed => "the validated chain fails the pins in force",
+            Self::PublicSuffix => "includeSubDomains on a public suffix",
             Self::ReportOnly => "report-only headers are never noted",
             Self::SingleLabel => "the host's name has a single label",
-            Self::StoreFull => "the store is full of live entries",
+            Self::StoreFull => "the capacity of the store is zero",
             Self::TooManyPins => "the header has more than 64 pins",
         })
     }

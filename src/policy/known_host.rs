@@ -39,7 +39,10 @@ pub struct KnownPinnedHost {
     pub includes_subdomains: bool,
     /// Where the server wants violations to be reported.
     pub report_uri: Option<ReportUri>,
-    /// When the field was received.
+    /// Since when the host is known: when the first of its fields was received. A host that can't
+    /// be [confirmed](Self::is_confirmed), because its share of the store is full, begins again.
+    pub seen_since: UnixTime,
+    /// When the last field was received.
     pub noted_at: UnixTime,
     /// The last second at which the pins are in effect.
     pub expires_at: UnixTime,
@@ -54,12 +57,14 @@ impl KnownPinnedHost {
         noted_at: impl IntoUnixTime,
         expires_at: impl IntoUnixTime,
     ) -> Self {
+        let noted_at = noted_at.into_unix_time();
         Self {
             host,
             pins,
             includes_subdomains: false,
             report_uri: None,
-            noted_at: noted_at.into_unix_time(),
+            seen_since: noted_at,
+            noted_at,
             expires_at: expires_at.into_unix_time(),
         }
     }
@@ -100,6 +105,36 @@ impl KnownPinnedHost {
         now.into_unix_time() > self.expires_at
     }
 
+    /// Returns whether fields were received at least 24 hours apart, the last one at
+    /// [`noted_at`](Self::noted_at). A [`PinStore`](crate::PinStore) keeps such an entry until it
+    /// expires, however many other hosts send pins.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// use pinhold::policy::KnownPinnedHost;
+    /// use pinhold::{Host, PinSet, SpkiFingerprint};
+    ///
+    /// let pins = PinSet::new([SpkiFingerprint::from_digest([7; 32])])?;
+    /// let now = SystemTime::now();
+    /// let known = KnownPinnedHost::new(Host::parse("example.com")?, pins, now, now);
+    /// assert!(!known.is_confirmed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        let age = self
+            .noted_at
+            .as_secs()
+            .checked_sub(self.seen_since.as_secs());
+        age.is_some_and(|age| age >= CONFIRMED_AFTER)
+    }
+
+    /// Returns the latest `seen_since` with which an entry noted at this time is confirmed.
+    pub(crate) fn confirmed_since(noted_at: UnixTime) -> UnixTime {
+        at(noted_at.as_secs().saturating_sub(CONFIRMED_AFTER))
+    }
+
     /// Returns whether `newer` differs from this entry in its times only, with an equal lifetime.
     pub(crate) fn is_refreshed_by(&self, newer: &Self) -> bool {
         self.lifetime() == newer.lifetime() && self.differs_in_times_only(newer)
@@ -109,6 +144,7 @@ impl KnownPinnedHost {
     pub(crate) fn differs_in_times_only(&self, other: &Self) -> bool {
         *self
             == Self {
+                seen_since: self.seen_since,
                 noted_at: self.noted_at,
                 expires_at: self.expires_at,
                 ..other.clone()
@@ -147,3 +183,7 @@ impl KnownPinnedHost {
         }
     }
 }
+
+/// 24 hours in seconds. Two calendar days would be one second at midnight, and a server chooses
+/// when it responds.
+const CONFIRMED_AFTER: u64 = 24 * 60 * 60;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::KnownPinnedHost;
+use crate::store::domains::Domains;
 use crate::store::error::StorageError;
 use crate::store::pin_store::{Limits, PinStore};
+use crate::store::public_suffixes::PublicSuffixes;
 use crate::store::queue::WriterSettings;
 use crate::store::storage::{Recovered, Storage};
 use crate::store::worker::contain;
@@ -73,11 +75,33 @@ impl PinStoreBuilder {
         }
     }
 
-    /// Limits the number of noted hosts, by default [`PinStore::CAPACITY`]. At most a sixteenth of
-    /// them (at least one) may be in one domain, which is determined by the last two labels of a
-    /// name. Entries that were loaded are kept even if there are more.
+    /// Limits the number of noted hosts, by default [`PinStore::CAPACITY`]. A quarter of them (at
+    /// least one) may be first-seen, and a sixteenth (at least one) confirmed hosts of one domain,
+    /// see [`PinStore`](PinStore#what-servers-can-make-a-store-keep). Entries that were loaded are
+    /// kept even if there are more. With zero no host is noted.
     pub fn capacity(mut self, hosts: usize) -> Self {
         self.limits.capacity = hosts;
+        self
+    }
+
+    /// Sets the list by which domains are told apart. Without one a domain is determined by the last
+    /// two labels of a name, so that all hosts under `co.uk` share what one domain may have. With
+    /// one, `includeSubDomains` on a public suffix is not noted either
+    /// ([`IgnoreReason::PublicSuffix`](crate::header::IgnoreReason::PublicSuffix)).
+    ///
+    /// ```no_run
+    /// use pinhold::PinStore;
+    /// use pinhold::storage::PublicSuffixes;
+    ///
+    /// let mut builder = PinStore::builder();
+    /// if let Ok(list) = std::fs::read(PublicSuffixes::PATH) {
+    ///     builder = builder.public_suffixes(PublicSuffixes::from_bytes(list)?);
+    /// }
+    /// # drop(builder);
+    /// # Ok::<(), pinhold::storage::PublicSuffixesError>(())
+    /// ```
+    pub fn public_suffixes(mut self, suffixes: PublicSuffixes) -> Self {
+        self.limits.domains = Domains(Some(Arc::new(suffixes)));
         self
     }
 
@@ -232,7 +256,7 @@ mod tests {
         ] {
             assert_eq!(store.cap(Duration::MAX), Duration::from_secs(7));
             let settings = format!("{store:?}");
-            assert!(settings.contains("capacity: 1 }"), "{settings}");
+            assert!(settings.contains("capacity: 1,"), "{settings}");
             let stored = format!("is_stored: {is_stored}");
             assert!(settings.contains(&stored), "{settings}");
             store.forget(&Host::parse("example.com").unwrap());

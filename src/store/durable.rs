@@ -88,11 +88,17 @@ impl Future for DurableFuture {
         let Some(waiting) = &self.0 else {
             return Poll::Ready(Ok(()));
         };
+        // Cloned before the lock is taken, and the replaced one dropped after it is released: a
+        // waker is code of the runtime, and may use the store.
+        let waker = cx.waker().clone();
         let mut state = waiting.queue.state.lock();
         if let Some(outcome) = state.outcome(waiting.until) {
+            drop(state);
             return Poll::Ready(outcome);
         }
-        state.wakers.insert(waiting.id, cx.waker().clone());
+        let replaced = state.wakers.insert(waiting.id, waker);
+        drop(state);
+        drop(replaced);
         Poll::Pending
     }
 }

@@ -1,34 +1,59 @@
 //! The table of known pinned hosts in memory: lookup by host, expiry, and limits.
 //!
 //! The entry of the host itself applies, or else that of the nearest superdomain that includes
-//! subdomains; expired entries do not apply ([RFC 7469 section 2.3.3]). Live entries are never
-//! evicted.
+//! subdomains; expired entries do not apply ([RFC 7469 section 2.3.3]). Entries that are confirmed
+//! are never evicted before they expire; the others share a quarter of the capacity.
 //!
 //! [RFC 7469 section 2.3.3]: https://www.rfc-editor.org/rfc/rfc7469#section-2.3.3
 
 use std::borrow::Borrow;
-use std::collections::HashSet;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, HostMatch, KnownPinnedHost};
+use crate::store::domains::Domains;
 use crate::store::observed_clock::Since;
 
-/// A table with at most one entry for each host. Servers choose the names, but one domain fills at
-/// most a sixteenth of the table, so a fast hash with a seed for each process suffices against
+/// A table with at most one entry for each host. Servers choose the names, but few of them are kept
+/// that no user visits for days, so a fast hash with a seed for each process suffices against
 /// collisions.
 #[derive(Default)]
 pub(crate) struct Entries {
     table: HashSet<Entry, RandomState>,
-    /// The number of entries, including expired ones, of all domains that hash to a slot. It is an
-    /// upper bound for the live entries of one domain, so a low number proves that there is room.
-    /// Empty without entries.
-    in_slot: Vec<u32>,
-    /// No entry expires before this time.
-    first_expiry: Option<UnixTime>,
+    /// The number of entries that are not confirmed, including expired ones. A low number proves
+    /// that there is room for one more.
+    first_seen: usize,
+}
+
+/// How many entries a store may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shares {
+    /// All entries, except those that have expired and are replaced when room is needed.
+    pub(crate) capacity: usize,
+    /// Entries that are not confirmed: a quarter, at least one.
+    first_seen: usize,
+    /// Confirmed entries of one domain: a sixteenth, at least one.
+    of_domain: usize,
+}
+
+impl Shares {
+    pub(crate) fn of(capacity: usize) -> Self {
+        Self {
+            capacity,
+            first_seen: (capacity / 4).max(1),
+            of_domain: (capacity / 16).max(1),
+        }
+    }
+
+    /// Returns how many entries may be confirmed.
+    fn confirmed(self) -> usize {
+        self.capacity.saturating_sub(self.first_seen)
+    }
 }
 
 impl Entries {
@@ -44,7 +69,7 @@ impl Entries {
         let mut matched = HostMatch::Congruent;
         for name in host.and_superdomains() {
             // D-01: an entry that is expired or lacks the flag is skipped; it hides no other entry.
-            if let Some(Entry(entry, since)) = self.table.get(name)
+            if let Some(Entry { entry, since, .. }) = self.table.get(name)
                 && !is_expired(entry, *since)
                 && (matched == HostMatch::Congruent || entry.includes_subdomains)
             {
@@ -59,18 +84,24 @@ impl Entries {
     pub(crate) fn of_name(&self, host: &Host) -> impl Iterator<Item = (&KnownPinnedHost, Since)> {
         let names = host.and_superdomains();
         names.filter_map(|name| {
-            let Entry(entry, since) = self.table.get(name)?;
+            let Entry { entry, since, .. } = self.table.get(name)?;
             Some((&**entry, *since))
         })
     }
 
     /// Returns the entry of exactly this host, expired or not.
     pub(crate) fn get(&self, host: &Host) -> Option<&Arc<KnownPinnedHost>> {
-        self.table.get(host.as_str()).map(|Entry(entry, _)| entry)
+        self.table.get(host.as_str()).map(|known| &known.entry)
+    }
+
+    /// Returns the entry of exactly this host, expired or not, and since when it is in memory.
+    pub(crate) fn get_since(&self, host: &Host) -> Option<(&Arc<KnownPinnedHost>, Since)> {
+        let known = self.table.get(host.as_str())?;
+        Some((&known.entry, known.since))
     }
 
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<KnownPinnedHost>> {
-        self.table.iter().map(|Entry(entry, _)| entry)
+        self.table.iter().map(|known| &known.entry)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -88,8 +119,7 @@ impl Entries {
         table.extend(self.table.iter().cloned());
         Some(Self {
             table,
-            in_slot: self.in_slot.clone(),
-            first_expiry: self.first_expiry,
+            first_seen: self.first_seen,
         })
     }
 
@@ -98,73 +128,115 @@ impl Entries {
         self.iter().cloned().collect()
     }
 
-    /// Returns whether the host may be noted at `now` within the share of its domain.
-    pub(crate) fn domain_has_room(&self, host: &Host, capacity: usize, now: UnixTime) -> bool {
-        // A host whose entry has expired counts as new. Otherwise a domain could fill the store
-        // with short-lived entries and then renew them all.
-        if self.get(host).is_some_and(|known| !known.is_expired(now)) {
-            return true;
+    /// Returns a table of these entries, one of each host. Those that this table has are in memory
+    /// as long as before.
+    pub(crate) fn replaced_by(&self, new: impl Iterator<Item = Arc<KnownPinnedHost>>) -> Self {
+        let mut this = Self::default();
+        for entry in new {
+            let known = self.table.get(entry.host.as_str());
+            let known = known.filter(|known| known.entry == entry);
+            let new = known.cloned().unwrap_or_else(|| Entry::loaded(entry));
+            this.put_entry(new);
         }
-        let share = (capacity / DOMAIN_SHARE).max(1);
-        // So few entries can't exceed the share of any domain.
-        if self.len() < share {
-            return true;
-        }
-        let domain = parent_domain(host);
-        let in_slot = self.in_slot.get(self.slot(domain));
-        if in_slot.is_none_or(|count| usize::try_from(*count).is_ok_and(|count| count < share)) {
-            return true;
-        }
-        let siblings = self
-            .iter()
-            .filter(|known| !known.is_expired(now) && parent_domain(&known.host) == domain);
-        siblings.count() < share
+        this
     }
 
-    /// Adds an entry for a host that has none. Returns the entries evicted to make room; `None` if
-    /// there is no room.
-    pub(crate) fn add(
-        &mut self,
-        entry: Arc<KnownPinnedHost>,
-        capacity: usize,
-    ) -> Option<Vec<Arc<KnownPinnedHost>>> {
-        let now = entry.noted_at;
+    /// Returns the entries to evict before a host is added that has no live entry: expired ones if
+    /// the table is full, and then, if the first-seen ones have their share, the oldest of those
+    /// of the domain that has most of them, counted with the new one.
+    pub(crate) fn to_evict(
+        &self,
+        host: &Host,
+        shares: Shares,
+        domains: &Domains,
+        is_expired: impl Fn(&KnownPinnedHost, Since) -> bool,
+    ) -> Vec<Arc<KnownPinnedHost>> {
+        let is_expired = |known: &Entry| is_expired(&known.entry, known.since);
+        let others = || self.table.iter().filter(|known| known.entry.host != *host);
         let mut evicted = Vec::new();
-        // D-24: only expired entries are evicted, and only when room is needed.
-        if self.len() >= capacity {
-            let all_live = self.first_expiry.is_some_and(|first| now <= first);
-            let live = self.iter().filter(|known| !known.is_expired(now));
-            if all_live {
-                return None;
-            }
-            if live.count() >= capacity {
-                // Refreshes have moved the expiry times. Without this update, all entries would be
-                // searched again for the next new host.
-                self.first_expiry = self.iter().map(|known| known.expires_at).min();
-                return None;
-            }
-            evicted = self.take_if(|known| known.is_expired(now));
-            self.first_expiry = self.iter().map(|known| known.expires_at).min();
+        // D-24: expired entries are evicted only when room is needed. The clock may be wrong.
+        if self.len() >= shares.capacity {
+            evicted.extend(others().filter(|known| is_expired(known)));
         }
-        self.put(entry);
-        Some(evicted)
+        if self.first_seen >= shares.first_seen {
+            let live = others().filter(|known| !known.entry.is_confirmed() && !is_expired(known));
+            let mut live = live.collect::<Vec<_>>();
+            // Several processes may have added more. Two are evicted for one, until that ends.
+            for _ in 0..2 {
+                if live.len() >= shares.first_seen
+                    && let Some(oldest) = oldest_of_fullest(&live, domains.domain_of(host), domains)
+                {
+                    live.retain(|known| known.entry.host != oldest.entry.host);
+                    evicted.push(oldest);
+                }
+            }
+        }
+        let evicted = evicted.into_iter();
+        evicted.map(|known| Arc::clone(&known.entry)).collect()
     }
 
-    /// Adds the entry, or replaces the one of the same host as a whole.
-    pub(crate) fn put(&mut self, entry: Arc<KnownPinnedHost>) {
-        let expiry = entry.expires_at;
-        self.first_expiry = Some(self.first_expiry.map_or(expiry, |first| first.min(expiry)));
-        let slot = self.slot(parent_domain(&entry.host));
-        self.in_slot.resize(SLOTS, 0);
-        if self.table.replace(Entry(entry, Since::now())).is_none()
-            && let Some(count) = self.in_slot.get_mut(slot)
-        {
-            *count = count.saturating_add(1);
+    /// Returns whether the entry of this host can be confirmed: neither have the confirmed ones
+    /// their share, nor has its domain.
+    pub(crate) fn can_confirm(
+        &self,
+        host: &Host,
+        shares: Shares,
+        domains: &Domains,
+        is_expired: impl Fn(&KnownPinnedHost, Since) -> bool,
+    ) -> bool {
+        let domain = domains.domain_of(host);
+        let (mut all, mut of_domain) = (0, 0);
+        for Entry { entry, since, .. } in &self.table {
+            if entry.host != *host && entry.is_confirmed() && !is_expired(entry, *since) {
+                all += 1;
+                of_domain += usize::from(domains.domain_of(&entry.host) == domain);
+            }
         }
+        all < shares.confirmed() && of_domain < shares.of_domain
+    }
+
+    /// Adds an entry that was read from the storage, or replaces the one of the same host.
+    #[cfg(test)]
+    pub(crate) fn put(&mut self, entry: Arc<KnownPinnedHost>) {
+        self.put_entry(Entry::loaded(entry));
+    }
+
+    /// Adds an entry that this process notes, or replaces the one of the same host as a whole. The
+    /// change is written without delay in this second.
+    pub(crate) fn put_urgent(&mut self, entry: Arc<KnownPinnedHost>, second: u64) {
+        self.put_entry(Entry {
+            urgent: Some(low_bits(second)),
+            since: Since::noted_now(),
+            entry,
+        });
+    }
+
+    /// The same as [`put_urgent`](Self::put_urgent), for a change that is written later.
+    pub(crate) fn put_delayed(&mut self, entry: Arc<KnownPinnedHost>) {
+        let known = self.table.get(entry.host.as_str());
+        self.put_entry(Entry {
+            urgent: known.and_then(|known| known.urgent),
+            since: Since::noted_now(),
+            entry,
+        });
+    }
+
+    /// Returns whether a change of this host was written without delay in this second.
+    pub(crate) fn was_urgent(&self, host: &Host, second: u64) -> bool {
+        let known = self.table.get(host.as_str());
+        known.is_some_and(|known| known.urgent == Some(low_bits(second)))
+    }
+
+    fn put_entry(&mut self, new: Entry) {
+        let is_first_seen = !new.entry.is_confirmed();
+        if let Some(replaced) = self.table.replace(new) {
+            self.uncount(&replaced.entry);
+        }
+        self.first_seen += usize::from(is_first_seen);
     }
 
     pub(crate) fn remove(&mut self, host: &Host) -> Option<Arc<KnownPinnedHost>> {
-        let Entry(entry, _) = self.table.take(host.as_str())?;
+        let Entry { entry, .. } = self.table.take(host.as_str())?;
         self.uncount(&entry);
         Some(entry)
     }
@@ -174,23 +246,39 @@ impl Entries {
         &mut self,
         condition: impl Fn(&KnownPinnedHost) -> bool,
     ) -> Vec<Arc<KnownPinnedHost>> {
-        let taken = self.table.extract_if(|Entry(entry, _)| condition(entry));
-        let taken = taken.map(|Entry(entry, _)| entry).collect::<Vec<_>>();
+        let taken = self.table.extract_if(|known| condition(&known.entry));
+        let taken = taken.map(|known| known.entry).collect::<Vec<_>>();
         taken.iter().for_each(|entry| self.uncount(entry));
         taken
     }
 
     fn uncount(&mut self, entry: &KnownPinnedHost) {
-        let slot = self.slot(parent_domain(&entry.host));
-        if let Some(count) = self.in_slot.get_mut(slot) {
-            *count = count.saturating_sub(1);
+        let one = usize::from(!entry.is_confirmed());
+        self.first_seen = self.first_seen.saturating_sub(one);
+    }
+}
+
+/// Returns the oldest entry of the domain that has most of these entries, where `new` counts as
+/// having one more. Of several such domains it is the one with the oldest entry.
+fn oldest_of_fullest<'a>(live: &[&'a Entry], new: &str, domains: &Domains) -> Option<&'a Entry> {
+    let mut of_domain = HashMap::<&str, (usize, &'a Entry), RandomState>::default();
+    for known in live {
+        let domain = domains.domain_of(&known.entry.host);
+        let (count, oldest) = of_domain
+            .entry(domain)
+            .or_insert_with(|| (usize::from(domain == new), *known));
+        *count += 1;
+        if known.age() < oldest.age() {
+            *oldest = *known;
         }
     }
-
-    fn slot(&self, domain: &str) -> usize {
-        let [low, high, ..] = self.table.hasher().hash_one(domain).to_le_bytes();
-        usize::from(u16::from_le_bytes([low, high])) % SLOTS
-    }
+    let fullest = of_domain
+        .into_values()
+        .max_by(|(count, oldest), (other_count, other)| {
+            let by_count = count.cmp(other_count);
+            by_count.then_with(|| other.age().cmp(&oldest.age()))
+        });
+    fullest.map(|(_, oldest)| oldest)
 }
 
 /// Returns the entries sorted by name.
@@ -205,7 +293,7 @@ impl FromIterator<Arc<KnownPinnedHost>> for Entries {
         for entry in entries {
             // Of two entries of one host, the first is kept.
             if this.get(&entry.host).is_none() {
-                this.put(entry);
+                this.put_entry(Entry::loaded(entry));
             }
         }
         this
@@ -214,47 +302,55 @@ impl FromIterator<Arc<KnownPinnedHost>> for Entries {
 
 /// An entry that is hashed and compared by its host, so that the set has at most one for each.
 #[derive(Clone)]
-struct Entry(Arc<KnownPinnedHost>, Since);
+struct Entry {
+    entry: Arc<KnownPinnedHost>,
+    since: Since,
+    /// The second in which a change of the host was last written without delay: its low bits, to
+    /// save memory.
+    urgent: Option<NonZeroU32>,
+}
+
+impl Entry {
+    fn loaded(entry: Arc<KnownPinnedHost>) -> Self {
+        Self {
+            entry,
+            since: Since::loaded_now(),
+            urgent: None,
+        }
+    }
+
+    /// Returns a key by which older entries come first.
+    fn age(&self) -> (UnixTime, UnixTime, &Host) {
+        let entry = &self.entry;
+        (entry.seen_since, entry.noted_at, &entry.host)
+    }
+}
+
+/// Returns the low 31 bits of a number of seconds, in a form that leaves room for `None`.
+fn low_bits(second: u64) -> NonZeroU32 {
+    let [a, b, c, d, ..] = second.to_le_bytes();
+    NonZeroU32::MIN | u32::from_le_bytes([a, b, c, d]) << 1
+}
 
 impl Borrow<str> for Entry {
     fn borrow(&self) -> &str {
-        self.0.host.as_str()
+        self.entry.host.as_str()
     }
 }
 
 impl Hash for Entry {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.host.as_str().hash(state);
+        self.entry.host.as_str().hash(state);
     }
 }
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        self.0.host == other.0.host
+        self.entry.host == other.entry.host
     }
 }
 
 impl Eq for Entry {}
-
-/// One domain may fill a sixteenth of the store, so that a hostile domain that responds under many
-/// names can't prevent other hosts from being noted.
-const DOMAIN_SHARE: usize = 16;
-
-/// The number of slots. A slot has a 512th of the entries on average, at most a 32nd of a domain's
-/// share. So the domains of one slot together rarely exceed a share; if they do, all entries are
-/// searched.
-const SLOTS: usize = 512;
-
-/// Returns the last two labels of a name. All domains under a suffix such as `co.uk` count as one,
-/// because distinguishing them requires a list of public suffixes.
-fn parent_domain(host: &Host) -> &str {
-    let name = host.as_str();
-    let mut dots = name.rmatch_indices('.').map(|(at, _)| at);
-    match dots.nth(1) {
-        Some(at) => name.get(at + 1..).unwrap_or(name),
-        None => name,
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -264,76 +360,16 @@ mod tests {
     use crate::policy::timestamp::at;
     use crate::policy::{PinSet, SpkiFingerprint};
 
-    const CAPACITY: usize = 48;
-
-    fn entry(host: &str, now: u64, expires_at: u64) -> Arc<KnownPinnedHost> {
+    fn entry(host: &str, seen_since: u64, noted_at: u64, expires_at: u64) -> Arc<KnownPinnedHost> {
         Arc::new(KnownPinnedHost {
             host: Host::parse(host).unwrap(),
             pins: PinSet::new([SpkiFingerprint::from_digest([1; 32])]).unwrap(),
             includes_subdomains: false,
             report_uri: None,
-            noted_at: at(now),
+            seen_since: at(seen_since),
+            noted_at: at(noted_at),
             expires_at: at(expires_at),
         })
-    }
-
-    /// Computes [`Entries::domain_has_room`] from all entries.
-    fn has_room(all: &[Arc<KnownPinnedHost>], host: &Host, capacity: usize, now: UnixTime) -> bool {
-        let live = || all.iter().filter(|known| !known.is_expired(now));
-        let domain = parent_domain(host);
-        let siblings = live().filter(|known| parent_domain(&known.host) == domain);
-        live().any(|known| known.host == *host)
-            || siblings.count() < (capacity / DOMAIN_SHARE).max(1)
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Add(String, u64, u64),
-        Put(String, u64),
-        Remove(String),
-        TakeExpired(u64),
-        Load,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        let host = || "[a-d]\\.([xyz]\\.)?(one|two|three)\\.com";
-        prop_oneof![
-            8 => (host(), 0_u64..8, 0_u64..8).prop_map(|(host, now, end)| Step::Add(host, now, end)),
-            4 => (host(), 0_u64..8).prop_map(|(host, end)| Step::Put(host, end)),
-            2 => host().prop_map(Step::Remove),
-            1 => (0_u64..8).prop_map(Step::TakeExpired),
-            1 => Just(Step::Load),
-        ]
-    }
-
-    fn apply(entries: &mut Entries, step: &Step, capacity: usize) {
-        match step {
-            Step::Add(host, now, end) => add(entries, entry(host, *now, *end), capacity),
-            Step::Put(host, end) => entries.put(entry(host, 0, *end)),
-            Step::Remove(host) => drop(entries.remove(&Host::parse(host).unwrap())),
-            Step::TakeExpired(now) => drop(entries.take_if(|known| known.is_expired(at(*now)))),
-            Step::Load => *entries = entries.collect().into_iter().collect(),
-        }
-    }
-
-    /// Adds an entry and asserts that exactly the expired ones are evicted, and only from a full
-    /// table.
-    fn add(entries: &mut Entries, entry: Arc<KnownPinnedHost>, capacity: usize) {
-        if entries.get(&entry.host).is_some() {
-            return;
-        }
-        let (before, now) = (sorted(entries.collect()), entry.noted_at);
-        let (expired, live) = before
-            .into_iter()
-            .partition::<Vec<_>, _>(|known| known.is_expired(now));
-        let expected = if live.len() >= capacity {
-            None
-        } else if expired.len() + live.len() >= capacity {
-            Some(expired)
-        } else {
-            Some(Vec::new())
-        };
-        assert_eq!(entries.add(entry, capacity).map(sorted), expected);
     }
 
     #[test]
@@ -347,33 +383,101 @@ mod tests {
             }
             let before = entries.table.capacity();
             let host = format!("{number}.domain-{}.example", number / 3);
-            entries.put(entry(&host, 0, 1));
+            entries.put(entry(&host, 0, 0, 1));
             // The growth of a nearly empty table does not matter.
             assert!(number < 8 || entries.table.capacity() == before, "{number}");
         }
         assert!((8..20).contains(&grown), "{grown}");
-        assert_eq!(entries.in_slot.iter().sum::<u32>(), 5_000);
+        assert_eq!(entries.first_seen, 5_000);
+    }
+
+    const DAY: u64 = 24 * 60 * 60;
+    const NOW: u64 = 9 * DAY;
+
+    fn name() -> impl Strategy<Value = String> {
+        "[a-f]\\.([xy]\\.)?(one|two|three)\\.com"
+    }
+
+    /// Hosts, when each was first and last seen, and when it expires.
+    fn hosts() -> impl Strategy<Value = Vec<Arc<KnownPinnedHost>>> {
+        let host = (name(), 0_u64..6, 0_u64..2, NOW - 2..NOW + 4);
+        let host = host.prop_map(|(host, since, confirmed, end)| {
+            entry(&host, NOW - DAY - since, NOW - since - 1 + confirmed, end)
+        });
+        proptest::collection::vec(host, 0..40)
+    }
+
+    fn domain(host: &Host) -> String {
+        let labels = host.as_str().split('.').collect::<Vec<_>>();
+        labels[labels.len() - 2..].join(".")
     }
 
     proptest! {
+        /// The rule of eviction, applied to one entry after the other.
         #[test]
-        fn the_room_of_a_domain_is_what_a_count_of_all_entries_gives(
-            steps in proptest::collection::vec(step(), 0..80),
-            host in "[a-f]\\.(one|two|three|four)\\.com",
-            capacity in 1_usize..CAPACITY,
+        fn the_oldest_first_seen_entry_of_the_fullest_domain_is_evicted(
+            hosts in hosts(),
+            host in name(),
+            capacity in 1_usize..64,
         ) {
             let host = Host::parse(&host).unwrap();
-            let mut entries = Entries::default();
-            for step in &steps {
-                apply(&mut entries, step, capacity);
-                let all = entries.collect();
-                for now in (0..9).map(at) {
-                    let room = entries.domain_has_room(&host, capacity, now);
-                    prop_assert_eq!(room, has_room(&all, &host, capacity, now));
-                }
-                let counted = entries.in_slot.iter().sum::<u32>();
-                prop_assert_eq!(usize::try_from(counted).unwrap(), all.len());
+            let entries = hosts.into_iter().collect::<Entries>();
+            let all = entries.collect();
+            let first_seen = all.iter().filter(|known| !known.is_confirmed()).count();
+            prop_assert_eq!(entries.first_seen, first_seen);
+            let is_expired = |known: &KnownPinnedHost, _| known.is_expired(at(NOW));
+            let shares = Shares::of(capacity);
+            let evicted = entries.to_evict(&host, shares, &Domains::default(), is_expired);
+
+            let mut left = all.clone();
+            left.retain(|known| known.host != host);
+            let mut expected = Vec::new();
+            if all.len() >= capacity {
+                expected = left.iter().filter(|known| known.is_expired(at(NOW))).cloned().collect();
             }
+            left.retain(|known| !known.is_expired(at(NOW)) && !known.is_confirmed());
+            for _ in 0..2 {
+                if left.len() < (capacity / 4).max(1) {
+                    break;
+                }
+                let count = |of: &str| {
+                    let others = left.iter().filter(|known| domain(&known.host) == of).count();
+                    others + usize::from(domain(&host) == of)
+                };
+                let most = left.iter().map(|known| count(&domain(&known.host))).max().unwrap();
+                let fullest = left.iter().filter(|known| count(&domain(&known.host)) == most);
+                let age = |known: &&Arc<KnownPinnedHost>| {
+                    (known.seen_since, known.noted_at, known.host.clone())
+                };
+                let oldest = fullest.min_by_key(age).unwrap().clone();
+                left.retain(|known| *known != oldest);
+                expected.push(oldest);
+            }
+            let may_be_evicted =
+                |known: &Arc<KnownPinnedHost>| known.is_expired(at(NOW)) || !known.is_confirmed();
+            prop_assert!(evicted.iter().all(may_be_evicted));
+            prop_assert_eq!(sorted(evicted), sorted(expected));
+        }
+
+        #[test]
+        fn an_entry_is_confirmed_within_the_shares_of_all_and_of_its_domain(
+            hosts in hosts(),
+            host in name(),
+            capacity in 1_usize..64,
+        ) {
+            let host = Host::parse(&host).unwrap();
+            let entries = hosts.into_iter().collect::<Entries>();
+            let is_expired = |known: &KnownPinnedHost, _| known.is_expired(at(NOW));
+            let shares = Shares::of(capacity);
+            let can_confirm = entries.can_confirm(&host, shares, &Domains::default(), is_expired);
+            let mut confirmed = entries.collect();
+            confirmed.retain(|known| {
+                known.is_confirmed() && !known.is_expired(at(NOW)) && known.host != host
+            });
+            let siblings = confirmed.iter().filter(|known| domain(&known.host) == domain(&host));
+            let expected = siblings.count() < (capacity / 16).max(1)
+                && confirmed.len() + (capacity / 4).max(1) < capacity;
+            prop_assert_eq!(can_confirm, expected);
         }
     }
 }

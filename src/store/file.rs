@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use crate::policy::{Host, IntoUnixTime, KnownPinnedHost, timestamp};
 use crate::store::entries::sorted;
 use crate::store::error::StorageError;
+use crate::store::file_lock::{FileLock, io_error, length, private};
 use crate::store::format::{self, Contents, Corruption, Fault};
 use crate::store::storage::{Batch, Recovered, Storage, put_newer};
 
@@ -55,7 +55,8 @@ use crate::store::storage::{Batch, Recovered, Storage, put_newer};
 /// # How a commit is written
 ///
 /// 1. `FILE.lock`, an empty file that is never removed, is locked (advisory and exclusive). If
-///    another process holds the lock for more than 2 s, the commit fails and is tried again.
+///    another process holds the lock for more than 2 s, the commit fails and is tried again. The
+///    attempts of the next 2 s do not wait, so that one holder delays no command by more than that.
 /// 2. If the first line of `FILE` is not the one that this storage last read or wrote, another
 ///    process has written the file: the changes of the batch are applied to its entries. Otherwise
 ///    the snapshot of the batch is used.
@@ -94,6 +95,7 @@ pub struct FileStorage {
     /// The first line of the file when this storage last read or wrote it. It has the digest of all
     /// entries, so it differs once another process has changed one.
     known_header: Option<Vec<u8>>,
+    lock: FileLock,
 }
 
 impl FileStorage {
@@ -101,9 +103,11 @@ impl FileStorage {
     /// relative path is resolved against the current working directory now.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
+        // Only an empty path has no absolute form, and it can't be opened anyway.
+        let path = std::path::absolute(&path).unwrap_or(path);
         Self {
-            // Only an empty path has no absolute form, and it can't be opened anyway.
-            path: std::path::absolute(&path).unwrap_or(path),
+            lock: FileLock::new(beside(&path, ".lock")),
+            path,
             known_header: None,
         }
     }
@@ -161,7 +165,7 @@ impl FileStorage {
                 limit: Self::MAX_LEN,
             });
         }
-        let temporary = self.beside(".tmp");
+        let temporary = beside(&self.path, ".tmp");
         let written = create(&temporary).and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()
@@ -237,7 +241,7 @@ impl FileStorage {
                 1 => format!(".corrupt-{date}"),
                 _ => format!(".corrupt-{date}-{number}"),
             };
-            let kept = self.beside(&suffix);
+            let kept = beside(&self.path, &suffix);
             // Linked, not renamed, so that the file has its own name, too, at every moment.
             let linked = fs::hard_link(&self.path, &kept).or_else(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => Err(error),
@@ -251,13 +255,13 @@ impl FileStorage {
             }
         }
         let error = io::Error::from(io::ErrorKind::AlreadyExists);
-        Err(io_error(&self.beside(".corrupt-"))(error))
+        Err(io_error(&beside(&self.path, ".corrupt-"))(error))
     }
 
     /// Replaces a corrupt file by one with its readable entries. Returns the entries, and the error
     /// that describes the corruption.
     fn repair(&mut self) -> Result<(Vec<KnownPinnedHost>, Option<StorageError>), StorageError> {
-        let _lock = self.lock()?;
+        let _lock = self.lock.acquire()?;
         let contents = self.read()?.unwrap_or_default();
         let corruption = match contents.fault {
             // Another process has repaired it since.
@@ -273,30 +277,6 @@ impl FileStorage {
         Ok((entries, Some(error)))
     }
 
-    /// Locks out other processes until the returned file is dropped. Returns `None` where the
-    /// system has no file locks.
-    fn lock(&self) -> Result<Option<File>, StorageError> {
-        let path = self.beside(".lock");
-        length(&path)?;
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        let file = private(&mut options).open(&path).map_err(io_error(&path))?;
-        let begin = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Some(file)),
-                Err(TryLockError::WouldBlock) if begin.elapsed() < LOCK_TIMEOUT => {
-                    thread::sleep(LOCK_RETRY_DELAY);
-                }
-                Err(TryLockError::WouldBlock) => return Err(StorageError::Locked { lock: path }),
-                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                    return Ok(None);
-                }
-                Err(TryLockError::Error(error)) => return Err(io_error(&path)(error)),
-            }
-        }
-    }
-
     /// Returns the entries of the file that pass their checksums, and none if it can't be read.
     fn readable(&mut self) -> Vec<KnownPinnedHost> {
         let contents = self.read().ok().flatten().unwrap_or_default();
@@ -305,13 +285,6 @@ impl FileStorage {
 
     fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(&self.path)
-    }
-
-    /// Returns the path of the file with a suffix appended.
-    fn beside(&self, suffix: &str) -> PathBuf {
-        let mut path = OsString::from(&self.path);
-        path.push(suffix);
-        path.into()
     }
 
     fn corrupt(
@@ -356,7 +329,7 @@ impl Storage for FileStorage {
     }
 
     fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
-        let _lock = self.lock()?;
+        let _lock = self.lock.acquire()?;
         if self.is_unchanged()? {
             self.write(&batch.snapshot())?;
             return Ok(None);
@@ -377,27 +350,6 @@ impl Storage for FileStorage {
             _ => (Recovered::InMemory(Vec::new()), error),
         }
     }
-}
-
-/// Returns the length of a regular file; `None` if the path does not exist.
-fn length(path: &Path) -> Result<Option<u64>, StorageError> {
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io_error(path)(error)),
-    };
-    let found = match metadata.file_type() {
-        kind if kind.is_file() => return Ok(Some(metadata.len())),
-        kind if kind.is_dir() => "a directory",
-        // Refused, since another user with write access to the folder could use a link to have any
-        // file of this user overwritten.
-        kind if kind.is_symlink() => "a symbolic link",
-        _ => "a device, a pipe or a socket",
-    };
-    Err(StorageError::NotAFile {
-        path: path.to_owned(),
-        found,
-    })
 }
 
 /// Returns the bytes up to the first LF, limited to the maximum length of a first line.
@@ -429,16 +381,6 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     copied
 }
 
-#[cfg(unix)]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600)
-}
-
-#[cfg(not(unix))]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    options
-}
-
 /// Makes a rename in this folder durable, where the system supports that.
 #[cfg(unix)]
 fn sync(folder: &Path) -> io::Result<()> {
@@ -460,6 +402,13 @@ fn sync(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Returns the path with a suffix appended to its last component.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = OsString::from(path);
+    path.push(suffix);
+    path.into()
+}
+
 /// Returns a map from hosts to their entries. Of two entries of one host the one noted later is
 /// kept.
 fn by_host(entries: Vec<KnownPinnedHost>) -> HashMap<Host, Arc<KnownPinnedHost>> {
@@ -470,18 +419,6 @@ fn by_host(entries: Vec<KnownPinnedHost>) -> HashMap<Host, Arc<KnownPinnedHost>>
     map
 }
 
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StorageError {
-    let path = path.to_owned();
-    |error| StorageError::Io {
-        path,
-        error: Arc::new(error),
-    }
-}
-
-/// How long another process may hold the lock. The largest file is written in one second.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-/// The time between two attempts to lock the file.
-const LOCK_RETRY_DELAY: Duration = Duration::from_millis(2);
 /// The limit of bytes in the first line. It has about 130 in version 1; newer versions may need
 /// more.
 const MAX_FIRST_LINE: u64 = 4096;

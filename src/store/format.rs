@@ -195,6 +195,7 @@ mod tests {
             pins: PinSet::new(pins).unwrap(),
             includes_subdomains: false,
             report_uri: None,
+            seen_since: at(noted_at),
             noted_at: at(noted_at),
             expires_at: at(expires_at),
         }
@@ -234,6 +235,19 @@ mod tests {
         assert_eq!(entries.first(), Some(&*golden()[0]));
         let end_of_9999 = at(253_402_300_799);
         assert_eq!(entries.last().unwrap().expires_at, end_of_9999);
+    }
+
+    #[test]
+    fn the_time_since_which_a_host_is_known_is_written_where_it_differs() {
+        let bytes = include_bytes!("../../tests/formats/v1-seen-since.jsonl");
+        let seen_since = at(1_699_913_600);
+        let known = KnownPinnedHost {
+            seen_since,
+            ..(*golden()[0]).clone()
+        };
+        assert!(known.is_confirmed() && !golden()[0].is_confirmed());
+        assert_eq!(encode(&[Arc::new(known.clone())]), bytes);
+        assert_eq!(read(bytes), (vec![known], None));
     }
 
     #[test]
@@ -366,17 +380,18 @@ mod tests {
                     proptest::collection::btree_set(any::<u8>(), 1..5),
                     any::<bool>(),
                     proptest::option::of("https?://[a-z]{1,9}/[a-z0-9?&=%41]{0,9}"),
-                    0_u64..253_402_300_800,
-                    0_u64..253_402_300_800,
+                    [0_u64..253_402_300_800, 0_u64..253_402_300_800],
+                    proptest::option::of(0_u64..253_402_300_800),
                 ),
                 0..6,
             ),
         ) {
-            let entries = entries.into_iter().map(|(host, (pins, subdomains, uri, noted, end))| {
+            let entries = entries.into_iter().map(|(host, (pins, subdomains, uri, [noted, end], since))| {
                 let pins = pins.into_iter().collect::<Vec<_>>();
                 KnownPinnedHost {
                     includes_subdomains: subdomains,
                     report_uri: uri.and_then(|uri| ReportUri::parse(&uri).ok()),
+                    seen_since: at(since.unwrap_or(noted)),
                     ..entry(&host, &pins, noted, end)
                 }
             });

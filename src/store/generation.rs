@@ -28,7 +28,7 @@ pub(crate) struct Generation {
 struct Watchers {
     last_id: u64,
     /// Wakers by the ID of the watch.
-    wakers: HashMap<u64, Waker>,
+    wakers: HashMap<u64, Arc<Waker>>,
 }
 
 impl Generation {
@@ -57,8 +57,9 @@ impl Generation {
     }
 
     /// Wakes all connections that watch. Call it without a lock, since a waker runs code of the
-    /// runtime.
+    /// runtime, which may use the store.
     pub(crate) fn wake(&self) {
+        // Only the references are cloned with the lock held: cloning a waker runs its code, too.
         let wakers = self
             .watchers
             .lock()
@@ -69,7 +70,7 @@ impl Generation {
         for waker in wakers {
             // A waker that panics must not prevent the other connections from being woken, nor end
             // the writer thread.
-            contain(|| waker.wake());
+            contain(|| waker.wake_by_ref());
         }
     }
 }
@@ -159,7 +160,7 @@ impl Validity {
 pub(crate) struct GenerationWatch {
     generation: Arc<Generation>,
     id: u64,
-    waker: Option<Waker>,
+    waker: Option<Arc<Waker>>,
 }
 
 impl GenerationWatch {
@@ -191,9 +192,10 @@ impl GenerationWatch {
 
     #[cold]
     fn replace_waker(&mut self, waker: &Waker) {
-        self.waker = Some(waker.clone());
+        let waker = Arc::new(waker.clone());
+        let replaced = self.waker.replace(Arc::clone(&waker));
         let mut watchers = self.generation.watchers.lock();
-        let replaced = watchers.wakers.insert(self.id, waker.clone());
+        let replaced = (replaced, watchers.wakers.insert(self.id, waker));
         drop(watchers);
         // Dropped without the lock, since that runs code of the runtime.
         drop(replaced);

@@ -139,6 +139,10 @@ pub(crate) fn read_entry(line: &[u8]) -> Option<(KnownPinnedHost, &str)> {
             Some(ReportUri::parse(line.until_quote()?).ok()?)
         }
     };
+    let seen_since = match line.literal(SEEN_SINCE) {
+        Some(()) => Some(timestamp::parse(line.until_quote()?)?),
+        None => None,
+    };
     line.literal(NOTED_AT)?;
     let noted_at = timestamp::parse(line.until_quote()?)?;
     line.literal(EXPIRES_AT)?;
@@ -148,6 +152,7 @@ pub(crate) fn read_entry(line: &[u8]) -> Option<(KnownPinnedHost, &str)> {
         pins: PinSet::new(pins).ok()?,
         includes_subdomains,
         report_uri,
+        seen_since: seen_since.unwrap_or(noted_at),
         noted_at,
         expires_at,
     };
@@ -177,6 +182,10 @@ pub(crate) fn write_entry(file: &mut String, entry: &KnownPinnedHost) -> String 
         None => file.push_str("null"),
     }
     let (noted_at, expires_at) = (print_capped(entry.noted_at), print_capped(entry.expires_at));
+    let seen_since = print_capped(entry.seen_since);
+    if seen_since != noted_at {
+        file.extend([SEEN_SINCE, &seen_since, "\""]);
+    }
     file.extend([NOTED_AT, &noted_at, "\"", EXPIRES_AT, &expires_at, "\""]);
     end_line(file, begin)
 }
@@ -200,6 +209,7 @@ const PINS: &str = r#","pins":["sha256/"#;
 const ANOTHER_PIN: &str = r#","sha256/"#;
 const INCLUDE_SUBDOMAINS: &str = r#"],"include_subdomains":"#;
 const REPORT_URI: &str = r#","report_uri":"#;
+const SEEN_SINCE: &str = r#","seen_since":""#;
 const NOTED_AT: &str = r#","noted_at":""#;
 const EXPIRES_AT: &str = r#","expires_at":""#;
 /// The text around the checksum of a line.
@@ -240,6 +250,7 @@ mod tests {
             ("true", "1"),
             ("https://r.example/", "/"),
             ("2023-11-14T22:13:20Z", "2023-11-14"),
+            (",\"noted_at\"", ",\"seen_since\":\"2023\",\"noted_at\""),
             ("\"include", "\"more\":1,\"include"),
         ] {
             let (text, _) = json.rsplit_once(",\"sum\"").unwrap();

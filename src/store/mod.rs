@@ -2,7 +2,8 @@
 //!
 //! A [`PinStore`] is searched in memory ([`entries`]). Its changes are queued ([`pending`],
 //! [`queue`]) and committed by one thread ([`writer`]) to a [`Storage`]: a file ([`FileStorage`])
-//! or an implementation of the application. [`Generation`] counts the changes, so that open
+//! or an implementation of the application. [`PublicSuffixes`] tells the domains of its hosts apart.
+//! [`Generation`] counts the changes, so that open
 //! connections are checked again.
 //!
 //! Uses `policy` only.
@@ -11,10 +12,12 @@
 //! the other background threads of the crate.
 
 mod builder;
+mod domains;
 mod durable;
 mod entries;
 mod error;
 mod file;
+mod file_lock;
 mod format;
 #[cfg_attr(
     not(feature = "hyper"),
@@ -25,6 +28,7 @@ mod json;
 mod observed_clock;
 mod pending;
 mod pin_store;
+mod public_suffixes;
 mod queue;
 mod storage;
 mod update;
@@ -41,6 +45,7 @@ pub(crate) use crate::store::generation::GenerationWatch;
 pub(crate) use crate::store::generation::{Generation, Validity};
 pub use crate::store::json::EntryError;
 pub use crate::store::pin_store::PinStore;
+pub use crate::store::public_suffixes::{PublicSuffixes, PublicSuffixesError};
 pub(crate) use crate::store::queue::StorageErrorListener;
 pub use crate::store::storage::{Batch, Change, Recovered, Storage};
 pub(crate) use crate::store::update::Inserted;

@@ -1,24 +1,38 @@
-//! [`ObservedClock`]: how entries apply that were noted in the future of the clock.
+//! [`ObservedClock`]: how entries apply that were noted in the future of the clock, and which of two
+//! notes was received later.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::KnownPinnedHost;
 use crate::policy::timestamp::at;
 
-/// The second of the process's running time since which an entry is in memory.
+/// The second of the process's running time since which an entry is in memory; the lowest bit is
+/// set if this process noted the entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Since(u32);
 
 impl Since {
-    pub(crate) fn now() -> Self {
-        Self(u32::try_from(BEGIN.elapsed().as_secs()).unwrap_or(u32::MAX))
+    /// An entry that is read from the storage now.
+    pub(crate) fn loaded_now() -> Self {
+        let seconds = u32::try_from(BEGIN.elapsed().as_secs());
+        Self(seconds.unwrap_or(u32::MAX) << 1)
+    }
+
+    /// An entry that is noted now.
+    pub(crate) fn noted_now() -> Self {
+        Self(Self::loaded_now().0 | 1)
+    }
+
+    fn is_noted_here(self) -> bool {
+        self.0 & 1 == 1
     }
 
     fn elapsed(self) -> Duration {
-        let seconds = Self::now().0.saturating_sub(self.0);
+        let seconds = (Self::loaded_now().0 >> 1).saturating_sub(self.0 >> 1);
         Duration::from_secs(seconds.into())
     }
 }
@@ -34,11 +48,48 @@ static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 #[derive(Debug)]
 pub(crate) struct ObservedClock {
     max_age_cap: Duration,
+    seen: Mutex<SeenTimes>,
+}
+
+/// The times of the entries that were loaded, and of the headers that were received since.
+#[derive(Debug)]
+struct SeenTimes {
+    latest: u64,
+    /// The latest time that was seen before the clock was set back; 0 if it never was.
+    before_set_back: u64,
 }
 
 impl ObservedClock {
-    pub(crate) const fn new(max_age_cap: Duration) -> Self {
-        Self { max_age_cap }
+    /// Returns the clock of a store that loads these entries.
+    pub(crate) fn new(max_age_cap: Duration, loaded: &[KnownPinnedHost]) -> Self {
+        let times = loaded.iter().map(|entry| entry.noted_at.as_secs());
+        Self {
+            max_age_cap,
+            seen: Mutex::new(SeenTimes {
+                latest: times.max().unwrap_or_default(),
+                before_set_back: 0,
+            }),
+        }
+    }
+
+    /// Records that a header was received at `now`.
+    pub(crate) fn observe(&self, now: UnixTime) {
+        let (now, mut seen) = (now.as_secs(), self.seen.lock());
+        if now.saturating_add(SET_BACK) <= seen.latest {
+            seen.before_set_back = seen.before_set_back.max(seen.latest);
+            seen.latest = now;
+        }
+        seen.latest = seen.latest.max(now);
+    }
+
+    /// Returns whether what a header does that was received at `now` replaces this entry. Another
+    /// process may have noted it after the header was received. Within one second, and for entries
+    /// that this process noted, the order of the changes decides.
+    pub(crate) fn replaces(&self, entry: &KnownPinnedHost, since: Since, now: UnixTime) -> bool {
+        entry.noted_at <= now
+            || since.is_noted_here()
+            // It may have been noted before the clock was set back.
+            || entry.noted_at.as_secs() <= self.seen.lock().before_set_back
     }
 
     /// Returns whether the entry has no effect at `now`.
@@ -85,6 +136,10 @@ pub(crate) fn is_in_future(entry: &KnownPinnedHost, now: UnixTime) -> bool {
 /// One day in seconds. A clock that is wrong by less is not distinguished from one that is right.
 const DAY: u64 = 24 * 60 * 60;
 
+/// The seconds by which a time must be before an earlier one to show that the clock was set back.
+/// Headers that are received by two threads in two seconds may take effect in either order.
+const SET_BACK: u64 = 2;
+
 /// 28 November 2026, in seconds since 1970: set at each release. A clock that shows an earlier time
 /// is wrong, so that a header received then does not shorten what was noted later.
 pub(crate) const EARLIEST_TIME: u64 = 1_795_824_000;
@@ -104,7 +159,7 @@ mod tests {
 
     #[test]
     fn an_entry_noted_in_the_future_applies_for_its_lifetime_of_running_time() {
-        let clock = ObservedClock::new(Duration::from_secs(500));
+        let clock = ObservedClock::new(Duration::from_secs(500), &[]);
         for (lifetime, limit) in [(100, 100), (1000, 500)] {
             let limit = Duration::from_secs(limit);
             let left = |in_use| clock.left(&entry(lifetime), in_use);
@@ -117,15 +172,47 @@ mod tests {
     /// A verdict must not outlast the moment at which the entry applies otherwise.
     #[test]
     fn a_verdict_ends_where_the_entry_begins_or_ceases_to_be_in_the_future() {
-        let clock = ObservedClock::new(Duration::from_secs(500));
+        let clock = ObservedClock::new(Duration::from_secs(500), &[]);
         let entry = entry(1000);
         let boundary = at(LATER - DAY - 1);
         assert!(is_in_future(&entry, boundary));
         assert!(!is_in_future(&entry, at(LATER - DAY)));
         for now in [boundary, at(LATER), at(1)] {
-            let changes = clock.changes(&entry, Since::now(), now).collect::<Vec<_>>();
+            let changes = clock
+                .changes(&entry, Since::loaded_now(), now)
+                .collect::<Vec<_>>();
             assert!(changes.contains(&boundary), "{changes:?}");
             assert!(changes.contains(&entry.expires_at), "{changes:?}");
         }
+    }
+
+    /// Otherwise a process would replace what another one has noted since.
+    #[test]
+    fn an_older_header_replaces_an_entry_only_after_the_clock_was_set_back() {
+        let clock = ObservedClock::new(Duration::MAX, &[entry(1)]);
+        let replaces = |noted_at, now| {
+            let entry = entry(0).as_noted_at(at(LATER + noted_at));
+            assert!(clock.replaces(&entry, Since::noted_now(), at(LATER + now)));
+            clock.replaces(&entry, Since::loaded_now(), at(LATER + now))
+        };
+        for seconds in [0, 10, 9] {
+            clock.observe(at(LATER + seconds));
+            assert!(
+                replaces(9, 9) && replaces(8, 9) && !replaces(10, 9),
+                "{seconds}"
+            );
+        }
+        clock.observe(at(LATER + 8));
+        for seconds in [8, 11, 2] {
+            clock.observe(at(LATER + seconds));
+            // What was noted after the latest time that was seen before is from another process.
+            assert!(replaces(10, 8) && !replaces(12, 8), "{seconds}");
+        }
+        // The loaded entries were noted before any header was received.
+        let clock = ObservedClock::new(Duration::MAX, &[entry(1)]);
+        clock.observe(at(LATER - 3600));
+        let loaded = |seconds| entry(0).as_noted_at(at(LATER + seconds));
+        assert!(clock.replaces(&loaded(0), Since::loaded_now(), at(LATER - 3600)));
+        assert!(!clock.replaces(&loaded(1), Since::loaded_now(), at(LATER - 3600)));
     }
 }

@@ -1,6 +1,7 @@
 //! Changes that wait for the next commit, merged so that each host has at most one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
@@ -14,6 +15,8 @@ pub(crate) struct Pending {
     by_host: HashMap<Host, Change>,
     /// The number of removals among them.
     removals: usize,
+    /// Whether removals were dropped because there were too many.
+    pub(crate) has_dropped_removals: bool,
 }
 
 impl Pending {
@@ -53,10 +56,9 @@ impl Pending {
     /// entry remain whose removal was dropped: a surplus pin, which is safer than a missing one.
     fn limit_removals(&mut self) {
         if self.removals > MAX_REMOVALS {
-            event!(
-                WARN,
-                "too many removals are waiting for the storage, all of them are dropped"
-            );
+            // The writer emits the event: the caller holds locks, and a `tracing` subscriber may use
+            // the store.
+            self.has_dropped_removals = true;
             self.by_host.retain(|_, change| !is_removal(change));
             self.removals = 0;
         }
@@ -87,6 +89,7 @@ impl Pending {
     /// Puts the changes of a failed commit before those that have been recorded since.
     pub(crate) fn put_back(&mut self, older: Self) {
         let newer = std::mem::replace(self, older);
+        self.has_dropped_removals |= newer.has_dropped_removals;
         newer
             .into_changes()
             .into_iter()
@@ -100,16 +103,14 @@ impl Pending {
         cleared.into_iter().chain(by_host).collect()
     }
 
-    pub(crate) fn has_change_of(&self, host: &Host) -> bool {
-        self.by_host.contains_key(host)
-    }
-
-    /// Returns whether one of the changes replaces or removes this stored entry.
-    pub(crate) fn supersedes(&self, entry: &KnownPinnedHost) -> bool {
-        self.has_change_of(&entry.host)
-            || self
-                .cleared_since
-                .is_some_and(|time| entry.noted_at >= time)
+    /// Applies the changes to entries that another process has stored, and drops those without an
+    /// effect: a note that is older than the stored one must not replace it with the next commit.
+    pub(crate) fn apply(&mut self, stored: &mut HashMap<Host, Arc<KnownPinnedHost>>) {
+        if let Some(time) = self.cleared_since {
+            Change::ClearedSince(time).apply(stored);
+        }
+        // A removal always counts as having an effect, so the number of removals stays.
+        self.by_host.retain(|_, change| change.apply(stored));
     }
 }
 
@@ -130,8 +131,6 @@ const MAX_REMOVALS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::policy::timestamp::at;
     use crate::policy::{PinSet, SpkiFingerprint};
@@ -146,6 +145,7 @@ mod tests {
             pins: PinSet::new([SpkiFingerprint::from_digest([1; 32])]).unwrap(),
             includes_subdomains: false,
             report_uri: None,
+            seen_since: at(1),
             noted_at: at(1),
             expires_at: at(9),
         })
@@ -166,14 +166,14 @@ mod tests {
             pending.record(Change::noted(entry(1)));
             pending.record(removed(1, 1));
         }
-        assert!(pending.has_change_of(&host(0)));
+        assert!(pending.by_host.contains_key(&host(0)));
         pending.record(Change::noted(entry(1)));
         for number in 2..MAX_REMOVALS + 2 {
             pending.record(removed(number, 1));
         }
-        assert!(!pending.has_change_of(&host(0)) && pending.has_change_of(&host(1)));
+        assert!(!pending.by_host.contains_key(&host(0)) && pending.by_host.contains_key(&host(1)));
         pending.record(removed(0, 1));
-        assert!(pending.has_change_of(&host(0)));
+        assert!(pending.by_host.contains_key(&host(0)));
     }
 
     #[test]

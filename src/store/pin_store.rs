@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, HostMatch, IntoUnixTime, KnownPinnedHost, timestamp};
+use crate::store::domains::Domains;
 use crate::store::durable::DurableFuture;
 use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
@@ -50,14 +51,29 @@ use crate::store::writer::{Urgency, Writer};
 ///   until the change is durable, for at most 2 s by default.
 /// - A refresh, which changes only the times of an entry, is written within the
 ///   [`refresh_delay`](crate::storage::PinStoreBuilder::refresh_delay). Where a header changes the
-///   `max-age` alone, and in the same second as the one before, it is written within one second,
-///   and no response waits for it.
+///   `max-age` alone, and another change of the host was written without delay in the same second,
+///   it is written within one second, and no response waits for it.
 /// - [`flush`](Self::flush), [`durable`](Self::durable) and dropping the last clone write
 ///   everything without delay. Dropping waits for at most 2 s.
 ///
 /// If writing fails, the changes are kept in memory, and the error is passed to
 /// [`on_error`](crate::storage::PinStoreBuilder::on_error). Writing is tried again with the next
 /// change and after a backoff of 100 ms, which doubles up to one minute.
+///
+/// # What servers can make a store keep
+///
+/// An entry is *first-seen* until a header of its host is received at least 24 hours after its first
+/// one, and *confirmed* from then on
+/// ([`is_confirmed`](crate::policy::KnownPinnedHost::is_confirmed)). A confirmed entry is never
+/// evicted before it expires. First-seen ones share a quarter of the
+/// [`capacity`](crate::storage::PinStoreBuilder::capacity): when a new host needs room, the oldest
+/// entry of the domain that has most of them is evicted. A domain may have a sixteenth of the
+/// capacity in confirmed entries; an entry beyond a share stays first-seen.
+///
+/// So a server with many names under one domain evicts its own entries. One with names under
+/// hundreds of domains can evict first-seen entries of other hosts, which are then as unprotected
+/// as before their first visit, and by responding on two days it can keep others from being
+/// confirmed. It can't evict a confirmed entry, and it can't keep a host from being noted.
 #[derive(Clone)]
 pub struct PinStore {
     /// Locked while a header is evaluated and takes effect, so that the entries it was evaluated
@@ -68,15 +84,16 @@ pub struct PinStore {
     pub(crate) entries: Arc<RwLock<Entries>>,
     pub(crate) generation: Arc<Generation>,
     writer: Option<Arc<Writer>>,
-    clock: Arc<ObservedClock>,
+    pub(crate) clock: Arc<ObservedClock>,
     pub(crate) limits: Limits,
 }
 
 /// The limits of what servers can make a store keep.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) max_age_cap: Duration,
     pub(crate) capacity: usize,
+    pub(crate) domains: Domains,
 }
 
 impl Default for Limits {
@@ -84,6 +101,7 @@ impl Default for Limits {
         Self {
             max_age_cap: PinStore::MAX_AGE_CAP,
             capacity: PinStore::CAPACITY,
+            domains: Domains::default(),
         }
     }
 }
@@ -138,7 +156,15 @@ impl PinStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn forget(&self, host: &Host) -> Option<Arc<KnownPinnedHost>> {
-        self.remove(host, MAX_TIME)
+        let mut known = None;
+        self.change(|entries| {
+            known = entries.remove(host);
+            // Recorded even if nothing was removed: another process may have stored an entry.
+            self.record(|| removed(host, MAX_TIME), Urgency::Now);
+            // The entry of a superdomain may apply now.
+            EarlierVerdicts::MayChange
+        });
+        known
     }
 
     /// Removes all entries.
@@ -190,7 +216,7 @@ impl PinStore {
     pub(crate) fn with_entries(entries: Vec<KnownPinnedHost>, limits: Limits) -> Self {
         Self {
             noting: Arc::default(),
-            clock: Arc::new(ObservedClock::new(limits.max_age_cap)),
+            clock: Arc::new(ObservedClock::new(limits.max_age_cap, &entries)),
             entries: Arc::new(RwLock::new(entries.into_iter().map(Arc::new).collect())),
             generation: Arc::default(),
             writer: None,
@@ -243,27 +269,6 @@ impl PinStore {
         }
     }
 
-    /// Removes the entry of exactly this host. An entry that another process has noted after
-    /// `noted_until` is kept.
-    pub(crate) fn remove(
-        &self,
-        host: &Host,
-        noted_until: UnixTime,
-    ) -> Option<Arc<KnownPinnedHost>> {
-        let mut known = None;
-        self.change(|entries| {
-            known = entries.remove(host);
-            // The clock may have been set back since the entry was noted.
-            let noted_at = known.as_ref().map(|known| known.noted_at);
-            let noted_until = noted_at.map_or(noted_until, |at| at.max(noted_until));
-            // Recorded even if nothing was removed: another process may have stored an entry.
-            self.record(|| removed(host, noted_until), Urgency::Now);
-            // The entry of a superdomain may apply now.
-            EarlierVerdicts::MayChange
-        });
-        known
-    }
-
     /// Returns the counter of changes of these pins and of the static pins used with them.
     pub(crate) fn generation(&self) -> &Arc<Generation> {
         &self.generation
@@ -289,21 +294,36 @@ impl PinStore {
     }
 
     /// Changes the entries, and begins a new generation if the change may affect earlier verdicts.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Entries) -> EarlierVerdicts) {
+    fn change(&self, change: impl FnOnce(&mut Entries) -> EarlierVerdicts) {
+        let change = |entries: &mut Entries, ()| change(entries);
+        if self.change_without_waking(|_| Some(()), change) == EarlierVerdicts::MayChange {
+            self.generation.wake();
+        }
+    }
+
+    /// The same as [`change`](Self::change), but leaves it to the caller to wake connections.
+    /// `plan` may search all entries, since lookups continue meanwhile; there is no change without
+    /// a plan.
+    pub(crate) fn change_without_waking<P>(
+        &self,
+        plan: impl FnOnce(&Entries) -> Option<P>,
+        change: impl FnOnce(&mut Entries, P) -> EarlierVerdicts,
+    ) -> EarlierVerdicts {
         let entries = self.entries.upgradable_read();
+        let Some(plan) = plan(&entries) else {
+            return EarlierVerdicts::Stay;
+        };
         let grown = entries.grown();
         let mut entries = RwLockUpgradableReadGuard::upgrade(entries);
         let replaced = grown.map(|grown| std::mem::replace(&mut *entries, grown));
-        let verdicts = change(&mut entries);
+        let verdicts = change(&mut entries, plan);
         if verdicts == EarlierVerdicts::MayChange {
             self.generation.advance();
         }
         drop(entries);
-        if verdicts == EarlierVerdicts::MayChange {
-            self.generation.wake();
-        }
         // Dropped without the lock, since that takes long.
         drop(replaced);
+        verdicts
     }
 
     /// Queues a change for the storage. Call it with the entries locked for writing.
@@ -321,6 +341,7 @@ impl fmt::Debug for PinStore {
             .field("is_stored", &self.writer.is_some())
             .field("max_age_cap", &self.limits.max_age_cap)
             .field("capacity", &self.limits.capacity)
+            .field("domains", &self.limits.domains)
             .finish()
     }
 }
@@ -357,6 +378,7 @@ mod tests {
             pins: PinSet::new([SpkiFingerprint::from_digest([1; 32])]).unwrap(),
             includes_subdomains,
             report_uri: None,
+            seen_since: at(0),
             noted_at: at(0),
             expires_at: at(expires_at),
         }

@@ -169,28 +169,7 @@ impl<'a> Batch<'a> {
     /// Applies the changes to entries that another process has stored.
     pub(crate) fn apply(&self, stored: &mut HashMap<Host, Arc<KnownPinnedHost>>) {
         for change in self.changes {
-            match change {
-                Change::ClearedSince(time) => stored.retain(|_, known| known.noted_at < *time),
-                Change::Noted { entry, replaces } => match stored.get(&entry.host) {
-                    // `replaces` counts, too: the clock may have been set back after the stored
-                    // entry was noted.
-                    Some(known) if known.noted_at > entry.noted_at.max(*replaces) => {}
-                    _ => drop(stored.insert(entry.host.clone(), Arc::clone(entry))),
-                },
-                Change::Refreshed { entry, replaces } => match stored.get_mut(&entry.host) {
-                    Some(known) if known.noted_at <= entry.noted_at.max(*replaces) => {
-                        *known = Arc::clone(entry);
-                    }
-                    // Another process has removed the entry. The next header adds it again.
-                    _ => {}
-                },
-                Change::Removed { host, noted_until } => {
-                    let is_removed = |known: &Arc<KnownPinnedHost>| known.noted_at <= *noted_until;
-                    if stored.get(host).is_some_and(is_removed) {
-                        stored.remove(host);
-                    }
-                }
-            }
+            change.apply(stored);
         }
     }
 }
@@ -254,6 +233,34 @@ pub enum Change {
 }
 
 impl Change {
+    /// Applies the change to entries that another process has stored. Returns `false` if it has no
+    /// effect because of what that process has noted or removed since.
+    pub(crate) fn apply(&self, stored: &mut HashMap<Host, Arc<KnownPinnedHost>>) -> bool {
+        match self {
+            Self::ClearedSince(time) => stored.retain(|_, known| known.noted_at < *time),
+            Self::Noted { entry, replaces } => match stored.get(&entry.host) {
+                // `replaces` counts, too: the clock may have been set back after the stored entry
+                // was noted.
+                Some(known) if known.noted_at > entry.noted_at.max(*replaces) => return false,
+                _ => drop(stored.insert(entry.host.clone(), Arc::clone(entry))),
+            },
+            Self::Refreshed { entry, replaces } => match stored.get_mut(&entry.host) {
+                Some(known) if known.noted_at <= entry.noted_at.max(*replaces) => {
+                    *known = Arc::clone(entry);
+                }
+                // If the other process has removed the entry, the next header adds it again.
+                _ => return false,
+            },
+            Self::Removed { host, noted_until } => {
+                let is_removed = |known: &Arc<KnownPinnedHost>| known.noted_at <= *noted_until;
+                if stored.get(host).is_some_and(is_removed) {
+                    stored.remove(host);
+                }
+            }
+        }
+        true
+    }
+
     /// Returns the change that stores an entry unless a newer one of its host is stored: to import
     /// entries, or to migrate them to another storage.
     ///

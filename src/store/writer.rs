@@ -4,6 +4,7 @@
 //! Changes that arrive during a commit are combined into the next one. Refreshes wait for the
 //! refresh delay, further changes of an expiry for up to a second. The changes of a failed commit are tried again after a backoff that doubles.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -154,9 +155,10 @@ impl<S: Storage> WriterThread<S> {
         let mut state = queue.state.lock();
         state.worker.stopped();
         let error = StorageError::Thread(Arc::new(io::Error::other("the thread panicked")));
-        state.error = Some(error.clone());
+        let replaced = state.error.replace(error.clone());
         let listeners = state.listeners.clone();
         queue.release(state);
+        drop(replaced);
         listeners.emit(&error);
     }
 
@@ -174,6 +176,12 @@ impl<S: Storage> WriterThread<S> {
             let latest = state.latest;
             let pending = std::mem::take(&mut state.pending);
             drop(state);
+            if pending.has_dropped_removals {
+                event!(
+                    WARN,
+                    "too many removals are waiting for the storage, all of them are dropped"
+                );
+            }
             let changes = pending.into_changes();
             let result = if changes.is_empty() {
                 Ok(())
@@ -204,19 +212,17 @@ impl<S: Storage> WriterThread<S> {
         Ok(())
     }
 
-    /// Replaces the entries in memory by the stored ones, except those changed since the commit.
+    /// Replaces the entries in memory by the stored ones, with the changes since the commit.
     fn replace_entries(&self, stored: Vec<KnownPinnedHost>) {
+        let stored = stored.into_iter().map(Arc::new);
+        let mut stored = stored
+            .map(|entry| (entry.host.clone(), entry))
+            .collect::<HashMap<_, _>>();
         let entries = self.entries.upgradable_read();
         // No change is recorded meanwhile, since that needs the entries locked for writing.
-        let state = self.queue.state.lock();
+        self.queue.state.lock().pending.apply(&mut stored);
         let _before = entries.len();
-        let stored = stored.into_iter();
-        let stored = stored.filter(|entry| !state.pending.supersedes(entry));
-        let changed = entries.iter();
-        let changed = changed.filter(|entry| state.pending.has_change_of(&entry.host));
-        let new = stored.map(Arc::new).chain(changed.cloned());
-        let new = new.collect::<Entries>();
-        drop(state);
+        let new = entries.replaced_by(stored.into_values());
         let _now = new.len();
         let mut entries = RwLockUpgradableReadGuard::upgrade(entries);
         let replaced = std::mem::replace(&mut *entries, new);
@@ -244,10 +250,11 @@ impl<S: Storage> WriterThread<S> {
         }
         let mut state = self.queue.state.lock();
         let mut failure = None;
+        // Dropped without the lock: it may be the application's, whose `Drop` may use the store.
+        let replaced = state.error.take();
         match result {
             Ok(()) => {
                 state.written = until;
-                state.error = None;
                 self.backoff = FIRST_BACKOFF;
             }
             Err(error) => {
@@ -261,6 +268,7 @@ impl<S: Storage> WriterThread<S> {
             }
         }
         self.queue.release(state);
+        drop(replaced);
         if let Some((error, listeners)) = failure {
             listeners.emit(&error);
         }

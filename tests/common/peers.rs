@@ -32,15 +32,28 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|program| program.is_file());
     if found.is_none() {
-        let required = env::var_os("PINHOLD_REQUIRE_PEERS").is_some_and(|value| value == "1");
-        assert!(
-            !required,
-            "{name} is missing: install it by `tests/run.sh --install`"
-        );
-        // Written to the real stderr, since the output of passing tests is captured.
-        let _ = writeln!(std::io::stderr(), "{name} is missing: a test is skipped");
+        report_missing(name);
     }
     found
+}
+
+/// Returns the bytes of a file of a Debian package; like [`program`] if it is missing.
+pub fn file(path: &str) -> Option<Vec<u8>> {
+    let bytes = fs::read(path).ok();
+    if bytes.is_none() {
+        report_missing(path);
+    }
+    bytes
+}
+
+fn report_missing(name: &str) {
+    let required = env::var_os("PINHOLD_REQUIRE_PEERS").is_some_and(|value| value == "1");
+    assert!(
+        !required,
+        "{name} is missing: install it by `tests/run.sh --install`"
+    );
+    // Written to the real stderr, since the output of passing tests is captured.
+    let _ = writeln!(std::io::stderr(), "{name} is missing: a test is skipped");
 }
 
 /// The only TLS version that a server offers.

@@ -4,7 +4,7 @@
 use crate::common::header::{directive, parse, pin};
 use crate::common::pki::{Ca, Leaf};
 use crate::common::validated::{built_in_anchors, verified_chain};
-use crate::common::{NOW, at, header_value, policy_with, unrelated_pin};
+use crate::common::{DAY, NOW, at, header_value, policy_with, unrelated_pin};
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::policy::{AppliedPolicy, HostError, HostMatch, PinSource};
 use pinhold::{BuildError, Decision, Host, PinPolicy, PinStore, Pinning, TrustAnchors};
@@ -436,24 +436,29 @@ async fn noted_pins_can_be_listed_queried_and_cleared() {
 }
 
 #[tokio::test]
-async fn a_full_store_keeps_live_entries_and_rejects_new_ones() {
+async fn a_full_store_keeps_confirmed_entries_and_evicts_first_seen_ones() {
     // D-24
     let network = Network::new();
-    let store = PinStore::builder().capacity(2).in_memory();
+    // One entry may be first-seen, and three may be confirmed.
+    let store = PinStore::builder().capacity(4).in_memory();
     let pinning = Pinning::builder().store(store).build().unwrap();
-    let full = Noted::Ignored(IgnoreReason::StoreFull);
-    for (name, max_age, seconds, expected) in [
-        ("a.example", 100, NOW, Noted::Added),
-        ("b.test", 10, NOW, Noted::Added),
-        ("c.invalid", 100, NOW + 10, full),
-        // Only an expired entry is evicted.
-        ("c.invalid", 100, NOW + 11, Noted::Added),
+    // A time after the release, since an earlier one confirms no entry.
+    let later = 1_800_000_000;
+    let leaf = network.root.leaf(&["a.example", "b.test", "c.invalid"]);
+    let mut known = Vec::new();
+    for (name, seconds, expected) in [
+        ("a.example", 0, Noted::Added),
+        ("a.example", DAY, Noted::Refreshed),
+        ("b.test", DAY, Noted::Added),
+        // The entry of a.example is older.
+        ("c.invalid", DAY + 1, Noted::Added),
     ] {
-        let rest = format!("max-age={max_age}");
-        let noted = network.note(&pinning, name, &rest, seconds).await;
-        assert_eq!(noted, expected, "{name}");
+        let rest = format!("max-age={}", 2 * DAY);
+        let noted = network.note_with(&pinning, &leaf, name, &rest, later + seconds);
+        assert_eq!(noted.await, expected, "{name}");
     }
-    for (name, known) in [("a.example", true), ("b.test", false), ("c.invalid", true)] {
-        assert_eq!(noted(&pinning, name, NOW + 11).is_some(), known, "{name}");
+    for name in ["a.example", "b.test", "c.invalid"] {
+        known.extend(noted(&pinning, name, later + DAY + 1).map(|_| name));
     }
+    assert_eq!(known, ["a.example", "c.invalid"]);
 }

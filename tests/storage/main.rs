@@ -17,5 +17,6 @@ mod durability;
 mod file;
 #[cfg(feature = "hyper")]
 mod model;
+mod public_suffixes;
 #[cfg(feature = "hyper")]
 mod rfc7469_storage;

@@ -235,11 +235,10 @@ fn operate(mut operator: Operator<'_>, thread: usize, shared_notes: &AtomicUsize
             0..4 => operator.note(own),
             4 => operator.forget(own),
             5 => {
-                // The first thread adds the entry, the others refresh or remove it.
+                // The first thread adds the entry, the others refresh or remove it. All note it at
+                // one time: each thread has a time of its own, and an older header may be ignored.
                 let value = operator.hosts.value(numbered_pin(1), "max-age=1000");
-                let noted = operator
-                    .hosts
-                    .note(&operator.pinning, shared, &value, operator.now);
+                let noted = operator.hosts.note(&operator.pinning, shared, &value, NOW);
                 assert!(
                     matches!(noted, Noted::Added | Noted::Refreshed),
                     "{noted:?}"

@@ -1,6 +1,7 @@
 //! The attacks of the threat model in `SECURITY.md`, each performed in real handshakes over TLS 1.2
 //! and 1.3 with every crypto provider of the build.
 
+mod filling;
 mod noting;
 mod responses;
 

@@ -1,14 +1,14 @@
-//! Attacks 7 and 9: headers of a hostile or mis-issued host that would change or fill the store.
+//! Attack 7: headers of a hostile or mis-issued host that would change the store.
 
 use pinhold::header::{HeaderSyntax, IgnoreReason, Noted, PinHeader};
 use pinhold::roots::AnchorOrigin;
-use pinhold::{Decision, Host, PinPolicy, PinStore, SpkiFingerprint, VerifiedConnection};
+use pinhold::{Decision, Host, PinPolicy, SpkiFingerprint, VerifiedConnection};
 
 use crate::common::pki::Ca;
 use crate::common::server::{Names, get};
 use crate::common::tls_setup::{builder, is_known, noted, pinning_with, tls_setups, violation};
 use crate::common::validated::{built_in_anchors, verified_chain};
-use crate::common::{Clock, DAY, NOW, at, header_value, now, policy_with, unrelated_pin};
+use crate::common::{header_value, now, policy_with, unrelated_pin};
 
 #[tokio::test]
 async fn attack_7_a_header_over_a_user_added_root_is_ignored() {
@@ -158,55 +158,5 @@ async fn attack_7_two_concurrent_chains_cannot_both_note_their_pins() {
             outcomes.contains(&Noted::Added) && outcomes.contains(&failed),
             "{outcomes:?}"
         );
-    }
-}
-
-#[tokio::test]
-async fn attack_9_one_domain_cannot_fill_the_store() {
-    for setup in tls_setups() {
-        let root = Ca::root("Root");
-        let hostile = (0..12)
-            .map(|n| format!("n{n}.evil.example"))
-            .collect::<Vec<_>>();
-        let mut names = hostile.iter().map(String::as_str).collect::<Vec<_>>();
-        names.extend(["example.com", "example.org"]);
-        let leaf = root.leaf(&names);
-        let value = header_value(leaf.pin(), &format!("max-age={}", 30 * DAY));
-        let server = setup.serve(&leaf, &[("public-key-pins", &value)]).await;
-        let store = PinStore::builder().capacity(64).in_memory();
-        let clock = Clock::new();
-        let builder = builder().time_provider(clock.clone());
-        let pinning = builder.store(store).build().unwrap();
-        let names = Names::new(names.into_iter().map(|name| (name, &server)));
-        let mut client = setup.client(&pinning, built_in_anchors(&[&root]), &names);
-        get(&mut client, "https://example.com/").await.unwrap();
-        let mut refused = 0;
-        for host in &hostile {
-            let response = get(&mut client, &format!("https://{host}/")).await.unwrap();
-            refused += usize::from(noted(&response) == &Noted::Ignored(IgnoreReason::DomainFull));
-        }
-        assert_eq!(refused, 8, "one domain may fill a sixteenth of 64 entries");
-        assert!(is_known(&pinning, "example.com"));
-        let response = get(&mut client, "https://example.org/").await.unwrap();
-        assert_eq!(
-            noted(&response),
-            &Noted::Added,
-            "other domains are not affected"
-        );
-        // The limit applies even if entries expire in batches and all hosts are noted again at
-        // once.
-        let mut later = NOW;
-        for hosts in hostile.chunks(4).chain([&hostile[..]]) {
-            later += 31 * DAY;
-            clock.set(later);
-            for host in hosts {
-                get(&mut client, &format!("https://{host}/")).await.unwrap();
-            }
-        }
-        let live = |host: &&String| {
-            let host = Host::parse(host).unwrap();
-            pinning.store().query(&host, at(later)).is_some()
-        };
-        assert_eq!(hostile.iter().filter(live).count(), 4);
     }
 }

@@ -47,6 +47,8 @@ fn a_response_waits_for_the_first_change_of_the_expiry_in_a_second_and_for_no_ot
     assert_eq!(fixture.next_commit(), ["a.example 1"]);
     fixture.finish_commit(Outcome::Store);
     fixture.store.flush().unwrap();
+    // A refresh in the same second, which no response waits for.
+    fixture.note(0, 1, NOW);
     let layer = NotePinsLayer::new(pinning(&fixture.store));
     let value = |backup, max_age| {
         let pin = numbered_pin(backup);

@@ -3,6 +3,7 @@
 mod closing;
 mod expiries;
 mod failures;
+mod locks;
 
 use std::future::Future;
 use std::pin::pin;

@@ -2,14 +2,16 @@
 //! nothing but the file.
 
 use std::fs::File;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
-use pinhold::header::Noted;
-use pinhold::storage::Storage;
+use pinhold::header::{IgnoreReason, Noted};
+use pinhold::policy::KnownPinnedHost;
+use pinhold::storage::{Batch, Storage, StorageError};
 use pinhold::{FileStorage, Host, PinStore, Pinning};
 
 use super::{ALL, fixture, names, note_d_example, open};
-use crate::common::noted::{Hosts, numbered_pin, pinning};
-use crate::common::{Clock, DAY, NOW, at};
+use crate::common::noted::{Hosts, numbered_pin, pin_number, pinning};
+use crate::common::{Clock, DAY, NOW, TIMEOUT, at};
 
 #[test]
 fn entries_stored_by_another_process_are_read_and_never_lost() {
@@ -51,6 +53,119 @@ fn of_two_processes_the_entry_noted_later_is_kept_in_either_order_of_writes() {
         assert!(list[0].pins.contains(&numbered_pin(9)));
         assert_eq!(list[0].noted_at.as_secs(), NOW + 20);
     }
+}
+
+/// A file whose commits begin when the test lets them.
+struct SteppedFile {
+    file: FileStorage,
+    arrived: Sender<()>,
+    begin: Receiver<()>,
+}
+
+impl Storage for SteppedFile {
+    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+        self.file.load()
+    }
+
+    fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+        // The test may have ended.
+        let _ = self.arrived.send(());
+        let _ = self.begin.recv_timeout(TIMEOUT);
+        self.file.commit(batch)
+    }
+}
+
+/// The first process notes a header while it merges what the second has noted later.
+#[test]
+fn a_note_that_waits_for_the_next_commit_does_not_replace_a_later_one() {
+    let fixture = fixture();
+    let ((arrived, has_arrived), (begin, may_begin)) = (channel(), channel());
+    let storage = SteppedFile {
+        file: FileStorage::new(&fixture.file),
+        arrived,
+        begin: may_begin,
+    };
+    let (one, other) = (
+        PinStore::open(storage).unwrap(),
+        open(&fixture.file).unwrap(),
+    );
+    let value = |backup| fixture.hosts.value(numbered_pin(backup), "max-age=1000");
+    let remove = fixture.hosts.value(numbered_pin(9), "max-age=0");
+    for index in 0..3 {
+        fixture
+            .hosts
+            .note(&pinning(&other), index, &value(9), NOW + 20);
+    }
+    other.flush().unwrap();
+    // The batch of the first commit has this removal alone.
+    one.forget(&Host::parse("z.example").unwrap());
+    has_arrived.recv_timeout(TIMEOUT).unwrap();
+    let noted = [
+        fixture.hosts.note(&pinning(&one), 0, &value(5), NOW + 10),
+        fixture.hosts.note(&pinning(&one), 1, &value(5), NOW + 20),
+        fixture.hosts.note(&pinning(&one), 2, &remove, NOW + 20),
+    ];
+    assert!(
+        matches!(
+            &noted,
+            [Noted::Refreshed, Noted::Refreshed, Noted::Removed(_)]
+        ),
+        "{noted:?}"
+    );
+    (0..2).for_each(|_| begin.send(()).unwrap());
+    one.flush().unwrap();
+    for store in [&one, &open(&fixture.file).unwrap()] {
+        let list = store.list();
+        assert_eq!(names(store), ["a.example", "b.example"]);
+        assert!(list[0].pins.contains(&numbered_pin(9)), "noted later");
+        assert!(list[1].pins.contains(&numbered_pin(5)), "committed later");
+    }
+    drop(begin);
+}
+
+/// A header that was received before one that another process has noted, and takes effect after
+/// that was merged.
+#[test]
+fn a_merged_entry_is_replaced_by_a_later_header_or_after_the_clock_was_set_back() {
+    let fixture = fixture();
+    let (one, other) = (open(&fixture.file).unwrap(), open(&fixture.file).unwrap());
+    let value = |backup| fixture.hosts.value(numbered_pin(backup), "max-age=1000");
+    let remove = fixture.hosts.value(numbered_pin(9), "max-age=0");
+    let note = |index, value: &str, seconds| {
+        let noted = fixture.hosts.note(&pinning(&one), index, value, seconds);
+        one.flush().unwrap();
+        noted
+    };
+    for index in 0..2 {
+        fixture
+            .hosts
+            .note(&pinning(&other), index, &value(9), NOW + 20);
+    }
+    other.flush().unwrap();
+    assert_eq!(note(2, &value(5), NOW + 11), Noted::Refreshed);
+    let not_latest = Noted::Ignored(IgnoreReason::NotLatest);
+    for seconds in [10, 19] {
+        assert_eq!(note(0, &value(5), NOW + seconds), not_latest);
+        assert_eq!(note(1, &remove, NOW + seconds), not_latest);
+    }
+    let backup = |index: usize| {
+        let stored = open(&fixture.file).unwrap().list();
+        assert_eq!(one.list(), stored);
+        let pins = &stored[index].pins;
+        pins.iter().find_map(pin_number).unwrap()
+    };
+    assert_eq!((backup(0), backup(1)), (9, 9));
+    assert_eq!(note(0, &value(6), NOW + 20), Noted::Refreshed);
+    assert_eq!((backup(0), backup(1)), (6, 9));
+    // The clock is set back.
+    note(2, &value(7), NOW + 30);
+    assert_eq!(note(0, &value(7), NOW + 15), Noted::Refreshed);
+    assert_eq!((backup(0), backup(1)), (7, 9));
+    assert!(matches!(note(1, &remove, NOW + 16), Noted::Removed(_)));
+    assert_eq!(
+        names(&open(&fixture.file).unwrap()),
+        ["a.example", "c.example"]
+    );
 }
 
 /// One process evicts the expired entries, one of which the other process has refreshed since.

@@ -1,7 +1,8 @@
 //! `pinhold store`: inspection, changes and recovery of store files.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -293,3 +294,27 @@ const ACTIONS: [&[&str]; 6] = [
     &["query", "a.example"],
     &["recover"],
 ];
+
+/// Another process holds the lock for as long as the command runs.
+#[test]
+fn a_held_lock_makes_no_command_wait_for_more_than_two_seconds() {
+    for (action, is_corrupt) in [("forget", false), ("clear", false), ("recover", true)] {
+        let folder = Folder::new();
+        let file = three_entries(&folder);
+        if is_corrupt {
+            fs::write(&file, &corrupt()[0].0).unwrap();
+        }
+        let lock = File::create(format!("{file}.lock")).unwrap();
+        lock.lock().unwrap();
+        let arguments = match action {
+            "forget" => &["forget", "a.example"][..],
+            action => &[action],
+        };
+        let begin = Instant::now();
+        let json = store(arguments, &file).expect_code(1).json();
+        let waited = begin.elapsed();
+        assert_eq!(json["reason"], "locked", "{action}: {json}");
+        // Two attempts that wait take 4 s.
+        assert!(waited < Duration::from_millis(3500), "{action}: {waited:?}");
+    }
+}

@@ -45,6 +45,7 @@ pub fn three_entries(folder: &Folder) -> String {
 pub fn entry(host: &str, noted_at: u64, expires_at: u64) -> KnownPinnedHost {
     let mut known = KnownPinnedHost::from_json(V1.lines().nth(2).unwrap()).unwrap();
     known.host = Host::parse(host).unwrap();
+    known.seen_since = at(noted_at);
     known.noted_at = at(noted_at);
     known.expires_at = at(expires_at);
     known
