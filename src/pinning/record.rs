@@ -99,6 +99,7 @@ impl Pinning {
             (Noted::Ignored(reason), host) => Event::HeaderIgnored {
                 host,
                 reason: reason.clone(),
+                headers: 1,
             },
             (Noted::Removed(reason), Some(host)) => Event::Removed {
                 host,

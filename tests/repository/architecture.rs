@@ -23,7 +23,7 @@ const MODULES: &str = "
         builder update
     3 chain: certificate revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unverifiable report report_json
-    5 pinning: clock noting rollout evaluation event build_error static_pins observers handle builder \
+    5 pinning: clock noting rollout evaluation event lanes build_error static_pins observers handle builder \
         note record
     6 tls: provider resumption connection error verifier verifier_builder
     7 connector: error schemes stream handshake service builder
