@@ -55,6 +55,8 @@ pub struct Collector {
     /// Connections that were accepted.
     connections: Arc<AtomicUsize>,
     received: Receiver<Received>,
+    /// Connections that were closed.
+    closed: Receiver<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -69,6 +71,7 @@ impl Collector {
         let connections = Arc::new(AtomicUsize::new(0));
         let accepted = connections.clone();
         let (sender, received) = channel();
+        let (on_close, closed) = channel();
         let count = Arc::new(AtomicUsize::new(0));
         let task = tokio::spawn(async move {
             let mut open = tokio::task::JoinSet::new();
@@ -76,6 +79,7 @@ impl Collector {
                 let (socket, _) = listener.accept().await.unwrap();
                 accepted.fetch_add(1, Ordering::SeqCst);
                 let (tls, sender) = (tls.clone(), sender.clone());
+                let on_close = on_close.clone();
                 let (answers, count) = (answers.clone(), count.clone());
                 open.spawn(async move {
                     let service = service_fn(move |request: http::Request<Incoming>| {
@@ -100,6 +104,7 @@ impl Collector {
                             Err(_) => Ok(()),
                         },
                     };
+                    let _ = on_close.send(());
                 });
             }
         });
@@ -107,6 +112,7 @@ impl Collector {
             address,
             connections,
             received,
+            closed,
             task,
         }
     }
@@ -118,6 +124,11 @@ impl Collector {
     /// Returns the next request. Blocks the thread, so the runtime needs another one.
     pub fn next(&self) -> Received {
         self.received.recv_timeout(TIMEOUT).unwrap()
+    }
+
+    /// Waits until a connection is closed. Blocks the thread, so the runtime needs another one.
+    pub fn wait_for_close(&self) {
+        self.closed.recv_timeout(TIMEOUT).unwrap();
     }
 
     /// Discards the requests that `next` has not returned, and returns their number.
