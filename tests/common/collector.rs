@@ -15,6 +15,7 @@ use hyper_util::server::conn::auto;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use super::pki::Leaf;
@@ -24,6 +25,8 @@ use super::{TIMEOUT, provider};
 /// The reply to a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
+    /// Status 204, once the test has notified it.
+    AfterRelease(Arc<Notify>),
     /// Closes the connection in place of a response.
     CutOff,
     /// No response, while the connection stays open.
@@ -151,6 +154,10 @@ async fn respond(answer: Answer) -> io::Result<http::Response<Full<Bytes>>> {
     let response = http::Response::builder();
     let response = match answer {
         // hyper closes the connection after an error.
+        Answer::AfterRelease(release) => {
+            release.notified().await;
+            response.status(204)
+        }
         Answer::CutOff => return Err(io::Error::other("cut off")),
         Answer::NoResponse => std::future::pending().await,
         Answer::Redirect(to) => response.status(301).header("location", to),
