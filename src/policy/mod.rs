@@ -36,7 +36,7 @@ pub use crate::policy::fingerprint_error::ParseFingerprintError;
 pub(crate) use crate::policy::header::{HeaderError, HeaderSyntax, PinHeader};
 pub use crate::policy::host::{Host, HostError};
 pub use crate::policy::judgement::AppliedPolicies;
-pub(crate) use crate::policy::judgement::{Verdict, Verdicts};
+pub(crate) use crate::policy::judgement::{JudgedPolicies, Verdict, Verdicts};
 pub use crate::policy::known_host::KnownPinnedHost;
 pub(crate) use crate::policy::origin::AnchorOrigin;
 pub use crate::policy::pin_policy::{AfterExpiry, Enforcement, PinPolicy};
