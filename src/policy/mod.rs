@@ -18,7 +18,7 @@ mod host;
 mod judgement;
 mod known_host;
 pub(crate) mod origin;
-mod pem;
+pub(crate) mod pem;
 mod pin_policy;
 mod pin_set;
 mod report_uri;

@@ -18,7 +18,7 @@ const MODULES: &str = "
     1 policy: der header_tokens origin sha256 text timestamp fingerprint_error host report_uri \
         fingerprint pem uri fingerprint_text header pin_set applied judgement known_host \
         pin_policy
-    2 roots: anchors provenance native overrides
+    2 roots: anchors sections provenance native overrides
     2 store: observed_clock entries json worker format generation error storage file pending queue durable writer pin_store \
         builder update
     3 chain: certificate revocation signature_cache validated path_builder
@@ -168,6 +168,31 @@ fn each_dependency_is_imported_where_it_is_listed_and_nowhere_else() {
             }
         }
         assert_eq!(found, set(importers.iter()), "importers of {dependency}");
+    }
+}
+
+/// rustls's default clock panics before 1970, and so does `UnixTime::now`.
+#[test]
+fn no_clock_that_panics_is_used() {
+    for folder in ["src", "crates/pinhold-cli/src"] {
+        for path in rust_files(&repository().join(folder)) {
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+            let lines = code
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            for line in lines {
+                for clock in [
+                    "ClientConfig::builder()",
+                    "ClientConfig::builder_with_provider",
+                    "ClientConfig::builder_with_protocol_versions",
+                    "DefaultTimeProvider",
+                    "UnixTime::now",
+                ] {
+                    assert!(!line.contains(clock), "{}: {line}", relative(&path));
+                }
+            }
+        }
     }
 }
 
