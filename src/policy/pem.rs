@@ -167,7 +167,7 @@ mod tests {
             let keys = PemKeys::new(other.as_bytes()).collect::<Vec<_>>();
             let label = label.to_owned();
             let error = Err(ParseFingerprintError::PemLabel { label });
-            assert_eq!(keys, [error.clone()]);
+            assert_eq!(keys, std::slice::from_ref(&error));
             assert_eq!(SpkiFingerprint::of_pem((other + KEY).as_bytes()), error);
         }
     }

@@ -1,7 +1,7 @@
 //! Errors of reading and writing noted pins: [`StorageError`].
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
@@ -114,10 +114,7 @@ impl fmt::Display for StorageError {
                 moved_to,
             } => {
                 write!(f, "file of noted pins {}: {corruption}; ", file.display())?;
-                if corruption.is_other_file(*readable) {
-                    return f.write_str("it is left unchanged. Choose another path");
-                }
-                write_recovered(f, *readable, moved_to.as_deref())
+                write_recovered(f, corruption, *readable, moved_to.as_ref())
             }
             Self::Io { path, error } => {
                 write!(
@@ -165,9 +162,13 @@ impl fmt::Display for StorageError {
 /// Writes what was recovered of a corrupt file, or how to recover it.
 fn write_recovered(
     f: &mut fmt::Formatter<'_>,
+    corruption: &Corruption,
     readable: usize,
-    moved_to: Option<&Path>,
+    moved_to: Option<&PathBuf>,
 ) -> fmt::Result {
+    if corruption.is_other_file(readable) {
+        return f.write_str("it is left unchanged. Choose another path");
+    }
     let noun = if readable == 1 { "entry" } else { "entries" };
     match moved_to {
         Some(path) => write!(

@@ -71,18 +71,15 @@ impl Collector {
         let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let connections = Arc::new(AtomicUsize::new(0));
+        let [connections, count] = [(); 2].map(|()| Arc::<AtomicUsize>::default());
         let accepted = connections.clone();
-        let (sender, received) = channel();
-        let (on_close, closed) = channel();
-        let count = Arc::new(AtomicUsize::new(0));
+        let ((sender, received), (on_close, closed)) = (channel(), channel());
         let task = tokio::spawn(async move {
             let mut open = tokio::task::JoinSet::new();
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
                 accepted.fetch_add(1, Ordering::SeqCst);
-                let (tls, sender) = (tls.clone(), sender.clone());
-                let on_close = on_close.clone();
+                let (tls, sender, on_close) = (tls.clone(), sender.clone(), on_close.clone());
                 let (answers, count) = (answers.clone(), count.clone());
                 open.spawn(async move {
                     let service = service_fn(move |request: http::Request<Incoming>| {

@@ -209,6 +209,7 @@ fn is_not_a_store(error: &StorageError) -> bool {
 #[test]
 fn attack_10_a_file_of_another_kind_is_neither_moved_nor_changed() {
     let fixture = fixture();
+    fs::remove_file(fixture.folder.path().join("pins.jsonl.lock")).unwrap();
     for other in [
         &b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"[..],
         b"{\"format\":\"other\",\"version\":1}\n{}\n",
