@@ -195,7 +195,7 @@ pub(crate) struct Presented<'a> {
 
 /// A path that webpki validated, with the evaluation of the policies on it.
 pub(crate) struct ValidPath {
-    pub(crate) verdicts: Verdicts,
+    verdicts: Verdicts,
     /// Positions in the served certificates, leaf first, without the anchor.
     path: Vec<usize>,
     /// Empty if no policy applies.

@@ -28,6 +28,7 @@ use crate::tls::VerifiedConnection;
 /// Flush and shutdown accept none. If [`NotePins`](crate::layer::NotePins) has told the pool of a
 /// hyper-util client not to use the connection again, they fail 250 ms later. A plain connection fails with
 /// [`ConnectError::PlainHttp`](crate::connector::ConnectError::PlainHttp) once its host is pinned.
+/// A connection that failed so stays closed, even if the pins change again.
 ///
 /// ```
 /// use pinhold::connector::PinnedStream;
@@ -69,10 +70,12 @@ enum Direction {
     Write,
 }
 
-/// What is checked.
+/// What is checked. A refusal is final, even if the pins change again.
 enum Subject {
     /// A plain connection: whether its host is pinned, since pins can't be checked without TLS.
     Plain(Host),
+    /// A plain connection that was refused.
+    RefusedPlain(Host),
     /// The chain of a TLS connection, and the port for events.
     Tls(VerifiedConnection, u16),
 }
@@ -143,25 +146,25 @@ impl PinCheck {
 
     #[cold]
     fn evaluate(&mut self) -> io::Result<()> {
-        let Some(now) = self.pinning.clock().current_time() else {
-            return Err(io::Error::other(rustls::Error::FailedToGetCurrentTime));
-        };
-        let result = match &self.subject {
-            Subject::Plain(host) => self.evaluate_plain(host, now),
-            Subject::Tls(verified, port) => self.evaluate_tls(verified, *port, now),
-        };
-        // A refusal is final, even if the pins change again.
+        let result = self.evaluate_now();
         self.validity = *result.as_ref().unwrap_or(&Validity::NEVER);
         result.map(drop)
     }
 
-    fn evaluate_plain(&self, host: &Host, now: UnixTime) -> io::Result<Validity> {
-        match self.pinning.is_pinned(host, now) {
-            (false, validity) => Ok(validity),
-            (true, _) => Err(io::Error::other(ConnectError::PlainHttp {
-                host: host.clone(),
-            })),
-        }
+    fn evaluate_now(&mut self) -> io::Result<Validity> {
+        let Some(now) = self.pinning.clock().current_time() else {
+            return Err(io::Error::other(rustls::Error::FailedToGetCurrentTime));
+        };
+        let host = match &self.subject {
+            Subject::Plain(host) => match self.pinning.is_pinned(host, now) {
+                (false, validity) => return Ok(validity),
+                (true, _) => host.clone(),
+            },
+            Subject::RefusedPlain(host) => host.clone(),
+            Subject::Tls(verified, port) => return self.evaluate_tls(verified, *port, now),
+        };
+        self.subject = Subject::RefusedPlain(host.clone());
+        Err(io::Error::other(ConnectError::PlainHttp { host }))
     }
 
     fn evaluate_tls(
@@ -247,7 +250,7 @@ impl<T> PinnedStream<T> {
     #[must_use]
     pub fn verified(&self) -> Option<&VerifiedConnection> {
         match &self.check.as_ref()?.subject {
-            Subject::Plain(_) => None,
+            Subject::Plain(_) | Subject::RefusedPlain(_) => None,
             Subject::Tls(verified, _) => Some(verified),
         }
     }

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::Uri;
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{PathAndQuery, Scheme};
 
 use crate::policy::uri::without_brackets;
 use crate::policy::{Host, HostError, ReportUri};
@@ -115,21 +115,53 @@ impl Endpoint {
         self.named_by
     }
 
+    /// Returns whether reports to both would be sent to the same resource.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.origin() == other.origin() && self.path() == other.path()
+    }
+
+    /// Returns a text that is equal for endpoints that are the [same](Self::is_same).
+    pub(crate) fn id(&self) -> String {
+        let Origin { is_tls, host, port } = self.origin();
+        format!("{is_tls} {host} {port} {}", self.path())
+    }
+
+    fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("/", PathAndQuery::as_str)
+    }
+
     pub(crate) fn origin(&self) -> Origin {
-        let authority = self.uri.authority().map_or("", Authority::as_str);
+        let host = match &self.host {
+            Some(host) => host.as_str().to_owned(),
+            None => canonical_address(self.uri.host().unwrap_or_default()),
+        };
+        let default_port = if self.is_tls() { 443 } else { 80 };
         Origin {
             is_tls: self.is_tls(),
-            authority: authority.to_ascii_lowercase(),
+            host,
+            port: self.uri.port_u16().unwrap_or(default_port),
         }
     }
 }
 
-/// The scheme, host and port of an endpoint.
+/// The scheme, host and port of an endpoint (RFC 6454), equal for every spelling of the same one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) is_tls: bool,
-    /// In lower case.
-    pub(crate) authority: String,
+    /// A host name as [`Host`] spells it, in lower case and without the dot at its end, or an
+    /// address.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// Returns the usual spelling of an IP address. One that only resolvers understand, such as
+/// `127.1`, stays as it is: only an application can name it.
+fn canonical_address(text: &str) -> String {
+    let bare = without_brackets(text).unwrap_or(text);
+    match bare.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().to_string(),
+        Err(_) => bare.to_ascii_lowercase(),
+    }
 }
 
 /// Returns whether an address is on the public network, according to the registries of RFC 6890. An
@@ -279,6 +311,32 @@ mod tests {
         ] {
             assert_eq!(parse(uri), [Err(error), Ok(())], "{uri}");
         }
+    }
+
+    #[test]
+    fn spellings_of_one_origin_are_equal() {
+        let parse = |uri: &str| {
+            let uri = ReportUri::parse(uri).unwrap();
+            Endpoint::parse(&uri, NamedBy::Application).unwrap()
+        };
+        let endpoint = parse("https://reports.example/");
+        for (uri, is_same_origin, is_same) in [
+            ("https://reports.example:443/", true, true),
+            ("HTTPS://Reports.EXAMPLE./", true, true),
+            ("https://reports.example:/", true, true),
+            ("https://reports.example", true, true),
+            ("https://reports.example/r", true, false),
+            ("https://reports.example:80/", false, false),
+            ("http://reports.example:443/", false, false),
+            ("https://a.reports.example/", false, false),
+        ] {
+            let other = parse(uri);
+            assert_eq!(endpoint.origin() == other.origin(), is_same_origin, "{uri}");
+            assert_eq!(endpoint.is_same(&other), is_same, "{uri}");
+            assert_eq!(endpoint.id() == other.id(), is_same, "{uri}");
+        }
+        let [one, two] = ["http://[::1]/", "http://[0:0::1]:80/"].map(parse);
+        assert_eq!(one.origin(), two.origin());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use crate::http_reporter::endpoint::Endpoint;
-use crate::http_reporter::rate_limit::RateLimit;
+use crate::http_reporter::rate_limit::{RateLimit, Share};
 use crate::http_reporter::transport::{Failure, Transport};
 use crate::pinning::Pinning;
 use crate::policy::sha256;
@@ -43,6 +43,9 @@ pub(crate) struct Delivery {
 struct State {
     rate_limit: RateLimit,
     queued: VecDeque<Job>,
+    /// Of each report that is queued or being sent, including those in a backoff. Backoffs may be
+    /// longer than the hour of the rate limit, so the shares in the queue are limited as well.
+    shares: Vec<Share>,
     /// The number of reports that are being sent, including those in a backoff.
     in_flight: usize,
     worker: Worker,
@@ -55,6 +58,13 @@ impl State {
     fn is_idle(&self) -> bool {
         self.in_flight == 0 && self.queued.is_empty()
     }
+
+    /// Removes the share of a report that was sent or dropped.
+    fn remove_share(&mut self, share: &Share) {
+        if let Some(index) = self.shares.iter().position(|known| known == share) {
+            self.shares.swap_remove(index);
+        }
+    }
 }
 
 /// One report for one endpoint.
@@ -62,6 +72,7 @@ struct Job {
     report: Report,
     endpoint: Endpoint,
     key: [u8; 32],
+    share: Share,
 }
 
 impl Queue {
@@ -73,6 +84,7 @@ impl Queue {
             state: Mutex::new(State {
                 rate_limit: RateLimit::default(),
                 queued: VecDeque::new(),
+                shares: Vec::new(),
                 in_flight: 0,
                 worker: Worker::new("pinhold-reports"),
                 flushes: 0,
@@ -90,21 +102,24 @@ impl Queue {
 
     /// Adds a report for an endpoint. [`start`](Self::start) must follow.
     pub(crate) fn push(&self, report: Report, endpoint: Endpoint) -> Result<(), DropReason> {
-        let key = sha256(&[&report.key(), endpoint.uri().to_string().as_bytes()]);
-        let (source, at) = {
-            let violation = report.violation();
-            (violation.policy().source, violation.at())
+        let key = sha256(&[&report.key(), endpoint.id().as_bytes()]);
+        let violation = report.violation();
+        let share = Share {
+            origin: endpoint.origin(),
+            source: violation.policy().source,
         };
         let mut state = self.state.lock();
-        state.rate_limit.admit(key, endpoint.origin(), source, at)?;
-        if state.queued.len() + state.in_flight >= CAPACITY {
+        state.rate_limit.admit(key, &share, violation.at())?;
+        if share.exceeds_limit(state.shares.iter()) {
             state.rate_limit.allow_again(key);
             return Err(DropReason::QueueFull);
         }
+        state.shares.push(share.clone());
         state.queued.push_back(Job {
             report,
             endpoint,
             key,
+            share,
         });
         drop(state);
         self.changed.notify_one();
@@ -154,6 +169,7 @@ impl Queue {
             let mut state = self.state.lock();
             state.worker.stopped();
             let queued = std::mem::take(&mut state.queued);
+            state.shares.clear();
             drop(state);
             for job in queued {
                 self.drop_report(&job, DropReason::Reporter);
@@ -193,7 +209,10 @@ impl Queue {
         if let Err(reason) = delivery.unwrap_or(Err(DropReason::Reporter)) {
             self.drop_report(&job, reason);
         }
-        self.state.lock().in_flight -= 1;
+        let mut state = self.state.lock();
+        state.in_flight -= 1;
+        state.remove_share(&job.share);
+        drop(state);
         self.finished.notify_all();
         self.changed.notify_one();
     }
@@ -220,14 +239,25 @@ impl Queue {
             if !may_retry || self.state.lock().is_closed {
                 return Err(DropReason::GaveUp { attempts, last });
             }
+            self.back_off(backoff, flushes).await;
+            backoff = backoff.saturating_mul(2).min(MAX_BACKOFF);
+        }
+    }
+
+    /// Waits until the next attempt is due. Ends at once if there was a flush since the last attempt
+    /// began, when `flushes` was counted, or if the application has dropped its last handle.
+    async fn back_off(&self, backoff: Duration, flushes: u64) {
+        // Enabled before the state is read, so that a flush or close in between is not missed.
+        let mut skipped = pin!(self.skip_backoff.notified());
+        skipped.as_mut().enable();
+        let is_skipped = {
+            let state = self.state.lock();
             // Each flush skips one backoff and no more: otherwise all attempts would be used up
             // while an endpoint is down for a second.
-            let mut skipped = pin!(self.skip_backoff.notified());
-            skipped.as_mut().enable();
-            if self.state.lock().flushes == flushes {
-                let _ = tokio::time::timeout(backoff, skipped).await;
-            }
-            backoff = backoff.saturating_mul(2).min(MAX_BACKOFF);
+            state.is_closed || state.flushes != flushes
+        };
+        if !is_skipped {
+            let _ = tokio::time::timeout(backoff, skipped).await;
         }
     }
 
@@ -252,8 +282,6 @@ impl Queue {
     }
 }
 
-/// Reports that are queued or being sent.
-const CAPACITY: usize = 50;
 /// With a first backoff of one second, the four backoffs take 15 seconds together.
 const MAX_ATTEMPTS: u32 = 5;
 const MAX_BACKOFF: Duration = Duration::from_secs(60 * 60);

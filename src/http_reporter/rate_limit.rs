@@ -1,5 +1,6 @@
-//! Limits on reports within an hour: duplicates, and numbers in total and for each origin. A window
-//! of 60 minutes and 50 reports are Chrome's limits.
+//! Limits on reports within an hour and on those that wait: duplicates, and numbers in total, for
+//! each origin and for pins that servers set. A window of 60 minutes and 50 reports are Chrome's
+//! limits.
 
 use rustls_pki_types::UnixTime;
 
@@ -15,27 +16,23 @@ pub(crate) struct RateLimit(Vec<Entry>);
 struct Entry {
     /// `None` for a report that was dropped: an equal one may be sent, but this one still counts.
     key: Option<[u8; 32]>,
-    origin: Origin,
-    source: PinSource,
+    share: Share,
     at: UnixTime,
 }
 
-impl RateLimit {
-    /// Records a report, or returns the limit that it exceeds. The key is equal for equal reports
-    /// to one endpoint.
-    pub(crate) fn admit(
-        &mut self,
-        key: [u8; 32],
-        origin: Origin,
-        source: PinSource,
-        at: UnixTime,
-    ) -> Result<(), DropReason> {
-        self.remove_old(at);
-        if self.0.iter().any(|entry| entry.key == Some(key)) {
-            return Err(DropReason::Duplicate);
-        }
-        // No entry is evicted within the window, so that none is sent twice. A server that keeps
-        // setting other pins can use up half of each limit; the rest is left to static pins.
+/// The limits that a report counts for: those of its endpoint's origin, and of the source of the
+/// pins that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) origin: Origin,
+    pub(crate) source: PinSource,
+}
+
+impl Share {
+    /// Returns whether a report exceeds a limit, beside those that `known` are the shares of.
+    pub(crate) fn exceeds_limit<'s>(&self, known: impl Iterator<Item = &'s Self> + Clone) -> bool {
+        // A server that keeps setting other pins can use up half of each limit; the rest is left
+        // to static pins.
         let max = Limits {
             total: MAX_REPORTS,
             origin: MAX_REPORTS_OF_ORIGIN,
@@ -44,16 +41,32 @@ impl RateLimit {
             total: MAX_REPORTS / 2,
             origin: MAX_REPORTS_OF_ORIGIN / 2,
         };
-        let is_noted = |entry: &&Entry| entry.source == PinSource::Noted;
-        let is_full = max.are_reached(self.0.iter(), &origin);
-        let has_max_noted = || max_noted.are_reached(self.0.iter().filter(is_noted), &origin);
-        if is_full || (source == PinSource::Noted && has_max_noted()) {
+        let is_noted = |share: &&Self| share.source == PinSource::Noted;
+        let has_max_noted = || max_noted.are_reached(known.clone().filter(is_noted), &self.origin);
+        max.are_reached(known.clone(), &self.origin) || (is_noted(&self) && has_max_noted())
+    }
+}
+
+impl RateLimit {
+    /// Records a report, or returns the limit that it exceeds. The key is equal for equal reports
+    /// to one endpoint.
+    pub(crate) fn admit(
+        &mut self,
+        key: [u8; 32],
+        share: &Share,
+        at: UnixTime,
+    ) -> Result<(), DropReason> {
+        self.remove_old(at);
+        if self.0.iter().any(|entry| entry.key == Some(key)) {
+            return Err(DropReason::Duplicate);
+        }
+        // No entry is evicted within the window, so that none is sent twice.
+        if share.exceeds_limit(self.0.iter().map(|entry| &entry.share)) {
             return Err(DropReason::RateLimit);
         }
         self.0.push(Entry {
             key: Some(key),
-            origin,
-            source,
+            share: share.clone(),
             at,
         });
         Ok(())
@@ -82,20 +95,20 @@ impl RateLimit {
     }
 }
 
-/// Numbers of reports within an hour.
+/// Numbers of reports.
 struct Limits {
     total: usize,
     origin: usize,
 }
 
 impl Limits {
-    fn are_reached<'e>(
+    fn are_reached<'s>(
         &self,
-        entries: impl Iterator<Item = &'e Entry> + Clone,
+        shares: impl Iterator<Item = &'s Share> + Clone,
         origin: &Origin,
     ) -> bool {
-        let of_origin = entries.clone().filter(|entry| entry.origin == *origin);
-        of_origin.count() >= self.origin || entries.count() >= self.total
+        let of_origin = shares.clone().filter(|share| share.origin == *origin);
+        of_origin.count() >= self.origin || shares.count() >= self.total
     }
 }
 
@@ -112,15 +125,17 @@ mod tests {
     use super::*;
     use crate::policy::timestamp::at;
 
-    fn origin(authority: &str) -> Origin {
-        Origin {
+    fn share(host: &str, source: PinSource) -> Share {
+        let origin = Origin {
             is_tls: true,
-            authority: authority.to_owned(),
-        }
+            host: host.to_owned(),
+            port: 443,
+        };
+        Share { origin, source }
     }
 
     fn admit(limit: &mut RateLimit, key: u8, name: &str, seconds: u64) -> Result<(), DropReason> {
-        limit.admit([key; 32], origin(name), PinSource::Static, at(seconds))
+        limit.admit([key; 32], &share(name, PinSource::Static), at(seconds))
     }
 
     #[test]
@@ -148,7 +163,7 @@ mod tests {
     fn noted_pins_use_at_most_half_of_each_limit() {
         let mut limit = RateLimit::default();
         let mut noted =
-            |key, name: &str| limit.admit([key; 32], origin(name), PinSource::Noted, at(0));
+            |key, name: &str| limit.admit([key; 32], &share(name, PinSource::Noted), at(0));
         for key in 0..15 {
             assert_eq!(noted(key, "a"), Ok(()));
         }

@@ -31,8 +31,12 @@ use crate::violation::{DropReason, Report, Reporter};
 /// Equal reports (one host, one set of pins, one chain of keys) are sent to an endpoint at most
 /// once an hour. At most 50 reports are sent within an hour, at most 30 of them to one origin, and
 /// for pins that servers set at most half of each number. Other reports are dropped, and observers
-/// receive an [`Event::ReportDropped`](crate::Event::ReportDropped). The queue holds 50 reports, in
-/// memory only. After the application drops its last handle, each report has one more attempt.
+/// receive an [`Event::ReportDropped`](crate::Event::ReportDropped). The queue, in memory only, has
+/// the same limits on reports that wait. After the application drops its last handle, each report
+/// has one more attempt, without a wait; observers still receive its outcome.
+///
+/// Two URIs name one origin if scheme, host and port are equal: upper case, a dot at the end of the
+/// host and the default port make no difference.
 ///
 /// ```
 /// use pinhold::Pinning;

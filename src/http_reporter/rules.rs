@@ -52,11 +52,13 @@ impl EndpointRules {
         let endpoint = Endpoint::parse(uri, NamedBy::Application)?;
         let upgraded = endpoint.clone().upgraded(&*self.is_known_hsts_host);
         self.check_plain_http(&upgraded)?;
-        self.endpoints.push(endpoint);
+        if !self.has(&endpoint) {
+            self.endpoints.push(endpoint);
+        }
         Ok(())
     }
 
-    /// Returns the endpoints of a report, each URI once.
+    /// Returns the endpoints of a report, each once however it is spelled.
     pub(crate) fn endpoints_of(&self, report: &Report) -> Vec<Result<Endpoint, EndpointError>> {
         let endpoints = self.endpoints.iter().cloned().map(Ok);
         let mut endpoints = endpoints.collect::<Vec<_>>();
@@ -93,7 +95,7 @@ impl EndpointRules {
 
     fn has(&self, endpoint: &Endpoint) -> bool {
         let mut known = self.endpoints.iter();
-        known.any(|known| known.uri() == endpoint.uri())
+        known.any(|known| known.is_same(endpoint))
     }
 
     /// Returns the endpoint as this report is sent to it, with `http` upgraded for known HSTS

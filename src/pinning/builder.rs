@@ -12,7 +12,7 @@ use crate::pinning::build_error::BuildError;
 use crate::pinning::clock::SystemClock;
 use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
-use crate::pinning::observers::{Callback, EventQueue, EventSink, Observers};
+use crate::pinning::observers::{Callback, EventQueue, Observers, SharedQueue};
 use crate::pinning::static_pins::{StaticEntries, StaticPins};
 use crate::policy::{HeaderSyntax, Host, HostError, PinPolicy, UserAddedRoots};
 #[cfg(pinhold_debug_overrides)]
@@ -163,6 +163,10 @@ impl PinningBuilder {
     /// that arrive faster than it handles them are dropped and counted ([`Event::Lost`]). Further
     /// calls add further observers. A panic in an observer is contained.
     ///
+    /// Violations are delivered before other events that wait. Up to 256 of them wait, and 256
+    /// other events: at most 64 about one host, and at most 128 that servers cause by their
+    /// headers. So no server can keep the violations of other hosts from being delivered.
+    ///
     /// An observer must not own a clone of the [`Pinning`] that is built: neither would ever be
     /// dropped.
     ///
@@ -248,19 +252,16 @@ fn observe(
     reporter: Option<MakeReporter>,
 ) -> Result<Pinning, BuildError> {
     let queue = Arc::new(EventQueue::new(callbacks));
-    let sink: Arc<dyn EventSink> = queue.clone();
     if let Some(make) = reporter {
-        let reports_only = Observers::ReportsOnly(Arc::downgrade(&sink));
+        let reports_only = Observers::ReportsOnly(queue.shared().clone());
         let for_reporter = Pinning::new(Arc::clone(&shared), reports_only);
         let store = shared.store.clone();
         // The same as when the last handle of a store is dropped.
-        queue.set_reporter(make(for_reporter)?, move || {
-            store.durable().wait_with_timeout()
-        });
+        queue.set_reporter(make(for_reporter)?, move || store.flush_at_close());
     }
-    let watch: Weak<EventQueue> = Arc::downgrade(&queue);
+    let watch: Weak<SharedQueue> = Arc::downgrade(queue.shared());
     shared.store.watch(watch);
-    Ok(Pinning::new(shared, Observers::All(sink)))
+    Ok(Pinning::new(shared, Observers::All(queue)))
 }
 
 impl fmt::Debug for PinningBuilder {

@@ -4,6 +4,7 @@
 //! The decision, the events, the counts, the violation and the report are made from that value, so
 //! they always refer to the same pins.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
@@ -12,7 +13,7 @@ use crate::chain::ValidatedChain;
 use crate::pinning::rollout::Tally;
 #[cfg(feature = "hyper")]
 use crate::policy::PolicyState;
-use crate::policy::{AppliedPolicies, Host, Verdict, Verdicts};
+use crate::policy::{AppliedPolicies, AppliedPolicy, Host, JudgedPolicies, Verdict};
 use crate::violation::PinViolation;
 
 /// The policies of a host as they were looked up, with the counts of the static one.
@@ -32,70 +33,44 @@ impl Policies {
         policies.any(|policy| policy.state != PolicyState::ReportOnly)
     }
 
-    /// Evaluates each policy on a chain.
-    fn judge(&self, chain: &ValidatedChain) -> Verdicts {
-        // For a host without policies no key is hashed.
-        if self.applied.is_empty() {
-            return Verdicts::default();
-        }
-        self.applied
-            .judge(chain.fingerprints(), chain.anchor_origin())
-    }
-
     /// Returns the decision on a chain, without the copies that only events and counts need.
     pub(crate) fn decide(&self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Decision {
-        let verdicts = self.judge(chain);
-        Decision::of(verdicts, |verdict| {
-            self.violation(verdicts, verdict, host, chain, now)
-        })
+        if self.applied.is_empty() {
+            return Decision::NotPinned;
+        }
+        let origin = chain.anchor_origin();
+        let judged = self.applied.judged_ref(chain.fingerprints(), origin);
+        Decision::of(&judged, Some(host), chain, now)
     }
 
-    /// Returns the violation of the policies with this verdict, if there are any.
-    fn violation(
-        &self,
-        verdicts: Verdicts,
-        verdict: Verdict,
-        host: &Host,
-        chain: &ValidatedChain,
-        now: UnixTime,
-    ) -> Option<PinViolation> {
-        let roles = verdicts.with(verdict);
-        let mut failed = roles.filter_map(|role| self.applied.get(role).cloned());
-        let first = failed.next()?;
-        let (host, chain) = (host.clone(), chain.clone());
-        Some(PinViolation::new(host, first, failed.collect(), chain, now))
-    }
-
-    /// Evaluates the pins on a chain.
-    pub(crate) fn evaluate(self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Evaluation {
-        let verdicts = self.judge(chain);
-        self.with_verdicts(Some(host.clone()), verdicts, chain.clone(), now)
-    }
-
-    /// Combines the policies with the verdicts that path building has made by them. `host` is
-    /// `None` for an IP address.
-    pub(crate) fn with_verdicts(
+    /// Evaluates the pins on a chain. `host` is `None` for an IP address.
+    pub(crate) fn evaluate(
         self,
         host: Option<Host>,
-        verdicts: Verdicts,
         chain: ValidatedChain,
         now: UnixTime,
     ) -> Evaluation {
+        // For a host without policies no key is hashed.
+        let keys = if self.applied.is_empty() {
+            &[]
+        } else {
+            chain.fingerprints()
+        };
         Evaluation {
             host,
-            policies: self,
-            verdicts,
+            judged: self.applied.judged(keys, chain.anchor_origin()),
+            tally: self.tally,
             chain,
             at: now,
         }
     }
 }
 
-/// The verdicts of a host's policies on a chain, and what they were made from.
+/// The policies of a host with their verdicts on a chain, and what they were made from.
 pub(crate) struct Evaluation {
     host: Option<Host>,
-    policies: Policies,
-    verdicts: Verdicts,
+    judged: JudgedPolicies<AppliedPolicy>,
+    tally: Option<Arc<Tally>>,
     chain: ValidatedChain,
     at: UnixTime,
 }
@@ -105,7 +80,6 @@ impl Evaluation {
         self.host.as_ref()
     }
 
-    #[cfg(feature = "hyper")]
     pub(crate) fn chain(&self) -> &ValidatedChain {
         &self.chain
     }
@@ -116,7 +90,7 @@ impl Evaluation {
     }
 
     pub(crate) fn is_refused(&self) -> bool {
-        self.verdicts.refuses()
+        self.judged.has(Verdict::Refuse)
     }
 
     /// Marks the chain as one of a completed handshake.
@@ -128,29 +102,50 @@ impl Evaluation {
 
     /// Returns the decision that the verdicts lead to.
     pub(crate) fn decision(&self) -> Decision {
-        Decision::of(self.verdicts, |verdict| self.violation(verdict))
+        Decision::of(&self.judged, self.host.as_ref(), &self.chain, self.at)
     }
 
-    /// Returns the violation of the policies with this verdict, if there are any.
-    pub(crate) fn violation(&self, verdict: Verdict) -> Option<PinViolation> {
-        let host = self.host.as_ref()?;
-        self.policies
-            .violation(self.verdicts, verdict, host, &self.chain, self.at)
+    /// Returns the violation of the report-only policies that the chain fails, if there are any.
+    pub(crate) fn would_be_violation(&self) -> Option<PinViolation> {
+        let host = self.host.as_ref();
+        violation(
+            &self.judged,
+            Verdict::WouldRefuse,
+            host,
+            &self.chain,
+            self.at,
+        )
     }
 
     /// Adds the connection to the counts of the pins that are rolled out, unless they were skipped.
     pub(crate) fn count(&self) {
-        let Some(tally) = &self.policies.tally else {
+        let Some(tally) = &self.tally else {
             return;
         };
-        let verdict = self.verdicts.get(self.policies.applied.rolled_out());
-        let passed = match verdict {
+        let passed = match self.judged.rolled_out() {
             Some(Verdict::Pass) => true,
             Some(Verdict::Refuse | Verdict::WouldRefuse) => false,
             Some(Verdict::Skip | Verdict::SkipReportOnly) | None => return,
         };
         tally.count(self.chain.fingerprints(), passed, self.at);
     }
+}
+
+/// Returns the violation of the policies with this verdict: one exactly if there are any, so that
+/// no refusal depends on anything else.
+fn violation<P: Borrow<AppliedPolicy>>(
+    judged: &JudgedPolicies<P>,
+    verdict: Verdict,
+    host: Option<&Host>,
+    chain: &ValidatedChain,
+    now: UnixTime,
+) -> Option<PinViolation> {
+    let mut failed = judged.with(verdict).cloned();
+    let first = failed.next()?;
+    // No policy applies to an IP address.
+    let host = host.unwrap_or(&first.noted_hostname).clone();
+    let others = failed.collect();
+    Some(PinViolation::new(host, first, others, chain.clone(), now))
 }
 
 /// What the pins decide about a validated chain.
@@ -189,24 +184,26 @@ impl Decision {
     /// if the pins of an enforced policy are skipped, report-only if a report-only policy would
     /// refuse, passed if any policy passes.
     #[inline]
-    fn of(verdicts: Verdicts, violation: impl Fn(Verdict) -> Option<PinViolation>) -> Self {
-        let failed = |verdict| {
-            let has_verdict = verdicts.has(verdict);
-            has_verdict.then(|| violation(verdict)).flatten()
-        };
+    fn of<P: Borrow<AppliedPolicy>>(
+        judged: &JudgedPolicies<P>,
+        host: Option<&Host>,
+        chain: &ValidatedChain,
+        now: UnixTime,
+    ) -> Self {
+        let failed = |verdict| violation(judged, verdict, host, chain, now);
         if let Some(violation) = failed(Verdict::Refuse) {
             return Self::Refuse(violation);
         }
-        if verdicts.has(Verdict::Skip) {
+        if judged.has(Verdict::Skip) {
             return Self::Skipped;
         }
         if let Some(violation) = failed(Verdict::WouldRefuse) {
             return Self::ReportOnly(violation);
         }
-        if verdicts.has(Verdict::Pass) {
+        if judged.has(Verdict::Pass) {
             return Self::Pass;
         }
-        if verdicts.has(Verdict::SkipReportOnly) {
+        if judged.has(Verdict::SkipReportOnly) {
             return Self::Skipped;
         }
         Self::NotPinned

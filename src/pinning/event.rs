@@ -1,9 +1,11 @@
 //! [`Event`], everything that an application can observe.
 
+use std::borrow::Cow;
+
 use rustls_pki_types::UnixTime;
 
 use crate::pinning::noting::{IgnoreReason, RemovalReason};
-use crate::policy::{Host, ReportUri};
+use crate::policy::{Host, PinSource, ReportUri};
 use crate::store::StorageError;
 use crate::violation::{DropReason, Report, UnverifiablePath};
 
@@ -11,7 +13,7 @@ use crate::violation::{DropReason, Report, UnverifiablePath};
 /// [`PinningBuilder::observer`](crate::PinningBuilder::observer).
 ///
 /// With the feature `tracing`, each event is also a `tracing` event of the target `pinhold`,
-/// emitted at once by the thread in which it occurs:
+/// emitted at once by the thread in which it occurs, and one for each ignored header:
 ///
 /// | message | level | fields |
 /// |---|---|---|
@@ -24,7 +26,7 @@ use crate::violation::{DropReason, Report, UnverifiablePath};
 /// | `pin header ignored` | `DEBUG` | `host`, `reason` |
 /// | `report dropped` | `WARN` | `host`, `reason` |
 /// | `no valid path found` | `WARN` | `host`, `reason` |
-/// | `events lost` | `WARN` | `events` |
+/// | `events lost` | `WARN` | `events`, `violations` |
 /// | `noted pins can't be stored` | `WARN` | `error` |
 ///
 /// ```
@@ -54,16 +56,25 @@ pub enum Event {
         now: UnixTime,
     },
     /// A `Public-Key-Pins` or `Public-Key-Pins-Report-Only` field was ignored.
+    ///
+    /// While observers are busy, further ignored fields of the same host are counted in the same
+    /// event, so that no server can displace other events. Reasons of different variants of
+    /// [`IgnoreReason`] are counted in different events.
     HeaderIgnored {
         /// The host that sent it; `None` if the host of the request is not a DNS name.
         host: Option<Host>,
-        /// Why the field was ignored.
+        /// Why the field was ignored; of several, why the first one was.
         reason: IgnoreReason,
+        /// The number of ignored fields, at least 1.
+        headers: u64,
     },
     /// Events were dropped, since they occurred faster than observers handled them.
     Lost {
         /// The number of dropped events.
         events: u64,
+        /// How many of them were violations, would-be violations, unverifiable paths or storage
+        /// errors.
+        violations: u64,
     },
     /// The pins of a host were noted, or replaced by others. Not emitted for a refresh, which
     /// changes only the expiry.
@@ -107,6 +118,44 @@ pub enum Event {
 }
 
 impl Event {
+    /// Returns whether the event is delivered before others and never displaced by them.
+    pub(crate) fn is_violation(&self) -> bool {
+        matches!(
+            self,
+            Self::StorageFailed(_)
+                | Self::Unverifiable(_)
+                | Self::Violation(_)
+                | Self::WouldBeViolation(_)
+        )
+    }
+
+    /// Returns the name of the server that the event is about, if it is about one.
+    pub(crate) fn server_name(&self) -> Option<Cow<'_, str>> {
+        let host = match self {
+            Self::HeaderIgnored { host, .. } => host.as_ref()?,
+            Self::Noted { host } | Self::Removed { host, .. } | Self::Skipped { host } => host,
+            Self::ReportDropped { report, .. }
+            | Self::Violation(report)
+            | Self::WouldBeViolation(report) => report.violation().host(),
+            Self::Unverifiable(unverifiable) => return Some(unverifiable.server_name().to_str()),
+            Self::ClockBehind { .. } | Self::Lost { .. } | Self::StorageFailed(_) => return None,
+        };
+        Some(Cow::Borrowed(host.as_str()))
+    }
+
+    /// Returns whether a server can cause any number of such events by its headers.
+    pub(crate) fn is_caused_by_header(&self) -> bool {
+        match self {
+            Self::HeaderIgnored { .. } | Self::Noted { .. } | Self::Removed { .. } => true,
+            Self::ReportDropped { report, .. }
+            | Self::Violation(report)
+            | Self::WouldBeViolation(report) => {
+                report.violation().policy().source == PinSource::Noted
+            }
+            _ => false,
+        }
+    }
+
     /// Emits the event as a `tracing` event.
     pub(crate) fn trace(&self) {
         match self {
@@ -119,12 +168,14 @@ impl Event {
                 );
             }
             #[cfg(feature = "tracing")]
-            Self::HeaderIgnored { host, reason } => {
+            Self::HeaderIgnored { host, reason, .. } => {
                 let host = host.as_ref().map(tracing::field::display);
                 event!(DEBUG, host, %reason, "pin header ignored");
             }
             #[cfg(feature = "tracing")]
-            Self::Lost { events } => event!(WARN, events, "events lost"),
+            Self::Lost { events, violations } => {
+                event!(WARN, events, violations, "events lost");
+            }
             #[cfg(feature = "tracing")]
             Self::Noted { host } => event!(INFO, %host, "pins noted"),
             #[cfg(feature = "tracing")]

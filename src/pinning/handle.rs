@@ -255,10 +255,9 @@ impl Pinning {
         now: UnixTime,
     ) -> (Evaluation, Validity) {
         let validity = self.validity(chain.host(), now);
-        let evaluation = match chain.host() {
-            Some(host) => self.lookup(host, now).evaluate(host, chain, now),
-            None => Policies::default().with_verdicts(None, Default::default(), chain.clone(), now),
-        };
+        let host = chain.host();
+        let policies = host.map_or_else(Policies::default, |host| self.lookup(host, now));
+        let evaluation = policies.evaluate(host.cloned(), chain.clone(), now);
         (evaluation, validity)
     }
 

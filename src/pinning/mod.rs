@@ -12,6 +12,7 @@ mod clock;
 mod evaluation;
 mod event;
 mod handle;
+mod lanes;
 mod note;
 mod noting;
 mod observers;

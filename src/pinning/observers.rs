@@ -1,8 +1,7 @@
 //! Delivery of events to observers and to the reporter, by a thread of its own.
 //!
-//! Events are added to a bounded queue: no handshake waits for an observer or for a report.
+//! Events are added to bounded lanes: no handshake waits for an observer or for a report.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::pinning::event::Event;
+use crate::pinning::lanes::Lanes;
 use crate::policy::AnchorOrigin;
 use crate::store::{StorageError, StorageErrorListener, Worker, contain, deadline};
 use crate::violation::{DropReason, Reporter};
@@ -21,7 +21,8 @@ pub(crate) enum Observers {
     None,
     /// Those of the handle that the reporter has, which receive the outcome of reports only. A
     /// report about a connection of the reporter would cause another such connection, without end.
-    ReportsOnly(Weak<dyn EventSink>),
+    /// They exist as long as the reporter sends, after the application's last handle is dropped.
+    ReportsOnly(Arc<dyn EventSink>),
 }
 
 /// A receiver of events. It is a trait, so that a client without observers does not contain
@@ -39,9 +40,7 @@ impl Observers {
         match self {
             Self::All(observers) => observers.emit(event),
             Self::ReportsOnly(observers) if matches!(event, Event::ReportDropped { .. }) => {
-                if let Some(observers) = observers.upgrade() {
-                    observers.emit(event);
-                }
+                observers.emit(event);
             }
             Self::None | Self::ReportsOnly(_) => {}
         }
@@ -50,26 +49,31 @@ impl Observers {
 
 pub(crate) type Callback = Box<dyn Fn(&Event) + Send + Sync>;
 
-/// Handle to the queue and its thread. Dropping it delivers the remaining events.
+/// Handle to the queue and its thread, with the reporter. Dropping it delivers the remaining events
+/// and drops the reporter.
 pub(crate) struct EventQueue {
-    shared: Arc<Shared>,
+    shared: Arc<SharedQueue>,
     /// See [`set_reporter`](Self::set_reporter).
     on_drop: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
-struct Shared {
+/// The queue without the reporter's fate: events of the reporter and of the store are delivered
+/// after the [`EventQueue`] is dropped, too.
+pub(crate) struct SharedQueue {
+    /// This queue itself, for its thread.
+    this: Weak<Self>,
     state: Mutex<State>,
     /// Signals the thread that events arrived.
     arrived: Condvar,
     /// Signals the threads that wait in `flush` that the queue is empty.
     delivered: Condvar,
     callbacks: Vec<Callback>,
-    reporter: OnceLock<Arc<dyn Reporter>>,
 }
 
 struct State {
-    queue: VecDeque<Event>,
-    lost: u64,
+    lanes: Lanes,
+    /// Taken once the queue is closed: the reporter may own a handle to this queue.
+    reporter: Option<Arc<dyn Reporter>>,
     worker: Worker,
     phase: Phase,
     /// The number of threads that wait in `flush`.
@@ -91,24 +95,29 @@ enum Phase {
 impl EventQueue {
     pub(crate) fn new(callbacks: Vec<Callback>) -> Self {
         let state = State {
-            queue: VecDeque::new(),
-            lost: 0,
+            lanes: Lanes::default(),
+            reporter: None,
             worker: Worker::new("pinhold-events"),
             phase: Phase::default(),
             flushing: 0,
             is_closed: false,
         };
-        let shared = Shared {
+        let shared = Arc::new_cyclic(|this| SharedQueue {
+            this: Weak::clone(this),
             state: Mutex::new(state),
             arrived: Condvar::new(),
             delivered: Condvar::new(),
             callbacks,
-            reporter: OnceLock::new(),
-        };
+        });
         Self {
-            shared: Arc::new(shared),
+            shared,
             on_drop: OnceLock::new(),
         }
+    }
+
+    /// Returns the queue, for receivers of events that may outlive this handle.
+    pub(crate) fn shared(&self) -> &Arc<SharedQueue> {
+        &self.shared
     }
 
     /// Sets the reporter, once. Its threads own a handle to the pins, which therefore outlives the
@@ -118,67 +127,43 @@ impl EventQueue {
         reporter: Arc<dyn Reporter>,
         on_drop: impl Fn() + Send + Sync + 'static,
     ) {
-        self.shared.reporter.get_or_init(|| reporter);
+        self.shared.state.lock().reporter.get_or_insert(reporter);
         self.on_drop.get_or_init(|| Box::new(on_drop));
-    }
-
-    fn wait_until_delivered(&self, until: Instant) -> bool {
-        let mut state = self.shared.state.lock();
-        // An observer that flushes would wait for itself.
-        if state.worker.is_current_thread() {
-            return false;
-        }
-        state.flushing += 1;
-        self.shared.arrived.notify_one();
-        while state.worker.is_running() && !state.is_done() {
-            let waited = self.shared.delivered.wait_until(&mut state, until);
-            if waited.timed_out() {
-                break;
-            }
-        }
-        state.flushing -= 1;
-        state.is_done()
     }
 }
 
 impl EventSink for EventQueue {
     fn emit(&self, event: Event) {
-        let mut state = self.shared.state.lock();
-        if state.queue.len() < CAPACITY {
-            state.queue.push_back(event);
-        } else {
-            state.lost += 1;
-        }
-        if !state.worker.is_running() {
-            let shared = Arc::clone(&self.shared);
-            // If no thread can be started now, the next event tries again.
-            let _ = state.worker.start(move || shared.run());
-        }
-        let is_half_full = state.queue.len() >= CAPACITY / 2;
-        if state.phase == Phase::Idle || (state.phase == Phase::Gathering && is_half_full) {
-            state.phase = Phase::Delivering;
-            drop(state);
-            self.shared.arrived.notify_one();
-        }
+        self.shared.push(event);
     }
 
     fn flush(&self, within: Duration) -> bool {
         let until = deadline(within);
+        let reporter = self.shared.state.lock().reporter.clone();
         let flush_reporter = || {
             let rest = until.saturating_duration_since(Instant::now());
-            let reporter = self.shared.reporter.get();
             reporter.is_none_or(|reporter| reporter.flush(rest))
         };
         // The reporter emits an event for each report that it drops, which is delivered last.
-        self.wait_until_delivered(until)
+        self.shared.wait_until_delivered(until)
             && contain(flush_reporter).unwrap_or(false)
-            && self.wait_until_delivered(until)
+            && self.shared.wait_until_delivered(until)
     }
 }
 
-impl StorageErrorListener for EventQueue {
+impl EventSink for SharedQueue {
+    fn emit(&self, event: Event) {
+        self.push(event);
+    }
+
+    fn flush(&self, within: Duration) -> bool {
+        self.wait_until_delivered(deadline(within))
+    }
+}
+
+impl StorageErrorListener for SharedQueue {
     fn on_storage_error(&self, error: &StorageError) {
-        self.emit(Event::StorageFailed(error.clone()));
+        self.push(Event::StorageFailed(error.clone()));
     }
 }
 
@@ -187,41 +172,98 @@ impl Drop for EventQueue {
         if let Some(on_drop) = self.on_drop.get() {
             on_drop();
         }
-        self.shared.state.lock().is_closed = true;
-        self.shared.arrived.notify_one();
+        self.shared.close();
     }
 }
 
 impl State {
-    fn next(&mut self) -> Option<Event> {
-        if let Some(event) = self.queue.pop_front() {
-            return Some(event);
-        }
-        let events = std::mem::take(&mut self.lost);
-        (events > 0).then_some(Event::Lost { events })
-    }
-
     fn is_done(&self) -> bool {
-        self.queue.is_empty() && self.lost == 0 && self.phase != Phase::Delivering
+        self.lanes.is_empty() && self.phase != Phase::Delivering
     }
 
     fn is_urgent(&self) -> bool {
-        self.is_closed || self.flushing > 0 || self.queue.len() >= CAPACITY / 2
+        self.is_closed || self.flushing > 0 || self.lanes.is_half_full()
     }
 }
 
-impl Shared {
+impl SharedQueue {
+    fn push(&self, event: Event) {
+        let mut state = self.state.lock();
+        state.lanes.push(event);
+        self.start(&mut state);
+        let is_half_full = state.lanes.is_half_full();
+        if state.phase == Phase::Idle || (state.phase == Phase::Gathering && is_half_full) {
+            state.phase = Phase::Delivering;
+            drop(state);
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Starts the thread, unless it runs.
+    fn start(&self, state: &mut State) {
+        if let (false, Some(shared)) = (state.worker.is_running(), self.this.upgrade()) {
+            // If no thread can be started now, the next event tries again.
+            let _ = state.worker.start(move || shared.run());
+        }
+    }
+
+    /// Lets the thread deliver the remaining events, drop the reporter, and end.
+    fn close(&self) {
+        let mut state = self.state.lock();
+        state.is_closed = true;
+        // The thread drops the reporter, which may own the last handle of a store: dropping that
+        // waits for the disk, as the application's thread has just done.
+        if state.reporter.is_some() || !state.lanes.is_empty() {
+            self.start(&mut state);
+        }
+        let has_thread = state.worker.is_running();
+        let reporter = if has_thread {
+            None
+        } else {
+            state.reporter.take()
+        };
+        drop(state);
+        self.arrived.notify_one();
+        contain(|| drop(reporter));
+    }
+
+    fn wait_until_delivered(&self, until: Instant) -> bool {
+        let mut state = self.state.lock();
+        // An observer that flushes would wait for itself.
+        if state.worker.is_current_thread() {
+            return false;
+        }
+        state.flushing += 1;
+        self.arrived.notify_one();
+        while state.worker.is_running() && !state.is_done() {
+            let waited = self.delivered.wait_until(&mut state, until);
+            if waited.timed_out() {
+                break;
+            }
+        }
+        state.flushing -= 1;
+        state.is_done()
+    }
+
     fn run(&self) {
         let mut state = self.state.lock();
         loop {
             state.phase = Phase::Delivering;
-            while let Some(event) = state.next() {
+            while let Some(event) = state.lanes.pop() {
                 drop(state);
                 self.deliver(event);
                 state = self.state.lock();
             }
             state.phase = Phase::Idle;
             self.delivered.notify_all();
+            if state.is_closed
+                && let Some(reporter) = state.reporter.take()
+            {
+                drop(state);
+                contain(|| drop(reporter));
+                state = self.state.lock();
+                continue;
+            }
             if state.is_closed || self.arrived.wait_for(&mut state, IDLE).timed_out() {
                 state.phase = Phase::Idle;
                 if state.is_done() {
@@ -244,7 +286,7 @@ impl Shared {
         let (Event::Violation(report) | Event::WouldBeViolation(report)) = event else {
             return;
         };
-        let Some(reporter) = self.reporter.get() else {
+        let Some(reporter) = self.state.lock().reporter.clone() else {
             return;
         };
         // 7469-2.6-j. A root of unknown origin may be the network's own, and a report would show
@@ -275,14 +317,11 @@ impl fmt::Debug for EventQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventQueue")
             .field("callbacks", &self.shared.callbacks.len())
-            .field("reports", &self.shared.reporter.get().is_some())
+            .field("reports", &self.shared.state.lock().reporter.is_some())
             .finish_non_exhaustive()
     }
 }
 
-/// The limit of events that wait for observers. Each may contain a served chain, which takes a few
-/// kilobytes, or 64 KB from a hostile server: at most 16 MB in total.
-const CAPACITY: usize = 256;
 /// How long events are gathered before they are delivered. No user notices the delay, and many
 /// connections wake the thread at most fifty times a second, not once each.
 const GATHERING: Duration = Duration::from_millis(20);

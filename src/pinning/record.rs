@@ -15,7 +15,7 @@ use crate::pinning::noting::Noted;
 use crate::pinning::observers::Observers;
 #[cfg(all(feature = "hyper", feature = "reports"))]
 use crate::policy::ReportUri;
-use crate::policy::{Host, PolicyState, Verdict};
+use crate::policy::{Host, PolicyState};
 #[cfg(all(feature = "hyper", feature = "reports"))]
 use crate::violation::DropReason;
 use crate::violation::{PinViolation, Report, UnverifiablePath};
@@ -40,7 +40,7 @@ impl Pinning {
             }
         }
         // Where an enforced policy was skipped, a report-only one may still have failed.
-        if let Some(violation) = evaluation.violation(Verdict::WouldRefuse) {
+        if let Some(violation) = evaluation.would_be_violation() {
             for violation in violation.each() {
                 self.emit(Event::WouldBeViolation(report(violation, port)));
             }
@@ -99,6 +99,7 @@ impl Pinning {
             (Noted::Ignored(reason), host) => Event::HeaderIgnored {
                 host,
                 reason: reason.clone(),
+                headers: 1,
             },
             (Noted::Removed(reason), Some(host)) => Event::Removed {
                 host,

@@ -36,6 +36,12 @@ pub enum ParseFingerprintError {
     },
     /// The text is not PEM, or PEM without a `CERTIFICATE` or `PUBLIC KEY` section.
     Pem,
+    /// The text is PEM with a certificate or public key in a section that is not read, such as
+    /// OpenSSL's `TRUSTED CERTIFICATE` or `RSA PUBLIC KEY`.
+    PemLabel {
+        /// The label of the section.
+        label: String,
+    },
     /// The text is PEM with several certificates or public keys, any of which could be meant.
     PemSections {
         /// The number of certificates and public keys.
@@ -69,6 +75,10 @@ impl fmt::Display for ParseFingerprintError {
                 )
             }
             Self::Pem => f.write_str("not PEM with a CERTIFICATE or PUBLIC KEY section"),
+            Self::PemLabel { label } => write!(
+                f,
+                "PEM section {label:?} is not supported, expected CERTIFICATE or PUBLIC KEY"
+            ),
             Self::PemSections { found } => write!(
                 f,
                 "PEM text has {found} certificates or public keys, expected exactly 1"

@@ -1,8 +1,9 @@
 //! The policies that apply to a host, and the verdict of each on one validated path.
 //!
-//! A path is evaluated once, by [`AppliedPolicies::judge`]. Decisions, events, counts, violations
-//! and reports are made from the [`Verdicts`] that it returns.
+//! [`Verdicts`] compare the paths of a chain. Decisions, events, counts, violations and reports are
+//! made from the [`JudgedPolicies`] of the path that was chosen.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use crate::policy::applied::{AppliedPolicy, PinSource, PolicyState, UserAddedRoots};
@@ -52,24 +53,6 @@ impl AppliedPolicies {
         without_candidate.chain(&self.candidate)
     }
 
-    pub(crate) fn get(&self, role: PolicyRole) -> Option<&AppliedPolicy> {
-        match role {
-            PolicyRole::Static => self.static_policy.as_ref(),
-            PolicyRole::Noted => self.noted.as_ref(),
-            PolicyRole::Candidate => self.candidate.as_ref(),
-        }
-    }
-
-    /// Returns the role of the pins that are being rolled out: the candidate's, else the static
-    /// ones.
-    pub(crate) fn rolled_out(&self) -> PolicyRole {
-        if self.candidate.is_some() {
-            PolicyRole::Candidate
-        } else {
-            PolicyRole::Static
-        }
-    }
-
     /// Evaluates each policy independently on a path with these keys to an anchor of this origin
     /// (D-05: static and noted pins must both pass).
     pub(crate) fn judge(&self, keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Verdicts {
@@ -79,6 +62,26 @@ impl AppliedPolicies {
             noted: judge(&self.noted),
             candidate: judge(&self.candidate),
         }
+    }
+
+    /// Returns each policy with its verdict on a path, as [`judge`](Self::judge) does.
+    pub(crate) fn judged(
+        self,
+        keys: &[SpkiFingerprint],
+        origin: AnchorOrigin,
+    ) -> JudgedPolicies<AppliedPolicy> {
+        let policies = [self.static_policy, self.noted, self.candidate];
+        JudgedPolicies::new(policies, keys, origin)
+    }
+
+    /// As [`judged`](Self::judged), without a copy of the policies.
+    pub(crate) fn judged_ref(
+        &self,
+        keys: &[SpkiFingerprint],
+        origin: AnchorOrigin,
+    ) -> JudgedPolicies<&AppliedPolicy> {
+        let policies = [&self.static_policy, &self.noted, &self.candidate];
+        JudgedPolicies::new(policies.map(Option::as_ref), keys, origin)
     }
 }
 
@@ -123,14 +126,6 @@ impl AppliedPolicy {
     }
 }
 
-/// Which of the policies of a host is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PolicyRole {
-    Static,
-    Noted,
-    Candidate,
-}
-
 /// What one policy decides about one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -147,7 +142,7 @@ pub(crate) enum Verdict {
     WouldRefuse,
 }
 
-/// The verdict of each policy of a host on one path.
+/// The verdict of each policy of a host on one path, to compare paths by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdicts {
     static_policy: Option<Verdict>,
@@ -156,22 +151,7 @@ pub(crate) struct Verdicts {
 }
 
 impl Verdicts {
-    pub(crate) fn get(&self, role: PolicyRole) -> Option<Verdict> {
-        match role {
-            PolicyRole::Static => self.static_policy,
-            PolicyRole::Noted => self.noted,
-            PolicyRole::Candidate => self.candidate,
-        }
-    }
-
-    /// Returns the policies with this verdict, in the order static, noted, candidate.
-    pub(crate) fn with(self, verdict: Verdict) -> impl Iterator<Item = PolicyRole> {
-        let roles = [PolicyRole::Static, PolicyRole::Noted, PolicyRole::Candidate];
-        let has_verdict = move |role: &PolicyRole| self.get(*role) == Some(verdict);
-        roles.into_iter().filter(has_verdict)
-    }
-
-    pub(crate) fn has(self, verdict: Verdict) -> bool {
+    fn has(self, verdict: Verdict) -> bool {
         let verdict = Some(verdict);
         self.static_policy == verdict || self.noted == verdict || self.candidate == verdict
     }
@@ -190,5 +170,38 @@ impl Verdicts {
             origin,
             self.has(Verdict::WouldRefuse),
         )
+    }
+}
+
+/// The policies of a host, each with its verdict on one path: static, noted, candidate. There is no
+/// verdict without its policy, so that every refusal can name the policy that refuses.
+pub(crate) struct JudgedPolicies<P>([Option<(P, Verdict)>; 3]);
+
+impl<P: Borrow<AppliedPolicy>> JudgedPolicies<P> {
+    fn new(policies: [Option<P>; 3], keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Self {
+        let judge = |policy: P| {
+            let verdict = policy.borrow().judge(keys, origin);
+            (policy, verdict)
+        };
+        Self(policies.map(|policy| policy.map(judge)))
+    }
+
+    /// Returns the policies with this verdict.
+    pub(crate) fn with(&self, verdict: Verdict) -> impl Iterator<Item = &AppliedPolicy> {
+        let judged = self.0.iter().flatten();
+        let with = judged.filter(move |(_, found)| *found == verdict);
+        with.map(|(policy, _)| policy.borrow())
+    }
+
+    pub(crate) fn has(&self, verdict: Verdict) -> bool {
+        self.with(verdict).next().is_some()
+    }
+
+    /// Returns the verdict of the pins that are being rolled out: the candidate's, else the static
+    /// ones.
+    pub(crate) fn rolled_out(&self) -> Option<Verdict> {
+        let [static_policy, _, candidate] = &self.0;
+        let (_, verdict) = candidate.as_ref().or(static_policy.as_ref())?;
+        Some(*verdict)
     }
 }

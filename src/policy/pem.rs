@@ -14,8 +14,9 @@ impl SpkiFingerprint {
     ///
     /// # Errors
     ///
-    /// [`ParseFingerprintError::Pem`] if the text is not PEM or has no such section, and the errors
-    /// of [`of_certificate`](Self::of_certificate) and [`of_public_key`](Self::of_public_key).
+    /// [`ParseFingerprintError::Pem`] if the text is not PEM or has no such section,
+    /// [`PemLabel`](ParseFingerprintError::PemLabel) if another section with a certificate or
+    /// public key, such as OpenSSL's `TRUSTED CERTIFICATE`, comes before it, and the errors of [`of_certificate`](Self::of_certificate) and [`of_public_key`](Self::of_public_key).
     ///
     /// ```
     /// use pinhold::SpkiFingerprint;
@@ -33,8 +34,8 @@ impl SpkiFingerprint {
     }
 }
 
-/// The sections of a PEM text that contain a key. Text between sections is skipped, as are sections
-/// of other kinds.
+/// The sections of a PEM text that contain a certificate or public key; those in a form that is not
+/// read are errors. Text between sections is skipped, as are sections of other kinds.
 pub(crate) struct PemKeys<'a> {
     rest: &'a [u8],
 }
@@ -65,6 +66,10 @@ impl Iterator for PemKeys<'_> {
                 return Some(Err(ParseFingerprintError::Pem));
             };
             let is_certificate = label == b"CERTIFICATE";
+            if is_unread_certificate(label) || label.ends_with(b" PUBLIC KEY") {
+                let label = std::str::from_utf8(label).unwrap_or_default().to_owned();
+                return Some(Err(ParseFingerprintError::PemLabel { label }));
+            }
             if !is_certificate && label != b"PUBLIC KEY" {
                 continue;
             }
@@ -80,6 +85,24 @@ impl Iterator for PemKeys<'_> {
             });
         }
     }
+}
+
+/// Returns the labels of all sections, wherever in a line they begin.
+#[cfg(feature = "native-certs")]
+pub(crate) fn labels(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (_, begin) = split_once(rest, BEGIN)?;
+        let (label, _) = split_once(begin, DASHES)?;
+        rest = begin;
+        Some(label)
+    })
+}
+
+/// Returns whether sections with this label have certificates in a form that is not read: OpenSSL's
+/// `TRUSTED CERTIFICATE`, which appends the trusted uses, its old `X509 CERTIFICATE`, and PKCS #7.
+pub(crate) fn is_unread_certificate(label: &[u8]) -> bool {
+    label.ends_with(b" CERTIFICATE") || label == b"PKCS7" || label == b"CMS"
 }
 
 /// Returns whether the text of a pin is PEM. No other spelling contains several hyphens in a row.
@@ -128,6 +151,24 @@ mod tests {
                 _ => None,
             });
             assert!(PemKeys::new(text.as_bytes()).eq(expected), "{text}");
+        }
+    }
+
+    /// Otherwise another key than that of the first section would be pinned.
+    #[test]
+    fn sections_in_forms_that_are_not_read_are_named() {
+        for label in [
+            "TRUSTED CERTIFICATE",
+            "X509 CERTIFICATE",
+            "PKCS7",
+            "RSA PUBLIC KEY",
+        ] {
+            let other = KEY.replace("PUBLIC KEY", label);
+            let keys = PemKeys::new(other.as_bytes()).collect::<Vec<_>>();
+            let label = label.to_owned();
+            let error = Err(ParseFingerprintError::PemLabel { label });
+            assert_eq!(keys, std::slice::from_ref(&error));
+            assert_eq!(SpkiFingerprint::of_pem((other + KEY).as_bytes()), error);
         }
     }
 

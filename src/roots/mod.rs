@@ -12,6 +12,8 @@ mod native;
 mod overrides;
 #[cfg(all(feature = "native-certs", any(target_os = "macos", windows, test)))]
 mod provenance;
+#[cfg(feature = "native-certs")]
+mod sections;
 
 pub use crate::policy::origin::AnchorOrigin;
 pub(crate) use crate::roots::anchors::Anchor;

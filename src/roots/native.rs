@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::{env, fmt};
 
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 
 use crate::policy::AnchorOrigin;
 use crate::policy::text::write_with_causes;
@@ -22,6 +21,7 @@ use crate::roots::anchors;
 use crate::roots::anchors::{ParsedAnchor, TrustAnchors};
 #[cfg(any(target_os = "macos", windows))]
 use crate::roots::provenance;
+use crate::roots::sections::Sections;
 
 impl TrustAnchors {
     /// Loads the roots that the platform trusts. Returns them, and the errors of those that could
@@ -69,7 +69,11 @@ impl TrustAnchors {
                 reason: error.to_string(),
             })
             .collect();
-        let anchors = Self::from_platform(loaded.certs, &mut errors);
+        let mut certificates = loaded.certs;
+        if let Some(file) = env::var_os("SSL_CERT_FILE") {
+            add_skipped(Path::new(&file), &mut certificates, &mut errors);
+        }
+        let anchors = Self::from_platform(certificates, &mut errors);
         // If a variable is set, the roots are those of its files, and a copy of one in a directory
         // of the administrator does not show that the administrator added it.
         if is_overridden(|name| env::var_os(name).is_some()) {
@@ -191,6 +195,29 @@ fn is_overridden(is_set: impl Fn(&str) -> bool) -> bool {
     ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(is_set)
 }
 
+/// Adds the certificates of a file that `rustls-native-certs` has skipped without an error: the one
+/// after a byte order mark. Adds an error for each section that can't be read.
+fn add_skipped(
+    file: &Path,
+    certificates: &mut Vec<CertificateDer<'static>>,
+    errors: &mut Vec<NativeRootError>,
+) {
+    let mut search = Search::default();
+    // `rustls-native-certs` has reported a file that can't be read.
+    if let Ok(bytes) = read(file)
+        && bytes.len() <= MAX_BYTES
+    {
+        let sections = Sections::of(&bytes);
+        let known = certificates.iter().cloned().collect::<HashSet<_>>();
+        let skipped = sections.found.into_iter();
+        certificates.extend(skipped.filter(|found| !known.contains(found)));
+        for error in sections.errors {
+            search.add_invalid(file, error);
+        }
+    }
+    errors.append(&mut search.errors);
+}
+
 /// Returns the certificates that can be trust anchors, and adds an error for each of the others.
 fn parse_all(
     certificates: Vec<CertificateDer<'static>>,
@@ -258,40 +285,9 @@ impl Search {
         if bytes.len() > MAX_BYTES {
             return self.add_limit(path);
         }
-        // Text editors on Windows write a byte order mark, which would hide the first section.
-        let bytes = bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes);
-        if UTF16_MARKS.iter().any(|mark| bytes.starts_with(mark)) {
-            return self.add_invalid(path, "text in UTF-16, expected UTF-8");
-        }
-        // DER begins with the tag of a SEQUENCE, which is the character `0`. No PEM begins with it.
-        if bytes.first() == Some(&0x30) {
-            return self.found.push(CertificateDer::from(bytes.to_vec()));
-        }
-        // The PEM parser skips this section, but the administrator expects it to be read.
-        let mut lines = bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
-        if lines.any(|line| line.starts_with(TRUSTED)) {
-            self.add_invalid(
-                path,
-                "a section `TRUSTED CERTIFICATE`, expected `CERTIFICATE`",
-            );
-        }
-        // A file without certificates, such as a README, is not an error.
-        let mut found = Vec::new();
-        let mut sections = 0;
-        for section in CertificateDer::pem_slice_iter(bytes) {
-            sections += 1;
-            match section {
-                Ok(certificate) => found.push(certificate),
-                // The sections after a malformed one are still read.
-                Err(error) => self.add_invalid(path, error),
-            }
-        }
-        let begun = bytes.windows(BEGIN.len()).filter(|text| *text == BEGIN);
-        if begun.count() > sections {
-            self.add_invalid(
-                path,
-                "a certificate that does not begin at the start of a line",
-            );
+        let Sections { mut found, errors } = Sections::of(bytes);
+        for error in errors {
+            self.add_invalid(path, error);
         }
         if found.len() > MAX_ROOTS_PER_FILE {
             self.add_limit(path)
@@ -367,7 +363,8 @@ pub enum NativeRootError {
         /// The error of `rustls-native-certs`.
         reason: String,
     },
-    /// A file or directory of local roots can't be read. The origin of its roots stays unknown.
+    /// A file or directory of roots, or a section of it, can't be read. Its local roots keep an
+    /// unknown origin; those of `SSL_CERT_FILE` are not loaded.
     Unreadable {
         /// The file or directory.
         path: PathBuf,
@@ -398,7 +395,8 @@ impl fmt::Display for NativeRootError {
             }
             Self::Unreadable { path, reason } => write!(
                 f,
-                "{} can't be read, the origin of its roots stays unknown: {reason}",
+                "{} can't be read completely, its other roots are not loaded or have an unknown \
+                 origin: {reason}",
                 path.display()
             ),
         }
@@ -423,11 +421,6 @@ const MAX_LEVELS: usize = 8;
 const MAX_ROOTS_PER_FILE: usize = 8;
 /// The limit of bytes in one file: four times the size of Mozilla's list in PEM.
 const MAX_BYTES: usize = 1024 * 1024;
-/// OpenSSL's own form: a certificate followed by the purposes that it is trusted or rejected for.
-const TRUSTED: &[u8] = b"-----BEGIN TRUSTED CERTIFICATE-----";
-const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
-const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
-const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 #[cfg(test)]
 mod tests {

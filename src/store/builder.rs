@@ -158,8 +158,8 @@ impl PinStoreBuilder {
     }
 
     /// Opens a storage. Returns a store even if that fails, with every entry that can be recovered.
-    /// A corrupt storage is repaired. A storage that can't be used is left unchanged, and the store
-    /// keeps pins in memory only. The error states which of these happened; show or log it. Blocks
+    /// A corrupt storage is repaired. A storage that can't be used, or a file that pinhold did not
+    /// write, is left unchanged, and the store keeps pins in memory only. The error states which of these happened; show or log it. Blocks
     /// while the storage is read.
     ///
     /// Static pins do not depend on the store.

@@ -51,9 +51,10 @@ impl DurableFuture {
     }
 
     /// Blocks the thread until the outcome is known, for at most 2 s, as dropping the last handle
-    /// of a store does.
-    pub(crate) fn wait_with_timeout(self) {
-        drop(self.wait_until(Some(deadline(CLOSING_TIMEOUT))));
+    /// of a store does. Returns whether it is known.
+    pub(crate) fn wait_with_timeout(self) -> bool {
+        let outcome = self.wait_until(Some(deadline(CLOSING_TIMEOUT)));
+        outcome.is_some()
     }
 
     /// Blocks the thread until the outcome is known. Returns `None` if it is unknown at `end`.

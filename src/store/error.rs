@@ -1,7 +1,7 @@
 //! Errors of reading and writing noted pins: [`StorageError`].
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
@@ -39,7 +39,7 @@ pub enum StorageError {
         /// The number of its entries that pass their checksums.
         readable: usize,
         /// The new path of the corrupt file, once a file with the readable entries has replaced
-        /// it; `None` while it is still in place.
+        /// it; `None` while it is still in place, where a file that pinhold did not write stays.
         moved_to: Option<PathBuf>,
     },
     /// The operating system reported an error.
@@ -114,7 +114,7 @@ impl fmt::Display for StorageError {
                 moved_to,
             } => {
                 write!(f, "file of noted pins {}: {corruption}; ", file.display())?;
-                write_recovered(f, *readable, moved_to.as_deref())
+                write_recovered(f, corruption, *readable, moved_to.as_ref())
             }
             Self::Io { path, error } => {
                 write!(
@@ -162,9 +162,13 @@ impl fmt::Display for StorageError {
 /// Writes what was recovered of a corrupt file, or how to recover it.
 fn write_recovered(
     f: &mut fmt::Formatter<'_>,
+    corruption: &Corruption,
     readable: usize,
-    moved_to: Option<&Path>,
+    moved_to: Option<&PathBuf>,
 ) -> fmt::Result {
+    if corruption.is_other_file(readable) {
+        return f.write_str("it is left unchanged. Choose another path");
+    }
     let noun = if readable == 1 { "entry" } else { "entries" };
     match moved_to {
         Some(path) => write!(
@@ -209,14 +213,14 @@ mod tests {
     fn a_corrupt_file_is_described_with_what_was_or_can_be_recovered() {
         let corrupt = |readable, moved_to: Option<&str>| StorageError::Corrupt {
             file: "pins".into(),
-            corruption: Corruption::NotAStoreFile,
+            corruption: Corruption::Truncated,
             readable,
             moved_to: moved_to.map(PathBuf::from),
         };
         let moved = corrupt(0, Some("pins.corrupt-1"));
         assert_eq!(
             moved.to_string(),
-            "file of noted pins pins: not a pinhold store file: no header line; 0 entries recovered, the \
+            "file of noted pins pins: the file is truncated; 0 entries recovered, the \
              corrupt file was moved to pins.corrupt-1"
         );
         assert_eq!(format!("{moved:?}"), moved.to_string());
@@ -225,5 +229,12 @@ mod tests {
             in_place.contains("; 1 entry can be recovered. "),
             "{in_place}"
         );
+        let other = StorageError::Corrupt {
+            file: "ca.pem".into(),
+            corruption: Corruption::NotAStoreFile,
+            readable: 0,
+            moved_to: None,
+        };
+        assert!(other.to_string().contains("left unchanged"), "{other}");
     }
 }

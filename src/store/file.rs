@@ -72,7 +72,7 @@ use crate::store::storage::{Batch, Recovered, Storage, put_newer};
 ///
 /// [`recover`](Storage::recover) keeps the entries whose lines pass their checksums and moves the
 /// corrupt file to `FILE.corrupt-DATE`. A file that a newer version of pinhold has written is never
-/// changed.
+/// changed, nor is one of another kind, which has neither a header line nor an entry.
 ///
 #[doc = include_str!("format.md")]
 /// # Platforms
@@ -196,6 +196,9 @@ impl FileStorage {
         let readable = contents.entries.len();
         let mut stored = by_host(contents.entries);
         let corruption = match contents.fault {
+            Some(Fault::Corruption(corruption)) if corruption.is_other_file(readable) => {
+                return Err(self.corrupt(corruption, readable, None));
+            }
             Some(Fault::Corruption(corruption)) => corruption,
             Some(Fault::NewerVersion(version)) => return Err(self.newer(version)),
             None => {
@@ -263,13 +266,16 @@ impl FileStorage {
     fn repair(&mut self) -> Result<(Vec<KnownPinnedHost>, Option<StorageError>), StorageError> {
         let _lock = self.lock.acquire()?;
         let contents = self.read()?.unwrap_or_default();
+        let readable = contents.entries.len();
         let corruption = match contents.fault {
             // Another process has repaired it since.
             None => return Ok((contents.entries, None)),
             Some(Fault::NewerVersion(version)) => return Err(self.newer(version)),
             Some(Fault::Corruption(corruption)) => corruption,
         };
-        let readable = contents.entries.len();
+        if corruption.is_other_file(readable) {
+            return Err(self.corrupt(corruption, readable, None));
+        }
         let entries = sorted(by_host(contents.entries).into_values().collect());
         let moved_to = self.replace_corrupt(&entries)?;
         let error = self.corrupt(corruption, readable, Some(moved_to));
@@ -339,8 +345,14 @@ impl Storage for FileStorage {
 
     fn recover(&mut self, error: StorageError) -> (Recovered, StorageError) {
         match error {
-            StorageError::Corrupt { .. } => match self.repair() {
+            StorageError::Corrupt {
+                ref corruption,
+                readable,
+                ..
+            } if !corruption.is_other_file(readable) => match self.repair() {
                 Ok((entries, repaired)) => (Recovered::Stored(entries), repaired.unwrap_or(error)),
+                // Meanwhile a file of another kind, which must not be replaced.
+                Err(error @ StorageError::Corrupt { .. }) => (Recovered::InMemory(vec![]), error),
                 // The folder may not be writable. The readable entries are enforced nevertheless,
                 // and the first commit that succeeds moves the corrupt file.
                 Err(_) => (Recovered::Stored(self.readable()), error),

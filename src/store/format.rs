@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::policy::KnownPinnedHost;
 use crate::store::json::{
-    Reader, SUM_LEN, TYPICAL_LINE, checksum, end_line, read_entry, verify, write_entry,
+    Reader, SUM_LEN, TYPICAL_LINE, checksum, end_line, ends_in_sum, read_entry, verify, write_entry,
 };
 
 /// Returns the bytes of a file with these entries, which must be sorted by host.
@@ -84,7 +84,7 @@ fn fault(
         Some(version) if version > VERSION => return Some(Fault::NewerVersion(version)),
         Some(_) => {}
         None if header.is_empty() => return Some(Fault::Corruption(Corruption::Empty)),
-        None if entries.is_empty() && !header.starts_with(FORMAT.as_bytes()) => {
+        None if entries.is_empty() && !resembles_header(header) => {
             return Some(Fault::Corruption(Corruption::NotAStoreFile));
         }
         None => return Some(Fault::Corruption(Corruption::Header)),
@@ -100,6 +100,12 @@ fn fault(
         None => Some(Corruption::Header),
     };
     corruption.map(Fault::Corruption)
+}
+
+/// Returns whether the line is a header of which either the beginning or the end may be damaged, as
+/// by a flipped bit. A file without entries is otherwise not known to be a store.
+fn resembles_header(line: &[u8]) -> bool {
+    line.starts_with(FORMAT.as_bytes()) || ends_in_sum(line.strip_suffix(b"\n").unwrap_or(line))
 }
 
 /// Returns the version of the format. No version changes this part of the header, so that a newer
@@ -141,7 +147,8 @@ pub enum Corruption {
     Header,
     /// This line, counted from 1, fails its checksum, is not an entry, or is not in order.
     Line(usize),
-    /// The file has neither a header line nor an entry: pinhold did not write it.
+    /// The file has neither a header line nor an entry: pinhold did not write it. It is never moved
+    /// or changed.
     NotAStoreFile,
     /// The file is longer than [`FileStorage::MAX_LEN`](crate::FileStorage::MAX_LEN).
     Oversized {
@@ -152,6 +159,19 @@ pub enum Corruption {
     },
     /// Lines are missing at the end, or a part of the last one.
     Truncated,
+}
+
+impl Corruption {
+    /// Returns whether the file is of another kind than a store, and so must be left unchanged.
+    /// `readable` is the number of entries that were read.
+    pub(crate) fn is_other_file(&self, readable: usize) -> bool {
+        match self {
+            Self::NotAStoreFile => true,
+            // A store of this length would have entries.
+            Self::Oversized { .. } => readable == 0,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Corruption {
@@ -289,6 +309,22 @@ mod tests {
             // Without its line feed a line makes the next one unreadable, too.
             let lost = 1 + usize::from(GOLDEN[at / 8] == b'\n');
             assert!(entries.len() + lost >= whole.len(), "bit {at}");
+        }
+    }
+
+    /// Such a file is replaced, while one of another kind is left unchanged.
+    #[test]
+    fn a_header_with_a_flipped_bit_is_still_one_of_a_store() {
+        let header = encode(&[]);
+        for at in 0..header.len() * 8 {
+            let mut bytes = header.clone();
+            bytes[at / 8] ^= 1 << (at % 8);
+            let (_, fault) = read(&bytes);
+            let Some(Fault::Corruption(corruption)) = fault else {
+                assert!(matches!(fault, Some(Fault::NewerVersion(_))), "bit {at}");
+                continue;
+            };
+            assert!(!corruption.is_other_file(0), "bit {at}: {corruption}");
         }
     }
 

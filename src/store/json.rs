@@ -110,6 +110,14 @@ pub(crate) fn verify(line: &[u8]) -> Option<(&str, &str)> {
     (sum == checksum(text.as_bytes())).then_some((text, sum))
 }
 
+/// Returns whether a line, given without its line feed, ends as every line does, whatever its
+/// checksum.
+pub(crate) fn ends_in_sum(line: &[u8]) -> bool {
+    let end = line.len().checked_sub(END_LEN);
+    let end = end.and_then(|start| line.get(start..)).unwrap_or_default();
+    end.starts_with(SUM.as_bytes()) && end.ends_with(END.as_bytes())
+}
+
 /// Parses a line, given without its line feed. Returns the entry, and the checksum of the line.
 pub(crate) fn read_entry(line: &[u8]) -> Option<(KnownPinnedHost, &str)> {
     let (text, sum) = verify(line)?;

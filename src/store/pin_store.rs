@@ -11,7 +11,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, HostMatch, IntoUnixTime, KnownPinnedHost, timestamp};
 use crate::store::domains::Domains;
-use crate::store::durable::DurableFuture;
+use crate::store::durable::{CLOSING_TIMEOUT, DurableFuture};
 use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
@@ -261,8 +261,15 @@ impl PinStore {
             .is_some_and(|known| known.noted_at == time)
     }
 
+    /// Writes all changes made so far, and blocks for at most 2 s, as dropping the last handle does.
+    /// Emits an error if they are not durable then.
+    pub(crate) fn flush_at_close(&self) {
+        if !self.durable().wait_with_timeout() {
+            self.emit_slow(CLOSING_TIMEOUT);
+        }
+    }
+
     /// Reports that a wait for the storage has timed out after `waited`.
-    #[cfg(feature = "hyper")]
     pub(crate) fn emit_slow(&self, waited: Duration) {
         if let Some(writer) = &self.writer {
             writer.emit(&StorageError::Slow { waited });

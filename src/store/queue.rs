@@ -60,7 +60,6 @@ pub(crate) trait StorageErrorListener: Send + Sync {
 }
 
 /// Everything that receives storage errors.
-#[derive(Clone)]
 pub(crate) struct Listeners {
     on_error: Option<ErrorCallback>,
     others: Vec<Weak<dyn StorageErrorListener>>,
@@ -129,13 +128,30 @@ impl Listeners {
         self.others.push(listener);
     }
 
-    /// Passes the error to all listeners. Call it without a lock on the state.
+    /// Returns the receivers that exist now. Call it before the outcome of a commit is known to
+    /// others: a thread that waits for it may then drop the last handle to a listener.
+    pub(crate) fn receivers(&self) -> Receivers {
+        Receivers {
+            on_error: self.on_error.clone(),
+            others: self.others.iter().filter_map(Weak::upgrade).collect(),
+        }
+    }
+}
+
+/// The receivers of one error.
+pub(crate) struct Receivers {
+    on_error: Option<ErrorCallback>,
+    others: Vec<Arc<dyn StorageErrorListener>>,
+}
+
+impl Receivers {
+    /// Passes the error to all receivers. Call it without a lock on the state.
     pub(crate) fn emit(&self, error: &StorageError) {
         event!(WARN, %error, "noted pins can't be stored");
         if let Some(callback) = &self.on_error {
             contain(|| callback(error));
         }
-        for listener in self.others.iter().filter_map(Weak::upgrade) {
+        for listener in &self.others {
             listener.on_storage_error(error);
         }
     }

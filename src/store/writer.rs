@@ -108,8 +108,8 @@ impl Writer {
 
     /// Passes the error to the callback and the listeners.
     pub(crate) fn emit(&self, error: &StorageError) {
-        let listeners = self.queue.state.lock().listeners.clone();
-        listeners.emit(error);
+        let receivers = self.queue.state.lock().listeners.receivers();
+        receivers.emit(error);
     }
 
     pub(crate) fn watch(&self, listener: Weak<dyn StorageErrorListener>) {
@@ -156,10 +156,10 @@ impl<S: Storage> WriterThread<S> {
         state.worker.stopped();
         let error = StorageError::Thread(Arc::new(io::Error::other("the thread panicked")));
         let replaced = state.error.replace(error.clone());
-        let listeners = state.listeners.clone();
+        let receivers = state.listeners.receivers();
         queue.release(state);
         drop(replaced);
-        listeners.emit(&error);
+        receivers.emit(&error);
     }
 
     fn run(mut self) {
@@ -264,13 +264,13 @@ impl<S: Storage> WriterThread<S> {
                 let retry = Instant::now() + self.backoff;
                 state.due = Some(state.due.map_or(retry, |due| due.min(retry)));
                 self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
-                failure = Some((error, state.listeners.clone()));
+                failure = Some((error, state.listeners.receivers()));
             }
         }
         self.queue.release(state);
         drop(replaced);
-        if let Some((error, listeners)) = failure {
-            listeners.emit(&error);
+        if let Some((error, receivers)) = failure {
+            receivers.emit(&error);
         }
     }
 

@@ -103,14 +103,13 @@ impl PinningVerifier {
         if self.sessions.is_none() && validity.is_none() && policies.applied.is_empty() {
             return Ok(());
         }
-        let verdicts = path.verdicts;
         let chain = path.into_chain(presented, host.clone());
+        let evaluation = policies.evaluate(host, chain, now);
         if let Some(sessions) = &self.sessions
-            && !verdicts.refuses()
+            && !evaluation.is_refused()
         {
-            sessions.await_signature(Found::Chain(chain.clone()));
+            sessions.await_signature(Found::Chain(evaluation.chain().clone()));
         }
-        let evaluation = policies.with_verdicts(host, verdicts, chain, now);
         let Some(validity) = validity else {
             let decision = evaluation.decision();
             self.pinning.record_connection(&evaluation, &decision, None);

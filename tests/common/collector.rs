@@ -15,6 +15,7 @@ use hyper_util::server::conn::auto;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use super::pki::Leaf;
@@ -24,6 +25,8 @@ use super::{TIMEOUT, provider};
 /// The reply to a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
+    /// Status 204, once the test has notified it.
+    AfterRelease(Arc<Notify>),
     /// Closes the connection in place of a response.
     CutOff,
     /// No response, while the connection stays open.
@@ -55,6 +58,8 @@ pub struct Collector {
     /// Connections that were accepted.
     connections: Arc<AtomicUsize>,
     received: Receiver<Received>,
+    /// Connections that were closed.
+    closed: Receiver<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -66,16 +71,15 @@ impl Collector {
         let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let connections = Arc::new(AtomicUsize::new(0));
+        let [connections, count] = [(); 2].map(|()| Arc::<AtomicUsize>::default());
         let accepted = connections.clone();
-        let (sender, received) = channel();
-        let count = Arc::new(AtomicUsize::new(0));
+        let ((sender, received), (on_close, closed)) = (channel(), channel());
         let task = tokio::spawn(async move {
             let mut open = tokio::task::JoinSet::new();
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
                 accepted.fetch_add(1, Ordering::SeqCst);
-                let (tls, sender) = (tls.clone(), sender.clone());
+                let (tls, sender, on_close) = (tls.clone(), sender.clone(), on_close.clone());
                 let (answers, count) = (answers.clone(), count.clone());
                 open.spawn(async move {
                     let service = service_fn(move |request: http::Request<Incoming>| {
@@ -100,6 +104,7 @@ impl Collector {
                             Err(_) => Ok(()),
                         },
                     };
+                    let _ = on_close.send(());
                 });
             }
         });
@@ -107,6 +112,7 @@ impl Collector {
             address,
             connections,
             received,
+            closed,
             task,
         }
     }
@@ -118,6 +124,11 @@ impl Collector {
     /// Returns the next request. Blocks the thread, so the runtime needs another one.
     pub fn next(&self) -> Received {
         self.received.recv_timeout(TIMEOUT).unwrap()
+    }
+
+    /// Waits until a connection is closed. Blocks the thread, so the runtime needs another one.
+    pub fn wait_for_close(&self) {
+        self.closed.recv_timeout(TIMEOUT).unwrap();
     }
 
     /// Discards the requests that `next` has not returned, and returns their number.
@@ -140,6 +151,10 @@ async fn respond(answer: Answer) -> io::Result<http::Response<Full<Bytes>>> {
     let response = http::Response::builder();
     let response = match answer {
         // hyper closes the connection after an error.
+        Answer::AfterRelease(release) => {
+            release.notified().await;
+            response.status(204)
+        }
         Answer::CutOff => return Err(io::Error::other("cut off")),
         Answer::NoResponse => std::future::pending().await,
         Answer::Redirect(to) => response.status(301).header("location", to),

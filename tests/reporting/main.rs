@@ -8,8 +8,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "hyper")]
+mod floods;
 #[cfg(all(feature = "hyper", feature = "reports"))]
 mod http_reporter;
+#[cfg(feature = "hyper")]
+mod last_drop;
 #[cfg(feature = "hyper")]
 mod observer_thread;
 #[cfg(all(feature = "hyper", feature = "reports"))]

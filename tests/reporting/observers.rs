@@ -123,7 +123,15 @@ async fn headers_that_change_pins_emit_events_and_refreshes_do_not() {
         get(&mut client, URI).await.unwrap();
         match (next_event(&events), expected) {
             (Event::Removed { reason, .. }, Some(expected)) => assert_eq!(reason, expected),
-            (Event::HeaderIgnored { host, reason }, None) => {
+            (
+                Event::HeaderIgnored {
+                    host,
+                    reason,
+                    headers,
+                },
+                None,
+            ) => {
+                assert_eq!(headers, 1);
                 assert_eq!(host.unwrap().as_str(), "example.com");
                 assert_eq!(reason, IgnoreReason::NotKnown);
             }

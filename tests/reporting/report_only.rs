@@ -207,7 +207,8 @@ async fn the_two_fields_are_processed_independently() {
     // With both fields, one is noted and the other one causes an event.
     fixture.receive(&[(PKP, &good), (RO, &failing(""))]).await;
     let events = fixture.recorder.events(&fixture.pinning);
-    let [noted, would_be] = &events[..] else {
+    // Violations are delivered before other events that wait.
+    let [would_be, noted] = &events[..] else {
         panic!("{events:?}");
     };
     assert!(matches!(noted, pinhold::Event::Noted { .. }));

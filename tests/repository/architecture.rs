@@ -18,12 +18,12 @@ const MODULES: &str = "
     1 policy: der header_tokens origin sha256 text timestamp fingerprint_error host report_uri \
         fingerprint pem uri fingerprint_text header pin_set applied judgement known_host \
         pin_policy
-    2 roots: anchors provenance native overrides
+    2 roots: anchors sections provenance native overrides
     2 store: domains public_suffixes observed_clock entries json worker format generation error storage file_lock file pending queue durable writer pin_store \
         builder update
     3 chain: certificate revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unverifiable report report_json
-    5 pinning: clock noting rollout evaluation event build_error static_pins observers handle builder \
+    5 pinning: clock noting rollout evaluation event lanes build_error static_pins observers handle builder \
         note record
     6 tls: provider resumption connection error verifier verifier_builder
     7 connector: error schemes stream handshake service builder
@@ -168,6 +168,31 @@ fn each_dependency_is_imported_where_it_is_listed_and_nowhere_else() {
             }
         }
         assert_eq!(found, set(importers.iter()), "importers of {dependency}");
+    }
+}
+
+/// rustls's default clock panics before 1970, and so does `UnixTime::now`.
+#[test]
+fn no_clock_that_panics_is_used() {
+    for folder in ["src", "crates/pinhold-cli/src"] {
+        for path in rust_files(&repository().join(folder)) {
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+            let lines = code
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            for line in lines {
+                for clock in [
+                    "ClientConfig::builder()",
+                    "ClientConfig::builder_with_provider",
+                    "ClientConfig::builder_with_protocol_versions",
+                    "DefaultTimeProvider",
+                    "UnixTime::now",
+                ] {
+                    assert!(!line.contains(clock), "{}: {line}", relative(&path));
+                }
+            }
+        }
     }
 }
 

@@ -264,7 +264,7 @@ fn a_trusted_certificate_of_openssl_is_an_error_and_does_not_affect_others() {
     }
 }
 
-/// Only `rustls-native-certs` reads that file, and it does not return what it skips.
+/// `rustls-native-certs` reads that file, and does not return what it skips.
 #[test]
 fn a_file_of_trusted_certificates_of_openssl_yields_no_anchors() {
     let test = "a_file_of_trusted_certificates_of_openssl_yields_no_anchors";
@@ -273,10 +273,28 @@ fn a_file_of_trusted_certificates_of_openssl_yields_no_anchors() {
     };
     let trusted = trusted_pem(&Ca::root("Trusted"));
     fs::write(directory.join("trusted.pem"), trusted).unwrap();
-    let (anchors, _) = TrustAnchors::native();
+    let (anchors, errors) = TrustAnchors::native();
+    let named = |error: &NativeRootError| error.to_string().contains("TRUSTED CERTIFICATE");
+    assert!(errors.iter().any(named), "{errors:?}");
     let client = PinningVerifier::builder(builder().build().unwrap()).with_anchors(anchors);
     let client = client.with_provider(provider()).client_config();
     assert!(matches!(client, Err(BuildError::NoTrustAnchors)));
+}
+
+/// The parser of `rustls-native-certs` does not find the section after a byte order mark.
+#[test]
+fn the_first_certificate_after_a_byte_order_mark_is_loaded() {
+    let test = "the_first_certificate_after_a_byte_order_mark_is_loaded";
+    let Some(directory) = in_own_process(test, "SSL_CERT_FILE", "marked.pem") else {
+        return;
+    };
+    let [first, second] = ["First", "Second"].map(|name| Ca::root(name).pem());
+    let text = format!("\u{feff}{first}{second}");
+    fs::write(directory.join("marked.pem"), text).unwrap();
+    let (anchors, errors) = TrustAnchors::native();
+    assert_eq!(origins(&anchors), [AnchorOrigin::Unknown; 2]);
+    assert!(errors.is_empty(), "{errors:?}");
+    fs::write(directory.join("done"), "").unwrap();
 }
 
 /// The platforms have no list of roots that native code can read, and clients there rely on it that

@@ -17,8 +17,8 @@ use crate::transport::{TransportError, Via};
 
 /// Reasons to end the program early or with an exit code other than 0.
 pub(crate) enum Failure {
-    /// The result was printed, and so was the message about what failed.
-    AlreadyPrinted,
+    /// The message about what failed was printed.
+    AlreadyPrinted { code: u8 },
     /// Validation rejects the chain of the server.
     Certificate {
         url: String,
@@ -170,9 +170,9 @@ impl Failure {
 
     pub(crate) fn code(&self) -> u8 {
         match self {
+            Self::AlreadyPrinted { code } => *code,
             Self::OutputClosed => 0,
-            Self::AlreadyPrinted
-            | Self::Certificate { .. }
+            Self::Certificate { .. }
             | Self::Internal { .. }
             | Self::Request { .. }
             | Self::StorageWrite(_) => 1,
@@ -184,7 +184,7 @@ impl Failure {
     pub(crate) fn json(&self) -> Value {
         let message = self.to_string();
         match self {
-            Self::AlreadyPrinted | Self::OutputClosed => json!(null),
+            Self::AlreadyPrinted { .. } | Self::OutputClosed => json!(null),
             Self::Certificate { target, chain, .. } => {
                 let mut object = json!({
                     "error": "certificate",
@@ -226,7 +226,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AlreadyPrinted => f.write_str("failure already printed"),
+            Self::AlreadyPrinted { .. } => f.write_str("failure already printed"),
             Self::Certificate { url, chain, .. } => write!(f, "{url}: {}", chain.text),
             Self::Internal { subject, error } => write!(f, "{subject}: {error}"),
             Self::OutputClosed => f.write_str("standard output is closed"),

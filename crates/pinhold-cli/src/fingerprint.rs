@@ -203,6 +203,7 @@ impl Key {
 
 fn keys_in_file(name: &str) -> Result<Vec<Key>, Failure> {
     let bytes = network::read(Path::new(name))?;
+    network::refuse_unread(Path::new(name), &bytes)?;
     let unreadable = || {
         let reason = "not a certificate or public key, expected one or more in PEM or DER";
         Failure::input(name, reason)

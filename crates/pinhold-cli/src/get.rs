@@ -90,9 +90,6 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     let pinning = builder.build();
     let pinning = pinning.map_err(|error| Failure::of_build(&error))?;
     let response = fetch(&arguments, &uri, &peer, pinning.clone()).await;
-    if let Some(reporting) = &reporting {
-        reporting.finish(&pinning, peer.deadline, output);
-    }
     let stored = store_changes(&store, &peer, response.is_ok()).await;
     if let Err(error) = &stored {
         output.message(&storage_error::text(error));
@@ -102,10 +99,17 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
         Err(failure) => Err(failure),
     };
     let printed = printed.map_err(|failure| failure.with_policies_of(&pinning));
-    match (printed, stored) {
-        (Ok(()) | Err(Failure::OutputClosed), Err(_)) => Err(Failure::AlreadyPrinted),
+    let result = match (printed, stored) {
+        (Ok(()) | Err(Failure::OutputClosed), Err(_)) => Err(Failure::AlreadyPrinted { code: 1 }),
         (printed, _) => printed,
-    }
+    };
+    let Some(reporting) = &reporting else {
+        return result;
+    };
+    // The user learns of a violation before the program waits for an endpoint.
+    let result = result.map_err(|failure| output.print_failure(&failure));
+    reporting.finish(&pinning, peer.deadline, output);
+    result
 }
 
 /// Writes pending changes before the body is read, which may be endless. Refreshes are among them:

@@ -14,6 +14,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::failure::Failure;
+use crate::output::cut;
 use crate::peer::{Deadline, Peer, Target, Timeout};
 use crate::proxy::Proxy;
 use crate::roots::Roots;
@@ -128,6 +129,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 /// Reads the certificates of a PEM file, or the one of a DER file.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let bytes = read(file)?;
+    refuse_unread(file, &bytes)?;
     let sections = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
     match sections {
         Ok(certificates) if certificates.len() < begun(&bytes, "CERTIFICATE") => {
@@ -157,6 +159,28 @@ pub(crate) fn begun(text: &[u8], kind: &str) -> usize {
     let begin = format!("-----BEGIN {kind}-----");
     let windows = text.windows(begin.len());
     windows.filter(|window| *window == begin.as_bytes()).count()
+}
+
+/// Refuses PEM with certificates or public keys in a form that the parser skips, such as OpenSSL's
+/// `TRUSTED CERTIFICATE`. The others of the file may not be all that the user means.
+pub(crate) fn refuse_unread(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let text = String::from_utf8_lossy(bytes);
+    let begun = text.split("-----BEGIN ").skip(1);
+    let mut labels = begun.filter_map(|begun| Some(begun.split_once("-----")?.0));
+    let unread = labels.find(|label| {
+        let is_key = label.ends_with(" CERTIFICATE") || label.ends_with(" PUBLIC KEY");
+        is_key || ["PKCS7", "CMS"].contains(label)
+    });
+    match unread {
+        Some(label) => Err(Failure::input(
+            &file.display().to_string(),
+            format!(
+                "a PEM section {:?} is not supported, expected CERTIFICATE or PUBLIC KEY",
+                cut(label, 80)
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn not_at_start(file: &Path) -> Failure {

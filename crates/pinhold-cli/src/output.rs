@@ -54,11 +54,20 @@ impl Output {
     /// Writes a failure to standard error, and with `--json` to standard output, too. Returns its
     /// exit code.
     pub(crate) fn fail(self, failure: &Failure) -> ExitCode {
-        if !matches!(failure, Failure::OutputClosed | Failure::AlreadyPrinted) {
+        ExitCode::from(self.print_failure(failure).code())
+    }
+
+    /// As [`fail`](Self::fail), where the program does not end yet. Returns the failure to end it
+    /// with.
+    pub(crate) fn print_failure(self, failure: &Failure) -> Failure {
+        let is_printed = matches!(failure, Failure::AlreadyPrinted { .. });
+        if !is_printed && !matches!(failure, Failure::OutputClosed) {
             write_message(BAD, failure);
             self.print_error(&failure.json());
         }
-        ExitCode::from(failure.code())
+        Failure::AlreadyPrinted {
+            code: failure.code(),
+        }
     }
 
     /// Writes an error to standard output if JSON was requested.

@@ -234,7 +234,7 @@ fn details(known: &KnownPinnedHost) -> String {
 }
 
 fn recover(file: &Path, output: Output) -> Result<(), Failure> {
-    // A file of another kind, such as one with certificates, would be moved away.
+    // For a file of another kind, such as one with certificates, there is nothing to recover.
     match FileStorage::new(file).load() {
         Err(error) if is_other_file(&error) => return Err(Failure::StorageRead(error)),
         _ => {}

@@ -7,12 +7,15 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use hyper::rt::{Read, ReadBuf, Write};
 use hyper_util::rt::TokioIo;
-use pinhold::PinViolation;
-use pinhold::connector::PinnedStream;
+use pinhold::connector::{ConnectError, PinnedStream};
 use pinhold::policy::AfterExpiry;
+use pinhold::{PinPolicy, PinViolation, PinningConnector};
+use tower::ServiceExt;
 
 use super::{Http, fixture};
-use crate::common::{NOW, TIMEOUT, at, policy_with, unrelated_pin};
+use crate::common::server::{Loopback, Names, Server, full};
+use crate::common::validated::built_in_anchors;
+use crate::common::{NOW, TIMEOUT, at, policy_with, provider, unrelated_pin};
 
 #[tokio::test]
 async fn no_byte_is_accepted_once_the_pins_fail() {
@@ -29,9 +32,12 @@ async fn no_byte_is_accepted_once_the_pins_fail() {
         let error = write(b"HTTP").await.unwrap_err();
         assert!(PinViolation::find(&error).is_some(), "{error:?}");
     }
-    // The connection stays closed if the pins match again.
+    // The connection stays closed if the pins match again, or are removed.
     fixture.pin_to(policy_with(fixture.leaf.pin()));
-    write(b"HTTP").await.unwrap_err();
+    assert!(PinViolation::find(&write(b"HTTP").await.unwrap_err()).is_some());
+    let none = std::iter::empty::<(&str, PinPolicy)>();
+    fixture.pinning.replace_pins(none).unwrap();
+    assert!(PinViolation::find(&write(b"HTTP").await.unwrap_err()).is_some());
     // A flush succeeds: it sends bytes that were accepted while the pins matched.
     let flush = std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_flush(cx)).await;
     flush.unwrap();
@@ -39,6 +45,37 @@ async fn no_byte_is_accepted_once_the_pins_fail() {
     let vectored =
         std::future::poll_fn(|cx| std::pin::Pin::new(&mut stream).poll_write_vectored(cx, &bufs));
     assert!(PinViolation::find(&vectored.await.unwrap_err()).is_some());
+}
+
+/// Bytes that the server sent while the host was pinned would otherwise be read later.
+#[tokio::test]
+async fn a_refused_plain_connection_stays_refused_once_its_host_is_unpinned() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let fixture = fixture(Http::V1).await;
+    let plain = Server::plain(|_| http::Response::new(full("ok"))).await;
+    let names = Names::new([("example.com", &plain)]);
+    let connector = PinningConnector::builder(fixture.pinning.clone())
+        .with_anchors(built_in_anchors(&[&fixture.root]))
+        .with_provider(provider());
+    let connector = connector.wrap_connector(Loopback::new(&names)).unwrap();
+    let uri = http::Uri::from_static("http://example.com/");
+    let mut stream = TokioIo::new(connector.oneshot(uri).await.unwrap());
+    let request = b"GET / HTTP/1.1\r\nhost: example.com\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    stream.read_u8().await.unwrap();
+    fixture.pin_to(policy_with(unrelated_pin()));
+    let is_refusal = |error: io::Error| {
+        let error = error.get_ref().and_then(|error| error.downcast_ref());
+        matches!(error, Some(ConnectError::PlainHttp { host }) if host.as_str() == "example.com")
+    };
+    assert!(is_refusal(stream.write_all(request).await.unwrap_err()));
+    let none = std::iter::empty::<(&str, PinPolicy)>();
+    fixture.pinning.replace_pins(none).unwrap();
+    for _ in 0..2 {
+        assert!(is_refusal(stream.write_all(request).await.unwrap_err()));
+        assert!(is_refusal(stream.read_u8().await.unwrap_err()));
+    }
+    assert_eq!(plain.requests(), 1);
 }
 
 /// The connection is not used; the change of pins itself wakes the task that waits for a byte.

@@ -2,6 +2,7 @@
 //! that failed its pins.
 
 mod failing_endpoints;
+mod waiting;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -116,6 +117,11 @@ impl Reporting {
         let mut client = client(&self.pinning, built_in_anchors(&[&self.root]), &self.names);
         let visit = get(&mut client, &format!("https://{host}:8443/")).await;
         PinViolation::find(&visit.unwrap_err()).unwrap()
+    }
+
+    /// Drops the last handle, and returns the reports that are dropped later.
+    fn into_dropped(self) -> Receiver<DropReason> {
+        self.dropped
     }
 
     fn dropped(&self) -> DropReason {

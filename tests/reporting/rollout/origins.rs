@@ -66,7 +66,7 @@ async fn report_only_pins_are_evaluated_where_noted_pins_are_skipped() {
             .await;
         assert!(matches!(connection.unwrap().decision(), Decision::Skipped));
         let events = fixture.recorder.events(&fixture.pinning);
-        let (skipped, would_be) = events.split_first().unwrap();
+        let (skipped, would_be) = events.split_last().unwrap();
         assert!(matches!(skipped, Event::Skipped { .. }));
         let is_would_be = |event: &Event| matches!(event, Event::WouldBeViolation(_));
         assert!(would_be.iter().all(is_would_be) && would_be.len() == expected);

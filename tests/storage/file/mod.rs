@@ -146,6 +146,7 @@ impl Fixture {
     #[track_caller]
     fn assert_left_unchanged(&self, expected: impl Fn(&StorageError) -> bool, kept: &[&str]) {
         let before = file_names(&self.folder);
+        let bytes = fs::read(&self.file).ok();
         let refused = open(&self.file).unwrap_err();
         assert!(expected(&refused), "{refused:?}");
         let (store, error) = self.recover();
@@ -160,6 +161,7 @@ impl Fixture {
         store.flush().unwrap();
         drop(store);
         assert_eq!(file_names(&self.folder), before);
+        assert_eq!(fs::read(&self.file).ok(), bytes);
     }
 }
 
@@ -194,14 +196,49 @@ fn firefox_3_garbage_is_not_a_store_file() {
         b"{}\n",
     ] {
         fixture.write(garbage);
-        let refused = open(&fixture.file).unwrap_err();
-        let expected = Corruption::NotAStoreFile;
-        assert!(
-            matches!(&refused, StorageError::Corrupt { corruption, .. } if *corruption == expected),
-            "{refused:?}"
-        );
+        fixture.assert_left_unchanged(is_not_a_store, &[]);
     }
-    fixture.assert_recovered(&Corruption::NotAStoreFile, &[]);
+}
+
+fn is_not_a_store(error: &StorageError) -> bool {
+    let expected = Corruption::NotAStoreFile;
+    matches!(error, StorageError::Corrupt { corruption, readable: 0, moved_to: None, .. }
+        if *corruption == expected)
+}
+
+/// A wrong path must not cost the user a file, such as one with certificates.
+#[test]
+fn attack_10_a_file_of_another_kind_is_neither_moved_nor_changed() {
+    let fixture = fixture();
+    fs::remove_file(fixture.folder.path().join("pins.jsonl.lock")).unwrap();
+    for other in [
+        &b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"[..],
+        b"{\"format\":\"other\",\"version\":1}\n{}\n",
+        b"\n",
+        &[0; 1000],
+    ] {
+        fixture.write(other);
+        fixture.assert_left_unchanged(is_not_a_store, &[]);
+    }
+}
+
+/// Another program replaces the file while the store is open.
+#[test]
+fn attack_10_a_commit_does_not_replace_a_file_of_another_kind() {
+    let fixture = fixture();
+    let (sender, errors) = channel();
+    let builder = PinStore::builder().on_error(move |error| drop(sender.send(error.clone())));
+    let store = builder.open(FileStorage::new(&fixture.file)).unwrap();
+    let other = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fixture.write(other);
+    let before = file_names(&fixture.folder);
+    store.forget(fixture.hosts.host(0));
+    let failed = store.flush().unwrap_err();
+    assert!(is_not_a_store(&failed), "{failed:?}");
+    assert!(is_not_a_store(&errors.recv_timeout(TIMEOUT).unwrap()));
+    drop(store);
+    assert_eq!(fs::read(&fixture.file).unwrap(), other);
+    assert_eq!(file_names(&fixture.folder), before);
 }
 
 #[test]

@@ -293,6 +293,34 @@ fn invalid_input_exits_with_2_and_a_message() {
     }
 }
 
+/// The sections that are read may not be all that the user means.
+#[test]
+fn a_file_with_a_section_that_is_not_read_is_refused_and_the_section_named() {
+    let folder = Folder::new();
+    let (root, other) = (Ca::root("Root").pem(), Ca::root("Other").pem());
+    for label in ["TRUSTED CERTIFICATE", "X509 CERTIFICATE", "PKCS7"] {
+        let unread = other.replace(" CERTIFICATE-", &format!(" {label}-"));
+        for text in [
+            unread.clone(),
+            format!("{root}{unread}"),
+            format!("\u{feff}{unread}{root}"),
+            format!("  {unread}{root}").replace('\n', "\r\n"),
+        ] {
+            let file = folder.write("roots.pem", &text);
+            let url = "https://shop.example/";
+            for arguments in [
+                &["get", url, "--ca", &file][..],
+                &["get", url, "--user-ca", &file],
+                &["get", url, "--pin", &text],
+                &["fingerprint", &file],
+            ] {
+                let run = run(arguments).expect_code(2);
+                assert!(run.stderr.contains(label), "{arguments:?}: {}", run.stderr);
+            }
+        }
+    }
+}
+
 #[test]
 fn an_unreachable_server_exits_with_1() {
     let resolve = "shop.example:1:127.0.0.1";

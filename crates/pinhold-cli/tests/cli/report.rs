@@ -1,8 +1,15 @@
 //! `pinhold get --report-to`: reports of pin violations.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use tokio::sync::Notify;
+
 use crate::collector::{Answer, Collector};
-use crate::common::{header_value, unrelated_pin};
-use crate::program::Site;
+use crate::common::{TIMEOUT, header_value, unrelated_pin};
+use crate::program::{Site, command};
 
 const REPORTS: &str = "reports.example";
 
@@ -58,6 +65,48 @@ async fn nothing_is_reported_without_a_violation() {
     let run = site.run_trusted("get", &arguments).await.expect_code(0);
     assert_eq!(run.stderr, "");
     assert_eq!(collector.connections(), 0);
+}
+
+/// The endpoint holds its connection until the test has read of the violation. A program that first
+/// waited for the endpoint would give up its report.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_violation_is_printed_before_the_endpoint_responds() {
+    let site = Site::start(&[]).await;
+    let leaf = site.root.leaf(&[REPORTS]);
+    let release = Arc::<Notify>::default();
+    let answer = Answer::AfterRelease(Arc::clone(&release));
+    let collector = Collector::start(Some(&leaf), vec![answer]).await;
+    let resolved = [
+        ("shop.example", site.port()),
+        (REPORTS, collector.address.port()),
+    ];
+    let resolved = resolved.map(|(host, port)| format!("--resolve={host}:{port}:127.0.0.1"));
+    let uri = collector.uri("https", REPORTS);
+    let mut child = command()
+        .args(["get", &site.url(), "--ca", &site.root_file()])
+        .args(["--pin", &unrelated_pin().to_string(), "--report-to", &uri])
+        .args(resolved)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        stderr
+            .lines()
+            .try_for_each(|line| sender.send(line.unwrap()))
+    });
+    let wait_for = |text: &str| {
+        while !lines.recv_timeout(TIMEOUT).unwrap().contains(text) {}
+    };
+    collector.next();
+    wait_for("no key in the validated chain of shop.example is pinned");
+    release.notify_one();
+    wait_for("1 report sent to");
+    let status = tokio::task::spawn_blocking(move || child.wait().unwrap());
+    assert_eq!(status.await.unwrap().code(), Some(90));
 }
 
 /// An endpoint that never answers delays the program by the time limit at most.
