@@ -38,9 +38,13 @@ impl Policies {
         if self.applied.is_empty() {
             return Decision::NotPinned;
         }
-        let origin = chain.anchor_origin();
-        let judged = self.applied.judged_ref(chain.fingerprints(), origin);
-        Decision::of(&judged, Some(host), chain, now)
+        let (keys, origin) = (chain.fingerprints(), chain.anchor_origin());
+        let verdicts = self.applied.judge(keys, origin);
+        if verdicts.has(Verdict::Refuse) || verdicts.has(Verdict::WouldRefuse) {
+            let judged = self.applied.judged_ref(keys, origin);
+            return Decision::of(&judged, Some(host), chain, now);
+        }
+        Decision::without_violation(|verdict| verdicts.has(verdict))
     }
 
     /// Evaluates the pins on a chain. `host` is `None` for an IP address.
@@ -194,16 +198,25 @@ impl Decision {
         if let Some(violation) = failed(Verdict::Refuse) {
             return Self::Refuse(violation);
         }
-        if judged.has(Verdict::Skip) {
-            return Self::Skipped;
-        }
-        if let Some(violation) = failed(Verdict::WouldRefuse) {
+        if !judged.has(Verdict::Skip)
+            && let Some(violation) = failed(Verdict::WouldRefuse)
+        {
             return Self::ReportOnly(violation);
         }
-        if judged.has(Verdict::Pass) {
+        Self::without_violation(|verdict| judged.has(verdict))
+    }
+
+    /// Returns the decision where no policy is violated, or only report-only ones beside a skipped
+    /// one.
+    #[inline]
+    fn without_violation(has: impl Fn(Verdict) -> bool) -> Self {
+        if has(Verdict::Skip) {
+            return Self::Skipped;
+        }
+        if has(Verdict::Pass) {
             return Self::Pass;
         }
-        if judged.has(Verdict::SkipReportOnly) {
+        if has(Verdict::SkipReportOnly) {
             return Self::Skipped;
         }
         Self::NotPinned

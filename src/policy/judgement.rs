@@ -142,7 +142,7 @@ pub(crate) enum Verdict {
     WouldRefuse,
 }
 
-/// The verdict of each policy of a host on one path, to compare paths by.
+/// The verdict of each policy of a host on one path, without the policies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdicts {
     static_policy: Option<Verdict>,
@@ -151,7 +151,7 @@ pub(crate) struct Verdicts {
 }
 
 impl Verdicts {
-    fn has(self, verdict: Verdict) -> bool {
+    pub(crate) fn has(self, verdict: Verdict) -> bool {
         let verdict = Some(verdict);
         self.static_policy == verdict || self.noted == verdict || self.candidate == verdict
     }
