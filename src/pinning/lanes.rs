@@ -5,7 +5,10 @@
 //! floods the client nor a slow observer keeps the violations of other hosts from being emitted.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::mem::discriminant;
+
+use foldhash::fast::RandomState;
 
 use crate::pinning::event::Event;
 
@@ -18,8 +21,17 @@ pub(crate) struct Lanes {
 
 #[derive(Default)]
 struct Lane {
-    events: VecDeque<Event>,
+    waiting: VecDeque<Waiting>,
+    /// How many of them are caused by headers.
+    caused_by_headers: usize,
     lost: u64,
+    names: RandomState,
+}
+
+struct Waiting {
+    event: Event,
+    /// A hash of the server's name, since a flood compares it with those of all waiting events.
+    server: Option<u64>,
 }
 
 impl Lanes {
@@ -36,8 +48,8 @@ impl Lanes {
     /// Removes the next event: a violation if there is one, and once no event is left, the number
     /// of those that were lost.
     pub(crate) fn pop(&mut self) -> Option<Event> {
-        let next = self.violations.events.pop_front();
-        if let Some(event) = next.or_else(|| self.others.events.pop_front()) {
+        let next = self.violations.pop();
+        if let Some(event) = next.or_else(|| self.others.pop()) {
             return Some(event);
         }
         let violations = std::mem::take(&mut self.violations.lost);
@@ -47,30 +59,39 @@ impl Lanes {
 
     pub(crate) fn is_empty(&self) -> bool {
         let mut lanes = [&self.violations, &self.others].into_iter();
-        lanes.all(|lane| lane.events.is_empty() && lane.lost == 0)
+        lanes.all(|lane| lane.waiting.is_empty() && lane.lost == 0)
     }
 
     /// Returns whether a lane may soon have no room for further events.
     pub(crate) fn is_half_full(&self) -> bool {
         let mut lanes = [&self.violations, &self.others].into_iter();
-        lanes.any(|lane| lane.events.len() >= MAX_OF_SERVER / 2)
+        lanes.any(|lane| lane.waiting.len() >= MAX_OF_SERVER / 2)
     }
 }
 
 impl Lane {
     fn push(&mut self, event: Event) {
-        if self.merge(&event) {
+        let server = event.server_name().map(|name| self.names.hash_one(&*name));
+        if self.merge(&event, server) {
             return;
         }
-        if self.has_room_for(&event) {
-            self.events.push_back(event);
+        let is_caused_by_header = event.is_caused_by_header();
+        if self.has_room(server, is_caused_by_header) {
+            self.caused_by_headers += usize::from(is_caused_by_header);
+            self.waiting.push_back(Waiting { event, server });
         } else {
             self.lost += 1;
         }
     }
 
+    fn pop(&mut self) -> Option<Event> {
+        let Waiting { event, .. } = self.waiting.pop_front()?;
+        self.caused_by_headers -= usize::from(event.is_caused_by_header());
+        Some(event)
+    }
+
     /// Counts an ignored header in a waiting event of the same host, if there is one.
-    fn merge(&mut self, event: &Event) -> bool {
+    fn merge(&mut self, event: &Event, server: Option<u64>) -> bool {
         let Event::HeaderIgnored {
             host: new_host,
             reason: new_reason,
@@ -79,12 +100,13 @@ impl Lane {
         else {
             return false;
         };
-        for waiting in &mut self.events {
+        let of_server = self.waiting.iter_mut();
+        for waiting in of_server.filter(|waiting| waiting.server == server) {
             if let Event::HeaderIgnored {
                 host,
                 reason,
                 headers,
-            } = waiting
+            } = &mut waiting.event
                 && host == new_host
                 && discriminant(reason) == discriminant(new_reason)
             {
@@ -95,20 +117,17 @@ impl Lane {
         false
     }
 
-    fn has_room_for(&self, event: &Event) -> bool {
-        let count = |is_counted: &dyn Fn(&Event) -> bool| {
-            self.events.iter().filter(|event| is_counted(event)).count()
+    fn has_room(&self, server: Option<u64>, is_caused_by_header: bool) -> bool {
+        let of_server = || {
+            let waiting = self.waiting.iter();
+            waiting.filter(|known| known.server == server).count()
         };
-        // The events are counted only if they may reach a limit.
-        if self.events.len() < MAX_OF_SERVER {
-            return true;
-        }
-        let name = event.server_name();
-        let is_of_server = |known: &Event| name.is_some() && known.server_name() == name;
-        self.events.len() < CAPACITY
-            && count(&is_of_server) < MAX_OF_SERVER
-            && (!event.is_caused_by_header()
-                || count(&Event::is_caused_by_header) < MAX_CAUSED_BY_HEADERS)
+        self.waiting.len() < CAPACITY
+            && (!is_caused_by_header || self.caused_by_headers < MAX_CAUSED_BY_HEADERS)
+            // They are counted only if they may reach the limit.
+            && (self.waiting.len() < MAX_OF_SERVER
+                || server.is_none()
+                || of_server() < MAX_OF_SERVER)
     }
 }
 
