@@ -174,6 +174,25 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Returns the entry, confirmed if it replaces a confirmed one that this process did not know.
+fn confirmed_as(
+    known: Option<&Arc<KnownPinnedHost>>,
+    entry: &Arc<KnownPinnedHost>,
+) -> Arc<KnownPinnedHost> {
+    let is_lost = |known: &&Arc<KnownPinnedHost>| {
+        known.is_confirmed() && !known.is_expired(entry.noted_at) && !entry.is_confirmed()
+    };
+    match known.filter(is_lost) {
+        Some(known) => Arc::new(KnownPinnedHost {
+            seen_since: known
+                .seen_since
+                .min(KnownPinnedHost::confirmed_since(entry.noted_at)),
+            ..(**entry).clone()
+        }),
+        None => Arc::clone(entry),
+    }
+}
+
 /// Inserts the entry unless the host has one that was noted later.
 pub(crate) fn put_newer(
     stored: &mut HashMap<Host, Arc<KnownPinnedHost>>,
@@ -242,11 +261,14 @@ impl Change {
                 // `replaces` counts, too: the clock may have been set back after the stored entry
                 // was noted.
                 Some(known) if known.noted_at > entry.noted_at.max(*replaces) => return false,
-                _ => drop(stored.insert(entry.host.clone(), Arc::clone(entry))),
+                known => {
+                    let entry = confirmed_as(known, entry);
+                    stored.insert(entry.host.clone(), entry);
+                }
             },
             Self::Refreshed { entry, replaces } => match stored.get_mut(&entry.host) {
                 Some(known) if known.noted_at <= entry.noted_at.max(*replaces) => {
-                    *known = Arc::clone(entry);
+                    *known = confirmed_as(Some(known), entry);
                 }
                 // If the other process has removed the entry, the next header adds it again.
                 _ => return false,

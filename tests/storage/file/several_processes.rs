@@ -10,7 +10,7 @@ use pinhold::storage::{Batch, Storage, StorageError};
 use pinhold::{FileStorage, Host, PinStore, Pinning};
 
 use super::{ALL, fixture, names, note_d_example, open};
-use crate::common::noted::{Hosts, numbered_pin, pin_number, pinning};
+use crate::common::noted::{Hosts, numbered_pin, pin_number, pinning, temp_dir};
 use crate::common::{Clock, DAY, NOW, TIMEOUT, at};
 
 #[test]
@@ -166,6 +166,30 @@ fn a_merged_entry_is_replaced_by_a_later_header_or_after_the_clock_was_set_back(
         names(&open(&fixture.file).unwrap()),
         ["a.example", "c.example"]
     );
+}
+
+/// The first process notes as new what the second one has confirmed since the file was opened.
+#[test]
+fn an_entry_that_another_process_has_confirmed_stays_confirmed() {
+    // A time after the release, since an earlier one confirms no entry.
+    let later = 1_800_000_000;
+    let folder = temp_dir();
+    let file = folder.path().join("pins.jsonl");
+    let (one, other) = (open(&file).unwrap(), open(&file).unwrap());
+    let hosts = Hosts::blocking(&["a.example"]);
+    let value = |backup| hosts.value(numbered_pin(backup), "max-age=5000000");
+    for seconds in [later, later + DAY] {
+        hosts.note(&pinning(&other), 0, &value(1), seconds);
+    }
+    other.flush().unwrap();
+    let noted = hosts.note(&pinning(&one), 0, &value(2), later + DAY + 5);
+    assert_eq!(noted, Noted::Added);
+    one.flush().unwrap();
+    for store in [&one, &open(&file).unwrap()] {
+        let known = &store.list()[0];
+        assert!(known.pins.contains(&numbered_pin(2)));
+        assert!(known.is_confirmed());
+    }
 }
 
 /// One process evicts the expired entries, one of which the other process has refreshed since.
