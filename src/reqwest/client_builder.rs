@@ -65,8 +65,8 @@ impl Pinning {
     ///   use hyper-util's client with [`PinningConnector`](crate::PinningConnector).
     /// - A connection that this verifier did not check is refused with
     ///   [`ConnectError::NotVerified`](crate::connector::ConnectError::NotVerified): plain HTTP (so
-    ///   `https_only(false)` allows none), and TLS of another back end that was set on the builder
-    ///   later.
+    ///   `https_only(false)` allows none), and TLS of another back end or of another configuration
+    ///   that was set on the builder later.
     /// - reqwest ignores its own TLS settings if it is given a TLS configuration:
     ///   `tls_certs_merge`, `tls_certs_only`, `tls_crls_only`, `identity`, `tls_version_min`,
     ///   `tls_version_max`, `tls_sni`, `tls_danger_accept_invalid_certs` and the like have no
@@ -93,7 +93,8 @@ impl Pinning {
     /// that is made of it, for example the client certificate (`client_auth_cert_resolver`) or the
     /// ALPN protocols, which are HTTP/2 and HTTP/1.1. It can't replace the certificate verifier,
     /// `resumption` and `time_provider`: they are set after it, because a connection could bypass
-    /// the pins without them. To make full handshakes only, use
+    /// the pins without them. They belong to this client alone, so that a clone of the
+    /// configuration that `configure` keeps trusts no server. To make full handshakes only, use
     /// [`PinningVerifierBuilder::disable_resumption`].
     ///
     /// # Errors
@@ -124,8 +125,10 @@ impl Pinning {
         verifier: PinningVerifierBuilder,
         configure: impl FnOnce(&mut ClientConfig),
     ) -> Result<ClientBuilder, BuildError> {
-        let config = verifier.client_config_for(self, configure)?;
-        let connections = ConnectionMap::new(self.clone(), Unverified::Refuse);
-        Ok(connections.install(Client::builder().https_only(true), config))
+        let config = verifier.observed_config(self, configure)?;
+        let builder = Client::builder().https_only(true);
+        let (builder, _) =
+            ConnectionMap::install(self.clone(), Unverified::Refuse, config, builder);
+        Ok(builder)
     }
 }

@@ -14,17 +14,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ::reqwest::ClientBuilder;
+use ::reqwest::tls::TlsInfo;
 use http::Extensions;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpInfo};
 use parking_lot::Mutex;
-use rustls::{ClientConfig, HandshakeKind};
+use rustls::HandshakeKind;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::chain::ValidatedChain;
 use crate::connector::ConnectError;
 use crate::pinning::{Decision, Pinning};
-use crate::tls::connection::{self, Verified};
-use crate::tls::{VerifiedConnection, resumption};
+use crate::tls::connection::{self, HandshakeEvent, Verified};
+use crate::tls::resumption::ResumptionCheck;
+use crate::tls::{ObservedConfig, VerifiedConnection};
 use crate::violation::{PinViolation, UnverifiablePath};
 
 /// Whether a connection that the pinning verifier did not check may be used.
@@ -40,23 +43,31 @@ pub(crate) enum Unverified {
 pub(crate) struct ConnectionMap {
     pinning: Pinning,
     unverified: Unverified,
+    /// Identifies the verifier and the session store of the client.
+    sessions: Arc<ResumptionCheck>,
     connections: Arc<Mutex<RecentConnections<VerifiedConnection>>>,
 }
 
 impl ConnectionMap {
-    pub(crate) fn new(pinning: Pinning, unverified: Unverified) -> Self {
-        Self {
+    /// Makes the builder's client use this TLS configuration, which no other client may have, and
+    /// records all its connections.
+    pub(crate) fn install(
+        pinning: Pinning,
+        unverified: Unverified,
+        ObservedConfig { config, sessions }: ObservedConfig,
+        builder: ClientBuilder,
+    ) -> (ClientBuilder, Self) {
+        let connections = Self {
             pinning,
             unverified,
+            sessions,
             connections: Arc::default(),
-        }
-    }
-
-    /// Makes the builder's client use this TLS configuration, and records all its connections.
-    pub(crate) fn install(&self, builder: ClientBuilder, config: ClientConfig) -> ClientBuilder {
-        builder
+        };
+        let builder = builder
             .tls_backend_preconfigured(config)
-            .connector_layer(TrackingLayer(self.clone()))
+            .tls_info(true)
+            .connector_layer(TrackingLayer(connections.clone()));
+        (builder, connections)
     }
 
     /// Returns the connection over which a response with these extensions was received.
@@ -74,24 +85,26 @@ impl ConnectionMap {
     fn associate(
         &self,
         connected: &Connected,
-        verified: Option<Verified>,
-        session_was_offered: bool,
+        last: Option<HandshakeEvent>,
     ) -> Result<(), BoxError> {
         let mut extras = Extensions::new();
         connected.get_extras(&mut extras);
-        let addresses = AddressPair::of(&extras);
-        let verified = match verified {
+        let verified = match last {
             // The chain, if any, is that of a proxy that forwards the request without TLS.
             _ if self.unverified == Unverified::Refuse && connected.is_proxied() => {
                 return Err(ConnectError::NotVerified.into());
             }
-            Some(verified) => Some(self.check_pins(verified)?),
-            // The session was resumed, or this is plain HTTP. Only the configuration of this crate
-            // offers sessions of its cache, so that no other verifier made the connection.
-            None if session_was_offered || self.unverified == Unverified::Allow => None,
+            Some(HandshakeEvent::Verified(verified)) => {
+                ensure_same_leaf(verified.evaluation.chain(), &extras)?;
+                Some(self.check_pins(verified)?)
+            }
+            // The own session store offered a session, and the own verifier was not called after
+            // that, so that the session was resumed.
+            Some(HandshakeEvent::SessionOffered) => None,
+            None if self.unverified == Unverified::Allow => None,
             None => return Err(ConnectError::NotVerified.into()),
         };
-        if let Some(addresses) = addresses {
+        if let Some(addresses) = AddressPair::of(&extras) {
             let removed = self.connections.lock().replace(addresses, verified);
             // The noting layer keeps data about each connection until it is marked as closed, and
             // a removed one is never returned for a response again.
@@ -114,6 +127,18 @@ impl ConnectionMap {
                 Ok(VerifiedConnection::new(&evaluation, decision, handshake))
             }
         }
+    }
+}
+
+/// Refuses a connection that reqwest says was made with another certificate than the chain's.
+///
+/// Only a second check: reqwest has no such information for tunnels through proxies, and an equal
+/// certificate does not prove that it was verified.
+fn ensure_same_leaf(chain: &ValidatedChain, extras: &Extensions) -> Result<(), ConnectError> {
+    let leaf = chain.served().first().map(|leaf| &**leaf);
+    match extras.get::<TlsInfo>() {
+        Some(info) if info.peer_certificate() != leaf => Err(ConnectError::NotVerified),
+        _ => Ok(()),
     }
 }
 
@@ -222,12 +247,11 @@ where
         let connecting = self.inner.call(request);
         let connections = self.connections.clone();
         Box::pin(async move {
-            let observed = resumption::observe(connection::observe(connecting));
-            let ((outcome, verified), session_was_offered) = observed.await;
+            let own = Arc::clone(&connections.sessions);
+            let (outcome, last) = connection::observe_own(own, connecting).await;
             match outcome {
                 Ok(connection) => {
-                    let connected = connection.connected();
-                    connections.associate(&connected, verified, session_was_offered)?;
+                    connections.associate(&connection.connected(), last)?;
                     Ok(connection)
                 }
                 Err(error) => Err(match PinViolation::find(&*error) {

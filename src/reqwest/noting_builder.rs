@@ -21,7 +21,7 @@ use crate::reqwest::noting_client::{
 };
 use crate::reqwest::redirect::{CREDENTIALS, RedirectError, Referer};
 use crate::roots::TrustAnchors;
-use crate::tls::{PinningVerifier, PinningVerifierBuilder};
+use crate::tls::{ObservedConfig, PinningVerifier, PinningVerifierBuilder};
 
 impl NotingClient {
     /// Returns a builder of a client that allows `https://` only, follows redirects, and notes pins
@@ -64,7 +64,7 @@ pub struct NotingClientBuilder {
     pinning: Pinning,
     anchors: Option<TrustAnchors>,
     /// The configuration that `with_verifier` made.
-    config: Option<Result<Box<ClientConfig>, BuildError>>,
+    config: Option<Result<Box<ObservedConfig>, BuildError>>,
     changes: Vec<Box<dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync>>,
     layer: NotePinsLayer,
     redirects: Redirects,
@@ -92,7 +92,7 @@ impl NotingClientBuilder {
         verifier: PinningVerifierBuilder,
         configure: impl FnOnce(&mut ClientConfig),
     ) -> Self {
-        let config = verifier.client_config_for(&self.pinning, configure);
+        let config = verifier.observed_config(&self.pinning, configure);
         self.config = Some(config.map(Box::new));
         self
     }
@@ -166,7 +166,7 @@ impl NotingClientBuilder {
             (Some(config), None) => *config?,
             (None, anchors) => PinningVerifier::builder(self.pinning.clone())
                 .with_anchors(anchors.unwrap_or_default())
-                .client_config()?,
+                .observed_config(&self.pinning, |_| ())?,
         };
         if self.allows_http && matches!(self.redirects, Redirects::ByReqwest) {
             return Err(ClientBuildError::PlainRedirects);
@@ -175,7 +175,7 @@ impl NotingClientBuilder {
         // Two clients, since a connection without TLS looks like one whose TLS was not verified.
         // They share no sessions.
         let mut config = config;
-        config.resumption = Resumption::disabled();
+        config.config.resumption = Resumption::disabled();
         let plain = self
             .allows_http
             .then(|| self.inner_client(config, Unverified::Allow));
@@ -190,7 +190,7 @@ impl NotingClientBuilder {
 
     fn inner_client(
         &self,
-        config: ClientConfig,
+        config: ObservedConfig,
         unverified: Unverified,
     ) -> Result<InnerClient, ClientBuildError> {
         let builder = Client::builder().redirect(redirect_policy(self.pinning.clone()));
@@ -198,8 +198,9 @@ impl NotingClientBuilder {
         let builder = changes.fold(builder, |builder, change| change(builder));
         reject_unsupported(&builder, self.redirects)?;
         let https_only = unverified == Unverified::Refuse;
-        let connections = ConnectionMap::new(self.pinning.clone(), unverified);
-        let mut builder = connections.install(builder.https_only(https_only), config);
+        let builder = builder.https_only(https_only);
+        let (mut builder, connections) =
+            ConnectionMap::install(self.pinning.clone(), unverified, config, builder);
         if let Redirects::Noted(_) = self.redirects {
             builder = builder.redirect(Policy::none());
         }

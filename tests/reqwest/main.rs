@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod binding;
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
