@@ -19,12 +19,13 @@ use http::Extensions;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpInfo};
 use parking_lot::Mutex;
 use rustls::HandshakeKind;
+use rustls_pki_types::UnixTime;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::chain::ValidatedChain;
 use crate::connector::ConnectError;
-use crate::pinning::{Decision, Pinning};
+use crate::pinning::{Decision, Evaluation, Pinning};
 use crate::tls::connection::{self, HandshakeEvent, Verified};
 use crate::tls::resumption::ResumptionCheck;
 use crate::tls::{ObservedConfig, VerifiedConnection};
@@ -100,7 +101,7 @@ impl ConnectionMap {
             }
             // The own session store offered a session, and the own verifier was not called after
             // that, so that the session was resumed.
-            Some(HandshakeEvent::SessionOffered) => None,
+            Some(HandshakeEvent::SessionOffered(chains)) => self.check_resumed(chains, &extras)?,
             None if self.unverified == Unverified::Allow => None,
             None => return Err(ConnectError::NotVerified.into()),
         };
@@ -115,18 +116,53 @@ impl ConnectionMap {
 
     /// Checks the pins again after the handshake, because they may have changed during it.
     fn check_pins(&self, verified: Verified) -> Result<VerifiedConnection, BoxError> {
-        let now = self.pinning.clock().current_time();
-        let now = now.ok_or(rustls::Error::FailedToGetCurrentTime)?;
-        let (evaluation, _) = verified.after_handshake(&self.pinning, now);
+        let (evaluation, _) = verified.after_handshake(&self.pinning, self.now()?);
+        self.conclude(&evaluation, HandshakeKind::Full)
+    }
+
+    /// Checks the pins on the chain of a resumed session, which is one of `chains`. Returns `None`
+    /// if it is not certain which one, and all of them pass.
+    fn check_resumed(
+        &self,
+        mut chains: Vec<ValidatedChain>,
+        extras: &Extensions,
+    ) -> Result<Option<VerifiedConnection>, BoxError> {
+        chains.retain(|chain| ensure_same_leaf(chain, extras).is_ok());
+        let now = self.now()?;
+        let evaluations = chains.iter().map(|chain| {
+            let (evaluation, _) = self.pinning.evaluate_connection(chain, now);
+            evaluation.after_handshake()
+        });
+        let evaluations = Vec::from_iter(evaluations);
+        let refused = evaluations
+            .iter()
+            .find(|evaluation| evaluation.is_refused());
+        match (refused, &*evaluations) {
+            (Some(evaluation), _) | (None, [evaluation]) => {
+                self.conclude(evaluation, HandshakeKind::Resumed).map(Some)
+            }
+            (None, []) => Err(ConnectError::NotVerified.into()),
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// Records the connection, and refuses it if its pins fail.
+    fn conclude(
+        &self,
+        evaluation: &Evaluation,
+        handshake: HandshakeKind,
+    ) -> Result<VerifiedConnection, BoxError> {
         let decision = evaluation.decision();
-        self.pinning.record_connection(&evaluation, &decision, None);
+        self.pinning.record_connection(evaluation, &decision, None);
         match decision {
             Decision::Refuse(violation) => Err(violation.into()),
-            decision => {
-                let handshake = HandshakeKind::Full;
-                Ok(VerifiedConnection::new(&evaluation, decision, handshake))
-            }
+            decision => Ok(VerifiedConnection::new(evaluation, decision, handshake)),
         }
+    }
+
+    fn now(&self) -> Result<UnixTime, rustls::Error> {
+        let now = self.pinning.clock().current_time();
+        now.ok_or(rustls::Error::FailedToGetCurrentTime)
     }
 }
 

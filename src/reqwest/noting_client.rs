@@ -23,17 +23,18 @@ use crate::tls::VerifiedConnection;
 
 /// A [`reqwest::Client`](::reqwest::Client) that enforces pins and notes `Public-Key-Pins`.
 ///
-/// Each response over a connection with a full handshake has a [`VerifiedConnection`] in its
-/// extensions. A response with a `Public-Key-Pins` field also has a [`Noted`](crate::header::Noted)
-/// there, the outcome of noting it. Redirects are followed by the rules of reqwest, and pins are
+/// Each response over `https` has a [`VerifiedConnection`] in its extensions. A response with a
+/// `Public-Key-Pins` field also has a [`Noted`](crate::header::Noted) there, the outcome of noting
+/// it. Redirects are followed by the rules of reqwest, and pins are
 /// noted on every hop. Clones are cheap and share everything.
 ///
 /// # Limits
 ///
-/// - Nothing is noted from a connection that resumed a TLS session, because reqwest does not reveal
-///   which session it resumed
-///   ([`NoConnectionData`](crate::header::IgnoreReason::NoConnectionData)). To note from every
-///   connection, disable resumption
+/// - If a connection resumed a TLS session and it is uncertain which chain that session has, there
+///   is no connection data, and nothing is noted
+///   ([`NoConnectionData`](crate::header::IgnoreReason::NoConnectionData)). That is the case if the
+///   server sent the same leaf with different intermediates, or, through a proxy, several leaves.
+///   To note from every connection, disable resumption
 ///   ([`disable_resumption`](crate::tls::PinningVerifierBuilder::disable_resumption)).
 /// - The limits of [`Pinning::reqwest_client_builder`].
 ///

@@ -189,9 +189,10 @@ impl Verified {
     )
 )]
 pub(crate) enum HandshakeEvent {
-    /// The session store offered a session: if it is resumed, the verifier is not called.
+    /// The session store offered a session of one of these chains, at least one: if it is resumed,
+    /// the verifier is not called.
     #[cfg(feature = "reqwest")]
-    SessionOffered,
+    SessionOffered(Vec<ValidatedChain>),
     /// The verifier accepted the server's chain.
     Verified(Verified),
 }
@@ -280,10 +281,11 @@ pub(crate) fn record(verified: Verified) {
     drop(verified);
 }
 
-/// Stores that a session was offered, for the code that observes the current handshake.
+/// Stores that a session of one of these chains was offered, for the code that observes the current
+/// handshake.
 #[cfg(feature = "reqwest")]
-pub(crate) fn record_offer(sessions: &Arc<ResumptionCheck>) {
-    record_event(Some(sessions), HandshakeEvent::SessionOffered);
+pub(crate) fn record_offer(sessions: &Arc<ResumptionCheck>, chains: Vec<ValidatedChain>) {
+    record_event(Some(sessions), HandshakeEvent::SessionOffered(chains));
 }
 
 /// Stores an event, unless it belongs to another configuration than the observed one: that of a

@@ -24,6 +24,19 @@ pub(crate) struct ObservedConfig {
 /// A session store that reports each session it offers to the code that observes the handshake.
 pub(crate) struct ObservedSessions(pub(crate) Arc<ResumptionCheck>);
 
+impl ObservedSessions {
+    /// Records the offer, and returns whether the session may still be offered.
+    fn record_offer(&self, name: &ServerName<'_>) -> bool {
+        // A chain that is recorded from now on is not that of the session, which exists already.
+        let chains = self.0.chains_of(name);
+        let may_resume = !chains.is_empty();
+        if may_resume {
+            connection::record_offer(&self.0, chains);
+        }
+        may_resume
+    }
+}
+
 impl ClientSessionStore for ObservedSessions {
     fn set_kx_hint(&self, server_name: ServerName<'static>, group: NamedGroup) {
         self.0.set_kx_hint(server_name, group);
@@ -39,8 +52,7 @@ impl ClientSessionStore for ObservedSessions {
 
     fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
         let session = self.0.tls12_session(server_name)?;
-        connection::record_offer(&self.0);
-        Some(session)
+        self.record_offer(server_name).then_some(session)
     }
 
     fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
@@ -60,8 +72,7 @@ impl ClientSessionStore for ObservedSessions {
         server_name: &ServerName<'static>,
     ) -> Option<Tls13ClientSessionValue> {
         let ticket = self.0.take_tls13_ticket(server_name)?;
-        connection::record_offer(&self.0);
-        Some(ticket)
+        self.record_offer(server_name).then_some(ticket)
     }
 }
 

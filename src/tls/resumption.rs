@@ -121,6 +121,16 @@ impl ResumptionCheck {
         self.evaluate_chain(&chain, now)
     }
 
+    /// Returns the chains of which one is that of the sessions of a name; none if no session of the
+    /// name may be resumed.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn chains_of(&self, name: &ServerName<'_>) -> Vec<ValidatedChain> {
+        match self.verified.lock().get(name) {
+            Some(Record::All(chains)) => chains.each.clone(),
+            Some(Record::Disabled) | None => Vec::new(),
+        }
+    }
+
     /// Returns the pins by which sessions are checked.
     #[cfg(feature = "hyper")]
     pub(crate) fn pinning(&self) -> &Pinning {

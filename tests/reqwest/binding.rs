@@ -197,13 +197,13 @@ async fn a_handshake_of_the_resolver_is_not_mistaken_for_that_of_the_connection(
             .configure(move |builder| builder.no_proxy().dns_resolver(Arc::clone(&used)))
             .configure(|builder| builder.pool_max_idle_per_host(0));
         let client = client.build().unwrap();
-        let response = fetch(&client, URL).await.unwrap();
-        let seen = connection(&response).unwrap();
-        assert_eq!(seen.chain().served(), fixture.leaf.chain);
-        response.bytes().await.unwrap();
-        // The session is resumed this time.
-        let response = fetch(&client, URL).await.unwrap();
-        response.bytes().await.unwrap();
+        for resumed in [false, true] {
+            let response = fetch(&client, URL).await.unwrap();
+            let seen = connection(&response).unwrap();
+            assert_eq!(seen.is_resumed(), resumed);
+            assert_eq!(seen.chain().served(), fixture.leaf.chain);
+            response.bytes().await.unwrap();
+        }
         assert_eq!(fixture.genuine.requests(), 2);
         assert_eq!(resolver.handshakes.lock().unwrap().len(), 2);
     }

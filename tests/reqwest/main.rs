@@ -14,4 +14,5 @@ mod common;
 mod events;
 mod proxies;
 mod redirects;
+mod resumed;
 mod settings;
