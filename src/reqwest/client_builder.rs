@@ -6,7 +6,7 @@ use rustls::ClientConfig;
 use crate::pinning::{BuildError, Pinning};
 use crate::reqwest::connection_map::{ConnectionMap, Unverified};
 use crate::roots::TrustAnchors;
-use crate::tls::{PinningVerifier, PinningVerifierBuilder};
+use crate::tls::{ObservedConfig, PinningVerifier, PinningVerifierBuilder};
 
 impl Pinning {
     /// Returns a builder of reqwest clients that validate chains to `anchors` and enforce the pins
@@ -61,8 +61,11 @@ impl Pinning {
     /// # Limits
     ///
     /// - A connection that is open when pins change stays in use, because reqwest's connections
-    ///   can't be wrapped. Set `pool_max_idle_per_host(0)`, build a new client after a change, or
-    ///   use hyper-util's client with [`PinningConnector`](crate::PinningConnector).
+    ///   can't be wrapped, and the builder's client can't be replaced. Use
+    ///   [`NotingClient`](crate::reqwest::NotingClient), which replaces it; or set
+    ///   `pool_max_idle_per_host(0)`, build a new client after a change, or use hyper-util's client
+    ///   with [`PinningConnector`](crate::PinningConnector).
+    /// - Nothing is noted: `Public-Key-Pins` fields are ignored.
     /// - A connection that this verifier did not check is refused with
     ///   [`ConnectError::NotVerified`](crate::connector::ConnectError::NotVerified): plain HTTP (so
     ///   `https_only(false)` allows none), and TLS of another back end or of another configuration
@@ -125,10 +128,8 @@ impl Pinning {
         verifier: PinningVerifierBuilder,
         configure: impl FnOnce(&mut ClientConfig),
     ) -> Result<ClientBuilder, BuildError> {
-        let config = verifier.observed_config(self, configure)?;
-        let builder = Client::builder().https_only(true);
-        let (builder, _) =
-            ConnectionMap::install(self.clone(), Unverified::Refuse, config, builder);
-        Ok(builder)
+        let ObservedConfig { config, sessions } = verifier.observed_config(self, configure)?;
+        let connections = ConnectionMap::new(self.clone(), Unverified::Refuse, sessions);
+        Ok(connections.install(Client::builder().https_only(true), config))
     }
 }

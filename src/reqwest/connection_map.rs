@@ -18,7 +18,7 @@ use ::reqwest::tls::TlsInfo;
 use http::Extensions;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpInfo};
 use parking_lot::Mutex;
-use rustls::HandshakeKind;
+use rustls::{ClientConfig, HandshakeKind};
 use rustls_pki_types::UnixTime;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -26,9 +26,10 @@ use tower_service::Service;
 use crate::chain::ValidatedChain;
 use crate::connector::ConnectError;
 use crate::pinning::{Decision, Evaluation, Pinning};
+use crate::reqwest::known_chains::KnownChains;
+use crate::tls::VerifiedConnection;
 use crate::tls::connection::{self, HandshakeEvent, Verified};
 use crate::tls::resumption::ResumptionCheck;
-use crate::tls::{ObservedConfig, VerifiedConnection};
 use crate::violation::{PinViolation, UnverifiablePath};
 
 /// Whether a connection that the pinning verifier did not check may be used.
@@ -46,35 +47,45 @@ pub(crate) struct ConnectionMap {
     unverified: Unverified,
     /// Identifies the verifier and the session store of the client.
     sessions: Arc<ResumptionCheck>,
-    connections: Arc<Mutex<RecentConnections<VerifiedConnection>>>,
+    chains: Option<Arc<KnownChains>>,
+    connections: Arc<Connections>,
 }
 
 impl ConnectionMap {
-    /// Makes the builder's client use this TLS configuration, which no other client may have, and
-    /// records all its connections.
-    pub(crate) fn install(
+    /// Returns an empty map for the client whose TLS configuration `sessions` belongs to.
+    pub(crate) fn new(
         pinning: Pinning,
         unverified: Unverified,
-        ObservedConfig { config, sessions }: ObservedConfig,
-        builder: ClientBuilder,
-    ) -> (ClientBuilder, Self) {
-        let connections = Self {
+        sessions: Arc<ResumptionCheck>,
+    ) -> Self {
+        Self {
             pinning,
             unverified,
             sessions,
+            chains: None,
             connections: Arc::default(),
-        };
-        let builder = builder
+        }
+    }
+
+    /// Also records the chains of all connections.
+    pub(crate) fn with_known_chains(mut self, chains: Arc<KnownChains>) -> Self {
+        self.chains = Some(chains);
+        self
+    }
+
+    /// Makes the builder's client use this TLS configuration, which no other client may have, and
+    /// records all its connections.
+    pub(crate) fn install(&self, builder: ClientBuilder, config: ClientConfig) -> ClientBuilder {
+        builder
             .tls_backend_preconfigured(config)
             .tls_info(true)
-            .connector_layer(TrackingLayer(connections.clone()));
-        (builder, connections)
+            .connector_layer(TrackingLayer(self.clone()))
     }
 
     /// Returns the connection over which a response with these extensions was received.
     pub(crate) fn of_response(&self, extensions: &Extensions) -> Option<VerifiedConnection> {
         let addresses = AddressPair::of(extensions)?;
-        self.connections.lock().get(addresses).cloned()
+        self.connections.0.lock().get(addresses).cloned()
     }
 
     /// Associates a new connection with the chain that was validated in its handshake.
@@ -96,7 +107,9 @@ impl ConnectionMap {
                 return Err(ConnectError::NotVerified.into());
             }
             Some(HandshakeEvent::Verified(verified)) => {
-                ensure_same_leaf(verified.evaluation.chain(), &extras)?;
+                let chain = verified.evaluation.chain();
+                ensure_same_leaf(chain, &extras)?;
+                self.record_chain(chain);
                 Some(self.check_pins(verified)?)
             }
             // The own session store offered a session, and the own verifier was not called after
@@ -106,7 +119,7 @@ impl ConnectionMap {
             None => return Err(ConnectError::NotVerified.into()),
         };
         if let Some(addresses) = AddressPair::of(&extras) {
-            let removed = self.connections.lock().replace(addresses, verified);
+            let removed = self.connections.0.lock().replace(addresses, verified);
             // The noting layer keeps data about each connection until it is marked as closed, and
             // a removed one is never returned for a response again.
             removed.iter().for_each(VerifiedConnection::close);
@@ -128,6 +141,7 @@ impl ConnectionMap {
         extras: &Extensions,
     ) -> Result<Option<VerifiedConnection>, BoxError> {
         chains.retain(|chain| ensure_same_leaf(chain, extras).is_ok());
+        chains.iter().for_each(|chain| self.record_chain(chain));
         let now = self.now()?;
         let evaluations = chains.iter().map(|chain| {
             let (evaluation, _) = self.pinning.evaluate_connection(chain, now);
@@ -157,6 +171,12 @@ impl ConnectionMap {
         match decision {
             Decision::Refuse(violation) => Err(violation.into()),
             decision => Ok(VerifiedConnection::new(evaluation, decision, handshake)),
+        }
+    }
+
+    fn record_chain(&self, chain: &ValidatedChain) {
+        if let Some(chains) = &self.chains {
+            chains.record(&self.pinning, chain);
         }
     }
 
@@ -194,6 +214,18 @@ impl AddressPair {
             local: info.local_addr(),
             remote: info.remote_addr(),
         })
+    }
+}
+
+/// The connections of one client.
+#[derive(Default)]
+struct Connections(Mutex<RecentConnections<VerifiedConnection>>);
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        // The client has ended, and its connections with it.
+        let tracked = self.0.get_mut().tracked.values();
+        tracked.for_each(|known| known.data.close());
     }
 }
 

@@ -28,7 +28,8 @@ const MODULES: &str = "
     6 tls: provider resumption connection observed_config error verifier verifier_builder
     7 connector: error schemes stream handshake service builder
     7 layer: cached_header retry target open_connections request_context note_pins
-    8 reqwest: connection_map redirect client_builder error noting_client noting_builder
+    8 reqwest: known_chains connection_map redirect client_builder error settings inner_clients \
+        noting_client noting_builder
     8 http_reporter: endpoint rate_limit rules transport queue reporter builder
 ";
 

@@ -14,5 +14,6 @@ mod common;
 mod events;
 mod proxies;
 mod redirects;
+mod replaced;
 mod resumed;
 mod settings;
