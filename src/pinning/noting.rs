@@ -142,7 +142,7 @@ impl fmt::Display for IgnoreReason {
             Self::NoBackupPin => "no backup pin: every pin is in the validated chain",
             Self::NoConnectionData => {
                 "the response carries no connection data, expected a client on PinningConnector, \
-                 or a full handshake of NotingClient"
+                 or NotingClient"
             }
             Self::NoHost => "the host of the request is not a DNS name",
             Self::NoPinInChain => "no pin is in the validated chain",

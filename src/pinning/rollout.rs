@@ -10,8 +10,9 @@ use crate::policy::{PinSet, SpkiFingerprint};
 ///
 /// The pins are those of the [candidate](crate::PinPolicy::candidate) if there is one, else those
 /// of the policy itself. Connections whose pins were skipped for a user-added root, and connections
-/// that other pins refused, are not counted. Without [`PinningConnector`](crate::PinningConnector),
-/// resumed sessions are not counted either, since rustls does not call the verifier for them.
+/// that other pins refused, are not counted. Without [`PinningConnector`](crate::PinningConnector)
+/// or reqwest 0.13, resumed sessions are not counted either, since rustls does not call the verifier
+/// for them.
 ///
 /// ```
 /// use pinhold::{Host, PinPolicy, Pinning};

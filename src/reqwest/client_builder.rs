@@ -6,7 +6,7 @@ use rustls::ClientConfig;
 use crate::pinning::{BuildError, Pinning};
 use crate::reqwest::connection_map::{ConnectionMap, Unverified};
 use crate::roots::TrustAnchors;
-use crate::tls::{PinningVerifier, PinningVerifierBuilder};
+use crate::tls::{ObservedConfig, PinningVerifier, PinningVerifierBuilder};
 
 impl Pinning {
     /// Returns a builder of reqwest clients that validate chains to `anchors` and enforce the pins
@@ -61,12 +61,15 @@ impl Pinning {
     /// # Limits
     ///
     /// - A connection that is open when pins change stays in use, because reqwest's connections
-    ///   can't be wrapped. Set `pool_max_idle_per_host(0)`, build a new client after a change, or
-    ///   use hyper-util's client with [`PinningConnector`](crate::PinningConnector).
+    ///   can't be wrapped, and the builder's client can't be replaced. Use
+    ///   [`NotingClient`](crate::reqwest::NotingClient), which replaces it; or set
+    ///   `pool_max_idle_per_host(0)`, build a new client after a change, or use hyper-util's client
+    ///   with [`PinningConnector`](crate::PinningConnector).
+    /// - Nothing is noted: `Public-Key-Pins` fields are ignored.
     /// - A connection that this verifier did not check is refused with
     ///   [`ConnectError::NotVerified`](crate::connector::ConnectError::NotVerified): plain HTTP (so
-    ///   `https_only(false)` allows none), and TLS of another back end that was set on the builder
-    ///   later.
+    ///   `https_only(false)` allows none), and TLS of another back end or of another configuration
+    ///   that was set on the builder later.
     /// - reqwest ignores its own TLS settings if it is given a TLS configuration:
     ///   `tls_certs_merge`, `tls_certs_only`, `tls_crls_only`, `identity`, `tls_version_min`,
     ///   `tls_version_max`, `tls_sni`, `tls_danger_accept_invalid_certs` and the like have no
@@ -93,7 +96,8 @@ impl Pinning {
     /// that is made of it, for example the client certificate (`client_auth_cert_resolver`) or the
     /// ALPN protocols, which are HTTP/2 and HTTP/1.1. It can't replace the certificate verifier,
     /// `resumption` and `time_provider`: they are set after it, because a connection could bypass
-    /// the pins without them. To make full handshakes only, use
+    /// the pins without them. They belong to this client alone, so that a clone of the
+    /// configuration that `configure` keeps trusts no server. To make full handshakes only, use
     /// [`PinningVerifierBuilder::disable_resumption`].
     ///
     /// # Errors
@@ -124,8 +128,8 @@ impl Pinning {
         verifier: PinningVerifierBuilder,
         configure: impl FnOnce(&mut ClientConfig),
     ) -> Result<ClientBuilder, BuildError> {
-        let config = verifier.client_config_for(self, configure)?;
-        let connections = ConnectionMap::new(self.clone(), Unverified::Refuse);
+        let ObservedConfig { config, sessions } = verifier.observed_config(self, configure)?;
+        let connections = ConnectionMap::new(self.clone(), Unverified::Refuse, sessions);
         Ok(connections.install(Client::builder().https_only(true), config))
     }
 }

@@ -14,17 +14,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ::reqwest::ClientBuilder;
+use ::reqwest::tls::TlsInfo;
 use http::Extensions;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpInfo};
 use parking_lot::Mutex;
 use rustls::{ClientConfig, HandshakeKind};
+use rustls_pki_types::UnixTime;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::chain::ValidatedChain;
 use crate::connector::ConnectError;
-use crate::pinning::{Decision, Pinning};
-use crate::tls::connection::{self, Verified};
-use crate::tls::{VerifiedConnection, resumption};
+use crate::pinning::{Decision, Evaluation, Pinning};
+use crate::reqwest::known_chains::KnownChains;
+use crate::tls::VerifiedConnection;
+use crate::tls::connection::{self, HandshakeEvent, Verified};
+use crate::tls::resumption::ResumptionCheck;
 use crate::violation::{PinViolation, UnverifiablePath};
 
 /// Whether a connection that the pinning verifier did not check may be used.
@@ -40,29 +45,47 @@ pub(crate) enum Unverified {
 pub(crate) struct ConnectionMap {
     pinning: Pinning,
     unverified: Unverified,
-    connections: Arc<Mutex<RecentConnections<VerifiedConnection>>>,
+    /// Identifies the verifier and the session store of the client.
+    sessions: Arc<ResumptionCheck>,
+    chains: Option<Arc<KnownChains>>,
+    connections: Arc<Connections>,
 }
 
 impl ConnectionMap {
-    pub(crate) fn new(pinning: Pinning, unverified: Unverified) -> Self {
+    /// Returns an empty map for the client whose TLS configuration `sessions` belongs to.
+    pub(crate) fn new(
+        pinning: Pinning,
+        unverified: Unverified,
+        sessions: Arc<ResumptionCheck>,
+    ) -> Self {
         Self {
             pinning,
             unverified,
+            sessions,
+            chains: None,
             connections: Arc::default(),
         }
     }
 
-    /// Makes the builder's client use this TLS configuration, and records all its connections.
+    /// Also records the chains of all connections.
+    pub(crate) fn with_known_chains(mut self, chains: Arc<KnownChains>) -> Self {
+        self.chains = Some(chains);
+        self
+    }
+
+    /// Makes the builder's client use this TLS configuration, which no other client may have, and
+    /// records all its connections.
     pub(crate) fn install(&self, builder: ClientBuilder, config: ClientConfig) -> ClientBuilder {
         builder
             .tls_backend_preconfigured(config)
+            .tls_info(true)
             .connector_layer(TrackingLayer(self.clone()))
     }
 
     /// Returns the connection over which a response with these extensions was received.
     pub(crate) fn of_response(&self, extensions: &Extensions) -> Option<VerifiedConnection> {
         let addresses = AddressPair::of(extensions)?;
-        self.connections.lock().get(addresses).cloned()
+        self.connections.0.lock().get(addresses).cloned()
     }
 
     /// Associates a new connection with the chain that was validated in its handshake.
@@ -74,25 +97,29 @@ impl ConnectionMap {
     fn associate(
         &self,
         connected: &Connected,
-        verified: Option<Verified>,
-        session_was_offered: bool,
+        last: Option<HandshakeEvent>,
     ) -> Result<(), BoxError> {
         let mut extras = Extensions::new();
         connected.get_extras(&mut extras);
-        let addresses = AddressPair::of(&extras);
-        let verified = match verified {
+        let verified = match last {
             // The chain, if any, is that of a proxy that forwards the request without TLS.
             _ if self.unverified == Unverified::Refuse && connected.is_proxied() => {
                 return Err(ConnectError::NotVerified.into());
             }
-            Some(verified) => Some(self.check_pins(verified)?),
-            // The session was resumed, or this is plain HTTP. Only the configuration of this crate
-            // offers sessions of its cache, so that no other verifier made the connection.
-            None if session_was_offered || self.unverified == Unverified::Allow => None,
+            Some(HandshakeEvent::Verified(verified)) => {
+                let chain = verified.evaluation.chain();
+                ensure_same_leaf(chain, &extras)?;
+                self.record_chain(chain);
+                Some(self.check_pins(verified)?)
+            }
+            // The own session store offered a session, and the own verifier was not called after
+            // that, so that the session was resumed.
+            Some(HandshakeEvent::SessionOffered(chains)) => self.check_resumed(chains, &extras)?,
+            None if self.unverified == Unverified::Allow => None,
             None => return Err(ConnectError::NotVerified.into()),
         };
-        if let Some(addresses) = addresses {
-            let removed = self.connections.lock().replace(addresses, verified);
+        if let Some(addresses) = AddressPair::of(&extras) {
+            let removed = self.connections.0.lock().replace(addresses, verified);
             // The noting layer keeps data about each connection until it is marked as closed, and
             // a removed one is never returned for a response again.
             removed.iter().for_each(VerifiedConnection::close);
@@ -102,18 +129,72 @@ impl ConnectionMap {
 
     /// Checks the pins again after the handshake, because they may have changed during it.
     fn check_pins(&self, verified: Verified) -> Result<VerifiedConnection, BoxError> {
-        let now = self.pinning.clock().current_time();
-        let now = now.ok_or(rustls::Error::FailedToGetCurrentTime)?;
-        let (evaluation, _) = verified.after_handshake(&self.pinning, now);
+        let (evaluation, _) = verified.after_handshake(&self.pinning, self.now()?);
+        self.conclude(&evaluation, HandshakeKind::Full)
+    }
+
+    /// Checks the pins on the chain of a resumed session, which is one of `chains`. Returns `None`
+    /// if it is not certain which one, and all of them pass.
+    fn check_resumed(
+        &self,
+        mut chains: Vec<ValidatedChain>,
+        extras: &Extensions,
+    ) -> Result<Option<VerifiedConnection>, BoxError> {
+        chains.retain(|chain| ensure_same_leaf(chain, extras).is_ok());
+        chains.iter().for_each(|chain| self.record_chain(chain));
+        let now = self.now()?;
+        let evaluations = chains.iter().map(|chain| {
+            let (evaluation, _) = self.pinning.evaluate_connection(chain, now);
+            evaluation.after_handshake()
+        });
+        let evaluations = Vec::from_iter(evaluations);
+        let refused = evaluations
+            .iter()
+            .find(|evaluation| evaluation.is_refused());
+        match (refused, &*evaluations) {
+            (Some(evaluation), _) | (None, [evaluation]) => {
+                self.conclude(evaluation, HandshakeKind::Resumed).map(Some)
+            }
+            (None, []) => Err(ConnectError::NotVerified.into()),
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// Records the connection, and refuses it if its pins fail.
+    fn conclude(
+        &self,
+        evaluation: &Evaluation,
+        handshake: HandshakeKind,
+    ) -> Result<VerifiedConnection, BoxError> {
         let decision = evaluation.decision();
-        self.pinning.record_connection(&evaluation, &decision, None);
+        self.pinning.record_connection(evaluation, &decision, None);
         match decision {
             Decision::Refuse(violation) => Err(violation.into()),
-            decision => {
-                let handshake = HandshakeKind::Full;
-                Ok(VerifiedConnection::new(&evaluation, decision, handshake))
-            }
+            decision => Ok(VerifiedConnection::new(evaluation, decision, handshake)),
         }
+    }
+
+    fn record_chain(&self, chain: &ValidatedChain) {
+        if let Some(chains) = &self.chains {
+            chains.record(&self.pinning, chain);
+        }
+    }
+
+    fn now(&self) -> Result<UnixTime, rustls::Error> {
+        let now = self.pinning.clock().current_time();
+        now.ok_or(rustls::Error::FailedToGetCurrentTime)
+    }
+}
+
+/// Refuses a connection that reqwest says was made with another certificate than the chain's.
+///
+/// Only a second check: reqwest has no such information for tunnels through proxies, and an equal
+/// certificate does not prove that it was verified.
+fn ensure_same_leaf(chain: &ValidatedChain, extras: &Extensions) -> Result<(), ConnectError> {
+    let leaf = chain.served().first().map(|leaf| &**leaf);
+    match extras.get::<TlsInfo>() {
+        Some(info) if info.peer_certificate() != leaf => Err(ConnectError::NotVerified),
+        _ => Ok(()),
     }
 }
 
@@ -133,6 +214,18 @@ impl AddressPair {
             local: info.local_addr(),
             remote: info.remote_addr(),
         })
+    }
+}
+
+/// The connections of one client.
+#[derive(Default)]
+struct Connections(Mutex<RecentConnections<VerifiedConnection>>);
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        // The client has ended, and its connections with it.
+        let tracked = self.0.get_mut().tracked.values();
+        tracked.for_each(|known| known.data.close());
     }
 }
 
@@ -222,12 +315,11 @@ where
         let connecting = self.inner.call(request);
         let connections = self.connections.clone();
         Box::pin(async move {
-            let observed = resumption::observe(connection::observe(connecting));
-            let ((outcome, verified), session_was_offered) = observed.await;
+            let own = Arc::clone(&connections.sessions);
+            let (outcome, last) = connection::observe_own(own, connecting).await;
             match outcome {
                 Ok(connection) => {
-                    let connected = connection.connected();
-                    connections.associate(&connected, verified, session_was_offered)?;
+                    connections.associate(&connection.connected(), last)?;
                     Ok(connection)
                 }
                 Err(error) => Err(match PinViolation::find(&*error) {

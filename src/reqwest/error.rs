@@ -139,6 +139,11 @@ pub enum RequestError {
         /// The pinned host.
         host: Host,
     },
+    /// The inner clients of reqwest had to be replaced, because the pins refuse a chain that they
+    /// connected with, and could not be built again: a closure of
+    /// [`configure`](crate::reqwest::NotingClientBuilder::configure) no longer returns the same
+    /// settings. Each further request tries it again.
+    Rebuild(ClientBuildError),
     /// A redirect that must not be followed.
     Redirect(RedirectError),
     /// An error of reqwest, for example because the pins refused the connection.
@@ -153,6 +158,9 @@ impl fmt::Display for RequestError {
                 f,
                 "http to the known pinned host {host}, where pins can't be checked; expected https"
             ),
+            Self::Rebuild(_) => {
+                f.write_str("the client can't be built again after a change of pins")
+            }
             Self::Redirect(_) => f.write_str("a redirect was not followed"),
             Self::Reqwest(_) => f.write_str("the request failed"),
         }
@@ -170,6 +178,7 @@ impl Error for RequestError {
         match self {
             Self::Host(error) => Some(error),
             Self::PlainHttp { .. } => None,
+            Self::Rebuild(error) => Some(error),
             Self::Redirect(error) => Some(error),
             Self::Reqwest(error) => Some(error),
         }

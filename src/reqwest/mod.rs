@@ -9,9 +9,12 @@
 mod client_builder;
 mod connection_map;
 mod error;
+mod inner_clients;
+mod known_chains;
 mod noting_builder;
 mod noting_client;
 mod redirect;
+mod settings;
 
 pub use crate::reqwest::error::{ClientBuildError, RequestError};
 pub use crate::reqwest::noting_builder::NotingClientBuilder;

@@ -1,27 +1,21 @@
-//! The builder of [`NotingClient`]: TLS settings, settings of reqwest, and which of those are
-//! refused.
+//! The builder of [`NotingClient`]: TLS settings, and settings of reqwest.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ::reqwest::redirect::Policy;
-use ::reqwest::tls::Version;
-use ::reqwest::{Client, ClientBuilder};
-use http::HeaderValue;
+use ::reqwest::ClientBuilder;
 use rustls::ClientConfig;
-use rustls::client::Resumption;
 use tower_layer::Layer;
 
 use crate::layer::NotePinsLayer;
 use crate::pinning::{BuildError, Pinning};
-use crate::reqwest::connection_map::{ConnectionMap, Unverified};
 use crate::reqwest::error::ClientBuildError;
-use crate::reqwest::noting_client::{
-    InnerClient, NotingClient, ReadyResponse, Redirects, ensure_not_pinned,
-};
-use crate::reqwest::redirect::{CREDENTIALS, RedirectError, Referer};
+use crate::reqwest::inner_clients::{Change, ClientFactory, CurrentClients};
+use crate::reqwest::noting_client::{NotingClient, ReadyResponse};
+use crate::reqwest::redirect::{Redirects, Referer};
 use crate::roots::TrustAnchors;
-use crate::tls::{PinningVerifier, PinningVerifierBuilder};
+use crate::tls::{ObservedConfig, PinningVerifier, PinningVerifierBuilder};
 
 impl NotingClient {
     /// Returns a builder of a client that allows `https://` only, follows redirects, and notes pins
@@ -64,8 +58,8 @@ pub struct NotingClientBuilder {
     pinning: Pinning,
     anchors: Option<TrustAnchors>,
     /// The configuration that `with_verifier` made.
-    config: Option<Result<Box<ClientConfig>, BuildError>>,
-    changes: Vec<Box<dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync>>,
+    config: Option<Result<Box<ObservedConfig>, BuildError>>,
+    changes: Vec<Change>,
     layer: NotePinsLayer,
     redirects: Redirects,
     allows_http: bool,
@@ -92,14 +86,17 @@ impl NotingClientBuilder {
         verifier: PinningVerifierBuilder,
         configure: impl FnOnce(&mut ClientConfig),
     ) -> Self {
-        let config = verifier.client_config_for(&self.pinning, configure);
+        let config = verifier.observed_config(&self.pinning, configure);
         self.config = Some(config.map(Box::new));
         self
     }
 
-    /// Changes reqwest's own settings. Several calls apply in their order. With
-    /// [`https_or_http`](Self::https_or_http), `change` is called for each of two inner clients: for
-    /// cookies that both use, set `cookie_provider` to a clone of one `Arc`.
+    /// Changes reqwest's own settings. Several calls apply in their order. `change` is called for
+    /// each inner client: for the first one, for its replacement when pins change, and, with
+    /// [`https_or_http`](Self::https_or_http), for two of them. It must always set the same.
+    ///
+    /// For cookies, set `cookie_provider` to a clone of one `Arc`. `cookie_store(true)` gives each
+    /// inner client an empty store, so that cookies are lost when it is replaced.
     ///
     /// Settings for TLS, redirects and `https_only` are overwritten by those of this builder. They
     /// are refused by [`build`](Self::build) if reqwest shows them in its `Debug` output, and have
@@ -166,46 +163,23 @@ impl NotingClientBuilder {
             (Some(config), None) => *config?,
             (None, anchors) => PinningVerifier::builder(self.pinning.clone())
                 .with_anchors(anchors.unwrap_or_default())
-                .client_config()?,
+                .observed_config(&self.pinning, |_| ())?,
         };
         if self.allows_http && matches!(self.redirects, Redirects::ByReqwest) {
             return Err(ClientBuildError::PlainRedirects);
         }
-        let client = self.inner_client(config.clone(), Unverified::Refuse)?;
-        // Two clients, since a connection without TLS looks like one whose TLS was not verified.
-        // They share no sessions.
-        let mut config = config;
-        config.resumption = Resumption::disabled();
-        let plain = self
-            .allows_http
-            .then(|| self.inner_client(config, Unverified::Allow));
+        let clients = CurrentClients::new(ClientFactory {
+            pinning: self.pinning.clone(),
+            config,
+            changes: self.changes,
+            redirects: self.redirects,
+            allows_http: self.allows_http,
+        })?;
         Ok(NotingClient {
-            client,
-            plain: plain.transpose()?,
+            clients: Arc::new(clients),
             layer: self.layer.layer(ReadyResponse),
             pinning: self.pinning,
             redirects: self.redirects,
-        })
-    }
-
-    fn inner_client(
-        &self,
-        config: ClientConfig,
-        unverified: Unverified,
-    ) -> Result<InnerClient, ClientBuildError> {
-        let builder = Client::builder().redirect(redirect_policy(self.pinning.clone()));
-        let changes = self.changes.iter();
-        let builder = changes.fold(builder, |builder, change| change(builder));
-        reject_unsupported(&builder, self.redirects)?;
-        let https_only = unverified == Unverified::Refuse;
-        let connections = ConnectionMap::new(self.pinning.clone(), unverified);
-        let mut builder = connections.install(builder.https_only(https_only), config);
-        if let Redirects::Noted(_) = self.redirects {
-            builder = builder.redirect(Policy::none());
-        }
-        Ok(InnerClient {
-            reqwest: builder.build()?,
-            connections,
         })
     }
 }
@@ -216,98 +190,5 @@ impl fmt::Debug for NotingClientBuilder {
             .field("pinning", &self.pinning)
             .field("redirects", &self.redirects)
             .finish_non_exhaustive()
-    }
-}
-
-/// Refuses settings that would leak credentials or have no effect. They are read from the `Debug`
-/// output of reqwest's builder, the only place where it shows them.
-fn reject_unsupported(
-    builder: &ClientBuilder,
-    redirects: Redirects,
-) -> Result<(), ClientBuildError> {
-    if !shows_settings(&canary()) {
-        return Err(ClientBuildError::UncheckedSettings);
-    }
-    let settings = format!("{builder:?}");
-    for name in CREDENTIALS {
-        let is_default = settings.contains(&format!("\"{name}\": "));
-        if is_default && matches!(redirects, Redirects::Noted(_)) {
-            return Err(ClientBuildError::DefaultCredentials { name });
-        }
-    }
-    for (debug_output, setting) in IGNORED {
-        if settings.contains(debug_output) {
-            return Err(ClientBuildError::IgnoredSetting { setting });
-        }
-    }
-    Ok(())
-}
-
-/// Returns a builder with every setting that must be refused.
-fn canary() -> ClientBuilder {
-    let headers = CREDENTIALS.map(|name| (name, HeaderValue::from_static("canary")));
-    Client::builder()
-        .default_headers(headers.into_iter().collect())
-        .http1_only()
-        .tls_danger_accept_invalid_certs(true)
-        .tls_danger_accept_invalid_hostnames(true)
-        .tls_sni(false)
-        .tls_version_max(Version::TLS_1_2)
-        .tls_version_min(Version::TLS_1_2)
-}
-
-/// Returns whether the builder's `Debug` output shows every setting that must be refused. Another
-/// version of reqwest may print it otherwise, and then nothing would be refused.
-fn shows_settings(builder: &ClientBuilder) -> bool {
-    let settings = format!("{builder:?}");
-    let shows_header = |name| settings.contains(&format!("\"{name}\": "));
-    let shows_setting = |(debug_output, _): (&str, _)| settings.contains(debug_output);
-    CREDENTIALS.iter().all(shows_header) && IGNORED.into_iter().all(shows_setting)
-}
-
-/// The default policy for redirects that reqwest follows: refuses plain HTTP after HTTPS and to
-/// known pinned hosts, and is reqwest's own otherwise.
-fn redirect_policy(pinning: Pinning) -> Policy {
-    Policy::custom(move |attempt| {
-        let url = attempt.url().clone();
-        let was_secure = attempt
-            .previous()
-            .last()
-            .is_some_and(|from| from.scheme() == "https");
-        if was_secure && url.scheme() == "http" {
-            return attempt.error(RedirectError::Insecure { url });
-        }
-        match ensure_not_pinned(&pinning, &url) {
-            Err(error) => attempt.error(error),
-            Ok(()) => Policy::default().redirect(attempt),
-        }
-    })
-}
-
-/// Settings without effect: how reqwest's `Debug` output shows each, and its method.
-const IGNORED: [(&str, &str); 6] = [
-    ("http1_only: true", "http1_only"),
-    (
-        "tls_danger_accept_invalid_certs: true",
-        "tls_danger_accept_invalid_certs",
-    ),
-    (
-        "tls_danger_accept_invalid_hostnames: true",
-        "tls_danger_accept_invalid_hostnames",
-    ),
-    ("tls_sni: false", "tls_sni"),
-    ("tls_version_max: ", "tls_version_max"),
-    ("tls_version_min: ", "tls_version_min"),
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_canary_shows_each_setting_and_another_builder_does_not() {
-        assert!(shows_settings(&canary()));
-        assert!(!shows_settings(&canary().tls_sni(true)));
-        assert!(!shows_settings(&Client::builder()));
     }
 }

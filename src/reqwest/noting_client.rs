@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{fmt, mem};
 
@@ -14,28 +15,36 @@ use tower_service::Service;
 
 use crate::layer::NotePins;
 use crate::pinning::Pinning;
-use crate::policy::Host;
 use crate::policy::uri::without_brackets;
-use crate::reqwest::connection_map::ConnectionMap;
 use crate::reqwest::error::RequestError;
-use crate::reqwest::redirect::{RedirectState, Referer};
+use crate::reqwest::inner_clients::{CurrentClients, ensure_not_pinned};
+use crate::reqwest::redirect::{RedirectState, Redirects};
 use crate::tls::VerifiedConnection;
 
 /// A [`reqwest::Client`](::reqwest::Client) that enforces pins and notes `Public-Key-Pins`.
 ///
-/// Each response over a connection with a full handshake has a [`VerifiedConnection`] in its
-/// extensions. A response with a `Public-Key-Pins` field also has a [`Noted`](crate::header::Noted)
-/// there, the outcome of noting it. Redirects are followed by the rules of reqwest, and pins are
-/// noted on every hop. Clones are cheap and share everything.
+/// Each response over `https` has a [`VerifiedConnection`] in its extensions. A response with a
+/// `Public-Key-Pins` field also has a [`Noted`](crate::header::Noted) there, the outcome of noting
+/// it. Redirects are followed by the rules of reqwest, and pins are noted on every hop. Clones are
+/// cheap and share everything.
+///
+/// No request uses a connection that was opened before and whose chain the pins refuse when the
+/// request begins. The client can't close a connection of reqwest. So it replaces its inner client,
+/// with all connections, once current pins refuse one of the chains that it connected with. Other
+/// changes of pins keep the connections. Cookies remain if they are in a shared `cookie_provider`
+/// ([`configure`](crate::reqwest::NotingClientBuilder::configure)).
 ///
 /// # Limits
 ///
-/// - Nothing is noted from a connection that resumed a TLS session, because reqwest does not reveal
-///   which session it resumed
-///   ([`NoConnectionData`](crate::header::IgnoreReason::NoConnectionData)). To note from every
-///   connection, disable resumption
+/// - If a connection resumed a TLS session and it is uncertain which chain that session has, there
+///   is no connection data, and nothing is noted
+///   ([`NoConnectionData`](crate::header::IgnoreReason::NoConnectionData)). That is the case if the
+///   server sent the same leaf with different intermediates, or, through a proxy, several leaves.
+///   To note from every connection, disable resumption
 ///   ([`disable_resumption`](crate::tls::PinningVerifierBuilder::disable_resumption)).
-/// - The limits of [`Pinning::reqwest_client_builder`].
+/// - A request that began before the pins changed ends on its connection, and so do connections
+///   of a client that [`reqwest`](Self::reqwest) returned before.
+/// - The limits of [`Pinning::reqwest_client_builder`] other than that on open connections.
 ///
 /// ```
 /// use pinhold::Pinning;
@@ -54,38 +63,25 @@ use crate::tls::VerifiedConnection;
 /// ```
 #[derive(Clone)]
 pub struct NotingClient {
-    /// For `https`: refuses every connection that the pinning verifier did not check.
-    pub(crate) client: InnerClient,
-    /// For `http`, if it is allowed.
-    pub(crate) plain: Option<InnerClient>,
+    pub(crate) clients: Arc<CurrentClients>,
     pub(crate) layer: NotePins<ReadyResponse>,
     pub(crate) pinning: Pinning,
     pub(crate) redirects: Redirects,
 }
 
-/// A client of reqwest, and its connections.
-#[derive(Clone)]
-pub(crate) struct InnerClient {
-    pub(crate) reqwest: Client,
-    pub(crate) connections: ConnectionMap,
-}
-
-/// What follows redirects.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Redirects {
-    ByReqwest,
-    /// `NotingClient`, which notes pins on every hop.
-    Noted(Referer),
-}
-
 impl NotingClient {
-    /// Returns the inner client for `https`, to make requests with.
+    /// Returns the inner client for `https`, to make requests with. Cheap.
     ///
-    /// If it sends a request itself, by its `execute()` or the request's `send()`, pins are
-    /// enforced; but nothing is noted, a redirect is not followed, and `http://` is refused.
+    /// Do not keep it, because it is replaced when pins change. If it sends a request itself, by its
+    /// `execute()` or the request's `send()`, pins are enforced; but nothing is noted, a redirect is
+    /// not followed, and `http://` is refused. Connections that a kept one has open stay in use when
+    /// pins change, and so do those of the returned one if no new client can be built
+    /// ([`Rebuild`](RequestError::Rebuild)).
     #[must_use]
-    pub fn reqwest(&self) -> &Client {
-        &self.client.reqwest
+    pub fn reqwest(&self) -> Client {
+        let clients = self.clients.get();
+        let clients = clients.unwrap_or_else(|_| self.clients.get_unchecked());
+        clients.https.reqwest.clone()
     }
 
     /// Builds the request, sends it, follows redirects, and notes pins.
@@ -126,9 +122,10 @@ impl NotingClient {
     async fn execute_once(&self, request: Request) -> Result<Response, RequestError> {
         ensure_not_pinned(&self.pinning, request.url())?;
         let method = request.method().clone();
-        let client = match &self.plain {
-            Some(plain) if request.url().scheme() == "http" => plain,
-            _ => &self.client,
+        let clients = self.clients.get().map_err(RequestError::Rebuild)?;
+        let client = match &clients.http {
+            Some(http) if request.url().scheme() == "http" => http,
+            _ => &clients.https,
         };
         let mut response = client.reqwest.execute(request).await?;
         let connection = client.connections.of_response(response.extensions());
@@ -170,29 +167,6 @@ impl Service<http::Request<http::Response<()>>> for ReadyResponse {
 
     fn call(&mut self, context: http::Request<http::Response<()>>) -> Self::Future {
         ready(Ok(context.into_body()))
-    }
-}
-
-/// Refuses plain HTTP to a host whose pins are enforced, because it would bypass them.
-pub(crate) fn ensure_not_pinned(pinning: &Pinning, url: &Url) -> Result<(), RequestError> {
-    if url.scheme() != "http" {
-        return Ok(());
-    }
-    // An IP address has no pins. A host that is not a valid name is refused: some resolvers accept
-    // such names below a pinned host, whose cookies would be sent there.
-    let Some(domain) = url.domain() else {
-        return Ok(());
-    };
-    let host = Host::parse(domain).map_err(RequestError::Host)?;
-    let is_pinned = |now| {
-        let (is_pinned, _) = pinning.is_pinned(&host, now);
-        is_pinned
-    };
-    // Without the time it is not known which pins have expired.
-    if pinning.clock().current_time().is_none_or(is_pinned) {
-        Err(RequestError::PlainHttp { host })
-    } else {
-        Ok(())
     }
 }
 

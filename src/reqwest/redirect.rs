@@ -61,6 +61,14 @@ impl fmt::Display for RedirectError {
 
 impl Error for RedirectError {}
 
+/// What follows redirects.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Redirects {
+    ByReqwest,
+    /// `NotingClient`, which notes pins on every hop.
+    Noted(Referer),
+}
+
 /// Whether a redirected request has a `Referer` header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Referer {

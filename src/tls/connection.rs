@@ -222,26 +222,93 @@ impl Verified {
     }
 }
 
+/// What the verifier or the session store of a configuration did last in an observed handshake.
+#[cfg(feature = "hyper")]
+#[cfg_attr(
+    feature = "reqwest",
+    expect(
+        clippy::large_enum_variant,
+        reason = "one for each handshake, most of them the largest"
+    )
+)]
+pub(crate) enum HandshakeEvent {
+    /// The session store offered a session of one of these chains, at least one: if it is resumed,
+    /// the verifier is not called.
+    #[cfg(feature = "reqwest")]
+    SessionOffered(Vec<ValidatedChain>),
+    /// The verifier accepted the server's chain.
+    Verified(Verified),
+}
+
+/// The slot of the current handshake.
+#[cfg(feature = "hyper")]
+struct Slot {
+    /// The configuration whose events count, identified by its resumption check. `None` if the
+    /// observer can't know it, and compares the name of the chain.
+    own: Option<Arc<ResumptionCheck>>,
+    last: Option<HandshakeEvent>,
+}
+
+#[cfg(feature = "hyper")]
+impl Slot {
+    fn counts(&self, sessions: Option<&Arc<ResumptionCheck>>) -> bool {
+        let own = self.own.as_ref();
+        own.is_none_or(|own| sessions.is_some_and(|sessions| Arc::ptr_eq(own, sessions)))
+    }
+}
+
 #[cfg(feature = "hyper")]
 tokio::task_local! {
-    static SLOT: RefCell<Option<Verified>>;
+    static SLOT: RefCell<Slot>;
 }
 
 /// Runs a handshake, and returns with its output the verifier's result: `None` if the verifier of
 /// this crate was not called, as when a session is resumed or another verifier is configured.
 #[cfg(feature = "hyper")]
 pub(crate) async fn observe<F: Future>(handshake: F) -> (F::Output, Option<Verified>) {
-    let observed = async {
-        let outcome = handshake.await;
-        (outcome, SLOT.with(RefCell::take))
-    };
-    SLOT.scope(RefCell::new(None), observed).await
+    let (outcome, last) = in_slot(None, handshake).await;
+    match last {
+        Some(HandshakeEvent::Verified(verified)) => (outcome, Some(verified)),
+        _ => (outcome, None),
+    }
 }
 
-/// Returns whether the current handshake is observed.
-pub(crate) fn is_observed() -> bool {
+/// Runs all that leads to a connection, and returns with its output the last event of the
+/// configuration to which `own` belongs.
+///
+/// Other handshakes may be made in the meantime: with an HTTPS proxy first, with the same
+/// configuration, and with the server of a resolver, with any other. The last event of the own
+/// configuration is that of the connection itself.
+#[cfg(feature = "reqwest")]
+pub(crate) async fn observe_own<F: Future>(
+    own: Arc<ResumptionCheck>,
+    connecting: F,
+) -> (F::Output, Option<HandshakeEvent>) {
+    in_slot(Some(own), connecting).await
+}
+
+#[cfg(feature = "hyper")]
+async fn in_slot<F: Future>(
+    own: Option<Arc<ResumptionCheck>>,
+    handshake: F,
+) -> (F::Output, Option<HandshakeEvent>) {
+    let observed = async {
+        let outcome = handshake.await;
+        (outcome, SLOT.with(|slot| slot.borrow_mut().last.take()))
+    };
+    let slot = Slot { own, last: None };
+    SLOT.scope(RefCell::new(slot), observed).await
+}
+
+/// Returns whether the current handshake, of the configuration to which `sessions` belongs, is
+/// observed.
+#[cfg_attr(
+    not(feature = "hyper"),
+    expect(unused_variables, reason = "only connectors observe handshakes")
+)]
+pub(crate) fn is_observed(sessions: Option<&Arc<ResumptionCheck>>) -> bool {
     #[cfg(feature = "hyper")]
-    return SLOT.try_with(|_| ()).is_ok();
+    return SLOT.try_with(|slot| slot.borrow().counts(sessions)) == Ok(true);
     #[cfg(not(feature = "hyper"))]
     return false;
 }
@@ -249,7 +316,29 @@ pub(crate) fn is_observed() -> bool {
 /// Stores the verifier's result for the code that observes the current handshake.
 pub(crate) fn record(verified: Verified) {
     #[cfg(feature = "hyper")]
-    let _ = SLOT.try_with(|slot| *slot.borrow_mut() = Some(verified));
+    {
+        let sessions = verified.sessions.clone();
+        record_event(sessions.as_ref(), HandshakeEvent::Verified(verified));
+    }
     #[cfg(not(feature = "hyper"))]
     drop(verified);
+}
+
+/// Stores that a session of one of these chains was offered, for the code that observes the current
+/// handshake.
+#[cfg(feature = "reqwest")]
+pub(crate) fn record_offer(sessions: &Arc<ResumptionCheck>, chains: Vec<ValidatedChain>) {
+    record_event(Some(sessions), HandshakeEvent::SessionOffered(chains));
+}
+
+/// Stores an event, unless it belongs to another configuration than the observed one: that of a
+/// resolver must neither count for the connection nor replace its event.
+#[cfg(feature = "hyper")]
+fn record_event(sessions: Option<&Arc<ResumptionCheck>>, event: HandshakeEvent) {
+    let _ = SLOT.try_with(|slot| {
+        let mut slot = slot.borrow_mut();
+        if slot.counts(sessions) {
+            slot.last = Some(event);
+        }
+    });
 }

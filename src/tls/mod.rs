@@ -10,6 +10,8 @@
 
 pub(crate) mod connection;
 pub(crate) mod error;
+#[cfg(feature = "reqwest")]
+mod observed_config;
 mod provider;
 pub(crate) mod resumption;
 mod verifier;
@@ -18,6 +20,8 @@ mod verifier_builder;
 pub use crate::chain::{ChainKey, KeyRole};
 #[cfg(feature = "hyper")]
 pub use crate::tls::connection::VerifiedConnection;
+#[cfg(feature = "reqwest")]
+pub(crate) use crate::tls::observed_config::ObservedConfig;
 pub use crate::tls::verifier::PinningVerifier;
 pub use crate::tls::verifier_builder::PinningVerifierBuilder;
 pub use crate::violation::UnverifiablePath;

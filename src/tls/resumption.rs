@@ -185,6 +185,15 @@ impl ResumptionCheck {
         self.evaluate_chain(&chain, now)
     }
 
+    /// Returns the chains of which one is that of the sessions of a name; none if no session of the
+    /// name may be resumed.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn chains_of(&self, name: &ServerName<'_>) -> Vec<ValidatedChain> {
+        let records = self.records.lock();
+        let chains = records.get(name);
+        chains.map_or_else(Vec::new, |chains| chains.each.clone())
+    }
+
     /// Returns the pins by which sessions are checked.
     #[cfg(feature = "hyper")]
     pub(crate) fn pinning(&self) -> &Pinning {
@@ -201,16 +210,6 @@ impl ResumptionCheck {
     /// Returns whether sessions of this name are kept: one that is never offered takes no memory.
     fn is_recorded(&self, name: &ServerName<'_>) -> bool {
         self.records.lock().get(name).is_some()
-    }
-
-    /// Returns whether a session of this name is offered in the current handshake.
-    fn offer(&self, name: &ServerName<'_>) -> bool {
-        let offered = self.may_resume(name);
-        #[cfg(feature = "reqwest")]
-        if offered {
-            let _ = OFFERED.try_with(|known| known.set(true));
-        }
-        offered
     }
 
     fn may_resume(&self, name: &ServerName<'_>) -> bool {
@@ -273,7 +272,7 @@ impl ClientSessionStore for ResumptionCheck {
         // The session is looked up before the pins are evaluated: rustls looks for one of TLS 1.2
         // and for one of TLS 1.3, and at most one of them exists.
         let session = self.sessions.tls12_session(server_name)?;
-        self.offer(server_name).then_some(session)
+        self.may_resume(server_name).then_some(session)
     }
 
     fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
@@ -295,24 +294,8 @@ impl ClientSessionStore for ResumptionCheck {
         server_name: &ServerName<'static>,
     ) -> Option<Tls13ClientSessionValue> {
         let ticket = self.sessions.take_tls13_ticket(server_name)?;
-        self.offer(server_name).then_some(ticket)
+        self.may_resume(server_name).then_some(ticket)
     }
-}
-
-#[cfg(feature = "reqwest")]
-tokio::task_local! {
-    static OFFERED: Cell<bool>;
-}
-
-/// Runs handshakes, and returns with their output whether a session of a [`ResumptionCheck`] was
-/// offered in one of them: only then may the verifier not have been called.
-#[cfg(feature = "reqwest")]
-pub(crate) async fn observe<F: Future>(handshakes: F) -> (F::Output, bool) {
-    let observed = async {
-        let outcome = handshakes.await;
-        (outcome, OFFERED.with(Cell::get))
-    };
-    OFFERED.scope(Cell::new(false), observed).await
 }
 
 impl fmt::Debug for ResumptionCheck {

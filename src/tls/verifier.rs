@@ -77,7 +77,7 @@ impl PinningVerifier {
         };
         // Read before the policies: a change in between starts a new generation, for which this
         // validity does not hold.
-        let is_observed = connection::is_observed();
+        let is_observed = connection::is_observed(self.sessions.as_ref());
         let validity = is_observed.then(|| self.pinning.validity(host.as_ref(), now));
         let policies = host.as_ref().map(|host| self.pinning.lookup(host, now));
         Lookup {

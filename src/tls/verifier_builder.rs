@@ -3,16 +3,21 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{Resumption, VerifierBuilderError};
-use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, SupportedProtocolVersion};
-use rustls_pki_types::CertificateRevocationListDer;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientSessionStore, Resumption, VerifierBuilderError};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::{
+    CertificateError, ClientConfig, DEFAULT_VERSIONS, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion,
+};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 
 use crate::chain::{CachingAlgorithms, PathBuilder, Revocation, RevocationChoice};
 use crate::pinning::{BuildError, Pinning};
 use crate::policy::KeyHash;
 use crate::roots::TrustAnchors;
+#[cfg(feature = "reqwest")]
+use crate::tls::observed_config::{ObservedConfig, ObservedSessions};
 use crate::tls::provider;
 use crate::tls::resumption::ResumptionCheck;
 use crate::tls::verifier::PinningVerifier;
@@ -261,62 +266,70 @@ impl PinningVerifierBuilder {
     /// [`BuildError::UndecidedCryptoProvider`], [`BuildError::RevocationList`], and
     /// [`BuildError::Tls`] for TLS versions that the provider lacks.
     pub fn client_config(self) -> Result<ClientConfig, BuildError> {
-        self.client_config_with(|_| ())
+        let (config, _) = self.client_config_with(|_| (), |sessions| sessions)?;
+        Ok(config)
     }
 
-    /// As [`client_config_with`](Self::client_config_with), for a client with these pins.
+    /// As [`client_config`](Self::client_config), for a client of reqwest with these pins, and with
+    /// the changes of `configure`.
     ///
-    /// A client of reqwest can't evaluate the chain of a resumed session, so that its pins must be
-    /// those of the resumption check.
+    /// A client of reqwest can't repeat a handshake whose session is refused, so that its pins must
+    /// be those of the resumption check.
     #[cfg(feature = "reqwest")]
-    pub(crate) fn client_config_for(
+    pub(crate) fn observed_config(
         self,
         pinning: &Pinning,
         configure: impl FnOnce(&mut ClientConfig),
-    ) -> Result<ClientConfig, BuildError> {
+    ) -> Result<ObservedConfig, BuildError> {
         if !self.pinning.is_same(pinning) {
             return Err(BuildError::OtherPins);
         }
-        self.client_config_with(configure)
+        let (config, sessions) =
+            self.client_config_with(configure, |sessions| Arc::new(ObservedSessions(sessions)))?;
+        Ok(ObservedConfig { config, sessions })
     }
 
-    /// As [`client_config`](Self::client_config), with the changes of `configure`.
+    /// As [`client_config`](Self::client_config), with the changes of `configure`, and with the
+    /// session store that `store` makes of the resumption check.
     ///
     /// The verifier, the resumption check and the clock are set after `configure`, so that it can't
-    /// replace them: without any of them a connection could bypass the pins. Early data is refused,
-    /// since it is sent before pins are checked.
-    pub(crate) fn client_config_with(
+    /// replace them: without any of them a connection could bypass the pins. Nor can it copy them:
+    /// a clone that it keeps trusts no server. Early data is refused, since it is sent before pins
+    /// are checked.
+    fn client_config_with(
         mut self,
         configure: impl FnOnce(&mut ClientConfig),
-    ) -> Result<ClientConfig, BuildError> {
+        store: impl FnOnce(Arc<ResumptionCheck>) -> Arc<dyn ClientSessionStore>,
+    ) -> Result<(ClientConfig, Arc<ResumptionCheck>), BuildError> {
         let provider = provider::choose(self.provider.take())?;
         let (clock, versions) = (Arc::clone(self.pinning.clock()), self.versions);
+        let algorithms = provider.signature_verification_algorithms;
         let sessions = Arc::new(ResumptionCheck::new(self.pinning.clone()));
         let enforces = self.choices.contains(&RevocationChoice::EnforceExpiration);
         let lists_expire = enforces && !self.crls.is_empty();
         let resumes = !lists_expire && self.resumption == SessionResumption::Checked;
         let mut verifier = self.build(&provider)?;
         verifier.sessions = Some(Arc::clone(&sessions));
-        let verifier = Arc::new(verifier);
         let mut config = ClientConfig::builder_with_details(provider, Arc::clone(&clock))
             .with_protocol_versions(versions)
             .map_err(BuildError::Tls)?
             .dangerous()
-            .with_custom_certificate_verifier(verifier.clone())
+            .with_custom_certificate_verifier(Arc::new(RefuseAll(algorithms)))
             .with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         configure(&mut config);
         if config.enable_early_data {
             return Err(BuildError::EarlyData);
         }
+        let verifier = Arc::new(verifier);
         config.dangerous().set_certificate_verifier(verifier);
         config.time_provider = clock;
         config.resumption = if resumes {
-            Resumption::store(sessions)
+            Resumption::store(store(Arc::clone(&sessions)))
         } else {
             Resumption::disabled()
         };
-        Ok(config)
+        Ok((config, sessions))
     }
 
     /// Returns the verifier alone, for a configuration made elsewhere. Resumed sessions then bypass
@@ -361,5 +374,44 @@ impl PinningVerifierBuilder {
             inner: self.inner,
             sessions: None,
         })
+    }
+}
+
+/// The verifier of a configuration whose own verifier is not set yet.
+#[derive(Debug)]
+struct RefuseAll(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for RefuseAll {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Err(CertificateError::ApplicationVerificationFailure.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(CertificateError::ApplicationVerificationFailure.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(CertificateError::ApplicationVerificationFailure.into())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
     }
 }

@@ -1,6 +1,7 @@
 //! Clients of reqwest for loopback servers.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,12 +9,15 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use pinhold::connector::ConnectError;
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::reqwest::{NotingClient, NotingClientBuilder};
 use pinhold::tls::PinningVerifierBuilder;
 use pinhold::{PinViolation, Pinning, PinningVerifier, TrustAnchors, VerifiedConnection};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use rustls::ServerConfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, ServerConfig, SignatureScheme};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -95,6 +99,51 @@ pub fn violation(error: &(dyn std::error::Error + 'static)) -> Option<PinViolati
     let found = PinViolation::find(error);
     assert_eq!(found.is_some(), in_sources.is_some(), "{error:?}");
     found
+}
+
+/// Whether a connection failed because the client's own verifier did not check it.
+pub fn is_not_verified(error: &reqwest::Error) -> bool {
+    let mut sources = std::iter::successors(error.source(), |error| (*error).source());
+    sources.any(|source| matches!(source.downcast_ref(), Some(ConnectError::NotVerified)))
+}
+
+/// A verifier that accepts every server.
+#[derive(Debug)]
+pub struct AcceptAll(pub Vec<SignatureScheme>);
+
+impl ServerCertVerifier for AcceptAll {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
+    }
 }
 
 /// A server that responds to every request with the request's body.

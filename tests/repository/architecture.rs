@@ -25,10 +25,11 @@ const MODULES: &str = "
     4 violation: pin_violation report_error report_pem unverifiable report report_json
     5 pinning: clock noting rollout evaluation event lanes build_error static_pins observers handle builder \
         note record
-    6 tls: provider resumption connection error verifier verifier_builder
+    6 tls: provider resumption connection observed_config error verifier verifier_builder
     7 connector: error schemes stream handshake service builder
     7 layer: cached_header retry target open_connections request_context note_pins
-    8 reqwest: connection_map redirect client_builder error noting_client noting_builder
+    8 reqwest: known_chains connection_map redirect client_builder error settings inner_clients \
+        noting_client noting_builder
     8 http_reporter: endpoint rate_limit rules transport queue reporter builder
 ";
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::common::pki::{Ca, Leaf};
-use crate::common::reqwests::{NO_DATA, connection, fetch, noted, violation};
+use crate::common::reqwests::{connection, fetch, noted, violation};
 use crate::common::server::{Names, Server, answer, server_config};
 use crate::common::tls_setup::{TlsSetup, builder, is_known, pinning_with, tls_setups};
 use crate::common::validated::built_in_anchors;
@@ -191,8 +191,8 @@ async fn a_session_is_resumed_until_the_pins_change() {
         first.bytes().await.unwrap();
 
         let resumed = fetch(&client, URL).await.unwrap();
-        assert_eq!(noted(&resumed), Some(&NO_DATA));
-        assert!(connection(&resumed).is_none());
+        assert_eq!(noted(&resumed), Some(&Noted::Refreshed));
+        assert!(connection(&resumed).unwrap().is_resumed());
         resumed.bytes().await.unwrap();
         assert_eq!(fixture.server.connections(), 2);
 
@@ -255,10 +255,7 @@ async fn concurrent_first_connections_are_each_associated_with_their_own_chain()
         while let Some(visit) = visits.join_next().await {
             let (index, response) = visit.unwrap();
             // A later connection to the same host may have resumed the session of an earlier one.
-            let Some(connection) = connection(&response) else {
-                assert_eq!(noted(&response), Some(&NO_DATA));
-                continue;
-            };
+            let connection = connection(&response).unwrap();
             assert_eq!(connection.host().unwrap().as_str(), hosts[index]);
             assert_eq!(connection.chain().fingerprints()[0], servers[index].0.pin());
             assert!(connection.chain().handshake_verified());

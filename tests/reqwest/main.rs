@@ -7,10 +7,13 @@
     reason = "tests"
 )]
 
+mod binding;
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod events;
 mod proxies;
 mod redirects;
+mod replaced;
+mod resumed;
 mod settings;

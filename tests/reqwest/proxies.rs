@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::common::peers::Peer;
 use crate::common::pki::{Ca, Leaf};
 use crate::common::proxy::Proxy;
-use crate::common::reqwests::{NO_DATA, connection, fetch, noted, violation};
+use crate::common::reqwests::{connection, fetch, noted, violation};
 use crate::common::server::{Names, Server, answer};
 use crate::common::tls_setup::{TlsSetup, builder, is_known, tls_setups};
 use crate::common::validated::built_in_anchors;
@@ -134,8 +134,10 @@ async fn the_chain_of_a_proxy_is_not_mistaken_for_that_of_the_server() {
         full.bytes().await.unwrap();
         // The second handshake with the proxy is full again, that with the server is resumed.
         let resumed = fetch(&client, URL).await.unwrap();
-        assert_eq!(noted(&resumed), Some(&NO_DATA));
-        assert!(connection(&resumed).is_none());
+        assert_eq!(noted(&resumed), Some(&Noted::Refreshed));
+        let seen = connection(&resumed).unwrap();
+        assert!(seen.is_resumed());
+        assert_eq!(seen.chain().served(), fixture.leaf.chain);
         assert!(!is_known(&pinning, "proxy.example"));
     }
 }

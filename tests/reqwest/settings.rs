@@ -6,23 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::common::pki::{Ca, Leaf};
-use crate::common::reqwests::{connection, fetch, noted, violation};
+use crate::common::reqwests::{AcceptAll, connection, fetch, is_not_verified, noted, violation};
 use crate::common::server::{Names, Server, answer};
 use crate::common::tls_setup::{TlsSetup, builder, pinning_with, tls_setups};
 use crate::common::validated::built_in_anchors;
 use crate::common::{Clock, header_value, policy_with, provider, unrelated_pin};
-use pinhold::connector::ConnectError;
 use pinhold::header::Noted;
 use pinhold::reqwest::{ClientBuildError, NotingClient};
 use pinhold::tls::UnverifiablePath;
 use pinhold::{BuildError, Pinning, TrustAnchors};
-use reqwest::{Error, Version};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use reqwest::Version;
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
 
 const HOST: &str = "example.com";
 const URL: &str = "https://example.com/";
@@ -70,11 +67,6 @@ impl Fixture {
         roots.add(self.root.certificate()).unwrap();
         Arc::new(roots)
     }
-}
-
-fn is_not_verified(error: &Error) -> bool {
-    let mut sources = iter::successors(error.source(), |error| (*error).source());
-    sources.any(|source| matches!(source.downcast_ref(), Some(ConnectError::NotVerified)))
 }
 
 #[tokio::test]
@@ -228,45 +220,6 @@ async fn a_client_certificate_can_be_set() {
         });
         client.get(URL).send().await.unwrap();
         assert_eq!(resolver.0.load(Ordering::SeqCst), 1);
-    }
-}
-
-/// A verifier that accepts every server.
-#[derive(Debug)]
-struct AcceptAll(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for AcceptAll {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
     }
 }
 

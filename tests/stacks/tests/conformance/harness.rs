@@ -54,7 +54,7 @@ pub enum Refusal {
 /// What happens to an open connection when new pins reject its chain.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OpenConnection {
-    /// It is closed, and the next request fails with the violation.
+    /// It is closed, or not used again, and the next request fails with the violation.
     Closed,
     /// It is closed. A request in progress may fail with the text that HTTP/2 makes of the
     /// violation; a later request fails because the new connection is refused.

@@ -35,6 +35,8 @@ pub type Plain = Clients<Client>;
 pub type Noting = Clients<NotingClient>;
 
 pub trait Get: Sized + Send + Sync + 'static {
+    const OPEN_CONNECTION: OpenConnection;
+
     fn build(
         pinning: &Pinning,
         anchors: TrustAnchors,
@@ -45,6 +47,8 @@ pub trait Get: Sized + Send + Sync + 'static {
 }
 
 impl Get for Client {
+    const OPEN_CONNECTION: OpenConnection = OpenConnection::StaysOpen;
+
     fn build(
         pinning: &Pinning,
         anchors: TrustAnchors,
@@ -63,6 +67,8 @@ impl Get for Client {
 }
 
 impl Get for NotingClient {
+    const OPEN_CONNECTION: OpenConnection = OpenConnection::Closed;
+
     fn build(
         pinning: &Pinning,
         anchors: TrustAnchors,
@@ -88,7 +94,7 @@ impl<C: Get> Clients<C> {
 }
 
 impl<C: Get> Stack for Clients<C> {
-    const OPEN_CONNECTION: OpenConnection = OpenConnection::StaysOpen;
+    const OPEN_CONNECTION: OpenConnection = C::OPEN_CONNECTION;
 
     async fn serve(config: ServerConfig) -> RunningServer {
         running_server(Server::with_config(config, answer(&[])).await)

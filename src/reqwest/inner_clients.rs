@@ -1,0 +1,179 @@
+//! The clients of reqwest inside a `NotingClient`, and their replacement when pins change:
+//! [`CurrentClients`].
+
+use std::sync::Arc;
+
+use ::reqwest::redirect::Policy;
+use ::reqwest::{Client, ClientBuilder, Url};
+use parking_lot::RwLock;
+use rustls::client::Resumption;
+
+use crate::pinning::Pinning;
+use crate::policy::Host;
+use crate::reqwest::connection_map::{ConnectionMap, Unverified};
+use crate::reqwest::error::{ClientBuildError, RequestError};
+use crate::reqwest::known_chains::KnownChains;
+use crate::reqwest::redirect::{RedirectError, Redirects};
+use crate::reqwest::settings::reject_unsupported;
+use crate::tls::ObservedConfig;
+
+/// The clients that new requests use. They are replaced once current pins refuse a chain that they
+/// connected with, since reqwest would go on using its connections.
+pub(crate) struct CurrentClients {
+    factory: ClientFactory,
+    current: RwLock<Arc<InnerClients>>,
+}
+
+impl CurrentClients {
+    pub(crate) fn new(factory: ClientFactory) -> Result<Self, ClientBuildError> {
+        let first = factory.build()?;
+        Ok(Self {
+            factory,
+            current: RwLock::new(Arc::new(first)),
+        })
+    }
+
+    /// Returns clients whose open connections all satisfy the current pins. Call it at the
+    /// beginning of each request.
+    ///
+    /// # Errors
+    ///
+    /// The clients have to be replaced and can't be built again.
+    pub(crate) fn get(&self) -> Result<Arc<InnerClients>, ClientBuildError> {
+        let known = self.get_unchecked();
+        if known.chains.all_pass(&self.factory.pinning) {
+            return Ok(known);
+        }
+        // Built without the lock, because that runs code of the application.
+        let new = Arc::new(self.factory.build()?);
+        event!(
+            DEBUG,
+            "clients of reqwest replaced: the current pins refuse a chain of theirs"
+        );
+        let mut current = self.current.write();
+        // If another request has replaced them since this one began, its clients are kept.
+        if Arc::ptr_eq(&current, &known) {
+            *current = new;
+        }
+        Ok(Arc::clone(&current))
+    }
+
+    /// Returns the clients as they are.
+    pub(crate) fn get_unchecked(&self) -> Arc<InnerClients> {
+        Arc::clone(&self.current.read())
+    }
+}
+
+/// One client of reqwest for each scheme.
+pub(crate) struct InnerClients {
+    /// Refuses every connection that the pinning verifier did not check.
+    pub(crate) https: InnerClient,
+    /// `None` unless plain HTTP is allowed.
+    pub(crate) http: Option<InnerClient>,
+    /// The chains that both connected with.
+    chains: Arc<KnownChains>,
+}
+
+/// A client of reqwest, and its connections.
+pub(crate) struct InnerClient {
+    pub(crate) reqwest: Client,
+    pub(crate) connections: ConnectionMap,
+}
+
+/// A change of reqwest's own settings.
+pub(crate) type Change = Box<dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync>;
+
+/// Builds the same clients any number of times.
+pub(crate) struct ClientFactory {
+    pub(crate) pinning: Pinning,
+    pub(crate) config: ObservedConfig,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) redirects: Redirects,
+    pub(crate) allows_http: bool,
+}
+
+impl ClientFactory {
+    fn build(&self) -> Result<InnerClients, ClientBuildError> {
+        let chains = Arc::<KnownChains>::default();
+        let build = |unverified| self.build_one(unverified, &chains);
+        // Two clients, since a connection without TLS looks like one whose TLS was not verified.
+        let http = self.allows_http.then(|| build(Unverified::Allow));
+        Ok(InnerClients {
+            https: build(Unverified::Refuse)?,
+            http: http.transpose()?,
+            chains,
+        })
+    }
+
+    fn build_one(
+        &self,
+        unverified: Unverified,
+        chains: &Arc<KnownChains>,
+    ) -> Result<InnerClient, ClientBuildError> {
+        let builder = Client::builder().redirect(redirect_policy(self.pinning.clone()));
+        let changes = self.changes.iter();
+        let builder = changes.fold(builder, |builder, change| change(builder));
+        reject_unsupported(&builder, self.redirects)?;
+        let ObservedConfig {
+            mut config,
+            sessions,
+        } = self.config.clone();
+        let https_only = unverified == Unverified::Refuse;
+        if !https_only {
+            // The two clients share no sessions.
+            config.resumption = Resumption::disabled();
+        }
+        let connections = ConnectionMap::new(self.pinning.clone(), unverified, sessions)
+            .with_known_chains(Arc::clone(chains));
+        let mut builder = connections.install(builder.https_only(https_only), config);
+        if let Redirects::Noted(_) = self.redirects {
+            builder = builder.redirect(Policy::none());
+        }
+        Ok(InnerClient {
+            reqwest: builder.build()?,
+            connections,
+        })
+    }
+}
+
+/// The default policy for redirects that reqwest follows: refuses plain HTTP after HTTPS and to
+/// known pinned hosts, and is reqwest's own otherwise.
+fn redirect_policy(pinning: Pinning) -> Policy {
+    Policy::custom(move |attempt| {
+        let url = attempt.url().clone();
+        let was_secure = attempt
+            .previous()
+            .last()
+            .is_some_and(|from| from.scheme() == "https");
+        if was_secure && url.scheme() == "http" {
+            return attempt.error(RedirectError::Insecure { url });
+        }
+        match ensure_not_pinned(&pinning, &url) {
+            Err(error) => attempt.error(error),
+            Ok(()) => Policy::default().redirect(attempt),
+        }
+    })
+}
+
+/// Refuses plain HTTP to a host whose pins are enforced, because it would bypass them.
+pub(crate) fn ensure_not_pinned(pinning: &Pinning, url: &Url) -> Result<(), RequestError> {
+    if url.scheme() != "http" {
+        return Ok(());
+    }
+    // An IP address has no pins. A host that is not a valid name is refused: some resolvers accept
+    // such names below a pinned host, whose cookies would be sent there.
+    let Some(domain) = url.domain() else {
+        return Ok(());
+    };
+    let host = Host::parse(domain).map_err(RequestError::Host)?;
+    let is_pinned = |now| {
+        let (is_pinned, _) = pinning.is_pinned(&host, now);
+        is_pinned
+    };
+    // Without the time it is not known which pins have expired.
+    if pinning.clock().current_time().is_none_or(is_pinned) {
+        Err(RequestError::PlainHttp { host })
+    } else {
+        Ok(())
+    }
+}
