@@ -51,7 +51,6 @@ impl PathBuilder {
         let intermediates = distinct.as_deref().unwrap_or(presented.intermediates);
         let anchors = self.anchors_for(&leaf, intermediates);
         let best = RefCell::new(None);
-        limit_verifications(u32::MAX);
         let evaluate = |candidate: &VerifiedPath<'_>| {
             let found = self.evaluate(candidate, presented, policies);
             if best.borrow().is_none() {
@@ -78,6 +77,7 @@ impl PathBuilder {
                 .and_then(|(revocation, crls)| revocation.options(crls)),
             Some(&evaluate),
         );
+        limit_verifications(u32::MAX);
         best.into_inner().ok_or(NoValidPath)
     }
 
@@ -163,7 +163,7 @@ impl PathBuilder {
 }
 
 /// The signatures that may be verified in the search for a better path than the first valid one:
-/// eight paths of four certificates. Without this limit a server that the pins refuse could make a
+/// eight paths of four certificates, if no revocation list of more than 16 KiB is among them. Without this limit a server that the pins refuse could make a
 /// client verify a hundred, webpki's own limit, where rustls verifies two.
 const OTHER_PATHS_VERIFICATIONS: u32 = 32;
 

@@ -51,8 +51,8 @@ thread_local! {
     static REMAINING: Cell<u32> = const { Cell::new(u32::MAX) };
 }
 
-/// Limits the signatures that this thread verifies from now on. Beyond the limit each one that is not
-/// cached counts as invalid.
+/// Limits the signatures that this thread verifies from now on. Beyond the limit each one that is
+/// not cached counts as invalid. `u32::MAX` removes the limit.
 pub(crate) fn limit_verifications(remaining: u32) {
     REMAINING.set(remaining);
 }

@@ -1,4 +1,4 @@
-//! [`PinnedStream`]: one connection, which transfers nothing once the current pins reject its chain.
+//! [`PinnedStream`]: one connection, which transfers no bytes once current pins reject its chain.
 
 use std::fmt;
 use std::future::Future;
@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use crate::connector::error::ConnectError;
 use crate::pinning::{Decision, Pinning};
 use crate::policy::Host;
-use crate::store::{GenerationWatch, Validity};
+use crate::store::{GenerationWatch, Validity, contain};
 use crate::tls::VerifiedConnection;
 
 /// A connection of [`PinningConnector`](crate::PinningConnector): TLS, or plain text where allowed.
@@ -25,8 +25,8 @@ use crate::tls::VerifiedConnection;
 /// Before each read and write the current pins are checked, which costs one comparison while they
 /// have not changed. Once they reject the connection's chain, both fail with the
 /// [`PinViolation`](crate::PinViolation): no byte is accepted for a chain that fails the pins.
-/// Flush and shutdown accept none. If [`NotePins`](crate::layer::NotePins) has told the pool of a
-/// hyper-util client not to use the connection again, they fail 250 ms later. A plain connection fails with
+/// Flush and shutdown accept none. If [`NotePins`](crate::layer::NotePins) has made the pool of a
+/// hyper-util client discard the connection, they fail 250 ms later. A plain connection fails with
 /// [`ConnectError::PlainHttp`](crate::connector::ConnectError::PlainHttp) once its host is pinned.
 /// A connection that failed so stays closed, even if the pins change again.
 ///
@@ -54,7 +54,7 @@ struct PinCheck {
     subject: Subject,
     validity: Validity,
     watch: GenerationWatch,
-    /// Set once the pins reject a connection that a pool was told not to use again.
+    /// Set once the pins reject a connection that its pool has discarded.
     grace: Option<Grace>,
 }
 
@@ -118,9 +118,9 @@ impl PinCheck {
         }
     }
 
-    /// Waits, after a refusal, until no request can be on its way from a pool to the connection: hyper
-    /// never answers a request that it receives at the moment in which the connection ends
-    /// (hyper#4122). A connection that the pool can't be told about ends at once.
+    /// Waits, after a refusal, until no request can be on its way from the pool to the connection:
+    /// hyper never answers a request that it receives at the moment in which the connection ends
+    /// (hyper#4122). Where the pool can't be made to discard it, the connection ends at once.
     #[cold]
     fn poll_refused(
         &mut self,
@@ -128,7 +128,9 @@ impl PinCheck {
         direction: Direction,
         cx: &mut Context<'_>,
     ) -> Poll<io::Error> {
+        // Only a refusal is final. A clock that is unknown for a moment must not lose bytes.
         if let Subject::Tls(verified, _) = &self.subject
+            && verified.ended_by().is_some()
             && (self.grace.is_some() || verified.poison())
         {
             let grace = self.grace.get_or_insert_with(|| Grace {
@@ -139,7 +141,8 @@ impl PinCheck {
                 Direction::Read => &mut grace.reading,
                 Direction::Write => &mut grace.writing,
             };
-            ready!(Pin::new(delay).poll(cx));
+            // It panics where no thread can be started for timers.
+            ready!(contain(|| Pin::new(delay).poll(cx)).unwrap_or(Poll::Ready(())));
         }
         Poll::Ready(error)
     }
@@ -365,7 +368,7 @@ impl<T> fmt::Debug for PinnedStream<T> {
     }
 }
 
-/// How long a refused connection stays open after its pool was told. A request that the pool had
-/// given it before reaches it without waiting for anything, so that only a thread that the system
+/// How long a refused connection stays open after its pool has discarded it. A request that the pool
+/// gave it before reaches it without waiting for anything, so that only a thread that the system
 /// stops in between delays it: for a few scheduler periods, of 3 to 20 ms each.
 const GRACE: Duration = Duration::from_millis(250);

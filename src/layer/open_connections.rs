@@ -45,10 +45,11 @@ impl OpenConnections {
     /// and returns whether a request to `target` must capture its connection. Call it before each
     /// request.
     pub(crate) fn retire_refused(&self, pinning: &Pinning, target: &RequestTarget) -> bool {
-        let mut table = self.0.lock();
-        let refused = table.remove_refused(pinning);
+        let refused = self.take_refused(pinning);
+        let table = self.0.lock();
         let tracked = table.connections.get(target).map_or(&[][..], |known| known);
-        // The pool may use a connection that is not captured yet, or, if none is open, a new one.
+        // The pool may use a connection that is not captured yet, or, if none is open, a new one. If
+        // all are busy it opens one that its second request captures.
         let is_open = |known: &&TrackedConnection| !known.connection.is_closed();
         let mut open = tracked.iter().filter(is_open).peekable();
         let should_capture =
@@ -58,6 +59,22 @@ impl OpenConnections {
         should_capture
     }
 
+    /// Removes and returns the connections that fail current pins. The caller poisons them without
+    /// a lock, since that emits an event and a `tracing` subscriber may use this client. For the same
+    /// reason the clock, which is the application's, is read without one.
+    fn take_refused(&self, pinning: &Pinning) -> Vec<TrackedConnection> {
+        let (clock, generation) = (pinning.clock(), pinning.generation().number());
+        let table = self.0.lock();
+        let (is_empty, validity) = (table.connections.is_empty(), table.validity);
+        drop(table);
+        if is_empty || validity.is_some_and(|validity| validity.holds(generation, clock)) {
+            return Vec::new();
+        }
+        let now = clock.current_time();
+        let refused = now.map(|now| self.0.lock().remove_refused(pinning, generation, now));
+        refused.unwrap_or_default()
+    }
+
     /// Records the connection of a response, and returns the last field that was received over it.
     pub(crate) fn record(
         &self,
@@ -65,17 +82,16 @@ impl OpenConnections {
         target: &RequestTarget,
         connection: &VerifiedConnection,
     ) -> Option<CachedHeader> {
-        let mut table = self.0.lock();
-        if let Some(known) = table.get_mut(target, connection) {
+        if let Some(known) = self.0.lock().get_mut(target, connection) {
             return known.cached.clone();
         }
+        let now = pinning.clock().current_time()?;
         let new = TrackedConnection {
             connection: connection.clone(),
             cached: None,
             report_only: None,
         };
-        let refused = table.add(pinning, target, new);
-        drop(table);
+        let refused = self.0.lock().add(pinning, target, new, now);
         refused.iter().for_each(TrackedConnection::poison);
         None
     }
@@ -132,8 +148,11 @@ impl Table {
         pinning: &Pinning,
         target: &RequestTarget,
         new: TrackedConnection,
+        now: UnixTime,
     ) -> Option<TrackedConnection> {
-        let now = pinning.clock().current_time()?;
+        if self.get_mut(target, &new.connection).is_some() {
+            return None;
+        }
         let validity = match new.evaluate(pinning, now) {
             Verdict::Accepted(validity) => validity,
             Verdict::Closed => return None,
@@ -151,19 +170,13 @@ impl Table {
         None
     }
 
-    /// Removes and returns the connections that fail current pins. The caller poisons them after
-    /// unlocking the table, since that emits an event and a `tracing` subscriber may use this
-    /// client.
-    fn remove_refused(&mut self, pinning: &Pinning) -> Vec<TrackedConnection> {
-        let (clock, generation) = (pinning.clock(), pinning.generation().number());
-        let holds = |validity: &Validity| validity.holds(generation, clock);
+    fn remove_refused(
+        &mut self,
+        pinning: &Pinning,
+        generation: u64,
+        now: UnixTime,
+    ) -> Vec<TrackedConnection> {
         let mut refused = Vec::new();
-        if self.connections.is_empty() || self.validity.as_ref().is_some_and(holds) {
-            return refused;
-        }
-        let Some(now) = clock.current_time() else {
-            return refused;
-        };
         let mut all = Validity::new(generation, Vec::new(), now);
         self.connections.retain(|_, tracked| {
             for known in std::mem::take(tracked) {

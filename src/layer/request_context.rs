@@ -73,8 +73,9 @@ impl RequestContext {
 
     /// Lets the connection of the request be retired, once there is one.
     pub(crate) fn capture(&mut self) {
+        let pinning = &self.pinning;
         self.captured
-            .take_if(|captured| VerifiedConnection::capture(captured));
+            .take_if(|captured| VerifiedConnection::capture(captured, pinning));
     }
 
     pub(crate) fn pinning(&self) -> &Pinning {

@@ -117,6 +117,16 @@ pub enum Event {
     WouldBeViolation(Report),
 }
 
+/// What causes an event, as far as a server can influence how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// A header: a server that passed can cause any number.
+    Header,
+    /// A refusal by pins that a header announced: it takes a connection that is refused.
+    NotedPins,
+    Other,
+}
+
 impl Event {
     /// Returns whether the event is delivered before others and never displaced by them.
     pub(crate) fn is_violation(&self) -> bool {
@@ -143,16 +153,17 @@ impl Event {
         Some(Cow::Borrowed(host.as_str()))
     }
 
-    /// Returns whether a server can cause any number of such events by its headers.
-    pub(crate) fn is_caused_by_header(&self) -> bool {
+    pub(crate) fn cause(&self) -> Cause {
+        let is_of_noted = |report: &Report| report.violation().policy().source == PinSource::Noted;
         match self {
-            Self::HeaderIgnored { .. } | Self::Noted { .. } | Self::Removed { .. } => true,
-            Self::ReportDropped { report, .. }
-            | Self::Violation(report)
-            | Self::WouldBeViolation(report) => {
-                report.violation().policy().source == PinSource::Noted
+            Self::HeaderIgnored { .. } | Self::Noted { .. } | Self::Removed { .. } => Cause::Header,
+            Self::ReportDropped { report, .. } | Self::WouldBeViolation(report)
+                if is_of_noted(report) =>
+            {
+                Cause::Header
             }
-            _ => false,
+            Self::Violation(report) if is_of_noted(report) => Cause::NotedPins,
+            _ => Cause::Other,
         }
     }
 

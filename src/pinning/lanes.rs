@@ -1,8 +1,8 @@
 //! [`Lanes`], the events that wait for observers.
 //!
-//! Violations have a lane of their own and are taken first. In each lane the share of one server
-//! is limited, and the share of events that servers cause by their headers: neither a host that
-//! floods the client nor a slow observer keeps the violations of other hosts from being emitted.
+//! Violations have a lane of their own and are taken first. In each lane the share of one server is
+//! limited, and so is the share of events that servers cause by their headers, and that of
+//! violations of noted pins, which servers choose.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -10,20 +10,22 @@ use std::mem::discriminant;
 
 use foldhash::fast::RandomState;
 
-use crate::pinning::event::Event;
+use crate::pinning::event::{Cause, Event};
 
 /// The events that wait for observers, and the numbers of those that found no room.
 #[derive(Default)]
 pub(crate) struct Lanes {
     violations: Lane,
     others: Lane,
+    /// The events that were taken since the last [`Event::Lost`].
+    taken: usize,
 }
 
 #[derive(Default)]
 struct Lane {
     waiting: VecDeque<Waiting>,
-    /// How many of them are caused by headers.
     caused_by_headers: usize,
+    caused_by_noted_pins: usize,
     lost: u64,
     names: RandomState,
 }
@@ -45,13 +47,18 @@ impl Lanes {
         lane.push(event);
     }
 
-    /// Removes the next event: a violation if there is one, and once no event is left, the number
-    /// of those that were lost.
+    /// Removes the next event: a violation if there is one. The number of lost events is returned
+    /// once no other event is left, and at the latest after as many as fit in a lane.
     pub(crate) fn pop(&mut self) -> Option<Event> {
-        let next = self.violations.pop();
-        if let Some(event) = next.or_else(|| self.others.pop()) {
-            return Some(event);
+        let lost = self.violations.lost + self.others.lost;
+        if lost == 0 || self.taken < CAPACITY {
+            let next = self.violations.pop();
+            if let Some(event) = next.or_else(|| self.others.pop()) {
+                self.taken += 1;
+                return Some(event);
+            }
         }
+        self.taken = 0;
         let violations = std::mem::take(&mut self.violations.lost);
         let events = violations + std::mem::take(&mut self.others.lost);
         (events > 0).then_some(Event::Lost { events, violations })
@@ -75,9 +82,11 @@ impl Lane {
         if self.merge(&event, server) {
             return;
         }
-        let is_caused_by_header = event.is_caused_by_header();
-        if self.has_room(server, is_caused_by_header) {
-            self.caused_by_headers += usize::from(is_caused_by_header);
+        let cause = event.cause();
+        if self.has_room(server, cause) {
+            if let Some(count) = self.count(cause) {
+                *count += 1;
+            }
             self.waiting.push_back(Waiting { event, server });
         } else {
             self.lost += 1;
@@ -86,12 +95,29 @@ impl Lane {
 
     fn pop(&mut self) -> Option<Event> {
         let Waiting { event, .. } = self.waiting.pop_front()?;
-        self.caused_by_headers -= usize::from(event.is_caused_by_header());
+        if let Some(count) = self.count(event.cause()) {
+            *count -= 1;
+        }
         Some(event)
     }
 
-    /// Counts an ignored header in a waiting event of the same host, if there is one.
+    /// Returns the number of events of this cause, if it has a limit.
+    fn count(&mut self, cause: Cause) -> Option<&mut usize> {
+        match cause {
+            Cause::Header => Some(&mut self.caused_by_headers),
+            Cause::NotedPins => Some(&mut self.caused_by_noted_pins),
+            Cause::Other => None,
+        }
+    }
+
+    /// Counts an ignored header in a waiting event of the same host, if there is one. Replaces a
+    /// waiting storage error, of which a server may cause one by each response.
     fn merge(&mut self, event: &Event, server: Option<u64>) -> bool {
+        if let Event::StorageFailed(_) = event {
+            let is_failure = |known: &&mut Waiting| matches!(known.event, Event::StorageFailed(_));
+            let waiting = self.waiting.iter_mut().find(is_failure);
+            return waiting.map(|known| known.event = event.clone()).is_some();
+        }
         let Event::HeaderIgnored {
             host: new_host,
             reason: new_reason,
@@ -117,13 +143,18 @@ impl Lane {
         false
     }
 
-    fn has_room(&self, server: Option<u64>, is_caused_by_header: bool) -> bool {
+    fn has_room(&self, server: Option<u64>, cause: Cause) -> bool {
+        let has_share = match cause {
+            Cause::Header => self.caused_by_headers < MAX_CAUSED_BY_HEADERS,
+            Cause::NotedPins => self.caused_by_noted_pins < MAX_CAUSED_BY_NOTED_PINS,
+            Cause::Other => true,
+        };
         let of_server = || {
             let waiting = self.waiting.iter();
             waiting.filter(|known| known.server == server).count()
         };
         self.waiting.len() < CAPACITY
-            && (!is_caused_by_header || self.caused_by_headers < MAX_CAUSED_BY_HEADERS)
+            && has_share
             // They are counted only if they may reach the limit.
             && (self.waiting.len() < MAX_OF_SERVER
                 || server.is_none()
@@ -139,7 +170,10 @@ const CAPACITY: usize = 256;
 const MAX_OF_SERVER: usize = CAPACITY / 4;
 /// The limit of events in a lane that headers cause: the names of a domain that a hostile server
 /// uses are without number.
-const MAX_CAUSED_BY_HEADERS: usize = CAPACITY / 2;
+const MAX_CAUSED_BY_HEADERS: usize = CAPACITY / 4;
+/// The limit of violations of noted pins, which leaves a quarter of the lane to those of the
+/// application's pins.
+const MAX_CAUSED_BY_NOTED_PINS: usize = CAPACITY / 2;
 
 #[cfg(test)]
 mod tests {
@@ -182,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_many_hosts_leave_half_of_their_lane_to_other_events() {
+    fn headers_of_many_hosts_leave_most_of_their_lane_to_other_events() {
         let mut lanes = Lanes::default();
         (0..600).for_each(|number| lanes.push(ignored(number, IgnoreReason::NoPins)));
         (0..600).for_each(|number| lanes.push(Event::Skipped { host: host(number) }));
@@ -191,15 +225,17 @@ mod tests {
         let count = |is_counted: fn(&Event) -> bool| rest.iter().filter(|e| is_counted(e)).count();
         assert_eq!(
             count(|event| matches!(event, Event::HeaderIgnored { .. })),
-            128
+            64
         );
-        assert_eq!(count(|event| matches!(event, Event::Skipped { .. })), 128);
-        assert_eq!(count(|event| matches!(event, Event::StorageFailed(_))), 256);
+        assert_eq!(count(|event| matches!(event, Event::Skipped { .. })), 192);
+        assert_eq!(count(|event| matches!(event, Event::StorageFailed(_))), 1);
+        // After 256 events, although one more is waiting.
         let lost = Event::Lost {
-            events: 1800 - 512,
-            violations: 600 - 256,
+            events: 1200 - 256,
+            violations: 0,
         };
-        assert_eq!(format!("{:?}", rest.last().unwrap()), format!("{lost:?}"));
+        let position = rest.len() - 2;
+        assert_eq!(format!("{:?}", rest[position]), format!("{lost:?}"));
         assert!(lanes.is_empty());
     }
 

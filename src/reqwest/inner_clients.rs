@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ::reqwest::redirect::Policy;
 use ::reqwest::{Client, ClientBuilder, Url};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustls::client::Resumption;
 
 use crate::pinning::Pinning;
@@ -22,6 +22,7 @@ use crate::tls::ObservedConfig;
 pub(crate) struct CurrentClients {
     factory: ClientFactory,
     current: RwLock<Arc<InnerClients>>,
+    building: Mutex<()>,
 }
 
 impl CurrentClients {
@@ -30,6 +31,7 @@ impl CurrentClients {
         Ok(Self {
             factory,
             current: RwLock::new(Arc::new(first)),
+            building: Mutex::new(()),
         })
     }
 
@@ -44,18 +46,21 @@ impl CurrentClients {
         if known.chains.all_pass(&self.factory.pinning) {
             return Ok(known);
         }
-        // Built without the lock, because that runs code of the application.
+        // Concurrent requests wait for the one that builds. Building runs the application's
+        // `configure`, which must not use this client.
+        let _building = self.building.lock();
+        let current = self.get_unchecked();
+        if !Arc::ptr_eq(&current, &known) {
+            return Ok(current);
+        }
         let new = Arc::new(self.factory.build()?);
         event!(
             DEBUG,
             "clients of reqwest replaced: the current pins refuse a chain of theirs"
         );
-        let mut current = self.current.write();
-        // If another request has replaced them since this one began, its clients are kept.
-        if Arc::ptr_eq(&current, &known) {
-            *current = new;
-        }
-        Ok(Arc::clone(&current))
+        let replaced = std::mem::replace(&mut *self.current.write(), Arc::clone(&new));
+        drop(replaced);
+        Ok(new)
     }
 
     /// Returns the clients as they are.

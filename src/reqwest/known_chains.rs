@@ -3,6 +3,7 @@
 //! its chains is refused.
 
 use parking_lot::RwLock;
+use rustls_pki_types::UnixTime;
 
 use crate::chain::ValidatedChain;
 use crate::pinning::Pinning;
@@ -33,6 +34,8 @@ impl KnownChains {
         if self.0.read().contains(chain) {
             return;
         }
+        // The clock is the application's, so it is read without a lock.
+        let now = pinning.clock().current_time();
         let mut chains = self.0.write();
         if chains.contains(chain) {
             return;
@@ -42,7 +45,7 @@ impl KnownChains {
             chains.each.push(chain.clone());
             return;
         }
-        let evaluated = pinning.clock().current_time().map(|now| {
+        let evaluated = now.map(|now| {
             let (evaluation, validity) = pinning.evaluate_connection(chain, now);
             (evaluation.is_refused(), validity)
         });
@@ -60,13 +63,16 @@ impl KnownChains {
     /// Returns whether current pins accept all chains. Call it before each request.
     pub(crate) fn all_pass(&self, pinning: &Pinning) -> bool {
         let (clock, generation) = (pinning.clock(), pinning.generation().number());
-        let holds = |validity: &Validity| validity.holds(generation, clock);
-        if self.0.read().all_pass.as_ref().is_some_and(holds) {
+        let known = self.0.read().all_pass;
+        if known.is_some_and(|validity| validity.holds(generation, clock)) {
             return true;
         }
+        let Some(now) = clock.current_time() else {
+            return false;
+        };
         // Handshakes that end in the meantime wait, so that none is recorded and missed.
         let mut chains = self.0.write();
-        chains.all_pass = chains.evaluate(pinning);
+        chains.all_pass = chains.evaluate(pinning, now);
         chains.all_pass.is_some()
     }
 }
@@ -77,9 +83,8 @@ impl Chains {
     }
 
     /// Returns how long all chains pass; `None` if current pins refuse one.
-    fn evaluate(&self, pinning: &Pinning) -> Option<Validity> {
+    fn evaluate(&self, pinning: &Pinning, now: UnixTime) -> Option<Validity> {
         let generation = pinning.generation().number();
-        let now = pinning.clock().current_time()?;
         let mut all = Validity::new(generation, Vec::new(), now);
         if let Some(unlisted) = self.unlisted {
             // What is not listed can't be evaluated again, and counts as refused.
@@ -95,5 +100,6 @@ impl Chains {
     }
 }
 
-/// As many as there are connections whose chains are kept. Few clients have more.
+/// As many as there are connections whose chains are kept, about 5 KB each, or 64 KB from a hostile
+/// server. Few clients have more.
 const MAX_CHAINS: usize = 256;

@@ -93,7 +93,7 @@ impl NotingClientBuilder {
 
     /// Changes reqwest's own settings. Several calls apply in their order. `change` is called for
     /// each inner client: for the first one, for its replacement when pins change, and, with
-    /// [`https_or_http`](Self::https_or_http), for two of them. It must always set the same.
+    /// [`https_or_http`](Self::https_or_http), for two of them. It must always set the same, and must not use the client.
     ///
     /// For cookies, set `cookie_provider` to a clone of one `Arc`. `cookie_store(true)` gives each
     /// inner client an empty store, so that cookies are lost when it is replaced.

@@ -84,7 +84,7 @@ impl PinStoreBuilder {
         self
     }
 
-    /// Sets the list by which domains are told apart. Without one a domain is determined by the last
+    /// Sets the list by which domains are distinguished. Without one a domain is determined by the last
     /// two labels of a name, so that all hosts under `co.uk` share what one domain may have. With
     /// one, `includeSubDomains` on a public suffix is not noted either
     /// ([`IgnoreReason::PublicSuffix`](crate::header::IgnoreReason::PublicSuffix)).

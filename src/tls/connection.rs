@@ -15,7 +15,7 @@ use {
     crate::policy::{AnchorOrigin, Host},
     crate::violation::PinViolation,
     http::Extensions,
-    hyper_util::client::legacy::connect::CaptureConnection,
+    hyper_util::client::legacy::connect::{CaptureConnection, Connected},
     parking_lot::Mutex,
     rustls::HandshakeKind,
     rustls_pki_types::UnixTime,
@@ -52,8 +52,8 @@ struct Facts {
     at: UnixTime,
     handshake: HandshakeKind,
     ended_by: OnceLock<PinViolation>,
-    /// What a request captured, by which the pool is told not to use the connection again. Removed
-    /// when the connection is closed, since it leads back to these facts.
+    /// What a request captured, by which the pool is made to discard the connection. Removed when
+    /// the connection is closed, since it leads back to these facts.
     captured: Mutex<Option<CaptureConnection>>,
     is_closed: AtomicBool,
 }
@@ -100,38 +100,50 @@ impl VerifiedConnection {
         self.0.is_closed.load(Ordering::SeqCst)
     }
 
-    /// Keeps what a request captured in the facts of its connection. Returns whether the request has
-    /// got a connection.
-    pub(crate) fn capture(captured: &CaptureConnection) -> bool {
-        let mut extras = Extensions::new();
+    /// Keeps what a request captured in the facts of its connection, unless current pins refuse the
+    /// connection: then it ends at once, and the pool sends the request over another one. Returns
+    /// whether the request has got a connection.
+    pub(crate) fn capture(captured: &CaptureConnection, pinning: &Pinning) -> bool {
         let connected = captured.connection_metadata();
         let Some(connected) = &*connected else {
             return false;
         };
-        connected.get_extras(&mut extras);
-        if let Some(connection) = extras.get::<Self>() {
+        let now = pinning.clock().current_time();
+        if let (Some(connection), Some(now)) = (Self::of(connected), now)
+            && !connection.is_captured()
+        {
+            let (evaluation, _) = pinning.evaluate_connection(connection.chain(), now);
             let mut kept = connection.0.captured.lock();
-            if kept.is_none() && !connection.is_closed() {
+            if !evaluation.is_refused() && !connection.is_closed() {
                 *kept = Some(captured.clone());
             }
         }
         true
     }
 
+    fn of(connected: &Connected) -> Option<Self> {
+        let mut extras = Extensions::new();
+        connected.get_extras(&mut extras);
+        extras.remove()
+    }
+
     pub(crate) fn is_captured(&self) -> bool {
         self.0.captured.lock().is_some()
     }
 
-    /// Tells the pool not to use the connection again. Returns `false` if no request has captured
-    /// it, without which the pool can't be told.
+    /// Makes the pool discard the connection. Returns `false` if that can't be done, because no
+    /// request has captured it.
     pub(crate) fn poison(&self) -> bool {
         let captured = self.0.captured.lock().clone();
         let Some(captured) = captured else {
             return false;
         };
         let connected = captured.connection_metadata();
-        connected.as_ref().inspect(|connected| connected.poison());
-        true
+        // A request that hyper-util sends again captures its next connection in the same place.
+        let is_this =
+            |connected: &&Connected| Self::of(connected).is_some_and(|known| known.is_same(self));
+        let of_this = connected.as_ref().filter(is_this);
+        of_this.inspect(|connected| connected.poison()).is_some()
     }
 
     /// Returns whether this is a clone of `other`.

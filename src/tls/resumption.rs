@@ -10,7 +10,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
@@ -33,7 +33,7 @@ pub(crate) struct ResumptionCheck {
 
 #[derive(Default)]
 struct Records {
-    /// The application chooses the names, and their number is limited, so a fast hash is enough.
+    /// The number of names is limited, so a fast hash is enough.
     of_names: HashMap<ServerName<'static>, Record, RandomState>,
     /// The total size of the recorded served certificates in bytes.
     size: usize,
@@ -133,9 +133,22 @@ impl Found {
     }
 }
 
+/// What was found in a handshake whose signature is verified next.
+pub(crate) struct Unsigned {
+    /// Weak, since a handshake that fails in between must not keep pins and observers alive.
+    sessions: Weak<ResumptionCheck>,
+    found: Found,
+}
+
+impl Unsigned {
+    /// Removes what the handshake of this thread left. Call it before its signature is verified.
+    pub(crate) fn take() -> Option<Self> {
+        UNSIGNED.take()
+    }
+}
+
 thread_local! {
-    /// What was found in the handshake whose signature is verified next.
-    static UNSIGNED: Cell<Option<(Arc<ResumptionCheck>, Found)>> = const { Cell::new(None) };
+    static UNSIGNED: Cell<Option<Unsigned>> = const { Cell::new(None) };
 }
 
 impl ResumptionCheck {
@@ -150,20 +163,27 @@ impl ResumptionCheck {
     /// Keeps what `verify_server_cert` found until the signature of the same handshake is verified.
     /// rustls calls both in one step, so that no other handshake of this thread comes in between.
     pub(crate) fn await_signature(self: &Arc<Self>, found: Found) {
-        UNSIGNED.set(Some((Arc::clone(self), found)));
+        UNSIGNED.set(Some(Unsigned {
+            sessions: Arc::downgrade(self),
+            found,
+        }));
     }
 
     /// Records what was found in the handshake in which the server has just proved that it has the
     /// key of this certificate. A handshake yields no session before.
-    pub(crate) fn on_signature(self: &Arc<Self>, leaf: &CertificateDer<'_>) {
-        let unsigned = UNSIGNED.take();
-        let found = unsigned.filter(|(sessions, found)| {
-            Arc::ptr_eq(sessions, self) && found.leaf().is_some_and(|known| known == leaf)
-        });
+    pub(crate) fn on_signature(
+        self: &Arc<Self>,
+        unsigned: Option<Unsigned>,
+        leaf: &CertificateDer<'_>,
+    ) {
+        let is_this = |known: &Unsigned| {
+            let is_of_this = std::ptr::eq(known.sessions.as_ptr(), Arc::as_ptr(self));
+            is_of_this && known.found.leaf().is_some_and(|known| known == leaf)
+        };
         let mut records = self.records.lock();
-        match found {
-            Some((_, Found::Chain(chain))) => records.add(&chain),
-            Some((_, Found::NoPath { name, .. })) => records.disable(name),
+        match unsigned.filter(is_this).map(|known| known.found) {
+            Some(Found::Chain(chain)) => records.add(&chain),
+            Some(Found::NoPath { name, .. }) => records.disable(name),
             // The chain of the next session is unknown.
             None => records.is_incomplete = true,
         }

@@ -20,7 +20,7 @@ use crate::pinning::{Decision, Pinning, Policies};
 use crate::policy::{Host, PolicyState};
 use crate::store::Validity;
 use crate::tls::connection::{self, Verified};
-use crate::tls::resumption::{Found, ResumptionCheck};
+use crate::tls::resumption::{Found, ResumptionCheck, Unsigned};
 use crate::violation::UnverifiablePath;
 
 /// Validates a server's chain as `WebPkiServerVerifier` does, and then enforces the pins.
@@ -133,9 +133,9 @@ impl PinningVerifier {
     }
 
     /// Records the chain of a handshake in which the server has proved its key.
-    fn on_signature(&self, leaf: &CertificateDer<'_>) {
+    fn on_signature(&self, unsigned: Option<Unsigned>, leaf: &CertificateDer<'_>) {
         if let Some(sessions) = &self.sessions {
-            sessions.on_signature(leaf);
+            sessions.on_signature(unsigned, leaf);
         }
     }
 
@@ -242,11 +242,12 @@ impl ServerCertVerifier for PinningVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        let unsigned = Unsigned::take();
         if let Some(inner) = &self.inner {
             inner.verify_tls12_signature(message, cert, dss)?;
         }
         let valid = verify_tls12_signature(message, cert, dss, &self.algorithms)?;
-        self.on_signature(cert);
+        self.on_signature(unsigned, cert);
         Ok(valid)
     }
 
@@ -256,11 +257,12 @@ impl ServerCertVerifier for PinningVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        let unsigned = Unsigned::take();
         if let Some(inner) = &self.inner {
             inner.verify_tls13_signature(message, cert, dss)?;
         }
         let valid = verify_tls13_signature(message, cert, dss, &self.algorithms)?;
-        self.on_signature(cert);
+        self.on_signature(unsigned, cert);
         Ok(valid)
     }
 

@@ -5,6 +5,7 @@
 //! writer reads the number before and after each write. If the value is the same, those pins were
 //! in force throughout the write, and the write must have failed if they refuse the chain.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use pinhold::{
     NotePinsLayer, PinPolicy, PinViolation, Pinning, PinningConnector, PinningVerifier,
     VerifiedConnection,
 };
+use tokio::task::JoinSet;
 use tower::{Service, ServiceExt};
 use tower_layer::Layer;
 
@@ -85,44 +87,61 @@ impl Progress {
     fn is_done(&self) -> bool {
         self.done.load(Ordering::SeqCst)
     }
+
+    /// Waits until this number of further steps were made, or for a minute.
+    fn wait_for(&self, steps: u64) {
+        let goal = self.steps.load(Ordering::SeqCst) + steps;
+        let begin = Instant::now();
+        while self.steps.load(Ordering::SeqCst) < goal && begin.elapsed() < TIMEOUT {
+            thread::yield_now();
+        }
+    }
 }
 
-/// Replaces the pins by the two policies in turn, and waits at times until another thread has made
-/// progress.
+/// How often pins are replaced.
+struct Pace {
+    changes: u64,
+    /// The number of changes after which other threads have to make progress.
+    interval: u64,
+    /// The steps that they have to make.
+    requests: u64,
+}
+
+impl Pace {
+    /// Replaces the pins by the two policies in turn, and waits at times until other threads have
+    /// made progress.
+    fn replace(
+        self,
+        pinning: Pinning,
+        policies: [PinPolicy; 2],
+        progress: Arc<Progress>,
+    ) -> JoinHandle<()> {
+        thread::spawn(move || {
+            for change in 0..self.changes {
+                if progress.is_done() {
+                    break;
+                }
+                if change.is_multiple_of(self.interval) {
+                    progress.wait_for(self.requests);
+                }
+                let policy = policies[usize::try_from(change % 2).unwrap()].clone();
+                progress.sequence.fetch_add(1, Ordering::SeqCst);
+                pinning.replace_pins([("example.com", policy)]).unwrap();
+                progress.sequence.fetch_add(1, Ordering::SeqCst);
+            }
+            progress.done.store(true, Ordering::SeqCst);
+        })
+    }
+}
+
 fn replace(pinning: Pinning, policies: [PinPolicy; 2], progress: Arc<Progress>) -> JoinHandle<()> {
     // The interval is odd, so that each policy is in force during some of the waits.
-    replace_paced(CHANGES, 33, 1, pinning, policies, progress)
-}
-
-/// Makes this number of changes; after each `interval` of them waits for that many steps of other
-/// threads.
-fn replace_paced(
-    changes: u64,
-    interval: u64,
-    steps: u64,
-    pinning: Pinning,
-    policies: [PinPolicy; 2],
-    progress: Arc<Progress>,
-) -> JoinHandle<()> {
-    thread::spawn(move || {
-        for change in 0..changes {
-            if progress.is_done() {
-                break;
-            }
-            if change.is_multiple_of(interval) {
-                let goal = progress.steps.load(Ordering::SeqCst) + steps;
-                let begin = Instant::now();
-                while progress.steps.load(Ordering::SeqCst) < goal && begin.elapsed() < TIMEOUT {
-                    thread::yield_now();
-                }
-            }
-            let policy = policies[usize::try_from(change % 2).unwrap()].clone();
-            progress.sequence.fetch_add(1, Ordering::SeqCst);
-            pinning.replace_pins([("example.com", policy)]).unwrap();
-            progress.sequence.fetch_add(1, Ordering::SeqCst);
-        }
-        progress.done.store(true, Ordering::SeqCst);
-    })
+    let pace = Pace {
+        changes: CHANGES,
+        interval: 33,
+        requests: 1,
+    };
+    pace.replace(pinning, policies, progress)
 }
 
 /// Returns whether the pins in force at this sequence number refuse the server: those of every
@@ -242,11 +261,9 @@ async fn no_request_hangs_while_pins_end_its_connections() {
     let divisor = if is_full() { 1 } else { 100 };
     for alpn in [&b"http/1.1"[..], b"h2"] {
         let fixture = fixture(alpn).await;
-        soak(&fixture, SOAK_CHANGES / divisor, 2, 3).await;
-        assert!(
-            fixture.server.connections() > CALLERS,
-            "no connection was ended"
-        );
+        soak(&fixture, [SOAK_CHANGES / divisor, 2, 3]).await;
+        let connections = fixture.server.connections();
+        assert!(connections > CALLERS, "no connection was ended");
     }
 }
 
@@ -257,12 +274,12 @@ async fn pins_hold_and_memory_stays_bounded_under_many_requests() {
     for alpn in [&b"http/1.1"[..], b"h2"] {
         let fixture = fixture(alpn).await;
         // The first requests fill pools and buffers.
-        soak(&fixture, 100, 1, 50).await;
+        soak(&fixture, [100, 1, 50]).await;
         let before = resident_bytes();
-        let (responses, refusals) = soak(&fixture, 5_000 / divisor, 1, 100).await;
+        let counts = soak(&fixture, [5_000 / divisor, 1, 100]).await;
         let grown = resident_bytes().saturating_sub(before);
-        println!("{responses} responses, {refusals} refusals, {grown} bytes more in memory");
-        assert!(u64::try_from(responses + refusals).unwrap() >= 500_000 / divisor);
+        println!("{counts:?}, {grown} bytes more in memory");
+        assert!(counts.values().sum::<u64>() >= 500_000 / divisor);
         assert!(grown < 32 << 20, "{grown} bytes more in memory");
     }
 }
@@ -278,9 +295,21 @@ fn resident_bytes() -> usize {
     pages.map_or(0, |pages| pages.parse::<usize>().unwrap() * 4096)
 }
 
-/// Sends requests from several callers while the pins alternately match and refuse the server, with
-/// so many requests after each `interval` of changes. Returns the number of responses and of refusals.
-async fn soak(fixture: &Fixture, changes: u64, interval: u64, requests: u64) -> (usize, usize) {
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Ended {
+    Answered,
+    Refused,
+    /// hyper-util gave it up, because it waited for the HTTP/2 connection of another request, and
+    /// the pins refused or closed that one.
+    GivenUp,
+}
+
+type Counts = HashMap<Ended, u64>;
+
+/// Sends requests from several callers while the pins alternately match and refuse the server: so
+/// many changes, with so many requests after each interval of changes. None may hang.
+async fn soak(fixture: &Fixture, [changes, interval, requests]: [u64; 3]) -> Counts {
     let policies = [
         policy_with(fixture.leaf.pin()),
         policy_with(unrelated_pin()),
@@ -288,45 +317,42 @@ async fn soak(fixture: &Fixture, changes: u64, interval: u64, requests: u64) -> 
     let progress = Arc::new(Progress::default());
     let client = Client::builder(TokioExecutor::new()).build(fixture.connector.clone());
     let client = NotePinsLayer::new(fixture.pinning.clone()).layer(client);
-    let pinning = fixture.pinning.clone();
-    let changes = replace_paced(
+    let pace = Pace {
         changes,
         interval,
         requests,
-        pinning,
-        policies,
-        progress.clone(),
-    );
-    let callers = (0..CALLERS).map(|_| {
+    };
+    let changes = pace.replace(fixture.pinning.clone(), policies, progress.clone());
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
         let (client, progress) = (client.clone(), progress.clone());
-        tokio::spawn(async move {
-            let (mut responses, mut refusals) = (0, 0);
+        callers.spawn(async move {
+            let mut counts = Counts::new();
             while !progress.is_done() {
-                let is_answered = call_bounded(client.clone(), &progress).await;
-                *(if is_answered {
-                    &mut responses
-                } else {
-                    &mut refusals
-                }) += 1;
+                *counts
+                    .entry(call(client.clone(), &progress).await)
+                    .or_default() += 1;
                 progress.step();
             }
-            (responses, refusals)
-        })
-    });
-    let callers = callers.collect::<Vec<_>>();
-    let (mut responses, mut refusals) = (0, 0);
-    for caller in callers {
-        let counts = caller.await.unwrap();
-        responses += counts.0;
-        refusals += counts.1;
+            counts
+        });
+    }
+    let mut all = Counts::new();
+    while let Some(caller) = callers.join_next().await {
+        // The other threads end, too, if a caller has panicked.
+        progress.done.store(true, Ordering::SeqCst);
+        for (ended, count) in caller.unwrap() {
+            *all.entry(ended).or_default() += count;
+        }
     }
     changes.join().unwrap();
-    (responses, refusals)
+    let given_up = all.get(&Ended::GivenUp).copied().unwrap_or_default();
+    assert!(given_up * 100 <= all.values().sum(), "{all:?}");
+    all
 }
 
-/// Sends a request, which must be answered, or refused because of the pins, in bounded time.
-/// Returns whether it was answered.
-async fn call_bounded(mut client: NotePins<HyperClient>, progress: &Progress) -> bool {
+/// Sends a request, which must end in bounded time: answered only if the pins allow it.
+async fn call(mut client: NotePins<HyperClient>, progress: &Progress) -> Ended {
     let request = http::Request::get("https://example.com/");
     let request = request.body(Empty::<Bytes>::new()).unwrap();
     let before = progress.sequence.load(Ordering::SeqCst);
@@ -335,20 +361,19 @@ async fn call_bounded(mut client: NotePins<HyperClient>, progress: &Progress) ->
         response.into_body().collect().await.map_err(BoxError::from)
     };
     let outcome = tokio::time::timeout(TIMEOUT, exchange).await;
-    if outcome.is_err() {
-        progress.done.store(true, Ordering::SeqCst);
-    }
     let after = progress.sequence.load(Ordering::SeqCst);
-    match outcome.expect("a request was never answered") {
-        Ok(_) => {
-            assert!(before != after || !refuses(before), "{before}");
-            true
-        }
+    let Err(error) = outcome.expect("a request was never answered") else {
+        assert!(before != after || !refuses(before), "{before}");
+        return Ended::Answered;
+    };
+    let of_client = error.downcast_ref::<hyper_util::client::legacy::Error>();
+    if PinViolation::find(&*error).is_some() {
+        Ended::Refused
+    } else if of_client.is_some_and(hyper_util::client::legacy::Error::is_connect) {
+        Ended::GivenUp
+    } else {
         // The body of an HTTP/2 response fails with text only.
-        Err(error) => {
-            let is_refusal = PinViolation::find(&*error).is_some();
-            assert!(is_refusal || before != after, "{error:?}");
-            false
-        }
+        assert!(before != after, "{error:?}");
+        Ended::Refused
     }
 }
