@@ -164,8 +164,9 @@ impl PinningBuilder {
     /// calls add further observers. A panic in an observer is contained.
     ///
     /// Violations are delivered before other events that wait. Up to 256 of them wait, and 256
-    /// other events: at most 64 about one host, and at most 128 that servers cause by their
-    /// headers. So no server can keep the violations of other hosts from being delivered.
+    /// other events: at most 64 about one host, at most 64 that servers cause by their headers, and
+    /// at most 128 violations of noted pins. So no header keeps a violation from being delivered,
+    /// and no server one of the application's own pins.
     ///
     /// An observer must not own a clone of the [`Pinning`] that is built: neither would ever be
     /// dropped.

@@ -36,6 +36,8 @@ use crate::tls::VerifiedConnection;
 ///
 /// # Limits
 ///
+/// - HTTP/3 of reqwest (unstable), and hops after the first one where reqwest follows redirects, go
+///   on using open connections.
 /// - If a connection resumed a TLS session and it is uncertain which chain that session has, there
 ///   is no connection data, and nothing is noted
 ///   ([`NoConnectionData`](crate::header::IgnoreReason::NoConnectionData)). That is the case if the

@@ -4,23 +4,23 @@
 use std::convert::Infallible;
 use std::sync::mpsc::{Receiver, channel};
 
-use crate::common::TIMEOUT;
 use crate::common::header::{directive, pin};
 use crate::common::recording::{
     ChannelReporter, Fixture, Latch, ReleaseOnDrop, builder, failing_policy,
 };
 use crate::common::validated::{built_in_anchors, verified_connection};
+use crate::common::{TIMEOUT, header_value};
 use http::{Request, Response};
 use pinhold::header::IgnoreReason;
 use pinhold::report::Report;
-use pinhold::{Event, NotePinsLayer, Pinning, VerifiedConnection};
+use pinhold::{Event, NotePinsLayer, Pinning, PinningBuilder, VerifiedConnection};
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
 
 const PKP: &str = "public-key-pins";
 const RO: &str = "public-key-pins-report-only";
 
-/// A client whose observer blocks, with static pins for `example.com` that fail.
+/// A client whose observer blocks.
 struct Blocked {
     fixture: Fixture,
     pinning: Pinning,
@@ -31,11 +31,15 @@ struct Blocked {
 
 impl Blocked {
     async fn start() -> Self {
+        let builder = builder().static_pins("example.com", failing_policy());
+        Self::start_with(builder).await
+    }
+
+    async fn start_with(builder: PinningBuilder) -> Self {
         let latch = Latch::default();
         let release = ReleaseOnDrop(latch.clone());
         let ((entered, blocked), (sender, events)) = (channel(), channel());
         let (reporter, reports) = channel();
-        let builder = builder().static_pins("example.com", failing_policy());
         let builder = builder.observer(move |event| {
             let _ = entered.send(());
             latch.wait();
@@ -55,7 +59,23 @@ impl Blocked {
         }
     }
 
-    /// Fails the pins of `example.com`, releases the observer, and returns the events. Asserts that
+    /// Notes pins for `example.com`, which its server does not have.
+    async fn note_failing_pins(&self) {
+        let root = &self.fixture.root;
+        let leaf = root.leaf(&["example.com"]);
+        let anchors = built_in_anchors(&[root]);
+        let connection = verified_connection(&leaf, "example.com", &anchors).await;
+        let value = header_value(leaf.pin(), "max-age=1000");
+        respond(
+            &self.pinning,
+            "example.com",
+            (PKP, &value),
+            Some(&connection),
+        )
+        .await;
+    }
+
+    /// Visits `example.com`, whose pins fail, releases the observer, and returns the events. Asserts that
     /// the violation is among them, before all events that waited, and reported.
     async fn events_with_violation(self) -> Vec<Event> {
         let violation = self.fixture.visit(&self.pinning).await;
@@ -123,7 +143,7 @@ async fn attack_ignored_headers_of_many_hosts_displace_no_violation() {
     }
     let events = blocked.events_with_violation().await;
     let ignored = |event: &&Event| matches!(event, Event::HeaderIgnored { .. });
-    assert_eq!(events.iter().skip(1).filter(ignored).count(), 128);
+    assert_eq!(events.iter().skip(1).filter(ignored).count(), 64);
     let (lost, violations) = events
         .iter()
         .find_map(|event| match event {
@@ -131,13 +151,11 @@ async fn attack_ignored_headers_of_many_hosts_displace_no_violation() {
             _ => None,
         })
         .unwrap();
-    assert_eq!((lost, violations), (472, 0));
+    assert_eq!((lost, violations), (536, 0));
 }
 
-/// A server's report-only header makes as many would-be violations as it sends.
-#[tokio::test]
-async fn attack_report_only_headers_of_servers_displace_no_violation() {
-    let blocked = Blocked::start().await;
+/// Sends a report-only header that fails from each of four servers 150 times.
+async fn flood_with_report_only_headers(blocked: &Blocked) {
     let root = &blocked.fixture.root;
     for number in 0..4 {
         let name = format!("host-{number}.test");
@@ -148,17 +166,33 @@ async fn attack_report_only_headers_of_servers_displace_no_violation() {
             respond(&blocked.pinning, &name, (RO, &value), Some(&connection)).await;
         }
     }
+}
+
+/// A server's report-only header makes as many would-be violations as it sends.
+#[tokio::test]
+async fn attack_report_only_headers_of_servers_displace_no_violation() {
+    let blocked = Blocked::start().await;
+    flood_with_report_only_headers(&blocked).await;
     let events = blocked.events_with_violation().await;
     let would_be = |event: &&Event| matches!(event, Event::WouldBeViolation(_));
-    assert_eq!(events.iter().filter(would_be).count(), 128);
+    assert_eq!(events.iter().filter(would_be).count(), 64);
     let lost = |event: &Event| {
         matches!(
             event,
             Event::Lost {
-                violations: 472,
+                violations: 536,
                 ..
             }
         )
     };
     assert!(events.iter().any(lost));
+}
+
+/// The same for a violation of pins that a header announced, as the flood's pins were.
+#[tokio::test]
+async fn attack_report_only_headers_displace_no_violation_of_noted_pins() {
+    let blocked = Blocked::start_with(builder()).await;
+    blocked.note_failing_pins().await;
+    flood_with_report_only_headers(&blocked).await;
+    blocked.events_with_violation().await;
 }

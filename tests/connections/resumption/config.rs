@@ -264,6 +264,21 @@ fn attack_4_replays_without_the_key_end_no_resumption() {
     }
 }
 
+/// Otherwise a peer without the key could delay what happens when the last handle is dropped.
+#[test]
+fn a_handshake_with_a_wrong_signature_keeps_no_pins_alive() {
+    for fixture in fixtures() {
+        let other = fixture.new_leaf();
+        let key = other.key().secret_der().to_vec();
+        let replayed = fixture.leaf.chain.clone();
+        fixture.swap.set(&Leaf::from_parts(key, replayed));
+        fixture.visit().unwrap_err();
+        let clock = fixture.clock.clone();
+        drop(fixture);
+        assert_eq!(Arc::strong_count(&clock), 1);
+    }
+}
+
 /// The chains of all names together have a limit, not only those of one name.
 #[test]
 fn chains_beyond_the_total_size_have_no_resumption_and_evict_none() {
