@@ -61,5 +61,5 @@ fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-const MAX_FILES: usize = 600;
+const MAX_FILES: usize = 400;
 const MAX_BYTES: u64 = 300_000;
