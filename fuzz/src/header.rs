@@ -75,15 +75,17 @@ fn check_against_reader(data: &[u8], parsed: &Result<PinHeader, HeaderError>) {
     match parsed {
         Ok(header) => {
             let directives = directives.expect("the second reader refuses an accepted field");
-            let pins = directives.iter().filter(|(name, _)| name == b"pin-sha256");
-            let pins = pins.map(|(_, value)| {
-                let value = value.as_ref().expect("a pin has a value");
+            let pins = directives
+                .iter()
+                .filter(|known| known.name == b"pin-sha256");
+            let pins = pins.map(|pin| {
+                let value = pin.value.as_ref().expect("a pin has a value");
                 let text = str::from_utf8(value).expect("base64");
                 format!("sha256/{text}").parse::<SpkiFingerprint>()
             });
             let pins = pins.collect::<Result<HashSet<_>, _>>().expect("valid pins");
             assert_eq!(pins, header.pins().iter().copied().collect());
-            let has = |name: &[u8]| directives.iter().any(|(known, _)| known == name);
+            let has = |name: &[u8]| directives.iter().any(|known| known.name == name);
             assert_eq!(has(b"includesubdomains"), header.includes_subdomains());
             assert_eq!(has(b"report-uri"), header.report_uri().is_some());
         }
@@ -96,10 +98,17 @@ fn check_against_reader(data: &[u8], parsed: &Result<PinHeader, HeaderError>) {
     }
 }
 
+/// A directive as the second reader reads it.
+struct Directive {
+    /// In lower case.
+    name: Vec<u8>,
+    /// Without quotes.
+    value: Option<Vec<u8>>,
+}
+
 /// Reads a field as RFC 7469 defines it, in another way than the library: splits at the semicolons
-/// outside quotes. Returns names in lower case and values without quotes; `None` if the field does
-/// not follow the grammar.
-fn directives(field: &[u8]) -> Option<Vec<(Vec<u8>, Option<Vec<u8>>)>> {
+/// outside quotes. Returns `None` if the field does not follow the grammar.
+fn directives(field: &[u8]) -> Option<Vec<Directive>> {
     let mut parts = vec![Vec::new()];
     let (mut quoted, mut escaped) = (false, false);
     for byte in field.iter().copied() {
@@ -124,7 +133,7 @@ fn directives(field: &[u8]) -> Option<Vec<(Vec<u8>, Option<Vec<u8>>)>> {
         .collect()
 }
 
-fn directive(part: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+fn directive(part: &[u8]) -> Option<Directive> {
     let mut halves = part.splitn(2, |byte| *byte == b'=');
     let name = halves.next().filter(|name| is_token(name))?;
     let value = match halves.next() {
@@ -132,7 +141,10 @@ fn directive(part: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
         Some(value) if is_token(value) => Some(value.to_vec()),
         Some(value) => Some(unquoted(value)?),
     };
-    Some((name.to_ascii_lowercase(), value))
+    Some(Directive {
+        name: name.to_ascii_lowercase(),
+        value,
+    })
 }
 
 fn unquoted(value: &[u8]) -> Option<Vec<u8>> {

@@ -19,13 +19,43 @@ mod policy;
 mod valid_paths;
 mod violation;
 
-/// Every target by its name, which is also that of its program and of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
-    ("certificate", certificate::target),
-    ("fingerprint", fingerprint::target),
-    ("header", header::target),
-    ("host", host::target),
-    ("paths", paths::target),
-    ("redirect", redirect::target),
-    ("report_endpoint", report_endpoint::target),
+/// A target and its name, which is also that of its program and of its corpus.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The name.
+    pub name: &'static str,
+    /// The function, which panics if a property does not hold for the input.
+    pub run: fn(&[u8]),
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "certificate",
+        run: certificate::target,
+    },
+    Target {
+        name: "fingerprint",
+        run: fingerprint::target,
+    },
+    Target {
+        name: "header",
+        run: header::target,
+    },
+    Target {
+        name: "host",
+        run: host::target,
+    },
+    Target {
+        name: "paths",
+        run: paths::target,
+    },
+    Target {
+        name: "redirect",
+        run: redirect::target,
+    },
+    Target {
+        name: "report_endpoint",
+        run: report_endpoint::target,
+    },
 ];

@@ -4,16 +4,16 @@ use std::fs;
 use std::panic;
 use std::path::{Path, PathBuf};
 
-use pinhold_fuzz::TARGETS;
+use pinhold_fuzz::{TARGETS, Target};
 
 #[test]
 fn no_file_of_a_corpus_breaks_a_property() {
-    for (name, target) in TARGETS {
+    for Target { name, run } in TARGETS {
         let files = corpus(name);
         assert!(!files.is_empty(), "{name}: expected a corpus");
         for path in files {
             let data = fs::read(&path).unwrap();
-            let outcome = panic::catch_unwind(|| target(&data));
+            let outcome = panic::catch_unwind(|| run(&data));
             assert!(outcome.is_ok(), "{}", path.display());
         }
     }
@@ -26,9 +26,10 @@ fn every_target_has_a_program() {
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_owned())
         .collect::<Vec<_>>();
     found.sort_unstable();
-    assert_eq!(found, TARGETS.map(|(name, _)| name));
+    let names = TARGETS.iter().map(|target| target.name);
+    assert_eq!(found, names.collect::<Vec<_>>());
     let manifest = fs::read_to_string(folder().join("Cargo.toml")).unwrap();
-    for (name, _) in TARGETS {
+    for Target { name, .. } in TARGETS {
         assert!(
             manifest.contains(&format!("\nname = \"{name}\"\n")),
             "{name}"
@@ -39,7 +40,7 @@ fn every_target_has_a_program() {
 /// Corpora are minimised before they are committed.
 #[test]
 fn corpora_are_small() {
-    for (name, _) in TARGETS {
+    for Target { name, .. } in TARGETS {
         let files = corpus(name);
         let sizes = files.iter().map(|path| path.metadata().unwrap().len());
         let bytes = sizes.sum::<u64>();
