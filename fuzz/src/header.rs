@@ -85,6 +85,13 @@ fn check_against_reader(data: &[u8], parsed: &Result<PinHeader, HeaderError>) {
             });
             let pins = pins.collect::<Result<HashSet<_>, _>>().expect("valid pins");
             assert_eq!(pins, header.pins().iter().copied().collect());
+            let others = directives.iter().map(|known| known.name.as_slice());
+            let others = others.filter(|name| !name.starts_with(b"pin-") || *name == b"pin-");
+            let mut names = HashSet::new();
+            assert!(
+                others.into_iter().all(|name| names.insert(name)),
+                "repeated"
+            );
             let has = |name: &[u8]| directives.iter().any(|known| known.name == name);
             assert_eq!(has(b"includesubdomains"), header.includes_subdomains());
             assert_eq!(has(b"report-uri"), header.report_uri().is_some());

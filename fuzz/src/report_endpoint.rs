@@ -51,6 +51,11 @@ fn check_accepted(uri: &ReportUri, endpoint: &Endpoint) {
     assert!(endpoint.is_tls() || scheme == Some("http"));
     let authority = endpoint.uri().authority().expect("an endpoint has a host");
     assert!(!authority.as_str().contains('@'));
+    // A port that is no 16-bit number would be read as no port.
+    let after_address = authority.as_str().rsplit(']').next().unwrap_or_default();
+    if let Some((_, port)) = after_address.split_once(':') {
+        assert!(port.is_empty() || port.parse::<u16>().is_ok(), "{port}");
+    }
     // The connection is made to the host of the URI, and the rules apply to `Endpoint::host`.
     let connected = Host::parse(authority.host()).ok();
     assert_eq!(connected.as_ref(), endpoint.host());
