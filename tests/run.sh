@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs all checks: formatting, lints, documentation, public API, dependencies, and the tests of the
-# library, of the command-line tool, of the test servers and of other network stacks, and the corpora
-# of the fuzz targets.
+# library, of the command-line tool, of the test servers and of other network stacks, and the
+# corpora of the fuzz targets.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -255,8 +255,8 @@ install_programs() {
     printf 'was missing: %s\n' "${missing:-nothing}"
 }
 
-# Each file that pip uses is known by its hash. pyperclip is published as source only; it is built by
-# the setuptools installed first, since pip would load a build environment without hashes.
+# Each file that pip uses is known by its hash. pyperclip is published as source only; it is built
+# by the setuptools installed first, since pip would load a build environment without hashes.
 install_mitmproxy() {
     local install=(target/peers/bin/pip install --quiet --disable-pip-version-check --require-hashes
         --only-binary :all:)

@@ -2,8 +2,8 @@
 //! under test breaks a property that its module describes.
 //!
 //! `fuzz_targets` has a program for each, which `cargo fuzz` links with libFuzzer;
-//! `tests/replay.rs` calls the functions on the files of `corpus` without it. Private parsers of the
-//! library are compiled into this crate by their paths, so that the library exports nothing for it.
+//! `tests/replay.rs` calls the functions on the files of `corpus` without it. Private parsers of
+//! the library are compiled into this crate by their paths, so that it exports nothing for it.
 
 pub mod certificate;
 pub mod fingerprint;

@@ -233,8 +233,8 @@ impl Root {
         anchor.expect("a valid root").to_owned()
     }
 
-    /// A root that was added several times is built-in rather than user-added, and user-added rather
-    /// than unknown.
+    /// A root that was added several times is built-in rather than user-added, and user-added
+    /// rather than unknown.
     fn expected_origin(self, roots: &[Self]) -> AnchorOrigin {
         let same = roots
             .iter()

@@ -17,9 +17,9 @@ use library::{CREDENTIALS, RedirectError, RedirectState, Referer};
 ///
 /// # Panics
 ///
-/// If a redirect is followed that must not be, or to another URL; or if the next request has another
-/// method than it should, a body or credentials that it should not have, or a `Referer` with
-/// credentials.
+/// If a redirect is followed that must not be, or to another URL; or if the next request has
+/// another method than it should, a body or credentials that it should not have, or a `Referer`
+/// with credentials.
 pub fn target(data: &[u8]) {
     let mut input = Input::new(data);
     let methods = [
