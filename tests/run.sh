@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs all checks: formatting, lints, documentation, public API, dependencies, and the tests of the
-# library, of the command-line tool, of the test servers and of other network stacks.
+# library, of the command-line tool, of the test servers and of other network stacks, and the
+# corpora of the fuzz targets.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -30,13 +31,14 @@ RING_SET=(--no-default-features --features 'ring,hyper,webpki-roots')
 STACKS=(--manifest-path tests/stacks/Cargo.toml --target-dir target/stacks)
 # The benchmark whose instructions are counted, in a workspace of its own.
 GUARD=(--manifest-path benches/guard/Cargo.toml --target-dir target/guard)
+# The fuzz targets, in a workspace of their own, without libFuzzer and nightly.
+FUZZ=(--locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --no-default-features)
 # Code for these systems is checked by clippy; it is not linked and not run.
 SYSTEMS=(aarch64-apple-darwin aarch64-apple-ios aarch64-linux-android x86_64-pc-windows-gnu)
 # Crates that a client of the library compiles, the library itself included.
 MAX_CRATES_DEFAULT=62
 MAX_CRATES_NO_FEATURES=32
 PROGRAMS=(nginx openssl curl strace valgrind python3)
-MITMPROXY='mitmproxy>=11,<13'
 # Debian installs servers in folders that are in the path of root only.
 export PATH="$PATH:/usr/sbin:/sbin"
 
@@ -90,6 +92,9 @@ main() {
     step 'stacks, clippy' 600 \
         cargo clippy --locked "${STACKS[@]}" --all-targets -- -D warnings
     step 'stacks' 600 cargo test --locked "${STACKS[@]}"
+    step 'fuzz, format' 60 cargo fmt --check --manifest-path fuzz/Cargo.toml
+    step 'fuzz, clippy' 240 cargo clippy "${FUZZ[@]}" --lib --test replay -- -D warnings
+    step 'fuzz corpora' 240 cargo test "${FUZZ[@]}"
     step 'packages' 60 cargo package --locked --offline --workspace --no-verify
     if [[ -n ${PINHOLD_FULL:-} ]]; then full; fi
 }
@@ -246,12 +251,22 @@ install_programs() {
     fi
     if ((${#packages[@]})); then install_from_debian "${packages[@]}"; fi
     if grep -qx mitmdump <<<"$missing"; then
-        python3 -m venv --clear target/peers
-        target/peers/bin/pip install --quiet --disable-pip-version-check "$MITMPROXY"
+        install_mitmproxy
     fi
     # The step `other systems` skips those that are not installed.
     timeout 90 rustup target add "${SYSTEMS[@]}" || true
     printf 'was missing: %s\n' "${missing:-nothing}"
+}
+
+# Each file that pip uses is known by its hash. pyperclip is published as source only; it is built
+# by the setuptools installed first, since pip would load a build environment without hashes.
+install_mitmproxy() {
+    local install=(target/peers/bin/pip install --quiet --disable-pip-version-check --require-hashes
+        --only-binary :all:)
+    python3 -m venv --clear target/peers
+    "${install[@]}" --requirement tests/peers/build.txt
+    "${install[@]}" --no-binary pyperclip --no-build-isolation --use-pep517 \
+        --requirement tests/peers/mitmproxy.txt
 }
 
 # The tests start nginx themselves, so the service of that name is kept from starting.

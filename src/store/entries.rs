@@ -374,9 +374,15 @@ mod tests {
 
     #[test]
     fn a_grown_table_has_room_for_the_next_host() {
+        // Miri takes a second for a few hosts.
+        let (hosts, growths) = if cfg!(miri) {
+            (60, 2..20)
+        } else {
+            (5_000, 8..20)
+        };
         let mut entries = Entries::default();
         let mut grown = 0;
-        for number in 0..5_000 {
+        for number in 0..hosts {
             if let Some(bigger) = entries.grown() {
                 assert_eq!(sorted(bigger.collect()), sorted(entries.collect()));
                 (entries, grown) = (bigger, grown + 1);
@@ -387,8 +393,8 @@ mod tests {
             // The growth of a nearly empty table does not matter.
             assert!(number < 8 || entries.table.capacity() == before, "{number}");
         }
-        assert!((8..20).contains(&grown), "{grown}");
-        assert_eq!(entries.first_seen, 5_000);
+        assert!(growths.contains(&grown), "{grown}");
+        assert_eq!(entries.first_seen, hosts);
     }
 
     const DAY: u64 = 24 * 60 * 60;

@@ -431,7 +431,9 @@ fn code_files() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = BTreeMap::new();
     let mut folders = Vec::<PathBuf>::new();
-    folders.extend(["src", "tests", "benches", "examples", "crates"].map(|name| root.join(name)));
+    folders.extend(
+        ["src", "tests", "benches", "examples", "crates", "fuzz"].map(|name| root.join(name)),
+    );
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();

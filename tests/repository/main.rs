@@ -6,6 +6,7 @@
     reason = "tests"
 )]
 
+mod advisories;
 mod architecture;
 mod conformance;
 mod language;

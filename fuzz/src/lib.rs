@@ -1,0 +1,61 @@
+//! The fuzz targets of pinhold. Each is a function of the input's bytes, which panics if the code
+//! under test breaks a property that its module describes.
+//!
+//! `fuzz_targets` has a program for each, which `cargo fuzz` links with libFuzzer;
+//! `tests/replay.rs` calls the functions on the files of `corpus` without it. Private parsers of
+//! the library are compiled into this crate by their paths, so that it exports nothing for it.
+
+pub mod certificate;
+pub mod fingerprint;
+pub mod header;
+pub mod host;
+pub mod paths;
+pub mod redirect;
+pub mod report_endpoint;
+
+mod certificates;
+mod input;
+mod policy;
+mod valid_paths;
+mod violation;
+
+/// A target and its name, which is also that of its program and of its corpus.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The name.
+    pub name: &'static str,
+    /// The function, which panics if a property does not hold for the input.
+    pub run: fn(&[u8]),
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "certificate",
+        run: certificate::target,
+    },
+    Target {
+        name: "fingerprint",
+        run: fingerprint::target,
+    },
+    Target {
+        name: "header",
+        run: header::target,
+    },
+    Target {
+        name: "host",
+        run: host::target,
+    },
+    Target {
+        name: "paths",
+        run: paths::target,
+    },
+    Target {
+        name: "redirect",
+        run: redirect::target,
+    },
+    Target {
+        name: "report_endpoint",
+        run: report_endpoint::target,
+    },
+];
