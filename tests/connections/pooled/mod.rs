@@ -1,6 +1,7 @@
 //! Attack 5: pooled connections that are used after pins have changed, over HTTP/1.1 and HTTP/2.
 //! The noting layer poisons them; without the layer, the stream itself closes them.
 
+mod grace;
 mod stream;
 
 use std::io;
