@@ -22,6 +22,8 @@ fn lists_all_entries_sorted_by_host() {
         ],
         "include_subdomains": true,
         "report_uri": "https://r.example/pins?a=%22b",
+        "seen_since": "2023-11-13T22:13:20Z",
+        "confirmed": true,
         "noted_at": "2023-11-14T22:13:20Z",
         "expires_at": "2024-01-13T22:13:20Z",
         "expired": true,
@@ -31,6 +33,8 @@ fn lists_all_entries_sorted_by_host() {
         "pins": ["sha256/AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="],
         "include_subdomains": false,
         "report_uri": null,
+        "seen_since": "1970-01-01T00:00:00Z",
+        "confirmed": false,
         "noted_at": "1970-01-01T00:00:00Z",
         "expires_at": "9999-12-31T23:59:59Z",
         "expired": false,
@@ -40,6 +44,9 @@ fn lists_all_entries_sorted_by_host() {
     let lines = run.text().lines().collect::<Vec<_>>();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with("api.example.com "), "{lines:?}");
+    let is_confirmed = |line: &&str| line.contains("  confirmed  seen since ");
+    assert!(is_confirmed(&lines[0]), "{lines:?}");
+    assert!(!is_confirmed(&lines[1]), "{lines:?}");
 
     let empty = folder.path("empty");
     write(&empty, &[]);
