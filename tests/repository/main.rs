@@ -9,3 +9,4 @@
 mod architecture;
 mod conformance;
 mod language;
+mod security;
