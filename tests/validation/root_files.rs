@@ -166,3 +166,18 @@ fn more_entries_of_a_directory_than_the_limit_are_reported() {
     let paths = errors.iter().map(named).collect::<Vec<_>>();
     assert_eq!(paths, [(directory.as_path(), true)]);
 }
+
+/// It may be a pipe, which must not be opened again: that could block for ever.
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_not_regular_is_named() {
+    let test = "root_files::a_file_that_is_not_regular_is_named";
+    let Some(directory) = run_in_own_process(test, "SSL_CERT_FILE", "/dev/null") else {
+        return;
+    };
+    let (anchors, errors) = TrustAnchors::native();
+    assert_eq!(origins(&anchors), []);
+    let paths = errors.iter().map(named).collect::<Vec<_>>();
+    assert_eq!(paths, [(Path::new("/dev/null"), false)]);
+    fs::write(directory.join("done"), "").unwrap();
+}
