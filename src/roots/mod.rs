@@ -8,10 +8,14 @@
 mod anchors;
 #[cfg(feature = "native-certs")]
 mod native;
+#[cfg(feature = "native-certs")]
+mod native_error;
 #[cfg(pinhold_debug_overrides)]
 mod overrides;
 #[cfg(all(feature = "native-certs", any(target_os = "macos", windows, test)))]
 mod provenance;
+#[cfg(feature = "native-certs")]
+mod root_files;
 #[cfg(feature = "native-certs")]
 mod sections;
 
@@ -19,6 +23,6 @@ pub use crate::policy::origin::AnchorOrigin;
 pub(crate) use crate::roots::anchors::Anchor;
 pub use crate::roots::anchors::{AnchorError, TrustAnchors};
 #[cfg(feature = "native-certs")]
-pub use crate::roots::native::NativeRootError;
+pub use crate::roots::native_error::NativeRootError;
 #[cfg(pinhold_debug_overrides)]
 pub(crate) use crate::roots::overrides::Overrides;

@@ -6,21 +6,21 @@
 //! directories only determine origins: no root is trusted that the platform does not trust.
 
 use std::collections::HashSet;
+use std::env;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::{env, fmt};
+use std::path::Path;
 
 use rustls_pki_types::CertificateDer;
 
 use crate::policy::AnchorOrigin;
-use crate::policy::text::write_with_causes;
 use crate::roots::anchors;
 use crate::roots::anchors::{ParsedAnchor, TrustAnchors};
+use crate::roots::native_error::NativeRootError;
 #[cfg(any(target_os = "macos", windows))]
 use crate::roots::provenance;
+use crate::roots::root_files::RootFiles;
 use crate::roots::sections::Sections;
 
 impl TrustAnchors {
@@ -28,7 +28,9 @@ impl TrustAnchors {
     /// not be read: a malformed root does not affect the others.
     ///
     /// `rustls-native-certs` finds the roots, in the platform's store or where `SSL_CERT_FILE` and
-    /// `SSL_CERT_DIR` point. Their origins:
+    /// `SSL_CERT_DIR` point. Certificates of these files that it skips without an error are loaded
+    /// or named in an error, within the limits of 4,096 directory entries and 16 MiB in total. The
+    /// origins:
     ///
     /// - [`BuiltIn`](AnchorOrigin::BuiltIn): subject and key are in Mozilla's list.
     /// - [`UserAdded`](AnchorOrigin::UserAdded): neither variable is set, and the root is found
@@ -68,11 +70,11 @@ impl TrustAnchors {
             .map(|error| NativeRootError::Platform {
                 reason: error.to_string(),
             })
-            .collect();
+            .collect::<Vec<_>>();
         let mut certificates = loaded.certs;
-        if let Some(file) = env::var_os("SSL_CERT_FILE") {
-            add_skipped(Path::new(&file), &mut certificates, &mut errors);
-        }
+        let skipped = RootFiles::locate().skipped(&certificates);
+        certificates.extend(skipped.found);
+        errors.extend(skipped.errors);
         let anchors = Self::from_platform(certificates, &mut errors);
         // If a variable is set, the roots are those of its files, and a copy of one in a directory
         // of the administrator does not show that the administrator added it.
@@ -195,29 +197,6 @@ fn is_overridden(is_set: impl Fn(&str) -> bool) -> bool {
     ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(is_set)
 }
 
-/// Adds the certificates of a file that `rustls-native-certs` has skipped without an error: the one
-/// after a byte order mark. Adds an error for each section that can't be read.
-fn add_skipped(
-    file: &Path,
-    certificates: &mut Vec<CertificateDer<'static>>,
-    errors: &mut Vec<NativeRootError>,
-) {
-    let mut search = Search::default();
-    // `rustls-native-certs` has reported a file that can't be read.
-    if let Ok(bytes) = read(file)
-        && bytes.len() <= MAX_BYTES
-    {
-        let sections = Sections::of(&bytes);
-        let known = certificates.iter().cloned().collect::<HashSet<_>>();
-        let skipped = sections.found.into_iter();
-        certificates.extend(skipped.filter(|found| !known.contains(found)));
-        for error in sections.errors {
-            search.add_invalid(file, error);
-        }
-    }
-    errors.append(&mut search.errors);
-}
-
 /// Returns the certificates that can be trust anchors, and adds an error for each of the others.
 fn parse_all(
     certificates: Vec<CertificateDer<'static>>,
@@ -297,19 +276,15 @@ impl Search {
     }
 
     fn add_limit(&mut self, path: &Path) {
-        let path = path.to_owned();
-        self.errors.push(NativeRootError::Limit { path });
+        self.errors.push(NativeRootError::limit(path));
     }
 
     fn add_invalid(&mut self, path: &Path, reason: impl Into<Box<dyn Error + Send + Sync>>) {
-        self.add_unreadable(path, io::Error::new(io::ErrorKind::InvalidData, reason));
+        self.errors.push(NativeRootError::invalid(path, reason));
     }
 
     fn add_unreadable(&mut self, path: &Path, reason: io::Error) {
-        self.errors.push(NativeRootError::Unreadable {
-            path: path.to_owned(),
-            reason: Arc::new(reason),
-        });
+        self.errors.push(NativeRootError::unreadable(path, reason));
     }
 }
 
@@ -321,97 +296,6 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
-
-/// The error of a part of the platform's roots, or of their origins, that could not be read. All
-/// other roots are loaded.
-///
-/// ```
-/// use pinhold::TrustAnchors;
-/// use pinhold::roots::NativeRootError;
-///
-/// let (_anchors, errors) = TrustAnchors::native();
-/// for error in errors {
-///     match error {
-///         NativeRootError::Origin { reason } => eprintln!("some origins are unknown: {reason}"),
-///         error => eprintln!("{error}"),
-///     }
-/// }
-/// ```
-#[derive(Clone)]
-#[non_exhaustive]
-pub enum NativeRootError {
-    /// A certificate can't be a trust anchor.
-    Certificate {
-        /// The certificate.
-        certificate: CertificateDer<'static>,
-        /// Why it can't be parsed.
-        reason: rustls::Error,
-    },
-    /// A file or directory of local roots exceeds a limit of
-    /// [`mark_user_added_from`](TrustAnchors::mark_user_added_from).
-    Limit {
-        /// The file or directory.
-        path: PathBuf,
-    },
-    /// The platform does not show who added some roots. Their origin stays unknown.
-    Origin {
-        /// The platform's error.
-        reason: String,
-    },
-    /// The platform's store, or a part of it, can't be read.
-    Platform {
-        /// The error of `rustls-native-certs`.
-        reason: String,
-    },
-    /// A file or directory of roots, or a section of it, can't be read. Its local roots keep an
-    /// unknown origin; those of `SSL_CERT_FILE` are not loaded.
-    Unreadable {
-        /// The file or directory.
-        path: PathBuf,
-        /// Why it can't be read.
-        reason: Arc<io::Error>,
-    },
-}
-
-impl fmt::Display for NativeRootError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Certificate { reason, .. } => write!(
-                f,
-                "a root of the platform can't be a trust anchor, expected DER X.509: {reason}"
-            ),
-            Self::Limit { path } => write!(
-                f,
-                "{} exceeds the limits for local roots; the origin of its roots stays unknown",
-                path.display()
-            ),
-            Self::Origin { reason } => write!(
-                f,
-                "the platform does not show who added some roots, their origin stays unknown: \
-                 {reason}"
-            ),
-            Self::Platform { reason } => {
-                write!(f, "a part of the platform's roots can't be read: {reason}")
-            }
-            Self::Unreadable { path, reason } => write!(
-                f,
-                "{} can't be read completely, its other roots are not loaded or have an unknown \
-                 origin: {reason}",
-                path.display()
-            ),
-        }
-    }
-}
-
-/// Prints the text of `Display`, since `main` prints an error that it returns by `Debug`.
-impl fmt::Debug for NativeRootError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_with_causes(self, f)
-    }
-}
-
-/// Has no source, since `Display` contains the reason.
-impl Error for NativeRootError {}
 
 /// The limit of directory entries read in total. The local directories have fewer than ten.
 const MAX_ENTRIES: usize = 4096;

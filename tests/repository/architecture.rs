@@ -18,7 +18,7 @@ const MODULES: &str = "
     1 policy: der header_tokens origin sha256 text timestamp fingerprint_error host report_uri \
         fingerprint pem uri fingerprint_text header pin_set applied judgement known_host \
         pin_policy
-    2 roots: anchors sections provenance native overrides
+    2 roots: anchors sections provenance native_error root_files native overrides
     2 store: domains public_suffixes observed_clock entries json worker format generation error storage file_lock file pending queue durable writer pin_store \
         builder update
     3 chain: certificate revocation signature_cache validated path_builder
@@ -44,6 +44,7 @@ const IMPORTERS: &str = "
     hyper_util: connector http_reporter layer reqwest tls
     idna: policy/host
     iri_string: policy/report_uri
+    openssl_probe: roots/root_files
     parking_lot: chain http_reporter layer pinning reqwest store tls
     pin_project_lite: layer
     reqwest: reqwest

@@ -12,7 +12,7 @@ struct Row {
     tests: Vec<String>,
 }
 
-fn repository() -> &'static Path {
+pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -80,7 +80,7 @@ fn comments(code: &str) -> String {
     comments.collect::<Vec<_>>().join("\n")
 }
 
-fn function_name(line: &str) -> Option<&str> {
+pub(crate) fn function_name(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let rest = line.strip_prefix("async ").unwrap_or(line);
     let (name, _) = rest.strip_prefix("fn ")?.split_once(['(', '<'])?;
@@ -112,7 +112,7 @@ fn tests(code: &str) -> BTreeMap<String, String> {
 }
 
 /// Every Rust file below a directory of the repository, with its path from there.
-fn rust_files(directory: &str) -> Vec<(String, String)> {
+pub(crate) fn rust_files(directory: &str) -> Vec<(String, String)> {
     let mut files = Vec::new();
     let mut directories = vec![PathBuf::from(directory)];
     while let Some(directory) = directories.pop() {

@@ -10,3 +10,4 @@ mod advisories;
 mod architecture;
 mod conformance;
 mod language;
+mod security;

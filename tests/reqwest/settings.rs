@@ -97,6 +97,61 @@ async fn another_tls_back_end_and_plain_http_are_refused() {
     assert_eq!(plain.requests(), 0);
 }
 
+/// A configuration that accepts every certificate, as an application may have it for its tests.
+fn accepting_all(setup: &TlsSetup) -> ClientConfig {
+    let algorithms = setup.provider.signature_verification_algorithms;
+    let verifier = Arc::new(AcceptAll(algorithms.supported_schemes()));
+    let config = ClientConfig::builder_with_provider(setup.provider.clone());
+    let config = config.with_protocol_versions(setup.versions).unwrap();
+    let mut config = config
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = vec!["h2".into(), "http/1.1".into()];
+    config
+}
+
+/// The client that allows plain HTTP has no pinning verifier to rely on, so `https` must not reach it.
+#[tokio::test]
+async fn a_configuration_that_accepts_every_certificate_is_not_used() {
+    for setup in tls_setups() {
+        for alpn in ["h2", "http/1.1"] {
+            let genuine = fixture(&setup).await;
+            let self_made = Ca::root("Attacker").leaf(&[HOST]);
+            let mut config = setup.config(&self_made);
+            config.alpn_protocols = vec![alpn.into()];
+            let attacker = Server::with_config(config, answer(&[])).await;
+            let names = Names::new([(HOST, &attacker)]);
+            let other = reqwest::Client::builder().no_proxy();
+            let other = other.tls_backend_preconfigured(accepting_all(&setup));
+            let other = other.dns_resolver(Arc::new(names.clone())).build().unwrap();
+            assert!(other.get(URL).send().await.is_ok());
+            assert_eq!(attacker.requests(), 1);
+
+            let unpinned = builder().build().unwrap();
+            let pinned = pinning_with(policy_with(genuine.leaf.pin()));
+            for pinning in [unpinned, pinned] {
+                let build = |names| {
+                    let setup = setup.clone();
+                    let client = setup.noting(&pinning, &genuine.anchors, names);
+                    client.configure(move |builder| {
+                        builder.tls_backend_preconfigured(accepting_all(&setup))
+                    })
+                };
+                let with_http = |names| build(names).https_or_http().build().unwrap();
+                let by_reqwest = |names| build(names).redirects_by_reqwest().build().unwrap();
+                for client in [with_http(&names), by_reqwest(&names)] {
+                    assert!(fetch(&client, URL).await.is_err());
+                }
+                for client in [with_http(&genuine.names), by_reqwest(&genuine.names)] {
+                    assert!(fetch(&client, URL).await.is_ok());
+                }
+            }
+            assert_eq!(attacker.requests(), 1);
+        }
+    }
+}
+
 #[test]
 fn early_data_and_missing_trust_anchors_are_refused() {
     let (setup, pinning) = (&tls_setups()[0], builder().build().unwrap());

@@ -23,5 +23,7 @@ mod own_ca;
 mod paths;
 #[cfg(feature = "hyper")]
 mod rfc7469_validation;
+#[cfg(all(feature = "hyper", feature = "native-certs"))]
+mod root_files;
 mod signatures;
 mod verifier;

@@ -25,12 +25,17 @@ use rustls::pki_types::{Der, TrustAnchor};
 /// temporary directory. Returns the directory in that process, which must write to it, and `None`
 /// here.
 fn in_own_process(test: &str, variable: &str, file: &str) -> Option<PathBuf> {
+    run_in_own_process(&format!("native_roots::{test}"), variable, file)
+}
+
+/// As [`in_own_process`], for a test of any module.
+pub(crate) fn run_in_own_process(test: &str, variable: &str, file: &str) -> Option<PathBuf> {
     if let Some(directory) = env::var_os(OWN_PROCESS) {
         return Some(directory.into());
     }
     let directory = tempfile::tempdir().unwrap();
     let status = Command::new(env::current_exe().unwrap())
-        .args(["--exact", &format!("native_roots::{test}")])
+        .args(["--exact", test])
         .env_remove("SSL_CERT_FILE")
         .env_remove("SSL_CERT_DIR")
         .env(variable, directory.path().join(file))
@@ -46,9 +51,9 @@ fn in_own_process(test: &str, variable: &str, file: &str) -> Option<PathBuf> {
 }
 
 /// Set in the process that a test starts for itself.
-const OWN_PROCESS: &str = "PINHOLD_TEST_OWN_PROCESS";
+pub(crate) const OWN_PROCESS: &str = "PINHOLD_TEST_OWN_PROCESS";
 
-fn origins(anchors: &TrustAnchors) -> Vec<AnchorOrigin> {
+pub(crate) fn origins(anchors: &TrustAnchors) -> Vec<AnchorOrigin> {
     anchors.iter().map(|(origin, _)| origin).collect()
 }
 
@@ -238,7 +243,7 @@ fn every_certificate_of_a_file_is_read_or_named() {
 
 /// A root in OpenSSL's `TRUSTED CERTIFICATE` form, which appends the trusted uses to the
 /// certificate.
-fn trusted_pem(root: &Ca) -> String {
+pub(crate) fn trusted_pem(root: &Ca) -> String {
     root.pem().replace(" CERTIFICATE-", " TRUSTED CERTIFICATE-")
 }
 
@@ -422,8 +427,6 @@ fn a_root_of_mozillas_list_is_built_in_from_every_source() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_root_that_the_administrator_added_is_user_added() {
-    use std::io::Write;
-
     if env::var_os(OWN_PROCESS).is_some() {
         assert_added_root_is_user_added();
         return fs::write(env::var_os(OWN_PROCESS).unwrap(), "done").unwrap();
@@ -441,17 +444,28 @@ fn a_root_that_the_administrator_added_is_user_added() {
     )
     .unwrap();
     fs::write(local.join("added.crt"), added).unwrap();
+    let name = "native_roots::a_root_that_the_administrator_added_is_user_added";
+    run_with_mounts(name, &local, &trusted);
+}
+
+/// Runs a test again in its own process, with directories mounted over those of the system. The
+/// test must create the file that the variable names.
+#[cfg(target_os = "linux")]
+pub(crate) fn run_with_mounts(test: &str, local: &Path, trusted: &Path) {
+    use std::io::Write;
+
+    let directory = tempfile::tempdir().unwrap();
     let done = directory.path().join("done");
     let mount = "mount --bind \"$1\" /usr/local/share/ca-certificates \
         && mount --bind \"$2\" /etc/ssl/certs && shift 2 && exec \"$@\"";
-    let run_with_mounts = |program: &Path, arguments: &[&str]| {
+    let run = |program: &Path, arguments: &[&str]| {
         let mut child = Command::new("unshare");
         child.args(["--mount", "--map-root-user", "sh", "-c", mount, "sh"]);
-        child.args([&local, &trusted]).arg(program).args(arguments);
+        child.args([local, trusted]).arg(program).args(arguments);
         child.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
         child.env(OWN_PROCESS, &done).status().unwrap().success()
     };
-    if !run_with_mounts(Path::new("true"), &[]) {
+    if !run(Path::new("true"), &[]) {
         // Containers may forbid mounts. Written to the real stderr, since the output of passing
         // tests is captured.
         let written = writeln!(
@@ -460,9 +474,8 @@ fn a_root_that_the_administrator_added_is_user_added() {
         );
         return written.unwrap();
     }
-    let name = "native_roots::a_root_that_the_administrator_added_is_user_added";
     assert!(
-        run_with_mounts(&env::current_exe().unwrap(), &["--exact", name]),
+        run(&env::current_exe().unwrap(), &["--exact", test]),
         "the test failed in its own process"
     );
     assert!(done.exists(), "no test of this name ran");

@@ -147,13 +147,19 @@ fn list(file: &Path, output: Output) -> Result<(), Failure> {
     let width = hosts.iter().map(|known| known.host.as_str().len()).max();
     let lines = hosts.iter().map(|known| {
         format!(
-            "{:<width$}  {}  noted {}  {} {}  {}",
+            "{:<width$}  {}  {}  seen since {}  noted {}  {} {}  {}",
             known.host.as_str(),
             if known.includes_subdomains {
                 "subdomains"
             } else {
                 "-         "
             },
+            if known.is_confirmed() {
+                "confirmed"
+            } else {
+                "-        "
+            },
+            rfc3339::print(known.seen_since),
             rfc3339::print(known.noted_at),
             if known.is_expired(now) {
                 paint(BAD, "EXPIRED")
@@ -178,6 +184,8 @@ fn entry(known: &KnownPinnedHost, now: UnixTime) -> Value {
         "pins": pins(known),
         "include_subdomains": known.includes_subdomains,
         "report_uri": known.report_uri.as_ref().map(ReportUri::as_str),
+        "seen_since": rfc3339::print(known.seen_since),
+        "confirmed": known.is_confirmed(),
         "noted_at": rfc3339::print(known.noted_at),
         "expires_at": rfc3339::print(known.expires_at),
         "expired": known.is_expired(now),

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::common::{NOW, at};
 use crate::program::{Folder, run};
-use crate::store_files::{UNREACHABLE, V1, corrupt, hosts, store, three_entries, write};
+use crate::store_files::{
+    LAST, UNREACHABLE, V1, corrupt, entry, hosts, store, three_entries, write,
+};
 
 #[test]
 fn lists_all_entries_sorted_by_host() {
@@ -22,6 +25,8 @@ fn lists_all_entries_sorted_by_host() {
         ],
         "include_subdomains": true,
         "report_uri": "https://r.example/pins?a=%22b",
+        "seen_since": "2023-11-14T22:13:20Z",
+        "confirmed": false,
         "noted_at": "2023-11-14T22:13:20Z",
         "expires_at": "2024-01-13T22:13:20Z",
         "expired": true,
@@ -31,6 +36,8 @@ fn lists_all_entries_sorted_by_host() {
         "pins": ["sha256/AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="],
         "include_subdomains": false,
         "report_uri": null,
+        "seen_since": "1970-01-01T00:00:00Z",
+        "confirmed": false,
         "noted_at": "1970-01-01T00:00:00Z",
         "expires_at": "9999-12-31T23:59:59Z",
         "expired": false,
@@ -44,6 +51,30 @@ fn lists_all_entries_sorted_by_host() {
     let empty = folder.path("empty");
     write(&empty, &[]);
     assert_eq!(hosts(&empty), [""; 0]);
+}
+
+#[test]
+fn lists_since_when_a_host_is_seen_and_whether_it_is_confirmed() {
+    let folder = Folder::new();
+    let file = folder.path("noted");
+    let mut confirmed = entry("a.example", NOW, LAST);
+    confirmed.seen_since = at(NOW - 24 * 60 * 60);
+    let mut recent = entry("b.example", NOW, LAST);
+    recent.seen_since = at(NOW - 24 * 60 * 60 + 1);
+    write(&file, &[confirmed, recent]);
+    let json = store(&["list"], &file).expect_code(0).json();
+    let found = |index: usize| {
+        let known = &json["hosts"][index];
+        json!([known["seen_since"], known["confirmed"]])
+    };
+    assert_eq!(found(0), json!(["2023-11-13T22:13:20Z", true]));
+    assert_eq!(found(1), json!(["2023-11-13T22:13:21Z", false]));
+    let run = run(["store", "list", "--file", &file]).expect_code(0);
+    let lines = run.text().lines().collect::<Vec<_>>();
+    let confirmed = "  confirmed  seen since 2023-11-13T22:13:20Z  noted 2023-11-14T22:13:20Z";
+    assert!(lines[0].contains(confirmed), "{lines:?}");
+    assert!(!lines[1].contains("confirmed"), "{lines:?}");
+    assert_eq!(lines[0].len(), lines[1].len());
 }
 
 #[test]
