@@ -210,7 +210,7 @@ impl FileStorage {
         };
         // The file was corrupted while the process runs: the entries in memory repair it.
         for entry in batch.snapshot() {
-            put_newer(&mut stored, entry);
+            stored.entry(entry.host.clone()).or_insert(entry);
         }
         batch.apply(&mut stored);
         let moved_to = self.replace_corrupt(&sorted(stored.into_values().collect()))?;

@@ -77,7 +77,7 @@ use crate::store::writer::{Urgency, Writer};
 #[derive(Clone)]
 pub struct PinStore {
     /// Locked while a header is evaluated and takes effect, so that the entries it was evaluated
-    /// with still apply.
+    /// with still apply; locked before `entries`.
     pub(crate) noting: Arc<Mutex<()>>,
     /// Lists and changes begin with an upgradable lock, which lets lookups continue. A plain write
     /// lock would block all lookups until the readers before it have finished.
@@ -231,7 +231,8 @@ impl PinStore {
         settings: WriterSettings,
     ) -> Result<Self, StorageError> {
         let (entries, generation) = (Arc::clone(&self.entries), Arc::clone(&self.generation));
-        let writer = Writer::start(storage, entries, generation, settings)?;
+        let noting = Arc::clone(&self.noting);
+        let writer = Writer::start(storage, noting, entries, generation, settings)?;
         Ok(Self {
             writer: Some(Arc::new(writer)),
             ..self
@@ -369,7 +370,7 @@ pub(crate) fn removed(host: &Host, noted_until: UnixTime) -> Change {
 }
 
 pub(crate) const MIN_TIME: UnixTime = timestamp::at(0);
-const MAX_TIME: UnixTime = timestamp::at(u64::MAX);
+pub(crate) const MAX_TIME: UnixTime = timestamp::at(u64::MAX);
 
 #[cfg(test)]
 mod tests {

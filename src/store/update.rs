@@ -164,13 +164,12 @@ impl PinStore {
         let plan = |entries: &Entries| {
             let known = entries.get_since(host);
             is_latest = known.is_none_or(|(known, since)| self.clock.replaces(known, since, now));
-            is_latest.then(|| known.map(|(known, _)| known.noted_at))
+            let known = known.map(|(known, _)| known.noted_at);
+            known.filter(|_| is_latest)
         };
-        self.change_without_waking(plan, |entries, known| {
+        self.change_without_waking(plan, |entries, noted_until| {
             entries.remove(host);
-            // The clock may have been set back since the entry was noted.
-            let noted_until = known.map_or(now, |noted_at| noted_at.max(now));
-            // Recorded even if nothing was removed: another process may have stored an entry.
+            // What another process has noted since stays: the header was not evaluated against it.
             self.record(|| removed(host, noted_until), Urgency::Now);
             // The entry of a superdomain may apply now.
             EarlierVerdicts::MayChange
@@ -337,6 +336,35 @@ mod tests {
         let store = PinStore::builder().capacity(0).in_memory();
         assert_eq!(note(&store, "a.com", 0), Inserted::StoreFull);
         assert!(store.list().is_empty());
+    }
+
+    /// A storage into which another process has written an entry before the first commit.
+    struct Shared;
+
+    impl crate::store::storage::Storage for Shared {
+        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, crate::store::error::StorageError> {
+            Ok(Vec::new())
+        }
+
+        fn commit(
+            &mut self,
+            _: &crate::store::storage::Batch<'_>,
+        ) -> Result<Option<Vec<KnownPinnedHost>>, crate::store::error::StorageError> {
+            Ok(Some(vec![entry("a.com", false, 10)]))
+        }
+    }
+
+    /// Otherwise an impostor's header could replace pins that it was not evaluated against.
+    #[test]
+    fn no_merge_replaces_the_entries_that_a_header_is_evaluated_with() {
+        let store = PinStore::open(Shared).unwrap();
+        store.note(|| {
+            store.clear();
+            assert!(!store.durable().wait_with_timeout());
+            assert!(store.list().is_empty());
+        });
+        store.flush().unwrap();
+        assert_eq!(names(&store), ["a.com"]);
     }
 
     /// A waker that records whether a lock of the store is held when it is called.

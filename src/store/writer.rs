@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{RwLock, RwLockUpgradableReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 
 use crate::policy::KnownPinnedHost;
 use crate::store::durable::{CLOSING_TIMEOUT, DurableFuture};
@@ -42,6 +42,7 @@ impl Writer {
     /// Starts the thread.
     pub(crate) fn start(
         storage: impl Storage,
+        noting: Arc<Mutex<()>>,
         entries: Arc<RwLock<Entries>>,
         generation: Arc<Generation>,
         settings: WriterSettings,
@@ -50,6 +51,7 @@ impl Writer {
         let thread = WriterThread {
             queue: Arc::clone(&queue),
             storage,
+            noting,
             entries,
             generation,
             backoff: FIRST_BACKOFF,
@@ -139,6 +141,7 @@ impl Drop for Writer {
 struct WriterThread<S> {
     queue: Arc<Queue>,
     storage: S,
+    noting: Arc<Mutex<()>>,
     entries: Arc<RwLock<Entries>>,
     generation: Arc<Generation>,
     /// The time until the next attempt if this one fails.
@@ -207,20 +210,26 @@ impl<S: Storage> WriterThread<S> {
         let storage = &mut self.storage;
         let stored = contain(|| storage.commit(&batch)).ok_or(StorageError::Panicked)??;
         if let Some(stored) = stored {
-            self.replace_entries(stored);
+            self.replace_entries(changes, stored);
         }
         Ok(())
     }
 
-    /// Replaces the entries in memory by the stored ones, with the changes since the commit.
-    fn replace_entries(&self, stored: Vec<KnownPinnedHost>) {
+    /// Replaces the entries in memory by the stored ones, with the changes since the commit of these
+    /// changes.
+    fn replace_entries(&self, committed: &[Change], stored: Vec<KnownPinnedHost>) {
         let stored = stored.into_iter().map(Arc::new);
         let mut stored = stored
             .map(|entry| (entry.host.clone(), entry))
             .collect::<HashMap<_, _>>();
+        // Otherwise a header that is being evaluated with the replaced entries could take effect.
+        let one_at_a_time = self.noting.lock();
         let entries = self.entries.upgradable_read();
         // No change is recorded meanwhile, since that needs the entries locked for writing.
-        self.queue.state.lock().pending.apply(&mut stored);
+        let mut state = self.queue.state.lock();
+        state.pending.drop_unfounded(committed, &stored);
+        state.pending.apply(&mut stored);
+        drop(state);
         let _before = entries.len();
         let new = entries.replaced_by(stored.into_values());
         let _now = new.len();
@@ -228,6 +237,7 @@ impl<S: Storage> WriterThread<S> {
         let replaced = std::mem::replace(&mut *entries, new);
         self.generation.advance();
         drop(entries);
+        drop(one_at_a_time);
         self.generation.wake();
         // Dropped without the lock, since that takes long.
         drop(replaced);

@@ -2,6 +2,7 @@
 //! is not a regular file, and with other processes that write it. Static pins are enforced in every
 //! case.
 
+mod impostor;
 mod not_regular;
 mod several_processes;
 

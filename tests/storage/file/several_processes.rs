@@ -56,10 +56,20 @@ fn of_two_processes_the_entry_noted_later_is_kept_in_either_order_of_writes() {
 }
 
 /// A file whose commits begin when the test lets them.
-struct SteppedFile {
+pub(super) struct SteppedFile {
     file: FileStorage,
     arrived: Sender<()>,
     begin: Receiver<()>,
+}
+
+impl SteppedFile {
+    pub(super) fn new(file: FileStorage, arrived: Sender<()>, begin: Receiver<()>) -> Self {
+        Self {
+            file,
+            arrived,
+            begin,
+        }
+    }
 }
 
 impl Storage for SteppedFile {
@@ -77,14 +87,10 @@ impl Storage for SteppedFile {
 
 /// The first process notes a header while it merges what the second has noted later.
 #[test]
-fn a_note_that_waits_for_the_next_commit_does_not_replace_a_later_one() {
+fn a_note_that_waits_for_the_next_commit_replaces_nothing_it_was_not_evaluated_against() {
     let fixture = fixture();
     let ((arrived, has_arrived), (begin, may_begin)) = (channel(), channel());
-    let storage = SteppedFile {
-        file: FileStorage::new(&fixture.file),
-        arrived,
-        begin: may_begin,
-    };
+    let storage = SteppedFile::new(FileStorage::new(&fixture.file), arrived, may_begin);
     let (one, other) = (
         PinStore::open(storage).unwrap(),
         open(&fixture.file).unwrap(),
@@ -116,9 +122,11 @@ fn a_note_that_waits_for_the_next_commit_does_not_replace_a_later_one() {
     one.flush().unwrap();
     for store in [&one, &open(&fixture.file).unwrap()] {
         let list = store.list();
-        assert_eq!(names(store), ["a.example", "b.example"]);
-        assert!(list[0].pins.contains(&numbered_pin(9)), "noted later");
-        assert!(list[1].pins.contains(&numbered_pin(5)), "committed later");
+        assert_eq!(names(store), ALL);
+        assert!(
+            list.iter()
+                .all(|known| known.pins.contains(&numbered_pin(9)))
+        );
     }
     drop(begin);
 }
@@ -168,28 +176,40 @@ fn a_merged_entry_is_replaced_by_a_later_header_or_after_the_clock_was_set_back(
     );
 }
 
-/// The first process notes as new what the second one has confirmed since the file was opened.
+/// The first process notes as new what the second one has confirmed since the file was opened. If
+/// the pins differ, the second one's stay: the header was evaluated against no pins. The next header
+/// is evaluated against them.
 #[test]
 fn an_entry_that_another_process_has_confirmed_stays_confirmed() {
     // A time after the release, since an earlier one confirms no entry.
     let later = 1_800_000_000;
     let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
+    let hosts = Hosts::blocking(&["a.example", "b.example"]);
     let (one, other) = (open(&file).unwrap(), open(&file).unwrap());
-    let hosts = Hosts::blocking(&["a.example"]);
-    let value = |backup| hosts.value(numbered_pin(backup), "max-age=5000000");
+    let note = |store: &PinStore, index, backup, seconds| {
+        let value = hosts.value(numbered_pin(backup), "max-age=5000000");
+        hosts.note(&pinning(store), index, &value, seconds)
+    };
     for seconds in [later, later + DAY] {
-        hosts.note(&pinning(&other), 0, &value(1), seconds);
+        note(&other, 0, 1, seconds);
+        note(&other, 1, 1, seconds);
     }
     other.flush().unwrap();
-    let noted = hosts.note(&pinning(&one), 0, &value(2), later + DAY + 5);
-    assert_eq!(noted, Noted::Added);
+    assert_eq!(note(&one, 0, 1, later + DAY + 5), Noted::Added);
+    assert_eq!(note(&one, 1, 2, later + DAY + 5), Noted::Added);
     one.flush().unwrap();
     for store in [&one, &open(&file).unwrap()] {
-        let known = &store.list()[0];
-        assert!(known.pins.contains(&numbered_pin(2)));
-        assert!(known.is_confirmed());
+        for (known, seconds) in store.list().iter().zip([5, 0]) {
+            assert!(known.pins.contains(&numbered_pin(1)));
+            assert!(known.is_confirmed());
+            assert_eq!(known.noted_at.as_secs(), later + DAY + seconds);
+        }
     }
+    assert_eq!(note(&one, 1, 2, later + DAY + 6), Noted::Refreshed);
+    one.flush().unwrap();
+    let known = &open(&file).unwrap().list()[1];
+    assert!(known.pins.contains(&numbered_pin(2)) && known.is_confirmed());
 }
 
 /// One process evicts the expired entries, one of which the other process has refreshed since.
