@@ -33,7 +33,7 @@ impl Pending {
                 let replaces = self.evaluated_against(&entry.host, replaces);
                 self.put(entry.host.clone(), Change::Noted { entry, replaces });
             }
-            Change::Refreshed { entry, replaces } => {
+            Change::Replaced { entry, replaces } => {
                 let replaces = self.evaluated_against(&entry.host, replaces);
                 let host = entry.host.clone();
                 let change = match self.by_host.get(&host) {
@@ -41,7 +41,7 @@ impl Pending {
                     Some(Change::Noted { .. } | Change::Removed { .. }) => {
                         Change::Noted { entry, replaces }
                     }
-                    _ => Change::Refreshed { entry, replaces },
+                    _ => Change::Replaced { entry, replaces },
                 };
                 self.put(host, change);
             }
@@ -79,7 +79,7 @@ impl Pending {
     /// what its first one can't.
     fn evaluated_against(&self, host: &Host, time: UnixTime) -> UnixTime {
         match self.by_host.get(host) {
-            Some(Change::Noted { replaces, .. } | Change::Refreshed { replaces, .. })
+            Some(Change::Noted { replaces, .. } | Change::Replaced { replaces, .. })
                 if time < MAX_TIME =>
             {
                 *replaces
@@ -97,7 +97,7 @@ impl Pending {
         stored: &HashMap<Host, Arc<KnownPinnedHost>>,
     ) {
         for change in committed {
-            let (Change::Noted { entry, .. } | Change::Refreshed { entry, .. }) = change else {
+            let (Change::Noted { entry, .. } | Change::Replaced { entry, .. }) = change else {
                 continue;
             };
             let is_stored = stored.get(&entry.host).is_some_and(|stored| {
@@ -108,7 +108,7 @@ impl Pending {
             }
             let is_unfounded = |change: &Change| match change {
                 Change::Noted { replaces: time, .. }
-                | Change::Refreshed { replaces: time, .. }
+                | Change::Replaced { replaces: time, .. }
                 | Change::Removed {
                     noted_until: time, ..
                 } => *time < MAX_TIME,
@@ -155,7 +155,7 @@ fn is_removal(change: &Change) -> bool {
 
 fn is_cleared(change: &Change, since: UnixTime) -> bool {
     match change {
-        Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => entry.noted_at >= since,
+        Change::Noted { entry, .. } | Change::Replaced { entry, .. } => entry.noted_at >= since,
         Change::ClearedSince(_) | Change::Removed { .. } => false,
     }
 }
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_change_replaces_what_the_earlier_change_of_the_host_was_evaluated_against() {
         let mut pending = Pending::default();
-        let refreshed = |replaces| Change::Refreshed {
+        let refreshed = |replaces| Change::Replaced {
             entry: entry(0),
             replaces: at(replaces),
         };

@@ -39,7 +39,7 @@ use crate::store::error::StorageError;
 ///         for change in batch.changes() {
 ///             match change {
 ///                 Change::ClearedSince(time) => self.0.retain(|_, known| known.noted_at < *time),
-///                 Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => {
+///                 Change::Noted { entry, .. } | Change::Replaced { entry, .. } => {
 ///                     self.0.insert(entry.host.clone(), (**entry).clone());
 ///                 }
 ///                 Change::Removed { host, .. } => drop(self.0.remove(host)),
@@ -237,7 +237,7 @@ impl fmt::Debug for Batch<'_> {
 pub enum Change {
     /// Every entry that was noted at this time or later is removed.
     ClearedSince(UnixTime),
-    /// The entry is added, or replaces the entry of its host.
+    /// The entry is added: its host had none, or one that has expired.
     Noted {
         /// The entry.
         entry: Arc<KnownPinnedHost>,
@@ -246,8 +246,8 @@ pub enum Change {
         /// another scope and has not expired.
         replaces: UnixTime,
     },
-    /// The entry replaces one of the same host that differs in its times only.
-    Refreshed {
+    /// The entry replaces a live one of the same host.
+    Replaced {
         /// The entry.
         entry: Arc<KnownPinnedHost>,
         /// As for [`Noted`](Self::Noted). If another process has removed the stored entry, it stays
@@ -276,7 +276,7 @@ impl Change {
                     stored.insert(entry.host.clone(), entry);
                 }
             },
-            Self::Refreshed { entry, replaces } => match stored.get_mut(&entry.host) {
+            Self::Replaced { entry, replaces } => match stored.get_mut(&entry.host) {
                 Some(known) if !is_kept(known, entry, *replaces) => {
                     *known = confirmed_as(Some(known), entry);
                 }

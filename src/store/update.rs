@@ -129,7 +129,7 @@ impl PinStore {
     }
 
     fn carry_out(&self, entries: &mut Entries, plan: Plan) -> EarlierVerdicts {
-        let entry = plan.entry;
+        let entry = Arc::clone(&plan.entry);
         for evicted in &plan.evicted {
             entries.remove(&evicted.host);
             self.record(|| removed(&evicted.host, evicted.noted_at), Urgency::Later);
@@ -139,8 +139,7 @@ impl PinStore {
         } else {
             entries.put_delayed(Arc::clone(&entry));
         }
-        let replaces = plan.known.as_ref().map_or(MIN_TIME, |known| known.noted_at);
-        self.record_noted(&entry, replaces, plan.urgency);
+        self.record_noted(&plan);
         // A refresh to a later expiry affects no verdict, unless a check with a clock ahead of this
         // header's has found the entry expired.
         match plan.known {
@@ -177,15 +176,17 @@ impl PinStore {
         is_latest
     }
 
-    /// Queues an entry for the storage. Call it with the entries locked for writing.
-    fn record_noted(&self, entry: &Arc<KnownPinnedHost>, replaces: UnixTime, urgency: Urgency) {
-        let entry = Arc::clone(entry);
-        let change = match urgency {
-            // What differs in its times only must not undo a removal by another process.
-            Urgency::Later | Urgency::Soon => Change::Refreshed { entry, replaces },
-            Urgency::Now => Change::Noted { entry, replaces },
+    /// Queues the planned entry for the storage. Call it with the entries locked for writing.
+    fn record_noted(&self, plan: &Plan) {
+        let entry = Arc::clone(&plan.entry);
+        let replaces = plan.known.as_ref().map_or(MIN_TIME, |known| known.noted_at);
+        let change = if plan.inserted == Inserted::Added {
+            Change::Noted { entry, replaces }
+        } else {
+            // It must not undo a removal by another process.
+            Change::Replaced { entry, replaces }
         };
-        self.record(|| change, urgency);
+        self.record(|| change, plan.urgency);
     }
 }
 

@@ -254,21 +254,26 @@ fn an_entry_removed_by_a_header_is_removed_from_the_file_unless_noted_again_sinc
     }
 }
 
-/// The user has removed an entry in another process before this one writes a refresh of it.
+/// The user has removed an entry in another process before this one writes a header of its host.
 #[test]
-fn a_delayed_refresh_does_not_restore_a_removed_entry() {
-    let fixture = fixture();
-    let (one, other) = (open(&fixture.file).unwrap(), open(&fixture.file).unwrap());
-    let same = fixture
-        .hosts
-        .value(numbered_pin(0), "max-age=1000; includeSubDomains");
-    let noted = fixture.hosts.note(&pinning(&one), 0, &same, NOW + 9);
-    assert_eq!(noted, Noted::Refreshed);
-    other.clear();
-    other.flush().unwrap();
-    one.flush().unwrap();
-    assert!(open(&fixture.file).unwrap().list().is_empty());
-    assert!(one.list().is_empty());
+fn a_header_of_a_known_host_does_not_restore_an_entry_that_was_removed() {
+    for (backup, is_expired) in [(0, false), (9, false), (9, true)] {
+        let fixture = fixture();
+        let (one, other) = (open(&fixture.file).unwrap(), open(&fixture.file).unwrap());
+        let value = fixture
+            .hosts
+            .value(numbered_pin(backup), "max-age=1000; includeSubDomains");
+        other.clear();
+        other.flush().unwrap();
+        let seconds = if is_expired { NOW + 2000 } else { NOW + 9 };
+        let noted = fixture.hosts.note(&pinning(&one), 0, &value, seconds);
+        assert_eq!(noted == Noted::Added, is_expired, "{noted:?}");
+        one.flush().unwrap();
+        // A host without live pins counts as new.
+        for store in [&one, &open(&fixture.file).unwrap()] {
+            assert_eq!(names(store), ALL[..usize::from(is_expired)]);
+        }
+    }
 }
 
 /// The clock was ahead by an hour when the entries were noted, and has been corrected since.
