@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
-use crate::policy::{Host, KnownPinnedHost};
-use crate::store::pin_store::MAX_TIME;
+use crate::policy::{Host, KnownPinnedHost, timestamp};
 use crate::store::storage::Change;
 
 /// The changes since the last commit, at most one for each host.
@@ -159,6 +158,9 @@ fn is_cleared(change: &Change, since: UnixTime) -> bool {
         Change::ClearedSince(_) | Change::Removed { .. } => false,
     }
 }
+
+/// The time of a removal that is not the effect of a header: it affects every entry of the host.
+pub(crate) const MAX_TIME: UnixTime = timestamp::at(u64::MAX);
 
 /// The limit of removals that wait while nothing can be written: four times as many as a store
 /// has hosts by default.

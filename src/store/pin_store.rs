@@ -16,6 +16,7 @@ use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
 use crate::store::observed_clock::{ObservedClock, is_in_future};
+use crate::store::pending::MAX_TIME;
 use crate::store::queue::{StorageErrorListener, WriterSettings};
 use crate::store::storage::{Change, Storage};
 use crate::store::writer::{Urgency, Writer};
@@ -68,7 +69,8 @@ use crate::store::writer::{Urgency, Writer};
 /// evicted before it expires. First-seen ones share a quarter of the
 /// [`capacity`](crate::storage::PinStoreBuilder::capacity): when a new host needs room, the oldest
 /// entry of the domain that has most of them is evicted. A domain may have a sixteenth of the
-/// capacity in confirmed entries; an entry beyond a share stays first-seen.
+/// capacity in confirmed entries, half of it below one more label; an entry beyond a share stays
+/// first-seen.
 ///
 /// So a server with many names under one domain evicts its own entries. One with names under
 /// hundreds of domains can evict first-seen entries of other hosts, which are then as unprotected
@@ -370,7 +372,6 @@ pub(crate) fn removed(host: &Host, noted_until: UnixTime) -> Change {
 }
 
 pub(crate) const MIN_TIME: UnixTime = timestamp::at(0);
-pub(crate) const MAX_TIME: UnixTime = timestamp::at(u64::MAX);
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, KnownPinnedHost};
-use crate::store::entries::{Entries, Shares};
+use crate::store::entries::Entries;
+use crate::store::eviction::Shares;
 use crate::store::observed_clock::{EARLIEST_TIME, is_in_future};
 use crate::store::pin_store::{EarlierVerdicts, MIN_TIME, PinStore, removed};
 use crate::store::storage::Change;
