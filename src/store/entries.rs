@@ -101,13 +101,20 @@ impl Entries {
     }
 
     /// Returns a table of these entries, one of each host. Those that this table has are in memory
-    /// as long as before.
-    pub(crate) fn replaced_by(&self, new: impl Iterator<Item = Arc<KnownPinnedHost>>) -> Self {
+    /// as long as before, the others as `since` has it.
+    pub(crate) fn replaced_by(
+        &self,
+        new: impl Iterator<Item = Arc<KnownPinnedHost>>,
+        since: Since,
+    ) -> Self {
         let mut this = Self::default();
         for entry in new {
             let known = self.table.get(entry.host.as_str());
             let known = known.filter(|known| known.entry == entry);
-            let new = known.cloned().unwrap_or_else(|| Entry::loaded(entry));
+            let new = known.cloned().unwrap_or_else(|| Entry {
+                since,
+                ..Entry::loaded(entry)
+            });
             this.put_entry(new);
         }
         this

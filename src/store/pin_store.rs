@@ -19,7 +19,7 @@ use crate::store::observed_clock::{ObservedClock, is_in_future};
 use crate::store::pending::MAX_TIME;
 use crate::store::queue::{StorageErrorListener, WriterSettings};
 use crate::store::storage::{Change, Storage};
-use crate::store::writer::{Urgency, Writer};
+use crate::store::writer::{Memory, Urgency, Writer};
 
 /// The noted pins: the known pinned hosts, whose servers sent pins by header (RFC 7469 section
 /// 2.3). Cheap to clone; clones share entries and settings.
@@ -232,9 +232,13 @@ impl PinStore {
         storage: impl Storage,
         settings: WriterSettings,
     ) -> Result<Self, StorageError> {
-        let (entries, generation) = (Arc::clone(&self.entries), Arc::clone(&self.generation));
-        let noting = Arc::clone(&self.noting);
-        let writer = Writer::start(storage, noting, entries, generation, settings)?;
+        let memory = Memory {
+            noting: Arc::clone(&self.noting),
+            entries: Arc::clone(&self.entries),
+            generation: Arc::clone(&self.generation),
+            clock: Arc::clone(&self.clock),
+        };
+        let writer = Writer::start(storage, memory, settings)?;
         Ok(Self {
             writer: Some(Arc::new(writer)),
             ..self

@@ -176,6 +176,37 @@ fn a_merged_entry_is_replaced_by_a_later_header_or_after_the_clock_was_set_back(
     );
 }
 
+/// A third process had a clock that was ahead by a year.
+#[test]
+fn an_entry_from_the_future_neither_blocks_its_host_nor_lets_older_headers_replace_others() {
+    let fixture = fixture();
+    let note = |store: &PinStore, index, backup, seconds| {
+        let value = fixture.hosts.value(numbered_pin(backup), "max-age=1000");
+        let noted = fixture.hosts.note(&pinning(store), index, &value, seconds);
+        store.flush().unwrap();
+        noted
+    };
+    let one = open(&fixture.file).unwrap();
+    note(&open(&fixture.file).unwrap(), 2, 9, NOW + 365 * DAY);
+    // The first process reads that entry with its commit, and replaces it by a later header.
+    assert_eq!(note(&one, 0, 5, NOW + 10), Noted::Refreshed);
+    assert_eq!(one.list()[2].noted_at.as_secs(), NOW + 365 * DAY);
+    assert_eq!(note(&one, 2, 6, NOW + 11), Noted::Refreshed);
+
+    // Another one opens the file with such an entry, and reads later what the first has noted.
+    note(&open(&fixture.file).unwrap(), 2, 9, NOW + 365 * DAY);
+    let two = open(&fixture.file).unwrap();
+    note(&one, 1, 5, NOW + 30);
+    assert_eq!(note(&two, 0, 6, NOW + 20), Noted::Refreshed);
+    let not_latest = Noted::Ignored(IgnoreReason::NotLatest);
+    assert_eq!(note(&two, 1, 6, NOW + 29), not_latest);
+    assert!(
+        open(&fixture.file).unwrap().list()[1]
+            .pins
+            .contains(&numbered_pin(5))
+    );
+}
+
 /// The first process notes as new what the second one has confirmed since the file was opened. If
 /// the pins differ, the second one's stay: the header was evaluated against no pins. The next header
 /// is evaluated against them.
