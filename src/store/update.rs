@@ -100,8 +100,11 @@ impl PinStore {
             });
         };
         entry.seen_since = seen_since(live, now);
-        // A clock that is surely wrong must not end what was noted by a right one.
-        if now.as_secs() < EARLIEST_TIME && is_in_future(live, now) {
+        // A clock that is behind must not shorten what was noted by a right one. If it is after the
+        // release, and the pins differ, it may as well be right, and the entry's have been ahead.
+        if is_in_future(live, now)
+            && (now.as_secs() < EARLIEST_TIME || live.differs_in_times_only(&entry))
+        {
             entry = entry.as_noted_at(live.noted_at);
             entry.seen_since = live.seen_since;
         }
@@ -198,7 +201,7 @@ fn seen_since(live: &KnownPinnedHost, now: UnixTime) -> UnixTime {
         // It stays confirmed, also when the clock was set back.
         earliest.min(KnownPinnedHost::confirmed_since(now))
     } else if earliest.as_secs() < EARLIEST_TIME {
-        // A clock that was surely wrong has gone forward by any time since.
+        // The clock was wrong, since it was before the release: it may have gone forward by any time.
         now
     } else {
         earliest
@@ -241,7 +244,7 @@ mod tests {
     }
 
     const DAY: u64 = 24 * 60 * 60;
-    /// A time after the release, since an earlier one is not believed.
+    /// A time after the release, since an earlier one confirms no entry.
     const START: u64 = EARLIEST_TIME + 100 * DAY;
 
     /// Notes a host `seconds` after [`START`], for 30 days.
