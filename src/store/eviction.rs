@@ -242,7 +242,7 @@ mod tests {
             let shares = Shares::of(capacity);
             let evicted = entries.to_evict(&host, shares, &Domains::default(), is_expired);
 
-            let mut left = all.clone();
+            let mut left = all;
             left.retain(|known| known.host != host);
             let is_room_left = |left: usize| left < capacity;
             let mut expected = Vec::new();
