@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 
 use pinhold::header::Noted;
-use pinhold::{Decision, FileStorage, PinStore};
+use pinhold::{Decision, FileStorage, Host, PinStore};
 use tempfile::TempDir;
 
 use super::several_processes::SteppedFile;
@@ -96,10 +96,10 @@ fn an_impostor_with_a_retired_key_replaces_no_newer_pins() {
     }
 }
 
-/// The first header is being committed when the second one takes effect.
+/// The headers take effect during a commit: of the first one, or of a change of another host.
 #[test]
 fn an_impostor_replaces_no_pins_by_a_header_during_a_commit() {
-    for max_age in [900, 0] {
+    for (max_age, is_first_committed) in [(900, true), (0, true), (900, false), (0, false)] {
         let fixture = Fixture::new();
         let file = fixture.file();
         let ((arrived, has_arrived), (begin, may_begin)) = (channel(), channel());
@@ -108,8 +108,14 @@ fn an_impostor_replaces_no_pins_by_a_header_during_a_commit() {
         let other = open(&file).unwrap();
         note(&fixture.genuine, &other, 1, 1000, NOW);
         other.flush().unwrap();
+        if !is_first_committed {
+            stale.forget(&Host::parse("z.example").unwrap());
+            has_arrived.recv_timeout(TIMEOUT).unwrap();
+        }
         note(&fixture.impostor, &stale, 2, 1000, NOW + 10);
-        has_arrived.recv_timeout(TIMEOUT).unwrap();
+        if is_first_committed {
+            has_arrived.recv_timeout(TIMEOUT).unwrap();
+        }
         note(&fixture.impostor, &stale, 3, max_age, NOW + 11);
         (0..2).for_each(|_| begin.send(()).unwrap());
         stale.flush().unwrap();

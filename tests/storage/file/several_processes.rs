@@ -13,6 +13,9 @@ use super::{ALL, fixture, names, note_d_example, open};
 use crate::common::noted::{Hosts, numbered_pin, pin_number, pinning, temp_dir};
 use crate::common::{Clock, DAY, NOW, TIMEOUT, at};
 
+/// A time after the release, since an earlier one confirms no entry.
+const LATER: u64 = 1_800_000_000;
+
 #[test]
 fn entries_stored_by_another_process_are_read_and_never_lost() {
     let fixture = fixture();
@@ -186,20 +189,23 @@ fn an_entry_from_the_future_neither_blocks_its_host_nor_lets_older_headers_repla
         store.flush().unwrap();
         noted
     };
+    for index in 0..3 {
+        note(&open(&fixture.file).unwrap(), index, 0, LATER);
+    }
     let one = open(&fixture.file).unwrap();
-    note(&open(&fixture.file).unwrap(), 2, 9, NOW + 365 * DAY);
+    note(&open(&fixture.file).unwrap(), 2, 9, LATER + 365 * DAY);
     // The first process reads that entry with its commit, and replaces it by a later header.
-    assert_eq!(note(&one, 0, 5, NOW + 10), Noted::Refreshed);
-    assert_eq!(one.list()[2].noted_at.as_secs(), NOW + 365 * DAY);
-    assert_eq!(note(&one, 2, 6, NOW + 11), Noted::Refreshed);
+    assert_eq!(note(&one, 0, 5, LATER + 10), Noted::Refreshed);
+    assert_eq!(one.list()[2].noted_at.as_secs(), LATER + 365 * DAY);
+    assert_eq!(note(&one, 2, 6, LATER + 11), Noted::Refreshed);
 
     // Another one opens the file with such an entry, and reads later what the first has noted.
-    note(&open(&fixture.file).unwrap(), 2, 9, NOW + 365 * DAY);
+    note(&open(&fixture.file).unwrap(), 2, 9, LATER + 365 * DAY);
     let two = open(&fixture.file).unwrap();
-    note(&one, 1, 5, NOW + 30);
-    assert_eq!(note(&two, 0, 6, NOW + 20), Noted::Refreshed);
+    note(&one, 1, 5, LATER + 30);
+    assert_eq!(note(&two, 0, 6, LATER + 20), Noted::Refreshed);
     let not_latest = Noted::Ignored(IgnoreReason::NotLatest);
-    assert_eq!(note(&two, 1, 6, NOW + 29), not_latest);
+    assert_eq!(note(&two, 1, 6, LATER + 29), not_latest);
     assert!(
         open(&fixture.file).unwrap().list()[1]
             .pins
@@ -212,8 +218,6 @@ fn an_entry_from_the_future_neither_blocks_its_host_nor_lets_older_headers_repla
 /// is evaluated against them.
 #[test]
 fn an_entry_that_another_process_has_confirmed_stays_confirmed() {
-    // A time after the release, since an earlier one confirms no entry.
-    let later = 1_800_000_000;
     let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
     let hosts = Hosts::blocking(&["a.example", "b.example"]);
@@ -222,22 +226,22 @@ fn an_entry_that_another_process_has_confirmed_stays_confirmed() {
         let value = hosts.value(numbered_pin(backup), "max-age=5000000");
         hosts.note(&pinning(store), index, &value, seconds)
     };
-    for seconds in [later, later + DAY] {
+    for seconds in [LATER, LATER + DAY] {
         note(&other, 0, 1, seconds);
         note(&other, 1, 1, seconds);
     }
     other.flush().unwrap();
-    assert_eq!(note(&one, 0, 1, later + DAY + 5), Noted::Added);
-    assert_eq!(note(&one, 1, 2, later + DAY + 5), Noted::Added);
+    assert_eq!(note(&one, 0, 1, LATER + DAY + 5), Noted::Added);
+    assert_eq!(note(&one, 1, 2, LATER + DAY + 5), Noted::Added);
     one.flush().unwrap();
     for store in [&one, &open(&file).unwrap()] {
         for (known, seconds) in store.list().iter().zip([5, 0]) {
             assert!(known.pins.contains(&numbered_pin(1)));
             assert!(known.is_confirmed());
-            assert_eq!(known.noted_at.as_secs(), later + DAY + seconds);
+            assert_eq!(known.noted_at.as_secs(), LATER + DAY + seconds);
         }
     }
-    assert_eq!(note(&one, 1, 2, later + DAY + 6), Noted::Refreshed);
+    assert_eq!(note(&one, 1, 2, LATER + DAY + 6), Noted::Refreshed);
     one.flush().unwrap();
     let known = &open(&file).unwrap().list()[1];
     assert!(known.pins.contains(&numbered_pin(2)) && known.is_confirmed());
