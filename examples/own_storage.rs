@@ -48,7 +48,7 @@ impl RedbStorage {
                 Change::ClearedSince(time) => table.retain(|_, text| {
                     KnownPinnedHost::from_json(text).is_ok_and(|known| known.noted_at < *time)
                 })?,
-                Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => {
+                Change::Noted { entry, .. } | Change::Replaced { entry, .. } => {
                     table.insert(entry.host.as_str(), entry.to_json().as_str())?;
                 }
                 Change::Removed { host, .. } => drop(table.remove(host.as_str())?),

@@ -151,6 +151,11 @@ impl KnownPinnedHost {
             }
     }
 
+    /// Returns whether the entries have the same pins and scope.
+    pub(crate) fn has_same_pins(&self, other: &Self) -> bool {
+        self.pins == other.pins && self.includes_subdomains == other.includes_subdomains
+    }
+
     /// Returns the entry as if it had been noted at this time, with its lifetime unchanged.
     pub(crate) fn as_noted_at(&self, time: UnixTime) -> Self {
         let expires_at = time.as_secs().saturating_add(self.lifetime());

@@ -37,6 +37,15 @@ impl Domains {
         name.get(name.len().saturating_sub(len)..).unwrap_or(name)
     }
 
+    /// Returns the [domain](Self::domain_of) and one more label, if the name has one.
+    pub(crate) fn subdomain_of<'a>(&self, host: &'a Host) -> &'a str {
+        let name = host.as_str();
+        let rest = name.strip_suffix(self.domain_of(host)).unwrap_or_default();
+        let rest = rest.strip_suffix('.').unwrap_or(rest);
+        let begin = rest.rfind('.').map_or(0, |dot| dot + 1);
+        name.get(begin..).unwrap_or(name)
+    }
+
     /// Returns whether the list has the host as a public suffix.
     pub(crate) fn is_public_suffix(&self, host: &Host) -> bool {
         let list = self.0.as_ref();
@@ -71,6 +80,21 @@ mod tests {
                 .find(is_suffix)
                 .map_or(0, |suffix| suffix.len());
             &name[name.len() - len..]
+        }
+    }
+
+    #[test]
+    fn a_subdomain_has_one_more_label() {
+        let list = Domains(Some(Arc::new(CoUk)));
+        for (name, with_list, without) in [
+            ("a.b.evil.co.uk", "b.evil.co.uk", "evil.co.uk"),
+            ("evil.co.uk", "evil.co.uk", "evil.co.uk"),
+            ("co.uk", "co.uk", "co.uk"),
+            ("com", "com", "com"),
+        ] {
+            let host = Host::parse(name).unwrap();
+            assert_eq!(list.subdomain_of(&host), with_list);
+            assert_eq!(Domains::default().subdomain_of(&host), without);
         }
     }
 

@@ -55,8 +55,8 @@ use crate::store::storage::{Batch, Recovered, Storage, put_newer};
 /// # How a commit is written
 ///
 /// 1. `FILE.lock`, an empty file that is never removed, is locked (advisory and exclusive). If
-///    another process holds the lock for more than 2 s, the commit fails and is tried again. The
-///    attempts of the next 2 s do not wait, so that one holder delays no command by more than that.
+///    another process holds the lock for more than 2 s, the commit fails and is tried again. Until
+///    one succeeds, no attempt waits, so that one holder delays no command by more than that.
 /// 2. If the first line of `FILE` is not the one that this storage last read or wrote, another
 ///    process has written the file: the changes of the batch are applied to its entries. Otherwise
 ///    the snapshot of the batch is used.
@@ -210,7 +210,7 @@ impl FileStorage {
         };
         // The file was corrupted while the process runs: the entries in memory repair it.
         for entry in batch.snapshot() {
-            put_newer(&mut stored, entry);
+            stored.entry(entry.host.clone()).or_insert(entry);
         }
         batch.apply(&mut stored);
         let moved_to = self.replace_corrupt(&sorted(stored.into_values().collect()))?;

@@ -13,15 +13,15 @@ use crate::store::error::StorageError;
 #[derive(Debug)]
 pub(crate) struct FileLock {
     path: PathBuf,
-    /// When an attempt has last waited for [`LOCK_TIMEOUT`] in vain.
-    timed_out: Option<Instant>,
+    /// Whether an attempt has waited for [`LOCK_TIMEOUT`] in vain, and none has succeeded since.
+    timed_out: bool,
 }
 
 impl FileLock {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
-            timed_out: None,
+            timed_out: false,
         }
     }
 
@@ -34,23 +34,20 @@ impl FileLock {
         let file = private(&mut options).open(&self.path);
         let file = file.map_err(io_error(&self.path))?;
         let begin = Instant::now();
-        // One command makes several attempts: to repair the file, to commit, and to commit once
-        // more before the store is dropped.
-        let has_waited = self
-            .timed_out
-            .is_some_and(|at| begin.duration_since(at) < LOCK_TIMEOUT);
         loop {
             match file.try_lock() {
                 Ok(()) => {
-                    self.timed_out = None;
+                    self.timed_out = false;
                     return Ok(Some(file));
                 }
-                Err(TryLockError::WouldBlock) if has_waited => break,
+                // One command makes several attempts: to repair the file, to commit, and to commit
+                // once more before the store is dropped.
+                Err(TryLockError::WouldBlock) if self.timed_out => break,
                 Err(TryLockError::WouldBlock) if begin.elapsed() < LOCK_TIMEOUT => {
                     thread::sleep(LOCK_RETRY_DELAY);
                 }
                 Err(TryLockError::WouldBlock) => {
-                    self.timed_out = Some(Instant::now());
+                    self.timed_out = true;
                     break;
                 }
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
@@ -107,3 +104,31 @@ pub(crate) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StorageError {
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time between two attempts to lock the file.
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A command may make its next attempt at any time.
+    #[test]
+    fn no_attempt_waits_between_a_timeout_and_the_next_success() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = File::create(&path).unwrap();
+        held.lock().unwrap();
+        let mut lock = FileLock::new(path);
+        let attempt = |lock: &mut FileLock| {
+            let begin = Instant::now();
+            let is_locked = lock.acquire().is_ok();
+            (is_locked, begin.elapsed() < LOCK_TIMEOUT)
+        };
+        assert_eq!(attempt(&mut lock), (false, false));
+        let end = Instant::now() + LOCK_TIMEOUT + LOCK_TIMEOUT / 10;
+        while Instant::now() < end {
+            assert_eq!(attempt(&mut lock), (false, true));
+            thread::yield_now();
+        }
+        drop(held);
+        assert_eq!(attempt(&mut lock), (true, true));
+    }
+}

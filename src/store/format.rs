@@ -103,9 +103,13 @@ fn fault(
 }
 
 /// Returns whether the line is a header of which either the beginning or the end may be damaged, as
-/// by a flipped bit. A file without entries is otherwise not known to be a store.
+/// by a flipped bit, or what a power cut leaves of one: its first bytes, or NUL bytes. A file without
+/// entries is otherwise not known to be a store.
 fn resembles_header(line: &[u8]) -> bool {
-    line.starts_with(FORMAT.as_bytes()) || ends_in_sum(line.strip_suffix(b"\n").unwrap_or(line))
+    line.starts_with(FORMAT.as_bytes())
+        || FORMAT.as_bytes().starts_with(line)
+        || line.iter().all(|byte| *byte == 0)
+        || ends_in_sum(line.strip_suffix(b"\n").unwrap_or(line))
 }
 
 /// Returns the version of the format. No version changes this part of the header, so that a newer
@@ -286,7 +290,6 @@ mod tests {
             assert_eq!(entries.len(), whole_lines.saturating_sub(1), "{len}");
             let expected = match (len, whole_lines) {
                 (0, _) => Corruption::Empty,
-                (..20, 0) => Corruption::NotAStoreFile,
                 (_, 0) => Corruption::Header,
                 _ => Corruption::Truncated,
             };
@@ -340,7 +343,10 @@ mod tests {
         for (bytes, corruption, readable) in [
             (b"".to_vec(), Corruption::Empty, 0),
             (b"\n".to_vec(), Corruption::NotAStoreFile, 0),
-            (b"\0\0\0\0".to_vec(), Corruption::NotAStoreFile, 0),
+            (b"\0\0\0\0".to_vec(), Corruption::Header, 0),
+            (b"\0\0\0\x01".to_vec(), Corruption::NotAStoreFile, 0),
+            (b"{".to_vec(), Corruption::Header, 0),
+            (b"{\n".to_vec(), Corruption::NotAStoreFile, 0),
             (
                 b"-----BEGIN CERTIFICATE-----\n".to_vec(),
                 Corruption::NotAStoreFile,

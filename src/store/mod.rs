@@ -2,9 +2,9 @@
 //!
 //! A [`PinStore`] is searched in memory ([`entries`]). Its changes are queued ([`pending`],
 //! [`queue`]) and committed by one thread ([`writer`]) to a [`Storage`]: a file ([`FileStorage`])
-//! or an implementation of the application. [`PublicSuffixes`] tells the domains of its hosts apart.
-//! [`Generation`] counts the changes, so that open
-//! connections are checked again.
+//! or an implementation of the application. Its limits ([`eviction`]) count hosts by domains, which
+//! [`PublicSuffixes`] distinguishes. [`Generation`] counts the changes, so that open connections are
+//! checked again.
 //!
 //! Uses `policy` only.
 //!
@@ -16,6 +16,7 @@ mod domains;
 mod durable;
 mod entries;
 mod error;
+mod eviction;
 mod file;
 mod file_lock;
 mod format;

@@ -10,16 +10,22 @@ use rustls_pki_types::UnixTime;
 use crate::policy::KnownPinnedHost;
 use crate::policy::timestamp::at;
 
-/// The second of the process's running time since which an entry is in memory; the lowest bit is
-/// set if this process noted the entry.
+/// The second of the process's running time since which an entry is in memory, how often the clock
+/// had been set back then, and whether this process noted the entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Since(u32);
 
 impl Since {
-    /// An entry that is read from the storage now.
+    /// An entry that is read from the storage when the store is opened.
     pub(crate) fn loaded_now() -> Self {
         let seconds = u32::try_from(BEGIN.elapsed().as_secs());
-        Self(seconds.unwrap_or(u32::MAX) << 1)
+        let seconds = seconds.unwrap_or(u32::MAX).min(u32::MAX >> SECONDS_AT);
+        Self(seconds << SECONDS_AT)
+    }
+
+    /// An entry that another process has stored, and that is read after so many set-backs.
+    fn merged_now(set_backs: u32) -> Self {
+        Self(Self::loaded_now().0 | set_backs.min(MAX_SET_BACKS) << 1)
     }
 
     /// An entry that is noted now.
@@ -31,11 +37,21 @@ impl Since {
         self.0 & 1 == 1
     }
 
+    fn set_backs(self) -> u32 {
+        self.0 >> 1 & MAX_SET_BACKS
+    }
+
     fn elapsed(self) -> Duration {
-        let seconds = (Self::loaded_now().0 >> 1).saturating_sub(self.0 >> 1);
+        let seconds = (Self::loaded_now().0 >> SECONDS_AT).saturating_sub(self.0 >> SECONDS_AT);
         Duration::from_secs(seconds.into())
     }
 }
+
+/// The lowest bit of the seconds in [`Since`]: they count eight years.
+const SECONDS_AT: u32 = 4;
+/// The limit of set-backs that are counted. After more, entries of other processes are replaced by
+/// later headers only.
+const MAX_SET_BACKS: u32 = 7;
 
 static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -57,6 +73,8 @@ struct SeenTimes {
     latest: u64,
     /// The latest time that was seen before the clock was set back; 0 if it never was.
     before_set_back: u64,
+    /// How often the clock was set back, up to [`MAX_SET_BACKS`].
+    set_backs: u32,
 }
 
 impl ObservedClock {
@@ -68,6 +86,7 @@ impl ObservedClock {
             seen: Mutex::new(SeenTimes {
                 latest: times.max().unwrap_or_default(),
                 before_set_back: 0,
+                set_backs: 0,
             }),
         }
     }
@@ -77,19 +96,28 @@ impl ObservedClock {
         let (now, mut seen) = (now.as_secs(), self.seen.lock());
         if now.saturating_add(SET_BACK) <= seen.latest {
             seen.before_set_back = seen.before_set_back.max(seen.latest);
+            seen.set_backs = (seen.set_backs + 1).min(MAX_SET_BACKS);
             seen.latest = now;
         }
         seen.latest = seen.latest.max(now);
+    }
+
+    /// Returns since when an entry is in memory that another process has stored and that is read now.
+    pub(crate) fn merged_now(&self) -> Since {
+        Since::merged_now(self.seen.lock().set_backs)
     }
 
     /// Returns whether what a header does that was received at `now` replaces this entry. Another
     /// process may have noted it after the header was received. Within one second, and for entries
     /// that this process noted, the order of the changes decides.
     pub(crate) fn replaces(&self, entry: &KnownPinnedHost, since: Since, now: UnixTime) -> bool {
-        entry.noted_at <= now
-            || since.is_noted_here()
-            // It may have been noted before the clock was set back.
-            || entry.noted_at.as_secs() <= self.seen.lock().before_set_back
+        if entry.noted_at <= now || since.is_noted_here() || is_in_future(entry, now) {
+            return true;
+        }
+        // It may have been noted before the clock was set back, unless it was read since: an entry
+        // from a clock that was ahead would otherwise disable this comparison.
+        let seen = self.seen.lock();
+        since.set_backs() < seen.set_backs && entry.noted_at.as_secs() <= seen.before_set_back
     }
 
     /// Returns whether the entry has no effect at `now`.
@@ -208,6 +236,12 @@ mod tests {
             // What was noted after the latest time that was seen before is from another process.
             assert!(replaces(10, 8) && !replaces(12, 8), "{seconds}");
         }
+        // Another process has noted it since, by a clock that is right.
+        let entry_since = entry(0).as_noted_at(at(LATER + 10));
+        assert!(!clock.replaces(&entry_since, clock.merged_now(), at(LATER + 8)));
+        // By a clock that was ahead.
+        let ahead = entry(0).as_noted_at(at(LATER + 2 * DAY));
+        assert!(clock.replaces(&ahead, clock.merged_now(), at(LATER)));
         // The loaded entries were noted before any header was received.
         let clock = ObservedClock::new(Duration::MAX, &[entry(1)]);
         clock.observe(at(LATER - 3600));

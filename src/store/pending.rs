@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
-use crate::policy::{Host, KnownPinnedHost};
+use crate::policy::{Host, KnownPinnedHost, timestamp};
 use crate::store::storage::Change;
 
 /// The changes since the last commit, at most one for each host.
@@ -29,22 +29,23 @@ impl Pending {
                 self.cleared_since = Some(earlier);
             }
             Change::Noted { entry, replaces } => {
-                let replaces = self.replaced_by(&entry.host, replaces);
+                let replaces = self.evaluated_against(&entry.host, replaces);
                 self.put(entry.host.clone(), Change::Noted { entry, replaces });
             }
-            Change::Refreshed { entry, replaces } => {
-                let replaces = self.replaced_by(&entry.host, replaces);
+            Change::Replaced { entry, replaces } => {
+                let replaces = self.evaluated_against(&entry.host, replaces);
                 let host = entry.host.clone();
                 let change = match self.by_host.get(&host) {
                     // The refreshed entry is not stored yet.
                     Some(Change::Noted { .. } | Change::Removed { .. }) => {
                         Change::Noted { entry, replaces }
                     }
-                    _ => Change::Refreshed { entry, replaces },
+                    _ => Change::Replaced { entry, replaces },
                 };
                 self.put(host, change);
             }
             Change::Removed { host, noted_until } => {
+                let noted_until = self.evaluated_against(&host, noted_until);
                 self.put(host.clone(), Change::Removed { host, noted_until });
                 self.limit_removals();
             }
@@ -71,18 +72,51 @@ impl Pending {
         self.removals -= usize::from(replaced.as_ref().is_some_and(is_removal));
     }
 
-    /// Returns the time `replaces` of the next change of the host. The change also replaces what
-    /// the earlier change of the host would have replaced.
-    fn replaced_by(&self, host: &Host, replaces: UnixTime) -> UnixTime {
+    /// Returns the time of the latest stored entry that a change of the host affects, which itself
+    /// affects those up to `time`. An earlier change of the host is not stored yet: what it was
+    /// evaluated against counts in its place. Otherwise an impostor's second header would replace
+    /// what its first one can't.
+    fn evaluated_against(&self, host: &Host, time: UnixTime) -> UnixTime {
         match self.by_host.get(host) {
-            Some(
+            Some(Change::Noted { replaces, .. } | Change::Replaced { replaces, .. })
+                if time < MAX_TIME =>
+            {
+                *replaces
+            }
+            Some(Change::Removed { noted_until, .. }) => time.max(*noted_until),
+            _ => time,
+        }
+    }
+
+    /// Drops what was evaluated against the entries of these changes where other entries are stored
+    /// after the commit of the changes.
+    pub(crate) fn drop_unfounded(
+        &mut self,
+        committed: &[Change],
+        stored: &HashMap<Host, Arc<KnownPinnedHost>>,
+    ) {
+        for change in committed {
+            let (Change::Noted { entry, .. } | Change::Replaced { entry, .. }) = change else {
+                continue;
+            };
+            let is_stored = stored.get(&entry.host).is_some_and(|stored| {
+                stored.noted_at == entry.noted_at && stored.has_same_pins(entry)
+            });
+            if is_stored {
+                continue;
+            }
+            let is_unfounded = |change: &Change| match change {
                 Change::Noted { replaces: time, .. }
-                | Change::Refreshed { replaces: time, .. }
+                | Change::Replaced { replaces: time, .. }
                 | Change::Removed {
                     noted_until: time, ..
-                },
-            ) => replaces.max(*time),
-            Some(Change::ClearedSince(_)) | None => replaces,
+                } => *time < MAX_TIME,
+                Change::ClearedSince(_) => false,
+            };
+            if self.by_host.get(&entry.host).is_some_and(is_unfounded) {
+                let dropped = self.by_host.remove(&entry.host);
+                self.removals -= usize::from(dropped.as_ref().is_some_and(is_removal));
+            }
         }
     }
 
@@ -120,10 +154,13 @@ fn is_removal(change: &Change) -> bool {
 
 fn is_cleared(change: &Change, since: UnixTime) -> bool {
     match change {
-        Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => entry.noted_at >= since,
+        Change::Noted { entry, .. } | Change::Replaced { entry, .. } => entry.noted_at >= since,
         Change::ClearedSince(_) | Change::Removed { .. } => false,
     }
 }
+
+/// The time of a removal that is not the effect of a header: it affects every entry of the host.
+pub(crate) const MAX_TIME: UnixTime = timestamp::at(u64::MAX);
 
 /// The limit of removals that wait while nothing can be written: four times as many as a store
 /// has hosts by default.
@@ -177,9 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn a_change_also_replaces_what_earlier_changes_replaced() {
+    fn a_change_replaces_what_the_earlier_change_of_the_host_was_evaluated_against() {
         let mut pending = Pending::default();
-        let refreshed = |replaces| Change::Refreshed {
+        let refreshed = |replaces| Change::Replaced {
             entry: entry(0),
             replaces: at(replaces),
         };
@@ -190,11 +227,13 @@ mod tests {
         for (change, expected) in [
             (refreshed(4), refreshed(4)),
             (refreshed(3), refreshed(4)),
-            (removed(0, 7), removed(0, 7)),
+            (removed(0, 7), removed(0, 4)),
             // The refreshed entry is no longer stored.
-            (refreshed(5), noted(7)),
-            (refreshed(8), noted(8)),
-            (noted(2), noted(8)),
+            (refreshed(5), noted(5)),
+            (refreshed(8), noted(5)),
+            (noted(2), noted(5)),
+            (removed(0, 9), removed(0, 5)),
+            (removed(0, u64::MAX), removed(0, u64::MAX)),
         ] {
             pending.record(change);
             let changes = pending.by_host.values().cloned().collect::<Vec<_>>();

@@ -16,9 +16,10 @@ use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
 use crate::store::observed_clock::{ObservedClock, is_in_future};
+use crate::store::pending::MAX_TIME;
 use crate::store::queue::{StorageErrorListener, WriterSettings};
 use crate::store::storage::{Change, Storage};
-use crate::store::writer::{Urgency, Writer};
+use crate::store::writer::{Memory, Urgency, Writer};
 
 /// The noted pins: the known pinned hosts, whose servers sent pins by header (RFC 7469 section
 /// 2.3). Cheap to clone; clones share entries and settings.
@@ -68,7 +69,8 @@ use crate::store::writer::{Urgency, Writer};
 /// evicted before it expires. First-seen ones share a quarter of the
 /// [`capacity`](crate::storage::PinStoreBuilder::capacity): when a new host needs room, the oldest
 /// entry of the domain that has most of them is evicted. A domain may have a sixteenth of the
-/// capacity in confirmed entries; an entry beyond a share stays first-seen.
+/// capacity in confirmed entries, half of it below one more label; an entry beyond a share stays
+/// first-seen.
 ///
 /// So a server with many names under one domain evicts its own entries. One with names under
 /// hundreds of domains can evict first-seen entries of other hosts, which are then as unprotected
@@ -77,7 +79,7 @@ use crate::store::writer::{Urgency, Writer};
 #[derive(Clone)]
 pub struct PinStore {
     /// Locked while a header is evaluated and takes effect, so that the entries it was evaluated
-    /// with still apply.
+    /// with still apply; locked before `entries`.
     pub(crate) noting: Arc<Mutex<()>>,
     /// Lists and changes begin with an upgradable lock, which lets lookups continue. A plain write
     /// lock would block all lookups until the readers before it have finished.
@@ -230,8 +232,13 @@ impl PinStore {
         storage: impl Storage,
         settings: WriterSettings,
     ) -> Result<Self, StorageError> {
-        let (entries, generation) = (Arc::clone(&self.entries), Arc::clone(&self.generation));
-        let writer = Writer::start(storage, entries, generation, settings)?;
+        let memory = Memory {
+            noting: Arc::clone(&self.noting),
+            entries: Arc::clone(&self.entries),
+            generation: Arc::clone(&self.generation),
+            clock: Arc::clone(&self.clock),
+        };
+        let writer = Writer::start(storage, memory, settings)?;
         Ok(Self {
             writer: Some(Arc::new(writer)),
             ..self
@@ -369,7 +376,6 @@ pub(crate) fn removed(host: &Host, noted_until: UnixTime) -> Change {
 }
 
 pub(crate) const MIN_TIME: UnixTime = timestamp::at(0);
-const MAX_TIME: UnixTime = timestamp::at(u64::MAX);
 
 #[cfg(test)]
 mod tests {

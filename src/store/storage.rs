@@ -39,7 +39,7 @@ use crate::store::error::StorageError;
 ///         for change in batch.changes() {
 ///             match change {
 ///                 Change::ClearedSince(time) => self.0.retain(|_, known| known.noted_at < *time),
-///                 Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => {
+///                 Change::Noted { entry, .. } | Change::Replaced { entry, .. } => {
 ///                     self.0.insert(entry.host.clone(), (**entry).clone());
 ///                 }
 ///                 Change::Removed { host, .. } => drop(self.0.remove(host)),
@@ -193,6 +193,16 @@ fn confirmed_as(
     }
 }
 
+/// Returns whether the stored entry stays. One that another process has noted since is one that the
+/// header of the new entry was not evaluated against: an impostor could otherwise replace its pins
+/// through a process that has not read them yet.
+fn is_kept(stored: &KnownPinnedHost, entry: &KnownPinnedHost, replaces: UnixTime) -> bool {
+    // `replaces` counts, too: the clock may have been set back after the stored entry was noted.
+    let is_later = stored.noted_at > entry.noted_at.max(replaces);
+    let is_evaluated = stored.has_same_pins(entry) || stored.is_expired(entry.noted_at);
+    is_later || (!is_evaluated && stored.noted_at > replaces)
+}
+
 /// Inserts the entry unless the host has one that was noted later.
 pub(crate) fn put_newer(
     stored: &mut HashMap<Host, Arc<KnownPinnedHost>>,
@@ -227,15 +237,17 @@ impl fmt::Debug for Batch<'_> {
 pub enum Change {
     /// Every entry that was noted at this time or later is removed.
     ClearedSince(UnixTime),
-    /// The entry is added, or replaces the entry of its host.
+    /// The entry is added: its host had none, or one that has expired.
     Noted {
         /// The entry.
         entry: Arc<KnownPinnedHost>,
-        /// A stored entry is kept if it was noted both after this time and after the new one.
+        /// The time of the entry that the header was evaluated against. A stored entry that was noted
+        /// after this time is kept if it was noted after the new one, too, or has other pins or
+        /// another scope and has not expired.
         replaces: UnixTime,
     },
-    /// The entry replaces one of the same host that differs in its times only.
-    Refreshed {
+    /// The entry replaces a live one of the same host.
+    Replaced {
         /// The entry.
         entry: Arc<KnownPinnedHost>,
         /// As for [`Noted`](Self::Noted). If another process has removed the stored entry, it stays
@@ -258,16 +270,14 @@ impl Change {
         match self {
             Self::ClearedSince(time) => stored.retain(|_, known| known.noted_at < *time),
             Self::Noted { entry, replaces } => match stored.get(&entry.host) {
-                // `replaces` counts, too: the clock may have been set back after the stored entry
-                // was noted.
-                Some(known) if known.noted_at > entry.noted_at.max(*replaces) => return false,
+                Some(known) if is_kept(known, entry, *replaces) => return false,
                 known => {
                     let entry = confirmed_as(known, entry);
                     stored.insert(entry.host.clone(), entry);
                 }
             },
-            Self::Refreshed { entry, replaces } => match stored.get_mut(&entry.host) {
-                Some(known) if known.noted_at <= entry.noted_at.max(*replaces) => {
+            Self::Replaced { entry, replaces } => match stored.get_mut(&entry.host) {
+                Some(known) if !is_kept(known, entry, *replaces) => {
                     *known = confirmed_as(Some(known), entry);
                 }
                 // If the other process has removed the entry, the next header adds it again.

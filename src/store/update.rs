@@ -6,7 +6,8 @@ use std::time::Duration;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, KnownPinnedHost};
-use crate::store::entries::{Entries, Shares};
+use crate::store::entries::Entries;
+use crate::store::eviction::Shares;
 use crate::store::observed_clock::{EARLIEST_TIME, is_in_future};
 use crate::store::pin_store::{EarlierVerdicts, MIN_TIME, PinStore, removed};
 use crate::store::storage::Change;
@@ -99,8 +100,11 @@ impl PinStore {
             });
         };
         entry.seen_since = seen_since(live, now);
-        // A clock that is surely wrong must not end what was noted by a right one.
-        if now.as_secs() < EARLIEST_TIME && is_in_future(live, now) {
+        // A clock that is behind must not shorten what was noted by a right one. If it is after the
+        // release, and the pins differ, it may as well be right, and the entry's have been ahead.
+        if is_in_future(live, now)
+            && (now.as_secs() < EARLIEST_TIME || live.differs_in_times_only(&entry))
+        {
             entry = entry.as_noted_at(live.noted_at);
             entry.seen_since = live.seen_since;
         }
@@ -129,7 +133,7 @@ impl PinStore {
     }
 
     fn carry_out(&self, entries: &mut Entries, plan: Plan) -> EarlierVerdicts {
-        let entry = plan.entry;
+        let entry = Arc::clone(&plan.entry);
         for evicted in &plan.evicted {
             entries.remove(&evicted.host);
             self.record(|| removed(&evicted.host, evicted.noted_at), Urgency::Later);
@@ -139,8 +143,7 @@ impl PinStore {
         } else {
             entries.put_delayed(Arc::clone(&entry));
         }
-        let replaces = plan.known.as_ref().map_or(MIN_TIME, |known| known.noted_at);
-        self.record_noted(&entry, replaces, plan.urgency);
+        self.record_noted(&plan);
         // A refresh to a later expiry affects no verdict, unless a check with a clock ahead of this
         // header's has found the entry expired.
         match plan.known {
@@ -164,13 +167,12 @@ impl PinStore {
         let plan = |entries: &Entries| {
             let known = entries.get_since(host);
             is_latest = known.is_none_or(|(known, since)| self.clock.replaces(known, since, now));
-            is_latest.then(|| known.map(|(known, _)| known.noted_at))
+            let known = known.map(|(known, _)| known.noted_at);
+            known.filter(|_| is_latest)
         };
-        self.change_without_waking(plan, |entries, known| {
+        self.change_without_waking(plan, |entries, noted_until| {
             entries.remove(host);
-            // The clock may have been set back since the entry was noted.
-            let noted_until = known.map_or(now, |noted_at| noted_at.max(now));
-            // Recorded even if nothing was removed: another process may have stored an entry.
+            // What another process has noted since stays: the header was not evaluated against it.
             self.record(|| removed(host, noted_until), Urgency::Now);
             // The entry of a superdomain may apply now.
             EarlierVerdicts::MayChange
@@ -178,15 +180,17 @@ impl PinStore {
         is_latest
     }
 
-    /// Queues an entry for the storage. Call it with the entries locked for writing.
-    fn record_noted(&self, entry: &Arc<KnownPinnedHost>, replaces: UnixTime, urgency: Urgency) {
-        let entry = Arc::clone(entry);
-        let change = match urgency {
-            // What differs in its times only must not undo a removal by another process.
-            Urgency::Later | Urgency::Soon => Change::Refreshed { entry, replaces },
-            Urgency::Now => Change::Noted { entry, replaces },
+    /// Queues the planned entry for the storage. Call it with the entries locked for writing.
+    fn record_noted(&self, plan: &Plan) {
+        let entry = Arc::clone(&plan.entry);
+        let replaces = plan.known.as_ref().map_or(MIN_TIME, |known| known.noted_at);
+        let change = if plan.inserted == Inserted::Added {
+            Change::Noted { entry, replaces }
+        } else {
+            // It must not undo a removal by another process.
+            Change::Replaced { entry, replaces }
         };
-        self.record(|| change, urgency);
+        self.record(|| change, plan.urgency);
     }
 }
 
@@ -197,7 +201,7 @@ fn seen_since(live: &KnownPinnedHost, now: UnixTime) -> UnixTime {
         // It stays confirmed, also when the clock was set back.
         earliest.min(KnownPinnedHost::confirmed_since(now))
     } else if earliest.as_secs() < EARLIEST_TIME {
-        // A clock that was surely wrong has gone forward by any time since.
+        // The clock was wrong, since it was before the release: it may have gone forward by any time.
         now
     } else {
         earliest
@@ -240,7 +244,7 @@ mod tests {
     }
 
     const DAY: u64 = 24 * 60 * 60;
-    /// A time after the release, since an earlier one is not believed.
+    /// A time after the release, since an earlier one confirms no entry.
     const START: u64 = EARLIEST_TIME + 100 * DAY;
 
     /// Notes a host `seconds` after [`START`], for 30 days.
@@ -337,6 +341,35 @@ mod tests {
         let store = PinStore::builder().capacity(0).in_memory();
         assert_eq!(note(&store, "a.com", 0), Inserted::StoreFull);
         assert!(store.list().is_empty());
+    }
+
+    /// A storage into which another process has written an entry before the first commit.
+    struct Shared;
+
+    impl crate::store::storage::Storage for Shared {
+        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, crate::store::error::StorageError> {
+            Ok(Vec::new())
+        }
+
+        fn commit(
+            &mut self,
+            _: &crate::store::storage::Batch<'_>,
+        ) -> Result<Option<Vec<KnownPinnedHost>>, crate::store::error::StorageError> {
+            Ok(Some(vec![entry("a.com", false, 10)]))
+        }
+    }
+
+    /// Otherwise an impostor's header could replace pins that it was not evaluated against.
+    #[test]
+    fn no_merge_replaces_the_entries_that_a_header_is_evaluated_with() {
+        let store = PinStore::open(Shared).unwrap();
+        store.note(|| {
+            store.clear();
+            assert!(!store.durable().wait_with_timeout());
+            assert!(store.list().is_empty());
+        });
+        store.flush().unwrap();
+        assert_eq!(names(&store), ["a.com"]);
     }
 
     /// A waker that records whether a lock of the store is held when it is called.

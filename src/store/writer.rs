@@ -9,13 +9,14 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{RwLock, RwLockUpgradableReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 
 use crate::policy::KnownPinnedHost;
 use crate::store::durable::{CLOSING_TIMEOUT, DurableFuture};
 use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
+use crate::store::observed_clock::ObservedClock;
 use crate::store::pending::Pending;
 use crate::store::queue::{Queue, State, StorageErrorListener, WriterSettings};
 use crate::store::storage::{Batch, Change, Storage};
@@ -25,6 +26,14 @@ use crate::store::worker::{contain, deadline};
 pub(crate) struct Writer {
     queue: Arc<Queue>,
     refresh_delay: Duration,
+}
+
+/// What the thread replaces when another process has written the storage.
+pub(crate) struct Memory {
+    pub(crate) noting: Arc<Mutex<()>>,
+    pub(crate) entries: Arc<RwLock<Entries>>,
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) clock: Arc<ObservedClock>,
 }
 
 /// Whether a crash may lose a change.
@@ -42,16 +51,14 @@ impl Writer {
     /// Starts the thread.
     pub(crate) fn start(
         storage: impl Storage,
-        entries: Arc<RwLock<Entries>>,
-        generation: Arc<Generation>,
+        memory: Memory,
         settings: WriterSettings,
     ) -> Result<Self, StorageError> {
         let queue = Arc::new(Queue::new(settings.on_error));
         let thread = WriterThread {
             queue: Arc::clone(&queue),
             storage,
-            entries,
-            generation,
+            memory,
             backoff: FIRST_BACKOFF,
         };
         let started = queue.state.lock().worker.start(|| thread.run_guarded());
@@ -139,8 +146,7 @@ impl Drop for Writer {
 struct WriterThread<S> {
     queue: Arc<Queue>,
     storage: S,
-    entries: Arc<RwLock<Entries>>,
-    generation: Arc<Generation>,
+    memory: Memory,
     /// The time until the next attempt if this one fails.
     backoff: Duration,
 }
@@ -197,7 +203,7 @@ impl<S: Storage> WriterThread<S> {
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), StorageError> {
-        let entries = Arc::clone(&self.entries);
+        let entries = Arc::clone(&self.memory.entries);
         let snapshot = move || {
             let list = entries.upgradable_read().collect();
             // Sorted without the lock, since that takes long.
@@ -207,28 +213,35 @@ impl<S: Storage> WriterThread<S> {
         let storage = &mut self.storage;
         let stored = contain(|| storage.commit(&batch)).ok_or(StorageError::Panicked)??;
         if let Some(stored) = stored {
-            self.replace_entries(stored);
+            self.replace_entries(changes, stored);
         }
         Ok(())
     }
 
-    /// Replaces the entries in memory by the stored ones, with the changes since the commit.
-    fn replace_entries(&self, stored: Vec<KnownPinnedHost>) {
+    /// Replaces the entries in memory by the stored ones, with the changes since the commit of these
+    /// changes.
+    fn replace_entries(&self, committed: &[Change], stored: Vec<KnownPinnedHost>) {
         let stored = stored.into_iter().map(Arc::new);
         let mut stored = stored
             .map(|entry| (entry.host.clone(), entry))
             .collect::<HashMap<_, _>>();
-        let entries = self.entries.upgradable_read();
+        // Otherwise a header that is being evaluated with the replaced entries could take effect.
+        let one_at_a_time = self.memory.noting.lock();
+        let entries = self.memory.entries.upgradable_read();
         // No change is recorded meanwhile, since that needs the entries locked for writing.
-        self.queue.state.lock().pending.apply(&mut stored);
+        let mut state = self.queue.state.lock();
+        state.pending.drop_unfounded(committed, &stored);
+        state.pending.apply(&mut stored);
+        drop(state);
         let _before = entries.len();
-        let new = entries.replaced_by(stored.into_values());
+        let new = entries.replaced_by(stored.into_values(), self.memory.clock.merged_now());
         let _now = new.len();
         let mut entries = RwLockUpgradableReadGuard::upgrade(entries);
         let replaced = std::mem::replace(&mut *entries, new);
-        self.generation.advance();
+        self.memory.generation.advance();
         drop(entries);
-        self.generation.wake();
+        drop(one_at_a_time);
+        self.memory.generation.wake();
         // Dropped without the lock, since that takes long.
         drop(replaced);
         event!(

@@ -274,9 +274,9 @@ async fn pins_hold_and_memory_stays_bounded_under_many_requests() {
     for alpn in [&b"http/1.1"[..], b"h2"] {
         let fixture = fixture(alpn).await;
         // The first requests fill pools and buffers.
-        soak(&fixture, [100, 1, 50]).await;
+        soak(&fixture, [100, 2, 50]).await;
         let before = resident_bytes();
-        let counts = soak(&fixture, [5_000 / divisor, 1, 100]).await;
+        let counts = soak(&fixture, [5_000 / divisor, 2, 200]).await;
         let grown = resident_bytes().saturating_sub(before);
         println!("{counts:?}, {grown} bytes more in memory");
         assert!(counts.values().sum::<u64>() >= 500_000 / divisor);

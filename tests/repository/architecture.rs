@@ -19,7 +19,7 @@ const MODULES: &str = "
         fingerprint pem uri fingerprint_text header pin_set applied judgement known_host \
         pin_policy
     2 roots: anchors sections provenance native_error root_files native overrides
-    2 store: domains public_suffixes observed_clock entries json worker format generation error storage file_lock file pending queue durable writer pin_store \
+    2 store: domains public_suffixes observed_clock entries eviction json worker format generation error storage file_lock file pending queue durable writer pin_store \
         builder update
     3 chain: certificate revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unverifiable report report_json

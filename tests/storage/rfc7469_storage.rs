@@ -99,7 +99,7 @@ async fn a_store_in_memory_leaves_no_file() {
     assert!(file_names(&folder).is_empty());
 }
 
-/// A time after the release, since an earlier one is not believed.
+/// A time after the release, since an earlier one confirms no entry.
 const LATER: u64 = 1_800_000_000;
 
 // D-20: an entry noted under a clock that was ahead by more than one day stays in effect, also when
@@ -154,6 +154,8 @@ async fn a_wrong_clock_destroys_no_pins() {
         (1, false),
         (year(2020), false),
         (year(2025), false),
+        // A month after the release of this version.
+        (1_795_824_000 + 30 * DAY, false),
         (year(2040), true),
     ]
     .into_iter()

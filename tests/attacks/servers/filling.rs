@@ -101,7 +101,8 @@ async fn attack_9_names_under_one_domain_keep_no_other_domain_from_pinning() {
         fixture.visit_all(&hostile).await;
         assert_eq!(fixture.pinning.store().list().len(), 16, "a quarter of 64");
         assert_eq!(fixture.visit(BANK).await, Noted::Added);
-        // More of the same. Without a list all of `co.uk` is one domain, whose oldest goes.
+        // More of the same evict each other. Without a list all of `co.uk` is one domain, within
+        // which `evil.co.uk` has most of the entries.
         fixture.pinning.store().list().iter().for_each(|known| {
             if known.host.as_str() != BANK {
                 fixture.pinning.store().forget(&known.host);
@@ -109,7 +110,39 @@ async fn attack_9_names_under_one_domain_keep_no_other_domain_from_pinning() {
         });
         fixture.clock.set(LATER + 1);
         fixture.visit_all(&hostile).await;
-        assert_eq!(fixture.is_known(BANK), has_list);
+        assert!(fixture.is_known(BANK));
+        // The second day: they don't keep the other domain from being confirmed either.
+        fixture.clock.set(LATER + DAY + 1);
+        let known = hostile.iter().filter(|host| fixture.is_known(host));
+        let known = known.cloned().collect::<Vec<_>>();
+        fixture.visit_all(&known).await;
+        assert_eq!(fixture.visit(BANK).await, Noted::Refreshed);
+        let share = if has_list { 64 / 16 } else { 64 / 32 };
+        assert_eq!(fixture.confirmed(), share + 1);
+    }
+}
+
+/// The clock is ahead by a year for one page with many hostile hosts.
+#[tokio::test]
+async fn attack_9_new_hosts_under_a_clock_far_ahead_destroy_no_confirmed_pins() {
+    let hosts = names(12, |n| format!("bank-{n}.com"));
+    let hostile = names(20, |n| format!("evil-{n}.com"));
+    let all = [&hosts[..], &hostile].concat();
+    let mut fixture = Fixture::start(PinStore::builder().capacity(16), &all).await;
+    let mut days = 0;
+    for hosts in hosts.chunks(4) {
+        for _ in 0..2 {
+            fixture.clock.set(LATER + days * DAY);
+            fixture.visit_all(hosts).await;
+            days += 1;
+        }
+    }
+    assert_eq!(fixture.confirmed(), 12);
+    fixture.clock.set(LATER + 365 * DAY);
+    fixture.visit_all(&hostile).await;
+    fixture.clock.set(LATER + days * DAY);
+    for host in &hosts {
+        assert!(fixture.is_known(host), "{host}");
     }
 }
 

@@ -43,7 +43,7 @@ impl Storage for ControlledStorage {
         let changes = batch.changes().to_vec();
         let snapshot = batch.snapshot();
         let in_snapshot = |change: &Change| match change {
-            Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => {
+            Change::Noted { entry, .. } | Change::Replaced { entry, .. } => {
                 snapshot.iter().any(|known| known.host == entry.host)
             }
             _ => true,
@@ -142,7 +142,7 @@ impl Fixture {
 fn name(change: &Change) -> String {
     match change {
         Change::ClearedSince(time) => format!("!{}", time.as_secs()),
-        Change::Noted { entry, .. } | Change::Refreshed { entry, .. } => {
+        Change::Noted { entry, .. } | Change::Replaced { entry, .. } => {
             let backup = entry
                 .pins
                 .iter()

@@ -2,6 +2,7 @@
 //! is not a regular file, and with other processes that write it. Static pins are enforced in every
 //! case.
 
+mod impostor;
 mod not_regular;
 mod several_processes;
 
@@ -188,6 +189,17 @@ fn firefox_2_an_empty_file_is_corrupt() {
     fixture.assert_recovered(&Corruption::Empty, &[]);
 }
 
+/// What a power cut leaves of a file, where the file system allocates space before it writes.
+#[test]
+fn attack_10_a_file_of_nul_bytes_or_with_a_part_of_the_header_is_corrupt() {
+    let bytes = fixture().bytes;
+    for left in [&[0; 4096][..], &bytes[..1], &bytes[..10], &bytes[..30]] {
+        let fixture = fixture();
+        fixture.write(left);
+        fixture.assert_recovered(&Corruption::Header, &[]);
+    }
+}
+
 #[test]
 fn firefox_3_garbage_is_not_a_store_file() {
     let fixture = fixture();
@@ -216,7 +228,7 @@ fn attack_10_a_file_of_another_kind_is_neither_moved_nor_changed() {
         &b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"[..],
         b"{\"format\":\"other\",\"version\":1}\n{}\n",
         b"\n",
-        &[0; 1000],
+        b"\0\0\0\x01",
     ] {
         fixture.write(other);
         fixture.assert_left_unchanged(is_not_a_store, &[]);

@@ -13,6 +13,9 @@ use super::{ALL, fixture, names, note_d_example, open};
 use crate::common::noted::{Hosts, numbered_pin, pin_number, pinning, temp_dir};
 use crate::common::{Clock, DAY, NOW, TIMEOUT, at};
 
+/// A time after the release, since an earlier one confirms no entry.
+const LATER: u64 = 1_800_000_000;
+
 #[test]
 fn entries_stored_by_another_process_are_read_and_never_lost() {
     let fixture = fixture();
@@ -56,10 +59,20 @@ fn of_two_processes_the_entry_noted_later_is_kept_in_either_order_of_writes() {
 }
 
 /// A file whose commits begin when the test lets them.
-struct SteppedFile {
+pub(super) struct SteppedFile {
     file: FileStorage,
     arrived: Sender<()>,
     begin: Receiver<()>,
+}
+
+impl SteppedFile {
+    pub(super) fn new(file: FileStorage, arrived: Sender<()>, begin: Receiver<()>) -> Self {
+        Self {
+            file,
+            arrived,
+            begin,
+        }
+    }
 }
 
 impl Storage for SteppedFile {
@@ -77,14 +90,10 @@ impl Storage for SteppedFile {
 
 /// The first process notes a header while it merges what the second has noted later.
 #[test]
-fn a_note_that_waits_for_the_next_commit_does_not_replace_a_later_one() {
+fn a_note_that_waits_for_the_next_commit_replaces_nothing_it_was_not_evaluated_against() {
     let fixture = fixture();
     let ((arrived, has_arrived), (begin, may_begin)) = (channel(), channel());
-    let storage = SteppedFile {
-        file: FileStorage::new(&fixture.file),
-        arrived,
-        begin: may_begin,
-    };
+    let storage = SteppedFile::new(FileStorage::new(&fixture.file), arrived, may_begin);
     let (one, other) = (
         PinStore::open(storage).unwrap(),
         open(&fixture.file).unwrap(),
@@ -116,9 +125,11 @@ fn a_note_that_waits_for_the_next_commit_does_not_replace_a_later_one() {
     one.flush().unwrap();
     for store in [&one, &open(&fixture.file).unwrap()] {
         let list = store.list();
-        assert_eq!(names(store), ["a.example", "b.example"]);
-        assert!(list[0].pins.contains(&numbered_pin(9)), "noted later");
-        assert!(list[1].pins.contains(&numbered_pin(5)), "committed later");
+        assert_eq!(names(store), ALL);
+        assert!(
+            list.iter()
+                .all(|known| known.pins.contains(&numbered_pin(9)))
+        );
     }
     drop(begin);
 }
@@ -168,28 +179,72 @@ fn a_merged_entry_is_replaced_by_a_later_header_or_after_the_clock_was_set_back(
     );
 }
 
-/// The first process notes as new what the second one has confirmed since the file was opened.
+/// A third process had a clock that was ahead by a year.
+#[test]
+fn an_entry_from_the_future_neither_blocks_its_host_nor_lets_older_headers_replace_others() {
+    let fixture = fixture();
+    let note = |store: &PinStore, index, backup, seconds| {
+        let value = fixture.hosts.value(numbered_pin(backup), "max-age=1000");
+        let noted = fixture.hosts.note(&pinning(store), index, &value, seconds);
+        store.flush().unwrap();
+        noted
+    };
+    for index in 0..3 {
+        note(&open(&fixture.file).unwrap(), index, 0, LATER);
+    }
+    let one = open(&fixture.file).unwrap();
+    note(&open(&fixture.file).unwrap(), 2, 9, LATER + 365 * DAY);
+    // The first process reads that entry with its commit, and replaces it by a later header.
+    assert_eq!(note(&one, 0, 5, LATER + 10), Noted::Refreshed);
+    assert_eq!(one.list()[2].noted_at.as_secs(), LATER + 365 * DAY);
+    assert_eq!(note(&one, 2, 6, LATER + 11), Noted::Refreshed);
+
+    // Another one opens the file with such an entry, and reads later what the first has noted.
+    note(&open(&fixture.file).unwrap(), 2, 9, LATER + 365 * DAY);
+    let two = open(&fixture.file).unwrap();
+    note(&one, 1, 5, LATER + 30);
+    assert_eq!(note(&two, 0, 6, LATER + 20), Noted::Refreshed);
+    let not_latest = Noted::Ignored(IgnoreReason::NotLatest);
+    assert_eq!(note(&two, 1, 6, LATER + 29), not_latest);
+    assert!(
+        open(&fixture.file).unwrap().list()[1]
+            .pins
+            .contains(&numbered_pin(5))
+    );
+}
+
+/// The first process notes as new what the second one has confirmed since the file was opened. If
+/// the pins differ, the second one's stay: the header was evaluated against no pins. The next header
+/// is evaluated against them.
 #[test]
 fn an_entry_that_another_process_has_confirmed_stays_confirmed() {
-    // A time after the release, since an earlier one confirms no entry.
-    let later = 1_800_000_000;
     let folder = temp_dir();
     let file = folder.path().join("pins.jsonl");
+    let hosts = Hosts::blocking(&["a.example", "b.example"]);
     let (one, other) = (open(&file).unwrap(), open(&file).unwrap());
-    let hosts = Hosts::blocking(&["a.example"]);
-    let value = |backup| hosts.value(numbered_pin(backup), "max-age=5000000");
-    for seconds in [later, later + DAY] {
-        hosts.note(&pinning(&other), 0, &value(1), seconds);
+    let note = |store: &PinStore, index, backup, seconds| {
+        let value = hosts.value(numbered_pin(backup), "max-age=5000000");
+        hosts.note(&pinning(store), index, &value, seconds)
+    };
+    for seconds in [LATER, LATER + DAY] {
+        note(&other, 0, 1, seconds);
+        note(&other, 1, 1, seconds);
     }
     other.flush().unwrap();
-    let noted = hosts.note(&pinning(&one), 0, &value(2), later + DAY + 5);
-    assert_eq!(noted, Noted::Added);
+    assert_eq!(note(&one, 0, 1, LATER + DAY + 5), Noted::Added);
+    assert_eq!(note(&one, 1, 2, LATER + DAY + 5), Noted::Added);
     one.flush().unwrap();
     for store in [&one, &open(&file).unwrap()] {
-        let known = &store.list()[0];
-        assert!(known.pins.contains(&numbered_pin(2)));
-        assert!(known.is_confirmed());
+        for (known, seconds) in store.list().iter().zip([5, 0]) {
+            assert!(known.pins.contains(&numbered_pin(1)));
+            assert!(known.is_confirmed());
+            assert_eq!(known.noted_at.as_secs(), LATER + DAY + seconds);
+        }
     }
+    assert_eq!(note(&one, 1, 2, LATER + DAY + 6), Noted::Refreshed);
+    one.flush().unwrap();
+    let known = &open(&file).unwrap().list()[1];
+    assert!(known.pins.contains(&numbered_pin(2)) && known.is_confirmed());
 }
 
 /// One process evicts the expired entries, one of which the other process has refreshed since.
@@ -234,21 +289,26 @@ fn an_entry_removed_by_a_header_is_removed_from_the_file_unless_noted_again_sinc
     }
 }
 
-/// The user has removed an entry in another process before this one writes a refresh of it.
+/// The user has removed an entry in another process before this one writes a header of its host.
 #[test]
-fn a_delayed_refresh_does_not_restore_a_removed_entry() {
-    let fixture = fixture();
-    let (one, other) = (open(&fixture.file).unwrap(), open(&fixture.file).unwrap());
-    let same = fixture
-        .hosts
-        .value(numbered_pin(0), "max-age=1000; includeSubDomains");
-    let noted = fixture.hosts.note(&pinning(&one), 0, &same, NOW + 9);
-    assert_eq!(noted, Noted::Refreshed);
-    other.clear();
-    other.flush().unwrap();
-    one.flush().unwrap();
-    assert!(open(&fixture.file).unwrap().list().is_empty());
-    assert!(one.list().is_empty());
+fn a_header_of_a_known_host_does_not_restore_an_entry_that_was_removed() {
+    for (backup, is_expired) in [(0, false), (9, false), (9, true)] {
+        let fixture = fixture();
+        let (one, other) = (open(&fixture.file).unwrap(), open(&fixture.file).unwrap());
+        let value = fixture
+            .hosts
+            .value(numbered_pin(backup), "max-age=1000; includeSubDomains");
+        other.clear();
+        other.flush().unwrap();
+        let seconds = if is_expired { NOW + 2000 } else { NOW + 9 };
+        let noted = fixture.hosts.note(&pinning(&one), 0, &value, seconds);
+        assert_eq!(noted == Noted::Added, is_expired, "{noted:?}");
+        one.flush().unwrap();
+        // A host without live pins counts as new.
+        for store in [&one, &open(&fixture.file).unwrap()] {
+            assert_eq!(names(store), ALL[..usize::from(is_expired)]);
+        }
+    }
 }
 
 /// The clock was ahead by an hour when the entries were noted, and has been corrected since.
