@@ -207,12 +207,17 @@ async fn the_two_fields_are_processed_independently() {
     // With both fields, one is noted and the other one causes an event.
     fixture.receive(&[(PKP, &good), (RO, &failing(""))]).await;
     let events = fixture.recorder.events(&fixture.pinning);
-    // Violations are delivered before other events that wait.
-    let [would_be, noted] = &events[..] else {
-        panic!("{events:?}");
-    };
-    assert!(matches!(noted, pinhold::Event::Noted { .. }));
-    assert!(matches!(would_be, pinhold::Event::WouldBeViolation(_)));
+    // Their order depends on whether the first one still waited when the violation arrived.
+    assert_eq!(events.len(), 2, "{events:?}");
+    let is_any = |is_it: fn(&pinhold::Event) -> bool| events.iter().any(is_it);
+    assert!(is_any(|event| matches!(
+        event,
+        pinhold::Event::Noted { .. }
+    )));
+    assert!(is_any(|event| matches!(
+        event,
+        pinhold::Event::WouldBeViolation(_)
+    )));
     let entries = fixture.pinning.store().list();
     assert!(entries[0].pins.contains(&fixture.leaf.pin()) && entries[0].report_uri.is_none());
 
