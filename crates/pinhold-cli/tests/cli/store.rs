@@ -214,6 +214,16 @@ fn recovery_keeps_readable_entries_and_the_corrupt_file() {
     }
 }
 
+/// What a power cut may leave of a store.
+#[test]
+fn a_file_of_nul_bytes_is_recovered() {
+    let folder = Folder::new();
+    let file = folder.write("nul", vec![0; 1000]);
+    run(["store", "recover", "--file", &file]).expect_code(0);
+    store(&["check"], &file).expect_code(0);
+    assert!(hosts(&file).is_empty());
+}
+
 /// A user's CA file must not be moved away.
 #[test]
 fn a_file_of_another_kind_is_not_recovered() {
@@ -221,7 +231,7 @@ fn a_file_of_another_kind_is_not_recovered() {
         b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec(),
         b"{\"format\":\"other\",\"version\":1}\n{}\n".to_vec(),
         b"\n".to_vec(),
-        vec![0; 1000],
+        b"\0\0\0\x01".to_vec(),
     ] {
         let folder = Folder::new();
         let file = folder.write("ca.pem", &bytes);
