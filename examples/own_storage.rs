@@ -1,21 +1,21 @@
-//! An application's own storage of noted pins: [`RedbStorage`], one table in a redb database.
+//! An application's own storage: [`RedbStorage`], one table in a redb database.
 //!
-//! The program copies the entries of a store file to the database, and opens a store on that.
-//! `cargo bench --bench store` measures from how many hosts on this storage is faster than a file.
+//! The program copies the records of a store file to the database, and opens a store on that.
+//! `cargo bench --bench store` compares it with a file.
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
 use std::error::Error;
 use std::path::Path;
 
-use pinhold::policy::KnownPinnedHost;
-use pinhold::storage::{Batch, Change, Storage, StorageError};
+use pinhold::rustls::pki_types::UnixTime;
+use pinhold::storage::{Change, Merged, Record, Storage, StorageError, Update};
 use pinhold::{FileStorage, PinStore};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
-const TABLE: TableDefinition<'_, &str, &str> = TableDefinition::new("noted pins");
+/// Kind and key; time in seconds since 1970 and value.
+const TABLE: TableDefinition<'_, (&str, &str), (u64, &str)> = TableDefinition::new("records");
 
-/// A table of host names and entries as JSON text. redb locks its file, so no other process changes
-/// the entries.
+/// A table of records. redb locks its file, so no other process changes them.
 pub(crate) struct RedbStorage(Database);
 
 impl RedbStorage {
@@ -26,15 +26,20 @@ impl RedbStorage {
         Ok(Self(options.create(path).map_err(StorageError::other)?))
     }
 
-    fn read(&self) -> Result<Vec<String>, redb::Error> {
+    fn read(&self) -> Result<Vec<Record>, Box<dyn Error + Send + Sync>> {
         let transaction = self.0.begin_read()?;
         let table = match transaction.open_table(TABLE) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         };
-        let rows = table.iter()?.map(|row| Ok(row?.1.value().to_owned()));
-        rows.collect()
+        let records = table.iter()?.map(|row| {
+            let (id, stored) = row?;
+            let ((kind, key), (seconds, value)) = (id.value(), stored.value());
+            let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+            Ok(Record::new(kind, key, value, time)?)
+        });
+        records.collect()
     }
 
     /// Makes all of the changes, or none if an error occurs or the process ends before the commit.
@@ -44,14 +49,15 @@ impl RedbStorage {
         transaction.set_durability(Durability::Immediate)?;
         let mut table = transaction.open_table(TABLE)?;
         for change in changes {
-            match change {
-                Change::ClearedSince(time) => table.retain(|_, text| {
-                    KnownPinnedHost::from_json(text).is_ok_and(|known| known.noted_at < *time)
-                })?,
-                Change::Noted { entry, .. } | Change::Replaced { entry, .. } => {
-                    table.insert(entry.host.as_str(), entry.to_json().as_str())?;
+            match change.update() {
+                Update::Put(record) => {
+                    let stored = (record.time().as_secs(), record.value());
+                    table.insert((record.kind(), record.key()), stored)?;
                 }
-                Change::Removed { host, .. } => drop(table.remove(host.as_str())?),
+                Update::Removed { kind, key } => drop(table.remove((&**kind, &**key))?),
+                Update::ClearedSince { kind, time } => {
+                    table.retain(|(of, _), (seconds, _)| of != kind || seconds < time.as_secs())?
+                }
             }
         }
         drop(table);
@@ -60,17 +66,13 @@ impl RedbStorage {
 }
 
 impl Storage for RedbStorage {
-    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
-        let rows = self.read().map_err(StorageError::other)?;
-        let entries = rows.iter().map(|text| KnownPinnedHost::from_json(text));
-        entries
-            .map(|entry| entry.map_err(StorageError::other))
-            .collect()
+    fn load(&mut self) -> Result<Vec<Record>, StorageError> {
+        self.read().map_err(StorageError::other)
     }
 
-    fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
-        self.write(batch.changes()).map_err(StorageError::other)?;
-        Ok(None)
+    fn commit(&mut self, changes: &[Change]) -> Result<Merged, StorageError> {
+        self.write(changes).map_err(StorageError::other)?;
+        Ok(Merged::Nothing)
     }
 }
 
@@ -79,14 +81,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let database = folder.path().join("noted-pins.redb");
 
     // For example a file that an earlier version of the application has written.
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/v1.jsonl");
-    let entries = FileStorage::new(file).load()?;
-    let changes = entries.into_iter().map(Change::noted);
-    let changes = changes.collect::<Vec<_>>();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/v2.jsonl");
+    let records = FileStorage::new(file).load()?.into_iter();
+    let changes = records.map(Change::put).collect::<Vec<_>>();
     let mut storage = RedbStorage::open(&database)?;
-    storage.commit(&Batch::new(&changes, &Vec::new))?;
+    storage.commit(&changes)?;
     drop(storage);
-    println!("copied the pins of {} hosts to the database", changes.len());
+    println!("copied {} records to the database", changes.len());
 
     let store = PinStore::open(RedbStorage::open(&database)?)?;
     println!("the store on the database has these noted pins:");

@@ -141,8 +141,9 @@ pub mod report {
 /// The store of noted pins, and the interface to the storage that makes it persistent.
 pub mod storage {
     pub use crate::store::{
-        Batch, Change, Corruption, DurableFuture, EntryError, FileStorage, PinStore,
-        PinStoreBuilder, PublicSuffixes, PublicSuffixesError, Recovered, Storage, StorageError,
+        Change, Corruption, DurableFuture, FileStorage, Merged, PinStore, PinStoreBuilder,
+        PublicSuffixes, PublicSuffixesError, Record, RecordError, Recovered, Storage, StorageError,
+        StorageWaker, Update,
     };
 }
 

@@ -9,6 +9,7 @@ use crate::store::error::StorageError;
 use crate::store::pin_store::{Limits, PinStore};
 use crate::store::public_suffixes::PublicSuffixes;
 use crate::store::queue::WriterSettings;
+use crate::store::record::Record;
 use crate::store::storage::{Recovered, Storage};
 use crate::store::worker::contain;
 
@@ -153,7 +154,10 @@ impl PinStoreBuilder {
     /// not enforced: prefer [`open_or_recover`](Self::open_or_recover) if the application continues
     /// after an error.
     pub fn open(self, mut storage: impl Storage) -> Result<PinStore, StorageError> {
-        let entries = load(&mut storage)?;
+        let (entries, unreadable) = entries(&load(&mut storage)?);
+        if let Some(error) = unreadable {
+            return Err(error);
+        }
         PinStore::with_entries(entries, self.limits).start_writer(storage, self.settings)
     }
 
@@ -177,16 +181,20 @@ impl PinStoreBuilder {
     /// ```
     #[must_use = "the error states whether noted pins were lost"]
     pub fn open_or_recover(self, mut storage: impl Storage) -> (PinStore, Option<StorageError>) {
-        let (entries, error) = match load(&mut storage) {
-            Ok(entries) => (entries, None),
+        let (records, error) = match load(&mut storage) {
+            Ok(records) => (records, None),
             Err(error) => match recover(&mut storage, error) {
-                (Recovered::InMemory(entries), error) => {
+                (Recovered::InMemory(records), error) => {
                     event!(WARN, %error, "noted pins are kept in memory only");
+                    let (entries, _) = entries(&records);
                     return (PinStore::with_entries(entries, self.limits), Some(error));
                 }
-                (Recovered::Stored(entries), error) => (entries, Some(error)),
+                (Recovered::Stored(records), error) => (records, Some(error)),
             },
         };
+        let (entries, unreadable) = entries(&records);
+        drop(records);
+        let error = error.or(unreadable);
         if let Some(_error) = &error {
             event!(WARN, error = %_error, "noted pins were corrupt");
         }
@@ -198,7 +206,27 @@ impl PinStoreBuilder {
     }
 }
 
-fn load(storage: &mut impl Storage) -> Result<Vec<KnownPinnedHost>, StorageError> {
+/// Returns the noted pins among the records, and the error if this version can't read some of them.
+fn entries(records: &[Record]) -> (Vec<KnownPinnedHost>, Option<StorageError>) {
+    let mut entries = Vec::with_capacity(records.len());
+    let mut unreadable = Vec::new();
+    for record in records
+        .iter()
+        .filter(|record| record.kind() == Record::NOTED_PINS)
+    {
+        match KnownPinnedHost::try_from(record) {
+            Ok(entry) => entries.push(entry),
+            Err(_) => unreadable.push(record.key()),
+        }
+    }
+    let error = unreadable.first().map(|host| StorageError::Unreadable {
+        host: (*host).to_owned(),
+        count: unreadable.len(),
+    });
+    (entries, error)
+}
+
+fn load(storage: &mut impl Storage) -> Result<Vec<Record>, StorageError> {
     contain(|| storage.load()).unwrap_or(Err(StorageError::Panicked))
 }
 
@@ -211,7 +239,8 @@ fn recover(storage: &mut impl Storage, error: StorageError) -> (Recovered, Stora
 mod tests {
     use super::*;
     use crate::policy::Host;
-    use crate::store::storage::Batch;
+    use crate::store::record::Change;
+    use crate::store::storage::Merged;
 
     /// A storage whose `load` and `recover` return these results, and whose commits fail.
     struct Failing {
@@ -220,11 +249,11 @@ mod tests {
     }
 
     impl Storage for Failing {
-        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+        fn load(&mut self) -> Result<Vec<Record>, StorageError> {
             self.load.clone().map(|()| Vec::new())
         }
 
-        fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+        fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> {
             Err(StorageError::Panicked)
         }
 

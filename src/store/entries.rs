@@ -15,12 +15,16 @@ use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, HostMatch, KnownPinnedHost};
+use crate::store::noted::{NOTED_PINS, NotedChange, Stored};
 use crate::store::observed_clock::Since;
+use crate::store::pending::Pending;
+use crate::store::record::{Record, Update};
+use crate::store::storage::Merged;
 
 /// A table with at most one entry for each host. Servers choose the names, but few of them are kept
 /// that no user visits for days, so a fast hash with a seed for each process suffices against
 /// collisions.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Entries {
     pub(super) table: HashSet<Entry, RandomState>,
     /// The number of entries that are not confirmed, including expired ones. A low number proves
@@ -100,24 +104,54 @@ impl Entries {
         self.iter().cloned().collect()
     }
 
-    /// Returns a table of these entries, one of each host. Those that this table has are in memory
-    /// as long as before, the others as `since` has it.
-    pub(crate) fn replaced_by(
-        &self,
-        new: impl Iterator<Item = Arc<KnownPinnedHost>>,
-        since: Since,
-    ) -> Self {
-        let mut this = Self::default();
-        for entry in new {
-            let known = self.table.get(entry.host.as_str());
-            let known = known.filter(|known| known.entry == entry);
-            let new = known.cloned().unwrap_or_else(|| Entry {
-                since,
-                ..Entry::loaded(entry)
-            });
-            this.put_entry(new);
+    /// Returns what is stored now of the hosts that other processes have changed.
+    pub(crate) fn stored(&self, merged: Merged, pending: &Pending) -> Stored {
+        let updates = match merged {
+            Merged::Nothing | Merged::Lost => Vec::new(),
+            Merged::Updates(updates) => updates,
+            Merged::All(records) => {
+                let hosts = self.iter().map(|entry| (entry.host.clone(), None));
+                let mut stored = hosts.collect::<Stored>();
+                stored.extend(records.iter().filter_map(stored_entry));
+                return stored;
+            }
+        };
+        let mut stored = Stored::new();
+        for update in updates {
+            match update {
+                Update::Put(record) => stored.extend(stored_entry(&record)),
+                Update::Removed { kind, key } if kind == NOTED_PINS => {
+                    stored.extend(Host::parse(&key).map(|host| (host, None)));
+                }
+                Update::ClearedSince { kind, time } if kind == NOTED_PINS => {
+                    NotedChange::ClearedSince(time).apply(&mut stored);
+                    let is_cleared = |known: &&Arc<KnownPinnedHost>| {
+                        let noted_at = pending.stored_time(&known.host);
+                        noted_at.unwrap_or(known.noted_at) >= time
+                    };
+                    for known in self.iter().filter(is_cleared) {
+                        stored.entry(known.host.clone()).or_insert(None);
+                    }
+                }
+                Update::Removed { .. } | Update::ClearedSince { .. } => {}
+            }
         }
-        this
+        stored
+    }
+
+    /// Replaces the entries of these hosts. One that is equal is in memory as long as before, the
+    /// others as `since` has it.
+    pub(crate) fn replace_stored(&mut self, stored: Stored, since: Since) {
+        for (host, entry) in stored {
+            match entry {
+                None => drop(self.remove(&host)),
+                Some(entry) if self.get(&host) == Some(&entry) => {}
+                Some(entry) => self.put_entry(Entry {
+                    since,
+                    ..Entry::loaded(entry)
+                }),
+            }
+        }
     }
 
     /// Adds an entry that was read from the storage, or replaces the one of the same host.
@@ -181,6 +215,12 @@ impl Entries {
         let one = usize::from(!entry.is_confirmed());
         self.first_seen = self.first_seen.saturating_sub(one);
     }
+}
+
+/// Returns the noted pins of a record; `None` if it is of another kind, or this version can't read it.
+fn stored_entry(record: &Record) -> Option<(Host, Option<Arc<KnownPinnedHost>>)> {
+    let known = KnownPinnedHost::try_from(record).ok()?;
+    Some((known.host.clone(), Some(Arc::new(known))))
 }
 
 /// Returns the entries sorted by name.

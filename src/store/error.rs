@@ -54,8 +54,9 @@ pub enum StorageError {
         /// The lock file.
         lock: PathBuf,
     },
-    /// The file was written by a newer version of pinhold.
-    NewerVersion {
+    /// The file has another version of the format than this code, such as one of a newer version of
+    /// pinhold. It is left unchanged.
+    UnknownVersion {
         /// The file.
         file: PathBuf,
         /// The version of its format.
@@ -80,7 +81,15 @@ pub enum StorageError {
     },
     /// The writer thread could not be started, or has ended with a panic.
     Thread(Arc<io::Error>),
-    /// The entries need a longer file than
+    /// The storage has a record of noted pins that this version can't read. It is kept, and the pins
+    /// of its host are not enforced.
+    Unreadable {
+        /// The name of the host.
+        host: String,
+        /// The number of such records.
+        count: usize,
+    },
+    /// The records need a longer file than
     /// [`FileStorage::MAX_LEN`](crate::FileStorage::MAX_LEN). The file is left unchanged.
     TooLarge {
         /// The file.
@@ -130,7 +139,7 @@ impl fmt::Display for StorageError {
                  takes. Look for a process that hangs; the lock is released when it ends",
                 lock.display()
             ),
-            Self::NewerVersion { file, version } => write!(
+            Self::UnknownVersion { file, version } => write!(
                 f,
                 "file of noted pins {}: format version {version}, expected {VERSION}. The file is \
                  left unchanged: update this application, or use another file",
@@ -148,9 +157,14 @@ impl fmt::Display for StorageError {
                 "noted pins: not stored within {waited:?}. They are kept in memory; check the disk"
             ),
             Self::Thread(error) => write!(f, "noted pins: no writer thread: {error}"),
+            Self::Unreadable { host, count } => write!(
+                f,
+                "noted pins: {count} of the stored hosts can't be read by this version, such as \
+                 {host}, and are not enforced. They are kept: update this application"
+            ),
             Self::TooLarge { file, limit } => write!(
                 f,
-                "file of noted pins {}: the entries need more than {} MiB. The file is left \
+                "file of noted pins {}: the records need more than {} MiB. The file is left \
                  unchanged: use a `Storage` on a database",
                 file.display(),
                 limit >> 20
@@ -213,14 +227,14 @@ mod tests {
     fn a_corrupt_file_is_described_with_what_was_or_can_be_recovered() {
         let corrupt = |readable, moved_to: Option<&str>| StorageError::Corrupt {
             file: "pins".into(),
-            corruption: Corruption::Truncated,
+            corruption: Corruption::Line(3),
             readable,
             moved_to: moved_to.map(PathBuf::from),
         };
         let moved = corrupt(0, Some("pins.corrupt-1"));
         assert_eq!(
             moved.to_string(),
-            "file of noted pins pins: the file is truncated; 0 entries recovered, the \
+            "file of noted pins pins: line 3 fails its checksum; 0 entries recovered, the \
              corrupt file was moved to pins.corrupt-1"
         );
         assert_eq!(format!("{moved:?}"), moved.to_string());

@@ -1,19 +1,19 @@
-//! Storage of noted pins in one file that is complete at every moment: [`FileStorage`].
+//! Storage of records in one file, a journal: [`FileStorage`].
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::policy::{Host, IntoUnixTime, KnownPinnedHost, timestamp};
-use crate::store::entries::sorted;
+use crate::policy::{IntoUnixTime, timestamp};
 use crate::store::error::StorageError;
 use crate::store::file_lock::{FileLock, io_error, length, private};
-use crate::store::format::{self, Contents, Corruption, Fault};
-use crate::store::storage::{Batch, Recovered, Storage, put_newer};
+use crate::store::format::{self, Corruption, Header, Position, scan};
+use crate::store::line::{self, Line, MAX_LINE};
+use crate::store::record::{Change, Record, Update};
+use crate::store::records::{Records, Unreported};
+use crate::store::storage::{Merged, Recovered, Storage};
 
 /// A [`Storage`] in one file, which every commit rewrites as a whole.
 ///
@@ -91,11 +91,35 @@ use crate::store::storage::{Batch, Recovered, Storage, put_newer};
 /// - Network file systems: as reliable as their renames and locks.
 #[derive(Debug)]
 pub struct FileStorage {
-    path: PathBuf,
-    /// The first line of the file when this storage last read or wrote it. It has the digest of all
-    /// entries, so it differs once another process has changed one.
-    known_header: Option<Vec<u8>>,
-    lock: FileLock,
+    pub(super) path: PathBuf,
+    pub(super) lock: FileLock,
+    /// Held by the process that compacts the file.
+    pub(super) compaction_lock: FileLock,
+    /// `None` if this storage has not read the file, or if that failed.
+    pub(super) seen: Option<Seen>,
+    /// What others have written, until a method returns it to the store.
+    pub(super) unreported: Unreported,
+    /// The length from which on the file is compacted, in bytes.
+    pub(super) compact_at: u64,
+    /// Whether there was a file that this storage has read or written.
+    has_existed: bool,
+    /// Whether a rename may not be durable yet.
+    has_unsynced_rename: bool,
+    pull_interval: Option<Duration>,
+}
+
+/// A file as a storage has read and written it up to a position.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// The header line, which no other file has.
+    pub(super) header: Vec<u8>,
+    pub(super) end: Position,
+}
+
+/// A file that can't be used as it is, and its readable records.
+pub(super) enum Fault {
+    Corruption(Corruption, Records),
+    UnknownVersion(u64, Records),
 }
 
 impl FileStorage {
@@ -107,64 +131,175 @@ impl FileStorage {
         let path = std::path::absolute(&path).unwrap_or(path);
         Self {
             lock: FileLock::new(beside(&path, ".lock")),
+            compaction_lock: FileLock::new(beside(&path, ".compact.lock")),
             path,
-            known_header: None,
+            seen: None,
+            unreported: Unreported::default(),
+            compact_at: 0,
+            has_existed: false,
+            has_unsynced_rename: false,
+            pull_interval: None,
         }
     }
 
-    /// The maximum length of a file: 64 MiB, which is about 200,000 hosts with two pins. A longer
-    /// file is not read beyond that, so that it can't fill the memory.
-    pub const MAX_LEN: u64 = 64 * 1024 * 1024;
-
-    /// Reads the whole file, and records its header unless it is corrupt. Returns `None` if there
-    /// is no file.
-    fn read(&mut self) -> Result<Option<Contents>, StorageError> {
-        let Some(len) = length(&self.path)? else {
-            self.known_header = None;
-            return Ok(None);
-        };
-        let mut bytes = Vec::with_capacity(usize::try_from(len.min(Self::MAX_LEN)).unwrap_or(0));
-        File::open(&self.path)
-            .and_then(|file| file.take(Self::MAX_LEN).read_to_end(&mut bytes))
-            .map_err(io_error(&self.path))?;
-        let mut contents = Contents::read(&bytes);
-        if len > Self::MAX_LEN && !matches!(contents.fault, Some(Fault::NewerVersion(_))) {
-            let limit = Self::MAX_LEN;
-            contents.fault = Some(Fault::Corruption(Corruption::Oversized { len, limit }));
-        }
-        self.known_header = match contents.fault {
-            Some(_) => None,
-            None => first_line(&mut &*bytes).ok(),
-        };
-        Ok(Some(contents))
+    /// Makes the store read what other processes write at this interval. By default it does so with
+    /// each of its own commits only.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use pinhold::FileStorage;
+    /// use pinhold::storage::Storage;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let storage = FileStorage::new("noted-pins.jsonl").pull_every(minute);
+    /// assert_eq!(storage.pull_interval(), Some(minute));
+    /// ```
+    #[must_use]
+    pub fn pull_every(mut self, interval: Duration) -> Self {
+        self.pull_interval = Some(interval);
+        self
     }
 
-    /// Returns whether the file is unchanged since this storage last read or wrote it. A file that
-    /// was removed counts as unchanged: it has no entries to merge.
-    fn is_unchanged(&self) -> Result<bool, StorageError> {
+    /// The maximum length of a file: 1 GiB, which is more than three million hosts with two pins. A
+    /// longer file is not read beyond that, so that it can't fill the memory.
+    pub const MAX_LEN: u64 = 1024 * 1024 * 1024;
+
+    /// Opens the file; `None` if there is none.
+    pub(super) fn open(&self, for_writing: bool) -> Result<Option<File>, StorageError> {
         if length(&self.path)?.is_none() {
-            return Ok(true);
+            return Ok(None);
         }
-        let line = File::open(&self.path).and_then(|file| first_line(&mut BufReader::new(file)));
-        let line = line.map_err(io_error(&self.path))?;
-        Ok(self.known_header.as_ref() == Some(&line))
+        let file = OpenOptions::new()
+            .read(true)
+            .write(for_writing)
+            .open(&self.path);
+        file.map(Some).map_err(io_error(&self.path))
     }
 
-    /// Replaces the file durably. Call it with the lock held.
-    fn write(&mut self, entries: &[Arc<KnownPinnedHost>]) -> Result<(), StorageError> {
-        let bytes = format::encode(entries);
-        self.replace(&bytes)?;
-        self.complete(&bytes)
+    /// Reads what others have written since this storage last read or wrote the file: the lines that
+    /// they have appended, or the whole file if they have replaced it.
+    fn catch_up(&mut self, file: &mut File) -> Result<Option<Fault>, StorageError> {
+        if let Some(seen) = &self.seen {
+            match read_appended(file, seen) {
+                Ok(Some((end, updates))) => {
+                    self.seen = Some(Seen {
+                        end,
+                        ..seen.clone()
+                    });
+                    self.unreported.extend(updates);
+                    return Ok(None);
+                }
+                Ok(None) => {}
+                Err(error) => return Err(io_error(&self.path)(error)),
+            }
+        }
+        self.seen = None;
+        self.unreported = Unreported::default();
+        let (seen, read) = read_all(file).map_err(io_error(&self.path))?;
+        let records = match read {
+            Ok(records) => records,
+            Err(fault) => return Ok(Some(fault)),
+        };
+        self.has_existed = true;
+        self.compact_at = compaction_threshold(records.typical_len());
+        self.unreported.all = Some(records);
+        self.seen = Some(seen);
+        Ok(None)
     }
 
-    /// Writes these bytes to a temporary file and renames it to the file.
-    fn replace(&self, bytes: &[u8]) -> Result<(), StorageError> {
-        if u64::try_from(bytes.len()).map_or(true, |len| len > Self::MAX_LEN) {
+    /// Reads without the lock what others have written. A file that is being repaired or replaced
+    /// is read again with the lock.
+    fn read_ahead(&mut self) -> Result<(), StorageError> {
+        let Some(mut file) = self.open(false)? else {
+            return Ok(());
+        };
+        match self.catch_up(&mut file)? {
+            Some(fault) => Err(self.error_of(fault, None)),
+            None => Ok(()),
+        }
+    }
+
+    /// Appends the updates durably. Call it with the lock held, after [`catch_up`](Self::catch_up).
+    fn append(&mut self, file: &mut File, updates: &[Update]) -> Result<(), StorageError> {
+        let Some(Seen { header, end }) = self.seen.clone() else {
+            return Err(io_error(&self.path)(io::ErrorKind::InvalidData.into()));
+        };
+        if updates.is_empty() {
+            return Ok(());
+        }
+        let mut text = String::new();
+        if end.lacks_line_feed {
+            text.push('\n');
+        }
+        self.encode(&mut text, updates, end.offset)?;
+        let appended = append_at(file, end.offset, text.as_bytes());
+        if let Err(error) = appended {
+            // What was written of it is cut, now or by the next commit.
+            let _ = file.set_len(end.offset);
+            return Err(io_error(&self.path)(error));
+        }
+        self.seen = Some(Seen {
+            header,
+            end: Position {
+                offset: end.offset.saturating_add(len_of(text.as_bytes())),
+                lines: end.lines.saturating_add(updates.len()),
+                lacks_line_feed: false,
+            },
+        });
+        Ok(())
+    }
+
+    /// Appends the updates to the text, which is to be written at this offset of the file.
+    fn encode(
+        &self,
+        text: &mut String,
+        updates: &[Update],
+        offset: u64,
+    ) -> Result<(), StorageError> {
+        let is_too_long = |update: &Update| matches!(update, Update::Put(put) if put.value().len() > MAX_LINE / 2);
+        updates.iter().for_each(|update| line::write(text, update));
+        if updates.iter().any(is_too_long)
+            || offset.saturating_add(len_of(text.as_bytes())) > Self::MAX_LEN
+        {
             return Err(StorageError::TooLarge {
                 file: self.path.clone(),
                 limit: Self::MAX_LEN,
             });
         }
+        Ok(())
+    }
+
+    /// Creates the file with these changes. Call it with the lock held.
+    fn create(&mut self, changes: &[Change]) -> Result<Merged, StorageError> {
+        let header = format::new_header();
+        let updates = changes.iter().map(|change| change.update().clone());
+        let updates = updates.collect::<Vec<_>>();
+        let mut text = header.clone();
+        self.encode(&mut text, &updates, 0)?;
+        self.seen = None;
+        self.replace(text.as_bytes())?;
+        self.sync_folder()?;
+        self.seen = Some(Seen {
+            header: header.into_bytes(),
+            end: Position {
+                offset: len_of(text.as_bytes()),
+                lines: 1 + updates.len(),
+                lacks_line_feed: false,
+            },
+        });
+        self.unreported = Unreported::default();
+        self.compact_at = compaction_threshold(len_of(text.as_bytes()));
+        let was_lost = std::mem::replace(&mut self.has_existed, true);
+        Ok(if was_lost {
+            Merged::Lost
+        } else {
+            Merged::Nothing
+        })
+    }
+
+    /// Writes these bytes to a temporary file and renames it to the file. Call it with the lock held.
+    fn replace(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         let temporary = beside(&self.path, ".tmp");
         let written = create(&temporary).and_then(|mut file| {
             file.write_all(bytes)?;
@@ -172,7 +307,7 @@ impl FileStorage {
         });
         let renamed = written
             .map_err(io_error(&temporary))
-            .and_then(|()| fs::rename(&temporary, &self.path).map_err(io_error(&self.path)));
+            .and_then(|()| self.rename(&temporary));
         if renamed.is_err() {
             // Frees space on a full disk. If that fails, the next commit replaces the file.
             let _ = fs::remove_file(&temporary);
@@ -180,59 +315,46 @@ impl FileStorage {
         renamed
     }
 
-    /// Makes the rename durable, then records the header. If the sync fails, the store does not get
-    /// the merged entries, so the next commit must merge them again.
-    fn complete(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        sync(self.folder()).map_err(io_error(self.folder()))?;
-        self.known_header = first_line(&mut &*bytes).ok();
+    /// Renames a file to the file of this storage.
+    pub(super) fn rename(&mut self, from: &Path) -> Result<(), StorageError> {
+        fs::rename(from, &self.path).map_err(io_error(&self.path))?;
+        self.has_unsynced_rename = true;
         Ok(())
     }
 
-    /// Applies the batch to the entries that another process wrote.
-    fn merge(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
-        let contents = self.read()?.unwrap_or_default();
-        // Unknown until the entries are returned to the store, which a failure below prevents.
-        self.known_header = None;
-        let readable = contents.entries.len();
-        let mut stored = by_host(contents.entries);
-        let corruption = match contents.fault {
-            Some(Fault::Corruption(corruption)) if corruption.is_other_file(readable) => {
-                return Err(self.corrupt(corruption, readable, None));
-            }
-            Some(Fault::Corruption(corruption)) => corruption,
-            Some(Fault::NewerVersion(version)) => return Err(self.newer(version)),
-            None => {
-                batch.apply(&mut stored);
-                let stored = sorted(stored.into_values().collect());
-                self.write(&stored)?;
-                return Ok(Some(stored.iter().map(|entry| (**entry).clone()).collect()));
-            }
-        };
-        // The file was corrupted while the process runs: the entries in memory repair it.
-        for entry in batch.snapshot() {
-            stored.entry(entry.host.clone()).or_insert(entry);
+    /// Makes a rename durable.
+    pub(super) fn sync_folder(&mut self) -> Result<(), StorageError> {
+        if self.has_unsynced_rename {
+            sync(self.folder()).map_err(io_error(self.folder()))?;
+            self.has_unsynced_rename = false;
         }
-        batch.apply(&mut stored);
-        let moved_to = self.replace_corrupt(&sorted(stored.into_values().collect()))?;
-        // The store does not have the recovered entries yet, so the next commit merges them.
-        self.known_header = None;
-        Err(self.corrupt(corruption, readable, Some(moved_to)))
+        Ok(())
     }
 
-    /// Replaces a corrupt file by one with these entries. Returns the new path of the corrupt file.
-    fn replace_corrupt(
-        &mut self,
-        entries: &[Arc<KnownPinnedHost>],
-    ) -> Result<PathBuf, StorageError> {
-        let bytes = format::encode(entries);
-        let kept = self.keep_corrupt()?;
-        if let Err(error) = self.replace(&bytes) {
+    /// Replaces a corrupt file by one with its readable records. Returns the error that describes the
+    /// fault, or why the file could not be replaced. Call it with the lock held.
+    pub(super) fn repair(&mut self, fault: Fault) -> StorageError {
+        self.seen = None;
+        let (corruption, records) = match fault {
+            Fault::Corruption(corruption, records) if !corruption.is_other_file(records.len()) => {
+                (corruption, records)
+            }
+            fault => return self.error_of(fault, None),
+        };
+        let text = format::new_header() + &records.to_lines();
+        let kept = match self.keep_corrupt() {
+            Ok(kept) => kept,
+            Err(error) => return error,
+        };
+        if let Err(error) = self.replace(text.as_bytes()) {
             // The file still has its own name, and the next attempt would make one more copy.
             let _ = fs::remove_file(&kept);
-            return Err(error);
+            return error;
         }
-        self.complete(&bytes)?;
-        Ok(kept)
+        match self.sync_folder() {
+            Ok(()) => self.error_of(Fault::Corruption(corruption, records), Some(kept)),
+            Err(error) => error,
+        }
     }
 
     /// Gives the corrupt file a second name with the date. Never replaces another file.
@@ -261,63 +383,40 @@ impl FileStorage {
         Err(io_error(&beside(&self.path, ".corrupt-"))(error))
     }
 
-    /// Replaces a corrupt file by one with its readable entries. Returns the entries, and the error
-    /// that describes the corruption.
-    fn repair(&mut self) -> Result<(Vec<KnownPinnedHost>, Option<StorageError>), StorageError> {
-        let _lock = self.lock.acquire()?;
-        let contents = self.read()?.unwrap_or_default();
-        let readable = contents.entries.len();
-        let corruption = match contents.fault {
-            // Another process has repaired it since.
-            None => return Ok((contents.entries, None)),
-            Some(Fault::NewerVersion(version)) => return Err(self.newer(version)),
-            Some(Fault::Corruption(corruption)) => corruption,
-        };
-        if corruption.is_other_file(readable) {
-            return Err(self.corrupt(corruption, readable, None));
-        }
-        let entries = sorted(by_host(contents.entries).into_values().collect());
-        let moved_to = self.replace_corrupt(&entries)?;
-        let error = self.corrupt(corruption, readable, Some(moved_to));
-        let entries = entries.iter().map(|entry| (**entry).clone()).collect();
-        Ok((entries, Some(error)))
-    }
-
-    /// Returns the entries of the file that pass their checksums, and none if it can't be read.
-    fn readable(&mut self) -> Vec<KnownPinnedHost> {
-        let contents = self.read().ok().flatten().unwrap_or_default();
-        contents.entries
-    }
-
     fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(&self.path)
     }
 
-    fn corrupt(
-        &self,
-        corruption: Corruption,
-        readable: usize,
-        moved_to: Option<PathBuf>,
-    ) -> StorageError {
-        StorageError::Corrupt {
-            file: self.path.clone(),
-            corruption,
-            readable,
-            moved_to,
+    pub(super) fn error_of(&self, fault: Fault, moved_to: Option<PathBuf>) -> StorageError {
+        let file = self.path.clone();
+        match fault {
+            Fault::Corruption(corruption, records) => StorageError::Corrupt {
+                file,
+                corruption,
+                readable: records.len(),
+                moved_to,
+            },
+            Fault::UnknownVersion(version, _) => StorageError::UnknownVersion { file, version },
         }
     }
 
-    fn newer(&self, version: u64) -> StorageError {
-        StorageError::NewerVersion {
-            file: self.path.clone(),
-            version,
+    /// Returns the records that pass their checksums, and none if the file can't be read.
+    fn readable(&self) -> Vec<Record> {
+        let file = self.open(false).ok().flatten();
+        match file.and_then(|mut file| read_all(&mut file).ok()) {
+            Some((
+                _,
+                Ok(records)
+                | Err(Fault::Corruption(_, records) | Fault::UnknownVersion(_, records)),
+            )) => records.into_vec(),
+            None => Vec::new(),
         }
     }
 }
 
 impl Storage for FileStorage {
-    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
-        let Some(contents) = self.read()? else {
+    fn load(&mut self) -> Result<Vec<Record>, StorageError> {
+        if length(&self.path)?.is_none() {
             // Checked now, so that a wrong path fails when the store is opened, not when the first
             // pins are written.
             return match fs::metadata(self.folder()) {
@@ -325,22 +424,45 @@ impl Storage for FileStorage {
                 Ok(_) => Err(io_error(self.folder())(io::ErrorKind::NotADirectory.into())),
                 Err(error) => Err(io_error(self.folder())(error)),
             };
-        };
-        let readable = contents.entries.len();
-        match contents.fault {
-            None => Ok(contents.entries),
-            Some(Fault::Corruption(corruption)) => Err(self.corrupt(corruption, readable, None)),
-            Some(Fault::NewerVersion(version)) => Err(self.newer(version)),
         }
+        self.seen = None;
+        self.read_ahead()?;
+        let all = self.unreported.all.take();
+        Ok(all.map(Records::into_vec).unwrap_or_default())
     }
 
-    fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
-        let _lock = self.lock.acquire()?;
-        if self.is_unchanged()? {
-            self.write(&batch.snapshot())?;
-            return Ok(None);
+    fn commit(&mut self, changes: &[Change]) -> Result<Merged, StorageError> {
+        // Most is read before the lock is held, since that takes long for a large file. An error
+        // occurs again, or was the effect of a write at the same time.
+        let _ = self.read_ahead();
+        let lock = self.lock.acquire()?;
+        let Some(mut file) = self.open(true)? else {
+            return self.create(changes);
+        };
+        if let Some(fault) = self.catch_up(&mut file)? {
+            return Err(self.repair(fault));
         }
-        self.merge(batch)
+        let updates = changes
+            .iter()
+            .filter_map(|change| self.unreported.resolve(change));
+        let updates = updates.collect::<Vec<_>>();
+        self.append(&mut file, &updates)?;
+        self.sync_folder()?;
+        drop((file, lock));
+        Ok(self.unreported.take(updates))
+    }
+
+    fn pull(&mut self) -> Result<Merged, StorageError> {
+        self.read_ahead()?;
+        Ok(self.unreported.take(Vec::new()))
+    }
+
+    fn pull_interval(&self) -> Option<Duration> {
+        self.pull_interval
+    }
+
+    fn compact(&mut self) -> Result<(), StorageError> {
+        self.compact_if_history()
     }
 
     fn recover(&mut self, error: StorageError) -> (Recovered, StorageError) {
@@ -349,30 +471,132 @@ impl Storage for FileStorage {
                 ref corruption,
                 readable,
                 ..
-            } if !corruption.is_other_file(readable) => match self.repair() {
-                Ok((entries, repaired)) => (Recovered::Stored(entries), repaired.unwrap_or(error)),
-                // Meanwhile a file of another kind, which must not be replaced.
-                Err(error @ StorageError::Corrupt { .. }) => (Recovered::InMemory(vec![]), error),
-                // The folder may not be writable. The readable entries are enforced nevertheless,
-                // and the first commit that succeeds moves the corrupt file.
-                Err(_) => (Recovered::Stored(self.readable()), error),
-            },
+            } if !corruption.is_other_file(readable) => self.recover_corrupt(error),
             // Its readable pins are enforced. Writing it would lose what this version can't read.
-            StorageError::NewerVersion { .. } => (Recovered::InMemory(self.readable()), error),
+            StorageError::UnknownVersion { .. } => (Recovered::InMemory(self.readable()), error),
             _ => (Recovered::InMemory(Vec::new()), error),
         }
     }
 }
 
-/// Returns the bytes up to the first LF, limited to the maximum length of a first line.
-fn first_line(file: &mut impl BufRead) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    file.take(MAX_FIRST_LINE).read_until(b'\n', &mut line)?;
-    Ok(line)
+impl FileStorage {
+    fn recover_corrupt(&mut self, error: StorageError) -> (Recovered, StorageError) {
+        let repaired = self.lock.acquire().and_then(|_lock| {
+            let Some(mut file) = self.open(false)? else {
+                return Ok(None);
+            };
+            Ok(self.catch_up(&mut file)?.map(|fault| self.repair(fault)))
+        });
+        let error = match repaired {
+            // Meanwhile a file of another kind, which must not be replaced.
+            Ok(Some(error @ StorageError::Corrupt { moved_to: None, .. })) => {
+                return (Recovered::InMemory(Vec::new()), error);
+            }
+            Ok(Some(repaired @ StorageError::Corrupt { .. })) => repaired,
+            // Another process has repaired it since; or the folder may not be writable. The readable
+            // records are enforced nevertheless, and the first commit that succeeds moves the file.
+            _ => error,
+        };
+        let records = self.readable();
+        // Until a commit has read the file again.
+        self.seen = None;
+        self.has_existed = true;
+        (Recovered::Stored(records), error)
+    }
+}
+
+/// Returns the position up to which others have appended lines, and their updates; `None` if the file
+/// must be read as a whole.
+fn read_appended(file: &mut File, seen: &Seen) -> io::Result<Option<(Position, Vec<Update>)>> {
+    let len = file.metadata()?.len();
+    let appended = len.checked_sub(seen.end.offset);
+    let Some(appended) = appended.filter(|len| *len <= MAX_APPENDED) else {
+        return Ok(None);
+    };
+    if !has_header(file, &seen.header)? {
+        return Ok(None);
+    }
+    if appended == 0 {
+        return Ok(Some((seen.end, Vec::new())));
+    }
+    file.seek(SeekFrom::Start(seen.end.offset))?;
+    let mut updates = Vec::new();
+    let mut reader = BufReader::new(file.take(appended));
+    let (end, bad) = scan(&mut reader, seen.end, &mut |line| {
+        updates.push(line.update())
+    })?;
+    // Perhaps another process has failed to write, and others have overwritten that.
+    Ok(bad.is_none().then_some((end, updates)))
+}
+
+/// Returns whether the file begins with this header.
+pub(super) fn has_header(file: &mut File, header: &[u8]) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut first = Vec::with_capacity(header.len());
+    let len = u64::try_from(header.len()).unwrap_or(u64::MAX);
+    file.take(len).read_to_end(&mut first)?;
+    Ok(first == header)
+}
+
+/// Reads a file as a whole.
+fn read_all(file: &mut File) -> io::Result<(Seen, Result<Records, Fault>)> {
+    file.seek(SeekFrom::Start(0))?;
+    let len = file.metadata()?.len();
+    let mut reader = BufReader::with_capacity(READ_BUFFER, file.take(FileStorage::MAX_LEN));
+    let (mut header, mut records) = (Vec::new(), Records::default());
+    let offset = format::read_line(&mut reader, &mut header)?;
+    // In the place of a missing header.
+    let first = header.strip_suffix(b"\n").and_then(Line::read);
+    let is_update = first.is_some();
+    first.into_iter().for_each(|line| records.apply_line(line));
+    let from = Position {
+        offset,
+        lines: 1,
+        lacks_line_feed: false,
+    };
+    let (end, bad) = scan(&mut reader, from, &mut |line| records.apply_line(line))?;
+    let corruption = match Header::read(&header) {
+        Header::UnknownVersion(version) => {
+            let seen = Seen { header, end };
+            return Ok((seen, Err(Fault::UnknownVersion(version, records))));
+        }
+        _ if len == 0 => Some(Corruption::Empty),
+        _ if len > FileStorage::MAX_LEN => Some(Corruption::Oversized {
+            len,
+            limit: FileStorage::MAX_LEN,
+        }),
+        Header::Intact => bad.map(Corruption::Line),
+        Header::Other if !is_update && end == from => Some(Corruption::NotAStoreFile),
+        Header::Other | Header::Corrupt => Some(Corruption::Header),
+    };
+    let read = match corruption {
+        Some(corruption) => Err(Fault::Corruption(corruption, records)),
+        None => Ok(records),
+    };
+    Ok((Seen { header, end }, read))
+}
+
+/// Writes the bytes at this offset, where the file then ends, and syncs them.
+pub(super) fn append_at(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    if file.metadata()?.len() != offset {
+        file.set_len(offset)?;
+    }
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(bytes)?;
+    file.sync_data()
+}
+
+/// Returns the length from which on a file with so many bytes of records is more than half history.
+pub(super) fn compaction_threshold(live: u64) -> u64 {
+    live.saturating_mul(2).max(MIN_COMPACTED)
+}
+
+pub(super) fn len_of(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// Creates a file that only this user may access, in place of one that an earlier commit left.
-fn create(path: &Path) -> io::Result<File> {
+pub(super) fn create(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -415,22 +639,14 @@ fn sync(_: &Path) -> io::Result<()> {
 }
 
 /// Returns the path with a suffix appended to its last component.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut path = OsString::from(path);
     path.push(suffix);
     path.into()
 }
 
-/// Returns a map from hosts to their entries. Of two entries of one host the one noted later is
-/// kept.
-fn by_host(entries: Vec<KnownPinnedHost>) -> HashMap<Host, Arc<KnownPinnedHost>> {
-    let mut map = HashMap::with_capacity(entries.len());
-    for entry in entries {
-        put_newer(&mut map, Arc::new(entry));
-    }
-    map
-}
-
-/// The limit of bytes in the first line. It has about 130 in version 1; newer versions may need
-/// more.
-const MAX_FIRST_LINE: u64 = 4096;
+/// Appended lines beyond this length are not read by themselves, but with the whole file.
+const MAX_APPENDED: u64 = 1024 * 1024;
+/// A file that is shorter is not compacted: 64 KiB, which is read in less than a millisecond.
+const MIN_COMPACTED: u64 = 64 * 1024;
+const READ_BUFFER: usize = 64 * 1024;

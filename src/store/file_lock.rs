@@ -25,14 +25,31 @@ impl FileLock {
         }
     }
 
-    /// Locks out other processes until the returned file is dropped. Returns `None` where the
-    /// system has no file locks.
-    pub(crate) fn acquire(&mut self) -> Result<Option<File>, StorageError> {
+    /// Locks out other processes that call this; `None` if one of them holds the lock. Where the
+    /// system has no file locks, only one process may write.
+    pub(crate) fn try_acquire(&self) -> Result<Option<File>, StorageError> {
+        let file = self.open()?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => {
+                Err(io_error(&self.path)(error))
+            }
+            _ => Ok(Some(file)),
+        }
+    }
+
+    fn open(&self) -> Result<File, StorageError> {
         length(&self.path)?;
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
         let file = private(&mut options).open(&self.path);
-        let file = file.map_err(io_error(&self.path))?;
+        file.map_err(io_error(&self.path))
+    }
+
+    /// Locks out other processes until the returned file is dropped. Returns `None` where the
+    /// system has no file locks.
+    pub(crate) fn acquire(&mut self) -> Result<Option<File>, StorageError> {
+        let file = self.open()?;
         let begin = Instant::now();
         loop {
             match file.try_lock() {

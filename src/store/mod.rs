@@ -1,8 +1,8 @@
 //! The store of noted pins: the known pinned hosts in memory, and their persistence.
 //!
 //! A [`PinStore`] is searched in memory ([`entries`]). Its changes are queued ([`pending`],
-//! [`queue`]) and committed by one thread ([`writer`]) to a [`Storage`]: a file ([`FileStorage`])
-//! or an implementation of the application. Its limits ([`eviction`]) count hosts by domains, which
+//! [`queue`]), and committed as [`record`]s by one thread ([`writer`]) to a [`Storage`]: a file
+//! ([`FileStorage`]) or an implementation of the application. Its limits ([`eviction`]) count hosts by domains, which
 //! [`PublicSuffixes`] distinguishes. [`Generation`] counts the changes, so that open connections are
 //! checked again.
 //!
@@ -12,6 +12,7 @@
 //! the other background threads of the crate.
 
 mod builder;
+mod compaction;
 mod domains;
 mod durable;
 mod entries;
@@ -25,12 +26,15 @@ mod format;
     expect(dead_code, reason = "only connections of hyper watch it")
 )]
 mod generation;
-mod json;
+mod line;
+mod noted;
 mod observed_clock;
 mod pending;
 mod pin_store;
 mod public_suffixes;
 mod queue;
+mod record;
+mod records;
 mod storage;
 mod update;
 mod worker;
@@ -44,11 +48,11 @@ pub use crate::store::format::Corruption;
 #[cfg(feature = "hyper")]
 pub(crate) use crate::store::generation::GenerationWatch;
 pub(crate) use crate::store::generation::{Generation, Validity};
-pub use crate::store::json::EntryError;
 pub use crate::store::pin_store::PinStore;
 pub use crate::store::public_suffixes::{PublicSuffixes, PublicSuffixesError};
 pub(crate) use crate::store::queue::StorageErrorListener;
-pub use crate::store::storage::{Batch, Change, Recovered, Storage};
+pub use crate::store::record::{Change, Record, RecordError, Update};
+pub use crate::store::storage::{Merged, Recovered, Storage, StorageWaker};
 pub(crate) use crate::store::update::Inserted;
 #[cfg(feature = "hyper")]
 pub(crate) use crate::store::worker::MAX_WAIT;

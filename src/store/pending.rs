@@ -1,18 +1,17 @@
 //! Changes that wait for the next commit, merged so that each host has at most one.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use rustls_pki_types::UnixTime;
 
-use crate::policy::{Host, KnownPinnedHost, timestamp};
-use crate::store::storage::Change;
+use crate::policy::{Host, timestamp};
+use crate::store::noted::{NotedChange, Stored};
 
 /// The changes since the last commit, at most one for each host.
 #[derive(Default)]
 pub(crate) struct Pending {
     cleared_since: Option<UnixTime>,
-    by_host: HashMap<Host, Change>,
+    by_host: BTreeMap<Host, NotedChange>,
     /// The number of removals among them.
     removals: usize,
     /// Whether removals were dropped because there were too many.
@@ -21,32 +20,39 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Adds a change, merged with the earlier ones.
-    pub(crate) fn record(&mut self, change: Change) {
+    pub(crate) fn record(&mut self, change: NotedChange) {
         match change {
-            Change::ClearedSince(time) => {
-                self.by_host.retain(|_, change| !is_cleared(change, time));
+            NotedChange::ClearedSince(time) => {
+                let by_host = std::mem::take(&mut self.by_host).into_iter();
+                let left = by_host.filter_map(|(host, change)| {
+                    let left = change.cleared_since(time)?;
+                    Some((host, left))
+                });
+                self.by_host = left.collect();
+                self.count_removals();
+                self.limit_removals();
                 let earlier = self.cleared_since.map_or(time, |known| known.min(time));
                 self.cleared_since = Some(earlier);
             }
-            Change::Noted { entry, replaces } => {
+            NotedChange::Noted { entry, replaces } => {
                 let replaces = self.evaluated_against(&entry.host, replaces);
-                self.put(entry.host.clone(), Change::Noted { entry, replaces });
+                self.put(entry.host.clone(), NotedChange::Noted { entry, replaces });
             }
-            Change::Replaced { entry, replaces } => {
+            NotedChange::Replaced { entry, replaces } => {
                 let replaces = self.evaluated_against(&entry.host, replaces);
                 let host = entry.host.clone();
                 let change = match self.by_host.get(&host) {
                     // The refreshed entry is not stored yet.
-                    Some(Change::Noted { .. } | Change::Removed { .. }) => {
-                        Change::Noted { entry, replaces }
+                    Some(NotedChange::Noted { .. } | NotedChange::Removed { .. }) => {
+                        NotedChange::Noted { entry, replaces }
                     }
-                    _ => Change::Replaced { entry, replaces },
+                    _ => NotedChange::Replaced { entry, replaces },
                 };
                 self.put(host, change);
             }
-            Change::Removed { host, noted_until } => {
+            NotedChange::Removed { host, noted_until } => {
                 let noted_until = self.evaluated_against(&host, noted_until);
-                self.put(host.clone(), Change::Removed { host, noted_until });
+                self.put(host.clone(), NotedChange::Removed { host, noted_until });
                 self.limit_removals();
             }
         }
@@ -65,8 +71,13 @@ impl Pending {
         }
     }
 
+    fn count_removals(&mut self) {
+        let removals = self.by_host.values().filter(|change| is_removal(change));
+        self.removals = removals.count();
+    }
+
     /// Puts a change in place of an earlier change of the host.
-    fn put(&mut self, host: Host, change: Change) {
+    fn put(&mut self, host: Host, change: NotedChange) {
         self.removals += usize::from(is_removal(&change));
         let replaced = self.by_host.insert(host, change);
         self.removals -= usize::from(replaced.as_ref().is_some_and(is_removal));
@@ -78,45 +89,61 @@ impl Pending {
     /// what its first one can't.
     fn evaluated_against(&self, host: &Host, time: UnixTime) -> UnixTime {
         match self.by_host.get(host) {
-            Some(Change::Noted { replaces, .. } | Change::Replaced { replaces, .. })
+            Some(NotedChange::Noted { replaces, .. } | NotedChange::Replaced { replaces, .. })
                 if time < MAX_TIME =>
             {
                 *replaces
             }
-            Some(Change::Removed { noted_until, .. }) => time.max(*noted_until),
+            Some(NotedChange::Removed { noted_until, .. }) => time.max(*noted_until),
             _ => time,
         }
     }
 
     /// Drops what was evaluated against the entries of these changes where other entries are stored
     /// after the commit of the changes.
-    pub(crate) fn drop_unfounded(
-        &mut self,
-        committed: &[Change],
-        stored: &HashMap<Host, Arc<KnownPinnedHost>>,
-    ) {
+    pub(crate) fn drop_unfounded(&mut self, committed: &[NotedChange], stored: &Stored) {
         for change in committed {
-            let (Change::Noted { entry, .. } | Change::Replaced { entry, .. }) = change else {
+            let (NotedChange::Noted { entry, .. } | NotedChange::Replaced { entry, .. }) = change
+            else {
                 continue;
             };
-            let is_stored = stored.get(&entry.host).is_some_and(|stored| {
-                stored.noted_at == entry.noted_at && stored.has_same_pins(entry)
+            // The stored entry of any other host is as it was committed.
+            let is_stored = stored.get(&entry.host).is_none_or(|stored| {
+                stored.as_ref().is_some_and(|stored| {
+                    stored.noted_at == entry.noted_at && stored.has_same_pins(entry)
+                })
             });
             if is_stored {
                 continue;
             }
-            let is_unfounded = |change: &Change| match change {
-                Change::Noted { replaces: time, .. }
-                | Change::Replaced { replaces: time, .. }
-                | Change::Removed {
+            let is_unfounded = |change: &NotedChange| match change {
+                NotedChange::Noted { replaces: time, .. }
+                | NotedChange::Replaced { replaces: time, .. }
+                | NotedChange::Removed {
                     noted_until: time, ..
                 } => *time < MAX_TIME,
-                Change::ClearedSince(_) => false,
+                NotedChange::ClearedSince(_) => false,
             };
             if self.by_host.get(&entry.host).is_some_and(is_unfounded) {
                 let dropped = self.by_host.remove(&entry.host);
                 self.removals -= usize::from(dropped.as_ref().is_some_and(is_removal));
             }
+        }
+    }
+
+    /// Returns whether a change of this host is waiting.
+    pub(crate) fn has(&self, host: &Host) -> bool {
+        self.by_host.contains_key(host)
+    }
+
+    /// Returns when the stored entry of a host was noted that has a waiting change: at
+    /// [`MIN_TIME`](super::pin_store::MIN_TIME) if there was none.
+    pub(crate) fn stored_time(&self, host: &Host) -> Option<UnixTime> {
+        match self.by_host.get(host)? {
+            NotedChange::Noted { replaces, .. } | NotedChange::Replaced { replaces, .. } => {
+                Some(*replaces)
+            }
+            NotedChange::ClearedSince(_) | NotedChange::Removed { .. } => None,
         }
     }
 
@@ -130,33 +157,31 @@ impl Pending {
             .for_each(|change| self.record(change));
     }
 
-    /// Returns the changes in the order of [`Batch::changes`](crate::storage::Batch::changes).
-    pub(crate) fn into_changes(self) -> Vec<Change> {
-        let cleared = self.cleared_since.map(Change::ClearedSince);
+    /// Returns the changes in the order of [`Storage::commit`](crate::storage::Storage::commit).
+    pub(crate) fn into_changes(self) -> Vec<NotedChange> {
+        let cleared = self.cleared_since.map(NotedChange::ClearedSince);
         let by_host = self.by_host.into_values();
         cleared.into_iter().chain(by_host).collect()
     }
 
     /// Applies the changes to entries that another process has stored, and drops those without an
     /// effect: a note that is older than the stored one must not replace it with the next commit.
-    pub(crate) fn apply(&mut self, stored: &mut HashMap<Host, Arc<KnownPinnedHost>>) {
+    pub(crate) fn apply(&mut self, stored: &mut Stored) {
         if let Some(time) = self.cleared_since {
-            Change::ClearedSince(time).apply(stored);
+            NotedChange::ClearedSince(time).apply(stored);
         }
-        // A removal always counts as having an effect, so the number of removals stays.
+        // The storage would make a change again that it has not made for the stored entry.
         self.by_host.retain(|_, change| change.apply(stored));
+        self.removals = self
+            .by_host
+            .values()
+            .filter(|change| is_removal(change))
+            .count();
     }
 }
 
-fn is_removal(change: &Change) -> bool {
-    matches!(change, Change::Removed { .. })
-}
-
-fn is_cleared(change: &Change, since: UnixTime) -> bool {
-    match change {
-        Change::Noted { entry, .. } | Change::Replaced { entry, .. } => entry.noted_at >= since,
-        Change::ClearedSince(_) | Change::Removed { .. } => false,
-    }
+fn is_removal(change: &NotedChange) -> bool {
+    matches!(change, NotedChange::Removed { .. })
 }
 
 /// The time of a removal that is not the effect of a header: it affects every entry of the host.
@@ -168,9 +193,11 @@ const MAX_REMOVALS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::policy::timestamp::at;
-    use crate::policy::{PinSet, SpkiFingerprint};
+    use crate::policy::{KnownPinnedHost, PinSet, SpkiFingerprint};
 
     fn host(number: usize) -> Host {
         Host::parse(&format!("h{number}.example")).unwrap()
@@ -188,8 +215,8 @@ mod tests {
         })
     }
 
-    fn removed(number: usize, noted_until: u64) -> Change {
-        Change::Removed {
+    fn removed(number: usize, noted_until: u64) -> NotedChange {
+        NotedChange::Removed {
             host: host(number),
             noted_until: at(noted_until),
         }
@@ -200,11 +227,11 @@ mod tests {
         let mut pending = Pending::default();
         pending.record(removed(0, 1));
         for _ in 0..=MAX_REMOVALS {
-            pending.record(Change::noted(entry(1)));
+            pending.record(NotedChange::noted(entry(1)));
             pending.record(removed(1, 1));
         }
         assert!(pending.by_host.contains_key(&host(0)));
-        pending.record(Change::noted(entry(1)));
+        pending.record(NotedChange::noted(entry(1)));
         for number in 2..MAX_REMOVALS + 2 {
             pending.record(removed(number, 1));
         }
@@ -216,11 +243,11 @@ mod tests {
     #[test]
     fn a_change_replaces_what_the_earlier_change_of_the_host_was_evaluated_against() {
         let mut pending = Pending::default();
-        let refreshed = |replaces| Change::Replaced {
+        let refreshed = |replaces| NotedChange::Replaced {
             entry: entry(0),
             replaces: at(replaces),
         };
-        let noted = |replaces| Change::Noted {
+        let noted = |replaces| NotedChange::Noted {
             entry: entry(0),
             replaces: at(replaces),
         };

@@ -15,10 +15,11 @@ use crate::store::durable::{CLOSING_TIMEOUT, DurableFuture};
 use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
+use crate::store::noted::NotedChange;
 use crate::store::observed_clock::{ObservedClock, is_in_future};
 use crate::store::pending::MAX_TIME;
 use crate::store::queue::{StorageErrorListener, WriterSettings};
-use crate::store::storage::{Change, Storage};
+use crate::store::storage::Storage;
 use crate::store::writer::{Memory, Urgency, Writer};
 
 /// The noted pins: the known pinned hosts, whose servers sent pins by header (RFC 7469 section
@@ -190,7 +191,7 @@ impl PinStore {
         self.change(|entries| {
             entries.take_if(|known| known.noted_at >= time);
             // Recorded even if nothing was removed: another process may have stored such entries.
-            self.record(|| Change::ClearedSince(time), Urgency::Now);
+            self.record(|| NotedChange::ClearedSince(time), Urgency::Now);
             EarlierVerdicts::MayChange
         });
     }
@@ -341,7 +342,7 @@ impl PinStore {
     }
 
     /// Queues a change for the storage. Call it with the entries locked for writing.
-    pub(crate) fn record(&self, change: impl FnOnce() -> Change, urgency: Urgency) {
+    pub(crate) fn record(&self, change: impl FnOnce() -> NotedChange, urgency: Urgency) {
         if let Some(writer) = &self.writer {
             writer.record(change(), urgency);
         }
@@ -368,8 +369,8 @@ pub(crate) enum EarlierVerdicts {
 }
 
 /// Returns the change that removes the entry of exactly this host.
-pub(crate) fn removed(host: &Host, noted_until: UnixTime) -> Change {
-    Change::Removed {
+pub(crate) fn removed(host: &Host, noted_until: UnixTime) -> NotedChange {
+    NotedChange::Removed {
         host: host.clone(),
         noted_until,
     }

@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) error: Option<StorageError>,
     /// When the next commit is due; `None` while there is nothing to write.
     pub(crate) due: Option<Instant>,
+    /// Whether the storage has something to read that others have written.
+    pub(crate) is_pull_requested: bool,
     pub(crate) listeners: Listeners,
     /// The tasks to wake once a commit has ended, by the ID of their future.
     pub(crate) wakers: HashMap<u64, Waker>,
@@ -79,6 +81,7 @@ impl Queue {
             failed: 0,
             error: None,
             due: None,
+            is_pull_requested: false,
             listeners,
             wakers: HashMap::new(),
             last_future_id: 0,
@@ -116,9 +119,14 @@ impl State {
         }
     }
 
-    /// Returns whether the thread has something to do.
+    /// Returns whether a commit is due.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.is_closing || self.due.is_some_and(|due| due <= now)
+    }
+
+    /// Returns whether what others have written is to be read.
+    pub(crate) fn is_pull_due(&self, next: Option<Instant>) -> bool {
+        self.is_pull_requested || next.is_some_and(|next| next <= Instant::now())
     }
 }
 

@@ -1,17 +1,15 @@
-//! The interface to persistent storage of noted pins: [`Storage`], and the [`Batch`] of changes
-//! that it commits.
+//! The interface to persistent storage: [`Storage`], and what its methods return.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use rustls_pki_types::UnixTime;
-
-use crate::policy::{Host, KnownPinnedHost};
 use crate::store::error::StorageError;
+use crate::store::queue::Queue;
+use crate::store::record::{Change, Record, Update};
 
-/// Persistent storage of noted pins: [`FileStorage`](crate::FileStorage), or an implementation of
-/// the application on a database, the Keychain or SharedPreferences.
+/// Persistent storage of records: [`FileStorage`](crate::FileStorage), or an implementation of the
+/// application on a database, the Keychain or SharedPreferences.
 ///
 /// A [`PinStore`](crate::PinStore) calls the methods from one thread at a time: first from the
 /// thread that opens the store, then from the writer thread, never from a thread that serves
@@ -20,32 +18,33 @@ use crate::store::error::StorageError;
 ///
 /// ```
 /// use std::collections::HashMap;
-/// use pinhold::{Host, PinStore};
-/// use pinhold::policy::KnownPinnedHost;
-/// use pinhold::storage::{Batch, Change, Storage, StorageError};
+/// use pinhold::PinStore;
+/// use pinhold::storage::{Change, Merged, Record, Storage, StorageError, Update};
 ///
 /// #[derive(Default)]
-/// struct Table(HashMap<Host, KnownPinnedHost>); // in place of a database
+/// struct Table(HashMap<(String, String), Record>); // in place of a database
 ///
 /// impl Storage for Table {
-///     fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+///     fn load(&mut self) -> Result<Vec<Record>, StorageError> {
 ///         Ok(self.0.values().cloned().collect())
 ///     }
 ///
-///     fn commit(
-///         &mut self,
-///         batch: &Batch<'_>,
-///     ) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
-///         for change in batch.changes() {
-///             match change {
-///                 Change::ClearedSince(time) => self.0.retain(|_, known| known.noted_at < *time),
-///                 Change::Noted { entry, .. } | Change::Replaced { entry, .. } => {
-///                     self.0.insert(entry.host.clone(), (**entry).clone());
+///     fn commit(&mut self, changes: &[Change]) -> Result<Merged, StorageError> {
+///         for change in changes {
+///             match change.update().clone() {
+///                 Update::Put(record) => {
+///                     let id = (record.kind().to_owned(), record.key().to_owned());
+///                     self.0.insert(id, record);
 ///                 }
-///                 Change::Removed { host, .. } => drop(self.0.remove(host)),
+///                 Update::Removed { kind, key } => {
+///                     self.0.remove(&(kind.into_owned(), key.into()));
+///                 }
+///                 Update::ClearedSince { kind, time } => {
+///                     self.0.retain(|_, stored| stored.kind() != kind || stored.time() < time);
+///                 }
 ///             }
 ///         }
-///         Ok(None)
+///         Ok(Merged::Nothing)
 ///     }
 /// }
 ///
@@ -54,27 +53,61 @@ use crate::store::error::StorageError;
 /// # Ok::<(), StorageError>(())
 /// ```
 pub trait Storage: Send + 'static {
-    /// Returns all entries, including expired ones, in any order.
+    /// Returns all records of every kind, including those that have expired, in any order.
     ///
     /// # Errors
     ///
-    /// An error if some of the entries, or all, can't be read.
-    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError>;
+    /// An error if some of the records, or all, can't be read.
+    fn load(&mut self) -> Result<Vec<Record>, StorageError>;
 
-    /// Makes the batch durable, as a whole or not at all: either applies its changes in their
-    /// order, or replaces all entries by its snapshot.
+    /// Makes the changes durable in their order, all or none, and returns what other processes have
+    /// stored since the last call of any method. At most one change of a kind is an
+    /// [`Update::ClearedSince`], which comes first; each key has at most one other.
     ///
-    /// Returns `None` if the stored entries now equal the snapshot. If another process has changed
-    /// them since they were last read, returns all entries that are now stored; these then replace
-    /// the entries in memory.
+    /// A storage that no other process changes makes each [`update`](Change::update) and returns
+    /// [`Merged::Nothing`]. One that is shared makes what [`resolve`](Change::resolve) returns.
     ///
     /// # Errors
     ///
-    /// An error if the batch was not stored, or may not have been stored. The store passes the
-    /// error to the application and calls the method again later.
-    fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError>;
+    /// An error if the changes were not stored, or may not have been stored. The store passes the
+    /// error to the application and calls the method again later. After [`StorageError::Corrupt`] it
+    /// commits all its records again.
+    fn commit(&mut self, changes: &[Change]) -> Result<Merged, StorageError>;
 
-    /// Recovers the readable entries after [`load`](Self::load) failed with `error`. Returns them
+    /// Returns what other processes have stored since the last call of any method, without storing
+    /// anything. Called every [`pull_interval`](Self::pull_interval), and after each
+    /// [`StorageWaker::wake`]. The default implementation returns [`Merged::Nothing`].
+    ///
+    /// # Errors
+    ///
+    /// An error if the storage can't be read. It is passed to the application.
+    fn pull(&mut self) -> Result<Merged, StorageError> {
+        Ok(Merged::Nothing)
+    }
+
+    /// Returns how often [`pull`](Self::pull) is called; by default never.
+    fn pull_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Passes a handle by which the storage requests a [`pull`](Self::pull), for example when a
+    /// database notifies it. Called once, after [`load`](Self::load). The default implementation
+    /// drops the handle.
+    fn set_waker(&mut self, waker: StorageWaker) {
+        drop(waker);
+    }
+
+    /// Gives back space. Called after each successful commit, once those that waited for it have
+    /// been notified. The default implementation does nothing.
+    ///
+    /// # Errors
+    ///
+    /// An error if it failed. No record may be lost. The error is passed to the application.
+    fn compact(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Recovers the readable records after [`load`](Self::load) failed with `error`. Returns them
     /// with the error, to which it may add what was done. It must not lose data: a corrupt file,
     /// for example, is kept under another name.
     ///
@@ -85,12 +118,28 @@ pub trait Storage: Send + 'static {
 }
 
 impl<S: Storage + ?Sized> Storage for Box<S> {
-    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+    fn load(&mut self) -> Result<Vec<Record>, StorageError> {
         (**self).load()
     }
 
-    fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
-        (**self).commit(batch)
+    fn commit(&mut self, changes: &[Change]) -> Result<Merged, StorageError> {
+        (**self).commit(changes)
+    }
+
+    fn pull(&mut self) -> Result<Merged, StorageError> {
+        (**self).pull()
+    }
+
+    fn pull_interval(&self) -> Option<Duration> {
+        (**self).pull_interval()
+    }
+
+    fn set_waker(&mut self, waker: StorageWaker) {
+        (**self).set_waker(waker);
+    }
+
+    fn compact(&mut self) -> Result<(), StorageError> {
+        (**self).compact()
     }
 
     fn recover(&mut self, error: StorageError) -> (Recovered, StorageError) {
@@ -98,7 +147,35 @@ impl<S: Storage + ?Sized> Storage for Box<S> {
     }
 }
 
-/// The entries recovered from a storage that could not be loaded, and whether the store uses that
+/// What other processes have stored.
+///
+/// ```
+/// use pinhold::FileStorage;
+/// use pinhold::storage::{Merged, Storage};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let mut storage = FileStorage::new(folder.path().join("noted-pins.jsonl"));
+/// assert_eq!(storage.pull()?, Merged::Nothing);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a store that misses an update enforces old pins"
+)]
+pub enum Merged {
+    /// Nothing: the records are those that the store knows, with the changes just committed.
+    Nothing,
+    /// These updates, in their order. After a commit, the updates that the commit has made follow.
+    Updates(Vec<Update>),
+    /// These are all records that are stored now.
+    All(Vec<Record>),
+    /// The records were removed by something other than a store, such as a user who deletes the
+    /// file. Only the changes just committed are stored. The store commits all its records again.
+    Lost,
+}
+
+/// The records recovered from a storage that could not be loaded, and whether the store uses that
 /// storage from now on.
 ///
 /// ```
@@ -117,200 +194,54 @@ impl<S: Storage + ?Sized> Storage for Box<S> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovered {
-    /// The storage can't be used: the store keeps these entries in memory only and commits nothing.
-    InMemory(Vec<KnownPinnedHost>),
-    /// The storage can be used: the store begins with these entries and commits changes.
-    Stored(Vec<KnownPinnedHost>),
+    /// The storage can't be used: the store keeps these records in memory only and commits nothing.
+    InMemory(Vec<Record>),
+    /// The storage can be used: the store begins with these records and commits changes.
+    Stored(Vec<Record>),
 }
 
-/// The changes since the last commit, and the entries that result from them.
+/// A handle by which a [`Storage`] tells its store that another process has stored something. It
+/// can be called from any thread, and does nothing once the store is closed.
 ///
-/// See [`Storage`] for an example that applies the changes.
-pub struct Batch<'a> {
-    changes: &'a [Change],
-    snapshot: &'a dyn Fn() -> Vec<Arc<KnownPinnedHost>>,
-}
+/// ```
+/// use std::sync::mpsc::Sender;
+/// use pinhold::PinStore;
+/// use pinhold::storage::{Change, Merged, Record, Storage, StorageError, StorageWaker};
+///
+/// struct Notified(Sender<StorageWaker>);
+///
+/// impl Storage for Notified {
+///     # fn load(&mut self) -> Result<Vec<Record>, StorageError> { Ok(Vec::new()) }
+///     # fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> { Ok(Merged::Nothing) }
+///     fn set_waker(&mut self, waker: StorageWaker) {
+///         let _ = self.0.send(waker); // to the code that listens to the database
+///     }
+/// }
+///
+/// let (sender, wakers) = std::sync::mpsc::channel();
+/// let _store = PinStore::open(Notified(sender))?;
+/// wakers.recv()?.wake();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct StorageWaker(pub(crate) Weak<Queue>);
 
-impl<'a> Batch<'a> {
-    /// Returns a batch of these changes, whose snapshot the closure returns. For applications that
-    /// call a [`Storage`] themselves, to import entries or to test it.
-    ///
-    /// ```
-    /// use pinhold::FileStorage;
-    /// use pinhold::storage::{Batch, Storage};
-    ///
-    /// # let folder = tempfile::tempdir()?;
-    /// # let path = folder.path().join("noted-pins.jsonl");
-    /// let mut storage = FileStorage::new(path);
-    /// storage.commit(&Batch::new(&[], &Vec::new))?;
-    /// assert_eq!(storage.load()?, []);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn new(changes: &'a [Change], snapshot: &'a dyn Fn() -> Vec<Arc<KnownPinnedHost>>) -> Self {
-        Self { changes, snapshot }
+impl StorageWaker {
+    pub(crate) fn new(queue: &Arc<Queue>) -> Self {
+        Self(Arc::downgrade(queue))
     }
 
-    /// Returns the changes in the order in which to apply them, for a storage that updates records.
-    /// At most one is a [`Change::ClearedSince`], and it is the first. Each host has at most one
-    /// other change.
-    #[must_use]
-    pub fn changes(&self) -> &'a [Change] {
-        self.changes
-    }
-
-    /// Returns all entries sorted by name, for a storage that rewrites everything. They may include
-    /// changes that are not in this batch; the next batch then contains these changes.
-    #[must_use]
-    pub fn snapshot(&self) -> Vec<Arc<KnownPinnedHost>> {
-        (self.snapshot)()
-    }
-
-    /// Applies the changes to entries that another process has stored.
-    pub(crate) fn apply(&self, stored: &mut HashMap<Host, Arc<KnownPinnedHost>>) {
-        for change in self.changes {
-            change.apply(stored);
+    /// Makes the store call [`Storage::pull`] soon.
+    pub fn wake(&self) {
+        if let Some(queue) = self.0.upgrade() {
+            queue.state.lock().is_pull_requested = true;
+            queue.changed.notify_all();
         }
     }
 }
 
-/// Returns the entry, confirmed if it replaces a confirmed one that this process did not know.
-fn confirmed_as(
-    known: Option<&Arc<KnownPinnedHost>>,
-    entry: &Arc<KnownPinnedHost>,
-) -> Arc<KnownPinnedHost> {
-    let is_lost = |known: &&Arc<KnownPinnedHost>| {
-        known.is_confirmed() && !known.is_expired(entry.noted_at) && !entry.is_confirmed()
-    };
-    match known.filter(is_lost) {
-        Some(known) => Arc::new(KnownPinnedHost {
-            seen_since: known
-                .seen_since
-                .min(KnownPinnedHost::confirmed_since(entry.noted_at)),
-            ..(**entry).clone()
-        }),
-        None => Arc::clone(entry),
-    }
-}
-
-/// Returns whether the stored entry stays. One that another process has noted since is one that the
-/// header of the new entry was not evaluated against: an impostor could otherwise replace its pins
-/// through a process that has not read them yet.
-fn is_kept(stored: &KnownPinnedHost, entry: &KnownPinnedHost, replaces: UnixTime) -> bool {
-    // `replaces` counts, too: the clock may have been set back after the stored entry was noted.
-    let is_later = stored.noted_at > entry.noted_at.max(replaces);
-    let is_evaluated = stored.has_same_pins(entry) || stored.is_expired(entry.noted_at);
-    is_later || (!is_evaluated && stored.noted_at > replaces)
-}
-
-/// Inserts the entry unless the host has one that was noted later.
-pub(crate) fn put_newer(
-    stored: &mut HashMap<Host, Arc<KnownPinnedHost>>,
-    entry: Arc<KnownPinnedHost>,
-) {
-    let newer = |known: &Arc<KnownPinnedHost>| known.noted_at > entry.noted_at;
-    if !stored.get(&entry.host).is_some_and(newer) {
-        stored.insert(entry.host.clone(), entry);
-    }
-}
-
-impl fmt::Debug for Batch<'_> {
+impl fmt::Debug for StorageWaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch")
-            .field("changes", &self.changes)
-            .finish_non_exhaustive()
-    }
-}
-
-/// One change of the noted pins.
-///
-/// Where several processes share a storage, a change must not undo what another process has noted
-/// since: a change affects stored entries that were noted up to the time in `replaces` or
-/// `noted_until`.
-///
-/// See [`Storage`] for an example.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "a storage that misses a change loses pins"
-)]
-pub enum Change {
-    /// Every entry that was noted at this time or later is removed.
-    ClearedSince(UnixTime),
-    /// The entry is added: its host had none, or one that has expired.
-    Noted {
-        /// The entry.
-        entry: Arc<KnownPinnedHost>,
-        /// The time of the entry that the header was evaluated against. A stored entry that was noted
-        /// after this time is kept if it was noted after the new one, too, or has other pins or
-        /// another scope and has not expired.
-        replaces: UnixTime,
-    },
-    /// The entry replaces a live one of the same host.
-    Replaced {
-        /// The entry.
-        entry: Arc<KnownPinnedHost>,
-        /// As for [`Noted`](Self::Noted). If another process has removed the stored entry, it stays
-        /// removed.
-        replaces: UnixTime,
-    },
-    /// The entry of exactly this host is removed.
-    Removed {
-        /// The host.
-        host: Host,
-        /// A stored entry is kept if it was noted after this time.
-        noted_until: UnixTime,
-    },
-}
-
-impl Change {
-    /// Applies the change to entries that another process has stored. Returns `false` if it has no
-    /// effect because of what that process has noted or removed since.
-    pub(crate) fn apply(&self, stored: &mut HashMap<Host, Arc<KnownPinnedHost>>) -> bool {
-        match self {
-            Self::ClearedSince(time) => stored.retain(|_, known| known.noted_at < *time),
-            Self::Noted { entry, replaces } => match stored.get(&entry.host) {
-                Some(known) if is_kept(known, entry, *replaces) => return false,
-                known => {
-                    let entry = confirmed_as(known, entry);
-                    stored.insert(entry.host.clone(), entry);
-                }
-            },
-            Self::Replaced { entry, replaces } => match stored.get_mut(&entry.host) {
-                Some(known) if !is_kept(known, entry, *replaces) => {
-                    *known = confirmed_as(Some(known), entry);
-                }
-                // If the other process has removed the entry, the next header adds it again.
-                _ => return false,
-            },
-            Self::Removed { host, noted_until } => {
-                let is_removed = |known: &Arc<KnownPinnedHost>| known.noted_at <= *noted_until;
-                if stored.get(host).is_some_and(is_removed) {
-                    stored.remove(host);
-                }
-            }
-        }
-        true
-    }
-
-    /// Returns the change that stores an entry unless a newer one of its host is stored: to import
-    /// entries, or to migrate them to another storage.
-    ///
-    /// ```
-    /// use pinhold::policy::KnownPinnedHost;
-    /// use pinhold::storage::Change;
-    ///
-    /// let line = include_str!("../../tests/formats/v1.jsonl").lines().nth(1).unwrap();
-    /// let change = Change::noted(KnownPinnedHost::from_json(line)?);
-    /// assert!(matches!(change, Change::Noted { entry, .. } if entry.includes_subdomains));
-    /// # Ok::<(), pinhold::storage::EntryError>(())
-    /// ```
-    #[must_use]
-    pub fn noted(entry: impl Into<Arc<KnownPinnedHost>>) -> Self {
-        let entry = entry.into();
-        Self::Noted {
-            replaces: entry.noted_at,
-            entry,
-        }
+        f.write_str("StorageWaker")
     }
 }

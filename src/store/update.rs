@@ -8,9 +8,9 @@ use rustls_pki_types::UnixTime;
 use crate::policy::{Host, KnownPinnedHost};
 use crate::store::entries::Entries;
 use crate::store::eviction::Shares;
+use crate::store::noted::NotedChange;
 use crate::store::observed_clock::{EARLIEST_TIME, is_in_future};
 use crate::store::pin_store::{EarlierVerdicts, MIN_TIME, PinStore, removed};
-use crate::store::storage::Change;
 use crate::store::writer::Urgency;
 
 /// The effect of inserting an entry.
@@ -185,10 +185,10 @@ impl PinStore {
         let entry = Arc::clone(&plan.entry);
         let replaces = plan.known.as_ref().map_or(MIN_TIME, |known| known.noted_at);
         let change = if plan.inserted == Inserted::Added {
-            Change::Noted { entry, replaces }
+            NotedChange::Noted { entry, replaces }
         } else {
             // It must not undo a removal by another process.
-            Change::Replaced { entry, replaces }
+            NotedChange::Replaced { entry, replaces }
         };
         self.record(|| change, plan.urgency);
     }
@@ -230,6 +230,9 @@ mod tests {
     use super::*;
     use crate::policy::timestamp::at;
     use crate::policy::{PinSet, SpkiFingerprint};
+    use crate::store::error::StorageError;
+    use crate::store::record::{Change, Record};
+    use crate::store::storage::{Merged, Storage};
 
     fn entry(host: &str, includes_subdomains: bool, expires_at: u64) -> KnownPinnedHost {
         KnownPinnedHost {
@@ -346,16 +349,13 @@ mod tests {
     /// A storage into which another process has written an entry before the first commit.
     struct Shared;
 
-    impl crate::store::storage::Storage for Shared {
-        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, crate::store::error::StorageError> {
+    impl Storage for Shared {
+        fn load(&mut self) -> Result<Vec<Record>, StorageError> {
             Ok(Vec::new())
         }
 
-        fn commit(
-            &mut self,
-            _: &crate::store::storage::Batch<'_>,
-        ) -> Result<Option<Vec<KnownPinnedHost>>, crate::store::error::StorageError> {
-            Ok(Some(vec![entry("a.com", false, 10)]))
+        fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> {
+            Ok(Merged::All(vec![Record::from(&entry("a.com", false, 10))]))
         }
     }
 

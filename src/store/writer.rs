@@ -4,22 +4,22 @@
 //! Changes that arrive during a commit are combined into the next one. Refreshes wait for the
 //! refresh delay, further changes of an expiry for up to a second. The changes of a failed commit are tried again after a backoff that doubles.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 
-use crate::policy::KnownPinnedHost;
 use crate::store::durable::{CLOSING_TIMEOUT, DurableFuture};
-use crate::store::entries::{Entries, sorted};
+use crate::store::entries::Entries;
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
+use crate::store::noted::NotedChange;
 use crate::store::observed_clock::ObservedClock;
 use crate::store::pending::Pending;
 use crate::store::queue::{Queue, State, StorageErrorListener, WriterSettings};
-use crate::store::storage::{Batch, Change, Storage};
+use crate::store::record::Change;
+use crate::store::storage::{Merged, Storage, StorageWaker};
 use crate::store::worker::{contain, deadline};
 
 /// Handle to the writer thread. Dropping it flushes pending changes.
@@ -50,16 +50,19 @@ pub(crate) enum Urgency {
 impl Writer {
     /// Starts the thread.
     pub(crate) fn start(
-        storage: impl Storage,
+        mut storage: impl Storage,
         memory: Memory,
         settings: WriterSettings,
     ) -> Result<Self, StorageError> {
         let queue = Arc::new(Queue::new(settings.on_error));
+        let waker = StorageWaker::new(&queue);
+        contain(|| storage.set_waker(waker));
         let thread = WriterThread {
             queue: Arc::clone(&queue),
             storage,
             memory,
             backoff: FIRST_BACKOFF,
+            has_lost_records: false,
         };
         let started = queue.state.lock().worker.start(|| thread.run_guarded());
         started.map_err(|error| StorageError::Thread(Arc::new(error)))?;
@@ -71,7 +74,7 @@ impl Writer {
 
     /// Queues a change. Call it with the entries locked for writing, so that changes are queued in
     /// the order in which they were made.
-    pub(crate) fn record(&self, change: Change, urgency: Urgency) {
+    pub(crate) fn record(&self, change: NotedChange, urgency: Urgency) {
         let mut state = self.queue.state.lock();
         state.pending.record(change);
         state.latest += 1;
@@ -149,6 +152,8 @@ struct WriterThread<S> {
     memory: Memory,
     /// The time until the next attempt if this one fails.
     backoff: Duration,
+    /// Whether the next commit must have all entries.
+    has_lost_records: bool,
 }
 
 impl<S: Storage> WriterThread<S> {
@@ -169,13 +174,22 @@ impl<S: Storage> WriterThread<S> {
     }
 
     fn run(mut self) {
+        let interval = self.storage.pull_interval();
+        let mut next_pull = interval.and_then(|interval| Instant::now().checked_add(interval));
         loop {
             let mut state = self.queue.state.lock();
-            while !state.is_due(Instant::now()) {
-                match state.due {
-                    Some(due) => drop(self.queue.changed.wait_until(&mut state, due)),
+            while !state.is_due(Instant::now()) && !state.is_pull_due(next_pull) {
+                match state.due.into_iter().chain(next_pull).min() {
+                    Some(until) => drop(self.queue.changed.wait_until(&mut state, until)),
                     None => self.queue.changed.wait(&mut state),
                 }
+            }
+            if !state.is_due(Instant::now()) {
+                state.is_pull_requested = false;
+                drop(state);
+                next_pull = interval.and_then(|interval| Instant::now().checked_add(interval));
+                self.pull();
+                continue;
             }
             state.due = None;
             let is_last = state.is_closing;
@@ -188,56 +202,104 @@ impl<S: Storage> WriterThread<S> {
                     "too many removals are waiting for the storage, all of them are dropped"
                 );
             }
-            let changes = pending.into_changes();
-            let result = if changes.is_empty() {
-                Ok(())
-            } else {
-                self.commit(&changes)
-            };
+            let (changes, result) = self.commit(pending);
+            let is_stored = result.is_ok() && !changes.is_empty();
             self.complete(latest, changes, result);
             if is_last {
                 self.end();
                 return;
             }
+            if is_stored {
+                self.call(|storage| storage.compact());
+            }
         }
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), StorageError> {
-        let entries = Arc::clone(&self.memory.entries);
-        let snapshot = move || {
-            let list = entries.upgradable_read().collect();
-            // Sorted without the lock, since that takes long.
-            sorted(list)
+    /// Commits the changes, and returns them with the outcome.
+    fn commit(&mut self, mut pending: Pending) -> (Vec<NotedChange>, Result<(), StorageError>) {
+        if self.has_lost_records {
+            self.add_all(&mut pending);
+        }
+        let changes = pending.into_changes();
+        if changes.is_empty() {
+            return (changes, Ok(()));
+        }
+        let mut result = self.commit_changes(&changes);
+        if matches!(result, Ok(Merged::Lost)) {
+            let mut all = Pending::default();
+            self.add_all(&mut all);
+            result = self.commit_changes(&all.into_changes());
+        }
+        self.has_lost_records = match &result {
+            // A file that was repaired has lost what could not be read.
+            Err(StorageError::Corrupt { .. }) => true,
+            Err(_) => self.has_lost_records,
+            Ok(_) => false,
         };
-        let batch = Batch::new(changes, &snapshot);
-        let storage = &mut self.storage;
-        let stored = contain(|| storage.commit(&batch)).ok_or(StorageError::Panicked)??;
-        if let Some(stored) = stored {
-            self.replace_entries(changes, stored);
-        }
-        Ok(())
+        let result = result.map(|merged| self.merge(&changes, merged));
+        (changes, result)
     }
 
-    /// Replaces the entries in memory by the stored ones, with the changes since the commit of these
-    /// changes.
-    fn replace_entries(&self, committed: &[Change], stored: Vec<KnownPinnedHost>) {
-        let stored = stored.into_iter().map(Arc::new);
-        let mut stored = stored
-            .map(|entry| (entry.host.clone(), entry))
-            .collect::<HashMap<_, _>>();
+    fn commit_changes(&mut self, changes: &[NotedChange]) -> Result<Merged, StorageError> {
+        let changes = changes.iter().map(Change::from).collect::<Vec<_>>();
+        let storage = &mut self.storage;
+        contain(|| storage.commit(&changes)).unwrap_or(Err(StorageError::Panicked))
+    }
+
+    /// Adds all entries in memory that no change waits for.
+    fn add_all(&self, pending: &mut Pending) {
+        let entries = self.memory.entries.upgradable_read();
+        // No change is recorded meanwhile, since that needs the entries locked for writing.
+        let state = self.queue.state.lock();
+        for entry in entries.iter() {
+            if !pending.has(&entry.host) && !state.pending.has(&entry.host) {
+                pending.record(NotedChange::noted(Arc::clone(entry)));
+            }
+        }
+    }
+
+    fn pull(&mut self) {
+        if let Some(merged) = self.call(|storage| storage.pull()) {
+            self.merge(&[], merged);
+        }
+    }
+
+    /// Calls a method of the storage, and emits its error.
+    fn call<T>(&mut self, f: impl FnOnce(&mut S) -> Result<T, StorageError>) -> Option<T> {
+        let storage = &mut self.storage;
+        let result = contain(|| f(storage)).unwrap_or(Err(StorageError::Panicked));
+        if let Err(error) = &result {
+            let receivers = self.queue.state.lock().listeners.receivers();
+            receivers.emit(error);
+        }
+        result.ok()
+    }
+
+    /// Applies to memory what other processes have stored, except where changes are waiting that were
+    /// made since the commit of these changes.
+    fn merge(&self, committed: &[NotedChange], merged: Merged) {
+        if matches!(merged, Merged::Nothing | Merged::Lost) {
+            return;
+        }
         // Otherwise a header that is being evaluated with the replaced entries could take effect.
         let one_at_a_time = self.memory.noting.lock();
         let entries = self.memory.entries.upgradable_read();
         // No change is recorded meanwhile, since that needs the entries locked for writing.
         let mut state = self.queue.state.lock();
+        let mut stored = entries.stored(merged, &state.pending);
         state.pending.drop_unfounded(committed, &stored);
         state.pending.apply(&mut stored);
         drop(state);
-        let _before = entries.len();
-        let new = entries.replaced_by(stored.into_values(), self.memory.clock.merged_now());
-        let _now = new.len();
+        let since = self.memory.clock.merged_now();
+        let _changed = stored.len();
+        // A large change is made to a copy, since lookups would wait for it.
+        let mut copy = (stored.len() > MAX_IN_PLACE).then(|| entries.clone());
+        if let Some(copy) = &mut copy {
+            copy.replace_stored(std::mem::take(&mut stored), since);
+        }
         let mut entries = RwLockUpgradableReadGuard::upgrade(entries);
-        let replaced = std::mem::replace(&mut *entries, new);
+        let replaced = copy.map(|copy| std::mem::replace(&mut *entries, copy));
+        entries.replace_stored(stored, since);
         self.memory.generation.advance();
         drop(entries);
         drop(one_at_a_time);
@@ -246,14 +308,18 @@ impl<S: Storage> WriterThread<S> {
         drop(replaced);
         event!(
             INFO,
-            before = _before,
-            now = _now,
+            changed = _changed,
             "entries stored by another process replace those in memory"
         );
     }
 
     /// Records the outcome of a commit of everything up to the number `until`.
-    fn complete(&mut self, until: u64, changes: Vec<Change>, result: Result<(), StorageError>) {
+    fn complete(
+        &mut self,
+        until: u64,
+        changes: Vec<NotedChange>,
+        result: Result<(), StorageError>,
+    ) {
         let mut unwritten = Pending::default();
         if result.is_err() {
             let changes = changes.into_iter();
@@ -297,6 +363,8 @@ impl<S: Storage> WriterThread<S> {
     }
 }
 
+/// The number of entries that are replaced while lookups wait: they take less than 0.1 ms.
+const MAX_IN_PLACE: usize = 64;
 const SECOND: Duration = Duration::from_secs(1);
 /// The time until the second attempt.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);

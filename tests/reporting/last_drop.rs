@@ -10,9 +10,8 @@ use crate::common::recording::{Fixture, Latch, ReleaseOnDrop, builder, next_even
 use crate::common::validated::{built_in_anchors, verified_chain};
 use crate::common::{NOW, TIMEOUT, at, header_value};
 use pinhold::header::{HeaderSyntax, Noted, PinHeader};
-use pinhold::policy::KnownPinnedHost;
 use pinhold::report::{DropReason, Report, Reporter};
-use pinhold::storage::{Batch, Storage, StorageError};
+use pinhold::storage::{Change, Merged, Record, Storage, StorageError};
 use pinhold::{Event, PinStore, Pinning};
 
 /// Keeps a handle to the pins, as a reporter that connects with the same pins does.
@@ -28,15 +27,15 @@ impl Reporter for HandleKeeper {
 struct FailsLater(Arc<AtomicBool>);
 
 impl Storage for FailsLater {
-    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+    fn load(&mut self) -> Result<Vec<Record>, StorageError> {
         Ok(Vec::new())
     }
 
-    fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+    fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> {
         if self.0.load(Ordering::SeqCst) {
             return Err(StorageError::other("expected by the test"));
         }
-        Ok(None)
+        Ok(Merged::Nothing)
     }
 }
 
@@ -77,13 +76,13 @@ async fn observers_receive_the_error_of_the_last_commit() {
 struct Hanging(Latch);
 
 impl Storage for Hanging {
-    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+    fn load(&mut self) -> Result<Vec<Record>, StorageError> {
         Ok(Vec::new())
     }
 
-    fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+    fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> {
         self.0.wait();
-        Ok(None)
+        Ok(Merged::Nothing)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::common::{NOW, TIMEOUT, header_value, now};
 use pinhold::header::{HeaderSyntax, IgnoreReason, Noted, PinHeader, RemovalReason};
 use pinhold::policy::{KnownPinnedHost, PinSource};
 use pinhold::report::{DropReason, Report, Reporter};
-use pinhold::storage::{Batch, Storage, StorageError};
+use pinhold::storage::{Change, Merged, Record, Storage, StorageError};
 use pinhold::{
     Enforcement, Event, FileStorage, Host, PinStore, Pinning, SpkiFingerprint, TrustAnchors,
 };
@@ -144,11 +144,11 @@ async fn headers_that_change_pins_emit_events_and_refreshes_do_not() {
 struct FailingStorage;
 
 impl Storage for FailingStorage {
-    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+    fn load(&mut self) -> Result<Vec<Record>, StorageError> {
         Ok(Vec::new())
     }
 
-    fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+    fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> {
         Err(StorageError::other("expected by the test"))
     }
 }

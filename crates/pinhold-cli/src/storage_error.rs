@@ -50,7 +50,8 @@ pub(crate) fn reason(error: &StorageError) -> &'static str {
         StorageError::Corrupt { .. } => "corrupt",
         StorageError::Io { .. } => "io",
         StorageError::Locked { .. } => "locked",
-        StorageError::NewerVersion { .. } => "newer-version",
+        StorageError::UnknownVersion { .. } => "unknown-version",
+        StorageError::Unreadable { .. } => "unreadable",
         StorageError::NotAFile { .. } => "not-a-file",
         StorageError::Slow { .. } => "slow",
         StorageError::TooLarge { .. } => "too-large",
@@ -87,9 +88,9 @@ mod tests {
     fn only_a_file_that_is_too_large_is_said_to_be() {
         let too_large = StorageError::TooLarge {
             file: "noted".into(),
-            limit: 64 << 20,
+            limit: 1 << 30,
         };
-        assert!(text(&too_large).contains("64 MiB"));
+        assert!(text(&too_large).contains("1024 MiB"));
         assert_eq!(reason(&too_large), "too-large");
         let io = StorageError::Io {
             path: "noted".into(),

@@ -6,12 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use pinhold::storage::StorageError;
+use pinhold::storage::{Storage, StorageError};
 use pinhold::{FileStorage, PinStore};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{NAMES, assert_succeeds, child, child_arguments, names, note, open};
-use crate::common::noted::{Hosts, temp_dir};
+use super::{NAMES, assert_succeeds, child, child_arguments, names, note, open, with_history};
+use crate::common::NOW;
+use crate::common::noted::{Hosts, numbered_pin, pinning, temp_dir};
 use crate::common::peers::program;
 
 #[track_caller]
@@ -22,29 +23,42 @@ fn assert_io_error(result: Result<(), StorageError>, kind: io::ErrorKind) {
     }
 }
 
-/// Asserts that a failed write changes nothing on disk, and that the change is written once that is
-/// possible again.
+/// Asserts that a failed write changes no entry on disk, and that the change is written once that is
+/// possible again. The change is longer than what is free in a block of the file.
 fn assert_fails_and_recovers(
     file: &Path,
     kind: io::ErrorKind,
     block: impl Fn(),
     unblock: impl Fn(),
 ) {
-    let hosts = Hosts::blocking(&NAMES[..2]);
+    let more = (10..30).map(|number| format!("h{number}.example"));
+    let all = NAMES[..2].iter().map(ToString::to_string).chain(more);
+    let all = all.collect::<Vec<_>>();
+    let hosts = Hosts::blocking(&all.iter().map(String::as_str).collect::<Vec<_>>());
     let store = open(file);
     note(&hosts, &store, 0).unwrap();
     block();
-    assert_io_error(note(&hosts, &store, 1), kind);
-    assert_eq!(names(&store), NAMES[..2], "the change is kept in memory");
-    assert_eq!(names(&open(file)), NAMES[..1], "the file is unchanged");
-    let temporary = file.with_extension("jsonl.tmp");
-    assert!(!temporary.exists(), "the temporary file is removed");
+    let value = hosts.value(numbered_pin(0), "max-age=1000");
+    for index in 1..all.len() {
+        hosts.note(&pinning(&store), index, &value, NOW);
+    }
+    assert_io_error(store.flush(), kind);
+    assert_eq!(names(&store), all, "the changes are kept in memory");
+    assert_eq!(
+        names(&open(file)),
+        NAMES[..1],
+        "the file has the entry before"
+    );
     unblock();
     store.flush().unwrap();
-    assert_eq!(names(&open(file)), NAMES[..2]);
+    assert_eq!(names(&open(file)), all);
+    for index in 2..all.len() {
+        store.forget(hosts.host(index));
+    }
+    store.flush().unwrap();
 }
 
-/// EFBIG: the process must not write a file of more than 600 bytes, and two entries need 800.
+/// EFBIG: the process must not write a file of more than 600 bytes.
 #[test]
 fn a_file_size_limit_is_reported_and_the_change_is_written_later() {
     let name = "failing_disk::a_file_size_limit_is_reported_and_the_change_is_written_later";
@@ -84,14 +98,14 @@ fn a_full_disk_and_a_failed_rename_are_reported_and_the_change_is_written_later(
     let mut probe = Command::new(unshare[0]);
     probe
         .args(&unshare[1..])
-        .args(["mount", "-t", "tmpfs", "-o", "size=64k", "none"]);
+        .args(["mount", "-t", "tmpfs", "-o", "size=512k", "none"]);
     if !probe.arg(folder.path()).output().unwrap().status.success() {
         // Containers may forbid mounts. Written to the standard error itself, which is shown even
         // if the test passes.
         let _ = writeln!(io::stderr(), "skipped: this system does not allow mounts");
         return;
     }
-    let mount = "mount -t tmpfs -o size=64k none \"$1\" && shift && exec \"$@\"";
+    let mount = "mount -t tmpfs -o size=512k none \"$1\" && shift && exec \"$@\"";
     let wrapper = [
         &unshare[..],
         &["sh", "-c", mount, "sh", folder.path().to_str().unwrap()],
@@ -121,12 +135,12 @@ fn on_a_small_disk(folder: &Path) {
     // A corrupt file without space for a repaired one: no entry is lost, and no copy is left.
     let file = folder.join("full.jsonl");
     let bytes = fs::read(&file).unwrap();
-    fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+    fs::write(&file, &bytes[1..]).unwrap();
     fill();
     let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
     let is_in_place = matches!(error, Some(StorageError::Corrupt { moved_to: None, .. }));
     assert!(is_in_place, "{error:?}");
-    assert_eq!(names(&store), NAMES[..1]);
+    assert_eq!(names(&store), NAMES[..2]);
     let copies = || {
         let entries = fs::read_dir(folder)
             .unwrap()
@@ -139,7 +153,7 @@ fn on_a_small_disk(folder: &Path) {
     free();
     store.forget(&pinhold::Host::parse("z.example").unwrap());
     assert!((0..3).any(|_| store.flush().is_ok()));
-    assert_eq!(names(&open(&file)), NAMES[..1]);
+    assert_eq!(names(&open(&file)), NAMES[..2]);
     assert_eq!(copies(), 1);
 
     let file = folder.join("pins.jsonl");
@@ -150,9 +164,33 @@ fn on_a_small_disk(folder: &Path) {
             .status();
         assert!(status.unwrap().success());
     };
-    let mount = || run(&["mount", "--bind", file.to_str().unwrap()]);
-    let unmount = || run(&["umount"]);
-    assert_fails_and_recovers(&file, io::ErrorKind::ResourceBusy, mount, unmount);
+    rename_fails(&file, &run);
+}
+
+/// The first commit and a compaction rename a file.
+fn rename_fails(file: &Path, run: &impl Fn(&[&str])) {
+    let hosts = Hosts::blocking(&NAMES[..2]);
+    let store = open(file);
+    note(&hosts, &store, 0).unwrap();
+    drop(store);
+    let history = with_history(&fs::read(file).unwrap());
+    fs::write(file, &history).unwrap();
+    run(&["mount", "--bind", file.to_str().unwrap()]);
+    let mut storage = FileStorage::new(file);
+    storage.load().unwrap();
+    assert_io_error(storage.compact(), io::ErrorKind::ResourceBusy);
+    assert_eq!(fs::read(file).unwrap(), history);
+    assert!(
+        !file.with_extension("jsonl.compact").exists(),
+        "it is removed"
+    );
+    run(&["umount"]);
+    storage.pull().unwrap();
+    storage.compact().unwrap();
+    assert!(fs::metadata(file).unwrap().len() < 1000);
+    let store = open(file);
+    note(&hosts, &store, 1).unwrap();
+    assert_eq!(names(&open(file)), NAMES[..2]);
 }
 
 /// Returns the wrapper by which permissions apply to root, too; `None` if it is not installed.
@@ -186,25 +224,28 @@ fn without_permission(folder: &Path) {
     let allow = |path: &Path, mode: u32| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
+    let forbid = || allow(&file, 0o400);
+    assert_fails_and_recovers(&file, io::ErrorKind::PermissionDenied, forbid, || {
+        allow(&file, 0o600);
+    });
     let (block, unblock) = (|| allow(folder, 0o500), || allow(folder, 0o700));
-    assert_fails_and_recovers(&file, io::ErrorKind::PermissionDenied, block, unblock);
 
     check_folder_that_cannot_be_synced(&folder.join("merged.jsonl"), &allow);
 
     // A corrupt file in a folder that is not writable: the readable entries are enforced.
     let bytes = fs::read(&file).unwrap();
-    fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+    fs::write(&file, &bytes[1..]).unwrap();
     block();
     let (store, error) = PinStore::open_or_recover(FileStorage::new(&file));
     let is_in_place = matches!(error, Some(StorageError::Corrupt { moved_to: None, .. }));
     assert!(is_in_place, "{error:?}");
-    assert_eq!(names(&store), NAMES[..1]);
+    assert_eq!(names(&store), NAMES[..2]);
     unblock();
     store.forget(&pinhold::Host::parse("z.example").unwrap());
     // The first commit that succeeds moves the corrupt file and reports that; later ones are
     // normal.
     assert!((0..3).any(|_| store.flush().is_ok()));
-    assert_eq!(names(&open(&file)), NAMES[..1]);
+    assert_eq!(names(&open(&file)), NAMES[..2]);
 
     // A file that can't be read is not overwritten.
     let bytes = fs::read(&file).unwrap();
@@ -220,25 +261,25 @@ fn without_permission(folder: &Path) {
     assert_eq!(fs::read(&file).unwrap(), bytes);
 }
 
-/// If the rename succeeds and the sync of the folder fails, the next attempt must not lose entries
-/// of another process, nor the corrupt file.
+/// If the rename succeeds and the sync of the folder fails, the next attempt syncs the folder, and must
+/// not lose the corrupt file.
 fn check_folder_that_cannot_be_synced(file: &Path, allow: &impl Fn(&Path, u32)) {
     let folder = file.parent().unwrap();
     let hosts = Hosts::blocking(&NAMES);
-    let (one, other) = (open(file), open(file));
-    note(&hosts, &other, 0).unwrap();
-    note(&hosts, &other, 1).unwrap();
+    let one = open(file);
     allow(folder, 0o300);
-    assert_io_error(note(&hosts, &one, 2), io::ErrorKind::PermissionDenied);
-    assert_io_error(one.flush(), io::ErrorKind::PermissionDenied);
+    for _ in 0..3 {
+        one.forget(hosts.host(2));
+        assert_io_error(one.flush(), io::ErrorKind::PermissionDenied);
+    }
     allow(folder, 0o700);
-    one.flush().unwrap();
-    assert_eq!(names(&one), NAMES);
-    assert_eq!(names(&open(file)), NAMES);
-    drop((one, other));
+    note(&hosts, &one, 0).unwrap();
+    note(&hosts, &one, 1).unwrap();
+    assert_eq!(names(&open(file)), NAMES[..2]);
+    drop(one);
 
     let mut corrupt = fs::read(file).unwrap();
-    *corrupt.last_mut().unwrap() = b'x';
+    corrupt[2] ^= 1;
     fs::write(file, &corrupt).unwrap();
     allow(folder, 0o300);
     let (store, error) = PinStore::open_or_recover(FileStorage::new(file));

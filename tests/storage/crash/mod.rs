@@ -51,6 +51,15 @@ fn note(hosts: &Hosts, store: &PinStore, index: usize) -> Result<(), StorageErro
     store.flush()
 }
 
+/// Returns the file with its lines repeated, so that more than half of it is history and it is long
+/// enough to be compacted.
+fn with_history(bytes: &[u8]) -> Vec<u8> {
+    let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
+    let (header, rest) = (lines.next().unwrap(), lines.next().unwrap());
+    let repeated = rest.repeat(1 + 100 * 1024 / rest.len());
+    [header, b"\n", &repeated].concat()
+}
+
 /// The environment variable that has the arguments of a child.
 const ARGUMENTS: &str = "PINHOLD_CHILD";
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pinhold::PinStore;
-use pinhold::policy::KnownPinnedHost;
-use pinhold::storage::{Batch, Storage, StorageError};
+use pinhold::storage::{Change, Merged, Record, Storage, StorageError};
 
 use super::{Outcome, fixture, name};
 use crate::common::{NOW, TIMEOUT};
@@ -49,12 +48,12 @@ fn dropping_the_last_handle_drops_the_storage() {
         _lock: Arc<()>,
     }
     impl Storage for Open {
-        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+        fn load(&mut self) -> Result<Vec<Record>, StorageError> {
             Ok(Vec::new())
         }
 
-        fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
-            Ok(None)
+        fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> {
+            Ok(Merged::Nothing)
         }
     }
     let lock = Arc::new(());

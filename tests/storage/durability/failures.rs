@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 
 use pinhold::PinStore;
-use pinhold::policy::KnownPinnedHost;
-use pinhold::storage::{Batch, Recovered, Storage, StorageError};
+use pinhold::storage::{Change, Merged, Record, Recovered, Storage, StorageError};
 
 use super::{Outcome, fixture, fixture_with_callback};
 use crate::common::{NOW, TIMEOUT};
@@ -58,15 +57,15 @@ impl Sorted for [String; 3] {
 fn flush_returns_the_error_of_the_commit() {
     struct Fails(Arc<AtomicBool>);
     impl Storage for Fails {
-        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+        fn load(&mut self) -> Result<Vec<Record>, StorageError> {
             Ok(Vec::new())
         }
 
-        fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+        fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> {
             if self.0.load(Ordering::SeqCst) {
                 Err(StorageError::other("no"))
             } else {
-                Ok(None)
+                Ok(Merged::Nothing)
             }
         }
     }
@@ -103,11 +102,11 @@ async fn the_store_continues_after_a_panic_of_the_storage_or_of_the_callback() {
 fn a_panic_of_the_storage_while_opening_is_an_error() {
     struct Panics;
     impl Storage for Panics {
-        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+        fn load(&mut self) -> Result<Vec<Record>, StorageError> {
             panic!("expected by the test")
         }
 
-        fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+        fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> {
             panic!("expected by the test")
         }
 
@@ -127,11 +126,11 @@ fn a_panic_of_the_storage_while_opening_is_an_error() {
 fn without_recovery_pins_are_kept_in_memory_only() {
     struct Broken;
     impl Storage for Broken {
-        fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+        fn load(&mut self) -> Result<Vec<Record>, StorageError> {
             Err(StorageError::other("broken"))
         }
 
-        fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+        fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> {
             panic!("a storage that could not be read must not be overwritten")
         }
     }

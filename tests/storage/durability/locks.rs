@@ -86,14 +86,14 @@ struct FailsOnce {
 }
 
 impl Storage for FailsOnce {
-    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+    fn load(&mut self) -> Result<Vec<Record>, StorageError> {
         Ok(Vec::new())
     }
 
-    fn commit(&mut self, _: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+    fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> {
         self.error
             .take()
-            .map_or(Ok(None), |error| Err(StorageError::other(error)))
+            .map_or(Ok(Merged::Nothing), |error| Err(StorageError::other(error)))
     }
 }
 

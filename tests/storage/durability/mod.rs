@@ -17,7 +17,7 @@ use crate::common::noted::{Hosts, numbered_pin, pinning};
 use crate::common::{NOW, TIMEOUT, at};
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::policy::KnownPinnedHost;
-use pinhold::storage::{Batch, Change, PinStoreBuilder, Storage, StorageError};
+use pinhold::storage::{Change, Merged, PinStoreBuilder, Record, Storage, StorageError, Update};
 use pinhold::{Host, NotePinsLayer, PinStore};
 
 /// A storage whose commits wait until the test sets their outcome.
@@ -30,30 +30,21 @@ enum Outcome {
     Fail,
     Panic,
     Store,
-    /// The commit succeeds and finds these entries of another process.
-    StoreAs(Vec<KnownPinnedHost>),
+    /// The commit succeeds, and these are the records that are stored then.
+    StoreAs(Vec<Record>),
 }
 
 impl Storage for ControlledStorage {
-    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+    fn load(&mut self) -> Result<Vec<Record>, StorageError> {
         Ok(Vec::new())
     }
 
-    fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
-        let changes = batch.changes().to_vec();
-        let snapshot = batch.snapshot();
-        let in_snapshot = |change: &Change| match change {
-            Change::Noted { entry, .. } | Change::Replaced { entry, .. } => {
-                snapshot.iter().any(|known| known.host == entry.host)
-            }
-            _ => true,
-        };
-        assert!(changes.iter().all(in_snapshot));
+    fn commit(&mut self, changes: &[Change]) -> Result<Merged, StorageError> {
         // The test may have ended.
-        let _ = self.commits.send(changes);
+        let _ = self.commits.send(changes.to_vec());
         match self.outcomes.recv_timeout(TIMEOUT) {
-            Ok(Outcome::Store) | Err(_) => Ok(None),
-            Ok(Outcome::StoreAs(stored)) => Ok(Some(stored)),
+            Ok(Outcome::Store) | Err(_) => Ok(Merged::Nothing),
+            Ok(Outcome::StoreAs(stored)) => Ok(Merged::All(stored)),
             Ok(Outcome::Fail) => Err(StorageError::other("no")),
             Ok(Outcome::Panic) => panic!("expected by the test"),
         }
@@ -140,17 +131,15 @@ impl Fixture {
 
 /// Returns `HOST BACKUP` for an entry, `-HOST` for a removal, and `!TIME` for a clearing.
 fn name(change: &Change) -> String {
-    match change {
-        Change::ClearedSince(time) => format!("!{}", time.as_secs()),
-        Change::Noted { entry, .. } | Change::Replaced { entry, .. } => {
-            let backup = entry
-                .pins
-                .iter()
-                .find_map(crate::common::noted::pin_number)
-                .unwrap();
-            format!("{} {backup}", entry.host)
+    match change.update() {
+        Update::ClearedSince { time, .. } => format!("!{}", time.as_secs()),
+        Update::Put(record) => {
+            let known = KnownPinnedHost::try_from(record).unwrap();
+            let pins = &mut known.pins.iter();
+            let backup = pins.find_map(crate::common::noted::pin_number).unwrap();
+            format!("{} {backup}", known.host)
         }
-        Change::Removed { host, .. } => format!("-{host}"),
+        Update::Removed { key, .. } => format!("-{key}"),
     }
 }
 
@@ -228,11 +217,8 @@ async fn a_clearing_precedes_the_entries_noted_after_it() {
     fixture.note(2, 3, NOW + 20);
     fixture.finish_commit(Outcome::Store);
     let changes = fixture.commits.recv_timeout(TIMEOUT).unwrap();
-    assert_eq!(changes[0], Change::ClearedSince(at(NOW + 5)));
-    assert_eq!(
-        changes[1..].iter().map(name).collect::<Vec<_>>(),
-        ["c.example 3"]
-    );
+    let expected = [format!("!{}", NOW + 5), "c.example 3".to_owned()];
+    assert_eq!(changes.iter().map(name).collect::<Vec<_>>(), expected);
     fixture.finish_commit(Outcome::Store);
     assert!(fixture.is_known("a.example") && !fixture.is_known("b.example"));
 }
@@ -400,7 +386,7 @@ async fn entries_of_another_process_replace_those_in_memory_except_changes_since
     fixture.note(1, 1, NOW);
     fixture.note(2, 1, NOW);
     let entries = fixture.store.list();
-    let entry = |index: usize| (*entries[index]).clone();
+    let entry = |index: usize| Record::from(&*entries[index]);
     fixture.next_commit();
     // The first commit may have included the first host alone.
     fixture.finish_commit(Outcome::Fail);

@@ -5,8 +5,7 @@ use std::fs::File;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use pinhold::header::{IgnoreReason, Noted};
-use pinhold::policy::KnownPinnedHost;
-use pinhold::storage::{Batch, Storage, StorageError};
+use pinhold::storage::{Change, Merged, Record, Storage, StorageError};
 use pinhold::{FileStorage, Host, PinStore, Pinning};
 
 use super::{ALL, fixture, names, note_d_example, open};
@@ -76,15 +75,15 @@ impl SteppedFile {
 }
 
 impl Storage for SteppedFile {
-    fn load(&mut self) -> Result<Vec<KnownPinnedHost>, StorageError> {
+    fn load(&mut self) -> Result<Vec<Record>, StorageError> {
         self.file.load()
     }
 
-    fn commit(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<KnownPinnedHost>>, StorageError> {
+    fn commit(&mut self, changes: &[Change]) -> Result<Merged, StorageError> {
         // The test may have ended.
         let _ = self.arrived.send(());
         let _ = self.begin.recv_timeout(TIMEOUT);
-        self.file.commit(batch)
+        self.file.commit(changes)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::peers::{Peer, Tls};
 use crate::pki::Ca;
 use crate::program::{Folder, Site, run, run_async};
 use crate::server::Server;
-use crate::store_files::{LAST, V1, entry, hosts, store, write};
+use crate::store_files::{LAST, V2, entry, hosts, store, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pins_noted_by_one_run_are_enforced_by_the_next() {
@@ -198,11 +198,7 @@ async fn a_failed_write_exits_with_1_after_the_result() {
     let forget = ["store", "forget", "api.example.com", "--file", &file];
     let clear = ["store", "clear", "--file", &file];
     let recover = ["store", "recover", "--file", &file];
-    for (bytes, command) in [
-        (V1, &forget[..]),
-        (V1, &clear),
-        (&V1[..V1.len() - 1], &recover),
-    ] {
+    for (bytes, command) in [(V2, &forget[..]), (V2, &clear), (&V2[1..], &recover)] {
         fs::write(&file, bytes).unwrap();
         let arguments = [command, &["--json"]].concat();
         let run = run_async(&arguments).await;

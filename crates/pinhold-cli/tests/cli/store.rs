@@ -9,13 +9,13 @@ use serde_json::json;
 use crate::common::{NOW, at};
 use crate::program::{Folder, run};
 use crate::store_files::{
-    LAST, UNREACHABLE, V1, corrupt, entry, hosts, store, three_entries, write,
+    LAST, UNREACHABLE, V2, corrupt, entry, hosts, store, three_entries, write,
 };
 
 #[test]
 fn lists_all_entries_sorted_by_host() {
     let folder = Folder::new();
-    let file = folder.write("noted", V1);
+    let file = folder.write("noted", V2);
     let json = store(&["list"], &file).expect_code(0).json();
     let one = json!({
         "host": "api.example.com",
@@ -148,8 +148,8 @@ fn clear_removes_all_entries_or_those_since_a_time() {
 #[test]
 fn inspection_changes_and_creates_no_files() {
     let folder = Folder::new();
-    let file = folder.write("noted", V1);
-    let corrupt = folder.write("corrupt", &V1[..V1.len() - 1]);
+    let file = folder.write("noted", V2);
+    let corrupt = folder.write("corrupt", &V2[1..]);
     let before = folder.contents();
     let json = store(&["check"], &file).expect_code(0).json();
     let expected = json!({"file": file, "hosts": 2, "live": 1, "expired": 1});
@@ -250,14 +250,14 @@ fn a_file_of_another_kind_is_not_recovered() {
 #[test]
 fn an_unusable_file_is_refused_and_left_unchanged() {
     let folder = Folder::new();
-    let newer = V1.replacen("\"version\":1", "\"version\":2", 1);
+    let newer = V2.replacen("\"version\":2", "\"version\":3", 1);
     let newer = folder.write("newer", newer);
     let directory = folder.path("directory");
     fs::create_dir(&directory).unwrap();
     let mut files = vec![newer, directory];
     #[cfg(unix)]
     {
-        let target = folder.write("target", V1);
+        let target = folder.write("target", V2);
         let link = folder.path("link");
         std::os::unix::fs::symlink(target, &link).unwrap();
         files.extend([link, folder.path("newer/below")]);

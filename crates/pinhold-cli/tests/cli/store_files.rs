@@ -1,17 +1,16 @@
 //! Store files of noted pins, as the tests write and read them.
 
 use std::fs;
-use std::sync::Arc;
 
 use pinhold::policy::KnownPinnedHost;
-use pinhold::storage::{Batch, Storage};
-use pinhold::{FileStorage, Host};
+use pinhold::storage::{Change, Merged, Record, Storage};
+use pinhold::{FileStorage, Host, PinSet, SpkiFingerprint};
 
 use crate::common::{NOW, at};
 use crate::program::{Folder, Run, run};
 
-/// A committed file of format version 1 with two entries, of which the first has expired.
-pub const V1: &str = include_str!("../../../../tests/formats/v1.jsonl");
+/// A committed file of format version 2 with two entries and a record of another kind, of which the first has expired.
+pub const V2: &str = include_str!("../../../../tests/formats/v2.jsonl");
 /// 31 December 9999.
 pub const LAST: u64 = 253_402_300_799;
 /// A URL on which no server listens.
@@ -43,35 +42,31 @@ pub fn three_entries(folder: &Folder) -> String {
 }
 
 pub fn entry(host: &str, noted_at: u64, expires_at: u64) -> KnownPinnedHost {
-    let mut known = KnownPinnedHost::from_json(V1.lines().nth(2).unwrap()).unwrap();
-    known.host = Host::parse(host).unwrap();
-    known.seen_since = at(noted_at);
-    known.noted_at = at(noted_at);
-    known.expires_at = at(expires_at);
-    known
+    let pins = PinSet::new([SpkiFingerprint::from_digest([2; 32])]).unwrap();
+    let host = Host::parse(host).unwrap();
+    KnownPinnedHost::new(host, pins, at(noted_at), at(expires_at))
 }
 
-/// Writes a file with these entries, which are sorted by host.
+/// Writes a file with these entries.
 pub fn write(file: &str, entries: &[KnownPinnedHost]) {
-    let entries = entries.iter().cloned().map(Arc::new).collect::<Vec<_>>();
+    let records = entries.iter().map(Record::from);
+    let changes = records.map(Change::put).collect::<Vec<_>>();
     // An existing file would be merged with, as if another process had written it.
     let _ = fs::remove_file(file);
     let mut storage = FileStorage::new(file);
-    let stored = storage.commit(&Batch::new(&[], &|| entries.clone()));
-    assert_eq!(stored.unwrap(), None);
+    assert_eq!(storage.commit(&changes).unwrap(), Merged::Nothing);
 }
 
 /// Returns corrupt files, each with the hosts whose entries are still readable.
 pub fn corrupt() -> Vec<(String, Vec<&'static str>)> {
-    let last_line = V1.trim_end().rfind('\n').unwrap() + 1;
     let (first, second) = ("api.example.com", "xn--bcher-kva.example");
+    let (_, without_header) = V2.split_once('\n').unwrap();
     vec![
-        (V1[..V1.len() - 40].to_owned(), vec![first]),
-        (V1[..last_line].to_owned(), vec![first]),
-        (V1[..40].to_owned(), vec![]),
+        (without_header.to_owned(), vec![first, second]),
+        (V2[..40].to_owned(), vec![]),
         (String::new(), vec![]),
         // One bit is flipped: in a pin, then in the first line.
-        (V1.replacen("AQEB", "AQEC", 1), vec![second]),
-        (V1.replacen("format", "formau", 1), vec![first, second]),
+        (V2.replacen("AQEB", "AQEC", 1), vec![second]),
+        (V2.replacen("format", "formau", 1), vec![first, second]),
     ]
 }

@@ -10,7 +10,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::common::TIMEOUT;
 use crate::program::{Folder, command, run, run_with};
-use crate::store_files::V1;
+use crate::store_files::V2;
 
 /// Runs the program with standard output and error on a new terminal. Returns what it shows.
 fn on_terminal(variables: &[(&str, &str)], arguments: &[&str]) -> String {
@@ -61,7 +61,7 @@ const ESCAPE: char = '\u{1b}';
 #[test]
 fn a_terminal_has_colours_unless_no_color_is_set() {
     let folder = Folder::new();
-    let file = folder.write("noted", V1);
+    let file = folder.write("noted", V2);
     let root = folder.write("root.pem", crate::pki::Ca::root("Root").pem());
     for arguments in [
         &["--help"][..],
@@ -84,7 +84,7 @@ fn a_terminal_has_colours_unless_no_color_is_set() {
 #[test]
 fn json_has_no_colours() {
     let folder = Folder::new();
-    let file = folder.write("noted", V1);
+    let file = folder.write("noted", V2);
     let arguments = ["store", "list", "--file", &file, "--json"];
     assert!(!on_terminal(&[], &arguments).contains(ESCAPE));
     let run = run_with(&[("CLICOLOR_FORCE", "1")], arguments);

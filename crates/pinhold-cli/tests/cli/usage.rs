@@ -3,7 +3,7 @@
 use crate::common::unrelated_pin;
 use crate::program::{Folder, Site, run, run_async};
 use crate::server::answer;
-use crate::store_files::{UNREACHABLE, V1};
+use crate::store_files::{UNREACHABLE, V2};
 
 /// Fails if text has names of Rust's items, or a list of numbers as `Debug` prints one.
 pub fn assert_plain_text(text: &str) {
@@ -168,7 +168,7 @@ async fn a_header_that_only_browsers_accept_is_noted_with_the_option_syntax() {
 #[test]
 fn help_and_errors_are_free_of_names_of_rust_items() {
     let folder = Folder::new();
-    let corrupt = folder.write("corrupt", &V1[..V1.len() - 1]);
+    let corrupt = folder.write("corrupt", &V2[1..]);
     let directory = folder.path("");
     let pin = unrelated_pin().to_string();
     for arguments in [

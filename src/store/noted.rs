@@ -1,0 +1,340 @@
+//! Noted pins as records: the JSON text of their values, and the rule by which one of two notes is
+//! kept ([`NotedChange`]).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls_pki_types::UnixTime;
+
+use crate::policy::timestamp::{self, print_capped};
+use crate::policy::{Host, KnownPinnedHost, PinSet, ReportUri, SpkiFingerprint};
+use crate::store::line::Reader;
+use crate::store::pending::MAX_TIME;
+use crate::store::pin_store::MIN_TIME;
+use crate::store::record::{Change, Record, RecordError, Update};
+
+/// The kind of the records of noted pins.
+pub(crate) const NOTED_PINS: &str = "noted-pins";
+
+/// One change of the noted pins. A change affects a stored entry that was noted up to the time in
+/// `replaces` or `noted_until`: it must not undo what another process has noted since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotedChange {
+    /// Every entry that was noted at this time or later is removed.
+    ClearedSince(UnixTime),
+    /// The entry is added: its host had none, or one that has expired.
+    Noted {
+        entry: Arc<KnownPinnedHost>,
+        /// The time of the entry that the header was evaluated against.
+        replaces: UnixTime,
+    },
+    /// The entry replaces a live one of the same host. One that another process has removed stays
+    /// removed.
+    Replaced {
+        entry: Arc<KnownPinnedHost>,
+        replaces: UnixTime,
+    },
+    /// The entry of exactly this host is removed.
+    Removed { host: Host, noted_until: UnixTime },
+}
+
+/// The stored entries of the hosts that other processes have changed; `None` for a removed one.
+pub(crate) type Stored = HashMap<Host, Option<Arc<KnownPinnedHost>>>;
+
+/// What a change does to the stored entry of its host.
+enum Effect {
+    Put(Arc<KnownPinnedHost>),
+    Remove,
+    /// It stays, because of what another process has noted or removed since.
+    Stay,
+}
+
+impl NotedChange {
+    /// Returns the change that stores an entry unless a newer one of its host is stored.
+    pub(crate) fn noted(entry: Arc<KnownPinnedHost>) -> Self {
+        Self::Noted {
+            replaces: entry.noted_at,
+            entry,
+        }
+    }
+
+    /// Returns what is left of a change that is not stored yet once everything is cleared that was
+    /// noted at this time or later: the stored entry that it would have replaced must not come back.
+    pub(crate) fn cleared_since(self, time: UnixTime) -> Option<Self> {
+        match self {
+            Self::Noted { entry, replaces } | Self::Replaced { entry, replaces }
+                if entry.noted_at >= time =>
+            {
+                (replaces > MIN_TIME).then(|| Self::Removed {
+                    host: entry.host.clone(),
+                    noted_until: replaces,
+                })
+            }
+            other => Some(other),
+        }
+    }
+
+    fn effect(&self, stored: Option<&Arc<KnownPinnedHost>>) -> Effect {
+        match (self, stored) {
+            (Self::ClearedSince(time), Some(known)) if known.noted_at >= *time => Effect::Remove,
+            (Self::Removed { noted_until, .. }, Some(known)) if known.noted_at <= *noted_until => {
+                Effect::Remove
+            }
+            (Self::Noted { entry, replaces } | Self::Replaced { entry, replaces }, Some(known)) => {
+                if is_kept(known, entry, *replaces) {
+                    Effect::Stay
+                } else {
+                    Effect::Put(confirmed_as(known, entry))
+                }
+            }
+            (Self::Noted { entry, .. }, None) => Effect::Put(Arc::clone(entry)),
+            // If another process has removed the entry, the next header adds it again.
+            (Self::ClearedSince(_) | Self::Removed { .. } | Self::Replaced { .. }, _) => {
+                Effect::Stay
+            }
+        }
+    }
+
+    /// Applies the change to entries that another process has stored. Returns `false` if it has no
+    /// effect because of what that process has noted or removed since.
+    pub(crate) fn apply(&self, stored: &mut Stored) -> bool {
+        let host = match self {
+            Self::ClearedSince(_) => {
+                for known in stored.values_mut() {
+                    if matches!(self.effect(known.as_ref()), Effect::Remove) {
+                        *known = None;
+                    }
+                }
+                return true;
+            }
+            Self::Noted { entry, .. } | Self::Replaced { entry, .. } => &entry.host,
+            Self::Removed { host, .. } => host,
+        };
+        let Some(known) = stored.get_mut(host) else {
+            return true;
+        };
+        match self.effect(known.as_ref()) {
+            Effect::Put(entry) => *known = Some(entry),
+            Effect::Remove => *known = None,
+            Effect::Stay => return false,
+        }
+        true
+    }
+}
+
+impl From<&NotedChange> for Change {
+    fn from(change: &NotedChange) -> Self {
+        let kind = Cow::Borrowed(NOTED_PINS);
+        let (update, replaces) = match change {
+            NotedChange::ClearedSince(time) => {
+                (Update::ClearedSince { kind, time: *time }, MAX_TIME)
+            }
+            NotedChange::Noted { entry, replaces } | NotedChange::Replaced { entry, replaces } => {
+                (Update::Put(Record::from(&**entry)), *replaces)
+            }
+            NotedChange::Removed { host, noted_until } => {
+                let key = host.as_str().into();
+                (Update::Removed { kind, key }, *noted_until)
+            }
+        };
+        Self {
+            update,
+            replaces,
+            is_replacement: matches!(change, NotedChange::Replaced { .. }),
+        }
+    }
+}
+
+/// [`Change::resolve`] for noted pins.
+pub(crate) fn resolve(change: &Change, stored: Option<&Record>) -> Option<Update> {
+    let replaces = change.replaces;
+    let noted = match &change.update {
+        Update::ClearedSince { .. } => return Some(change.update.clone()),
+        Update::Removed { key, .. } => NotedChange::Removed {
+            host: Host::parse(key).ok()?,
+            noted_until: replaces,
+        },
+        Update::Put(record) => {
+            let entry = Arc::new(KnownPinnedHost::try_from(record).ok()?);
+            if change.is_replacement {
+                NotedChange::Replaced { entry, replaces }
+            } else {
+                NotedChange::Noted { entry, replaces }
+            }
+        }
+    };
+    // Stored pins that this version can't read stay, unless the user removes them.
+    let known = match stored.map(KnownPinnedHost::try_from) {
+        Some(Err(_)) if replaces < MAX_TIME => return None,
+        Some(Err(_)) => return Some(change.update.clone()),
+        known => known.and_then(Result::ok).map(Arc::new),
+    };
+    match noted.effect(known.as_ref()) {
+        Effect::Put(entry) => Some(Update::Put(Record::from(&*entry))),
+        Effect::Remove => Some(change.update.clone()),
+        Effect::Stay => None,
+    }
+}
+
+/// Returns whether the stored entry stays. One that another process has noted since is one that the
+/// header of the new entry was not evaluated against: an impostor could otherwise replace its pins
+/// through a process that has not read them yet.
+fn is_kept(stored: &KnownPinnedHost, entry: &KnownPinnedHost, replaces: UnixTime) -> bool {
+    // `replaces` counts, too: the clock may have been set back after the stored entry was noted.
+    let is_later = stored.noted_at > entry.noted_at.max(replaces);
+    let is_evaluated = stored.has_same_pins(entry) || stored.is_expired(entry.noted_at);
+    is_later || (!is_evaluated && stored.noted_at > replaces)
+}
+
+/// Returns the entry, confirmed if it replaces a confirmed one that this process did not know.
+fn confirmed_as(
+    known: &Arc<KnownPinnedHost>,
+    entry: &Arc<KnownPinnedHost>,
+) -> Arc<KnownPinnedHost> {
+    let is_lost =
+        known.is_confirmed() && !known.is_expired(entry.noted_at) && !entry.is_confirmed();
+    if !is_lost {
+        return Arc::clone(entry);
+    }
+    Arc::new(KnownPinnedHost {
+        seen_since: known
+            .seen_since
+            .min(KnownPinnedHost::confirmed_since(entry.noted_at)),
+        ..(**entry).clone()
+    })
+}
+
+/// Returns the JSON text of the value of noted pins.
+pub(crate) fn write_value(known: &KnownPinnedHost) -> String {
+    let mut value = String::with_capacity(TYPICAL_VALUE);
+    for (index, pin) in known.pins.iter().enumerate() {
+        let before = if index == 0 { PINS } else { ANOTHER_PIN };
+        value.extend([before, &pin.to_base64(), "\""]);
+    }
+    let subdomains = if known.includes_subdomains {
+        "true"
+    } else {
+        "false"
+    };
+    value.extend([INCLUDE_SUBDOMAINS, subdomains, REPORT_URI]);
+    match &known.report_uri {
+        Some(uri) => value.extend(["\"", uri.as_str(), "\""]),
+        None => value.push_str("null"),
+    }
+    let seen_since = print_capped(known.seen_since);
+    if known.seen_since != known.noted_at {
+        value.extend([SEEN_SINCE, &seen_since, "\""]);
+    }
+    value.extend([EXPIRES_AT, &print_capped(known.expires_at), "\"}"]);
+    value
+}
+
+/// Parses what [`write_value`] returns, and no other form of JSON.
+pub(crate) fn read_value(
+    key: &str,
+    value: &str,
+    noted_at: UnixTime,
+) -> Result<KnownPinnedHost, RecordError> {
+    // `Host` accepts other forms, too, but an entry is stored under the canonical name only.
+    let host = Host::parse(key).ok().filter(|host| host.as_str() == key);
+    let host = host.ok_or(RecordError::Key)?;
+    read(host, value, noted_at).ok_or(RecordError::Value)
+}
+
+fn read(host: Host, value: &str, noted_at: UnixTime) -> Option<KnownPinnedHost> {
+    let mut value = Reader::new(value);
+    value.literal(PINS)?;
+    let mut pins = vec![read_pin(&mut value)?];
+    while value.literal(ANOTHER_PIN).is_some() {
+        pins.push(read_pin(&mut value)?);
+    }
+    value.literal(INCLUDE_SUBDOMAINS)?;
+    let includes_subdomains = value.literal("true").is_some();
+    if !includes_subdomains {
+        value.literal("false")?;
+    }
+    value.literal(REPORT_URI)?;
+    let report_uri = match value.literal("null") {
+        Some(()) => None,
+        None => {
+            value.literal("\"")?;
+            Some(ReportUri::parse(value.until_quote()?).ok()?)
+        }
+    };
+    let seen_since = match value.literal(SEEN_SINCE) {
+        Some(()) => timestamp::parse(value.until_quote()?)?,
+        None => noted_at,
+    };
+    value.literal(EXPIRES_AT)?;
+    let expires_at = timestamp::parse(value.until_quote()?)?;
+    value.literal("}")?;
+    let known = KnownPinnedHost {
+        host,
+        pins: PinSet::new(pins).ok()?,
+        includes_subdomains,
+        report_uri,
+        seen_since,
+        noted_at,
+        expires_at,
+    };
+    value.is_at_end().then_some(known)
+}
+
+fn read_pin(value: &mut Reader<'_>) -> Option<SpkiFingerprint> {
+    SpkiFingerprint::from_base64(value.until_quote()?.as_bytes()).ok()
+}
+
+/// The text before each part of the value.
+const PINS: &str = r#"{"pins":["sha256/"#;
+const ANOTHER_PIN: &str = r#","sha256/"#;
+const INCLUDE_SUBDOMAINS: &str = r#"],"include_subdomains":"#;
+const REPORT_URI: &str = r#","report_uri":"#;
+const SEEN_SINCE: &str = r#","seen_since":""#;
+const EXPIRES_AT: &str = r#","expires_at":""#;
+/// The number of bytes of a value with two pins, for the initial capacity.
+const TYPICAL_VALUE: usize = 220;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A report URI is the only part of a value that comes from a server as text.
+    #[test]
+    fn a_report_uri_never_needs_an_escape() {
+        for char in (0..0x20)
+            .map(char::from)
+            .chain(['"', '\\', '\u{7f}', '\u{e4}'])
+        {
+            assert!(ReportUri::parse(&format!("https://r.example/{char}")).is_err());
+        }
+    }
+
+    #[test]
+    fn a_value_is_read_only_as_it_is_written() {
+        let value = r#"{"pins":["sha256/AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="],"include_subdomains":true,"report_uri":"https://r.example/","seen_since":"2023-11-13T22:13:20Z","expires_at":"2023-11-15T22:13:20Z"}"#;
+        let read = |key, value| read_value(key, value, timestamp::at(1_700_000_000));
+        let known = read("a.example", value).unwrap();
+        assert_eq!(write_value(&known), value);
+        for key in ["A.example", "a.example.", "192.0.2.1", ""] {
+            assert_eq!(read(key, value), Err(RecordError::Key));
+        }
+        for (from, to) in [
+            ("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", "AQEB"),
+            ("true", "1"),
+            ("https://r.example/", "/"),
+            ("2023-11-15T22:13:20Z", "2023-11-15"),
+            ("2023-11-13T22:13:20Z", "2023"),
+            ("\"include", "\"more\":1,\"include"),
+            ("\"}", "\"} "),
+            ("\"}", "\""),
+        ] {
+            let altered = value.replacen(from, to, 1);
+            assert_eq!(
+                read("a.example", &altered),
+                Err(RecordError::Value),
+                "{altered}"
+            );
+        }
+    }
+}
