@@ -12,6 +12,7 @@ pub mod host;
 pub mod paths;
 pub mod redirect;
 pub mod report_endpoint;
+pub mod store_file;
 
 mod certificates;
 mod input;
@@ -57,5 +58,9 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "report_endpoint",
         run: report_endpoint::target,
+    },
+    Target {
+        name: "store_file",
+        run: store_file::target,
     },
 ];

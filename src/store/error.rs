@@ -1,7 +1,7 @@
 //! Errors of reading and writing noted pins: [`StorageError`].
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
@@ -162,15 +162,19 @@ impl fmt::Display for StorageError {
                 "noted pins: {count} of the stored hosts can't be read by this version, such as \
                  {host}, and are not enforced. They are kept: update this application"
             ),
-            Self::TooLarge { file, limit } => write!(
-                f,
-                "file of noted pins {}: the records need more than {} MiB. The file is left \
-                 unchanged: use a `Storage` on a database",
-                file.display(),
-                limit >> 20
-            ),
+            Self::TooLarge { file, limit } => write_too_large(f, file, *limit),
         }
     }
+}
+
+fn write_too_large(f: &mut fmt::Formatter<'_>, file: &Path, limit: u64) -> fmt::Result {
+    write!(
+        f,
+        "file of noted pins {}: the records need more than {} MiB. The file is left unchanged: use \
+         a `Storage` on a database",
+        file.display(),
+        limit >> 20
+    )
 }
 
 /// Writes what was recovered of a corrupt file, or how to recover it.

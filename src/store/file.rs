@@ -15,29 +15,16 @@ use crate::store::record::{Change, Record, Update};
 use crate::store::records::{Records, Unreported};
 use crate::store::storage::{Merged, Recovered, Storage};
 
-/// A [`Storage`] in one file, which every commit rewrites as a whole.
+/// A [`Storage`] in one file, to which every commit appends.
 ///
 /// # Performance
 ///
-/// The time of a commit is proportional to the number of hosts, unlike that of a database. These
-/// are medians of `cargo bench --bench store` on a virtual machine whose disk overwrites 4 KiB
-/// durably in 0.13 ms; the flash memory of a phone takes ten to a hundred times as long:
-///
-/// | hosts | one change | opening | the same change in redb |
-/// |---|---|---|---|
-/// | 100 | 0.7 ms | | 0.3 ms |
-/// | 1,000 | 1.7 ms | 1.2 ms | 0.3 ms |
-/// | 10,000 | 11 ms | | 0.5 ms |
-/// | 100,000 | 130 ms | 115 ms | 0.5 ms |
-///
-/// A store notes 1024 hosts by default, and up to a few thousand hosts no user notices the
-/// difference. From about ten thousand hosts, implement [`Storage`] on a database, as
-/// `examples/own_storage.rs` does. In memory a host with two pins takes 180 bytes.
+/// A commit costs one small synced write, however many hosts there are. PERFORMANCE
 ///
 /// # Several processes
 ///
 /// Processes may share a file. Each reads what the others wrote when it opens the file and when it
-/// commits.
+/// commits, and if [`pull_every`](Self::pull_every) is set, at that interval.
 ///
 /// ```
 /// use pinhold::{FileStorage, PinStore};
@@ -57,27 +44,31 @@ use crate::store::storage::{Merged, Recovered, Storage};
 /// 1. `FILE.lock`, an empty file that is never removed, is locked (advisory and exclusive). If
 ///    another process holds the lock for more than 2 s, the commit fails and is tried again. Until
 ///    one succeeds, no attempt waits, so that one holder delays no command by more than that.
-/// 2. If the first line of `FILE` is not the one that this storage last read or wrote, another
-///    process has written the file: the changes of the batch are applied to its entries. Otherwise
-///    the snapshot of the batch is used.
-/// 3. All entries are written to a new `FILE.tmp`, which is synced.
-/// 4. `FILE.tmp` is renamed to `FILE`, and the folder is synced.
+/// 2. The lines that others have appended are read, or the whole file if its header shows that
+///    another process has replaced it. Most of that is done before the lock is taken.
+/// 3. The updates of the batch that do not undo what others have noted are appended, and synced.
 ///
-/// So a crash or a power cut at any moment leaves the old file or the new one, and perhaps a
-/// `FILE.tmp`, which is never read and is replaced by the next commit. Reading needs no lock, and
-/// no lock is held between commits: iOS ends an application that is suspended while it holds one
-/// in a shared container. A directory, a symbolic link or a device in place of a file is refused.
+/// The first commit creates the file: it is written to `FILE.tmp`, synced and renamed to `FILE`, and
+/// the folder is synced. Once more than half of a file beyond 64 KiB is history, it is *compacted* in
+/// the same way by `FILE.compact`, which is written before the lock is taken; `FILE.compact.lock`
+/// keeps a second process from doing the same.
+///
+/// So a crash or a power cut at any moment leaves the records before the commit or those after it.
+/// Reading needs no lock, and no lock and no open file is held between commits: iOS ends an
+/// application that is suspended while it holds a lock in a shared container, and Windows can't
+/// replace a file that is open. A directory, a symbolic link or a device in place of a file is refused.
 ///
 /// # Corrupt files
 ///
-/// [`recover`](Storage::recover) keeps the entries whose lines pass their checksums and moves the
-/// corrupt file to `FILE.corrupt-DATE`. A file that a newer version of pinhold has written is never
-/// changed, nor is one of another kind, which has neither a header line nor an entry.
+/// [`recover`](Storage::recover) keeps the records whose lines pass their checksums and moves the
+/// corrupt file to `FILE.corrupt-DATE`. A file of another version of the format is never changed, nor
+/// is one of another kind, which has neither a header line nor a record. A flipped bit in the last line
+/// can't be told from what a crash leaves there: that line is cut, and no error reports it.
 ///
 #[doc = include_str!("format.md")]
 /// # Platforms
 ///
-/// - Unix: all files are created with mode 0600; every commit creates `FILE` again.
+/// - Unix: all files are created with mode 0600.
 /// - macOS and iOS: files are synced by `F_FULLFSYNC`, which also flushes the cache of the drive.
 /// - iOS: keep the file in the application's container. A write that is interrupted when the
 ///   application is suspended continues later; to complete it before, call
@@ -86,8 +77,8 @@ use crate::store::storage::{Merged, Recovered, Storage};
 ///   device. Where Rust has no file locks for the system, commits use none, and only one process
 ///   may write.
 /// - Windows: the folder's permissions apply. A folder can't be synced: a power cut may undo the
-///   latest commit, but never damages the file. A virus scanner that holds the file open makes a
-///   commit fail; it is tried again.
+///   creation or a compaction of the file, but never damages it. A virus scanner that holds the file
+///   open makes a compaction fail; it is tried again.
 /// - Network file systems: as reliable as their renames and locks.
 #[derive(Debug)]
 pub struct FileStorage {

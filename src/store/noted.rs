@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn a_value_is_read_only_as_it_is_written() {
         let value = r#"{"pins":["sha256/AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="],"include_subdomains":true,"report_uri":"https://r.example/","seen_since":"2023-11-13T22:13:20Z","expires_at":"2023-11-15T22:13:20Z"}"#;
-        let read = |key, value| read_value(key, value, timestamp::at(1_700_000_000));
+        let read = |key: &str, value: &str| read_value(key, value, timestamp::at(1_700_000_000));
         let known = read("a.example", value).unwrap();
         assert_eq!(write_value(&known), value);
         for key in ["A.example", "a.example.", "192.0.2.1", ""] {

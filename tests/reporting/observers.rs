@@ -7,7 +7,7 @@ use crate::common::server::{Names, Server, client, get};
 use crate::common::validated::{built_in_anchors, verified_chain};
 use crate::common::{NOW, TIMEOUT, header_value, now};
 use pinhold::header::{HeaderSyntax, IgnoreReason, Noted, PinHeader, RemovalReason};
-use pinhold::policy::{KnownPinnedHost, PinSource};
+use pinhold::policy::PinSource;
 use pinhold::report::{DropReason, Report, Reporter};
 use pinhold::storage::{Change, Merged, Record, Storage, StorageError};
 use pinhold::{

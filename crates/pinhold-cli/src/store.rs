@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use clap::{Args, Subcommand};
 use pinhold::policy::{HostMatch, KnownPinnedHost, ReportUri};
-use pinhold::storage::{Storage, StorageError};
+use pinhold::storage::{Record, Storage, StorageError};
 use pinhold::{FileStorage, Host, PinStore};
 use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
@@ -252,10 +252,10 @@ fn recover(file: &Path, output: Output) -> Result<(), Failure> {
         .map(|error| ensure_replaced(&store, error))
         .transpose()?;
     // Recovery succeeded only if the file can be opened without it.
-    let kept = FileStorage::new(file)
-        .load()
-        .map_err(Failure::StorageRead)?
-        .len();
+    let kept = FileStorage::new(file).load();
+    let kept = kept.map_err(Failure::StorageRead)?.into_iter();
+    let kept = kept.filter(|record| record.kind() == Record::NOTED_PINS);
+    let kept = kept.count();
     let (corruption, moved_to) = match &error {
         Some(StorageError::Corrupt {
             corruption,

@@ -129,16 +129,7 @@ fn no_moment_of_a_recovery_loses_an_entry() {
 fn a_commit_is_synced_and_so_is_a_rename() {
     let name = "commits::a_commit_is_synced_and_so_is_a_rename";
     if let Some(file) = child_arguments() {
-        let store = open(Path::new(&file));
-        let hosts = Hosts::blocking(&NAMES[..2]);
-        note(&hosts, &store, 0).unwrap();
-        note(&hosts, &store, 1).unwrap();
-        drop(store);
-        let path = Path::new(&file);
-        fs::write(path, with_history(&fs::read(path).unwrap())).unwrap();
-        let mut storage = FileStorage::new(path);
-        storage.load().unwrap();
-        return storage.compact().unwrap();
+        return write_and_compact(Path::new(&file));
     }
     let folder = temp_dir();
     let (file, log) = (
@@ -180,6 +171,18 @@ fn a_commit_is_synced_and_so_is_a_rename() {
     let renamed = ["sync new file", "rename", "sync folder"];
     let expected = [&renamed[..], &["sync appended"], &renamed[..]].concat();
     assert_eq!(calls.collect::<Vec<_>>(), expected);
+}
+
+fn write_and_compact(file: &Path) {
+    let store = open(file);
+    let hosts = Hosts::blocking(&NAMES[..2]);
+    note(&hosts, &store, 0).unwrap();
+    note(&hosts, &store, 1).unwrap();
+    drop(store);
+    fs::write(file, with_history(&fs::read(file).unwrap())).unwrap();
+    let mut storage = FileStorage::new(file);
+    storage.load().unwrap();
+    storage.compact().unwrap();
 }
 
 fn is_sync(line: &str) -> bool {

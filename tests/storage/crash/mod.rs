@@ -19,7 +19,7 @@ use crate::common::noted::{Hosts, numbered_pin, pin_number, pinning, temp_dir};
 use crate::common::{NOW, Random};
 use pinhold::header::{IgnoreReason, Noted};
 use pinhold::policy::KnownPinnedHost;
-use pinhold::storage::StorageError;
+use pinhold::storage::{Storage, StorageError};
 use pinhold::{FileStorage, NotePinsLayer, PinStore};
 use rcgen::KeyPair;
 use tempfile::TempDir;
@@ -215,6 +215,49 @@ fn kill_repeatedly(index: u64, kills: u64) -> u64 {
         }
     }
     next
+}
+
+/// A process compacts the file when it is killed. The entries that it has loaded are kept, and so are
+/// those that another process appends meanwhile.
+#[test]
+fn no_kill_during_a_compaction_loses_an_entry() {
+    let name = "no_kill_during_a_compaction_loses_an_entry";
+    if let Some(file) = child_arguments() {
+        let mut storage = FileStorage::new(&file);
+        storage.load().unwrap();
+        println!("\n{OPENED}");
+        return storage.compact().unwrap();
+    }
+    let is_full = env::var_os("PINHOLD_FULL").is_some();
+    let kills = if is_full { 100 } else { 12 };
+    let folder = temp_dir();
+    let file = folder.path().join("pins.jsonl");
+    let hosts = Hosts::blocking(&NAMES);
+    let store = open(&file);
+    (0..2).for_each(|index| note(&hosts, &store, index).unwrap());
+    drop(store);
+    let bytes = with_history(&fs::read(&file).unwrap());
+    let mut random = Random::new(5);
+    for _ in 0..kills {
+        fs::write(&file, &bytes).unwrap();
+        let mut child = child(name, file.to_str().unwrap(), &[]);
+        let child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut child = child.unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == OPENED));
+        // Reading the lines and writing the new file takes a few milliseconds.
+        let (begin, moment) = (Instant::now(), Duration::from_micros(random.below(12_000)));
+        while begin.elapsed() < moment {
+            std::hint::spin_loop();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let other = open(&file);
+        assert_eq!(names(&other), NAMES[..2]);
+        note(&hosts, &other, 2).unwrap();
+        drop(other);
+        assert_eq!(names(&open(&file)), NAMES);
+    }
 }
 
 fn apply(state: &mut BTreeMap<String, u64>, number: u64) {

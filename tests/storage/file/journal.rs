@@ -78,7 +78,7 @@ fn version_2_is_written_and_read_byte_for_byte() {
         (at(1_700_000_000), at(1_705_184_000))
     );
     assert_eq!((idn.noted_at, idn.expires_at), (at(0), at(253_402_300_799)));
-    let mut expected = records.clone();
+    let mut expected = records;
     expected.sort_by_key(|record| (record.kind() != "noted-pins", record.key().to_owned()));
     assert_eq!(written(&expected), lines(GOLDEN)[1..].concat());
 }
@@ -159,11 +159,11 @@ fn what_is_appended_since_the_last_read_is_kept_by_a_compaction() {
     let mut storage = FileStorage::new(&fixture.file);
     storage.load().unwrap();
     let other = open(&fixture.file).unwrap();
-    note_d_example(&other, NOW);
-    other.forget(fixture.hosts.host(0));
     // Not compacted by the other one itself.
     let lock = fs::File::create(fixture.folder.path().join("pins.jsonl.compact.lock")).unwrap();
     lock.lock().unwrap();
+    note_d_example(&other, NOW);
+    other.forget(fixture.hosts.host(0));
     other.flush().unwrap();
     drop((other, lock));
     storage.compact().unwrap();

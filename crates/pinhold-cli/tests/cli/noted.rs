@@ -3,15 +3,12 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use pinhold::FileStorage;
-use pinhold::storage::Storage;
-
 use crate::common::{NOW, at, header_value, unrelated_pin};
 use crate::peers::{Peer, Tls};
 use crate::pki::Ca;
 use crate::program::{Folder, Site, run, run_async};
 use crate::server::Server;
-use crate::store_files::{LAST, V2, entry, hosts, store, write};
+use crate::store_files::{LAST, V2, entry, hosts, store, stored, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pins_noted_by_one_run_are_enforced_by_the_next() {
@@ -58,14 +55,14 @@ async fn a_refresh_is_stored_before_the_program_exits() {
     site.run_trusted("get", &["--store", &file])
         .await
         .expect_code(0);
-    let mut known = FileStorage::new(&file).load().unwrap();
+    let mut known = stored(&file);
     known[0].noted_at = at(known[0].noted_at.as_secs() - 100);
     known[0].expires_at = at(known[0].expires_at.as_secs() - 100);
     write(&file, &known);
     site.run_trusted("get", &["--store", &file])
         .await
         .expect_code(0);
-    let now_known = FileStorage::new(&file).load().unwrap();
+    let now_known = stored(&file);
     assert!(now_known[0].expires_at.as_secs() >= known[0].expires_at.as_secs() + 100);
 }
 

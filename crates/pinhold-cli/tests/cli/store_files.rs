@@ -47,6 +47,13 @@ pub fn entry(host: &str, noted_at: u64, expires_at: u64) -> KnownPinnedHost {
     KnownPinnedHost::new(host, pins, at(noted_at), at(expires_at))
 }
 
+/// Returns the noted pins of a file.
+pub fn stored(file: &str) -> Vec<KnownPinnedHost> {
+    let records = FileStorage::new(file).load().unwrap();
+    let known = records.iter().map(KnownPinnedHost::try_from);
+    known.collect::<Result<_, _>>().unwrap()
+}
+
 /// Writes a file with these entries.
 pub fn write(file: &str, entries: &[KnownPinnedHost]) {
     let records = entries.iter().map(Record::from);
