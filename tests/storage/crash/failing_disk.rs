@@ -44,10 +44,11 @@ fn assert_fails_and_recovers(
     }
     assert_io_error(store.flush(), kind);
     assert_eq!(names(&store), all, "the changes are kept in memory");
-    assert_eq!(
-        names(&open(file)),
-        NAMES[..1],
-        "the file has the entry before"
+    // Some of the first commits may have fitted.
+    let stored = names(&open(file));
+    assert!(
+        stored.len() < all.len() && all.starts_with(&stored),
+        "{stored:?}"
     );
     unblock();
     store.flush().unwrap();

@@ -230,8 +230,12 @@ fn an_entry_that_another_process_has_confirmed_stays_confirmed() {
         note(&other, 1, 1, seconds);
     }
     other.flush().unwrap();
+    // The first commit of this process reads what the other one has noted.
+    let held = File::open(folder.path().join("pins.jsonl.lock")).unwrap();
+    held.lock().unwrap();
     assert_eq!(note(&one, 0, 1, LATER + DAY + 5), Noted::Added);
     assert_eq!(note(&one, 1, 2, LATER + DAY + 5), Noted::Added);
+    drop(held);
     one.flush().unwrap();
     for store in [&one, &open(&file).unwrap()] {
         for (known, seconds) in store.list().iter().zip([5, 0]) {
