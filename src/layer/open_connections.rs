@@ -7,6 +7,7 @@
 //! not captured yet.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -28,7 +29,7 @@ pub(crate) struct OpenConnections {
     table: Mutex<Table>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Table {
     /// Targets to which connections are open.
     targets: HashMap<RequestTarget, Arc<TargetConnections>, RandomState>,
@@ -171,5 +172,15 @@ impl Table {
         self.targets
             .retain(|_, connections| connections.retain(&mut keep));
         self.last = None;
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the last target, which is one of the others.
+        f.debug_struct("Table")
+            .field("targets", &self.targets)
+            .field("validity", &self.validity)
+            .finish_non_exhaustive()
     }
 }
