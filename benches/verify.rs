@@ -176,7 +176,7 @@ impl Case {
             (Self::NewLeaf, Shape::LetsEncrypt, _) => "<=0.80",
             (Self::Repeated, Shape::P256x2 | Shape::P256x3, _) => "<=0.025",
             (Self::Repeated, Shape::Rsa2048, _) => "<=0.04",
-            (Self::Repeated, Shape::LetsEncrypt, _) => "<=0.01",
+            (Self::Repeated, Shape::LetsEncrypt, _) => "<=0.008",
             (Self::Naive, ..) => "info",
             (Self::Observed, ..) => "<=1.03",
             (Self::Refused, ..) => "<=1.10",

@@ -6,11 +6,13 @@
 //! to all modules above.
 
 mod certificate;
+mod fingerprint_cache;
 mod path_builder;
 mod revocation;
 mod signature_cache;
 mod validated;
 
+pub(crate) use crate::chain::fingerprint_cache::FingerprintCache;
 pub(crate) use crate::chain::path_builder::{PathBuilder, Presented, ValidPath};
 pub(crate) use crate::chain::revocation::{Revocation, RevocationChoice};
 pub(crate) use crate::chain::signature_cache::CachingAlgorithms;

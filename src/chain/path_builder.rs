@@ -14,6 +14,7 @@ use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::chain::certificate::issuer;
+use crate::chain::fingerprint_cache::FingerprintCache;
 use crate::chain::revocation::Revocation;
 use crate::chain::signature_cache::{CachingAlgorithms, limit_verifications};
 use crate::chain::validated::{Facts, ValidatedChain};
@@ -25,7 +26,7 @@ use crate::roots::{Anchor, TrustAnchors};
 pub(crate) struct PathBuilder {
     pub(crate) anchors: TrustAnchors,
     pub(crate) algorithms: CachingAlgorithms,
-    pub(crate) hash: KeyHash,
+    pub(crate) fingerprints: FingerprintCache,
     pub(crate) revocation: Option<Revocation>,
 }
 
@@ -130,7 +131,7 @@ impl PathBuilder {
             verdicts: Verdicts::default(),
             path: Vec::with_capacity(served),
             fingerprints: Vec::new(),
-            hash: self.hash,
+            hash: self.fingerprints.hash,
             anchor: Arc::clone(self.anchors.owner_of(candidate.anchor())?),
         };
         found.path.push(0);
@@ -146,14 +147,10 @@ impl PathBuilder {
         if !policies.is_empty() {
             found.fingerprints.reserve(served + 1);
             let leaf = candidate.end_entity().subject_public_key_info();
-            found
-                .fingerprints
-                .push(SpkiFingerprint::of_parsed_key(&leaf, self.hash));
+            found.fingerprints.push(self.fingerprints.of(&leaf));
             for certificate in candidate.intermediate_certificates() {
                 let key = certificate.subject_public_key_info();
-                found
-                    .fingerprints
-                    .push(SpkiFingerprint::of_parsed_key(&key, self.hash));
+                found.fingerprints.push(self.fingerprints.of(&key));
             }
             found.fingerprints.push(found.anchor.fingerprint());
             found.verdicts = policies.judge(&found.fingerprints, found.anchor.origin);

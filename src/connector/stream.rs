@@ -108,9 +108,12 @@ impl PinCheck {
         }
     }
 
-    /// As [`ensure_valid`](Self::ensure_valid), but does not notice that time has passed.
+    /// Fails if the current pins reject the connection, but does not notice that time has passed.
+    /// Lets the task be woken by the next change of pins: an idle connection is closed then, not
+    /// when it is used next.
     #[inline]
-    fn ensure_valid_generation(&mut self) -> io::Result<()> {
+    fn ensure_valid_idle(&mut self, cx: &Context<'_>) -> io::Result<()> {
+        self.watch.register(cx);
         if self.validity.is_of(self.watch.number()) {
             Ok(())
         } else {
@@ -297,12 +300,10 @@ impl<T: Read + Write + Unpin> Read for PinnedStream<T> {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(check) = &mut self.check {
-            // An idle connection is closed when the pins change, not when it is used next.
-            check.watch.register(cx);
-            if let Err(error) = check.ensure_valid_generation() {
-                return check.poll_refused(error, Direction::Read, cx).map(Err);
-            }
+        if let Some(check) = &mut self.check
+            && let Err(error) = check.ensure_valid_idle(cx)
+        {
+            return check.poll_refused(error, Direction::Read, cx).map(Err);
         }
         ready!(match &mut self.stream {
             Stream::Plain(transport) => Pin::new(transport).poll_read(cx, buf),

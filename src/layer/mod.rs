@@ -11,9 +11,11 @@
 mod cached_header;
 mod note_pins;
 mod open_connections;
+mod pin_fields;
 mod request_context;
 mod retry;
 mod target;
+mod target_connections;
 
 pub use crate::layer::note_pins::{NotePins, NotePinsLayer, ResponseFuture};
 pub use crate::layer::retry::{PinRetry, PinRetryFuture, PinRetryLayer};

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -78,8 +79,8 @@ impl<S> Layer<S> for NotePinsLayer {
     fn layer(&self, inner: S) -> Self::Service {
         NotePins {
             inner,
-            layer: self.clone(),
-            open_connections: OpenConnections::default(),
+            open_connections: Arc::new(OpenConnections::new(self.pinning.clone())),
+            storage_timeout: self.storage_timeout,
         }
     }
 }
@@ -98,8 +99,8 @@ impl<S> Layer<S> for NotePinsLayer {
 #[derive(Clone, Debug)]
 pub struct NotePins<S> {
     inner: S,
-    layer: NotePinsLayer,
-    open_connections: OpenConnections,
+    open_connections: Arc<OpenConnections>,
+    storage_timeout: Duration,
 }
 
 impl<S, A, B> Service<Request<A>> for NotePins<S>
@@ -115,14 +116,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
-        let NotePinsLayer {
-            pinning,
-            storage_timeout,
-        } = self.layer.clone();
         ResponseFuture {
-            context: RequestContext::new(&mut request, pinning, &self.open_connections),
+            context: RequestContext::new(&mut request, &self.open_connections),
             inner: self.inner.call(request),
-            storage_timeout,
+            storage_timeout: self.storage_timeout,
             waiting: None,
         }
     }
@@ -173,18 +170,16 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if this.waiting.is_none() {
-            let polled = this.inner.poll(cx);
+            let mut polled = this.inner.poll(cx);
             this.context.capture();
-            let mut response = ready!(polled)?;
-            let noted = this.context.note(&response);
-            this.context.evaluate_report_only(&response);
-            let Some((noted, durable)) = noted else {
-                return Poll::Ready(Ok(response));
+            // The response is not moved, which costs as much as looking for its pin fields.
+            let Poll::Ready(Ok(response)) = &mut polled else {
+                return polled;
             };
-            response.extensions_mut().insert(noted);
-            let Some(durable) = durable else {
-                return Poll::Ready(Ok(response));
+            let Some(durable) = this.context.process(response) else {
+                return polled;
             };
+            let response = ready!(polled)?;
             *this.waiting = Some(Box::new(WaitingResponse {
                 response,
                 durable,

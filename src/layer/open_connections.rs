@@ -7,167 +7,141 @@
 //! not captured yet.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use http::uri::Authority;
 use parking_lot::Mutex;
 use rustls_pki_types::UnixTime;
 
-use crate::layer::cached_header::{CachedHeader, MAX_CACHED_HEADER};
 use crate::layer::target::RequestTarget;
+use crate::layer::target_connections::{TargetConnections, TrackedConnection, Verdict};
 use crate::pinning::Pinning;
+use crate::policy::timestamp;
 use crate::store::Validity;
 use crate::tls::VerifiedConnection;
 
-/// The open connections over which responses were received. Clones share one table.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct OpenConnections(Arc<Mutex<Table>>);
+/// The open connections over which responses were received, and the pins that they must pass.
+#[derive(Debug)]
+pub(crate) struct OpenConnections {
+    pinning: Pinning,
+    table: Mutex<Table>,
+}
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Table {
-    connections: HashMap<RequestTarget, Vec<TrackedConnection>, RandomState>,
-    /// How long no captured connection needs to be evaluated again.
+    /// Targets to which connections are open.
+    targets: HashMap<RequestTarget, Arc<TargetConnections>, RandomState>,
+    /// One of them: that of the last request, since most requests are sent where the last one was.
+    last: Option<Arc<TargetConnections>>,
+    /// How long no captured connection needs to be evaluated again. `None` if there is none.
     validity: Option<Validity>,
 }
 
-/// A connection over which a response was received.
-#[derive(Debug)]
-struct TrackedConnection {
-    connection: VerifiedConnection,
-    /// The last `Public-Key-Pins` field.
-    cached: Option<CachedHeader>,
-    /// The last `Public-Key-Pins-Report-Only` field.
-    report_only: Option<Box<[u8]>>,
+impl OpenConnections {
+    pub(crate) fn new(pinning: Pinning) -> Self {
+        Self {
+            pinning,
+            table: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn pinning(&self) -> &Pinning {
+        &self.pinning
+    }
+
+    /// Poisons the connections that fail current pins, so that the pool does not use them again,
+    /// and returns the connections to the target of a URI with this authority. Call it before each
+    /// request.
+    pub(crate) fn retire_refused(&self, authority: Option<&Authority>) -> Arc<TargetConnections> {
+        let generation = self.pinning.generation().number();
+        let mut table = self.table.lock();
+        if let Some(validity) = table.validity
+            && !is_valid_at_all_times(validity, generation)
+        {
+            drop(table);
+            self.poison_refused(validity, generation);
+            table = self.table.lock();
+        }
+        match &table.last {
+            Some(last) if last.target().is_spelled(authority) => Arc::clone(last),
+            _ => table.find(authority),
+        }
+    }
+
+    /// Poisons the connections that fail current pins without a lock, since that emits an event and
+    /// a `tracing` subscriber may use this client. For the same reason the clock, which is the
+    /// application's, is read without one.
+    fn poison_refused(&self, validity: Validity, generation: u64) {
+        let (pinning, clock) = (&self.pinning, self.pinning.clock());
+        if !validity.holds(generation, clock)
+            && let Some(now) = clock.current_time()
+        {
+            let refused = self.table.lock().remove_refused(pinning, generation, now);
+            refused.iter().for_each(TrackedConnection::poison);
+        }
+    }
+
+    /// Adds a connection to a target, and returns all connections to it; `None` if the connection
+    /// is closed, or if current pins refuse it.
+    #[cold]
+    pub(crate) fn add(
+        &self,
+        connections: &Arc<TargetConnections>,
+        connection: &VerifiedConnection,
+    ) -> Option<Arc<TargetConnections>> {
+        let now = self.pinning.clock().current_time()?;
+        let new = TrackedConnection::new(connection.clone());
+        let added = self.table.lock().add(&self.pinning, connections, new, now);
+        added.inspect_err(TrackedConnection::poison).ok().flatten()
+    }
 }
 
-impl OpenConnections {
-    /// Poisons the connections that fail current pins, so that the pool does not use them again,
-    /// and returns whether a request to `target` must capture its connection. Call it before each
-    /// request.
-    pub(crate) fn retire_refused(&self, pinning: &Pinning, target: &RequestTarget) -> bool {
-        let refused = self.take_refused(pinning);
-        let table = self.0.lock();
-        let tracked = table.connections.get(target).map_or(&[][..], |known| known);
-        // The pool may use a connection that is not captured yet, or, if none is open, a new one. If
-        // all are busy it opens one that its second request captures.
-        let is_open = |known: &&TrackedConnection| !known.connection.is_closed();
-        let mut open = tracked.iter().filter(is_open).peekable();
-        let should_capture =
-            open.peek().is_none() || open.any(|known| !known.connection.is_captured());
-        drop(table);
-        refused.iter().for_each(TrackedConnection::poison);
-        should_capture
-    }
-
-    /// Removes and returns the connections that fail current pins. The caller poisons them without
-    /// a lock, since that emits an event and a `tracing` subscriber may use this client. For the same
-    /// reason the clock, which is the application's, is read without one.
-    fn take_refused(&self, pinning: &Pinning) -> Vec<TrackedConnection> {
-        let (clock, generation) = (pinning.clock(), pinning.generation().number());
-        let table = self.0.lock();
-        let (is_empty, validity) = (table.connections.is_empty(), table.validity);
-        drop(table);
-        if is_empty || validity.is_some_and(|validity| validity.holds(generation, clock)) {
-            return Vec::new();
-        }
-        let now = clock.current_time();
-        let refused = now.map(|now| self.0.lock().remove_refused(pinning, generation, now));
-        refused.unwrap_or_default()
-    }
-
-    /// Records the connection of a response, and returns the last field that was received over it.
-    pub(crate) fn record(
-        &self,
-        pinning: &Pinning,
-        target: &RequestTarget,
-        connection: &VerifiedConnection,
-    ) -> Option<CachedHeader> {
-        if let Some(known) = self.0.lock().get_mut(target, connection) {
-            return known.cached.clone();
-        }
-        let now = pinning.clock().current_time()?;
-        let new = TrackedConnection {
-            connection: connection.clone(),
-            cached: None,
-            report_only: None,
-        };
-        let refused = self.0.lock().add(pinning, target, new, now);
-        refused.iter().for_each(TrackedConnection::poison);
-        None
-    }
-
-    /// Keeps the field of a recorded connection for its next response.
-    pub(crate) fn cache_header(
-        &self,
-        target: &RequestTarget,
-        connection: &VerifiedConnection,
-        header: CachedHeader,
-    ) {
-        if !header.is_small() {
-            return;
-        }
-        if let Some(known) = self.0.lock().get_mut(target, connection) {
-            known.cached = Some(header);
-        }
-    }
-
-    /// Returns whether a report-only field differs from the last one of its connection, and keeps
-    /// it for the next response.
-    pub(crate) fn is_new_report_only(
-        &self,
-        target: &RequestTarget,
-        connection: &VerifiedConnection,
-        value: &[u8],
-    ) -> bool {
-        let mut table = self.0.lock();
-        let Some(known) = table.get_mut(target, connection) else {
-            return true;
-        };
-        if known.report_only.as_deref() == Some(value) {
-            return false;
-        }
-        known.report_only = (value.len() <= MAX_CACHED_HEADER).then(|| value.into());
-        true
-    }
+/// Returns whether the validity has no limit of time, so that the clock need not be read.
+fn is_valid_at_all_times(validity: Validity, generation: u64) -> bool {
+    let ends = [0, u64::MAX].map(timestamp::at);
+    ends.iter().all(|end| validity.holds_at(generation, *end))
 }
 
 impl Table {
-    fn get_mut(
-        &mut self,
-        target: &RequestTarget,
-        connection: &VerifiedConnection,
-    ) -> Option<&mut TrackedConnection> {
-        let mut tracked = self.connections.get_mut(target)?.iter_mut();
-        tracked.find(|known| known.connection.is_same(connection))
+    /// Returns the connections to a target: if none is open, an empty list that is not in the
+    /// table, which would otherwise grow with every name that a client requests.
+    fn find(&mut self, authority: Option<&Authority>) -> Arc<TargetConnections> {
+        let target = RequestTarget::new(authority);
+        match self.targets.get(&target) {
+            Some(known) => {
+                self.last = Some(Arc::clone(known));
+                Arc::clone(known)
+            }
+            None => Arc::new(TargetConnections::new(target)),
+        }
     }
 
-    /// Adds a connection. Returns it, to be poisoned, if it fails current pins.
-    #[cold]
+    /// Adds a connection, and returns all to its target; `None` if it is closed.
+    ///
+    /// # Errors
+    ///
+    /// The connection, to be poisoned, if it fails current pins.
     fn add(
         &mut self,
         pinning: &Pinning,
-        target: &RequestTarget,
+        connections: &Arc<TargetConnections>,
         new: TrackedConnection,
         now: UnixTime,
-    ) -> Option<TrackedConnection> {
-        if self.get_mut(target, &new.connection).is_some() {
-            return None;
-        }
+    ) -> Result<Option<Arc<TargetConnections>>, TrackedConnection> {
         let validity = match new.evaluate(pinning, now) {
             Verdict::Accepted(validity) => validity,
-            Verdict::Closed => return None,
-            Verdict::Refused => return Some(new),
+            Verdict::Closed => return Ok(None),
+            Verdict::Refused => return Err(new),
         };
+        self.retain(|known| !known.is_closed());
         self.validity = Some(self.validity.map_or(validity, |known| known.and(validity)));
-        self.connections.retain(|_, tracked| {
-            tracked.retain(|known| !known.connection.is_closed());
-            !tracked.is_empty()
-        });
-        self.connections
-            .entry(target.clone())
-            .or_default()
-            .push(new);
-        None
+        let target = connections.target().clone();
+        let known = self.targets.entry(target);
+        let known = known.or_insert_with(|| Arc::clone(connections));
+        known.add(new);
+        Ok(Some(Arc::clone(known)))
     }
 
     fn remove_refused(
@@ -178,53 +152,35 @@ impl Table {
     ) -> Vec<TrackedConnection> {
         let mut refused = Vec::new();
         let mut all = Validity::new(generation, Vec::new(), now);
-        self.connections.retain(|_, tracked| {
-            for known in std::mem::take(tracked) {
-                match known.evaluate(pinning, now) {
-                    Verdict::Accepted(validity) => {
-                        all = all.and(validity);
-                        tracked.push(known);
-                    }
-                    Verdict::Closed => {}
-                    Verdict::Refused => refused.push(known),
-                }
+        self.retain(|known| match known.evaluate(pinning, now) {
+            Verdict::Accepted(validity) => {
+                all = all.and(validity);
+                true
             }
-            !tracked.is_empty()
+            Verdict::Closed => false,
+            Verdict::Refused => {
+                refused.push(known.clone());
+                false
+            }
         });
         self.validity = Some(all);
         refused
     }
-}
 
-impl TrackedConnection {
-    fn evaluate(&self, pinning: &Pinning, now: UnixTime) -> Verdict {
-        if self.connection.is_closed() {
-            return Verdict::Closed;
-        }
-        let (evaluation, validity) = pinning.evaluate_connection(self.connection.chain(), now);
-        // A refused connection that is not captured is closed by its own stream.
-        if evaluation.is_refused() && self.connection.is_captured() {
-            Verdict::Refused
-        } else {
-            Verdict::Accepted(validity)
-        }
-    }
-
-    fn poison(&self) {
-        if self.connection.poison() {
-            event!(
-                DEBUG,
-                host = ?self.connection.host(),
-                "pooled connection retired: its chain fails the current pins"
-            );
-        }
+    /// Keeps some of the connections, and the targets to which there are any.
+    fn retain(&mut self, mut keep: impl FnMut(&TrackedConnection) -> bool) {
+        self.targets
+            .retain(|_, connections| connections.retain(&mut keep));
+        self.last = None;
     }
 }
 
-/// The result of evaluating an open connection by current pins.
-enum Verdict {
-    /// The connection may be used, and need not be evaluated again as long as this is valid.
-    Accepted(Validity),
-    Closed,
-    Refused,
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the last target, which is one of the others.
+        f.debug_struct("Table")
+            .field("targets", &self.targets)
+            .field("validity", &self.validity)
+            .finish_non_exhaustive()
+    }
 }

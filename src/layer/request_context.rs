@@ -1,14 +1,16 @@
 //! What is known of a request when its response arrives, and the processing of the pin fields of
 //! the response.
 
-use http::header::{PUBLIC_KEY_PINS, PUBLIC_KEY_PINS_REPORT_ONLY};
+use std::sync::Arc;
+
 use http::uri::Scheme;
 use http::{Method, Request, Response};
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 
 use crate::layer::cached_header::CachedHeader;
 use crate::layer::open_connections::OpenConnections;
-use crate::layer::target::RequestTarget;
+use crate::layer::pin_fields::PinFields;
+use crate::layer::target_connections::TargetConnections;
 use crate::pinning::{Decision, IgnoreReason, Noted, Pinning};
 use crate::policy::{Host, PinHeader};
 use crate::store::DurableFuture;
@@ -18,11 +20,12 @@ use crate::tls::VerifiedConnection;
 /// connection.
 #[derive(Debug)]
 pub(crate) struct RequestContext {
-    target: RequestTarget,
     source: ResponseSource,
     captured: Option<CaptureConnection>,
-    pinning: Pinning,
-    open_connections: OpenConnections,
+    /// The connections to the target of the request.
+    connections: Arc<TargetConnections>,
+    /// Those of the client.
+    open_connections: Arc<OpenConnections>,
 }
 
 /// Where the response to a request comes from.
@@ -56,62 +59,90 @@ impl RequestContext {
     /// retired later.
     pub(crate) fn new<A>(
         request: &mut Request<A>,
-        pinning: Pinning,
-        open_connections: &OpenConnections,
+        open_connections: &Arc<OpenConnections>,
     ) -> Self {
-        let target = RequestTarget::of(request);
-        let source = ResponseSource::of(request);
-        let should_capture = open_connections.retire_refused(&pinning, &target);
+        let connections = open_connections.retire_refused(request.uri().authority());
         Self {
-            target,
-            source,
-            captured: should_capture.then(|| capture_connection(request)),
-            pinning,
-            open_connections: open_connections.clone(),
+            source: ResponseSource::of(request),
+            captured: connections
+                .should_capture()
+                .then(|| capture_connection(request)),
+            connections,
+            open_connections: Arc::clone(open_connections),
         }
     }
 
     /// Lets the connection of the request be retired, once there is one.
+    #[inline]
     pub(crate) fn capture(&mut self) {
-        let pinning = &self.pinning;
+        if self.captured.is_some() {
+            self.capture_once();
+        }
+    }
+
+    #[cold]
+    fn capture_once(&mut self) {
+        let pinning = self.open_connections.pinning();
         self.captured
             .take_if(|captured| VerifiedConnection::capture(captured, pinning));
     }
 
     pub(crate) fn pinning(&self) -> &Pinning {
-        &self.pinning
+        self.open_connections.pinning()
     }
 
-    /// Notes the response's `Public-Key-Pins` field, and returns what to wait for until the change
-    /// is durable; `None` if the response has no such field.
-    pub(crate) fn note<B>(&self, response: &Response<B>) -> Option<(Noted, Option<DurableFuture>)> {
+    /// Processes the pin fields of a response. If it has a `Public-Key-Pins` field, adds the
+    /// outcome to its extensions, and returns what to wait for until the change is durable.
+    #[inline]
+    pub(crate) fn process<B>(&mut self, response: &mut Response<B>) -> Option<DurableFuture> {
         let connection = response.extensions().get::<VerifiedConnection>();
-        let cached = connection.and_then(|connection| {
-            self.open_connections
-                .record(&self.pinning, &self.target, connection)
-        });
+        if let Some(connection) = connection {
+            self.record(connection);
+        }
+        let fields = PinFields::of(response.headers());
         // D-15: fields of 1xx responses are ignored, and one of these responses, 101, arrives here.
-        if response.status().is_informational() {
+        if !fields.is_any() || response.status().is_informational() {
             return None;
         }
-        // 7469-2.3.1-e: only the first field is used, even if it is malformed.
-        let value = response.headers().get(PUBLIC_KEY_PINS)?.as_bytes();
-        let noted = self.note_value(value, connection, cached);
-        Some(noted.unwrap_or_else(|reason| {
+        let noted = fields.noted.map(|value| self.note(value, connection));
+        if let Some(value) = fields.report_only {
+            self.evaluate_report_only(value, connection);
+        }
+        let (noted, durable) = noted?;
+        response.extensions_mut().insert(noted);
+        durable
+    }
+
+    /// Records the connection of the response.
+    fn record(&mut self, connection: &VerifiedConnection) {
+        if !self.connections.is_known(connection) {
+            let known = self.open_connections.add(&self.connections, connection);
+            self.connections = known.unwrap_or_else(|| Arc::clone(&self.connections));
+        }
+    }
+
+    /// Notes a `Public-Key-Pins` field, and returns what to wait for until the change is durable.
+    fn note(
+        &self,
+        value: &[u8],
+        connection: Option<&VerifiedConnection>,
+    ) -> (Noted, Option<DurableFuture>) {
+        let noted = self.note_value(value, connection);
+        noted.unwrap_or_else(|reason| {
             let noted = Noted::Ignored(reason);
             let host = self.target_host().ok();
-            self.pinning.emit_noted(host.as_ref(), &noted);
+            self.pinning().emit_noted(host.as_ref(), &noted);
             (noted, None)
-        }))
+        })
     }
 
     fn note_value(
         &self,
         value: &[u8],
         connection: Option<&VerifiedConnection>,
-        cached: Option<CachedHeader>,
     ) -> Result<(Noted, Option<DurableFuture>), IgnoreReason> {
-        let pinning = &self.pinning;
+        let pinning = self.pinning();
+        let cached = connection.and_then(|connection| self.connections.cached_header(connection));
         let is_repeated = |cached: &CachedHeader| {
             matches!(self.source, ResponseSource::Host) && cached.has_value(value)
         };
@@ -129,37 +160,28 @@ impl RequestContext {
             return Ok((Noted::Refreshed, pinning.store().urgent()));
         }
         let outcome = header.note(pinning, connection.chain(), now);
-        self.open_connections
-            .cache_header(&self.target, connection, header);
+        self.connections.cache_header(connection, header);
         Ok(outcome)
     }
 
-    /// Evaluates the connection by the response's `Public-Key-Pins-Report-Only` field, and emits
-    /// the result. A field that repeats the last one of the connection is ignored: the chain does
-    /// not change, and report-only pins are not kept.
-    pub(crate) fn evaluate_report_only<B>(&self, response: &Response<B>) {
-        let Some(value) = response.headers().get(PUBLIC_KEY_PINS_REPORT_ONLY) else {
-            return;
-        };
-        let value = value.as_bytes();
-        let connection = response.extensions().get::<VerifiedConnection>();
-        let is_new = |connection| {
-            self.open_connections
-                .is_new_report_only(&self.target, connection, value)
-        };
-        if response.status().is_informational() || !connection.is_none_or(is_new) {
+    /// Evaluates the connection by a `Public-Key-Pins-Report-Only` field, and emits the result. A
+    /// field that repeats the last one of the connection is ignored: the chain does not change, and
+    /// report-only pins are not kept.
+    fn evaluate_report_only(&self, value: &[u8], connection: Option<&VerifiedConnection>) {
+        let is_new = |connection| self.connections.is_new_report_only(connection, value);
+        if !connection.is_none_or(is_new) {
             return;
         }
         match self.evaluate_value(value, connection) {
             Ok(Decision::ReportOnly(violation)) => {
-                let port = self.target.port();
-                self.pinning.emit_would_be_violation(&violation, port);
+                let port = self.connections.target().port();
+                self.pinning().emit_would_be_violation(&violation, port);
             }
             Ok(_) => {}
             Err(reason) => {
                 let host = self.target_host().ok();
                 let noted = Noted::Ignored(reason);
-                self.pinning.emit_noted(host.as_ref(), &noted);
+                self.pinning().emit_noted(host.as_ref(), &noted);
             }
         }
     }
@@ -169,7 +191,7 @@ impl RequestContext {
         value: &[u8],
         connection: Option<&VerifiedConnection>,
     ) -> Result<Decision, IgnoreReason> {
-        let pinning = &self.pinning;
+        let pinning = self.pinning();
         let host = self.target_host()?;
         let connection = connection.ok_or(IgnoreReason::NoConnectionData)?;
         let header = PinHeader::parse_report_only(value, pinning.header_syntax());
@@ -184,7 +206,7 @@ impl RequestContext {
             ResponseSource::Proxy => Err(IgnoreReason::ConnectResponse),
             ResponseSource::Unauthenticated => Err(IgnoreReason::InsecureTransport),
             // 7469-2.3.3-d
-            ResponseSource::Host => self.target.host().ok_or(IgnoreReason::NoHost),
+            ResponseSource::Host => self.connections.target().host().ok_or(IgnoreReason::NoHost),
         }
     }
 }

@@ -22,7 +22,7 @@ use {
     std::cell::RefCell,
     std::fmt,
     std::sync::OnceLock,
-    std::sync::atomic::{AtomicBool, Ordering},
+    std::sync::atomic::{AtomicU8, Ordering},
 };
 
 /// A TLS connection of [`PinningConnector`](crate::PinningConnector), found in the extensions of
@@ -55,8 +55,18 @@ struct Facts {
     /// What a request captured, by which the pool is made to discard the connection. Removed when
     /// the connection is closed, since it leads back to these facts.
     captured: Mutex<Option<CaptureConnection>>,
-    is_closed: AtomicBool,
+    /// [`OPEN`], [`CAPTURED`] or [`CLOSED`], which each request reads.
+    state: AtomicU8,
 }
+
+/// The connection is open, and no request has captured it.
+#[cfg(feature = "hyper")]
+const OPEN: u8 = 0;
+/// The connection is open, and `captured` is set.
+#[cfg(feature = "hyper")]
+const CAPTURED: u8 = 1;
+#[cfg(feature = "hyper")]
+const CLOSED: u8 = 2;
 
 #[cfg(feature = "hyper")]
 impl VerifiedConnection {
@@ -73,7 +83,7 @@ impl VerifiedConnection {
             handshake,
             ended_by: OnceLock::new(),
             captured: Mutex::new(None),
-            is_closed: AtomicBool::new(false),
+            state: AtomicU8::new(OPEN),
         }))
     }
 
@@ -91,13 +101,16 @@ impl VerifiedConnection {
 
     /// Records that the connection is closed.
     pub(crate) fn close(&self) {
-        self.0.is_closed.store(true, Ordering::SeqCst);
-        let captured = self.0.captured.lock().take();
+        let mut captured = self.0.captured.lock();
+        self.0.state.store(CLOSED, Ordering::SeqCst);
+        let removed = captured.take();
+        // Dropped without the lock, since that may drop these facts.
         drop(captured);
+        drop(removed);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.is_closed.load(Ordering::SeqCst)
+        self.0.state.load(Ordering::SeqCst) == CLOSED
     }
 
     /// Keeps what a request captured in the facts of its connection, unless current pins refuse the
@@ -116,6 +129,7 @@ impl VerifiedConnection {
             let mut kept = connection.0.captured.lock();
             if !evaluation.is_refused() && !connection.is_closed() {
                 *kept = Some(captured.clone());
+                connection.0.state.store(CAPTURED, Ordering::SeqCst);
             }
         }
         true
@@ -128,7 +142,7 @@ impl VerifiedConnection {
     }
 
     pub(crate) fn is_captured(&self) -> bool {
-        self.0.captured.lock().is_some()
+        self.0.state.load(Ordering::SeqCst) == CAPTURED
     }
 
     /// Makes the pool discard the connection. Returns `false` if that can't be done, because no

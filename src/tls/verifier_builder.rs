@@ -12,7 +12,9 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 
-use crate::chain::{CachingAlgorithms, PathBuilder, Revocation, RevocationChoice};
+use crate::chain::{
+    CachingAlgorithms, FingerprintCache, PathBuilder, Revocation, RevocationChoice,
+};
 use crate::pinning::{BuildError, Pinning};
 use crate::policy::KeyHash;
 use crate::roots::TrustAnchors;
@@ -213,7 +215,9 @@ impl PinningVerifierBuilder {
     ///
     /// Dates, names, constraints, revocation, the path and the pins are checked every time. The
     /// cache belongs to the verifier and so is shared by all clones of a configuration. The
-    /// signature by which a server proves that it has its private key is never cached.
+    /// signature by which a server proves that it has its private key is never cached. With a cache
+    /// the fingerprints of the keys of valid chains are kept, too: of at most 256 keys, by all
+    /// their bytes.
     pub fn signature_cache(mut self, bytes: usize) -> Self {
         self.signature_cache = bytes;
         self
@@ -366,7 +370,7 @@ impl PinningVerifierBuilder {
             paths: PathBuilder {
                 anchors,
                 algorithms: CachingAlgorithms::new(algorithms.all, self.signature_cache),
-                hash,
+                fingerprints: FingerprintCache::new(hash, self.signature_cache > 0),
                 revocation,
             },
             roots: OnceLock::new(),

@@ -21,13 +21,14 @@ const MODULES: &str = "
     2 roots: anchors sections provenance native_error root_files native overrides
     2 store: domains public_suffixes observed_clock entries eviction json worker format generation error storage file_lock file pending queue durable writer pin_store \
         builder update
-    3 chain: certificate revocation signature_cache validated path_builder
+    3 chain: certificate fingerprint_cache revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unverifiable report report_json
     5 pinning: clock noting rollout evaluation event lanes build_error static_pins observers handle builder \
         note record
     6 tls: provider resumption connection observed_config error verifier verifier_builder
     7 connector: error schemes stream handshake service builder
-    7 layer: cached_header retry target open_connections request_context note_pins
+    7 layer: cached_header pin_fields retry target target_connections open_connections request_context \
+        note_pins
     8 reqwest: known_chains connection_map redirect client_builder error settings inner_clients \
         noting_client noting_builder
     8 http_reporter: endpoint rate_limit rules transport queue reporter builder
