@@ -314,9 +314,10 @@ mod tests {
         /// Wraps two algorithms with the same identifiers.
         fn new(max_bytes: usize) -> Self {
             let counting = &*Box::leak(Box::new(Counting::default()));
+            let both: [&'static dyn Algorithm; 2] = [counting, counting];
             Self {
                 counting,
-                algorithms: CachingAlgorithms::new(&[counting, counting], max_bytes),
+                algorithms: CachingAlgorithms::new(Box::leak(Box::new(both)), max_bytes),
             }
         }
 
@@ -339,7 +340,10 @@ mod tests {
         }
 
         fn bytes(&self) -> usize {
-            let cache = self.algorithms.0[0].cache.as_ref().unwrap();
+            let cache = self.algorithms.caching.get().unwrap()[0]
+                .cache
+                .as_ref()
+                .unwrap();
             let generations = cache.generations.read();
             let all = generations.recent.values().chain(generations.old.values());
             all.map(Entry::size).sum()
