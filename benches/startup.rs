@@ -38,7 +38,7 @@ fn main() {
             0 => batch(|| plain(&provider)),
             _ => batch(|| pinned(&provider)),
         });
-        figures.add(&format!("startup/{name}/cpu"), pinned.ratio, "<=2");
+        figures.add(&format!("startup/{name}/cpu"), pinned.ratio, "<=1.2");
     }
     figures.conclude();
 }

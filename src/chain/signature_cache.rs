@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
@@ -19,30 +19,41 @@ use rustls_pki_types::{
 };
 
 /// The signature algorithms of a provider, which share one cache.
-pub(crate) struct CachingAlgorithms(Vec<CachingAlgorithm>);
+pub(crate) struct CachingAlgorithms {
+    provided: &'static [&'static dyn Algorithm],
+    max_bytes: usize,
+    /// Created for the first chain, so that building a client costs less.
+    caching: OnceLock<Vec<CachingAlgorithm>>,
+}
 
 impl CachingAlgorithms {
     /// Wraps the algorithms with a cache of at most `max_bytes` bytes, or without a cache if that
     /// is 0.
-    pub(crate) fn new(all: &[&'static dyn Algorithm], max_bytes: usize) -> Self {
-        let cache = (max_bytes > 0).then(|| Arc::new(SignatureCache::new(max_bytes)));
-        let caching = all
-            .iter()
-            .enumerate()
-            .map(|(index, inner)| CachingAlgorithm {
-                inner: *inner,
-                public_key_id: inner.public_key_alg_id(),
-                signature_id: inner.signature_alg_id(),
-                index,
-                cache: cache.clone(),
-            });
-        Self(caching.collect())
+    pub(crate) fn new(all: &'static [&'static dyn Algorithm], max_bytes: usize) -> Self {
+        Self {
+            provided: all,
+            max_bytes,
+            caching: OnceLock::new(),
+        }
     }
 
     /// Returns the algorithms in the provider's order, in the form that webpki takes.
     pub(crate) fn as_dyn(&self) -> Vec<&dyn Algorithm> {
-        let all = self.0.iter();
+        let all = self.caching.get_or_init(|| self.caching()).iter();
         all.map(|caching| -> &dyn Algorithm { caching }).collect()
+    }
+
+    fn caching(&self) -> Vec<CachingAlgorithm> {
+        let cache = (self.max_bytes > 0).then(|| Arc::new(SignatureCache::new(self.max_bytes)));
+        let all = self.provided.iter().enumerate();
+        let caching = all.map(|(index, inner)| CachingAlgorithm {
+            inner: *inner,
+            public_key_id: inner.public_key_alg_id(),
+            signature_id: inner.signature_alg_id(),
+            index,
+            cache: cache.clone(),
+        });
+        caching.collect()
     }
 }
 
@@ -303,9 +314,10 @@ mod tests {
         /// Wraps two algorithms with the same identifiers.
         fn new(max_bytes: usize) -> Self {
             let counting = &*Box::leak(Box::new(Counting::default()));
+            let both: [&'static dyn Algorithm; 2] = [counting, counting];
             Self {
                 counting,
-                algorithms: CachingAlgorithms::new(&[counting, counting], max_bytes),
+                algorithms: CachingAlgorithms::new(Box::leak(Box::new(both)), max_bytes),
             }
         }
 
@@ -328,7 +340,10 @@ mod tests {
         }
 
         fn bytes(&self) -> usize {
-            let cache = self.algorithms.0[0].cache.as_ref().unwrap();
+            let cache = self.algorithms.caching.get().unwrap()[0]
+                .cache
+                .as_ref()
+                .unwrap();
             let generations = cache.generations.read();
             let all = generations.recent.values().chain(generations.old.values());
             all.map(Entry::size).sum()

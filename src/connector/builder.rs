@@ -161,7 +161,9 @@ impl PinningConnectorBuilder {
         if config.enable_early_data {
             return Err(BuildError::EarlyData);
         }
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        if !config.alpn_protocols.iter().eq(alpn) {
+            config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        }
         let handshaker = Handshaker::new(pinning, config);
         Ok(PinningConnector::new(inner, handshaker, schemes))
     }

@@ -32,7 +32,7 @@ pub(crate) struct Target {
 pub(crate) struct Handshaker {
     pub(crate) pinning: Pinning,
     tls: TlsConnector,
-    without_resumption: TlsConnector,
+    without_resumption: OnceLock<TlsConnector>,
     /// The resumption check of the configuration, known after the first full handshake.
     sessions: OnceLock<Arc<ResumptionCheck>>,
 }
@@ -53,12 +53,10 @@ pub(crate) enum Handshake<T> {
 
 impl Handshaker {
     pub(crate) fn new(pinning: Pinning, config: ClientConfig) -> Self {
-        let mut without_resumption = config.clone();
-        without_resumption.resumption = Resumption::disabled();
         Self {
             pinning,
             tls: TlsConnector::from(Arc::new(config)),
-            without_resumption: TlsConnector::from(Arc::new(without_resumption)),
+            without_resumption: OnceLock::new(),
             sessions: OnceLock::new(),
         }
     }
@@ -66,6 +64,14 @@ impl Handshaker {
     pub(crate) fn now(&self) -> Result<UnixTime, ConnectError> {
         let now = self.pinning.clock().current_time();
         now.ok_or(ConnectError::Tls(rustls::Error::FailedToGetCurrentTime))
+    }
+
+    fn without_resumption(&self) -> &TlsConnector {
+        self.without_resumption.get_or_init(|| {
+            let mut config = ClientConfig::clone(self.tls.config());
+            config.resumption = Resumption::disabled();
+            TlsConnector::from(Arc::new(config))
+        })
     }
 
     /// Runs one handshake.
@@ -77,7 +83,7 @@ impl Handshaker {
     ) -> Result<Handshake<T>, ConnectError> {
         let tls = match attempt {
             Attempt::First => &self.tls,
-            Attempt::WithoutResumption => &self.without_resumption,
+            Attempt::WithoutResumption => self.without_resumption(),
         };
         let handshake = tls.connect(target.name.clone(), TokioIo::new(transport));
         let (stream, verified) = connection::observe(handshake).await;

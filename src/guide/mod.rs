@@ -24,6 +24,7 @@
 //! | [reqwest 0.13](self::reqwest) | What is guaranteed with reqwest 0.13? |
 //! | [Android and iOS](self::mobile) | What differs on a mobile device? |
 //! | [a desktop application](self::desktop) | How does it use one pinned client, for example with Tauri? |
+//! | [cold start and comparison](self::performance) | What do pins and each crypto provider cost? |
 //! | [testing an application](self::testing) | How is it proved that an application refuses? |
 //! | [moving from other tools](self::moving) | What corresponds to a setting of OkHttp, TrustKit, Android or curl? |
 //! | [the command line](self::command_line) | What can the program `pinhold` do? |
@@ -74,6 +75,12 @@ pub mod moving {}
     doc = include_str!("noting.md")
 )]
 pub mod noting {}
+
+// The figure is a part of the page: rustdoc copies no files.
+#[doc = include_str!("links.txt")]
+#[doc = include_str!("performance.md")]
+#[doc = include_str!("comparison.svg")]
+pub mod performance {}
 
 #[doc = include_str!("links.txt")]
 #[cfg_attr(

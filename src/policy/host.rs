@@ -9,7 +9,7 @@ use std::borrow::Borrow;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use rustls_pki_types::DnsName;
@@ -251,7 +251,8 @@ fn to_a_labels(name: &str) -> Result<std::borrow::Cow<'_, str>, HostError> {
 /// label, or begins with a bracket.
 fn is_ip_address(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
-    if name.starts_with('[') || name.parse::<IpAddr>().is_ok() {
+    // An IPv4 address has a numeric last label, see below.
+    if name.starts_with('[') || (name.contains(':') && name.parse::<Ipv6Addr>().is_ok()) {
         return true;
     }
     let last = name.rsplit('.').next().unwrap_or(name);

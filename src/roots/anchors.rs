@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
+use std::hash::BuildHasher;
 #[cfg(feature = "webpki-roots")]
 use std::sync::LazyLock;
 use std::sync::{Arc, OnceLock};
@@ -47,22 +48,33 @@ struct AnchorSet {
     by_subject: SubjectIndex,
 }
 
-/// The positions of the anchors with a given subject, in ascending order. The subjects come from
-/// the application, so a fast hash is safe.
+/// The positions of the anchors whose subject has a given hash, in ascending order. The subjects
+/// come from the application, so a fast hash is safe; who looks one up compares the bytes.
 #[derive(Default)]
-struct SubjectIndex(HashMap<Box<[u8]>, Vec<usize>, RandomState>);
+struct SubjectIndex {
+    seed: RandomState,
+    first: HashMap<u64, usize, RandomState>,
+    /// The next position with the same hash.
+    next: Vec<Option<usize>>,
+}
 
 impl SubjectIndex {
-    fn new<'a>(subjects: impl Iterator<Item = &'a [u8]>) -> Self {
+    fn new<'a>(subjects: impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator) -> Self {
         let mut index = Self::default();
-        for (position, subject) in subjects.enumerate() {
-            index.0.entry(subject.into()).or_default().push(position);
-        }
+        index.first.reserve(subjects.len());
+        // From the end, so that each position follows those before it.
+        let next = subjects.enumerate().rev().map(|(position, subject)| {
+            let hash = index.seed.hash_one(subject);
+            index.first.insert(hash, position)
+        });
+        index.next = next.collect();
+        index.next.reverse();
         index
     }
 
-    fn get(&self, subject: &[u8]) -> &[usize] {
-        self.0.get(subject).map_or(&[], Vec::as_slice)
+    fn get(&self, subject: &[u8]) -> impl Iterator<Item = usize> {
+        let first = self.first.get(&self.seed.hash_one(subject)).copied();
+        std::iter::successors(first, |position| *self.next.get(*position)?)
     }
 }
 
@@ -106,8 +118,8 @@ impl TrustAnchors {
     #[cfg(feature = "webpki-roots")]
     #[must_use]
     pub fn webpki_roots() -> Self {
-        // Sorting and indexing takes as long as building 60 clients without pins, so it is done
-        // once per process.
+        // Indexing takes as long as building six clients without pins, so it is done once per
+        // process.
         static ROOTS: LazyLock<TrustAnchors> = LazyLock::new(|| {
             let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
             TrustAnchors::new().with_anchors(AnchorOrigin::BuiltIn, roots)
@@ -228,26 +240,39 @@ impl TrustAnchors {
 
     /// Creates a set in which equal anchors are merged and all are sorted by origin.
     fn from_parsed(all: Vec<(AnchorOrigin, ParsedAnchor)>) -> Self {
-        let origins = merged_origins(&all);
+        let subjects = all.iter().map(|(_, (anchor, _))| &*anchor.subject);
+        let by_subject = SubjectIndex::new(subjects);
+        let origins = merged_origins(&all, &by_subject);
         let mut distinct = Vec::<Anchor>::with_capacity(all.len());
-        for (origin, (_, (parsed, certificate))) in origins.into_iter().zip(all) {
-            match distinct.iter_mut().find(|known| known.parsed == parsed) {
-                Some(known) => known.certificate = known.certificate.take().or(certificate),
-                None => {
-                    // Inserted in order, since a sort afterwards adds eight kilobytes to a binary.
-                    let position = distinct.partition_point(|known| known.origin <= origin);
-                    let anchor = Anchor {
-                        origin,
-                        certificate,
-                        parsed,
-                        fingerprint: OnceLock::new(),
-                    };
-                    distinct.insert(position, anchor);
-                }
+        let mut is_in_order = true;
+        for (index, (origin, (_, (parsed, certificate)))) in
+            origins.into_iter().zip(all).enumerate()
+        {
+            // Nearly every subject is unique, so that this is not a search of all for each.
+            let namesake = by_subject.get(&parsed.subject).nth(1);
+            let known =
+                namesake.and_then(|_| distinct.iter_mut().find(|known| known.parsed == parsed));
+            if let Some(known) = known {
+                known.certificate = known.certificate.take().or(certificate);
+                continue;
             }
+            // Inserted in order, since a sort afterwards adds eight kilobytes to a binary.
+            let position = distinct.partition_point(|known| known.origin <= origin);
+            is_in_order &= position == index;
+            let anchor = Anchor {
+                origin,
+                certificate,
+                parsed,
+                fingerprint: OnceLock::new(),
+            };
+            distinct.insert(position, anchor);
         }
         let all = distinct.into_iter().map(Arc::new).collect::<Vec<_>>();
-        let by_subject = SubjectIndex::new(all.iter().map(|anchor| anchor.subject()));
+        let by_subject = if is_in_order {
+            by_subject
+        } else {
+            SubjectIndex::new(all.iter().map(|anchor| anchor.subject()))
+        };
         Self(Arc::new(AnchorSet { all, by_subject }))
     }
 
@@ -265,9 +290,10 @@ impl TrustAnchors {
         found.find(|anchor| anchor.parsed == *selected)
     }
 
-    fn with_subject(&self, subject: &[u8]) -> impl Iterator<Item = &Arc<Anchor>> {
-        let positions = self.0.by_subject.get(subject).iter();
-        positions.filter_map(|position| self.0.all.get(*position))
+    fn with_subject<'a>(&'a self, subject: &[u8]) -> impl Iterator<Item = &'a Arc<Anchor>> {
+        let positions = self.0.by_subject.get(subject);
+        let found = positions.filter_map(|position| self.0.all.get(position));
+        found.filter(move |anchor| anchor.subject() == subject)
     }
 
     /// Returns each anchor with its origin, built-in ones first.
@@ -322,13 +348,17 @@ impl fmt::Debug for TrustAnchors {
 
 /// Returns the origin of each anchor: the best of those that have the same subject and key. Anchors
 /// that differ in their name constraints alone are not merged, but have the same origin.
-fn merged_origins(all: &[(AnchorOrigin, ParsedAnchor)]) -> Vec<AnchorOrigin> {
-    let by_subject = SubjectIndex::new(all.iter().map(|(_, (anchor, _))| &*anchor.subject));
+fn merged_origins(
+    all: &[(AnchorOrigin, ParsedAnchor)],
+    by_subject: &SubjectIndex,
+) -> Vec<AnchorOrigin> {
     let merged = all.iter().map(|(origin, (anchor, _))| {
-        let positions = by_subject.get(&anchor.subject).iter();
-        let namesakes = positions.filter_map(|position| all.get(*position));
+        let positions = by_subject.get(&anchor.subject);
+        let namesakes = positions.filter_map(|position| all.get(position));
         namesakes.fold(*origin, |merged, (other_origin, (other, _))| {
-            if other.subject_public_key_info == anchor.subject_public_key_info {
+            if other.subject == anchor.subject
+                && other.subject_public_key_info == anchor.subject_public_key_info
+            {
                 merged.merge(*other_origin)
             } else {
                 merged

@@ -10,7 +10,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
@@ -28,7 +28,9 @@ use crate::store::Validity;
 pub(crate) struct ResumptionCheck {
     pinning: Pinning,
     records: Mutex<Records>,
-    sessions: ClientSessionMemoryCache,
+    /// Created for the first session: rustls creates one of its own for every configuration, and
+    /// a second one is a fifth of the cost of building a client.
+    sessions: OnceLock<ClientSessionMemoryCache>,
 }
 
 #[derive(Default)]
@@ -156,7 +158,7 @@ impl ResumptionCheck {
         Self {
             pinning,
             records: Mutex::default(),
-            sessions: ClientSessionMemoryCache::new(SESSIONS),
+            sessions: OnceLock::new(),
         }
     }
 
@@ -223,8 +225,16 @@ impl ResumptionCheck {
     /// Drops the sessions of a name.
     #[cfg(feature = "hyper")]
     pub(crate) fn drop_sessions(&self, name: &ServerName<'static>) {
-        self.sessions.remove_tls12_session(name);
-        while self.sessions.take_tls13_ticket(name).is_some() {}
+        if let Some(sessions) = self.sessions.get() {
+            sessions.remove_tls12_session(name);
+            while sessions.take_tls13_ticket(name).is_some() {}
+        }
+    }
+
+    /// Returns the sessions, to add one.
+    fn sessions(&self) -> &ClientSessionMemoryCache {
+        self.sessions
+            .get_or_init(|| ClientSessionMemoryCache::new(SESSIONS))
     }
 
     /// Returns whether sessions of this name are kept: one that is never offered takes no memory.
@@ -275,28 +285,30 @@ impl ResumptionCheck {
 
 impl ClientSessionStore for ResumptionCheck {
     fn set_kx_hint(&self, server_name: ServerName<'static>, group: NamedGroup) {
-        self.sessions.set_kx_hint(server_name, group);
+        self.sessions().set_kx_hint(server_name, group);
     }
 
     fn kx_hint(&self, server_name: &ServerName<'_>) -> Option<NamedGroup> {
-        self.sessions.kx_hint(server_name)
+        self.sessions.get()?.kx_hint(server_name)
     }
 
     fn set_tls12_session(&self, server_name: ServerName<'static>, value: Tls12ClientSessionValue) {
         if self.is_recorded(&server_name) {
-            self.sessions.set_tls12_session(server_name, value);
+            self.sessions().set_tls12_session(server_name, value);
         }
     }
 
     fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
         // The session is looked up before the pins are evaluated: rustls looks for one of TLS 1.2
         // and for one of TLS 1.3, and at most one of them exists.
-        let session = self.sessions.tls12_session(server_name)?;
+        let session = self.sessions.get()?.tls12_session(server_name)?;
         self.may_resume(server_name).then_some(session)
     }
 
     fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
-        self.sessions.remove_tls12_session(server_name);
+        if let Some(sessions) = self.sessions.get() {
+            sessions.remove_tls12_session(server_name);
+        }
     }
 
     fn insert_tls13_ticket(
@@ -305,7 +317,7 @@ impl ClientSessionStore for ResumptionCheck {
         value: Tls13ClientSessionValue,
     ) {
         if self.is_recorded(&server_name) {
-            self.sessions.insert_tls13_ticket(server_name, value);
+            self.sessions().insert_tls13_ticket(server_name, value);
         }
     }
 
@@ -313,7 +325,7 @@ impl ClientSessionStore for ResumptionCheck {
         &self,
         server_name: &ServerName<'static>,
     ) -> Option<Tls13ClientSessionValue> {
-        let ticket = self.sessions.take_tls13_ticket(server_name)?;
+        let ticket = self.sessions.get()?.take_tls13_ticket(server_name)?;
         self.may_resume(server_name).then_some(ticket)
     }
 }

@@ -123,7 +123,11 @@ impl NetworkOptions {
 /// Returns the crypto provider of all connections. It is named explicitly, because rustls can't
 /// choose one where a build enables two.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    #[cfg(feature = "aws-lc-rs")]
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    #[cfg(not(feature = "aws-lc-rs"))]
+    let provider = rustls::crypto::ring::default_provider();
+    Arc::new(provider)
 }
 
 /// Reads the certificates of a PEM file, or the one of a DER file.
@@ -261,4 +265,16 @@ fn with_a_labels(url: &str) -> Result<String, HostError> {
     };
     let host = Host::parse(host)?;
     Ok(format!("{scheme}://{host}{port}{path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_use_the_library_of_the_feature() {
+        let provider = provider();
+        let is_ring = format!("{:?}", provider.secure_random).contains("Ring");
+        assert_eq!(is_ring, cfg!(not(feature = "aws-lc-rs")));
+    }
 }

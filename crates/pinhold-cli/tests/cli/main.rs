@@ -50,5 +50,5 @@ use rustls::crypto::CryptoProvider;
 /// The crypto provider of the shared servers. `common::provider` chooses by features of the
 /// library, which this package does not have.
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    Arc::new(rustls::crypto::ring::default_provider())
 }
