@@ -365,7 +365,7 @@ fn entries(hosts: u32) -> Vec<KnownPinnedHost> {
     let entry = |number| {
         let pins = PinSet::new([random.pin(), random.pin()]).unwrap();
         let expires_at = UnixTime::since_unix_epoch(Duration::from_secs(NOW + 60 * 86_400));
-        KnownPinnedHost::new(host(number), pins, now(), expires_at)
+        KnownPinnedHost::new(host(number), pins, now(), expires_at).include_subdomains()
     };
     (0..hosts).map(entry).collect()
 }

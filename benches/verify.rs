@@ -115,15 +115,16 @@ fn guard() {
     }
 }
 
-/// Values measured with ring (0.9943, 0.0209, 0.9992, 23.13, and 0.3580 for the checks) plus at most 1.5 %. Another
+/// Values measured with ring (0.9910, 0.0152, 0.9960, 23.11, and 0.3798 for the checks, of which up to 0.03
+/// depend on the path that the allocator takes) plus at most 1.5 %. Another
 /// compiler may need other limits.
 const LIMITS: [(&str, &str); 4] = [
     ("first-seen", "<=1.0000"),
-    ("repeated", "<=0.0212"),
-    ("refused", "<=1.0145"),
+    ("repeated", "<=0.0155"),
+    ("refused", "<=1.0110"),
     ("refused-padded", "<=23.48"),
 ];
-const CHECKS_LIMIT: &str = "<=0.3634";
+const CHECKS_LIMIT: &str = "<=0.3855";
 const CHECK: &str = "check-";
 const CHECKS: u32 = 1_000;
 

@@ -34,6 +34,7 @@ pub(crate) struct Entries {
 
 impl Entries {
     /// Returns the entry that applies to `host`, and how it matches.
+    #[inline]
     pub(crate) fn query(
         &self,
         host: &Host,
