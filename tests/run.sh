@@ -114,6 +114,9 @@ full() {
         cargo clippy "${TESTING[@]}" "${NO_FEATURES[@]}" --features ring -- -D warnings
     RUSTDOCFLAGS='-D warnings' \
         step 'documentation, testing' 120 cargo doc "${TESTING[@]}" --no-deps
+    step 'tests, command line, aws-lc-rs' 600 cargo test "${TOOL[@]}" --features aws-lc-rs
+    step 'comparison' 300 cargo check --locked --manifest-path benches/comparison/Cargo.toml \
+        --target-dir target/comparison
     step 'packages, build' 600 cargo package --locked --offline --workspace
     step 'tests, package' 900 package_tests
 }

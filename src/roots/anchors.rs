@@ -49,7 +49,7 @@ struct AnchorSet {
 }
 
 /// The positions of the anchors whose subject has a given hash, in ascending order. The subjects
-/// come from the application, so a fast hash is safe; who looks one up compares the bytes.
+/// come from the application, so a fast hash is safe; a lookup compares the bytes.
 #[derive(Default)]
 struct SubjectIndex {
     seed: RandomState,

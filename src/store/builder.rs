@@ -239,7 +239,7 @@ fn recover(storage: &mut impl Storage, error: StorageError) -> (Recovered, Stora
 mod tests {
     use super::*;
     use crate::policy::Host;
-    use crate::store::record::Change;
+    use crate::store::change::Change;
     use crate::store::storage::Merged;
 
     /// A storage whose `load` and `recover` return these results, and whose commits fail.

@@ -5,11 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
 use crate::store::error::StorageError;
-use crate::store::file::{
-    FileStorage, Seen, append_at, beside, compaction_threshold, create, has_header, len_of,
-};
+use crate::store::file::{FileStorage, beside, compaction_threshold, create};
 use crate::store::file_lock::io_error;
 use crate::store::format::{self, Position, scan};
+use crate::store::journal::{KnownFile, append_at, has_header, has_last_line, len_of};
 use crate::store::line;
 use crate::store::records::Records;
 
@@ -43,13 +42,9 @@ impl FileStorage {
         if seen.end.offset < self.compact_at {
             return Ok(());
         }
-        let compacted = Seen {
+        let compacted = KnownFile {
             header: header.into_bytes(),
-            end: Position {
-                offset: len_of(text.as_bytes()),
-                lines: 1 + records.len(),
-                lacks_line_feed: false,
-            },
+            end: Position::default().after(&text),
         };
         drop(records);
         let temporary = beside(&path, ".compact");
@@ -58,6 +53,8 @@ impl FileStorage {
             .and_then(|new| self.replace_by(new, &seen, compacted));
         if !matches!(renamed, Ok(true)) {
             let _ = fs::remove_file(&temporary);
+            // Not again with every commit.
+            self.compact_at = compaction_threshold(seen.end.offset);
         }
         renamed.map(drop)
     }
@@ -66,8 +63,8 @@ impl FileStorage {
     fn replace_by(
         &mut self,
         mut new: File,
-        seen: &Seen,
-        compacted: Seen,
+        seen: &KnownFile,
+        compacted: KnownFile,
     ) -> Result<bool, StorageError> {
         let _lock = self.lock.acquire()?;
         let (path, temporary) = (self.path.clone(), beside(&self.path, ".compact"));
@@ -96,26 +93,25 @@ impl FileStorage {
 }
 
 /// Reads the records up to where the storage has seen the file; `None` if it differs from that.
-fn read_up_to(file: &mut File, seen: &Seen) -> io::Result<Option<Records>> {
+fn read_up_to(file: &mut File, seen: &KnownFile) -> io::Result<Option<Records>> {
     if !has_header(file, &seen.header)? {
         return Ok(None);
     }
-    let offset = len_of(&seen.header);
-    let mut reader = BufReader::new(file.take(seen.end.offset.saturating_sub(offset)));
+    let header = str::from_utf8(&seen.header).unwrap_or_default();
+    let from = Position::default().after(header);
+    let mut reader = BufReader::new(file.take(seen.end.offset.saturating_sub(from.offset)));
     let mut records = Records::default();
-    let from = Position {
-        offset,
-        lines: 1,
-        lacks_line_feed: false,
-    };
     let (end, bad) = scan(&mut reader, from, &mut |line| records.apply_line(line))?;
-    Ok((bad.is_none() && end.offset == seen.end.offset).then_some(records))
+    Ok(
+        (bad.is_none() && (end.offset, end.last) == (seen.end.offset, seen.end.last))
+            .then_some(records),
+    )
 }
 
 /// Returns the lines that were appended since the storage has seen the file; `None` if another
 /// process has replaced it, or if they are corrupt.
-fn appended_lines(file: &mut File, seen: &Seen) -> io::Result<Option<String>> {
-    if !has_header(file, &seen.header)? {
+fn appended_lines(file: &mut File, seen: &KnownFile) -> io::Result<Option<String>> {
+    if !has_header(file, &seen.header)? || !has_last_line(file, seen.end)? {
         return Ok(None);
     }
     file.seek(SeekFrom::Start(seen.end.offset))?;

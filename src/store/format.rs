@@ -76,10 +76,12 @@ fn is_intact(line: &[u8]) -> Option<()> {
 /// by a flipped bit, or what a power cut leaves of one: its first bytes, or NUL bytes. A file without
 /// records is otherwise not known to be a store.
 fn resembles_header(line: &[u8]) -> bool {
-    line.starts_with(FORMAT.as_bytes())
-        || FORMAT.as_bytes().starts_with(line)
-        || line.iter().all(|byte| *byte == 0)
-        || ends_in_sum(line.strip_suffix(b"\n").unwrap_or(line))
+    // An overlong line was read as an empty one.
+    !line.is_empty()
+        && (line.starts_with(FORMAT.as_bytes())
+            || FORMAT.as_bytes().starts_with(line)
+            || line.iter().all(|byte| *byte == 0)
+            || ends_in_sum(line.strip_suffix(b"\n").unwrap_or(line)))
 }
 
 /// A position in a file, after whole lines.
@@ -91,6 +93,31 @@ pub(crate) struct Position {
     pub(crate) lines: usize,
     /// Whether the last line before it has no line feed.
     pub(crate) lacks_line_feed: bool,
+    /// The last bytes of that line, most of its checksum: another process may have failed to sync it,
+    /// and cut it after it was read.
+    pub(crate) last: [u8; 32],
+}
+
+impl Position {
+    /// Returns the position after this text, which consists of whole lines, at this position.
+    pub(crate) fn after(self, text: &str) -> Self {
+        let text = text.trim_end_matches('\n').as_bytes();
+        let lines = text
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
+        let len = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        Self {
+            offset: self.offset.saturating_add(len).saturating_add(1),
+            lines: self.lines.saturating_add(lines.count()),
+            lacks_line_feed: false,
+            last: last(text),
+        }
+    }
+}
+
+/// Returns the last 32 bytes of a line.
+pub(crate) fn last(line: &[u8]) -> [u8; 32] {
+    line.last_chunk().copied().unwrap_or_default()
 }
 
 /// Reads lines from a position on. Returns the position after the last one that passes its checksum,
@@ -118,7 +145,10 @@ pub(crate) fn scan(
         at.lines += usize::from(!is_missing_end);
         at.lacks_line_feed = text.is_none();
         match Line::read(text.unwrap_or(&line)) {
-            Some(read) => each(read),
+            Some(read) => {
+                each(read);
+                at.last = last(text.unwrap_or(&line));
+            }
             None if is_missing_end => {}
             None => {
                 bad = bad.or(Some(at.lines));

@@ -7,7 +7,6 @@ use rustls_pki_types::UnixTime;
 
 use crate::policy::timestamp::{self, print_capped};
 use crate::policy::{sha256, text};
-use crate::store::noted::NOTED_PINS;
 use crate::store::record::{Record, Update};
 
 /// A parser that reads text from its beginning. The text between the values is known, and no value
@@ -101,7 +100,7 @@ impl<'a> Line<'a> {
 
     pub(crate) fn update(self) -> Update {
         let kind = match self.kind {
-            NOTED_PINS => Cow::Borrowed(NOTED_PINS),
+            Record::NOTED_PINS => Cow::Borrowed(Record::NOTED_PINS),
             other => Cow::Owned(other.to_owned()),
         };
         match self.content {

@@ -12,6 +12,7 @@
 //! the other background threads of the crate.
 
 mod builder;
+mod change;
 mod compaction;
 mod domains;
 mod durable;
@@ -26,6 +27,7 @@ mod format;
     expect(dead_code, reason = "only connections of hyper watch it")
 )]
 mod generation;
+mod journal;
 mod line;
 mod noted;
 mod observed_clock;
@@ -35,12 +37,14 @@ mod public_suffixes;
 mod queue;
 mod record;
 mod records;
+mod repair;
 mod storage;
 mod update;
 mod worker;
 mod writer;
 
 pub use crate::store::builder::PinStoreBuilder;
+pub use crate::store::change::Change;
 pub use crate::store::durable::DurableFuture;
 pub use crate::store::error::StorageError;
 pub use crate::store::file::FileStorage;
@@ -51,7 +55,7 @@ pub(crate) use crate::store::generation::{Generation, Validity};
 pub use crate::store::pin_store::PinStore;
 pub use crate::store::public_suffixes::{PublicSuffixes, PublicSuffixesError};
 pub(crate) use crate::store::queue::StorageErrorListener;
-pub use crate::store::record::{Change, Record, RecordError, Update};
+pub use crate::store::record::{Record, RecordError, Update};
 pub use crate::store::storage::{Merged, Recovered, Storage, StorageWaker};
 pub(crate) use crate::store::update::Inserted;
 #[cfg(feature = "hyper")]

@@ -1,7 +1,6 @@
 //! Noted pins as records: the JSON text of their values, and the rule by which one of two notes is
 //! kept ([`NotedChange`]).
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,12 +9,14 @@ use rustls_pki_types::UnixTime;
 use crate::policy::timestamp::{self, print_capped};
 use crate::policy::{Host, KnownPinnedHost, PinSet, ReportUri, SpkiFingerprint};
 use crate::store::line::Reader;
-use crate::store::pending::MAX_TIME;
-use crate::store::pin_store::MIN_TIME;
-use crate::store::record::{Change, Record, RecordError, Update};
+use crate::store::record::{Record, RecordError};
 
 /// The kind of the records of noted pins.
-pub(crate) const NOTED_PINS: &str = "noted-pins";
+pub(crate) const NOTED_PINS: &str = Record::NOTED_PINS;
+/// The time of an entry that replaces none.
+pub(crate) const MIN_TIME: UnixTime = timestamp::at(0);
+/// The time of a removal that is not the effect of a header: it affects every entry of the host.
+pub(crate) const MAX_TIME: UnixTime = timestamp::at(u64::MAX);
 
 /// One change of the noted pins. A change affects a stored entry that was noted up to the time in
 /// `replaces` or `noted_until`: it must not undo what another process has noted since.
@@ -43,7 +44,7 @@ pub(crate) enum NotedChange {
 pub(crate) type Stored = HashMap<Host, Option<Arc<KnownPinnedHost>>>;
 
 /// What a change does to the stored entry of its host.
-enum Effect {
+pub(crate) enum Effect {
     Put(Arc<KnownPinnedHost>),
     Remove,
     /// It stays, because of what another process has noted or removed since.
@@ -51,14 +52,6 @@ enum Effect {
 }
 
 impl NotedChange {
-    /// Returns the change that stores an entry unless a newer one of its host is stored.
-    pub(crate) fn noted(entry: Arc<KnownPinnedHost>) -> Self {
-        Self::Noted {
-            replaces: entry.noted_at,
-            entry,
-        }
-    }
-
     /// Returns what is left of a change that is not stored yet once everything is cleared that was
     /// noted at this time or later: the stored entry that it would have replaced must not come back.
     pub(crate) fn cleared_since(self, time: UnixTime) -> Option<Self> {
@@ -75,7 +68,7 @@ impl NotedChange {
         }
     }
 
-    fn effect(&self, stored: Option<&Arc<KnownPinnedHost>>) -> Effect {
+    pub(crate) fn effect(&self, stored: Option<&Arc<KnownPinnedHost>>) -> Effect {
         match (self, stored) {
             (Self::ClearedSince(time), Some(known)) if known.noted_at >= *time => Effect::Remove,
             (Self::Removed { noted_until, .. }, Some(known)) if known.noted_at <= *noted_until => {
@@ -123,60 +116,6 @@ impl NotedChange {
     }
 }
 
-impl From<&NotedChange> for Change {
-    fn from(change: &NotedChange) -> Self {
-        let kind = Cow::Borrowed(NOTED_PINS);
-        let (update, replaces) = match change {
-            NotedChange::ClearedSince(time) => {
-                (Update::ClearedSince { kind, time: *time }, MAX_TIME)
-            }
-            NotedChange::Noted { entry, replaces } | NotedChange::Replaced { entry, replaces } => {
-                (Update::Put(Record::from(&**entry)), *replaces)
-            }
-            NotedChange::Removed { host, noted_until } => {
-                let key = host.as_str().into();
-                (Update::Removed { kind, key }, *noted_until)
-            }
-        };
-        Self {
-            update,
-            replaces,
-            is_replacement: matches!(change, NotedChange::Replaced { .. }),
-        }
-    }
-}
-
-/// [`Change::resolve`] for noted pins.
-pub(crate) fn resolve(change: &Change, stored: Option<&Record>) -> Option<Update> {
-    let replaces = change.replaces;
-    let noted = match &change.update {
-        Update::ClearedSince { .. } => return Some(change.update.clone()),
-        Update::Removed { key, .. } => NotedChange::Removed {
-            host: Host::parse(key).ok()?,
-            noted_until: replaces,
-        },
-        Update::Put(record) => {
-            let entry = Arc::new(KnownPinnedHost::try_from(record).ok()?);
-            if change.is_replacement {
-                NotedChange::Replaced { entry, replaces }
-            } else {
-                NotedChange::Noted { entry, replaces }
-            }
-        }
-    };
-    // Stored pins that this version can't read stay, unless the user removes them.
-    let known = match stored.map(KnownPinnedHost::try_from) {
-        Some(Err(_)) if replaces < MAX_TIME => return None,
-        Some(Err(_)) => return Some(change.update.clone()),
-        known => known.and_then(Result::ok).map(Arc::new),
-    };
-    match noted.effect(known.as_ref()) {
-        Effect::Put(entry) => Some(Update::Put(Record::from(&*entry))),
-        Effect::Remove => Some(change.update.clone()),
-        Effect::Stay => None,
-    }
-}
-
 /// Returns whether the stored entry stays. One that another process has noted since is one that the
 /// header of the new entry was not evaluated against: an impostor could otherwise replace its pins
 /// through a process that has not read them yet.
@@ -205,8 +144,31 @@ fn confirmed_as(
     })
 }
 
+impl From<&KnownPinnedHost> for Record {
+    fn from(known: &KnownPinnedHost) -> Self {
+        let value = write_value(known);
+        Self::of_parts(NOTED_PINS, known.host.as_str(), &value, known.noted_at)
+    }
+}
+
+impl TryFrom<&Record> for KnownPinnedHost {
+    type Error = RecordError;
+
+    /// Reads noted pins.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`] if the record has another kind or was not written by pinhold.
+    fn try_from(record: &Record) -> Result<Self, RecordError> {
+        if record.kind() != NOTED_PINS {
+            return Err(RecordError::Kind);
+        }
+        read_value(record.key(), record.value(), record.time())
+    }
+}
+
 /// Returns the JSON text of the value of noted pins.
-pub(crate) fn write_value(known: &KnownPinnedHost) -> String {
+fn write_value(known: &KnownPinnedHost) -> String {
     let mut value = String::with_capacity(TYPICAL_VALUE);
     for (index, pin) in known.pins.iter().enumerate() {
         let before = if index == 0 { PINS } else { ANOTHER_PIN };
@@ -231,11 +193,7 @@ pub(crate) fn write_value(known: &KnownPinnedHost) -> String {
 }
 
 /// Parses what [`write_value`] returns, and no other form of JSON.
-pub(crate) fn read_value(
-    key: &str,
-    value: &str,
-    noted_at: UnixTime,
-) -> Result<KnownPinnedHost, RecordError> {
+fn read_value(key: &str, value: &str, noted_at: UnixTime) -> Result<KnownPinnedHost, RecordError> {
     // `Host` accepts other forms, too, but an entry is stored under the canonical name only.
     let host = Host::parse(key).ok().filter(|host| host.as_str() == key);
     let host = host.ok_or(RecordError::Key)?;

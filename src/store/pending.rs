@@ -1,11 +1,12 @@
 //! Changes that wait for the next commit, merged so that each host has at most one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
-use crate::policy::{Host, timestamp};
-use crate::store::noted::{NotedChange, Stored};
+use crate::policy::{Host, KnownPinnedHost};
+use crate::store::noted::{MAX_TIME, NotedChange, Stored};
 
 /// The changes since the last commit, at most one for each host.
 #[derive(Default)]
@@ -131,13 +132,22 @@ impl Pending {
         }
     }
 
-    /// Returns whether a change of this host is waiting.
-    pub(crate) fn has(&self, host: &Host) -> bool {
-        self.by_host.contains_key(host)
+    /// Adds an entry that a storage has lost. What a change of its host was evaluated against stays,
+    /// whether it is among these changes or among the `later` ones: an impostor's note must not
+    /// replace what another process has stored.
+    pub(crate) fn add_stored(&mut self, entry: Arc<KnownPinnedHost>, later: &Self) {
+        let replaces = later.stored_time(&entry.host).unwrap_or(entry.noted_at);
+        match self.by_host.remove(&entry.host) {
+            None => self.put(entry.host.clone(), NotedChange::Noted { entry, replaces }),
+            Some(NotedChange::Replaced { entry, replaces }) => {
+                self.put(entry.host.clone(), NotedChange::Noted { entry, replaces });
+            }
+            Some(other) => drop(self.by_host.insert(entry.host.clone(), other)),
+        }
     }
 
     /// Returns when the stored entry of a host was noted that has a waiting change: at
-    /// [`MIN_TIME`](super::pin_store::MIN_TIME) if there was none.
+    /// [`MIN_TIME`](super::noted::MIN_TIME) if there was none.
     pub(crate) fn stored_time(&self, host: &Host) -> Option<UnixTime> {
         match self.by_host.get(host)? {
             NotedChange::Noted { replaces, .. } | NotedChange::Replaced { replaces, .. } => {
@@ -184,20 +194,15 @@ fn is_removal(change: &NotedChange) -> bool {
     matches!(change, NotedChange::Removed { .. })
 }
 
-/// The time of a removal that is not the effect of a header: it affects every entry of the host.
-pub(crate) const MAX_TIME: UnixTime = timestamp::at(u64::MAX);
-
 /// The limit of removals that wait while nothing can be written: four times as many as a store
 /// has hosts by default.
 const MAX_REMOVALS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::policy::timestamp::at;
-    use crate::policy::{KnownPinnedHost, PinSet, SpkiFingerprint};
+    use crate::policy::{PinSet, SpkiFingerprint};
 
     fn host(number: usize) -> Host {
         Host::parse(&format!("h{number}.example")).unwrap()
@@ -215,6 +220,13 @@ mod tests {
         })
     }
 
+    fn noted(number: usize) -> NotedChange {
+        NotedChange::Noted {
+            entry: entry(number),
+            replaces: at(1),
+        }
+    }
+
     fn removed(number: usize, noted_until: u64) -> NotedChange {
         NotedChange::Removed {
             host: host(number),
@@ -227,11 +239,11 @@ mod tests {
         let mut pending = Pending::default();
         pending.record(removed(0, 1));
         for _ in 0..=MAX_REMOVALS {
-            pending.record(NotedChange::noted(entry(1)));
+            pending.record(noted(1));
             pending.record(removed(1, 1));
         }
         assert!(pending.by_host.contains_key(&host(0)));
-        pending.record(NotedChange::noted(entry(1)));
+        pending.record(noted(1));
         for number in 2..MAX_REMOVALS + 2 {
             pending.record(removed(number, 1));
         }

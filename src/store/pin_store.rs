@@ -9,15 +9,14 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 use rustls_pki_types::UnixTime;
 
-use crate::policy::{Host, HostMatch, IntoUnixTime, KnownPinnedHost, timestamp};
+use crate::policy::{Host, HostMatch, IntoUnixTime, KnownPinnedHost};
 use crate::store::domains::Domains;
 use crate::store::durable::{CLOSING_TIMEOUT, DurableFuture};
 use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
-use crate::store::noted::NotedChange;
+use crate::store::noted::{MAX_TIME, MIN_TIME, NotedChange};
 use crate::store::observed_clock::{ObservedClock, is_in_future};
-use crate::store::pending::MAX_TIME;
 use crate::store::queue::{StorageErrorListener, WriterSettings};
 use crate::store::storage::Storage;
 use crate::store::writer::{Memory, Urgency, Writer};
@@ -375,8 +374,6 @@ pub(crate) fn removed(host: &Host, noted_until: UnixTime) -> NotedChange {
         noted_until,
     }
 }
-
-pub(crate) const MIN_TIME: UnixTime = timestamp::at(0);
 
 #[cfg(test)]
 mod tests {

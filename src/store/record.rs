@@ -1,4 +1,4 @@
-//! What a storage keeps: [`Record`], and the [`Change`]s by which a store asks it to.
+//! What a storage keeps: [`Record`], and the [`Update`]s of it.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -6,9 +6,8 @@ use std::fmt;
 
 use rustls_pki_types::UnixTime;
 
+use crate::policy::IntoUnixTime;
 use crate::policy::text::write_with_causes;
-use crate::policy::{IntoUnixTime, KnownPinnedHost};
-use crate::store::noted::{self, NOTED_PINS};
 
 /// A value under a key of its kind, such as the noted pins of a host.
 ///
@@ -38,7 +37,7 @@ pub struct Record {
 
 impl Record {
     /// The kind of noted pins. The key is the host name, the time that of the last header.
-    pub const NOTED_PINS: &str = NOTED_PINS;
+    pub const NOTED_PINS: &str = "noted-pins";
 
     /// The maximum length of a value: 64 KiB. A header has 8 KiB at most.
     pub const MAX_VALUE_LEN: usize = 64 * 1024;
@@ -76,8 +75,8 @@ impl Record {
 
     /// Returns a record of parts that have the form of [`new`](Self::new).
     pub(crate) fn of_parts(kind: &str, key: &str, value: &str, time: UnixTime) -> Self {
-        let kind = if kind == NOTED_PINS {
-            Cow::Borrowed(NOTED_PINS)
+        let kind = if kind == Self::NOTED_PINS {
+            Cow::Borrowed(Self::NOTED_PINS)
         } else {
             Cow::Owned(kind.to_owned())
         };
@@ -203,85 +202,12 @@ impl Update {
             Self::ClearedSince { .. } => None,
         }
     }
-}
 
-/// An [`Update`] that a store wants to be made, with the condition under which it may be.
-///
-/// Where several processes share a storage, an update must not undo what another process has stored
-/// since. [`resolve`](Self::resolve) decides that by the rules of the kind. A storage that no other
-/// process changes makes every [`update`](Self::update).
-///
-/// ```
-/// use pinhold::storage::{Change, Record, Update};
-///
-/// let now = std::time::SystemTime::now();
-/// let newer = Record::new("an-unknown-kind", "key", "2", now)?;
-/// let change = Change::put(newer.clone());
-/// // Of a kind that this version does not know, the later commit is kept.
-/// let older = Record::new("an-unknown-kind", "key", "1", now)?;
-/// assert_eq!(change.resolve(Some(&older)), Some(Update::Put(newer)));
-/// # Ok::<(), pinhold::storage::RecordError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    pub(crate) update: Update,
-    /// The latest time of a stored record that the change affects.
-    pub(crate) replaces: UnixTime,
-    /// Whether the change has no effect if another process has removed the record.
-    pub(crate) is_replacement: bool,
-}
-
-impl Change {
-    /// Returns the change that stores a record, such as one of another storage: of noted pins, unless
-    /// the stored ones were noted later.
-    #[must_use]
-    pub fn put(record: Record) -> Self {
-        Self {
-            replaces: record.time,
-            update: Update::Put(record),
-            is_replacement: false,
+    /// Returns since when this clears the records of a kind.
+    pub(crate) fn cleared(&self, of: &str) -> Option<UnixTime> {
+        match self {
+            Self::ClearedSince { kind, time } if kind == of => Some(*time),
+            _ => None,
         }
-    }
-
-    /// Returns the update without its condition.
-    #[must_use]
-    pub fn update(&self) -> &Update {
-        &self.update
-    }
-
-    /// Returns the update to make if the storage has this record under the kind and key of the
-    /// change, or none; `None` if the stored record must stay. Call it while no other process can
-    /// change the record. For [`Update::ClearedSince`], pass `None`.
-    #[must_use]
-    pub fn resolve(&self, stored: Option<&Record>) -> Option<Update> {
-        if self.update.id().is_some_and(|(kind, _)| kind == NOTED_PINS) {
-            // Pins that this version can't read stay where a header was not evaluated against them.
-            noted::resolve(self, stored)
-        } else {
-            Some(self.update.clone())
-        }
-    }
-}
-
-impl From<&KnownPinnedHost> for Record {
-    fn from(known: &KnownPinnedHost) -> Self {
-        let value = noted::write_value(known);
-        Self::of_parts(NOTED_PINS, known.host.as_str(), &value, known.noted_at)
-    }
-}
-
-impl TryFrom<&Record> for KnownPinnedHost {
-    type Error = RecordError;
-
-    /// Reads noted pins.
-    ///
-    /// # Errors
-    ///
-    /// [`RecordError`] if the record has another kind or was not written by pinhold.
-    fn try_from(record: &Record) -> Result<Self, RecordError> {
-        if record.kind != NOTED_PINS {
-            return Err(RecordError::Kind);
-        }
-        noted::read_value(&record.key, &record.value, record.time)
     }
 }

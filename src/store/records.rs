@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 
+use crate::store::change::Change;
 use crate::store::line::{self, Content, Line};
-use crate::store::record::{Change, Record, Update};
+use crate::store::record::{Record, Update};
 use crate::store::storage::Merged;
 
 /// The records by kind and key.
@@ -89,7 +90,7 @@ impl Records {
     }
 }
 
-/// What other processes have written and the store has not been told.
+/// What other processes have written and was not returned to the store yet.
 #[derive(Debug, Default)]
 pub(crate) struct Unreported {
     /// All records, if the file was read as a whole.
@@ -106,33 +107,45 @@ impl Unreported {
         }
     }
 
-    /// Returns what a change of the store does to what is stored now; `None` if it has no effect.
-    pub(crate) fn resolve(&self, change: &Change) -> Option<Update> {
+    /// Returns what a change of a batch does to what is stored now; `None` if it has no effect.
+    pub(crate) fn resolve(&self, change: &Change, batch: &[Change]) -> Option<Update> {
         let Some((kind, key)) = change.update().id() else {
             return change.resolve(None);
         };
+        // What the batch clears, or what others have cleared since, is not stored.
+        let mut cleared = batch
+            .iter()
+            .find_map(|change| change.update().cleared(kind));
         if let Some(all) = &self.all {
-            return change.resolve(all.get(kind, key).as_ref());
+            let stored = all.get(kind, key);
+            let stored = stored.filter(|record| cleared.is_none_or(|time| record.time() < time));
+            return change.resolve(stored.as_ref());
         }
         for update in self.updates.iter().rev() {
-            match update {
-                Update::Put(record) if (record.kind(), record.key()) == (kind, key) => {
-                    return change.resolve(Some(record));
-                }
-                Update::Removed { .. } if update.id() == Some((kind, key)) => {
-                    return change.resolve(None);
-                }
-                // The stored record is the one that the change replaces.
-                Update::ClearedSince { kind: of, time }
-                    if of == kind && *time <= change.replaces && change.is_replacement =>
-                {
-                    return change.resolve(None);
-                }
-                _ => {}
+            if let Some(time) = update.cleared(kind) {
+                cleared = Some(cleared.map_or(time, |known| known.min(time)));
             }
+            if update.id() != Some((kind, key)) {
+                continue;
+            }
+            return match update {
+                Update::Put(record) if cleared.is_none_or(|time| record.time() < time) => {
+                    change.resolve(Some(record))
+                }
+                _ => change.resolve(None),
+            };
+        }
+        let is_put = matches!(change.update(), Update::Put(_));
+        if is_put && cleared.is_some_and(|time| change.replaces >= time) {
+            return change.resolve(None);
         }
         // What is stored is what the change was made for.
         Some(change.update().clone())
+    }
+
+    /// Returns the number of updates by others, unless all records were read.
+    pub(crate) fn len(&self) -> usize {
+        self.updates.len()
     }
 
     /// Returns what others have written, with the updates that this storage has made since.

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::store::change::Change;
 use crate::store::error::StorageError;
 use crate::store::queue::Queue;
-use crate::store::record::{Change, Record, Update};
+use crate::store::record::{Record, Update};
 
 /// Persistent storage of records: [`FileStorage`](crate::FileStorage), or an implementation of the
 /// application on a database, the Keychain or SharedPreferences.
@@ -60,8 +61,9 @@ pub trait Storage: Send + 'static {
     /// An error if some of the records, or all, can't be read.
     fn load(&mut self) -> Result<Vec<Record>, StorageError>;
 
-    /// Makes the changes durable in their order, all or none, and returns what other processes have
-    /// stored since the last call of any method. At most one change of a kind is an
+    /// Makes the changes durable in their order, and returns what other processes have stored since the
+    /// last call of any method. After a crash before it returns, none of the changes is stored, or all,
+    /// or the first of them. At most one change of a kind is an
     /// [`Update::ClearedSince`], which comes first; each key has at most one other.
     ///
     /// A storage that no other process changes makes each [`update`](Change::update) and returns
@@ -200,7 +202,7 @@ pub enum Recovered {
     Stored(Vec<Record>),
 }
 
-/// A handle by which a [`Storage`] tells its store that another process has stored something. It
+/// A handle by which a [`Storage`] notifies its store that another process has stored something. It
 /// can be called from any thread, and does nothing once the store is closed.
 ///
 /// ```

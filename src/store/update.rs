@@ -8,9 +8,9 @@ use rustls_pki_types::UnixTime;
 use crate::policy::{Host, KnownPinnedHost};
 use crate::store::entries::Entries;
 use crate::store::eviction::Shares;
-use crate::store::noted::NotedChange;
+use crate::store::noted::{MIN_TIME, NotedChange};
 use crate::store::observed_clock::{EARLIEST_TIME, is_in_future};
-use crate::store::pin_store::{EarlierVerdicts, MIN_TIME, PinStore, removed};
+use crate::store::pin_store::{EarlierVerdicts, PinStore, removed};
 use crate::store::writer::Urgency;
 
 /// The effect of inserting an entry.
@@ -230,8 +230,9 @@ mod tests {
     use super::*;
     use crate::policy::timestamp::at;
     use crate::policy::{PinSet, SpkiFingerprint};
+    use crate::store::change::Change;
     use crate::store::error::StorageError;
-    use crate::store::record::{Change, Record};
+    use crate::store::record::Record;
     use crate::store::storage::{Merged, Storage};
 
     fn entry(host: &str, includes_subdomains: bool, expires_at: u64) -> KnownPinnedHost {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 
+use crate::store::change::Change;
 use crate::store::durable::{CLOSING_TIMEOUT, DurableFuture};
 use crate::store::entries::Entries;
 use crate::store::error::StorageError;
@@ -18,7 +19,6 @@ use crate::store::noted::NotedChange;
 use crate::store::observed_clock::ObservedClock;
 use crate::store::pending::Pending;
 use crate::store::queue::{Queue, State, StorageErrorListener, WriterSettings};
-use crate::store::record::Change;
 use crate::store::storage::{Merged, Storage, StorageWaker};
 use crate::store::worker::{contain, deadline};
 
@@ -174,7 +174,8 @@ impl<S: Storage> WriterThread<S> {
     }
 
     fn run(mut self) {
-        let interval = self.storage.pull_interval();
+        let interval = contain(|| self.storage.pull_interval()).flatten();
+        let interval = interval.map(|interval| interval.max(FIRST_BACKOFF));
         let mut next_pull = interval.and_then(|interval| Instant::now().checked_add(interval));
         loop {
             let mut state = self.queue.state.lock();
@@ -187,8 +188,8 @@ impl<S: Storage> WriterThread<S> {
             if !state.is_due(Instant::now()) {
                 state.is_pull_requested = false;
                 drop(state);
-                next_pull = interval.and_then(|interval| Instant::now().checked_add(interval));
                 self.pull();
+                next_pull = interval.and_then(|interval| Instant::now().checked_add(interval));
                 continue;
             }
             state.due = None;
@@ -203,14 +204,16 @@ impl<S: Storage> WriterThread<S> {
                 );
             }
             let (changes, result) = self.commit(pending);
-            let is_stored = result.is_ok() && !changes.is_empty();
+            let may_compact = matches!(&result, Ok(()) | Err(StorageError::TooLarge { .. }));
+            let may_compact = may_compact && !changes.is_empty();
             self.complete(latest, changes, result);
+            // Also before the thread ends: a process may make one commit only.
+            if may_compact {
+                self.call(|storage| storage.compact());
+            }
             if is_last {
                 self.end();
                 return;
-            }
-            if is_stored {
-                self.call(|storage| storage.compact());
             }
         }
     }
@@ -224,19 +227,31 @@ impl<S: Storage> WriterThread<S> {
         if changes.is_empty() {
             return (changes, Ok(()));
         }
+        let mut committed = Vec::new();
         let mut result = self.commit_changes(&changes);
-        if matches!(result, Ok(Merged::Lost)) {
-            let mut all = Pending::default();
-            self.add_all(&mut all);
-            result = self.commit_changes(&all.into_changes());
-        }
-        self.has_lost_records = match &result {
-            // A file that was repaired has lost what could not be read.
-            Err(StorageError::Corrupt { .. }) => true,
-            Err(_) => self.has_lost_records,
-            Ok(_) => false,
+        let is_lost = match &result {
+            Ok(Merged::Lost) => true,
+            // The file was repaired, without what could not be read.
+            Err(error @ StorageError::Corrupt { moved_to, .. }) => {
+                self.emit(error);
+                moved_to.is_some()
+            }
+            _ => false,
         };
-        let result = result.map(|merged| self.merge(&changes, merged));
+        if is_lost {
+            self.has_lost_records = true;
+            let mut all = Pending::default();
+            changes
+                .iter()
+                .cloned()
+                .for_each(|change| all.record(change));
+            self.add_all(&mut all);
+            committed = all.into_changes();
+            result = self.commit_changes(&committed);
+        }
+        self.has_lost_records &= result.is_err();
+        committed.extend(changes.iter().cloned());
+        let result = result.map(|merged| self.merge(&committed, merged));
         (changes, result)
     }
 
@@ -246,15 +261,13 @@ impl<S: Storage> WriterThread<S> {
         contain(|| storage.commit(&changes)).unwrap_or(Err(StorageError::Panicked))
     }
 
-    /// Adds all entries in memory that no change waits for.
+    /// Adds all entries in memory, so that they are stored again.
     fn add_all(&self, pending: &mut Pending) {
         let entries = self.memory.entries.upgradable_read();
         // No change is recorded meanwhile, since that needs the entries locked for writing.
         let state = self.queue.state.lock();
         for entry in entries.iter() {
-            if !pending.has(&entry.host) && !state.pending.has(&entry.host) {
-                pending.record(NotedChange::noted(Arc::clone(entry)));
-            }
+            pending.add_stored(Arc::clone(entry), &state.pending);
         }
     }
 
@@ -269,10 +282,14 @@ impl<S: Storage> WriterThread<S> {
         let storage = &mut self.storage;
         let result = contain(|| f(storage)).unwrap_or(Err(StorageError::Panicked));
         if let Err(error) = &result {
-            let receivers = self.queue.state.lock().listeners.receivers();
-            receivers.emit(error);
+            self.emit(error);
         }
         result.ok()
+    }
+
+    fn emit(&self, error: &StorageError) {
+        let receivers = self.queue.state.lock().listeners.receivers();
+        receivers.emit(error);
     }
 
     /// Applies to memory what other processes have stored, except where changes are waiting that were
@@ -287,6 +304,9 @@ impl<S: Storage> WriterThread<S> {
         // No change is recorded meanwhile, since that needs the entries locked for writing.
         let mut state = self.queue.state.lock();
         let mut stored = entries.stored(merged, &state.pending);
+        if stored.is_empty() {
+            return;
+        }
         state.pending.drop_unfounded(committed, &stored);
         state.pending.apply(&mut stored);
         drop(state);

@@ -128,8 +128,11 @@ impl VerifiedConnection {
             let (evaluation, _) = pinning.evaluate_connection(connection.chain(), now);
             let mut kept = connection.0.captured.lock();
             if !evaluation.is_refused() && !connection.is_closed() {
-                *kept = Some(captured.clone());
+                let replaced = kept.replace(captured.clone());
                 connection.0.state.store(CAPTURED, Ordering::SeqCst);
+                // Dropped without the lock, since it has extras of the application.
+                drop(kept);
+                drop(replaced);
             }
         }
         true

@@ -28,7 +28,7 @@ use crate::store::Validity;
 pub(crate) struct ResumptionCheck {
     pinning: Pinning,
     records: Mutex<Records>,
-    /// Created for the first session: rustls creates one of its own for every configuration, and
+    /// Created for the first TLS 1.3 handshake or session: rustls creates one of its own for every configuration, and
     /// a second one is a fifth of the cost of building a client.
     sessions: OnceLock<ClientSessionMemoryCache>,
 }

@@ -216,8 +216,8 @@ impl PinningVerifierBuilder {
     /// Dates, names, constraints, revocation, the path and the pins are checked every time. The
     /// cache belongs to the verifier and so is shared by all clones of a configuration. The
     /// signature by which a server proves that it has its private key is never cached. With a cache
-    /// the fingerprints of the keys of valid chains are kept, too: of at most 256 keys, by all
-    /// their bytes.
+    /// the fingerprints of the keys of valid chains are kept, too, in addition to `bytes`: of at most
+    /// 256 keys (256 KB), by all their bytes.
     pub fn signature_cache(mut self, bytes: usize) -> Self {
         self.signature_cache = bytes;
         self

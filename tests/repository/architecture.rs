@@ -19,8 +19,9 @@ const MODULES: &str = "
         fingerprint pem uri fingerprint_text header pin_set applied judgement known_host \
         pin_policy
     2 roots: anchors sections provenance native_error root_files native overrides
-    2 store: domains public_suffixes observed_clock entries eviction json worker format generation error storage file_lock file pending queue durable writer pin_store \
-        builder update
+    2 store: domains public_suffixes observed_clock worker generation record line noted change format error \
+        file_lock pending queue storage entries eviction records journal file compaction repair durable writer \
+        pin_store builder update
     3 chain: certificate fingerprint_cache revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unverifiable report report_json
     5 pinning: clock noting rollout evaluation event lanes build_error static_pins observers handle builder \

@@ -1,0 +1,123 @@
+//! [`Change`], by which a store asks a storage for an update, and the rules of the kinds by which one
+//! of two writes is kept.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use rustls_pki_types::UnixTime;
+
+use crate::policy::{Host, KnownPinnedHost};
+use crate::store::noted::{Effect, MAX_TIME, NOTED_PINS, NotedChange};
+use crate::store::record::{Record, Update};
+
+/// An [`Update`] that a store wants to be made, with the condition under which it may be.
+///
+/// Where several processes share a storage, an update must not undo what another process has stored
+/// since. [`resolve`](Self::resolve) decides that by the rules of the kind. A storage that no other
+/// process changes makes every [`update`](Self::update).
+///
+/// ```
+/// use pinhold::storage::{Change, Record, Update};
+///
+/// let now = std::time::SystemTime::now();
+/// let newer = Record::new("an-unknown-kind", "key", "2", now)?;
+/// let change = Change::put(newer.clone());
+/// // Of a kind that this version does not know, the later commit is kept.
+/// let older = Record::new("an-unknown-kind", "key", "1", now)?;
+/// assert_eq!(change.resolve(Some(&older)), Some(Update::Put(newer)));
+/// # Ok::<(), pinhold::storage::RecordError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub(crate) update: Update,
+    /// The latest time of a stored record that the change affects.
+    pub(crate) replaces: UnixTime,
+    /// Whether the change has no effect if another process has removed the record.
+    pub(crate) is_replacement: bool,
+}
+
+impl Change {
+    /// Returns the change that stores a record, such as one of another storage: of noted pins, unless
+    /// the stored ones were noted later.
+    #[must_use]
+    pub fn put(record: Record) -> Self {
+        Self {
+            replaces: record.time(),
+            update: Update::Put(record),
+            is_replacement: false,
+        }
+    }
+
+    /// Returns the update without its condition.
+    #[must_use]
+    pub fn update(&self) -> &Update {
+        &self.update
+    }
+
+    /// Returns the update to make if the storage has this record under the kind and key of the
+    /// change, or none; `None` if the stored record must stay. Call it while no other process can
+    /// change the record. For [`Update::ClearedSince`], pass `None`.
+    #[must_use]
+    pub fn resolve(&self, stored: Option<&Record>) -> Option<Update> {
+        if self.update.id().is_some_and(|(kind, _)| kind == NOTED_PINS) {
+            // Pins that this version can't read stay where a header was not evaluated against them.
+            resolve(self, stored)
+        } else {
+            Some(self.update.clone())
+        }
+    }
+}
+
+impl From<&NotedChange> for Change {
+    fn from(change: &NotedChange) -> Self {
+        let kind = Cow::Borrowed(NOTED_PINS);
+        let (update, replaces) = match change {
+            NotedChange::ClearedSince(time) => {
+                (Update::ClearedSince { kind, time: *time }, MAX_TIME)
+            }
+            NotedChange::Noted { entry, replaces } | NotedChange::Replaced { entry, replaces } => {
+                (Update::Put(Record::from(&**entry)), *replaces)
+            }
+            NotedChange::Removed { host, noted_until } => {
+                let key = host.as_str().into();
+                (Update::Removed { kind, key }, *noted_until)
+            }
+        };
+        Self {
+            update,
+            replaces,
+            is_replacement: matches!(change, NotedChange::Replaced { .. }),
+        }
+    }
+}
+
+/// [`Change::resolve`] for noted pins.
+pub(crate) fn resolve(change: &Change, stored: Option<&Record>) -> Option<Update> {
+    let replaces = change.replaces;
+    let noted = match &change.update {
+        Update::ClearedSince { .. } => return Some(change.update.clone()),
+        Update::Removed { key, .. } => NotedChange::Removed {
+            host: Host::parse(key).ok()?,
+            noted_until: replaces,
+        },
+        Update::Put(record) => {
+            let entry = Arc::new(KnownPinnedHost::try_from(record).ok()?);
+            if change.is_replacement {
+                NotedChange::Replaced { entry, replaces }
+            } else {
+                NotedChange::Noted { entry, replaces }
+            }
+        }
+    };
+    // Stored pins that this version can't read stay, unless the user removes them.
+    let known = match stored.map(KnownPinnedHost::try_from) {
+        Some(Err(_)) if replaces < MAX_TIME => return None,
+        Some(Err(_)) => return Some(change.update.clone()),
+        known => known.and_then(Result::ok).map(Arc::new),
+    };
+    match noted.effect(known.as_ref()) {
+        Effect::Put(entry) => Some(Update::Put(Record::from(&*entry))),
+        Effect::Remove => Some(change.update.clone()),
+        Effect::Stay => None,
+    }
+}
