@@ -6,7 +6,6 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use pinhold::header::Noted;
-use pinhold::policy::KnownPinnedHost;
 use pinhold::storage::{Change, Merged, Record, Storage, StorageError, StorageWaker};
 use pinhold::{FileStorage, PinStore};
 
@@ -101,40 +100,36 @@ fn a_deleted_file_is_complete_again_also_if_the_second_commit_fails() {
 /// Both are in one commit, and another process has stored other pins of the host since.
 #[test]
 fn a_note_after_a_clear_is_stored_although_another_process_noted_the_host_before() {
-    for (clear, is_read_as_a_whole) in [(0, false), (0, true), (NOW, false)] {
+    for is_replaced in [false, true] {
         let fixture = fixture();
-        let mut one = FileStorage::new(&fixture.file);
-        if !is_read_as_a_whole {
-            one.load().unwrap();
-        }
+        // The first commit fails, so that the next one has both changes.
+        let storage = Loses {
+            file: FileStorage::new(&fixture.file),
+            outcomes: vec![Err(())],
+        };
+        let store = PinStore::open(storage).unwrap();
         let other = open(&fixture.file).unwrap();
         note_d_example(&other, NOW + 10);
         drop(other);
-        let stored = FileStorage::new(&fixture.file).load().unwrap();
-        let known = |record: &Record| KnownPinnedHost::try_from(record).unwrap();
-        let mut d = stored
-            .iter()
-            .map(known)
-            .find(|known| known.host.as_str() == "d.example");
-        let d = d.as_mut().unwrap();
-        d.noted_at = at(NOW + 20);
-        d.includes_subdomains = !d.includes_subdomains;
-        // A store in another process whose storage is this one.
-        let (commits, begin) = (channel(), channel());
-        let storage = super::several_processes::SteppedFile::new(one, commits.0, begin.1);
-        let store = PinStore::open(storage).unwrap();
+        if is_replaced {
+            // With another header, so that the file is read as a whole.
+            let empty = fixture.folder.path().join("empty.jsonl");
+            FileStorage::new(&empty).commit(&[]).unwrap();
+            let bytes = fs::read(&fixture.file).unwrap();
+            let lines = bytes.split_inclusive(|byte| *byte == b'\n').skip(1);
+            let lines = lines.collect::<Vec<_>>().concat();
+            fixture.write(&[fs::read(empty).unwrap(), lines].concat());
+        }
+        store.clear();
         let hosts = Hosts::blocking(&["d.example"]);
-        store.clear_since(at(clear));
         let value = hosts.value(numbered_pin(7), "max-age=1000");
         hosts.note(&pinning(&store), 0, &value, NOW + 20);
-        drop(begin.0);
+        let _ = store.flush();
         store.flush().unwrap();
         for store in [&store, &open(&fixture.file).unwrap()] {
-            let list = store.list();
-            let d = list.iter().find(|known| known.host.as_str() == "d.example");
-            assert!(d.unwrap().pins.contains(&numbered_pin(7)), "{clear}");
+            assert_eq!(names(store), ["d.example"]);
+            assert!(store.list()[0].pins.contains(&numbered_pin(7)));
         }
-        drop(commits.1);
     }
 }
 
