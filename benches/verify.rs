@@ -115,8 +115,8 @@ fn guard() {
     }
 }
 
-/// Values measured with ring (0.9910, 0.0152, 0.9960, 23.11, and 0.3798 for the checks, of which up to 0.03
-/// depend on the path that the allocator takes) plus at most 1.5 %. Another
+/// Values measured with ring (0.9910, 0.0152, 0.9960, 23.11) plus at most 1.5 %. The checks take 0.3798 to
+/// 0.3911, depending on the path that the allocator takes, which is not the same in every build. Another
 /// compiler may need other limits.
 const LIMITS: [(&str, &str); 4] = [
     ("first-seen", "<=1.0000"),
@@ -124,7 +124,7 @@ const LIMITS: [(&str, &str); 4] = [
     ("refused", "<=1.0110"),
     ("refused-padded", "<=23.48"),
 ];
-const CHECKS_LIMIT: &str = "<=0.3855";
+const CHECKS_LIMIT: &str = "<=0.3970";
 const CHECK: &str = "check-";
 const CHECKS: u32 = 1_000;
 
