@@ -78,7 +78,7 @@ use crate::store::storage::{Merged, Recovered, Storage};
 /// [`recover`](Storage::recover) keeps the records whose lines pass their checksums and moves the
 /// corrupt file to `FILE.corrupt-DATE`. A file of another version of the format is never changed, nor
 /// is one of another kind, which has neither a header line nor a record. A flipped bit in the last line
-/// can't be told from what a crash leaves there: that line is cut, and no error reports it.
+/// can't be distinguished from what a crash leaves there: that line is cut, and no error reports it.
 ///
 #[doc = include_str!("format.md")]
 /// # Platforms

@@ -1,4 +1,5 @@
-//! Reading a file of [`FileStorage`](crate::FileStorage), as a whole or what others have appended, and appending to it.
+//! Reading a file of [`FileStorage`](crate::FileStorage), as a whole or what others have appended,
+//! and appending to it.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};

@@ -182,11 +182,7 @@ impl Pending {
         }
         // The storage would make a change again that it has not made for the stored entry.
         self.by_host.retain(|_, change| change.apply(stored));
-        self.removals = self
-            .by_host
-            .values()
-            .filter(|change| is_removal(change))
-            .count();
+        self.count_removals();
     }
 }
 

@@ -233,8 +233,11 @@ impl<S: Storage> WriterThread<S> {
             Ok(Merged::Lost) => true,
             // The file was repaired, without what could not be read.
             Err(error @ StorageError::Corrupt { moved_to, .. }) => {
-                self.emit(error);
-                moved_to.is_some()
+                let is_repaired = moved_to.is_some();
+                if is_repaired {
+                    self.emit(error);
+                }
+                is_repaired
             }
             _ => false,
         };

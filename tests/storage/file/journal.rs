@@ -226,7 +226,7 @@ fn every_prefix_of_a_file_has_the_records_of_its_whole_lines() {
     }
 }
 
-/// A flipped bit in the last line can't be told from what a crash leaves of a commit.
+/// A flipped bit in the last line can't be distinguished from what a crash leaves of a commit.
 #[test]
 fn a_flipped_bit_costs_the_record_of_its_line_only_and_is_detected_before_the_last_line() {
     let (whole, ..) = load(GOLDEN);
