@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
-use crate::policy::{Host, KnownPinnedHost};
-use crate::store::noted::{Effect, MAX_TIME, NOTED_PINS, NotedChange};
+use crate::policy::KnownPinnedHost;
+use crate::store::noted::{Effect, HostChange, MAX_TIME, NOTED_PINS, NotedChange};
 use crate::store::record::{Record, Update};
 
 /// An [`Update`] that a store wants to be made, with the condition under which it may be.
@@ -71,22 +71,23 @@ impl Change {
 impl From<&NotedChange> for Change {
     fn from(change: &NotedChange) -> Self {
         let kind = Cow::Borrowed(NOTED_PINS);
-        let (update, replaces) = match change {
-            NotedChange::ClearedSince(time) => {
-                (Update::ClearedSince { kind, time: *time }, MAX_TIME)
-            }
-            NotedChange::Noted { entry, replaces } | NotedChange::Replaced { entry, replaces } => {
-                (Update::Put(Record::from(&**entry)), *replaces)
-            }
-            NotedChange::Removed { host, noted_until } => {
-                let key = host.as_str().into();
-                (Update::Removed { kind, key }, *noted_until)
-            }
-        };
-        Self {
-            update,
-            replaces,
-            is_replacement: matches!(change, NotedChange::Replaced { .. }),
+        match change {
+            NotedChange::ClearedSince(time) => Self {
+                update: Update::ClearedSince { kind, time: *time },
+                replaces: MAX_TIME,
+                is_replacement: false,
+            },
+            NotedChange::OfHost(host, change) => Self {
+                update: match &change.entry {
+                    Some(entry) => Update::Put(Record::from(&**entry)),
+                    None => Update::Removed {
+                        kind,
+                        key: host.as_str().into(),
+                    },
+                },
+                replaces: change.replaces,
+                is_replacement: change.is_replacement,
+            },
         }
     }
 }
@@ -94,26 +95,21 @@ impl From<&NotedChange> for Change {
 /// [`Change::resolve`] for noted pins.
 pub(crate) fn resolve(change: &Change, stored: Option<&Record>) -> Option<Update> {
     let replaces = change.replaces;
-    let noted = match &change.update {
+    let entry = match &change.update {
         Update::ClearedSince { .. } => return Some(change.update.clone()),
-        Update::Removed { key, .. } => NotedChange::Removed {
-            host: Host::parse(key).ok()?,
-            noted_until: replaces,
-        },
-        Update::Put(record) => {
-            let entry = Arc::new(KnownPinnedHost::try_from(record).ok()?);
-            if change.is_replacement {
-                NotedChange::Replaced { entry, replaces }
-            } else {
-                NotedChange::Noted { entry, replaces }
-            }
-        }
+        Update::Removed { .. } => None,
+        Update::Put(record) => Some(Arc::new(KnownPinnedHost::try_from(record).ok()?)),
     };
     // Stored pins that this version can't read stay, unless the user removes them.
     let known = match stored.map(KnownPinnedHost::try_from) {
         Some(Err(_)) if replaces < MAX_TIME => return None,
         Some(Err(_)) => return Some(change.update.clone()),
         known => known.and_then(Result::ok).map(Arc::new),
+    };
+    let noted = HostChange {
+        entry,
+        replaces,
+        is_replacement: change.is_replacement,
     };
     match noted.effect(known.as_ref()) {
         Effect::Put(entry) => Some(Update::Put(Record::from(&*entry))),

@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, HostMatch, KnownPinnedHost};
-use crate::store::noted::{NOTED_PINS, NotedChange, Stored};
+use crate::store::noted::{NOTED_PINS, Stored, clear_since};
 use crate::store::observed_clock::Since;
 use crate::store::pending::Pending;
 use crate::store::record::{Record, Update};
@@ -117,7 +117,7 @@ impl Entries {
                 return stored;
             }
         };
-        let mut stored = Stored::new();
+        let mut stored = Stored::default();
         for update in updates {
             match update {
                 Update::Put(record) => stored.extend(stored_entry(&record)),
@@ -125,7 +125,7 @@ impl Entries {
                     stored.extend(Host::parse(&key).map(|host| (host, None)));
                 }
                 Update::ClearedSince { kind, time } if kind == NOTED_PINS => {
-                    NotedChange::ClearedSince(time).apply(&mut stored);
+                    clear_since(&mut stored, time);
                     let is_cleared = |known: &&Arc<KnownPinnedHost>| {
                         let noted_at = pending.stored_time(&known.host);
                         noted_at.unwrap_or(known.noted_at) >= time

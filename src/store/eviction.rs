@@ -85,8 +85,15 @@ impl Entries {
             let mut expired = confirmed
                 .filter(|known| is_expired(known))
                 .collect::<Vec<_>>();
-            expired.sort_unstable_by_key(|known| (known.entry.expires_at, &known.entry.host));
-            evicted.extend(expired.into_iter().take(missing.min(2)));
+            for _ in 0..missing.min(2) {
+                let oldest = expired.iter().copied();
+                let oldest =
+                    oldest.min_by_key(|&known| (known.entry.expires_at, &known.entry.host));
+                if let Some(oldest) = oldest {
+                    expired.retain(|known| known.entry.host != oldest.entry.host);
+                    evicted.push(oldest);
+                }
+            }
         }
         let evicted = evicted.into_iter();
         evicted.map(|known| Arc::clone(&known.entry)).collect()
@@ -120,8 +127,8 @@ impl Entries {
 /// and within that domain of the one of one more label that has most of them: domains of several
 /// owners, such as those under `co.uk`, may count as one.
 fn oldest_of_fullest<'a>(live: &[&'a Entry], new: &Host, domains: &Domains) -> Option<&'a Entry> {
-    let of_domain = fullest(live, new, |host| domains.domain_of(host));
-    let of_subdomain = fullest(&of_domain, new, |host| domains.subdomain_of(host));
+    let of_domain = fullest(live, new, &|host| domains.domain_of(host));
+    let of_subdomain = fullest(&of_domain, new, &|host| domains.subdomain_of(host));
     of_subdomain.into_iter().min_by_key(|known| known.age())
 }
 
@@ -130,7 +137,7 @@ fn oldest_of_fullest<'a>(live: &[&'a Entry], new: &Host, domains: &Domains) -> O
 fn fullest<'a>(
     live: &[&'a Entry],
     new: &Host,
-    domain_of: impl for<'h> Fn(&'h Host) -> &'h str,
+    domain_of: &dyn for<'h> Fn(&'h Host) -> &'h str,
 ) -> Vec<&'a Entry> {
     let mut of_domain = HashMap::<&str, (usize, &'a Entry), RandomState>::default();
     for known in live {

@@ -11,7 +11,7 @@ use crate::store::error::StorageError;
 use crate::store::file_lock::{FileLock, io_error, length, private};
 use crate::store::format::{self, Position};
 use crate::store::journal::{
-    Fault, KnownFile, MAX_LEN, append_at, len_of, read_all, read_appended,
+    Fault, KnownFile, MAX_APPENDED, MAX_LEN, append_at, len_of, read_all, read_appended,
 };
 use crate::store::line::{self, MAX_LINE};
 use crate::store::record::{Record, Update};
@@ -177,7 +177,7 @@ impl FileStorage {
     /// they have appended, or the whole file if they have replaced it.
     pub(super) fn catch_up(&mut self, file: &mut File) -> Result<Option<Fault>, StorageError> {
         if let Some(seen) = &self.seen {
-            match read_appended(file, seen) {
+            match read_appended(file, seen, MAX_APPENDED) {
                 Ok(Some((end, updates))) if self.unreported.len() < MAX_UNREPORTED => {
                     self.seen = Some(KnownFile {
                         end,
@@ -192,7 +192,7 @@ impl FileStorage {
         }
         self.seen = None;
         self.unreported = Unreported::default();
-        let (seen, read) = read_all(file).map_err(io_error(&self.path))?;
+        let (seen, read) = read_all(file, MAX_LEN).map_err(io_error(&self.path))?;
         let records = match read {
             Ok(records) => records,
             Err(fault) => return Ok(Some(fault)),

@@ -25,10 +25,14 @@ impl FileLock {
         }
     }
 
-    /// Locks out other processes that call this; `None` if one of them holds the lock. Where the
-    /// system has no file locks, only one process may write.
+    /// Locks out other processes until the returned file is dropped; `None` if one of them holds the
+    /// lock. Where the system has no file locks, only one process may write.
     pub(crate) fn try_acquire(&self) -> Result<Option<File>, StorageError> {
-        let file = self.open()?;
+        length(&self.path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let file = private(&mut options).open(&self.path);
+        let file = file.map_err(io_error(&self.path))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => {
@@ -38,43 +42,23 @@ impl FileLock {
         }
     }
 
-    fn open(&self) -> Result<File, StorageError> {
-        length(&self.path)?;
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        let file = private(&mut options).open(&self.path);
-        file.map_err(io_error(&self.path))
-    }
-
-    /// Locks out other processes until the returned file is dropped. Returns `None` where the
-    /// system has no file locks.
-    pub(crate) fn acquire(&mut self) -> Result<Option<File>, StorageError> {
-        let file = self.open()?;
+    /// The same, but waits for [`LOCK_TIMEOUT`].
+    pub(crate) fn acquire(&mut self) -> Result<File, StorageError> {
         let begin = Instant::now();
         loop {
-            match file.try_lock() {
-                Ok(()) => {
-                    self.timed_out = false;
-                    return Ok(Some(file));
-                }
-                // One command makes several attempts: to repair the file, to commit, and to commit
-                // once more before the store is dropped.
-                Err(TryLockError::WouldBlock) if self.timed_out => break,
-                Err(TryLockError::WouldBlock) if begin.elapsed() < LOCK_TIMEOUT => {
-                    thread::sleep(LOCK_RETRY_DELAY);
-                }
-                Err(TryLockError::WouldBlock) => {
-                    self.timed_out = true;
-                    break;
-                }
-                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                    return Ok(None);
-                }
-                Err(TryLockError::Error(error)) => return Err(io_error(&self.path)(error)),
+            if let Some(file) = self.try_acquire()? {
+                self.timed_out = false;
+                return Ok(file);
             }
+            // One command makes several attempts: to repair the file, to commit, and to commit
+            // once more before the store is dropped.
+            self.timed_out |= begin.elapsed() >= LOCK_TIMEOUT;
+            if self.timed_out {
+                let lock = self.path.clone();
+                return Err(StorageError::Locked { lock });
+            }
+            thread::sleep(LOCK_RETRY_DELAY);
         }
-        let lock = self.path.clone();
-        Err(StorageError::Locked { lock })
     }
 }
 

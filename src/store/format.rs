@@ -10,7 +10,8 @@ use std::io::{self, BufRead, Read};
 use std::time::SystemTime;
 
 use crate::policy::text;
-use crate::store::line::{Line, MAX_LINE, Reader, end, ends_in_sum, verify};
+use crate::store::line::{self, MAX_LINE, Reader, end, ends_in_sum, verify};
+use crate::store::record::Update;
 
 /// Returns the header line of a new file. Its identity differs from that of every other file, so
 /// that a process notices that another one has replaced the file.
@@ -128,26 +129,26 @@ pub(crate) fn last(line: &[u8]) -> [u8; 32] {
 pub(crate) fn scan(
     file: &mut dyn BufRead,
     from: Position,
-    each: &mut dyn FnMut(Line<'_>),
+    each: &mut dyn FnMut(Update),
 ) -> io::Result<(Position, Option<usize>)> {
     let (mut verified, mut at) = (from, from);
     let (mut bad, mut first_bad) = (None, None);
-    let mut line = Vec::new();
+    let mut bytes = Vec::new();
     loop {
-        let len = read_line(file, &mut line)?;
+        let len = read_line(file, &mut bytes)?;
         if len == 0 {
             return Ok((verified, first_bad));
         }
-        let text = line.strip_suffix(b"\n");
+        let text = bytes.strip_suffix(b"\n");
         at.offset += len;
         // The line feed that the last line lacked, written by another process since.
         let is_missing_end = at.lacks_line_feed && text == Some(b"");
         at.lines += usize::from(!is_missing_end);
         at.lacks_line_feed = text.is_none();
-        match Line::read(text.unwrap_or(&line)) {
-            Some(read) => {
-                each(read);
-                at.last = last(text.unwrap_or(&line));
+        match line::read(text.unwrap_or(&bytes)) {
+            Some(update) => {
+                each(update);
+                at.last = last(text.unwrap_or(&bytes));
             }
             None if is_missing_end => {}
             None => {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
 use crate::store::format::{self, Corruption, Header, Position, scan};
-use crate::store::line::Line;
+use crate::store::line;
 use crate::store::record::Update;
 use crate::store::records::Records;
 
@@ -17,6 +17,14 @@ pub(super) struct KnownFile {
     pub(super) end: Position,
 }
 
+impl KnownFile {
+    /// Returns whether both are the same file up to the same line.
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        let at = |known: &Self| (known.end.offset, known.end.last);
+        self.header == other.header && at(self) == at(other)
+    }
+}
+
 /// A file that can't be used as it is, and its readable records.
 pub(super) enum Fault {
     Corruption(Corruption, Records),
@@ -24,14 +32,15 @@ pub(super) enum Fault {
 }
 
 /// Returns the position up to which others have appended lines, and their updates; `None` if the file
-/// must be read as a whole.
+/// must be read as a whole, as it must if more than `limit` bytes were appended.
 pub(super) fn read_appended(
     file: &mut File,
     seen: &KnownFile,
+    limit: u64,
 ) -> io::Result<Option<(Position, Vec<Update>)>> {
     let len = file.metadata()?.len();
     let appended = len.checked_sub(seen.end.offset);
-    let Some(appended) = appended.filter(|len| *len <= MAX_APPENDED) else {
+    let Some(appended) = appended.filter(|len| *len <= limit) else {
         return Ok(None);
     };
     if !has_header(file, &seen.header)? || !has_last_line(file, seen.end)? {
@@ -43,15 +52,13 @@ pub(super) fn read_appended(
     file.seek(SeekFrom::Start(seen.end.offset))?;
     let mut updates = Vec::new();
     let mut reader = BufReader::new(file.take(appended));
-    let (end, bad) = scan(&mut reader, seen.end, &mut |line| {
-        updates.push(line.update())
-    })?;
+    let (end, bad) = scan(&mut reader, seen.end, &mut |update| updates.push(update))?;
     // Perhaps another process has failed to write, and others have overwritten that.
     Ok(bad.is_none().then_some((end, updates)))
 }
 
 /// Returns whether the file begins with this header.
-pub(super) fn has_header(file: &mut File, header: &[u8]) -> io::Result<bool> {
+fn has_header(file: &mut File, header: &[u8]) -> io::Result<bool> {
     file.seek(SeekFrom::Start(0))?;
     let mut first = Vec::with_capacity(header.len());
     let len = u64::try_from(header.len()).unwrap_or(u64::MAX);
@@ -60,7 +67,7 @@ pub(super) fn has_header(file: &mut File, header: &[u8]) -> io::Result<bool> {
 }
 
 /// Returns whether the line before this position is the one that was read there.
-pub(super) fn has_last_line(file: &mut File, end: Position) -> io::Result<bool> {
+fn has_last_line(file: &mut File, end: Position) -> io::Result<bool> {
     let len = u64::try_from(end.last.len()).unwrap_or(u64::MAX);
     let line_end = end.offset.saturating_sub(u64::from(!end.lacks_line_feed));
     file.seek(SeekFrom::Start(line_end.saturating_sub(len)))?;
@@ -69,24 +76,27 @@ pub(super) fn has_last_line(file: &mut File, end: Position) -> io::Result<bool> 
     Ok(last == end.last)
 }
 
-/// Reads a file as a whole.
-pub(super) fn read_all(file: &mut File) -> io::Result<(KnownFile, Result<Records, Fault>)> {
+/// Reads a file as a whole, or its first bytes up to a limit.
+pub(super) fn read_all(
+    file: &mut File,
+    limit: u64,
+) -> io::Result<(KnownFile, Result<Records, Fault>)> {
     file.seek(SeekFrom::Start(0))?;
     let len = file.metadata()?.len();
-    let mut reader = BufReader::with_capacity(READ_BUFFER, file.take(MAX_LEN));
+    let mut reader = BufReader::with_capacity(READ_BUFFER, file.take(limit.min(MAX_LEN)));
     let (mut header, mut records) = (Vec::new(), Records::default());
     let offset = format::read_line(&mut reader, &mut header)?;
     // In the place of a missing header.
-    let first = header.strip_suffix(b"\n").and_then(Line::read);
+    let first = header.strip_suffix(b"\n").and_then(line::read);
     let is_update = first.is_some();
-    first.into_iter().for_each(|line| records.apply_line(line));
+    first.into_iter().for_each(|update| records.apply(update));
     let from = Position {
         offset,
         lines: 1,
         lacks_line_feed: false,
         last: format::last(header.strip_suffix(b"\n").unwrap_or(&header)),
     };
-    let (end, bad) = scan(&mut reader, from, &mut |line| records.apply_line(line))?;
+    let (end, bad) = scan(&mut reader, from, &mut |update| records.apply(update))?;
     let corruption = match Header::read(&header) {
         Header::UnknownVersion(version) => {
             let seen = KnownFile { header, end };
@@ -123,7 +133,7 @@ pub(super) fn len_of(bytes: &[u8]) -> u64 {
 }
 
 /// Appended lines beyond this length are not read by themselves, but with the whole file.
-const MAX_APPENDED: u64 = 1024 * 1024;
+pub(super) const MAX_APPENDED: u64 = 1024 * 1024;
 const READ_BUFFER: usize = 64 * 1024;
 /// The maximum length of a file, in bytes.
 pub(super) const MAX_LEN: u64 = 1024 * 1024 * 1024;

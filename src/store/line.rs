@@ -1,10 +1,6 @@
 //! One line of a file of [`FileStorage`](crate::FileStorage): an [`Update`] as JSON text with a
 //! checksum.
 
-use std::borrow::Cow;
-
-use rustls_pki_types::UnixTime;
-
 use crate::policy::timestamp::{self, print_capped};
 use crate::policy::{sha256, text};
 use crate::store::record::{Record, Update};
@@ -55,80 +51,35 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A line whose checksum was verified.
-#[derive(Clone, Copy)]
-pub(crate) struct Line<'a> {
-    pub(crate) kind: &'a str,
-    pub(crate) content: Content<'a>,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) enum Content<'a> {
-    Put {
-        key: &'a str,
-        time: UnixTime,
-        value: &'a str,
-    },
-    Removed(&'a str),
-    ClearedSince(UnixTime),
-}
-
-impl<'a> Line<'a> {
-    /// Parses a line, given without its line feed; `None` if it fails its checksum.
-    pub(crate) fn read(line: &'a [u8]) -> Option<Self> {
-        let mut line = Reader::new(verify(line)?);
-        line.literal(KIND)?;
-        let kind = line.before_quote()?;
-        let content = if line.literal(KEY).is_some() {
-            let key = line.before_quote()?;
-            line.literal(TIME)?;
-            let time = timestamp::parse(line.before_quote()?)?;
-            line.literal(VALUE)?;
-            let value = line.rest();
-            return Some(Self {
-                kind,
-                content: Content::Put { key, time, value },
-            });
-        } else if line.literal(REMOVED).is_some() {
-            Content::Removed(line.until_quote()?)
-        } else {
-            line.literal(CLEARED_SINCE)?;
-            Content::ClearedSince(timestamp::parse(line.until_quote()?)?)
-        };
-        line.is_at_end().then_some(Self { kind, content })
+/// Parses a line, given without its line feed; `None` if it fails its checksum.
+pub(crate) fn read(line: &[u8]) -> Option<Update> {
+    let mut line = Reader::new(verify(line)?);
+    line.literal(KIND)?;
+    let kind = line.before_quote()?;
+    if line.literal(KEY).is_some() {
+        let key = line.before_quote()?;
+        line.literal(TIME)?;
+        let time = timestamp::parse(line.before_quote()?)?;
+        line.literal(VALUE)?;
+        return Some(Update::Put(Record::of_parts(kind, key, line.rest(), time)));
     }
-
-    pub(crate) fn update(self) -> Update {
-        let kind = match self.kind {
-            Record::NOTED_PINS => Cow::Borrowed(Record::NOTED_PINS),
-            other => Cow::Owned(other.to_owned()),
-        };
-        match self.content {
-            Content::Put { key, time, value } => {
-                Update::Put(Record::of_parts(self.kind, key, value, time))
-            }
-            Content::Removed(key) => Update::Removed {
-                kind,
-                key: key.into(),
-            },
-            Content::ClearedSince(time) => Update::ClearedSince { kind, time },
-        }
-    }
+    let kind = Record::shared_kind(kind);
+    let update = if line.literal(REMOVED).is_some() {
+        let key = line.until_quote()?.into();
+        Update::Removed { kind, key }
+    } else {
+        line.literal(CLEARED_SINCE)?;
+        let time = timestamp::parse(line.until_quote()?)?;
+        Update::ClearedSince { kind, time }
+    };
+    line.is_at_end().then_some(update)
 }
 
 /// Appends the update as a line.
 pub(crate) fn write(file: &mut String, update: &Update) {
     let begin = file.len();
     match update {
-        Update::Put(record) => {
-            return write_put(
-                file,
-                record.kind(),
-                record.key(),
-                record.value(),
-                record.time(),
-            );
-        }
+        Update::Put(record) => return write_put(file, record),
         Update::Removed { kind, key } => file.extend([KIND, kind, REMOVED, key, "\""]),
         Update::ClearedSince { kind, time } => {
             file.extend([KIND, kind, CLEARED_SINCE, &print_capped(*time), "\""]);
@@ -138,10 +89,19 @@ pub(crate) fn write(file: &mut String, update: &Update) {
 }
 
 /// Appends a record as a line.
-pub(crate) fn write_put(file: &mut String, kind: &str, key: &str, value: &str, time: UnixTime) {
+pub(crate) fn write_put(file: &mut String, record: &Record) {
     let begin = file.len();
-    let time = print_capped(time);
-    file.extend([KIND, kind, KEY, key, TIME, &time, VALUE, value]);
+    let (key, time) = (record.key(), print_capped(record.time()));
+    file.extend([
+        KIND,
+        record.kind(),
+        KEY,
+        key,
+        TIME,
+        &time,
+        VALUE,
+        record.value(),
+    ]);
     end(file, begin);
 }
 

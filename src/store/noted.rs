@@ -1,9 +1,10 @@
 //! Noted pins as records: the JSON text of their values, and the rule by which one of two notes is
-//! kept ([`NotedChange`]).
+//! kept ([`HostChange`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::timestamp::{self, print_capped};
@@ -18,30 +19,28 @@ pub(crate) const MIN_TIME: UnixTime = timestamp::at(0);
 /// The time of a removal that is not the effect of a header: it affects every entry of the host.
 pub(crate) const MAX_TIME: UnixTime = timestamp::at(u64::MAX);
 
-/// One change of the noted pins. A change affects a stored entry that was noted up to the time in
-/// `replaces` or `noted_until`: it must not undo what another process has noted since.
+/// One change of the noted pins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotedChange {
     /// Every entry that was noted at this time or later is removed.
     ClearedSince(UnixTime),
-    /// The entry is added: its host had none, or one that has expired.
-    Noted {
-        entry: Arc<KnownPinnedHost>,
-        /// The time of the entry that the header was evaluated against.
-        replaces: UnixTime,
-    },
-    /// The entry replaces a live one of the same host. One that another process has removed stays
-    /// removed.
-    Replaced {
-        entry: Arc<KnownPinnedHost>,
-        replaces: UnixTime,
-    },
-    /// The entry of exactly this host is removed.
-    Removed { host: Host, noted_until: UnixTime },
+    OfHost(Host, HostChange),
+}
+
+/// A change of the entry of exactly one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostChange {
+    /// The entry to store; `None` removes the stored one.
+    pub(crate) entry: Option<Arc<KnownPinnedHost>>,
+    /// When the entry was noted that the header was evaluated against, or that is removed. What
+    /// another process has noted since must not be undone.
+    pub(crate) replaces: UnixTime,
+    /// Whether the entry replaces a live one: if another process has removed that, it stays removed.
+    pub(crate) is_replacement: bool,
 }
 
 /// The stored entries of the hosts that other processes have changed; `None` for a removed one.
-pub(crate) type Stored = HashMap<Host, Option<Arc<KnownPinnedHost>>>;
+pub(crate) type Stored = HashMap<Host, Option<Arc<KnownPinnedHost>>, RandomState>;
 
 /// What a change does to the stored entry of its host.
 pub(crate) enum Effect {
@@ -51,68 +50,45 @@ pub(crate) enum Effect {
     Stay,
 }
 
-impl NotedChange {
-    /// Returns what is left of a change that is not stored yet once everything is cleared that was
-    /// noted at this time or later: the stored entry that it would have replaced must not come back.
-    pub(crate) fn cleared_since(self, time: UnixTime) -> Option<Self> {
-        match self {
-            Self::Noted { entry, replaces } | Self::Replaced { entry, replaces }
-                if entry.noted_at >= time =>
-            {
-                (replaces > MIN_TIME).then(|| Self::Removed {
-                    host: entry.host.clone(),
-                    noted_until: replaces,
-                })
-            }
-            other => Some(other),
+impl HostChange {
+    /// Clears what was noted at this time or later from a change that is not stored yet. Returns
+    /// `false` if nothing is left of it: the stored entry that it would have replaced must not come
+    /// back.
+    pub(crate) fn clear_since(&mut self, time: UnixTime) -> bool {
+        if self.entry.take_if(|entry| entry.noted_at >= time).is_none() {
+            return true;
         }
+        self.is_replacement = false;
+        self.replaces > MIN_TIME
     }
 
     pub(crate) fn effect(&self, stored: Option<&Arc<KnownPinnedHost>>) -> Effect {
-        match (self, stored) {
-            (Self::ClearedSince(time), Some(known)) if known.noted_at >= *time => Effect::Remove,
-            (Self::Removed { noted_until, .. }, Some(known)) if known.noted_at <= *noted_until => {
-                Effect::Remove
-            }
-            (Self::Noted { entry, replaces } | Self::Replaced { entry, replaces }, Some(known)) => {
-                if is_kept(known, entry, *replaces) {
-                    Effect::Stay
-                } else {
-                    Effect::Put(confirmed_as(known, entry))
-                }
-            }
-            (Self::Noted { entry, .. }, None) => Effect::Put(Arc::clone(entry)),
+        match (&self.entry, stored) {
+            (Some(entry), Some(known)) if is_kept(known, entry, self.replaces) => Effect::Stay,
+            (Some(entry), Some(known)) => Effect::Put(confirmed_as(known, entry)),
+            (Some(entry), None) if !self.is_replacement => Effect::Put(Arc::clone(entry)),
+            (None, Some(known)) if known.noted_at <= self.replaces => Effect::Remove,
             // If another process has removed the entry, the next header adds it again.
-            (Self::ClearedSince(_) | Self::Removed { .. } | Self::Replaced { .. }, _) => {
-                Effect::Stay
-            }
+            _ => Effect::Stay,
         }
     }
 
-    /// Applies the change to entries that another process has stored. Returns `false` if it has no
-    /// effect because of what that process has noted or removed since.
-    pub(crate) fn apply(&self, stored: &mut Stored) -> bool {
-        let host = match self {
-            Self::ClearedSince(_) => {
-                for known in stored.values_mut() {
-                    if matches!(self.effect(known.as_ref()), Effect::Remove) {
-                        *known = None;
-                    }
-                }
-                return true;
-            }
-            Self::Noted { entry, .. } | Self::Replaced { entry, .. } => &entry.host,
-            Self::Removed { host, .. } => host,
-        };
-        let Some(known) = stored.get_mut(host) else {
-            return true;
-        };
-        match self.effect(known.as_ref()) {
-            Effect::Put(entry) => *known = Some(entry),
-            Effect::Remove => *known = None,
+    /// Applies the change to what another process has stored of its host. Returns `false` if it has
+    /// no effect because of that.
+    pub(crate) fn apply(&self, stored: &mut Option<Arc<KnownPinnedHost>>) -> bool {
+        match self.effect(stored.as_ref()) {
+            Effect::Put(entry) => *stored = Some(entry),
+            Effect::Remove => *stored = None,
             Effect::Stay => return false,
         }
         true
+    }
+}
+
+/// Removes the stored entries that were noted at this time or later.
+pub(crate) fn clear_since(stored: &mut Stored, time: UnixTime) {
+    for known in stored.values_mut() {
+        known.take_if(|known| known.noted_at >= time);
     }
 }
 

@@ -1,18 +1,19 @@
 //! Changes that wait for the next commit, merged so that each host has at most one.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, KnownPinnedHost};
-use crate::store::noted::{MAX_TIME, NotedChange, Stored};
+use crate::store::noted::{HostChange, MAX_TIME, NotedChange, Stored, clear_since};
 
 /// The changes since the last commit, at most one for each host.
 #[derive(Default)]
 pub(crate) struct Pending {
     cleared_since: Option<UnixTime>,
-    by_host: BTreeMap<Host, NotedChange>,
+    by_host: HashMap<Host, HostChange, RandomState>,
     /// The number of removals among them.
     removals: usize,
     /// Whether removals were dropped because there were too many.
@@ -24,110 +25,70 @@ impl Pending {
     pub(crate) fn record(&mut self, change: NotedChange) {
         match change {
             NotedChange::ClearedSince(time) => {
-                let by_host = std::mem::take(&mut self.by_host).into_iter();
-                let left = by_host.filter_map(|(host, change)| {
-                    let left = change.cleared_since(time)?;
-                    Some((host, left))
-                });
-                self.by_host = left.collect();
-                self.count_removals();
-                self.limit_removals();
+                self.retain(&mut |_, change| change.clear_since(time));
                 let earlier = self.cleared_since.map_or(time, |known| known.min(time));
                 self.cleared_since = Some(earlier);
             }
-            NotedChange::Noted { entry, replaces } => {
-                let replaces = self.evaluated_against(&entry.host, replaces);
-                self.put(entry.host.clone(), NotedChange::Noted { entry, replaces });
-            }
-            NotedChange::Replaced { entry, replaces } => {
-                let replaces = self.evaluated_against(&entry.host, replaces);
-                let host = entry.host.clone();
-                let change = match self.by_host.get(&host) {
-                    // The refreshed entry is not stored yet.
-                    Some(NotedChange::Noted { .. } | NotedChange::Removed { .. }) => {
-                        NotedChange::Noted { entry, replaces }
-                    }
-                    _ => NotedChange::Replaced { entry, replaces },
-                };
-                self.put(host, change);
-            }
-            NotedChange::Removed { host, noted_until } => {
-                let noted_until = self.evaluated_against(&host, noted_until);
-                self.put(host.clone(), NotedChange::Removed { host, noted_until });
-                self.limit_removals();
-            }
+            NotedChange::OfHost(host, change) => self.put(host, change),
         }
-    }
-
-    /// Drops all removals if there are too many. Hosts that are added and removed while the disk is
-    /// full would otherwise fill the memory. Only if another process writes in between does an
-    /// entry remain whose removal was dropped: a surplus pin, which is safer than a missing one.
-    fn limit_removals(&mut self) {
+        // Drops all removals if there are too many. Hosts that are added and removed while the disk
+        // is full would otherwise fill the memory. Only if another process writes in between does
+        // an entry remain whose removal was dropped: a surplus pin, safer than a missing one.
         if self.removals > MAX_REMOVALS {
             // The writer emits the event: the caller holds locks, and a `tracing` subscriber may use
             // the store.
             self.has_dropped_removals = true;
-            self.by_host.retain(|_, change| !is_removal(change));
-            self.removals = 0;
+            self.retain(&mut |_, change| change.entry.is_some());
         }
     }
 
-    fn count_removals(&mut self) {
-        let removals = self.by_host.values().filter(|change| is_removal(change));
-        self.removals = removals.count();
+    fn retain(&mut self, is_kept: &mut dyn FnMut(&Host, &mut HostChange) -> bool) {
+        let mut removals = 0;
+        self.by_host.retain(|host, change| {
+            let is_kept = is_kept(host, change);
+            removals += usize::from(is_kept && change.entry.is_none());
+            is_kept
+        });
+        self.removals = removals;
     }
 
-    /// Puts a change in place of an earlier change of the host.
-    fn put(&mut self, host: Host, change: NotedChange) {
-        self.removals += usize::from(is_removal(&change));
-        let replaced = self.by_host.insert(host, change);
-        self.removals -= usize::from(replaced.as_ref().is_some_and(is_removal));
-    }
-
-    /// Returns the time of the latest stored entry that a change of the host affects, which itself
-    /// affects those up to `time`. An earlier change of the host is not stored yet: what it was
-    /// evaluated against counts in its place. Otherwise an impostor's second header would replace
+    /// Puts a change in place of an earlier change of the host. That one is not stored yet: what it
+    /// was evaluated against counts in its place. Otherwise an impostor's second header would replace
     /// what its first one can't.
-    fn evaluated_against(&self, host: &Host, time: UnixTime) -> UnixTime {
-        match self.by_host.get(host) {
-            Some(NotedChange::Noted { replaces, .. } | NotedChange::Replaced { replaces, .. })
-                if time < MAX_TIME =>
-            {
-                *replaces
+    fn put(&mut self, host: Host, mut change: HostChange) {
+        if let Some(earlier) = self.by_host.get(&host) {
+            if earlier.entry.is_none() {
+                change.replaces = change.replaces.max(earlier.replaces);
+                self.removals -= 1;
+            } else if change.replaces < MAX_TIME {
+                change.replaces = earlier.replaces;
             }
-            Some(NotedChange::Removed { noted_until, .. }) => time.max(*noted_until),
-            _ => time,
+            // The refreshed entry is not stored yet.
+            change.is_replacement &= earlier.is_replacement;
         }
+        self.removals += usize::from(change.entry.is_none());
+        self.by_host.insert(host, change);
     }
 
     /// Drops what was evaluated against the entries of these changes where other entries are stored
     /// after the commit of the changes.
     pub(crate) fn drop_unfounded(&mut self, committed: &[NotedChange], stored: &Stored) {
         for change in committed {
-            let (NotedChange::Noted { entry, .. } | NotedChange::Replaced { entry, .. }) = change
-            else {
+            let NotedChange::OfHost(host, change) = change else {
+                continue;
+            };
+            let (Some(entry), Some(waiting)) = (&change.entry, self.by_host.get(host)) else {
                 continue;
             };
             // The stored entry of any other host is as it was committed.
-            let is_stored = stored.get(&entry.host).is_none_or(|stored| {
+            let is_stored = stored.get(host).is_none_or(|stored| {
                 stored.as_ref().is_some_and(|stored| {
                     stored.noted_at == entry.noted_at && stored.has_same_pins(entry)
                 })
             });
-            if is_stored {
-                continue;
-            }
-            let is_unfounded = |change: &NotedChange| match change {
-                NotedChange::Noted { replaces: time, .. }
-                | NotedChange::Replaced { replaces: time, .. }
-                | NotedChange::Removed {
-                    noted_until: time, ..
-                } => *time < MAX_TIME,
-                NotedChange::ClearedSince(_) => false,
-            };
-            if self.by_host.get(&entry.host).is_some_and(is_unfounded) {
-                let dropped = self.by_host.remove(&entry.host);
-                self.removals -= usize::from(dropped.as_ref().is_some_and(is_removal));
+            if !is_stored && waiting.replaces < MAX_TIME {
+                self.removals -= usize::from(waiting.entry.is_none());
+                self.by_host.remove(host);
             }
         }
     }
@@ -136,25 +97,23 @@ impl Pending {
     /// whether it is among these changes or among the `later` ones: an impostor's note must not
     /// replace what another process has stored.
     pub(crate) fn add_stored(&mut self, entry: Arc<KnownPinnedHost>, later: &Self) {
-        let replaces = later.stored_time(&entry.host).unwrap_or(entry.noted_at);
-        match self.by_host.remove(&entry.host) {
-            None => self.put(entry.host.clone(), NotedChange::Noted { entry, replaces }),
-            Some(NotedChange::Replaced { entry, replaces }) => {
-                self.put(entry.host.clone(), NotedChange::Noted { entry, replaces });
-            }
-            Some(other) => drop(self.by_host.insert(entry.host.clone(), other)),
+        if let Some(change) = self.by_host.get_mut(&entry.host) {
+            change.is_replacement = false;
+            return;
         }
+        let change = HostChange {
+            replaces: later.stored_time(&entry.host).unwrap_or(entry.noted_at),
+            is_replacement: false,
+            entry: Some(Arc::clone(&entry)),
+        };
+        self.put(entry.host.clone(), change);
     }
 
     /// Returns when the stored entry of a host was noted that has a waiting change: at
     /// [`MIN_TIME`](super::noted::MIN_TIME) if there was none.
     pub(crate) fn stored_time(&self, host: &Host) -> Option<UnixTime> {
-        match self.by_host.get(host)? {
-            NotedChange::Noted { replaces, .. } | NotedChange::Replaced { replaces, .. } => {
-                Some(*replaces)
-            }
-            NotedChange::ClearedSince(_) | NotedChange::Removed { .. } => None,
-        }
+        let change = self.by_host.get(host)?;
+        change.entry.as_ref().map(|_| change.replaces)
     }
 
     /// Puts the changes of a failed commit before those that have been recorded since.
@@ -170,7 +129,8 @@ impl Pending {
     /// Returns the changes in the order of [`Storage::commit`](crate::storage::Storage::commit).
     pub(crate) fn into_changes(self) -> Vec<NotedChange> {
         let cleared = self.cleared_since.map(NotedChange::ClearedSince);
-        let by_host = self.by_host.into_values();
+        let by_host = self.by_host.into_iter();
+        let by_host = by_host.map(|(host, change)| NotedChange::OfHost(host, change));
         cleared.into_iter().chain(by_host).collect()
     }
 
@@ -178,16 +138,14 @@ impl Pending {
     /// effect: a note that is older than the stored one must not replace it with the next commit.
     pub(crate) fn apply(&mut self, stored: &mut Stored) {
         if let Some(time) = self.cleared_since {
-            NotedChange::ClearedSince(time).apply(stored);
+            clear_since(stored, time);
         }
         // The storage would make a change again that it has not made for the stored entry.
-        self.by_host.retain(|_, change| change.apply(stored));
-        self.count_removals();
+        self.retain(&mut |host, change| {
+            let stored = stored.get_mut(host);
+            stored.is_none_or(|stored| change.apply(stored))
+        });
     }
-}
-
-fn is_removal(change: &NotedChange) -> bool {
-    matches!(change, NotedChange::Removed { .. })
 }
 
 /// The limit of removals that wait while nothing can be written: four times as many as a store
@@ -216,18 +174,21 @@ mod tests {
         })
     }
 
+    fn change(number: usize, is_noted: bool, replaces: u64, is_replacement: bool) -> NotedChange {
+        let change = HostChange {
+            entry: is_noted.then(|| entry(number)),
+            replaces: at(replaces),
+            is_replacement,
+        };
+        NotedChange::OfHost(host(number), change)
+    }
+
     fn noted(number: usize) -> NotedChange {
-        NotedChange::Noted {
-            entry: entry(number),
-            replaces: at(1),
-        }
+        change(number, true, 1, false)
     }
 
     fn removed(number: usize, noted_until: u64) -> NotedChange {
-        NotedChange::Removed {
-            host: host(number),
-            noted_until: at(noted_until),
-        }
+        change(number, false, noted_until, false)
     }
 
     #[test]
@@ -251,14 +212,8 @@ mod tests {
     #[test]
     fn a_change_replaces_what_the_earlier_change_of_the_host_was_evaluated_against() {
         let mut pending = Pending::default();
-        let refreshed = |replaces| NotedChange::Replaced {
-            entry: entry(0),
-            replaces: at(replaces),
-        };
-        let noted = |replaces| NotedChange::Noted {
-            entry: entry(0),
-            replaces: at(replaces),
-        };
+        let refreshed = |replaces| change(0, true, replaces, true);
+        let noted = |replaces| change(0, true, replaces, false);
         for (change, expected) in [
             (refreshed(4), refreshed(4)),
             (refreshed(3), refreshed(4)),
@@ -271,8 +226,10 @@ mod tests {
             (removed(0, u64::MAX), removed(0, u64::MAX)),
         ] {
             pending.record(change);
-            let changes = pending.by_host.values().cloned().collect::<Vec<_>>();
-            assert_eq!(changes, [expected]);
+            let changes = pending.by_host.iter();
+            let changes =
+                changes.map(|(host, change)| NotedChange::OfHost(host.clone(), change.clone()));
+            assert_eq!(changes.collect::<Vec<_>>(), [expected]);
         }
     }
 }

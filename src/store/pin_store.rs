@@ -15,7 +15,7 @@ use crate::store::durable::{CLOSING_TIMEOUT, DurableFuture};
 use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
-use crate::store::noted::{MAX_TIME, MIN_TIME, NotedChange};
+use crate::store::noted::{HostChange, MAX_TIME, MIN_TIME, NotedChange};
 use crate::store::observed_clock::{ObservedClock, is_in_future};
 use crate::store::queue::{StorageErrorListener, WriterSettings};
 use crate::store::storage::Storage;
@@ -369,10 +369,12 @@ pub(crate) enum EarlierVerdicts {
 
 /// Returns the change that removes the entry of exactly this host.
 pub(crate) fn removed(host: &Host, noted_until: UnixTime) -> NotedChange {
-    NotedChange::Removed {
-        host: host.clone(),
-        noted_until,
-    }
+    let change = HostChange {
+        entry: None,
+        replaces: noted_until,
+        is_replacement: false,
+    };
+    NotedChange::OfHost(host.clone(), change)
 }
 
 #[cfg(test)]

@@ -73,37 +73,22 @@ impl Record {
         Ok(Self::of_parts(kind, key, value, time.into_unix_time()))
     }
 
+    /// Returns the kind, without an allocation if it is that of noted pins.
+    pub(crate) fn shared_kind(kind: &str) -> Cow<'static, str> {
+        match kind {
+            Self::NOTED_PINS => Cow::Borrowed(Self::NOTED_PINS),
+            other => Cow::Owned(other.to_owned()),
+        }
+    }
+
     /// Returns a record of parts that have the form of [`new`](Self::new).
     pub(crate) fn of_parts(kind: &str, key: &str, value: &str, time: UnixTime) -> Self {
-        let kind = if kind == Self::NOTED_PINS {
-            Cow::Borrowed(Self::NOTED_PINS)
-        } else {
-            Cow::Owned(kind.to_owned())
-        };
         Self {
-            kind,
+            kind: Self::shared_kind(kind),
             key: key.into(),
             value: value.into(),
             time,
         }
-    }
-
-    pub(crate) fn from_parts(
-        kind: Cow<'static, str>,
-        key: Box<str>,
-        value: Box<str>,
-        time: UnixTime,
-    ) -> Self {
-        Self {
-            kind,
-            key,
-            value,
-            time,
-        }
-    }
-
-    pub(crate) fn into_parts(self) -> (Cow<'static, str>, Box<str>, Box<str>, UnixTime) {
-        (self.kind, self.key, self.value, self.time)
     }
 
     /// Returns the kind, such as [`NOTED_PINS`](Self::NOTED_PINS).

@@ -1,94 +1,92 @@
 //! The records of a storage, as the updates in a file leave them: [`Records`]; and what others have
 //! changed of them: [`Unreported`].
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 
 use foldhash::fast::RandomState;
-use rustls_pki_types::UnixTime;
 
 use crate::store::change::Change;
-use crate::store::line::{self, Content, Line};
+use crate::store::line;
+use crate::store::noted::MIN_TIME;
 use crate::store::record::{Record, Update};
 use crate::store::storage::Merged;
 
-/// The records by kind and key.
+/// The records, at most one for each kind and key.
 #[derive(Debug, Default)]
-pub(crate) struct Records(HashMap<Cow<'static, str>, Keyed, RandomState>);
+pub(crate) struct Records(HashSet<ByKey, RandomState>);
 
-type Keyed = HashMap<Box<str>, (UnixTime, Box<str>), RandomState>;
+/// A record that is hashed and compared by its kind and key.
+#[derive(Debug)]
+struct ByKey(Record);
 
 impl Records {
-    pub(crate) fn apply_line(&mut self, line: Line<'_>) {
-        match line.content {
-            // Without a lookup of the kind by a new string for every line.
-            Content::Put { key, time, value } if self.0.contains_key(line.kind) => {
-                if let Some(keyed) = self.0.get_mut(line.kind) {
-                    keyed.insert(key.into(), (time, value.into()));
-                }
-            }
-            _ => self.apply(line.update()),
-        }
-    }
-
     pub(crate) fn apply(&mut self, update: Update) {
         match update {
-            Update::Put(record) => {
-                let (kind, key, value, time) = record.into_parts();
-                self.0.entry(kind).or_default().insert(key, (time, value));
-            }
+            Update::Put(record) => drop(self.0.replace(ByKey(record))),
             Update::Removed { kind, key } => {
-                if let Some(keyed) = self.0.get_mut(&kind) {
-                    keyed.remove(&key);
-                }
+                self.0.remove(&ByKey::new(&kind, &key));
             }
-            Update::ClearedSince { kind, time } => {
-                if let Some(keyed) = self.0.get_mut(&kind) {
-                    keyed.retain(|_, (stored, _)| *stored < time);
-                }
-            }
+            Update::ClearedSince { kind, time } => self
+                .0
+                .retain(|ByKey(record)| record.kind() != kind || record.time() < time),
         }
     }
 
-    pub(crate) fn get(&self, kind: &str, key: &str) -> Option<Record> {
-        let (time, value) = self.0.get(kind)?.get(key)?;
-        Some(Record::of_parts(kind, key, value, *time))
+    pub(crate) fn get(&self, kind: &str, key: &str) -> Option<&Record> {
+        self.0.get(&ByKey::new(kind, key)).map(|found| &found.0)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.values().map(HashMap::len).sum()
+        self.0.len()
     }
 
     pub(crate) fn into_vec(self) -> Vec<Record> {
-        let mut records = Vec::with_capacity(self.len());
-        for (kind, keyed) in self.0 {
-            let of_kind = keyed.into_iter();
-            records
-                .extend(of_kind.map(|(key, (time, value))| {
-                    Record::from_parts(kind.clone(), key, value, time)
-                }));
-        }
-        records
+        self.0.into_iter().map(|ByKey(record)| record).collect()
     }
 
     /// Returns about how many bytes the lines of these records have.
     pub(crate) fn typical_len(&self) -> u64 {
-        let all = self.0.values().flatten();
-        let lens = all.map(|(key, (_, value))| key.len() + value.len() + line::OVERHEAD);
+        let lens = self
+            .0
+            .iter()
+            .map(|ByKey(record)| record.key().len() + record.value().len() + line::OVERHEAD);
         u64::try_from(lens.sum::<usize>()).unwrap_or(u64::MAX)
     }
 
     /// Returns the lines of a file that has these records only.
     pub(crate) fn to_lines(&self) -> String {
         let mut lines = String::with_capacity(self.len() * line::TYPICAL_LINE);
-        for (kind, keyed) in &self.0 {
-            for (key, (time, value)) in keyed {
-                line::write_put(&mut lines, kind, key, value, *time);
-            }
+        for ByKey(record) in &self.0 {
+            line::write_put(&mut lines, record);
         }
         lines
     }
 }
+
+impl ByKey {
+    fn new(kind: &str, key: &str) -> Self {
+        Self(Record::of_parts(kind, key, "", MIN_TIME))
+    }
+
+    fn id(&self) -> (&str, &str) {
+        (self.0.kind(), self.0.key())
+    }
+}
+
+impl Hash for ByKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
+}
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for ByKey {}
 
 /// What other processes have written and was not returned to the store yet.
 #[derive(Debug, Default)]
@@ -119,7 +117,7 @@ impl Unreported {
         if let Some(all) = &self.all {
             let stored = all.get(kind, key);
             let stored = stored.filter(|record| cleared.is_none_or(|time| record.time() < time));
-            return change.resolve(stored.as_ref());
+            return change.resolve(stored);
         }
         for update in self.updates.iter().rev() {
             if let Some(time) = update.cleared(kind) {

@@ -11,7 +11,7 @@ use crate::store::error::StorageError;
 use crate::store::file::{FileStorage, beside};
 use crate::store::file_lock::{io_error, private};
 use crate::store::format;
-use crate::store::journal::{Fault, read_all};
+use crate::store::journal::{Fault, MAX_LEN, read_all};
 use crate::store::record::Record;
 use crate::store::storage::Recovered;
 
@@ -70,7 +70,7 @@ impl FileStorage {
     /// Returns the records that pass their checksums, and none if the file can't be read.
     pub(super) fn readable(&self) -> Vec<Record> {
         let file = self.open(false).ok().flatten();
-        match file.and_then(|mut file| read_all(&mut file).ok()) {
+        match file.and_then(|mut file| read_all(&mut file, MAX_LEN).ok()) {
             Some((
                 _,
                 Ok(records)

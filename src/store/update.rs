@@ -8,7 +8,7 @@ use rustls_pki_types::UnixTime;
 use crate::policy::{Host, KnownPinnedHost};
 use crate::store::entries::Entries;
 use crate::store::eviction::Shares;
-use crate::store::noted::{MIN_TIME, NotedChange};
+use crate::store::noted::{HostChange, MIN_TIME, NotedChange};
 use crate::store::observed_clock::{EARLIEST_TIME, is_in_future};
 use crate::store::pin_store::{EarlierVerdicts, PinStore, removed};
 use crate::store::writer::Urgency;
@@ -182,15 +182,14 @@ impl PinStore {
 
     /// Queues the planned entry for the storage. Call it with the entries locked for writing.
     fn record_noted(&self, plan: &Plan) {
-        let entry = Arc::clone(&plan.entry);
-        let replaces = plan.known.as_ref().map_or(MIN_TIME, |known| known.noted_at);
-        let change = if plan.inserted == Inserted::Added {
-            NotedChange::Noted { entry, replaces }
-        } else {
+        let change = HostChange {
+            entry: Some(Arc::clone(&plan.entry)),
+            replaces: plan.known.as_ref().map_or(MIN_TIME, |known| known.noted_at),
             // It must not undo a removal by another process.
-            NotedChange::Replaced { entry, replaces }
+            is_replacement: plan.inserted != Inserted::Added,
         };
-        self.record(|| change, plan.urgency);
+        let change = || NotedChange::OfHost(plan.entry.host.clone(), change);
+        self.record(change, plan.urgency);
     }
 }
 

@@ -39,8 +39,9 @@ fn fixture() -> Fixture {
             hosts.note(&pinning(&store), index, &value, NOW),
             Noted::Added
         );
+        // The hosts of one commit are written in any order.
+        store.flush().unwrap();
     }
-    store.flush().unwrap();
     let bytes = fs::read(&file).unwrap();
     Fixture {
         hosts,
