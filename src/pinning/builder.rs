@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use rustls::time_provider::TimeProvider;
 
@@ -62,7 +63,7 @@ impl Pinning {
 pub struct PinningBuilder {
     statics: Vec<(Host, PinPolicy)>,
     store: PinStore,
-    note_only: Option<HashSet<Host>>,
+    note_only: Option<HashSet<Host, RandomState>>,
     syntax: HeaderSyntax,
     user_added_roots: UserAddedRoots,
     clock: Arc<dyn TimeProvider>,

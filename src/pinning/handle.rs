@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use parking_lot::{RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard};
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
@@ -53,7 +54,7 @@ pub struct Pinning {
 pub(crate) struct Shared {
     pub(crate) statics: RwLock<StaticPins>,
     pub(crate) store: PinStore,
-    pub(crate) note_only: Option<HashSet<Host>>,
+    pub(crate) note_only: Option<HashSet<Host, RandomState>>,
     pub(crate) syntax: HeaderSyntax,
     pub(crate) user_added_roots: UserAddedRoots,
     pub(crate) clock: Arc<dyn TimeProvider>,

@@ -16,7 +16,7 @@ use crate::policy::{AppliedPolicy, Host, HostMatch, PinPolicy, UserAddedRoots};
 pub(crate) struct StaticPins {
     pub(crate) entries: StaticEntries,
     pub(crate) all_disabled: bool,
-    pub(crate) disabled: HashSet<Host>,
+    pub(crate) disabled: HashSet<Host, RandomState>,
 }
 
 /// Policies and exempt names by host. The application chooses the names, so a fast hash is safe.

@@ -91,7 +91,7 @@ impl Future for DurableFuture {
         };
         // Cloned before the lock is taken, and the replaced one dropped after it is released: a
         // waker is code of the runtime, and may use the store.
-        let waker = cx.waker().clone();
+        let waker = Arc::new(cx.waker().clone());
         let mut state = waiting.queue.state.lock();
         if let Some(outcome) = state.outcome(waiting.until) {
             drop(state);

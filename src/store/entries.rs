@@ -18,7 +18,7 @@ use crate::policy::{Host, HostMatch, KnownPinnedHost};
 use crate::store::noted::{NOTED_PINS, Stored, clear_since};
 use crate::store::observed_clock::Since;
 use crate::store::pending::Pending;
-use crate::store::record::{Record, Update};
+use crate::store::record::Update;
 use crate::store::storage::Merged;
 
 /// A table with at most one entry for each host. Servers choose the names, but few of them are kept
@@ -107,22 +107,29 @@ impl Entries {
 
     /// Returns what is stored now of the hosts that other processes have changed.
     pub(crate) fn stored(&self, merged: Merged, pending: &Pending) -> Stored {
+        let mut stored = Stored::default();
         let updates = match merged {
-            Merged::Nothing | Merged::Lost => Vec::new(),
+            Merged::Nothing | Merged::Lost => return stored,
             Merged::Updates(updates) => updates,
             Merged::All(records) => {
-                let hosts = self.iter().map(|entry| (entry.host.clone(), None));
-                let mut stored = hosts.collect::<Stored>();
-                stored.extend(records.iter().filter_map(stored_entry));
-                return stored;
+                for known in self.iter() {
+                    stored.insert(known.host.clone(), None);
+                }
+                records.into_iter().map(Update::Put).collect()
             }
         };
-        let mut stored = Stored::default();
         for update in updates {
             match update {
-                Update::Put(record) => stored.extend(stored_entry(&record)),
+                // Pins of another kind, or that this version can't read, are not enforced.
+                Update::Put(record) => {
+                    if let Ok(known) = KnownPinnedHost::try_from(&record) {
+                        stored.insert(known.host.clone(), Some(Arc::new(known)));
+                    }
+                }
                 Update::Removed { kind, key } if kind == NOTED_PINS => {
-                    stored.extend(Host::parse(&key).map(|host| (host, None)));
+                    if let Ok(host) = Host::parse(&key) {
+                        stored.insert(host, None);
+                    }
                 }
                 Update::ClearedSince { kind, time } if kind == NOTED_PINS => {
                     clear_since(&mut stored, time);
@@ -216,12 +223,6 @@ impl Entries {
         let one = usize::from(!entry.is_confirmed());
         self.first_seen = self.first_seen.saturating_sub(one);
     }
-}
-
-/// Returns the noted pins of a record; `None` if it is of another kind, or this version can't read it.
-fn stored_entry(record: &Record) -> Option<(Host, Option<Arc<KnownPinnedHost>>)> {
-    let known = KnownPinnedHost::try_from(record).ok()?;
-    Some((known.host.clone(), Some(Arc::new(known))))
 }
 
 /// Returns the entries sorted by name.

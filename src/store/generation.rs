@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 #[cfg(feature = "hyper")]
 use rustls::time_provider::TimeProvider;
@@ -28,7 +29,7 @@ pub(crate) struct Generation {
 struct Watchers {
     last_id: u64,
     /// Wakers by the ID of the watch.
-    wakers: HashMap<u64, Arc<Waker>>,
+    wakers: HashMap<u64, Arc<Waker>, RandomState>,
 }
 
 impl Generation {

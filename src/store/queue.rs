@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::store::error::StorageError;
@@ -39,7 +40,7 @@ pub(crate) struct State {
     pub(crate) is_pull_requested: bool,
     pub(crate) listeners: Listeners,
     /// The tasks to wake once a commit has ended, by the ID of their future.
-    pub(crate) wakers: HashMap<u64, Waker>,
+    pub(crate) wakers: HashMap<u64, Arc<Waker>, RandomState>,
     pub(crate) last_future_id: u64,
     pub(crate) worker: Worker,
     /// Whether the last handle is dropped: the thread then makes one more attempt and ends.
@@ -83,7 +84,7 @@ impl Queue {
             due: None,
             is_pull_requested: false,
             listeners,
-            wakers: HashMap::new(),
+            wakers: HashMap::default(),
             last_future_id: 0,
             worker: Worker::new("pinhold-writer"),
             is_closing: false,
@@ -100,7 +101,7 @@ impl Queue {
         self.changed.notify_all();
         drop(state);
         for waker in wakers.into_values() {
-            contain(|| waker.wake());
+            contain(|| waker.wake_by_ref());
         }
     }
 }
