@@ -32,6 +32,7 @@ struct Watchers {
 }
 
 impl Generation {
+    #[inline]
     pub(crate) fn number(&self) -> u64 {
         self.number.load(Ordering::SeqCst)
     }
@@ -137,6 +138,7 @@ impl Validity {
 
     /// Returns whether the verdict is of this generation.
     #[cfg(feature = "hyper")]
+    #[inline]
     pub(crate) fn is_of(&self, generation: u64) -> bool {
         generation == self.generation
     }
@@ -151,6 +153,7 @@ impl Validity {
     }
 
     /// Returns whether the verdict is valid at `now`.
+    #[inline]
     pub(crate) fn holds_at(&self, generation: u64, now: UnixTime) -> bool {
         generation == self.generation && (self.from..=self.until).contains(&now.as_secs())
     }
@@ -176,6 +179,7 @@ impl GenerationWatch {
 
     /// Returns the number of the current generation.
     #[cfg(feature = "hyper")]
+    #[inline]
     pub(crate) fn number(&self) -> u64 {
         self.generation.number()
     }
