@@ -12,20 +12,25 @@ mod common;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, Once};
 
 use common::noted::{Hosts, numbered_pin, pinning, temp_dir};
-use common::recording::{Fixture, Latch, ReleaseOnDrop, builder, failing_policy, with_recorder};
-use common::server::Server;
+use common::recording::{
+    Fixture, Latch, ReleaseOnDrop, URI, builder, failing_policy, with_recorder,
+};
+use common::server::{HyperClient, Server, get};
 use common::{NOW, TIMEOUT, header_value, now, policy_with, provider};
+use http_body_util::Empty;
 use pinhold::header::Noted;
+use pinhold::layer::NotePins;
 use pinhold::report::{DropReason, Report, Reporter};
 use pinhold::storage::StorageError;
 use pinhold::{Enforcement, FileStorage, Host, PinStore, Pinning, PinningVerifier, TrustAnchors};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
+use tower::Service;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -186,6 +191,49 @@ fn events_are_emitted_while_no_lock_is_held() {
         sender.send(()).unwrap();
     });
     done.recv_timeout(TIMEOUT).unwrap();
+}
+
+/// Makes a request, without sending it, and returns how many connections it has retired. `on_retired`
+/// is called for each.
+fn retired_by_request(
+    mut client: NotePins<HyperClient>,
+    on_retired: impl Fn() + Send + Sync + 'static,
+) -> usize {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let subscriber = OnEvent(move |event: &Event<'_>| {
+        assert!(
+            LogEvent::new(event)
+                .1
+                .starts_with("pooled connection retired")
+        );
+        counted.fetch_add(1, Ordering::SeqCst);
+        on_retired();
+    });
+    let request = http::Request::get(URI).body(Empty::new()).unwrap();
+    tracing::subscriber::with_default(subscriber, || drop(client.call(request)));
+    count.load(Ordering::SeqCst)
+}
+
+/// Both connections fail the new pins, and the first is retired while another thread makes a request.
+#[tokio::test]
+async fn a_request_does_not_get_a_connection_that_another_request_is_about_to_retire() {
+    let fixture = Fixture::start().await;
+    let pinning = builder().build().unwrap();
+    let mut client = fixture.client(&pinning);
+    for uri in [URI, "https://example.com:9443/"] {
+        get(&mut client, uri).await.unwrap();
+    }
+    let policies = [("example.com", failing_policy())];
+    pinning.replace_pins(policies).unwrap();
+    let by_other = Arc::new(AtomicUsize::new(0));
+    let (seen, other) = (Arc::clone(&by_other), client.clone());
+    let by_first = retired_by_request(client, move || {
+        let other = other.clone();
+        let thread = std::thread::spawn(|| retired_by_request(other, || {}));
+        seen.fetch_add(thread.join().unwrap(), Ordering::SeqCst);
+    });
+    assert_eq!((by_first, by_other.load(Ordering::SeqCst)), (1, 1));
 }
 
 /// The writer thread hangs, so that removals accumulate until all of them are dropped.

@@ -97,34 +97,40 @@ impl PinCheck {
         }
     }
 
-    /// Fails if the current pins reject the connection at the current time.
+    /// Returns whether the last evaluation is valid, but does not notice that time has passed. Lets
+    /// the task be woken by the next change of pins: an idle connection is closed then, not when it
+    /// is used next.
     #[inline]
-    fn ensure_valid(&mut self) -> io::Result<()> {
-        let generation = self.watch.number();
-        if self.validity.holds(generation, self.pinning.clock()) {
-            Ok(())
-        } else {
-            self.evaluate()
-        }
+    fn is_valid_idle(&mut self, cx: &Context<'_>) -> bool {
+        self.watch.register(cx);
+        self.validity.is_of(self.watch.number())
     }
 
-    /// Fails if the current pins reject the connection, but does not notice that time has passed.
-    /// Lets the task be woken by the next change of pins: an idle connection is closed then, not
-    /// when it is used next.
+    /// Returns whether the last evaluation is valid at the current time.
     #[inline]
-    fn ensure_valid_idle(&mut self, cx: &Context<'_>) -> io::Result<()> {
-        self.watch.register(cx);
-        if self.validity.is_of(self.watch.number()) {
-            Ok(())
-        } else {
-            self.evaluate()
+    fn is_valid(&self) -> bool {
+        let generation = self.watch.number();
+        self.validity.holds(generation, self.pinning.clock())
+    }
+
+    /// Fails if the current pins reject the connection, once a pool does not use it any more.
+    #[cold]
+    fn poll_evaluated(
+        &mut self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let result = self.evaluate();
+        self.validity = *result.as_ref().unwrap_or(&Validity::NEVER);
+        match result {
+            Ok(_) => Poll::Ready(Ok(())),
+            Err(error) => self.poll_refused(error, direction, cx).map(Err),
         }
     }
 
     /// Waits, after a refusal, until no request can be on its way from the pool to the connection:
     /// hyper never answers a request that it receives at the moment in which the connection ends
     /// (hyper#4122). Where the pool can't be made to discard it, the connection ends at once.
-    #[cold]
     fn poll_refused(
         &mut self,
         error: io::Error,
@@ -150,14 +156,7 @@ impl PinCheck {
         Poll::Ready(error)
     }
 
-    #[cold]
-    fn evaluate(&mut self) -> io::Result<()> {
-        let result = self.evaluate_now();
-        self.validity = *result.as_ref().unwrap_or(&Validity::NEVER);
-        result.map(drop)
-    }
-
-    fn evaluate_now(&mut self) -> io::Result<Validity> {
+    fn evaluate(&mut self) -> io::Result<Validity> {
         let Some(now) = self.pinning.clock().current_time() else {
             return Err(io::Error::other(rustls::Error::FailedToGetCurrentTime));
         };
@@ -243,12 +242,9 @@ impl<T> PinnedStream<T> {
     /// Fails if the pins reject the connection, once a pool does not use it any more.
     #[inline]
     fn poll_valid(&mut self, direction: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(check) = &mut self.check else {
-            return Poll::Ready(Ok(()));
-        };
-        match check.ensure_valid() {
-            Ok(()) => Poll::Ready(Ok(())),
-            Err(error) => check.poll_refused(error, direction, cx).map(Err),
+        match &mut self.check {
+            Some(check) if !check.is_valid() => check.poll_evaluated(direction, cx),
+            _ => Poll::Ready(Ok(())),
         }
     }
 
@@ -295,15 +291,17 @@ impl<T: Connection + Read + Write + Unpin> Connection for PinnedStream<T> {
 }
 
 impl<T: Read + Write + Unpin> Read for PinnedStream<T> {
+    // Without it, a read of hyper is two calls more than one of hyper-rustls.
+    #[inline(always)]
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         if let Some(check) = &mut self.check
-            && let Err(error) = check.ensure_valid_idle(cx)
+            && !check.is_valid_idle(cx)
         {
-            return check.poll_refused(error, Direction::Read, cx).map(Err);
+            ready!(check.poll_evaluated(Direction::Read, cx))?;
         }
         ready!(match &mut self.stream {
             Stream::Plain(transport) => Pin::new(transport).poll_read(cx, buf),
@@ -315,6 +313,7 @@ impl<T: Read + Write + Unpin> Read for PinnedStream<T> {
 }
 
 impl<T: Read + Write + Unpin> Write for PinnedStream<T> {
+    #[inline]
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -327,6 +326,7 @@ impl<T: Read + Write + Unpin> Write for PinnedStream<T> {
         }
     }
 
+    #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(transport) => Pin::new(transport).poll_flush(cx),
@@ -334,6 +334,7 @@ impl<T: Read + Write + Unpin> Write for PinnedStream<T> {
         }
     }
 
+    #[inline]
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(transport) => Pin::new(transport).poll_shutdown(cx),
@@ -341,6 +342,7 @@ impl<T: Read + Write + Unpin> Write for PinnedStream<T> {
         }
     }
 
+    #[inline]
     fn is_write_vectored(&self) -> bool {
         match &self.stream {
             Stream::Plain(transport) => transport.is_write_vectored(),
@@ -348,6 +350,7 @@ impl<T: Read + Write + Unpin> Write for PinnedStream<T> {
         }
     }
 
+    #[inline]
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

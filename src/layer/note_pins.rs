@@ -173,8 +173,11 @@ where
             let mut polled = this.inner.poll(cx);
             this.context.capture();
             // The response is not moved, which costs as much as looking for its pin fields.
-            let Poll::Ready(Ok(response)) = &mut polled else {
-                return polled;
+            let response = match &mut polled {
+                Poll::Ready(Ok(response)) => response,
+                Poll::Ready(Err(_)) => return polled,
+                // Not `polled`, whose copy has the size of a response.
+                Poll::Pending => return Poll::Pending,
             };
             let Some(durable) = this.context.process(response) else {
                 return polled;

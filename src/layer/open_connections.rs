@@ -18,7 +18,6 @@ use rustls_pki_types::UnixTime;
 use crate::layer::target::RequestTarget;
 use crate::layer::target_connections::{TargetConnections, TrackedConnection, Verdict};
 use crate::pinning::Pinning;
-use crate::policy::timestamp;
 use crate::store::Validity;
 use crate::tls::VerifiedConnection;
 
@@ -56,14 +55,12 @@ impl OpenConnections {
     /// request.
     pub(crate) fn retire_refused(&self, authority: Option<&Authority>) -> Arc<TargetConnections> {
         let generation = self.pinning.generation().number();
-        let mut table = self.table.lock();
-        if let Some(validity) = table.validity
-            && !is_valid_at_all_times(validity, generation)
-        {
-            drop(table);
-            self.poison_refused(validity, generation);
-            table = self.table.lock();
+        let validity = self.table.lock().validity;
+        // The clock is the application's, so it is read without a lock.
+        if validity.is_some_and(|known| !known.holds(generation, self.pinning.clock())) {
+            self.poison_refused(generation);
         }
+        let mut table = self.table.lock();
         match &table.last {
             Some(last) if last.target().is_spelled(authority) => Arc::clone(last),
             _ => table.find(authority),
@@ -71,14 +68,19 @@ impl OpenConnections {
     }
 
     /// Poisons the connections that fail current pins without a lock, since that emits an event and
-    /// a `tracing` subscriber may use this client. For the same reason the clock, which is the
-    /// application's, is read without one.
-    fn poison_refused(&self, validity: Validity, generation: u64) {
-        let (pinning, clock) = (&self.pinning, self.pinning.clock());
-        if !validity.holds(generation, clock)
-            && let Some(now) = clock.current_time()
-        {
-            let refused = self.table.lock().remove_refused(pinning, generation, now);
+    /// a `tracing` subscriber may use this client.
+    #[cold]
+    fn poison_refused(&self, generation: u64) {
+        let Some(now) = self.pinning.clock().current_time() else {
+            return;
+        };
+        // The validity is renewed only when none is left, so that a request at the same time does
+        // not get a connection that this call has not poisoned yet.
+        loop {
+            let refused = self.table.lock().refused(&self.pinning, generation, now);
+            if refused.is_empty() {
+                return;
+            }
             refused.iter().for_each(TrackedConnection::poison);
         }
     }
@@ -98,15 +100,10 @@ impl OpenConnections {
     }
 }
 
-/// Returns whether the validity has no limit of time, so that the clock need not be read.
-fn is_valid_at_all_times(validity: Validity, generation: u64) -> bool {
-    let ends = [0, u64::MAX].map(timestamp::at);
-    ends.iter().all(|end| validity.holds_at(generation, *end))
-}
-
 impl Table {
     /// Returns the connections to a target: if none is open, an empty list that is not in the
     /// table, which would otherwise grow with every name that a client requests.
+    #[cold]
     fn find(&mut self, authority: Option<&Authority>) -> Arc<TargetConnections> {
         let target = RequestTarget::new(authority);
         match self.targets.get(&target) {
@@ -144,7 +141,9 @@ impl Table {
         Ok(Some(Arc::clone(known)))
     }
 
-    fn remove_refused(
+    /// Returns the connections that fail current pins. If there is none, the rest stays valid until
+    /// one may fail.
+    fn refused(
         &mut self,
         pinning: &Pinning,
         generation: u64,
@@ -160,10 +159,12 @@ impl Table {
             Verdict::Closed => false,
             Verdict::Refused => {
                 refused.push(known.clone());
-                false
+                true
             }
         });
-        self.validity = Some(all);
+        if refused.is_empty() {
+            self.validity = Some(all);
+        }
         refused
     }
 

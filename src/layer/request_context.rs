@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use http::uri::Scheme;
 use http::{Method, Request, Response};
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 
@@ -46,7 +45,7 @@ impl ResponseSource {
             return Self::Proxy;
         }
         // 7469-2.2.2-a
-        if request.uri().scheme() == Some(&Scheme::HTTPS) {
+        if request.uri().scheme_str() == Some("https") {
             Self::Host
         } else {
             Self::Unauthenticated

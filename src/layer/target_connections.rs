@@ -41,6 +41,7 @@ impl TargetConnections {
     /// Returns whether the next request must capture its connection. The pool may use a connection
     /// that is not captured yet, or, if none is open, a new one. If all are busy it opens one that
     /// its second request captures.
+    #[inline]
     pub(crate) fn should_capture(&self) -> bool {
         let tracked = self.tracked.lock();
         let mut all_closed = true;
@@ -139,7 +140,7 @@ impl TrackedConnection {
     }
 
     pub(crate) fn poison(&self) {
-        if self.connection.poison() {
+        if !self.connection.is_closed() && self.connection.poison() {
             event!(
                 DEBUG,
                 host = ?self.connection.host(),

@@ -33,6 +33,7 @@ struct Watchers {
 }
 
 impl Generation {
+    #[inline]
     pub(crate) fn number(&self) -> u64 {
         self.number.load(Ordering::SeqCst)
     }
@@ -138,6 +139,7 @@ impl Validity {
 
     /// Returns whether the verdict is of this generation.
     #[cfg(feature = "hyper")]
+    #[inline]
     pub(crate) fn is_of(&self, generation: u64) -> bool {
         generation == self.generation
     }
@@ -152,6 +154,7 @@ impl Validity {
     }
 
     /// Returns whether the verdict is valid at `now`.
+    #[inline]
     pub(crate) fn holds_at(&self, generation: u64, now: UnixTime) -> bool {
         generation == self.generation && (self.from..=self.until).contains(&now.as_secs())
     }
@@ -177,6 +180,7 @@ impl GenerationWatch {
 
     /// Returns the number of the current generation.
     #[cfg(feature = "hyper")]
+    #[inline]
     pub(crate) fn number(&self) -> u64 {
         self.generation.number()
     }

@@ -65,6 +65,7 @@ const OPEN: u8 = 0;
 /// The connection is open, and `captured` is set.
 #[cfg(feature = "hyper")]
 const CAPTURED: u8 = 1;
+/// The connection is closed, or its pool was made to discard it.
 #[cfg(feature = "hyper")]
 const CLOSED: u8 = 2;
 
@@ -109,6 +110,7 @@ impl VerifiedConnection {
         drop(removed);
     }
 
+    /// Returns whether the connection is closed, or [poisoned](Self::poison).
     pub(crate) fn is_closed(&self) -> bool {
         self.0.state.load(Ordering::SeqCst) == CLOSED
     }
@@ -160,7 +162,9 @@ impl VerifiedConnection {
         let is_this =
             |connected: &&Connected| Self::of(connected).is_some_and(|known| known.is_same(self));
         let of_this = connected.as_ref().filter(is_this);
-        of_this.inspect(|connected| connected.poison()).is_some()
+        let is_poisoned = of_this.inspect(|connected| connected.poison()).is_some();
+        self.0.state.store(CLOSED, Ordering::SeqCst);
+        is_poisoned
     }
 
     /// Returns whether this is a clone of `other`.
