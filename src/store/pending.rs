@@ -210,6 +210,18 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_entry_is_stored_again_with_what_a_later_change_was_evaluated_against() {
+        let mut later = Pending::default();
+        for expected in [1, 3] {
+            let mut pending = Pending::default();
+            pending.add_stored(entry(0), &later);
+            let changes = pending.into_changes();
+            assert_eq!(changes, [change(0, true, expected, false)]);
+            later.record(change(0, true, 3, true));
+        }
+    }
+
+    #[test]
     fn a_change_replaces_what_the_earlier_change_of_the_host_was_evaluated_against() {
         let mut pending = Pending::default();
         let refreshed = |replaces| change(0, true, replaces, true);
@@ -226,9 +238,8 @@ mod tests {
             (removed(0, u64::MAX), removed(0, u64::MAX)),
         ] {
             pending.record(change);
-            let changes = pending.by_host.iter();
-            let changes =
-                changes.map(|(host, change)| NotedChange::OfHost(host.clone(), change.clone()));
+            let changes = pending.by_host.clone().into_iter();
+            let changes = changes.map(|(host, change)| NotedChange::OfHost(host, change));
             assert_eq!(changes.collect::<Vec<_>>(), [expected]);
         }
     }
