@@ -1,6 +1,6 @@
 //! Reading of the fields of a certificate. A library for all of X.509 would bring a table of all
-//! object identifiers, which takes 200 KB in a small client; the reader of `spki` takes ten times as
-//! long, a tenth of the verification of a known chain.
+//! object identifiers, which takes 200 KB in a small client. The reader of `spki` took 7 % of the
+//! verification of a chain verified before.
 
 /// Returns the DER of the `SubjectPublicKeyInfo`; `None` if the bytes are not exactly one
 /// certificate. The other fields of the certificate are not checked.
