@@ -18,7 +18,6 @@ use rustls_pki_types::UnixTime;
 use crate::layer::target::RequestTarget;
 use crate::layer::target_connections::{TargetConnections, TrackedConnection, Verdict};
 use crate::pinning::Pinning;
-use crate::policy::timestamp;
 use crate::store::Validity;
 use crate::tls::VerifiedConnection;
 
@@ -58,7 +57,7 @@ impl OpenConnections {
         let generation = self.pinning.generation().number();
         let mut table = self.table.lock();
         if let Some(validity) = table.validity
-            && !is_valid_at_all_times(validity, generation)
+            && !validity.holds_at_all_times(generation)
         {
             drop(table);
             self.poison_refused(validity, generation);
@@ -96,12 +95,6 @@ impl OpenConnections {
         let added = self.table.lock().add(&self.pinning, connections, new, now);
         added.inspect_err(TrackedConnection::poison).ok().flatten()
     }
-}
-
-/// Returns whether the validity has no limit of time, so that the clock need not be read.
-fn is_valid_at_all_times(validity: Validity, generation: u64) -> bool {
-    let ends = [0, u64::MAX].map(timestamp::at);
-    ends.iter().all(|end| validity.holds_at(generation, *end))
 }
 
 impl Table {
