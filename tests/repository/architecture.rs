@@ -57,7 +57,7 @@ const IMPORTERS: &str = "
     security_framework: roots/provenance
     serde_json: violation/report_json
     smol_str: policy/host
-    spki: chain/certificate policy/der policy/fingerprint policy/timestamp
+    spki: chain/certificate policy/fingerprint policy/timestamp
     tokio: http_reporter tls
     tokio_rustls: connector
     tower_layer: layer reqwest
