@@ -59,28 +59,29 @@ impl Shape {
     fn root_key(self) -> KeyPair {
         match self {
             Self::P256x2 | Self::P256x3 => KeyPair::generate().unwrap(),
-            Self::LetsEncrypt | Self::Rsa2048 => cached_rsa_key(4096),
+            Self::LetsEncrypt | Self::Rsa2048 => cached_rsa_key(4096, 0),
         }
     }
 
-    fn ca_key(self) -> KeyPair {
+    /// Returns the key of this CA.
+    fn ca_key(self, number: usize) -> KeyPair {
         match self {
             Self::P256x2 | Self::P256x3 => KeyPair::generate().unwrap(),
             Self::LetsEncrypt => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(),
-            Self::Rsa2048 => cached_rsa_key(2048),
+            Self::Rsa2048 => cached_rsa_key(2048, number),
         }
     }
 
-    fn leaf_key(self) -> KeyPair {
+    /// Returns the key of this leaf. No CA may have the same number.
+    fn leaf_key(self, number: usize) -> KeyPair {
         match self {
-            Self::Rsa2048 => cached_rsa_key(2048),
+            Self::Rsa2048 => cached_rsa_key(2048, number),
             _ => KeyPair::generate().unwrap(),
         }
     }
 }
 
-/// Many chains of one shape under one root, for [`HOST`]. They share their keys; contents and
-/// signatures differ.
+/// Many chains of one shape under one root, for [`HOST`]. Each certificate has its own key.
 pub(crate) struct Chains {
     pub(crate) root: CertificateDer<'static>,
     /// Verified before all others.
@@ -94,35 +95,24 @@ pub(crate) struct Chains {
 impl Chains {
     /// Issues `count` fresh chains and as many siblings.
     pub(crate) fn new(shape: Shape, count: usize) -> Self {
-        let count = u64::try_from(count).unwrap();
         let root = Ca::root_with_key("Root of the benchmarks", shape.root_key());
-        let keys = [shape.leaf_key(), shape.ca_key()].map(|key| key.serialize_der());
-        let [leaf_key, ca_key] = keys;
-        let leaf = |ca: &Ca, serial| {
-            let key = KeyPair::try_from(leaf_key.clone()).unwrap();
-            ca.leaf_with_key(leaf_of(serial), key)
+        let mut numbers = 0..;
+        let mut number = || numbers.next().unwrap();
+        let leaf = |ca: &Ca, number| ca.leaf_with_key(leaf_of(number), shape.leaf_key(number));
+        let ca = |number| {
+            let upper = (shape == Shape::P256x3).then(|| issued(&root, "Upper CA", shape, number));
+            issued(upper.as_ref().unwrap_or(&root), "CA", shape, number)
         };
-        let ca = |serial| {
-            let upper = match shape {
-                Shape::P256x3 => Some(issued(&root, "Upper CA", serial, &ca_key)),
-                _ => None,
-            };
-            issued(upper.as_ref().unwrap_or(&root), "CA", serial, &ca_key)
-        };
-        let first_ca = ca(0);
+        let first_ca = ca(number());
         Self {
             root: root.certificate(),
-            first: leaf(&first_ca, 0),
-            fresh: (1..=count)
-                .map(|serial| leaf(&ca(serial), serial))
-                .collect(),
-            siblings: (1..=count)
-                .map(|serial| leaf(&first_ca, count + serial))
-                .collect(),
+            first: leaf(&first_ca, number()),
+            fresh: (0..count).map(|_| leaf(&ca(number()), number())).collect(),
+            siblings: (0..count).map(|_| leaf(&first_ca, number())).collect(),
         }
     }
 
-    /// Writes the leaf's key and all certificates in sequence. DER is self-delimiting.
+    /// Writes the first leaf's key and all certificates in sequence. DER is self-delimiting.
     pub(crate) fn write(&self, path: &Path) {
         let key = self.first.key();
         let mut bytes = [key.secret_der(), &self.root].concat();
@@ -133,6 +123,7 @@ impl Chains {
         fs::write(path, bytes).unwrap();
     }
 
+    /// Reads what [`write`](Self::write) has written. Only the key of the first leaf is its own.
     pub(crate) fn read(shape: Shape, path: &Path) -> Self {
         let bytes = fs::read(path).unwrap();
         let mut rest = &*bytes;
@@ -166,23 +157,22 @@ fn take_der<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     der
 }
 
-fn issued(issuer: &Ca, name: &str, serial: u64, key: &[u8]) -> Ca {
+fn issued(issuer: &Ca, name: &str, shape: Shape, number: usize) -> Ca {
     let mut params = ca_params(name);
-    params.serial_number = Some(SerialNumber::from(serial));
+    params.serial_number = Some(serial(number));
     params.use_authority_key_identifier_extension = true;
     params.custom_extensions = vec![extension(AUTHORITY_INFO, 70)];
-    // In a chain of three certificates, each CA has its own key.
-    let key = match name {
-        "Upper CA" => KeyPair::generate().unwrap(),
-        _ => KeyPair::try_from(key).unwrap(),
-    };
-    issuer.intermediate_with_key(params, name, key)
+    issuer.intermediate_with_key(params, name, shape.ca_key(number))
+}
+
+fn serial(number: usize) -> SerialNumber {
+    u64::try_from(number).unwrap().into()
 }
 
 /// Returns parameters with extensions of the sizes that public CAs use.
-fn leaf_of(serial: u64) -> CertificateParams {
+fn leaf_of(number: usize) -> CertificateParams {
     let mut params = leaf_params(&[HOST, "www.example.com"]);
-    params.serial_number = Some(SerialNumber::from(serial));
+    params.serial_number = Some(serial(number));
     params.use_authority_key_identifier_extension = true;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.custom_extensions = vec![
@@ -202,9 +192,10 @@ fn extension(oid: &[u64], len: u8) -> CustomExtension {
     CustomExtension::from_oid_content(oid, content)
 }
 
-/// Returns an RSA key, which is generated once, as that takes a second or more.
-fn cached_rsa_key(bits: u32) -> KeyPair {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-rsa-{bits}.pem"));
+/// Returns the RSA key of this number, which is generated once, as that takes a second or more.
+fn cached_rsa_key(bits: u32, number: usize) -> KeyPair {
+    let name = format!("bench-rsa-{bits}-{number}.pem");
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     if let Ok(pem) = fs::read_to_string(&path) {
         return KeyPair::from_pem(&pem).unwrap();
     }

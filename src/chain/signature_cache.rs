@@ -9,7 +9,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
@@ -207,13 +207,11 @@ impl SignatureCache {
     }
 
     /// Returns a hash that is fast and not collision-resistant. It only selects the entry to
-    /// compare with.
+    /// compare with. Of the parts only the signature is hashed, which differs between valid checks;
+    /// if not, the entry of one replaces that of the other.
     fn hash(&self, check: &Check<'_>) -> u64 {
-        let mut hasher = self.seed.build_hasher();
-        for part in check.parts {
-            hasher.write(part);
-        }
-        hasher.finish()
+        let [_, _, signature] = check.parts;
+        self.seed.hash_one(signature)
     }
 
     fn contains(&self, hash: u64, check: &Check<'_>) -> bool {

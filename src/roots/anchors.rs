@@ -5,20 +5,18 @@
 //!
 //! [RFC 7469 section 2.6]: https://www.rfc-editor.org/rfc/rfc7469#section-2.6
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
-use std::hash::BuildHasher;
 #[cfg(feature = "webpki-roots")]
 use std::sync::LazyLock;
 use std::sync::{Arc, OnceLock};
 
-use foldhash::fast::RandomState;
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, Der, TrustAnchor};
 
 use crate::policy::text::write_with_causes;
 use crate::policy::{AnchorOrigin, SpkiFingerprint};
+use crate::roots::subject_index::SubjectIndex;
 
 /// The roots that chains are validated against, each with its [`AnchorOrigin`]. Cheap to clone.
 ///
@@ -46,36 +44,6 @@ struct AnchorSet {
     /// In the order in which webpki tries them: by origin, built-in ones first.
     all: Vec<Arc<Anchor>>,
     by_subject: SubjectIndex,
-}
-
-/// The positions of the anchors whose subject has a given hash, in ascending order. The subjects
-/// come from the application, so a fast hash is safe; a lookup compares the bytes.
-#[derive(Default)]
-struct SubjectIndex {
-    seed: RandomState,
-    first: HashMap<u64, usize, RandomState>,
-    /// The next position with the same hash.
-    next: Vec<Option<usize>>,
-}
-
-impl SubjectIndex {
-    fn new<'a>(subjects: impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator) -> Self {
-        let mut index = Self::default();
-        index.first.reserve(subjects.len());
-        // From the end, so that each position follows those before it.
-        let next = subjects.enumerate().rev().map(|(position, subject)| {
-            let hash = index.seed.hash_one(subject);
-            index.first.insert(hash, position)
-        });
-        index.next = next.collect();
-        index.next.reverse();
-        index
-    }
-
-    fn get(&self, subject: &[u8]) -> impl Iterator<Item = usize> {
-        let first = self.first.get(&self.seed.hash_one(subject)).copied();
-        std::iter::successors(first, |position| *self.next.get(*position)?)
-    }
 }
 
 /// A root with its origin.
@@ -488,6 +456,19 @@ mod tests {
         assert_eq!(origins(&all), [BuiltIn, UserAdded]);
         let later = all.with_anchors(Unknown, [anchor(b"c", None)]);
         assert_eq!(origins(&later), [BuiltIn, Unknown, UserAdded]);
+    }
+
+    #[test]
+    fn an_anchor_is_not_selected_by_the_hash_of_its_subject_alone() {
+        let mut anchors =
+            TrustAnchors::new().with_anchors(AnchorOrigin::BuiltIn, [anchor(b"a", None)]);
+        let set = Arc::get_mut(&mut anchors.0).unwrap();
+        set.by_subject.add_collision(b"b", 0);
+        for (subject, count) in [(b"b", 0), (b"a", 1)] {
+            let mut selected = Vec::new();
+            anchors.select(subject, &mut selected);
+            assert_eq!(selected.len(), count);
+        }
     }
 
     #[test]

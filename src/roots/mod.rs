@@ -18,6 +18,7 @@ mod provenance;
 mod root_files;
 #[cfg(feature = "native-certs")]
 mod sections;
+mod subject_index;
 
 pub use crate::policy::origin::AnchorOrigin;
 pub(crate) use crate::roots::anchors::Anchor;

@@ -78,15 +78,8 @@ use crate::store::writer::{Memory, Urgency, Writer};
 /// confirmed. It can't evict a confirmed entry, and it can't keep a host from being noted.
 #[derive(Clone)]
 pub struct PinStore {
-    /// Locked while a header is evaluated and takes effect, so that the entries it was evaluated
-    /// with still apply; locked before `entries`.
-    pub(crate) noting: Arc<Mutex<()>>,
-    /// Lists and changes begin with an upgradable lock, which lets lookups continue. A plain write
-    /// lock would block all lookups until the readers before it have finished.
-    pub(crate) entries: Arc<RwLock<Entries>>,
-    pub(crate) generation: Arc<Generation>,
+    pub(crate) memory: Arc<Memory>,
     writer: Option<Arc<Writer>>,
-    pub(crate) clock: Arc<ObservedClock>,
     pub(crate) limits: Limits,
 }
 
@@ -137,14 +130,14 @@ impl PinStore {
         now: impl IntoUnixTime,
     ) -> Option<(HostMatch, Arc<KnownPinnedHost>)> {
         let now = now.into_unix_time();
-        let is_expired = |entry: &_, since| self.clock.is_expired(entry, since, now);
-        self.entries.read().query(host, is_expired)
+        let is_expired = |entry: &_, since| self.memory.clock.is_expired(entry, since, now);
+        self.memory.entries.read().query(host, is_expired)
     }
 
     /// Returns all entries, including expired ones, sorted by name.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<KnownPinnedHost>> {
-        let list = self.entries.upgradable_read().collect();
+        let list = self.memory.entries.upgradable_read().collect();
         sorted(list)
     }
 
@@ -216,11 +209,14 @@ impl PinStore {
     }
 
     pub(crate) fn with_entries(entries: Vec<KnownPinnedHost>, limits: Limits) -> Self {
-        Self {
-            noting: Arc::default(),
-            clock: Arc::new(ObservedClock::new(limits.max_age_cap, &entries)),
-            entries: Arc::new(RwLock::new(entries.into_iter().map(Arc::new).collect())),
+        let memory = Memory {
+            noting: Mutex::default(),
+            clock: ObservedClock::new(limits.max_age_cap, &entries),
+            entries: RwLock::new(entries.into_iter().map(Arc::new).collect()),
             generation: Arc::default(),
+        };
+        Self {
+            memory: Arc::new(memory),
             writer: None,
             limits,
         }
@@ -232,13 +228,7 @@ impl PinStore {
         storage: impl Storage,
         settings: WriterSettings,
     ) -> Result<Self, StorageError> {
-        let memory = Memory {
-            noting: Arc::clone(&self.noting),
-            entries: Arc::clone(&self.entries),
-            generation: Arc::clone(&self.generation),
-            clock: Arc::clone(&self.clock),
-        };
-        let writer = Writer::start(storage, memory, settings)?;
+        let writer = Writer::start(storage, Arc::clone(&self.memory), settings)?;
         Ok(Self {
             writer: Some(Arc::new(writer)),
             ..self
@@ -262,7 +252,7 @@ impl PinStore {
     /// Returns whether the entry of exactly this host was noted, or last refreshed, at `time`.
     #[cfg(feature = "hyper")]
     pub(crate) fn is_noted_at(&self, host: &Host, time: UnixTime) -> bool {
-        let entries = self.entries.read();
+        let entries = self.memory.entries.read();
         entries
             .get(host)
             .is_some_and(|known| known.noted_at == time)
@@ -285,24 +275,24 @@ impl PinStore {
 
     /// Returns the counter of changes of these pins and of the static pins used with them.
     pub(crate) fn generation(&self) -> &Arc<Generation> {
-        &self.generation
+        &self.memory.generation
     }
 
     /// Returns the times at which the entries of the host and of its superdomains expire, for a
     /// check at `now`.
     pub(crate) fn expiry_times(&self, host: &Host, now: UnixTime) -> Vec<UnixTime> {
-        self.generation.record_check(now);
-        let entries = self.entries.read();
+        self.memory.generation.record_check(now);
+        let entries = self.memory.entries.read();
         let entries = entries.of_name(host);
         entries
-            .flat_map(|(entry, since)| self.clock.changes(entry, since, now))
+            .flat_map(|(entry, since)| self.memory.clock.changes(entry, since, now))
             .collect()
     }
 
     /// Returns how many entries were noted more than one day after `now`: the clock was ahead then,
     /// or is behind now.
     pub(crate) fn noted_after(&self, now: UnixTime) -> usize {
-        let entries = self.entries.upgradable_read();
+        let entries = self.memory.entries.upgradable_read();
         let in_future = entries.iter().filter(|entry| is_in_future(entry, now));
         in_future.count()
     }
@@ -311,7 +301,7 @@ impl PinStore {
     fn change(&self, change: impl FnOnce(&mut Entries) -> EarlierVerdicts) {
         let change = |entries: &mut Entries, ()| change(entries);
         if self.change_without_waking(|_| Some(()), change) == EarlierVerdicts::MayChange {
-            self.generation.wake();
+            self.memory.generation.wake();
         }
     }
 
@@ -323,7 +313,7 @@ impl PinStore {
         plan: impl FnOnce(&Entries) -> Option<P>,
         change: impl FnOnce(&mut Entries, P) -> EarlierVerdicts,
     ) -> EarlierVerdicts {
-        let entries = self.entries.upgradable_read();
+        let entries = self.memory.entries.upgradable_read();
         let Some(plan) = plan(&entries) else {
             return EarlierVerdicts::Stay;
         };
@@ -332,7 +322,7 @@ impl PinStore {
         let replaced = grown.map(|grown| std::mem::replace(&mut *entries, grown));
         let verdicts = change(&mut entries, plan);
         if verdicts == EarlierVerdicts::MayChange {
-            self.generation.advance();
+            self.memory.generation.advance();
         }
         drop(entries);
         // Dropped without the lock, since that takes long.
@@ -351,7 +341,7 @@ impl PinStore {
 impl fmt::Debug for PinStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PinStore")
-            .field("hosts", &self.entries.read().len())
+            .field("hosts", &self.memory.entries.read().len())
             .field("is_stored", &self.writer.is_some())
             .field("max_age_cap", &self.limits.max_age_cap)
             .field("capacity", &self.limits.capacity)

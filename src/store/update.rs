@@ -40,13 +40,13 @@ impl PinStore {
     /// Evaluates a header and lets it take effect. The noting of other headers is locked, so that
     /// the entries that the header is evaluated with still apply. Lookups don't wait for this lock.
     pub(crate) fn note<T>(&self, note: impl FnOnce() -> T) -> T {
-        let generation = self.generation.number();
-        let one_at_a_time = self.noting.lock();
+        let generation = self.memory.generation.number();
+        let one_at_a_time = self.memory.noting.lock();
         let noted = note();
         drop(one_at_a_time);
         // Without the lock, since wakers are code of the runtime.
-        if self.generation.number() != generation {
-            self.generation.wake();
+        if self.memory.generation.number() != generation {
+            self.memory.generation.wake();
         }
         noted
     }
@@ -64,7 +64,7 @@ impl PinStore {
     /// Adds the entry, or replaces the one of the same host as a whole. Call it in
     /// [`note`](Self::note), which wakes connections.
     pub(crate) fn insert(&self, entry: KnownPinnedHost) -> Inserted {
-        self.clock.observe(entry.noted_at);
+        self.memory.clock.observe(entry.noted_at);
         let mut inserted = Inserted::StoreFull;
         let plan = |entries: &Entries| match self.plan(entries, entry) {
             Ok(plan) => {
@@ -82,7 +82,8 @@ impl PinStore {
 
     fn plan(&self, entries: &Entries, mut entry: KnownPinnedHost) -> Result<Plan, Inserted> {
         let now = entry.noted_at;
-        let is_expired = |known: &KnownPinnedHost, since| self.clock.is_expired(known, since, now);
+        let is_expired =
+            |known: &KnownPinnedHost, since| self.memory.clock.is_expired(known, since, now);
         let (shares, domains) = (Shares::of(self.limits.capacity), &self.limits.domains);
         if shares.capacity == 0 {
             return Err(Inserted::StoreFull);
@@ -108,7 +109,7 @@ impl PinStore {
             entry = entry.as_noted_at(live.noted_at);
             entry.seen_since = live.seen_since;
         }
-        if !self.clock.replaces(live, since, entry.noted_at) {
+        if !self.memory.clock.replaces(live, since, entry.noted_at) {
             return Err(Inserted::NotLatest);
         }
         if entry.is_confirmed()
@@ -150,7 +151,7 @@ impl PinStore {
             Some(known)
                 if plan.inserted == Inserted::Refreshed
                     && known.expires_at <= entry.expires_at
-                    && !self.generation.was_checked_after(known.expires_at) =>
+                    && !self.memory.generation.was_checked_after(known.expires_at) =>
             {
                 EarlierVerdicts::Stay
             }
@@ -162,11 +163,12 @@ impl PinStore {
     /// Returns `false` if the entry was noted later, by another process. Call it in
     /// [`note`](Self::note), which wakes connections.
     pub(crate) fn withdraw(&self, host: &Host, now: UnixTime) -> bool {
-        self.clock.observe(now);
+        self.memory.clock.observe(now);
         let mut is_latest = true;
         let plan = |entries: &Entries| {
             let known = entries.get_since(host);
-            is_latest = known.is_none_or(|(known, since)| self.clock.replaces(known, since, now));
+            is_latest =
+                known.is_none_or(|(known, since)| self.memory.clock.replaces(known, since, now));
             let known = known.map(|(known, _)| known.noted_at);
             known.filter(|_| is_latest)
         };
@@ -379,8 +381,8 @@ mod tests {
     #[cfg(feature = "hyper")]
     impl std::task::Wake for Probe {
         fn wake(self: Arc<Self>) {
-            let is_free =
-                self.0.noting.try_lock().is_some() && self.0.entries.try_write().is_some();
+            let is_free = self.0.memory.noting.try_lock().is_some()
+                && self.0.memory.entries.try_write().is_some();
             self.1.lock().push(is_free);
         }
     }

@@ -28,12 +28,16 @@ pub(crate) struct Writer {
     refresh_delay: Duration,
 }
 
-/// What the thread replaces when another process has written the storage.
+/// The entries of a store. The thread replaces them when another process has written the storage.
 pub(crate) struct Memory {
-    pub(crate) noting: Arc<Mutex<()>>,
-    pub(crate) entries: Arc<RwLock<Entries>>,
+    /// Locked while a header is evaluated and takes effect, so that the entries it was evaluated
+    /// with still apply; locked before `entries`.
+    pub(crate) noting: Mutex<()>,
+    /// Lists and changes begin with an upgradable lock, which lets lookups continue. A plain write
+    /// lock would block all lookups until the readers before it have finished.
+    pub(crate) entries: RwLock<Entries>,
     pub(crate) generation: Arc<Generation>,
-    pub(crate) clock: Arc<ObservedClock>,
+    pub(crate) clock: ObservedClock,
 }
 
 /// Whether a crash may lose a change.
@@ -51,7 +55,7 @@ impl Writer {
     /// Starts the thread.
     pub(crate) fn start(
         mut storage: impl Storage,
-        memory: Memory,
+        memory: Arc<Memory>,
         settings: WriterSettings,
     ) -> Result<Self, StorageError> {
         let queue = Arc::new(Queue::new(settings.on_error));
@@ -149,7 +153,7 @@ impl Drop for Writer {
 struct WriterThread<S> {
     queue: Arc<Queue>,
     storage: S,
-    memory: Memory,
+    memory: Arc<Memory>,
     /// The time until the next attempt if this one fails.
     backoff: Duration,
     /// Whether the next commit must have all entries.

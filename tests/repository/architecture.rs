@@ -18,7 +18,7 @@ const MODULES: &str = "
     1 policy: der header_tokens origin sha256 text timestamp fingerprint_error host report_uri \
         fingerprint pem uri fingerprint_text header pin_set applied judgement known_host \
         pin_policy
-    2 roots: anchors sections provenance native_error root_files native overrides
+    2 roots: subject_index anchors sections provenance native_error root_files native overrides
     2 store: domains public_suffixes observed_clock worker generation record line noted change format error \
         file_lock pending queue storage entries eviction records journal file compaction repair durable writer \
         pin_store builder update
