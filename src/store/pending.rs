@@ -222,6 +222,18 @@ mod tests {
     }
 
     #[test]
+    fn a_cleared_change_removes_the_stored_entry_that_it_would_have_replaced() {
+        for (replaces, left) in [(4, Some(removed(0, 4))), (0, None)] {
+            let mut pending = Pending::default();
+            pending.record(change(0, true, replaces, true));
+            let cleared = NotedChange::ClearedSince(at(1));
+            pending.record(cleared.clone());
+            let expected = [cleared].into_iter().chain(left).collect::<Vec<_>>();
+            assert_eq!(pending.into_changes(), expected);
+        }
+    }
+
+    #[test]
     fn a_change_replaces_what_the_earlier_change_of_the_host_was_evaluated_against() {
         let mut pending = Pending::default();
         let refreshed = |replaces| change(0, true, replaces, true);
