@@ -129,7 +129,9 @@ mod tests {
             assert_eq!(attempt(&mut lock), (false, true));
             thread::yield_now();
         }
-        drop(held);
+        held.unlock().unwrap();
         assert_eq!(attempt(&mut lock), (true, true));
+        held.lock().unwrap();
+        assert_eq!(attempt(&mut lock), (false, false));
     }
 }

@@ -160,3 +160,34 @@ impl Unreported {
         Merged::Updates(updates)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::policy::timestamp::at;
+
+    #[test]
+    fn an_update_affects_records_of_its_kind_only() {
+        let put = |kind, key| Update::Put(Record::of_parts(kind, key, "1", at(2)));
+        let kind = Cow::Borrowed("other");
+        let removed = Update::Removed {
+            kind: kind.clone(),
+            key: "a".into(),
+        };
+        let cleared = Update::ClearedSince { kind, time: at(2) };
+        for (update, left) in [(removed, 3), (cleared, 2)] {
+            let mut records = Records::default();
+            for kind in [Record::NOTED_PINS, "other"] {
+                records.apply(put(kind, "a"));
+                records.apply(put(kind, "b"));
+            }
+            records.apply(update);
+            assert_eq!(records.len(), left);
+            for key in ["a", "b"] {
+                assert!(records.get(Record::NOTED_PINS, key).is_some());
+            }
+        }
+    }
+}
