@@ -55,12 +55,17 @@ impl OpenConnections {
     /// request.
     pub(crate) fn retire_refused(&self, authority: Option<&Authority>) -> Arc<TargetConnections> {
         let generation = self.pinning.generation().number();
-        let validity = self.table.lock().validity;
-        // The clock is the application's, so it is read without a lock.
-        if validity.is_some_and(|known| !known.holds(generation, self.pinning.clock())) {
-            self.poison_refused(generation);
-        }
         let mut table = self.table.lock();
+        if let Some(validity) = table.validity
+            && !validity.holds_at_all_times(generation)
+        {
+            // The clock is the application's, so it is read without a lock.
+            drop(table);
+            if !validity.holds(generation, self.pinning.clock()) {
+                self.poison_refused(generation);
+            }
+            table = self.table.lock();
+        }
         match &table.last {
             Some(last) if last.target().is_spelled(authority) => Arc::clone(last),
             _ => table.find(authority),

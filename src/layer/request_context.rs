@@ -113,6 +113,7 @@ impl RequestContext {
     }
 
     /// Records the connection of the response.
+    #[inline]
     fn record(&mut self, connection: &VerifiedConnection) {
         if !self.connections.is_known(connection) {
             let known = self.open_connections.add(&self.connections, connection);

@@ -148,9 +148,16 @@ impl Validity {
     #[cfg(feature = "hyper")]
     #[inline]
     pub(crate) fn holds(&self, generation: u64, clock: &Arc<dyn TimeProvider>) -> bool {
-        let is_timeless = (self.from, self.until) == (0, u64::MAX);
         let in_time = |now: UnixTime| self.holds_at(generation, now);
-        self.is_of(generation) && (is_timeless || clock.current_time().is_some_and(in_time))
+        self.holds_at_all_times(generation)
+            || self.is_of(generation) && clock.current_time().is_some_and(in_time)
+    }
+
+    /// Returns whether the verdict is valid whatever the time is.
+    #[cfg(feature = "hyper")]
+    #[inline]
+    pub(crate) fn holds_at_all_times(&self, generation: u64) -> bool {
+        self.is_of(generation) && (self.from, self.until) == (0, u64::MAX)
     }
 
     /// Returns whether the verdict is valid at `now`.
