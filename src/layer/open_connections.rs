@@ -108,7 +108,6 @@ impl OpenConnections {
 impl Table {
     /// Returns the connections to a target: if none is open, an empty list that is not in the
     /// table, which would otherwise grow with every name that a client requests.
-    #[cold]
     fn find(&mut self, authority: Option<&Authority>) -> Arc<TargetConnections> {
         let target = RequestTarget::new(authority);
         match self.targets.get(&target) {

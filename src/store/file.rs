@@ -86,9 +86,9 @@ use crate::store::storage::{Merged, Recovered, Storage};
 /// - Unix: all files are created with mode 0600.
 /// - macOS and iOS: files are synced by `F_FULLFSYNC`, which also flushes the cache of the drive.
 /// - iOS: keep the file in the application's container. A compaction holds a lock for longer than a
-///   commit; drop the store, which waits for it, before an extension that shares the file is suspended. A write that is interrupted when the
-///   application is suspended continues later; to complete it before, call
-///   [`flush`](crate::PinStore::flush) within a background task.
+///   commit; drop the store, which waits for it, before an extension that shares the file is
+///   suspended. A write that is interrupted when the application is suspended continues later; to
+///   complete it before, call [`flush`](crate::PinStore::flush) within a background task.
 /// - Android: keep the file below `getNoBackupFilesDir()`, so that pins are not moved to another
 ///   device. Where Rust has no file locks for the system, commits use none, and only one process
 ///   may write.

@@ -42,7 +42,7 @@ impl FileLock {
         }
     }
 
-    /// The same, but waits for [`LOCK_TIMEOUT`].
+    /// The same, but waits for at most [`LOCK_TIMEOUT`], then fails with [`StorageError::Locked`].
     pub(crate) fn acquire(&mut self) -> Result<File, StorageError> {
         let begin = Instant::now();
         loop {

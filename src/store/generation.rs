@@ -72,7 +72,7 @@ impl Generation {
         for waker in wakers {
             // A waker that panics must not prevent the other connections from being woken, nor end
             // the writer thread.
-            contain(|| waker.wake_by_ref());
+            contain(move || waker.wake_by_ref());
         }
     }
 }

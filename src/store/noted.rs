@@ -32,8 +32,8 @@ pub(crate) enum NotedChange {
 pub(crate) struct HostChange {
     /// The entry to store; `None` removes the stored one.
     pub(crate) entry: Option<Arc<KnownPinnedHost>>,
-    /// When the entry was noted that the header was evaluated against, or that is removed. What
-    /// another process has noted since must not be undone.
+    /// The latest time of a stored entry that the change affects: what another process has noted
+    /// since the header was evaluated must not be undone.
     pub(crate) replaces: UnixTime,
     /// Whether the entry replaces a live one: if another process has removed that, it stays removed.
     pub(crate) is_replacement: bool,

@@ -39,7 +39,8 @@ pub(crate) struct State {
     /// Whether the storage has something to read that others have written.
     pub(crate) is_pull_requested: bool,
     pub(crate) listeners: Listeners,
-    /// The tasks to wake once a commit has ended, by the ID of their future.
+    /// The tasks to wake once a commit has ended, by the ID of their future. Shared as in
+    /// `Generation`, so that a program has one type of table for both.
     pub(crate) wakers: HashMap<u64, Arc<Waker>, RandomState>,
     pub(crate) last_future_id: u64,
     pub(crate) worker: Worker,
@@ -101,7 +102,8 @@ impl Queue {
         self.changed.notify_all();
         drop(state);
         for waker in wakers.into_values() {
-            contain(|| waker.wake_by_ref());
+            // Moved, since dropping a waker runs code of the runtime, too.
+            contain(move || waker.wake_by_ref());
         }
     }
 }

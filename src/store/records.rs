@@ -113,6 +113,8 @@ impl Unreported {
         // What the batch clears, or what others have cleared since, is not stored.
         let mut cleared = batch
             .iter()
+            // They come first, and a batch may have a million other changes.
+            .take_while(|change| change.update().id().is_none())
             .find_map(|change| change.update().cleared(kind));
         if let Some(all) = &self.all {
             let stored = all.get(kind, key);

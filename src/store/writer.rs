@@ -2,7 +2,8 @@
 //! [`Storage`].
 //!
 //! Changes that arrive during a commit are combined into the next one. Refreshes wait for the
-//! refresh delay, further changes of an expiry for up to a second. The changes of a failed commit are tried again after a backoff that doubles.
+//! refresh delay, further changes of an expiry for up to a second. The changes of a failed commit
+//! are tried again after a backoff that doubles.
 
 use std::io;
 use std::sync::{Arc, Weak};
@@ -28,7 +29,7 @@ pub(crate) struct Writer {
     refresh_delay: Duration,
 }
 
-/// The entries of a store. The thread replaces them when another process has written the storage.
+/// The entries of a store. The writer thread replaces them when another process has written the storage.
 pub(crate) struct Memory {
     /// Locked while a header is evaluated and takes effect, so that the entries it was evaluated
     /// with still apply; locked before `entries`.

@@ -65,7 +65,7 @@ const OPEN: u8 = 0;
 /// The connection is open, and `captured` is set.
 #[cfg(feature = "hyper")]
 const CAPTURED: u8 = 1;
-/// The connection is closed, or its pool was made to discard it.
+/// The connection is closed, or refused and poisoned if that could be done.
 #[cfg(feature = "hyper")]
 const CLOSED: u8 = 2;
 
@@ -110,7 +110,8 @@ impl VerifiedConnection {
         drop(removed);
     }
 
-    /// Returns whether the connection is closed, or [poisoned](Self::poison).
+    /// Returns whether the connection is closed, or was refused and passed to
+    /// [`poison`](Self::poison).
     pub(crate) fn is_closed(&self) -> bool {
         self.0.state.load(Ordering::SeqCst) == CLOSED
     }
@@ -129,9 +130,13 @@ impl VerifiedConnection {
         {
             let (evaluation, _) = pinning.evaluate_connection(connection.chain(), now);
             let mut kept = connection.0.captured.lock();
-            if !evaluation.is_refused() && !connection.is_closed() {
+            let state = &connection.0.state;
+            if !evaluation.is_refused()
+                && state
+                    .compare_exchange(OPEN, CAPTURED, Ordering::SeqCst, Ordering::SeqCst)
+                    .is_ok()
+            {
                 let replaced = kept.replace(captured.clone());
-                connection.0.state.store(CAPTURED, Ordering::SeqCst);
                 // Dropped without the lock, since it has extras of the application.
                 drop(kept);
                 drop(replaced);
@@ -150,8 +155,8 @@ impl VerifiedConnection {
         self.0.state.load(Ordering::SeqCst) == CAPTURED
     }
 
-    /// Makes the pool discard the connection. Returns `false` if that can't be done, because no
-    /// request has captured it.
+    /// Makes the pool discard the connection, which then counts as closed. Returns `false` if that
+    /// can't be done: no request has captured it, or what was captured is of another connection now.
     pub(crate) fn poison(&self) -> bool {
         let captured = self.0.captured.lock().clone();
         let Some(captured) = captured else {

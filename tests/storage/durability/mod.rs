@@ -415,7 +415,7 @@ async fn a_store_in_memory_is_durable_at_once() {
     store.flush().unwrap();
 }
 
-/// The waker of a task may panic once its runtime is gone.
+/// The waker of a task may panic once its runtime is gone, also when it is dropped.
 #[tokio::test]
 async fn a_waker_that_panics_does_not_end_the_writer_thread() {
     struct Panics;
@@ -424,17 +424,36 @@ async fn a_waker_that_panics_does_not_end_the_writer_thread() {
             panic!("expected by the test");
         }
     }
+    struct PanicsWhenDropped;
+    impl Wake for PanicsWhenDropped {
+        fn wake(self: Arc<Self>) {}
+        fn wake_by_ref(self: &Arc<Self>) {}
+    }
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            panic!("expected by the test");
+        }
+    }
     let fixture = fixture().await;
-    fixture.note(0, 1, NOW);
-    let mut durable = fixture.store.durable();
-    let waker = Waker::from(Arc::new(Panics));
-    let polled = std::pin::Pin::new(&mut durable).poll(&mut Context::from_waker(&waker));
-    assert!(polled.is_pending());
-    fixture.next_commit();
-    fixture.finish_commit(Outcome::Store);
-    durable.await.unwrap();
-    fixture.note(1, 1, NOW);
-    assert_eq!(fixture.next_commit(), ["b.example 1"]);
+    let wakers = [
+        Waker::from(Arc::new(Panics)),
+        Waker::from(Arc::new(PanicsWhenDropped)),
+    ];
+    for (index, waker) in wakers.into_iter().enumerate() {
+        fixture.note(index, 1, NOW);
+        let mut durable = fixture.store.durable();
+        let polled = std::pin::Pin::new(&mut durable).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        // The store has the last one.
+        drop(waker);
+        fixture.next_commit();
+        fixture.finish_commit(Outcome::Store);
+        // `durable` is neither polled nor dropped before: that would drop the waker.
+        fixture.store.durable().await.unwrap();
+        drop(durable);
+    }
+    fixture.note(2, 1, NOW);
+    assert_eq!(fixture.next_commit(), ["c.example 1"]);
     fixture.finish_commit(Outcome::Store);
     fixture.store.durable().await.unwrap();
 }
