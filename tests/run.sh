@@ -62,6 +62,8 @@ main() {
     require_programs "$mode"
 
     step 'format' 60 cargo fmt --all --check
+    # Tests and packages below are built with `--offline`.
+    step 'download' 300 cargo fetch --locked
     step 'dependencies' 60 dependencies
     step 'clippy, all features' 600 \
         cargo clippy "${LIBRARY[@]}" --all-features --all-targets -- -D warnings
