@@ -22,15 +22,15 @@ use crate::store::storage::{Merged, Recovered, Storage};
 ///
 /// # Performance
 ///
-/// A commit costs one small synced write, however many hosts there are. These
-/// are medians of `cargo bench --bench store`, the file on a virtual disk; the flash memory of a phone
-/// takes ten to a hundred times as long:
+/// A commit costs one small synced write, however many hosts there are. These are medians of
+/// `cargo bench --bench store`, the file on a virtual disk; the flash memory of a phone takes ten to
+/// a hundred times as long:
 ///
 /// | hosts | one change | 4 KiB appended and synced | opening |
 /// |---|---|---|---|
-/// | 1,000 | 0.42 ms | 0.35 ms | 1.8 ms |
-/// | 100,000 | 0.40 ms | 0.36 ms | 250 ms |
-/// | 1,000,000 | 0.44 ms | 0.39 ms | |
+/// | 1,000 | 0.36 ms | 0.35 ms | 1.9 ms |
+/// | 100,000 | 0.38 ms | 0.36 ms | 390 ms |
+/// | 1,000,000 | 0.35 ms | 0.33 ms | |
 ///
 /// In memory a host with two pins takes 220 bytes. A compaction takes a second at 100,000 hosts, and
 /// changes that are made meanwhile wait for it.
