@@ -207,8 +207,8 @@ impl SignatureCache {
     }
 
     /// Returns a hash that is fast and not collision-resistant. It only selects the entry to
-    /// compare with. Of the parts only the signature is hashed: two valid
-    /// checks with the same signature replace each other.
+    /// compare with. Of the parts only the signature is hashed: two valid checks with the same
+    /// signature replace each other.
     fn hash(&self, check: &Check<'_>) -> u64 {
         let [_, _, signature] = check.parts;
         self.seed.hash_one(signature)

@@ -120,7 +120,8 @@ impl Entries {
         };
         for update in updates {
             match update {
-                // Pins of another kind, or that this version can't read, are not enforced.
+                // Records of other kinds have no pins. Pins that this version can't read are not
+                // enforced.
                 Update::Put(record) => {
                     if let Ok(known) = KnownPinnedHost::try_from(&record) {
                         stored.insert(known.host.clone(), Some(Arc::new(known)));

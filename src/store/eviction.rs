@@ -86,12 +86,11 @@ impl Entries {
                 .filter(|known| is_expired(known))
                 .collect::<Vec<_>>();
             for _ in 0..missing.min(2) {
-                let oldest = expired.iter().copied();
-                let oldest =
-                    oldest.min_by_key(|&known| (known.entry.expires_at, &known.entry.host));
-                if let Some(oldest) = oldest {
-                    expired.retain(|known| known.entry.host != oldest.entry.host);
-                    evicted.push(oldest);
+                let all = expired.iter().copied();
+                let first = all.min_by_key(|&known| (known.entry.expires_at, &known.entry.host));
+                if let Some(first) = first {
+                    expired.retain(|known| known.entry.host != first.entry.host);
+                    evicted.push(first);
                 }
             }
         }

@@ -51,9 +51,9 @@ pub(crate) enum Effect {
 }
 
 impl HostChange {
-    /// Clears what was noted at this time or later from a change that is not stored yet. Returns
-    /// `false` if nothing is left of it: the stored entry that it would have replaced must not come
-    /// back.
+    /// Clears what was noted at this time or later from a change that is not stored yet. What is
+    /// left is the removal of the stored entry that it would have replaced, which must not come
+    /// back. Returns `false` if there was none.
     pub(crate) fn clear_since(&mut self, time: UnixTime) -> bool {
         if self.entry.take_if(|entry| entry.noted_at >= time).is_none() {
             return true;

@@ -29,7 +29,8 @@ pub(crate) struct Writer {
     refresh_delay: Duration,
 }
 
-/// The entries of a store. The writer thread replaces them when another process has written the storage.
+/// The entries of a store. The writer thread replaces them when another process has written the
+/// storage.
 pub(crate) struct Memory {
     /// Locked while a header is evaluated and takes effect, so that the entries it was evaluated
     /// with still apply; locked before `entries`.
