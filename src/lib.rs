@@ -66,6 +66,7 @@
 //! | `reqwest` | | [`Pinning::reqwest_client_builder`] and [`NotingClient`](reqwest::NotingClient), for reqwest 0.13 |
 //! | `reports` | | reports as JSON and, with `hyper`, [`HttpReporter`](report::HttpReporter), which sends them |
 //! | `idn` | | host names outside ASCII, converted to A-labels |
+//! | `pin-file` | | [pins as data](pin_file): a JSON file for all platforms |
 //! | `tracing` | | events (target `pinhold`) for refusals, skipped pins and received headers |
 //!
 //! The version of rustls that pinhold uses is re-exported as [`rustls`]. The command line is a
@@ -94,6 +95,8 @@ pub mod connector;
 mod http_reporter;
 #[cfg(feature = "hyper")]
 pub mod layer;
+#[cfg(feature = "pin-file")]
+pub mod pin_file;
 mod pinning;
 pub mod policy;
 #[cfg(feature = "reqwest")]
@@ -117,7 +120,7 @@ pub use crate::store::{FileStorage, PinStore};
 pub use crate::tls::PinningVerifier;
 #[cfg(feature = "hyper")]
 pub use crate::tls::VerifiedConnection;
-pub use crate::violation::PinViolation;
+pub use crate::violation::{PinViolation, UnpinnedHost};
 
 /// `Public-Key-Pins` header fields: their syntax, and the effect of a received one.
 pub mod header {

@@ -7,9 +7,10 @@ use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
 
 use crate::connector::handshake::Handshaker;
-use crate::connector::schemes::{PlainHttp, Schemes};
+use crate::connector::schemes::Schemes;
 use crate::connector::service::PinningConnector;
 use crate::pinning::{BuildError, Pinning};
+use crate::policy::PlainHttp;
 use crate::roots::TrustAnchors;
 use crate::tls::PinningVerifier;
 

@@ -8,7 +8,7 @@ use http::Uri;
 
 use crate::policy::text::write_with_causes;
 use crate::policy::{Host, HostError};
-use crate::violation::PinViolation;
+use crate::violation::{PinViolation, UnpinnedHost};
 
 /// The reason why [`PinningConnector`](crate::PinningConnector) made no connection.
 ///
@@ -67,6 +67,8 @@ pub enum ConnectError {
     Tls(rustls::Error),
     /// The inner connector failed.
     Transport(BoxError),
+    /// The host is not pinned, and the application refuses such hosts.
+    Unpinned(UnpinnedHost),
 }
 
 impl fmt::Display for ConnectError {
@@ -91,6 +93,7 @@ impl fmt::Display for ConnectError {
             Self::Scheme { uri } => write!(f, "can't connect to {uri}, expected an https URI"),
             Self::Tls(_) => f.write_str("the TLS handshake failed"),
             Self::Transport(_) => f.write_str("the inner connector failed"),
+            Self::Unpinned(host) => write!(f, "{} is not pinned", host.server_name().to_str()),
         }
     }
 }
@@ -109,6 +112,7 @@ impl Error for ConnectError {
             Self::Pins(violation) => Some(violation),
             Self::Tls(error) => Some(error),
             Self::Transport(error) => Some(&**error),
+            Self::Unpinned(host) => Some(host),
             Self::HttpsOnly { .. }
             | Self::NotVerified
             | Self::PlainHttp { .. }

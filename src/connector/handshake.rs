@@ -13,12 +13,12 @@ use tokio_rustls::client::TlsStream;
 
 use crate::connector::error::ConnectError;
 use crate::connector::stream::PinnedStream;
-use crate::pinning::{Decision, Evaluation, Pinning};
+use crate::pinning::{Decision, Evaluation, Event, Pinning};
 use crate::store::Validity;
 use crate::tls::VerifiedConnection;
 use crate::tls::connection::{self, Verified};
 use crate::tls::resumption::ResumptionCheck;
-use crate::violation::PinViolation;
+use crate::violation::{PinViolation, UnpinnedHost};
 
 /// The server of a connection.
 #[derive(Clone, Debug)]
@@ -121,6 +121,9 @@ impl Handshaker {
         let decision = evaluation.decision();
         let port = Some(target.port);
         self.pinning.record_connection(&evaluation, &decision, port);
+        if let Some(unpinned) = evaluation.refused_as_unpinned() {
+            return Err(ConnectError::Unpinned(unpinned.clone()));
+        }
         if let Decision::Refuse(violation) = decision {
             return Err(ConnectError::Pins(violation));
         }
@@ -168,6 +171,10 @@ impl Handshaker {
         if let Some(violation) = PinViolation::find(&error) {
             self.pinning.emit_violation(&violation, Some(target.port));
             return ConnectError::Pins(violation);
+        }
+        if let Some(unpinned) = UnpinnedHost::find(&error) {
+            self.pinning.emit(Event::Unpinned(unpinned.clone()));
+            return ConnectError::Unpinned(unpinned);
         }
         match error.downcast::<rustls::Error>() {
             Ok(tls) => ConnectError::Tls(tls),

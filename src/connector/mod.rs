@@ -18,6 +18,6 @@ pub use crate::connector::builder::PinningConnectorBuilder;
 #[cfg(feature = "reports")]
 pub(crate) use crate::connector::builder::tcp;
 pub use crate::connector::error::ConnectError;
-pub use crate::connector::schemes::PlainHttp;
 pub use crate::connector::service::PinningConnector;
 pub use crate::connector::stream::PinnedStream;
+pub use crate::policy::PlainHttp;

@@ -1,25 +1,9 @@
-//! [`PlainHttp`] and the URI schemes of a connector.
+//! The URI schemes of a connector.
 
 use http::Uri;
 use http::uri::Scheme;
 
-/// Whether `http://` is allowed to a host whose pins are enforced, where they can't be checked.
-///
-/// ```
-/// use pinhold::connector::PlainHttp;
-///
-/// assert_eq!(PlainHttp::default(), PlainHttp::Refuse);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PlainHttp {
-    /// The connection is made, without any protection.
-    Allow,
-    /// The connection is refused with
-    /// [`ConnectError::PlainHttp`](crate::connector::ConnectError::PlainHttp).
-    #[default]
-    Refuse,
-}
+use crate::policy::PlainHttp;
 
 /// Which URIs connections are made to, and how.
 #[derive(Clone, Copy, Debug)]

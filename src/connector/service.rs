@@ -15,8 +15,8 @@ use tower_service::Service;
 
 use crate::connector::error::{BoxError, ConnectError};
 use crate::connector::handshake::{Attempt, Handshake, Handshaker, Target};
-use crate::connector::schemes::{PlainHttp, Schemes};
-use crate::connector::stream::{PinnedStream, UnpinnedHost};
+use crate::connector::schemes::Schemes;
+use crate::connector::stream::{PinnedStream, PlainHost};
 use crate::policy::uri::without_brackets;
 use crate::policy::{Host, HostError};
 
@@ -67,10 +67,13 @@ impl<H> PinningConnector<H> {
         ensure_port(uri)?;
         match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => match ServerName::try_from(bare) {
-                Ok(name) => Ok(Admitted::Tls(Target {
-                    name: name.to_owned(),
-                    port: uri.port_u16().unwrap_or(443),
-                })),
+                Ok(name) => {
+                    self.ensure_may_be_unpinned(&name)?;
+                    Ok(Admitted::Tls(Target {
+                        name: name.to_owned(),
+                        port: uri.port_u16().unwrap_or(443),
+                    }))
+                }
                 Err(_) => Err(ConnectError::Host(HostError::Invalid {
                     name: host.to_owned(),
                 })),
@@ -80,23 +83,48 @@ impl<H> PinningConnector<H> {
         }
     }
 
-    fn admit_plain(&self, host: &str) -> Result<Admitted, ConnectError> {
-        let Schemes::HttpsOrHttp(plain) = self.schemes else {
+    /// Fails for a host that is refused because it is unpinned: before its name is resolved.
+    fn ensure_may_be_unpinned(&self, name: &ServerName<'_>) -> Result<(), ConnectError> {
+        let Handshaker { pinning, .. } = &*self.handshaker;
+        if !pinning.refuses_unpinned_hosts() {
+            return Ok(());
+        }
+        match pinning.refused_as_unpinned(name, self.handshaker.now()?) {
+            Some(unpinned) => Err(ConnectError::Unpinned(unpinned)),
+            None => Ok(()),
+        }
+    }
+
+    fn admit_plain(&self, bare: &str) -> Result<Admitted, ConnectError> {
+        let Schemes::HttpsOrHttp(default) = self.schemes else {
             return Err(ConnectError::HttpsOnly {
-                host: host.to_owned(),
+                host: bare.to_owned(),
             });
         };
-        let host = match Host::parse(host) {
-            Ok(host) => host,
-            Err(HostError::IpAddress { .. }) => return Ok(Admitted::Plain(None)),
+        let host = match Host::parse(bare) {
+            Ok(host) => Some(host),
+            Err(HostError::IpAddress { .. }) => None,
             Err(error) => return Err(ConnectError::Host(error)),
         };
         let Handshaker { pinning, .. } = &*self.handshaker;
-        let (is_pinned, validity) = pinning.is_pinned(&host, self.handshaker.now()?);
-        match plain {
-            PlainHttp::Refuse if is_pinned => Err(ConnectError::PlainHttp { host }),
-            PlainHttp::Refuse => Ok(Admitted::Plain(Some(UnpinnedHost { host, validity }))),
-            PlainHttp::Allow => Ok(Admitted::Plain(None)),
+        if pinning.refuses_unpinned_hosts() {
+            let name = ServerName::try_from(bare).map_err(|_| {
+                ConnectError::Host(HostError::Invalid {
+                    name: bare.to_owned(),
+                })
+            })?;
+            self.ensure_may_be_unpinned(&name)?;
+        }
+        let Some(host) = host else {
+            return Ok(Admitted::Plain(None));
+        };
+        match pinning.refuses_plain_http(&host, default, self.handshaker.now()?) {
+            (true, _) => Err(ConnectError::PlainHttp { host }),
+            (false, validity) => Ok(Admitted::Plain(Some(PlainHost {
+                host,
+                default,
+                validity,
+            }))),
         }
     }
 }
@@ -118,7 +146,7 @@ fn ensure_port(uri: &Uri) -> Result<(), ConnectError> {
 /// How the connection to a URI is made.
 enum Admitted {
     /// Without TLS; `None` if pins do not close the connection later.
-    Plain(Option<UnpinnedHost>),
+    Plain(Option<PlainHost>),
     Tls(Target),
 }
 

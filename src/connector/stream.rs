@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::connector::error::ConnectError;
 use crate::pinning::{Decision, Pinning};
-use crate::policy::Host;
+use crate::policy::{Host, PlainHttp};
 use crate::store::{GenerationWatch, Validity, contain};
 use crate::tls::VerifiedConnection;
 
@@ -73,16 +73,18 @@ enum Direction {
 /// What is checked. A refusal is final, even if the pins change again.
 enum Subject {
     /// A plain connection: whether its host is pinned, since pins can't be checked without TLS.
-    Plain(Host),
+    Plain(Host, PlainHttp),
     /// A plain connection that was refused.
     RefusedPlain(Host),
     /// The chain of a TLS connection, and the port for events.
     Tls(VerifiedConnection, u16),
 }
 
-/// A host without enforced pins, and how long it has none if the pins do not change.
-pub(crate) struct UnpinnedHost {
+/// A host to which a plain connection may be made, and for how long that is valid.
+pub(crate) struct PlainHost {
     pub(crate) host: Host,
+    /// For policies without a setting of their own.
+    pub(crate) default: PlainHttp,
     pub(crate) validity: Validity,
 }
 
@@ -152,10 +154,12 @@ impl PinCheck {
             return Err(io::Error::other(rustls::Error::FailedToGetCurrentTime));
         };
         let host = match &self.subject {
-            Subject::Plain(host) => match self.pinning.is_pinned(host, now) {
-                (false, validity) => return Ok(validity),
-                (true, _) => host.clone(),
-            },
+            Subject::Plain(host, default) => {
+                match self.pinning.refuses_plain_http(host, *default, now) {
+                    (false, validity) => return Ok(validity),
+                    (true, _) => host.clone(),
+                }
+            }
             Subject::RefusedPlain(host) => host.clone(),
             Subject::Tls(verified, port) => return self.evaluate_tls(verified, *port, now),
         };
@@ -173,6 +177,9 @@ impl PinCheck {
             return Err(io::Error::other(violation.clone()));
         }
         let (evaluation, validity) = self.pinning.evaluate_connection(verified.chain(), now);
+        if let Some(unpinned) = evaluation.refused_as_unpinned() {
+            return Err(io::Error::other(ConnectError::Unpinned(unpinned.clone())));
+        }
         if let Decision::Refuse(violation) = evaluation.decision() {
             verified.end(violation.clone());
             self.pinning.emit_violation(&violation, Some(port));
@@ -200,13 +207,17 @@ impl<T> PinnedStream<T> {
     }
 
     /// Returns a plain connection that is closed once its host is pinned.
-    pub(crate) fn plain(transport: T, pinning: &Pinning, unpinned: UnpinnedHost) -> Self {
-        let UnpinnedHost { host, validity } = unpinned;
+    pub(crate) fn plain(transport: T, pinning: &Pinning, to: PlainHost) -> Self {
+        let PlainHost {
+            host,
+            default,
+            validity,
+        } = to;
         Self {
             stream: Stream::Plain(transport),
             check: Some(PinCheck::new(
                 pinning.clone(),
-                Subject::Plain(host),
+                Subject::Plain(host, default),
                 validity,
             )),
         }
@@ -243,7 +254,7 @@ impl<T> PinnedStream<T> {
     #[must_use]
     pub fn verified(&self) -> Option<&VerifiedConnection> {
         match &self.check.as_ref()?.subject {
-            Subject::Plain(_) | Subject::RefusedPlain(_) => None,
+            Subject::Plain(..) | Subject::RefusedPlain(_) => None,
             Subject::Tls(verified, _) => Some(verified),
         }
     }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use http::HeaderValue;
 use rustls::crypto::CryptoProvider;
 
-use crate::connector::PlainHttp;
 use crate::http_reporter::queue::{Delivery, Queue};
 use crate::http_reporter::reporter::HttpReporter;
 use crate::http_reporter::rules::{EndpointRules, ReportUriPolicy};
 use crate::http_reporter::transport::{Resolve, Transport};
 use crate::pinning::{BuildError, Pinning};
+use crate::policy::PlainHttp;
 use crate::policy::{Host, ReportUri, ReportUriError};
 use crate::roots::TrustAnchors;
 use crate::tls::PinningVerifier;

@@ -78,10 +78,10 @@ impl Reporter for HttpReporter {
         for endpoint in endpoints {
             let uri = match &endpoint {
                 Ok(endpoint) => endpoint.report_uri(),
-                Err(_) => report.violation().policy().report_uri.clone(),
+                Err((uri, _)) => uri.clone(),
             };
             let enqueued = endpoint
-                .map_err(DropReason::Endpoint)
+                .map_err(|(_, error)| DropReason::Endpoint(error))
                 .and_then(|endpoint| self.enqueue(&report, endpoint));
             if let Err(reason) = enqueued {
                 let pinning = self.queue.pinning();

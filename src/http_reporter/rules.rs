@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::connector::PlainHttp;
 use crate::http_reporter::endpoint::{Endpoint, NamedBy};
 use crate::pinning::Pinning;
+use crate::policy::PlainHttp;
 use crate::policy::{Host, PinSource, PolicyState, ReportUri};
 use crate::violation::{EndpointError, Report};
 
@@ -59,14 +59,21 @@ impl EndpointRules {
     }
 
     /// Returns the endpoints of a report, each once however it is spelled.
-    pub(crate) fn endpoints_of(&self, report: &Report) -> Vec<Result<Endpoint, EndpointError>> {
+    pub(crate) fn endpoints_of(
+        &self,
+        report: &Report,
+    ) -> Vec<Result<Endpoint, (Option<ReportUri>, EndpointError)>> {
         let endpoints = self.endpoints.iter().cloned().map(Ok);
         let mut endpoints = endpoints.collect::<Vec<_>>();
-        let uri = report.violation().policy().report_uri.as_ref();
-        if let Some(named) = uri.and_then(|uri| self.endpoint_of_policy(uri, report)) {
-            let is_known = named.as_ref().is_ok_and(|named| self.has(named));
+        let uris = report.violation().policy().report_uris.iter();
+        for named in uris.filter_map(|uri| Some((uri, self.endpoint_of_policy(uri, report)?))) {
+            let (uri, named) = named;
+            let mut known = endpoints.iter().flatten();
+            let is_known = named
+                .as_ref()
+                .is_ok_and(|named| known.any(|known| known.is_same(named)));
             if !is_known {
-                endpoints.push(named);
+                endpoints.push(named.map_err(|error| (Some(uri.clone()), error)));
             }
         }
         endpoints
@@ -80,7 +87,9 @@ impl EndpointRules {
     ) -> Option<Result<Endpoint, EndpointError>> {
         let violation = report.violation();
         let named_by = match violation.policy().source {
-            PinSource::Static => return Some(Endpoint::parse(uri, NamedBy::Application)),
+            PinSource::RefusedKeys | PinSource::Static => {
+                return Some(Endpoint::parse(uri, NamedBy::Application));
+            }
             PinSource::Noted => NamedBy::Server,
         };
         match self.report_uri_policy {
@@ -116,7 +125,8 @@ impl EndpointRules {
         }
         self.check_plain_http(&endpoint)?;
         // The host that failed its pins is the only pinned host to which plain HTTP is allowed.
-        let is_pinned = |host| pinning.is_pinned(host, violation.at()).0;
+        let at = violation.at();
+        let is_pinned = |host| pinning.refuses_plain_http(host, PlainHttp::Refuse, at).0;
         if !endpoint.is_tls() && !is_same_host && endpoint.host().is_some_and(is_pinned) {
             return Err(EndpointError::PlainHttp);
         }

@@ -17,9 +17,10 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use tower_service::Service;
 
-use crate::connector::{ConnectError, PinningConnector, PlainHttp, tcp};
+use crate::connector::{ConnectError, PinningConnector, tcp};
 use crate::http_reporter::endpoint::{NamedBy, is_public};
 use crate::pinning::{BuildError, Pinning};
+use crate::policy::PlainHttp;
 use crate::violation::{DeliveryError, DropReason, EndpointError, PinViolation};
 
 /// The application's own resolution of host names.

@@ -6,7 +6,7 @@ use std::fmt;
 use rustls::client::VerifierBuilderError;
 
 use crate::policy::text::write_with_causes;
-use crate::policy::{Host, HostError, ReportUri, ReportUriError};
+use crate::policy::{Host, HostError, ParseFingerprintError, ReportUri, ReportUriError};
 use crate::violation::EndpointError;
 
 /// The reason why a [`Pinning`](crate::Pinning), or a client that uses one, can't be built.
@@ -30,7 +30,7 @@ pub enum BuildError {
         /// The name of the builder's method for the other setting.
         setting: &'static str,
     },
-    /// One host has two static policies.
+    /// One host has two static policies with the same scope.
     DuplicateHost {
         /// The host.
         host: Host,
@@ -46,6 +46,12 @@ pub enum BuildError {
     },
     /// A name is not a host.
     Host(HostError),
+    /// A host has policies of a pin file and others that were set by
+    /// [`static_pins`](crate::PinningBuilder::static_pins).
+    HostInPinFile {
+        /// The host.
+        host: Host,
+    },
     /// There is no crypto provider: none was given or installed, and no feature enables one.
     NoCryptoProvider,
     /// There is no trust anchor, so every chain would be refused.
@@ -53,6 +59,8 @@ pub enum BuildError {
     /// A verifier was built with other pins than the client that uses it. Resumed sessions would be
     /// checked by the pins of the verifier only.
     OtherPins,
+    /// A refused key can't be parsed.
+    RefusedKey(ParseFingerprintError),
     /// An endpoint of the application can't receive reports.
     ReportEndpoint {
         /// The endpoint.
@@ -68,6 +76,12 @@ pub enum BuildError {
     Tls(rustls::Error),
     /// The features `aws-lc-rs` and `ring` are both enabled, and no provider was chosen.
     UndecidedCryptoProvider,
+    /// A policy has several groups of pins, and the pins of overlapping policies are to be united
+    /// ([`Overlap::Union`](crate::policy::Overlap::Union)).
+    UnionOfGroups {
+        /// The host of the policy.
+        host: Host,
+    },
 }
 
 impl fmt::Display for BuildError {
@@ -81,7 +95,8 @@ impl fmt::Display for BuildError {
             Self::DuplicateHost { host } => {
                 write!(
                     f,
-                    "{host} has two static policies, expected one with all its pins"
+                    "{host} has two static policies of the same scope, expected one with all its \
+                     pins"
                 )
             }
             Self::EarlyData => f.write_str(
@@ -94,6 +109,11 @@ impl fmt::Display for BuildError {
                  policy covers and that has no policy of its own"
             ),
             Self::Host(error) => error.fmt(f),
+            Self::HostInPinFile { host } => write!(
+                f,
+                "{host} has policies in the pin file and by `static_pins`, expected all of them in \
+                 one place"
+            ),
             Self::NoCryptoProvider => f.write_str(
                 "no crypto provider, expected one given by `with_provider`, installed as the \
                  process default, or enabled by the feature `aws-lc-rs` or `ring`",
@@ -106,10 +126,16 @@ impl fmt::Display for BuildError {
                 "the verifier has other pins than the client, expected `PinningVerifier::builder` \
                  with the client's `Pinning`",
             ),
+            Self::RefusedKey(error) => write!(f, "refused key: {error}"),
             Self::ReportEndpoint { uri, reason } => write!(f, "report endpoint {uri}: {reason}"),
             Self::ReportUri(error) => error.fmt(f),
             Self::RevocationList(error) => write!(f, "revocation list: {error}"),
             Self::Tls(error) => write!(f, "TLS configuration: {error}"),
+            Self::UnionOfGroups { host } => write!(
+                f,
+                "the policy of {host} has several groups of pins that must all hold, expected one \
+                 group in each policy with `Overlap::Union`"
+            ),
             Self::UndecidedCryptoProvider => f.write_str(
                 "two crypto providers are enabled, expected one given by `with_provider` or \
                  installed as the process default",

@@ -9,13 +9,18 @@ use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use rustls::time_provider::TimeProvider;
 
+#[cfg(feature = "pin-file")]
+use crate::pin_file::PinFile;
 use crate::pinning::build_error::BuildError;
 use crate::pinning::clock::SystemClock;
 use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
 use crate::pinning::observers::{Callback, EventQueue, Observers, SharedQueue};
 use crate::pinning::static_pins::{StaticEntries, StaticPins};
-use crate::policy::{HeaderSyntax, Host, HostError, PinPolicy, UserAddedRoots};
+use crate::policy::{
+    HeaderSyntax, Host, HostError, Overlap, ParseFingerprintError, PinPolicy, PinSet,
+    SpkiFingerprint, StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots,
+};
 #[cfg(pinhold_debug_overrides)]
 use crate::roots::Overrides;
 use crate::store::PinStore;
@@ -28,6 +33,8 @@ impl Pinning {
     pub fn builder() -> PinningBuilder {
         PinningBuilder {
             statics: Vec::new(),
+            rules: StaticRules::default(),
+            pins: None,
             store: PinStore::in_memory(),
             note_only: None,
             syntax: HeaderSyntax::default(),
@@ -62,6 +69,10 @@ impl Pinning {
 #[must_use]
 pub struct PinningBuilder {
     statics: Vec<(Host, PinPolicy)>,
+    /// The rules without policies, which `replace_pins` does not replace.
+    rules: StaticRules,
+    /// The rules of a pin file.
+    pins: Option<StaticRules>,
     store: PinStore,
     note_only: Option<HashSet<Host, RandomState>>,
     syntax: HeaderSyntax,
@@ -82,7 +93,8 @@ type Observe = fn(Arc<Shared>, Vec<Callback>, Option<MakeReporter>) -> Result<Pi
 type MakeReporter = Box<dyn FnOnce(Pinning) -> Result<Arc<dyn Reporter>, BuildError> + Send>;
 
 impl PinningBuilder {
-    /// Adds the static policy of `host`. Each host has at most one.
+    /// Adds a static policy of `host`. Each host has at most one of each
+    /// [`Scope`](crate::policy::Scope).
     pub fn static_pins<H>(mut self, host: H, policy: PinPolicy) -> Self
     where
         H: TryInto<Host, Error: Into<HostError>>,
@@ -90,6 +102,88 @@ impl PinningBuilder {
         match host.try_into() {
             Ok(host) => self.statics.push((host, policy)),
             Err(error) => self.fail(BuildError::Host(error.into())),
+        }
+        self
+    }
+
+    /// Sets the static pins of a pin file, in addition to those of
+    /// [`static_pins`](Self::static_pins) for other hosts. Replaces an earlier pin file.
+    ///
+    /// Of the rules for unpinned hosts the stricter one holds, the file's or the builder's; the names
+    /// that may be unpinned, and the refused keys, are those of both. The builder's overlap comes
+    /// before the file's.
+    #[cfg(feature = "pin-file")]
+    pub fn pins(mut self, pins: PinFile) -> Self {
+        self.pins = Some(pins.rules);
+        self
+    }
+
+    /// Sets which pins apply to a name that several static policies cover. Default: those of the
+    /// nearest policy.
+    pub fn overlap(mut self, overlap: Overlap) -> Self {
+        self.rules.overlap = Some(overlap);
+        self
+    }
+
+    /// Adds keys that no validated chain may contain, at any position, whatever the pins say: keys
+    /// that were compromised, for example. They are refused for every name, for IP addresses and on
+    /// chains to user-added roots, too. If there is another valid path without such a key, it is
+    /// used.
+    ///
+    /// The refusal is a [`PinViolation`](crate::PinViolation) with
+    /// [`PinSource::RefusedKeys`](crate::policy::PinSource::RefusedKeys).
+    ///
+    /// ```
+    /// use pinhold::Pinning;
+    ///
+    /// let compromised = ["sha256/UvrJ7xWQqIai1LiDUqrxuenMtEA5O+GkGhR09c59iJk="];
+    /// let pinning = Pinning::builder().refuse_keys(compromised).build()?;
+    /// # Ok::<(), pinhold::BuildError>(())
+    /// ```
+    pub fn refuse_keys<P>(mut self, keys: impl IntoIterator<Item = P>) -> Self
+    where
+        P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
+    {
+        let known = self.rules.refused_keys.take();
+        let mut all = known
+            .iter()
+            .flat_map(PinSet::iter)
+            .copied()
+            .collect::<Vec<_>>();
+        for key in keys {
+            match key.try_into() {
+                Ok(key) => all.push(key),
+                Err(error) => self.fail(BuildError::RefusedKey(error.into())),
+            }
+        }
+        self.rules.refused_keys = PinSet::new(all).ok();
+        self
+    }
+
+    /// Sets what happens at a connection to a host that no enforced static policy covers. Default:
+    /// the connection is made.
+    ///
+    /// A host is pinned in this sense only by a static policy that is enforced: not by noted pins,
+    /// by a report-only policy or by one that has expired, unless it refuses after its expiry. Names
+    /// that are exempt from a policy and all IP addresses are unpinned. A host whose static pins
+    /// were [disabled](crate::Pinning::disable_static) is not refused. The TLS connection to an
+    /// HTTPS proxy needs an exception for the proxy's name; that of an `HttpReporter` needs none.
+    pub fn unpinned_hosts(mut self, choice: UnpinnedHosts) -> Self {
+        self.rules.unpinned_hosts = choice;
+        self
+    }
+
+    /// Adds hosts, without their subdomains, and IP addresses to which connections are made although
+    /// they are unpinned, see [`unpinned_hosts`](Self::unpinned_hosts).
+    pub fn allow_unpinned<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
+    where
+        N: TryInto<UnpinnedName, Error: Into<HostError>>,
+    {
+        for name in names {
+            match name.try_into() {
+                Ok(name) => self.rules.allow_unpinned.push(name),
+                Err(error) => self.fail(BuildError::Host(error.into())),
+            }
         }
         self
     }
@@ -212,15 +306,26 @@ impl PinningBuilder {
     /// # Errors
     ///
     /// The first error of the methods called: [`BuildError::Host`], [`BuildError::DuplicateHost`],
-    /// [`BuildError::Exemption`], or an error of the reporter.
+    /// [`BuildError::Exemption`], [`BuildError::HostInPinFile`], [`BuildError::RefusedKey`],
+    /// [`BuildError::UnionOfGroups`], or an error of the reporter.
     pub fn build(self) -> Result<Pinning, BuildError> {
         if let Some(error) = self.error {
             return Err(error);
         }
         #[cfg(pinhold_debug_overrides)]
         self.overrides.announce();
-        let entries = StaticEntries::new(self.statics)?;
+        let mut rules = self.rules.clone();
+        rules.policies = self.statics;
+        if let Some(pins) = self.pins {
+            let is_named = |host| rules.policies.iter().any(|(known, _)| known == host);
+            if let Some((host, _)) = pins.policies.iter().find(|(host, _)| is_named(host)) {
+                return Err(BuildError::HostInPinFile { host: host.clone() });
+            }
+            rules = rules.with(pins);
+        }
+        let entries = StaticEntries::new(rules)?;
         let shared = Arc::new(Shared {
+            rules: self.rules,
             statics: RwLock::new(StaticPins {
                 entries,
                 ..StaticPins::default()

@@ -11,10 +11,10 @@ use rustls_pki_types::UnixTime;
 
 use crate::chain::ValidatedChain;
 use crate::pinning::rollout::Tally;
-#[cfg(feature = "hyper")]
-use crate::policy::PolicyState;
 use crate::policy::{AppliedPolicies, AppliedPolicy, Host, JudgedPolicies, Verdict};
-use crate::violation::PinViolation;
+#[cfg(feature = "hyper")]
+use crate::policy::{PlainHttp, PolicyState};
+use crate::violation::{PinViolation, UnpinnedHost};
 
 /// The policies of a host as they were looked up, with the counts of the static one.
 #[derive(Default)]
@@ -23,14 +23,25 @@ pub(crate) struct Policies {
     /// The counts of the pins that are rolled out: those of the candidate, else of the static
     /// policy.
     pub(crate) tally: Option<Arc<Tally>>,
+    /// The host, if no enforced static policy covers it and that matters to the application.
+    pub(crate) unpinned: Option<UnpinnedHost>,
 }
 
 impl Policies {
-    /// Returns whether a policy applies that can refuse.
+    /// Returns the host if connections to it are refused because it is unpinned.
+    pub(crate) fn refused_as_unpinned(&self) -> Option<&UnpinnedHost> {
+        self.unpinned.as_ref().filter(|host| host.is_refused())
+    }
+
+    /// Returns whether a policy applies that can refuse, and that does not allow `http://`.
+    /// `default` is for policies without a setting of their own.
     #[cfg(feature = "hyper")]
-    pub(crate) fn is_enforced(&self) -> bool {
+    pub(crate) fn refuses_plain_http(&self, default: PlainHttp) -> bool {
         let mut policies = self.applied.iter();
-        policies.any(|policy| policy.state != PolicyState::ReportOnly)
+        policies.any(|policy| {
+            let setting = policy.plain_http.unwrap_or(default);
+            policy.state != PolicyState::ReportOnly && setting == PlainHttp::Refuse
+        })
     }
 
     /// Returns the decision on a chain, without the copies that only events and counts need.
@@ -64,6 +75,7 @@ impl Policies {
             host,
             judged: self.applied.judged(keys, chain.anchor_origin()),
             tally: self.tally,
+            unpinned: self.unpinned,
             chain,
             at: now,
         }
@@ -75,6 +87,7 @@ pub(crate) struct Evaluation {
     host: Option<Host>,
     judged: JudgedPolicies<AppliedPolicy>,
     tally: Option<Arc<Tally>>,
+    unpinned: Option<UnpinnedHost>,
     chain: ValidatedChain,
     at: UnixTime,
 }
@@ -93,8 +106,20 @@ impl Evaluation {
         self.at
     }
 
+    /// Returns whether the connection is refused, by pins or because its host is unpinned.
     pub(crate) fn is_refused(&self) -> bool {
-        self.judged.has(Verdict::Refuse)
+        self.judged.has(Verdict::Refuse) || self.refused_as_unpinned().is_some()
+    }
+
+    /// Returns the host if no enforced static policy covers it and that matters.
+    pub(crate) fn unpinned(&self) -> Option<&UnpinnedHost> {
+        self.unpinned.as_ref()
+    }
+
+    /// Returns the host if the connection is refused because it is unpinned. This is no part of the
+    /// decision, which is about the chain.
+    pub(crate) fn refused_as_unpinned(&self) -> Option<&UnpinnedHost> {
+        self.unpinned.as_ref().filter(|host| host.is_refused())
     }
 
     /// Marks the chain as one of a completed handshake.
@@ -144,10 +169,18 @@ fn violation<P: Borrow<AppliedPolicy>>(
     chain: &ValidatedChain,
     now: UnixTime,
 ) -> Option<PinViolation> {
-    let mut failed = judged.with(verdict).cloned();
+    let host = match host {
+        Some(host) => host.clone(),
+        None => Host::of_address(chain.server_name()),
+    };
+    let refused_keys = match verdict {
+        Verdict::Refuse => judged.refused_keys(&host),
+        _ => None,
+    };
+    let mut failed = refused_keys
+        .into_iter()
+        .chain(judged.with(verdict).cloned());
     let first = failed.next()?;
-    // No policy applies to an IP address.
-    let host = host.unwrap_or(&first.noted_hostname).clone();
     let others = failed.collect();
     Some(PinViolation::new(host, first, others, chain.clone(), now))
 }

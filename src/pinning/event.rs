@@ -7,7 +7,7 @@ use rustls_pki_types::UnixTime;
 use crate::pinning::noting::{IgnoreReason, RemovalReason};
 use crate::policy::{Host, PinSource, ReportUri};
 use crate::store::StorageError;
-use crate::violation::{DropReason, Report, UnverifiablePath};
+use crate::violation::{DropReason, Report, UnpinnedHost, UnverifiablePath};
 
 /// An event that an application receives by
 /// [`PinningBuilder::observer`](crate::PinningBuilder::observer).
@@ -25,6 +25,7 @@ use crate::violation::{DropReason, Report, UnverifiablePath};
 /// | `pins were noted in the clock's future` | `WARN` | `hosts` |
 /// | `pin header ignored` | `DEBUG` | `host`, `reason` |
 /// | `report dropped` | `WARN` | `host`, `reason` |
+/// | `host is not pinned` | `WARN` | `host`, `refused` |
 /// | `no valid path found` | `WARN` | `host`, `reason` |
 /// | `events lost` | `WARN` | `events`, `violations` |
 /// | `noted pins can't be stored` | `WARN` | `error` |
@@ -106,6 +107,9 @@ pub enum Event {
     },
     /// Noted pins are in memory, but could not be stored.
     StorageFailed(StorageError),
+    /// A connection to an unpinned host was made or refused, see
+    /// [`PinningBuilder::unpinned_hosts`](crate::PinningBuilder::unpinned_hosts).
+    Unpinned(UnpinnedHost),
     /// The inner verifier accepted a server for which no path could be validated. The connection
     /// was refused, or would have been refused by report-only pins. See
     /// [`with_inner_verifier`](crate::tls::PinningVerifierBuilder::with_inner_verifier).
@@ -147,6 +151,7 @@ impl Event {
             Self::ReportDropped { report, .. }
             | Self::Violation(report)
             | Self::WouldBeViolation(report) => report.violation().host(),
+            Self::Unpinned(unpinned) => return Some(unpinned.server_name().to_str()),
             Self::Unverifiable(unverifiable) => return Some(unverifiable.server_name().to_str()),
             Self::ClockBehind { .. } | Self::Lost { .. } | Self::StorageFailed(_) => return None,
         };
@@ -156,7 +161,11 @@ impl Event {
     pub(crate) fn cause(&self) -> Cause {
         let is_of_noted = |report: &Report| report.violation().policy().source == PinSource::Noted;
         match self {
-            Self::HeaderIgnored { .. } | Self::Noted { .. } | Self::Removed { .. } => Cause::Header,
+            // A redirect is a header, too.
+            Self::HeaderIgnored { .. }
+            | Self::Noted { .. }
+            | Self::Removed { .. }
+            | Self::Unpinned(_) => Cause::Header,
             Self::ReportDropped { report, .. } | Self::WouldBeViolation(report)
                 if is_of_noted(report) =>
             {
@@ -198,6 +207,11 @@ impl Event {
             }
             #[cfg(feature = "tracing")]
             Self::Skipped { host } => event!(WARN, %host, "pins skipped"),
+            #[cfg(feature = "tracing")]
+            Self::Unpinned(unpinned) => {
+                let (host, refused) = (unpinned.server_name().to_str(), unpinned.is_refused());
+                event!(WARN, %host, refused, "host is not pinned");
+            }
             #[cfg(feature = "tracing")]
             Self::Unverifiable(unverifiable) => {
                 let host = unverifiable.server_name().to_str();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use parking_lot::{RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard};
 use rustls::time_provider::TimeProvider;
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::chain::ValidatedChain;
 use crate::pinning::build_error::BuildError;
@@ -19,12 +19,18 @@ use crate::pinning::observers::Observers;
 use crate::pinning::rollout::Rollout;
 use crate::pinning::static_pins::{StaticEntries, StaticPins};
 use crate::policy::{
-    AppliedPolicies, AppliedPolicy, HeaderSyntax, Host, HostError, HostMatch, PinHeader, PinPolicy,
-    PinSet, PinSource, PolicyState, UserAddedRoots,
+    AppliedPolicies, AppliedPolicy, HeaderSyntax, Host, HostMatch, IntoStaticRules, PinHeader,
+    PinSet, PinSource, PolicyState, Scope, StaticRules, UserAddedRoots,
 };
 #[cfg(pinhold_debug_overrides)]
 use crate::roots::Overrides;
 use crate::store::{Generation, PinStore, Validity};
+use crate::violation::UnpinnedHost;
+#[cfg(feature = "hyper")]
+use crate::{
+    pinning::event::Event,
+    policy::{PlainHttp, UnpinnedHosts},
+};
 
 /// The handle to all pins of an application, static and noted. Cheap to clone; clones share all
 /// pins and settings.
@@ -53,6 +59,8 @@ pub struct Pinning {
 /// The state that the clones of a [`Pinning`] share.
 pub(crate) struct Shared {
     pub(crate) statics: RwLock<StaticPins>,
+    /// The rules of the builder that `replace_pins` does not replace.
+    pub(crate) rules: StaticRules,
     pub(crate) store: PinStore,
     pub(crate) note_only: Option<HashSet<Host, RandomState>>,
     pub(crate) syntax: HeaderSyntax,
@@ -70,28 +78,85 @@ impl Pinning {
     /// Returns the policies that apply to `host` at `now`.
     #[must_use]
     pub fn policies(&self, host: &Host, now: UnixTime) -> AppliedPolicies {
-        self.lookup(host, now).applied
+        self.lookup(Some(host), now).applied
     }
 
-    /// Looks up the policies of a host, once for each evaluation.
-    pub(crate) fn lookup(&self, host: &Host, now: UnixTime) -> Policies {
+    /// Looks up the policies of a host, once for each evaluation. To an IP address (`None`) only the
+    /// refused keys apply.
+    pub(crate) fn lookup(&self, host: Option<&Host>, now: UnixTime) -> Policies {
+        self.lookup_with(host, now, |_, _| None)
+    }
+
+    /// As [`lookup`](Self::lookup), for a connection to this name, which may have to be pinned.
+    pub(crate) fn lookup_name(
+        &self,
+        name: &ServerName<'_>,
+        host: Option<&Host>,
+        now: UnixTime,
+    ) -> Policies {
+        self.lookup_with(host, now, |statics, policy| {
+            // A reporter makes its own connections, to endpoints that need no pins.
+            if self.observers.are_of_reporter() {
+                return None;
+            }
+            statics.unpinned(name, host, policy)
+        })
+    }
+
+    fn lookup_with(
+        &self,
+        host: Option<&Host>,
+        now: UnixTime,
+        unpinned: impl FnOnce(&StaticPins, Option<&AppliedPolicy>) -> Option<UnpinnedHost>,
+    ) -> Policies {
         let roots = self.shared.user_added_roots;
-        let noted = self.shared.store.query(host, now);
+        let noted = host.and_then(|host| self.shared.store.query(host, now));
         let noted = noted.map(|(matched, entry)| entry.apply(matched, roots));
         let statics = self.shared.statics.read();
-        let (static_policy, candidate, tally) = match statics.policy(host, roots, now) {
+        let found = host.and_then(|host| statics.policy(host, roots, now));
+        let (static_policy, candidate, tally) = match found {
             Some(found) => {
                 let tally = Arc::clone(found.tally);
                 (Some(found.policy), found.candidate, Some(tally))
             }
             None => (None, None, None),
         };
+        let unpinned = unpinned(&statics, static_policy.as_ref());
         let applied = AppliedPolicies {
             static_policy,
             noted,
             candidate,
+            refused_keys: statics.entries.refused_keys.clone(),
         };
-        Policies { applied, tally }
+        Policies {
+            applied,
+            tally,
+            unpinned,
+        }
+    }
+
+    /// Returns whether connections to unpinned hosts are refused.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn refuses_unpinned_hosts(&self) -> bool {
+        self.shared.statics.read().entries.unpinned_hosts == UnpinnedHosts::Refuse
+    }
+
+    /// Returns the host if it is refused because it is unpinned, before a connection is made, and
+    /// emits the event.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn refused_as_unpinned(
+        &self,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Option<UnpinnedHost> {
+        let host = match name {
+            ServerName::DnsName(name) => Some(Host::from(name)),
+            _ => None,
+        };
+        let policies = self.lookup_name(name, host.as_ref(), now);
+        let refused = policies.refused_as_unpinned()?;
+        self.emit(Event::Unpinned(refused.clone()));
+        Some(refused.clone())
     }
 
     /// Evaluates the pins of `host` on a validated chain. Changes nothing and emits no event.
@@ -100,7 +165,7 @@ impl Pinning {
     /// be another name than `host`.
     #[must_use]
     pub fn check(&self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Decision {
-        self.lookup(host, now).decide(host, chain, now)
+        self.lookup(Some(host), now).decide(host, chain, now)
     }
 
     /// Evaluates the pins of a `Public-Key-Pins-Report-Only` header on the validated chain of the
@@ -133,11 +198,17 @@ impl Pinning {
             source: PinSource::Noted,
             matched: HostMatch::Congruent,
             pins,
-            includes_subdomains: header.includes_subdomains(),
-            report_uri: header.report_uri().cloned(),
+            groups: None,
+            scope: if header.includes_subdomains() {
+                Scope::HostAndSubdomains
+            } else {
+                Scope::Host
+            },
+            report_uris: header.report_uri().cloned().into_iter().collect(),
             expires_at: Some(now),
             state: PolicyState::ReportOnly,
             user_added_roots: self.shared.user_added_roots,
+            plain_http: None,
         });
         Ok(policies.decide(host, chain, now))
     }
@@ -181,12 +252,16 @@ impl Pinning {
     }
 
     /// Replaces all static pins of all clones in one step: each evaluation uses either the old ones
-    /// or the new ones. Disabled hosts stay disabled. The roll-out counts of a host are kept if the
-    /// counted pins stay the same.
+    /// or the new ones. `rules` are pairs of a host and its policy, or a `PinFile`.
+    ///
+    /// Also replaced are the refused keys, the overlap and the rules for unpinned hosts of an
+    /// earlier pin file. Those that the builder set stay, and disabled hosts stay disabled. The
+    /// roll-out counts of a host are kept if the counted pins stay the same.
     ///
     /// # Errors
     ///
-    /// [`BuildError::Host`], [`BuildError::DuplicateHost`] and [`BuildError::Exemption`], as from
+    /// [`BuildError::Host`], [`BuildError::DuplicateHost`], [`BuildError::Exemption`] and
+    /// [`BuildError::UnionOfGroups`], as from
     /// [`PinningBuilder::build`](crate::PinningBuilder::build). The pins are then unchanged.
     ///
     /// ```
@@ -200,20 +275,9 @@ impl Pinning {
     /// pinning.replace_pins([("example.com", policy)])?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn replace_pins<H>(
-        &self,
-        policies: impl IntoIterator<Item = (H, PinPolicy)>,
-    ) -> Result<(), BuildError>
-    where
-        H: TryInto<Host, Error: Into<HostError>>,
-    {
-        let mut parsed = Vec::new();
-        for (host, policy) in policies {
-            let host = host.try_into();
-            let host = host.map_err(|error| BuildError::Host(error.into()))?;
-            parsed.push((host, policy));
-        }
-        let mut entries = StaticEntries::new(parsed)?;
+    pub fn replace_pins(&self, rules: impl IntoStaticRules) -> Result<(), BuildError> {
+        let rules = rules.into_rules().map_err(BuildError::Host)?;
+        let mut entries = StaticEntries::new(self.shared.rules.with(rules))?;
         // Lookups continue while the new entries are prepared and while the old ones are dropped.
         let statics = self.shared.statics.upgradable_read();
         statics.carry_over(&mut entries);
@@ -257,7 +321,7 @@ impl Pinning {
     ) -> (Evaluation, Validity) {
         let validity = self.validity(chain.host(), now);
         let host = chain.host();
-        let policies = host.map_or_else(Policies::default, |host| self.lookup(host, now));
+        let policies = self.lookup_name(chain.server_name(), host, now);
         let evaluation = policies.evaluate(host.cloned(), chain.clone(), now);
         (evaluation, validity)
     }
@@ -274,11 +338,18 @@ impl Pinning {
         Validity::new(generation, expiry_times.unwrap_or_default(), now)
     }
 
-    /// Returns whether pins of this host are enforced, and for how long that is valid.
+    /// Returns whether `http://` to this host is refused, and for how long that is valid. `default`
+    /// is for policies without a setting of their own.
     #[cfg(feature = "hyper")]
-    pub(crate) fn is_pinned(&self, host: &Host, now: UnixTime) -> (bool, Validity) {
+    pub(crate) fn refuses_plain_http(
+        &self,
+        host: &Host,
+        default: PlainHttp,
+        now: UnixTime,
+    ) -> (bool, Validity) {
         let validity = self.validity(Some(host), now);
-        (self.lookup(host, now).is_enforced(), validity)
+        let policies = self.lookup(Some(host), now);
+        (policies.refuses_plain_http(default), validity)
     }
 
     /// Returns how strictly header fields are parsed.

@@ -35,6 +35,11 @@ pub(crate) trait EventSink: Send + Sync {
 }
 
 impl Observers {
+    /// Returns whether the handle is that of a reporter.
+    pub(crate) fn are_of_reporter(&self) -> bool {
+        matches!(self, Self::ReportsOnly(_))
+    }
+
     pub(crate) fn emit(&self, event: Event) {
         event.trace();
         match self {

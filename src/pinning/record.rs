@@ -29,6 +29,9 @@ impl Pinning {
         decision: &Decision,
         port: Option<u16>,
     ) {
+        if let Some(unpinned) = evaluation.unpinned() {
+            self.emit(Event::Unpinned(unpinned.clone()));
+        }
         match decision {
             Decision::NotPinned => return,
             Decision::Refuse(violation) => return self.emit_violation(violation, port),

@@ -5,11 +5,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::pinning::build_error::BuildError;
 use crate::pinning::rollout::Tally;
-use crate::policy::{AppliedPolicy, Host, HostMatch, PinPolicy, UserAddedRoots};
+use crate::policy::{
+    AppliedPolicy, Host, Overlap, PinGroup, PinPolicy, PinSet, PolicyState, Requirement, Scope,
+    StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots,
+};
+use crate::violation::UnpinnedHost;
 
 /// The static pins of an application, and which of them are disabled.
 #[derive(Default)]
@@ -19,14 +23,23 @@ pub(crate) struct StaticPins {
     pub(crate) disabled: HashSet<Host, RandomState>,
 }
 
-/// Policies and exempt names by host. The application chooses the names, so a fast hash is safe.
+/// The rules of the application in the form of the lookup. The application chooses the names, so a
+/// fast hash is safe.
 #[derive(Default)]
-pub(crate) struct StaticEntries(HashMap<Host, StaticEntry, RandomState>);
+pub(crate) struct StaticEntries {
+    of_hosts: HashMap<Host, StaticEntry, RandomState>,
+    overlap: Overlap,
+    pub(crate) refused_keys: Option<PinSet>,
+    pub(crate) unpinned_hosts: UnpinnedHosts,
+    pub(crate) allow_unpinned: HashSet<UnpinnedName, RandomState>,
+}
 
-enum StaticEntry {
+#[derive(Default)]
+struct StaticEntry {
+    /// The policies of the host, the one with the smallest scope first.
+    policies: Vec<Pinned>,
     /// The name and its subdomains are exempt from the policies of these hosts, and of no others.
-    Exempt(Vec<Host>),
-    Policy(Box<Pinned>),
+    exempt_from: Vec<Host>,
 }
 
 struct Pinned {
@@ -34,29 +47,30 @@ struct Pinned {
     tally: Arc<Tally>,
 }
 
-impl Pinned {
-    /// Returns the policy, which is set for `host`, as it applies at `now`.
-    fn apply(
-        &self,
-        host: &Host,
-        matched: HostMatch,
-        roots: UserAddedRoots,
-        now: UnixTime,
-    ) -> Option<Applied<'_>> {
-        let policy = self.policy.apply(host, matched, roots, now)?;
-        Some(Applied {
-            candidate: self.policy.apply_candidate(&policy),
-            policy,
-            tally: &self.tally,
-        })
-    }
-}
-
 /// A policy as it applies, its candidate, and the counts of its roll-out.
 pub(crate) struct Applied<'s> {
     pub(crate) policy: AppliedPolicy,
     pub(crate) candidate: Option<AppliedPolicy>,
     pub(crate) tally: &'s Arc<Tally>,
+}
+
+/// A policy that covers a name, and where it was found.
+struct Covering<'s> {
+    host: &'s Host,
+    pinned: &'s Pinned,
+    more_labels: usize,
+}
+
+impl<'s> Covering<'s> {
+    fn apply(&self, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'s>> {
+        let policy = &self.pinned.policy;
+        let applied = policy.apply(self.host, self.more_labels, roots, now)?;
+        Some(Applied {
+            candidate: policy.apply_candidate(&applied),
+            policy: applied,
+            tally: &self.pinned.tally,
+        })
+    }
 }
 
 impl StaticPins {
@@ -67,25 +81,27 @@ impl StaticPins {
         roots: UserAddedRoots,
         now: UnixTime,
     ) -> Option<Applied<'_>> {
-        if self.entries.0.is_empty() || self.all_disabled {
+        if self.entries.of_hosts.is_empty() || self.all_disabled {
             return None;
         }
-        let mut matched = HostMatch::Congruent;
-        for name in host.and_superdomains() {
+        if self.entries.overlap == Overlap::Union {
+            return self.union(host, roots, now);
+        }
+        for (more_labels, name) in host.and_superdomains().enumerate() {
             if self.disabled.contains(name) {
                 return None;
             }
-            match self.entries.0.get_key_value(name) {
-                Some((_, StaticEntry::Exempt(_))) => return self.not_exempt(host, roots, now),
-                Some((host, StaticEntry::Policy(pinned))) => {
-                    let applied = pinned.apply(host, matched, roots, now);
-                    if applied.is_some() {
-                        return applied;
-                    }
-                }
-                None => {}
+            let Some((noted, entry)) = self.entries.of_hosts.get_key_value(name) else {
+                continue;
+            };
+            if !entry.exempt_from.is_empty() {
+                return self.not_exempt(host, roots, now);
             }
-            matched = HostMatch::Superdomain;
+            let covering = entry.covering(noted, more_labels);
+            let applied = covering.filter_map(|it| it.apply(roots, now)).next();
+            if applied.is_some() {
+                return applied;
+            }
         }
         None
     }
@@ -93,92 +109,198 @@ impl StaticPins {
     /// As [`policy`](Self::policy), for a name that is exempt from some policies.
     #[cold]
     fn not_exempt(&self, host: &Host, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'_>> {
-        let mut matched = HostMatch::Congruent;
+        let covering = self.all_covering(host);
+        covering.iter().find_map(|it| it.apply(roots, now))
+    }
+
+    /// Returns the nearest policy, with the pins of all others that cover the name added.
+    #[cold]
+    fn union(&self, host: &Host, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'_>> {
+        let covering = self.all_covering(host);
+        let mut applied = covering.iter().filter_map(|it| it.apply(roots, now));
+        let mut nearest = applied.next()?;
+        let others = covering.iter().filter(|it| {
+            let policy = &it.pinned.policy;
+            let is_weaker = nearest.policy.state == PolicyState::Enforced
+                && policy.state(now) != Some(PolicyState::Enforced);
+            !policy.is_expired(now) && !is_weaker
+        });
+        let own = nearest.policy.requirement().single_group();
+        let groups = others.filter_map(|it| it.pinned.policy.required().single_group());
+        let joined = own.into_iter().chain(groups).reduce(PinGroup::or)?;
+        let Requirement { pins, groups } = Requirement::new([joined]).ok()?;
+        nearest.policy = AppliedPolicy {
+            pins,
+            groups,
+            ..nearest.policy
+        };
+        Some(nearest)
+    }
+
+    /// Returns the policies that cover the name and that it is not exempt from, the nearest first.
+    fn all_covering(&self, host: &Host) -> Vec<Covering<'_>> {
+        let mut found = Vec::new();
         let mut exempt_from = Vec::new();
-        for name in host.and_superdomains() {
+        for (more_labels, name) in host.and_superdomains().enumerate() {
             if self.disabled.contains(name) {
-                return None;
+                break;
             }
-            match self.entries.0.get_key_value(name) {
-                Some((_, StaticEntry::Exempt(by))) => exempt_from.extend(by),
-                Some((host, StaticEntry::Policy(pinned))) if !exempt_from.contains(&host) => {
-                    let applied = pinned.apply(host, matched, roots, now);
-                    if applied.is_some() {
-                        return applied;
-                    }
-                }
-                Some((_, StaticEntry::Policy(_))) | None => {}
+            let Some((noted, entry)) = self.entries.of_hosts.get_key_value(name) else {
+                continue;
+            };
+            if !exempt_from.contains(&noted) {
+                found.extend(entry.covering(noted, more_labels));
             }
-            matched = HostMatch::Superdomain;
+            exempt_from.extend(&entry.exempt_from);
         }
-        None
+        found
+    }
+
+    /// Returns the name if `policy`, its static policy, does not make it pinned and that matters to
+    /// the application. `host` is `None` for an IP address.
+    pub(crate) fn unpinned(
+        &self,
+        name: &ServerName<'_>,
+        host: Option<&Host>,
+        policy: Option<&AppliedPolicy>,
+    ) -> Option<UnpinnedHost> {
+        let entries = &self.entries;
+        let is_enforced = policy.is_some_and(|policy| policy.state != PolicyState::ReportOnly);
+        if entries.unpinned_hosts == UnpinnedHosts::Allow || is_enforced {
+            return None;
+        }
+        let is_disabled = |host: &Host| {
+            let mut names = host.and_superdomains();
+            self.all_disabled || names.any(|name| self.disabled.contains(name))
+        };
+        let name_allowed = match (host, name) {
+            // The user has chosen to connect without these pins (RFC 7469 section 2.7).
+            (Some(host), _) if is_disabled(host) => return None,
+            (Some(host), _) => UnpinnedName::Host(host.clone()),
+            (None, ServerName::IpAddress(address)) => UnpinnedName::Address((*address).into()),
+            (None, _) => return Some(UnpinnedHost::new(name, policy, true)),
+        };
+        let is_allowed = entries.allow_unpinned.contains(&name_allowed);
+        let is_refused = entries.unpinned_hosts == UnpinnedHosts::Refuse;
+        (!is_allowed).then(|| UnpinnedHost::new(name, policy, is_refused))
     }
 
     /// Returns the past and future expiry times of the policies of the host and its superdomains.
     pub(crate) fn expiry_times(&self, host: &Host) -> Vec<UnixTime> {
         let entries = host
             .and_superdomains()
-            .filter_map(|name| self.entries.0.get(name));
-        let times = entries.filter_map(|entry| match entry {
-            StaticEntry::Policy(pinned) => pinned.policy.expiry_time(),
-            StaticEntry::Exempt(_) => None,
-        });
-        times.collect()
+            .filter_map(|name| self.entries.of_hosts.get(name));
+        let policies = entries.flat_map(|entry| &entry.policies);
+        let expiries = policies.filter_map(|pinned| pinned.policy.expiry());
+        expiries.map(|(at, _)| at).collect()
     }
 
     /// Keeps the roll-out counts in the new entries, for policies whose counted pins are the same.
     pub(crate) fn carry_over(&self, entries: &mut StaticEntries) {
-        for (host, entry) in &mut entries.0 {
-            if let StaticEntry::Policy(new) = entry
-                && let Some(StaticEntry::Policy(old)) = self.entries.0.get(host)
-                && old.policy.rolled_out_pins() == new.policy.rolled_out_pins()
-            {
-                new.tally = Arc::clone(&old.tally);
+        for (host, entry) in &mut entries.of_hosts {
+            let Some(old) = self.entries.of_hosts.get(host) else {
+                continue;
+            };
+            for new in &mut entry.policies {
+                let is_same = |old: &&Pinned| {
+                    old.policy.scope_setting() == new.policy.scope_setting()
+                        && old.policy.rolled_out_pins() == new.policy.rolled_out_pins()
+                };
+                if let Some(old) = old.policies.iter().find(is_same) {
+                    new.tally = Arc::clone(&old.tally);
+                }
             }
         }
     }
 }
 
+impl StaticEntry {
+    /// Returns the policies of `host` that cover a name with this number of labels more.
+    fn covering<'s>(
+        &'s self,
+        host: &'s Host,
+        more_labels: usize,
+    ) -> impl Iterator<Item = Covering<'s>> {
+        let policies = self.policies.iter();
+        let covers = move |pinned: &&Pinned| pinned.policy.scope_setting().covers(more_labels);
+        policies.filter(covers).map(move |pinned| Covering {
+            host,
+            pinned,
+            more_labels,
+        })
+    }
+}
+
 impl StaticEntries {
-    /// Creates the entries of these policies and of their exemptions.
+    /// Creates the entries of these rules.
     ///
     /// # Errors
     ///
-    /// [`BuildError::DuplicateHost`] and [`BuildError::Exemption`] for policies that contradict
-    /// each other.
-    pub(crate) fn new(policies: Vec<(Host, PinPolicy)>) -> Result<Self, BuildError> {
-        let mut entries = HashMap::default();
+    /// [`BuildError::DuplicateHost`], [`BuildError::Exemption`] and [`BuildError::UnionOfGroups`]
+    /// for policies that contradict each other.
+    pub(crate) fn new(rules: StaticRules) -> Result<Self, BuildError> {
+        let mut entries = Self {
+            of_hosts: HashMap::with_capacity_and_hasher(
+                rules.policies.len(),
+                RandomState::default(),
+            ),
+            overlap: rules.overlap.unwrap_or_default(),
+            refused_keys: rules.refused_keys,
+            unpinned_hosts: rules.unpinned_hosts,
+            allow_unpinned: rules.allow_unpinned.into_iter().collect(),
+        };
         let mut exemptions = Vec::new();
-        for (host, policy) in policies {
+        for (host, policy) in rules.policies {
             for exempt in policy.exemptions() {
-                let covered = policy.covers_subdomains() && exempt.is_subdomain_of(&host);
-                exemptions.push((host.clone(), exempt.clone(), covered));
+                let scope = policy.scope_setting();
+                exemptions.push((host.clone(), exempt.clone(), scope));
             }
-            let entry = StaticEntry::Policy(Box::new(Pinned {
-                tally: Arc::new(Tally::new(policy.rolled_out_pins())),
-                policy,
-            }));
-            if entries.insert(host.clone(), entry).is_some() {
-                return Err(BuildError::DuplicateHost { host });
+            entries.add(host, policy)?;
+        }
+        for (host, exempt, scope) in exemptions {
+            entries.exempt(host, exempt, scope)?;
+        }
+        Ok(entries)
+    }
+
+    fn add(&mut self, host: Host, policy: PinPolicy) -> Result<(), BuildError> {
+        if self.overlap == Overlap::Union && policy.groups().len() > 1 {
+            return Err(BuildError::UnionOfGroups { host });
+        }
+        let scope = policy.scope_setting();
+        let pinned = Pinned {
+            tally: Arc::new(Tally::new(&policy.rolled_out_pins().pins)),
+            policy,
+        };
+        let policies = &mut self.of_hosts.entry(host.clone()).or_default().policies;
+        let position = policies.binary_search_by_key(&scope, |known| known.policy.scope_setting());
+        match position {
+            Ok(_) => Err(BuildError::DuplicateHost { host }),
+            Err(position) => {
+                policies.insert(position, pinned);
+                Ok(())
             }
         }
-        for (host, exempt, covered) in exemptions {
-            let pinned = matches!(entries.get(&exempt), Some(StaticEntry::Policy(_)));
-            if pinned || !covered {
-                return Err(BuildError::Exemption { host, exempt });
-            }
-            match entries
-                .entry(exempt)
-                .or_insert_with(|| StaticEntry::Exempt(Vec::new()))
-            {
-                StaticEntry::Exempt(by) => by.push(host),
-                StaticEntry::Policy(_) => {}
-            }
+    }
+
+    /// Exempts a name and its subdomains from the policies of `host`.
+    fn exempt(&mut self, host: Host, exempt: Host, scope: Scope) -> Result<(), BuildError> {
+        let labels = |host: &Host| host.and_superdomains().count();
+        let more_labels = labels(&exempt).saturating_sub(labels(&host));
+        let is_covered = exempt.is_subdomain_of(&host) && scope.covers(more_labels);
+        let entry = self.of_hosts.entry(exempt.clone()).or_default();
+        let mut own = entry.policies.iter();
+        let is_pinned = own.any(|pinned| pinned.policy.scope_setting().covers(0));
+        if is_pinned || !is_covered {
+            return Err(BuildError::Exemption { host, exempt });
         }
-        Ok(Self(entries))
+        if !entry.exempt_from.contains(&host) {
+            entry.exempt_from.push(host);
+        }
+        Ok(())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.of_hosts.len()
     }
 }

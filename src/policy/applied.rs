@@ -1,11 +1,17 @@
 //! [`AppliedPolicy`], the form in which static and noted policies are evaluated, and the types of
 //! its fields.
 
+use std::sync::Arc;
+
 use rustls_pki_types::UnixTime;
 
+use crate::policy::fingerprint::SpkiFingerprint;
 use crate::policy::host::Host;
+use crate::policy::pin_group::{PinGroup, Requirement};
 use crate::policy::pin_set::PinSet;
+use crate::policy::plain_http::PlainHttp;
 use crate::policy::report_uri::ReportUri;
+use crate::policy::scope::Scope;
 
 /// One policy as it applies to one host at one moment.
 ///
@@ -37,18 +43,46 @@ pub struct AppliedPolicy {
     pub source: PinSource,
     /// How the host matched `noted_hostname`.
     pub matched: HostMatch,
-    /// The pins, at least one of which must be in the validated chain.
+    /// The pins of all groups. With [`PinSource::RefusedKeys`]: the refused keys in the chain.
     pub pins: PinSet,
-    /// Whether the policy covers the subdomains of `noted_hostname`.
-    pub includes_subdomains: bool,
+    /// See [`groups`](Self::groups); `None` if any of `pins` is sufficient in any position.
+    pub(crate) groups: Option<Arc<[PinGroup]>>,
+    /// The names that the policy covers, seen from `noted_hostname`.
+    pub scope: Scope,
     /// Where violations are to be reported.
-    pub report_uri: Option<ReportUri>,
+    pub report_uris: Vec<ReportUri>,
     /// The last second at which the policy is in this state; `None` if it does not expire.
     pub expires_at: Option<UnixTime>,
     /// What a failed pin check means.
     pub state: PolicyState,
     /// Whether the pins are enforced on a chain to a user-added root.
     pub user_added_roots: UserAddedRoots,
+    /// The policy's own setting for `http://`.
+    pub plain_http: Option<PlainHttp>,
+}
+
+impl AppliedPolicy {
+    /// Returns the groups of pins, each of which must hold; empty if any of the pins is sufficient,
+    /// in any position of the validated chain.
+    #[must_use]
+    pub fn groups(&self) -> &[PinGroup] {
+        self.groups.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn requirement(&self) -> Requirement {
+        Requirement {
+            pins: self.pins.clone(),
+            groups: self.groups.clone(),
+        }
+    }
+
+    /// Returns whether a path with these keys, leaf first, satisfies the pins.
+    pub(crate) fn matches(&self, keys: &[SpkiFingerprint]) -> bool {
+        match &self.groups {
+            None => self.pins.matches(keys),
+            Some(groups) => groups.iter().all(|group| group.matches(keys)),
+        }
+    }
 }
 
 /// Who set a policy.
@@ -66,6 +100,8 @@ pub struct AppliedPolicy {
 pub enum PinSource {
     /// The server, by a `Public-Key-Pins` header field.
     Noted,
+    /// The application, by its list of [refused keys](crate::PinningBuilder::refuse_keys).
+    RefusedKeys,
     /// The application.
     Static,
 }

@@ -12,7 +12,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use rustls_pki_types::DnsName;
+use rustls_pki_types::{DnsName, ServerName};
 use smol_str::SmolStr;
 
 use crate::policy::text::write_with_causes;
@@ -57,6 +57,12 @@ impl Host {
             Err(_) if has_port(&ascii) => Err(HostError::Port { name: input() }),
             Err(_) => Err(HostError::Invalid { name: input() }),
         }
+    }
+
+    /// Returns the text of an IP address in the form of a host, as the subject of a violation: only
+    /// refused keys refuse an address.
+    pub(crate) fn of_address(name: &ServerName<'_>) -> Self {
+        Self(name.to_str().as_ref().into())
     }
 
     /// Returns the canonical name.

@@ -6,9 +6,12 @@
 use std::borrow::Borrow;
 use std::fmt;
 
-use crate::policy::applied::{AppliedPolicy, PinSource, PolicyState, UserAddedRoots};
+use crate::policy::applied::{AppliedPolicy, HostMatch, PinSource, PolicyState, UserAddedRoots};
 use crate::policy::fingerprint::SpkiFingerprint;
+use crate::policy::host::Host;
 use crate::policy::origin::AnchorOrigin;
+use crate::policy::pin_set::PinSet;
+use crate::policy::scope::Scope;
 use crate::policy::timestamp::print_capped;
 
 /// The policies that apply to one host at one moment: at most one static and one noted policy, and
@@ -38,13 +41,19 @@ pub struct AppliedPolicies {
     /// The candidate pins of the static policy, see
     /// [`PinPolicy::candidate`](crate::PinPolicy::candidate).
     pub candidate: Option<AppliedPolicy>,
+    /// The keys that no validated chain may contain, whatever the policies say.
+    pub refused_keys: Option<PinSet>,
 }
 
 impl AppliedPolicies {
-    /// Returns whether no policy applies.
+    /// Returns whether nothing depends on the keys of a chain: no policy applies, and no keys are
+    /// refused.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.static_policy.is_none() && self.noted.is_none() && self.candidate.is_none()
+        self.static_policy.is_none()
+            && self.noted.is_none()
+            && self.candidate.is_none()
+            && self.refused_keys.is_none()
     }
 
     /// Returns the policies in this order: static, noted, candidate.
@@ -61,6 +70,7 @@ impl AppliedPolicies {
             static_policy: judge(&self.static_policy),
             noted: judge(&self.noted),
             candidate: judge(&self.candidate),
+            has_refused_key: refused(self.refused_keys.as_ref(), keys).next().is_some(),
         }
     }
 
@@ -71,7 +81,7 @@ impl AppliedPolicies {
         origin: AnchorOrigin,
     ) -> JudgedPolicies<AppliedPolicy> {
         let policies = [self.static_policy, self.noted, self.candidate];
-        JudgedPolicies::new(policies, keys, origin)
+        JudgedPolicies::new(policies, self.refused_keys.as_ref(), keys, origin)
     }
 
     /// As [`judged`](Self::judged), without a copy of the policies.
@@ -81,8 +91,18 @@ impl AppliedPolicies {
         origin: AnchorOrigin,
     ) -> JudgedPolicies<&AppliedPolicy> {
         let policies = [&self.static_policy, &self.noted, &self.candidate];
-        JudgedPolicies::new(policies.map(Option::as_ref), keys, origin)
+        let policies = policies.map(Option::as_ref);
+        JudgedPolicies::new(policies, self.refused_keys.as_ref(), keys, origin)
     }
+}
+
+/// Returns the keys of a path that are refused.
+fn refused<'a>(
+    list: Option<&'a PinSet>,
+    keys: &'a [SpkiFingerprint],
+) -> impl Iterator<Item = SpkiFingerprint> + 'a {
+    let list = list.into_iter();
+    list.flat_map(move |list| keys.iter().filter(|key| list.contains(key)).copied())
 }
 
 impl AppliedPolicy {
@@ -97,7 +117,7 @@ impl AppliedPolicy {
             // A policy that expired with "refuse" refuses every chain: there is no pin validation
             // that a user-added root could skip.
             PolicyState::Expired => Verdict::Refuse,
-            _ if self.pins.matches(keys) => Verdict::Pass,
+            _ if self.matches(keys) => Verdict::Pass,
             PolicyState::Enforced if skips => Verdict::Skip,
             PolicyState::Enforced => Verdict::Refuse,
             PolicyState::ReportOnly if skips => Verdict::SkipReportOnly,
@@ -111,18 +131,20 @@ impl AppliedPolicy {
     pub(crate) fn provenance(&self) -> impl fmt::Display {
         let source = match self.source {
             PinSource::Noted => "noted from a Public-Key-Pins header",
+            PinSource::RefusedKeys => "refused by the application",
             PinSource::Static => "set by the application",
         };
-        let subdomains = if self.includes_subdomains {
-            " and its subdomains"
-        } else {
-            ""
+        let (before, after) = match self.scope {
+            Scope::Host => ("", ""),
+            Scope::HostAndSubdomains => ("", " and its subdomains"),
+            Scope::OneLabel => ("names of one label below ", ""),
+            Scope::Subdomains => ("the subdomains of ", ""),
         };
         let until = match self.expires_at {
             Some(expiry) => format!(", until {}", print_capped(expiry)),
             None => String::new(),
         };
-        format!("{source} for {}{subdomains}{until}", self.noted_hostname)
+        format!("{source} for {before}{}{after}{until}", self.noted_hostname)
     }
 }
 
@@ -148,10 +170,14 @@ pub(crate) struct Verdicts {
     static_policy: Option<Verdict>,
     noted: Option<Verdict>,
     candidate: Option<Verdict>,
+    has_refused_key: bool,
 }
 
 impl Verdicts {
     pub(crate) fn has(self, verdict: Verdict) -> bool {
+        if self.has_refused_key && verdict == Verdict::Refuse {
+            return true;
+        }
         let verdict = Some(verdict);
         self.static_policy == verdict || self.noted == verdict || self.candidate == verdict
     }
@@ -175,32 +201,62 @@ impl Verdicts {
 
 /// The policies of a host, each with its verdict on one path: static, noted, candidate. There is no
 /// verdict without its policy, so that every refusal can name the policy that refuses.
-pub(crate) struct JudgedPolicies<P>([Option<(P, Verdict)>; 3]);
+pub(crate) struct JudgedPolicies<P> {
+    policies: [Option<(P, Verdict)>; 3],
+    /// The keys of the path that are refused, whatever the policies say.
+    refused_keys: Option<PinSet>,
+}
 
 impl<P: Borrow<AppliedPolicy>> JudgedPolicies<P> {
-    fn new(policies: [Option<P>; 3], keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Self {
+    fn new(
+        policies: [Option<P>; 3],
+        refused_keys: Option<&PinSet>,
+        keys: &[SpkiFingerprint],
+        origin: AnchorOrigin,
+    ) -> Self {
         let judge = |policy: P| {
             let verdict = policy.borrow().judge(keys, origin);
             (policy, verdict)
         };
-        Self(policies.map(|policy| policy.map(judge)))
+        Self {
+            policies: policies.map(|policy| policy.map(judge)),
+            refused_keys: PinSet::new(refused(refused_keys, keys)).ok(),
+        }
+    }
+
+    /// Returns the refused keys in the path of `host`, in the form of a policy that failed.
+    pub(crate) fn refused_keys(&self, host: &Host) -> Option<AppliedPolicy> {
+        Some(AppliedPolicy {
+            noted_hostname: host.clone(),
+            source: PinSource::RefusedKeys,
+            matched: HostMatch::Congruent,
+            pins: self.refused_keys.clone()?,
+            groups: None,
+            scope: Scope::Host,
+            report_uris: Vec::new(),
+            expires_at: None,
+            state: PolicyState::Enforced,
+            user_added_roots: UserAddedRoots::EnforcePins,
+            plain_http: None,
+        })
     }
 
     /// Returns the policies with this verdict.
     pub(crate) fn with(&self, verdict: Verdict) -> impl Iterator<Item = &AppliedPolicy> {
-        let judged = self.0.iter().flatten();
+        let judged = self.policies.iter().flatten();
         let with = judged.filter(move |(_, found)| *found == verdict);
         with.map(|(policy, _)| policy.borrow())
     }
 
     pub(crate) fn has(&self, verdict: Verdict) -> bool {
-        self.with(verdict).next().is_some()
+        let has_refused_key = verdict == Verdict::Refuse && self.refused_keys.is_some();
+        has_refused_key || self.with(verdict).next().is_some()
     }
 
     /// Returns the verdict of the pins that are being rolled out: the candidate's, else the static
     /// ones.
     pub(crate) fn rolled_out(&self) -> Option<Verdict> {
-        let [static_policy, _, candidate] = &self.0;
+        let [static_policy, _, candidate] = &self.policies;
         let (_, verdict) = candidate.as_ref().or(static_policy.as_ref())?;
         Some(*verdict)
     }

@@ -6,6 +6,7 @@ use crate::policy::applied::{AppliedPolicy, HostMatch, PinSource, PolicyState, U
 use crate::policy::host::Host;
 use crate::policy::pin_set::PinSet;
 use crate::policy::report_uri::ReportUri;
+use crate::policy::scope::Scope;
 use crate::policy::timestamp::{IntoUnixTime, at};
 
 /// A Known Pinned Host ([RFC 7469 section 2.3.3]): the directives of the last valid
@@ -180,11 +181,17 @@ impl KnownPinnedHost {
             source: PinSource::Noted,
             matched,
             pins: self.pins.clone(),
-            includes_subdomains: self.includes_subdomains,
-            report_uri: self.report_uri.clone(),
+            groups: None,
+            scope: if self.includes_subdomains {
+                Scope::HostAndSubdomains
+            } else {
+                Scope::Host
+            },
+            report_uris: self.report_uri.iter().cloned().collect(),
             expires_at: Some(self.expires_at),
             state: PolicyState::Enforced,
             user_added_roots: roots,
+            plain_http: None,
         }
     }
 }

@@ -19,12 +19,17 @@ mod judgement;
 mod known_host;
 pub(crate) mod origin;
 pub(crate) mod pem;
+mod pin_group;
 mod pin_policy;
 mod pin_set;
+mod plain_http;
 mod report_uri;
+mod scope;
 mod sha256;
+mod static_rules;
 pub(crate) mod text;
 pub(crate) mod timestamp;
+mod unpinned;
 #[cfg(feature = "hyper")]
 pub(crate) mod uri;
 
@@ -39,8 +44,16 @@ pub use crate::policy::judgement::AppliedPolicies;
 pub(crate) use crate::policy::judgement::{JudgedPolicies, Verdict, Verdicts};
 pub use crate::policy::known_host::KnownPinnedHost;
 pub(crate) use crate::policy::origin::AnchorOrigin;
+pub(crate) use crate::policy::pin_group::Requirement;
+pub use crate::policy::pin_group::{PinGroup, PinRole};
 pub use crate::policy::pin_policy::{AfterExpiry, Enforcement, PinPolicy};
 pub use crate::policy::pin_set::{PinSet, PolicyError};
+pub use crate::policy::plain_http::PlainHttp;
 pub use crate::policy::report_uri::{ReportUri, ReportUriError};
+pub use crate::policy::scope::Scope;
 pub(crate) use crate::policy::sha256::{KeyHash, sha256};
+#[cfg(feature = "pin-file")]
+pub(crate) use crate::policy::static_rules::sealed;
+pub use crate::policy::static_rules::{IntoStaticRules, Overlap, StaticRules};
 pub use crate::policy::timestamp::IntoUnixTime;
+pub use crate::policy::unpinned::{UnpinnedHosts, UnpinnedName};

@@ -7,8 +7,11 @@ use crate::policy::applied::{AppliedPolicy, HostMatch, PinSource, PolicyState, U
 use crate::policy::fingerprint::SpkiFingerprint;
 use crate::policy::fingerprint_error::ParseFingerprintError;
 use crate::policy::host::{Host, HostError};
+use crate::policy::pin_group::{PinGroup, Requirement};
 use crate::policy::pin_set::{PinSet, PolicyError};
+use crate::policy::plain_http::PlainHttp;
 use crate::policy::report_uri::ReportUri;
+use crate::policy::scope::Scope;
 use crate::policy::timestamp::IntoUnixTime;
 
 /// Static pins for one host, set by the application.
@@ -30,14 +33,15 @@ use crate::policy::timestamp::IntoUnixTime;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinPolicy {
-    pins: PinSet,
-    includes_subdomains: bool,
-    report_uri: Option<ReportUri>,
+    required: Requirement,
+    scope: Scope,
+    report_uris: Vec<ReportUri>,
     expiry: Option<(UnixTime, AfterExpiry)>,
     enforcement: Enforcement,
     user_added_roots: Option<UserAddedRoots>,
+    plain_http: Option<PlainHttp>,
     exempt: Vec<Host>,
-    candidate: Option<PinSet>,
+    candidate: Option<Requirement>,
 }
 
 impl PinPolicy {
@@ -60,11 +64,7 @@ impl PinPolicy {
     where
         P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
     {
-        let policy = Self::without_backup(pins)?;
-        if policy.pins.len() < 2 {
-            return Err(PolicyError::NoBackup);
-        }
-        Ok(policy)
+        Self::all_of([PinGroup::new(pins)?])
     }
 
     /// Creates a policy that may have a single pin. If the server loses the key of that pin, or
@@ -79,23 +79,68 @@ impl PinPolicy {
     where
         P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
     {
+        Self::all_of_without_backup([PinGroup::new(pins)?])
+    }
+
+    /// Creates a policy of groups of pins, each of which must hold: the validated chain must contain
+    /// a pin of every group. Another valid path is sought if the first one satisfies only some
+    /// groups. Equal groups count once.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::NoPins`] if there is no group, [`PolicyError::NoBackup`] for a group of fewer
+    /// than two distinct pins.
+    ///
+    /// ```
+    /// use pinhold::PinPolicy;
+    /// use pinhold::policy::{PinGroup, PolicyError};
+    ///
+    /// let ca = PinGroup::ca(["sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M="])?;
+    /// assert_eq!(PinPolicy::all_of([ca]), Err(PolicyError::NoBackup));
+    /// # Ok::<(), PolicyError>(())
+    /// ```
+    pub fn all_of(groups: impl IntoIterator<Item = PinGroup>) -> Result<Self, PolicyError> {
+        let policy = Self::all_of_without_backup(groups)?;
+        if !policy.required.has_backup() {
+            return Err(PolicyError::NoBackup);
+        }
+        Ok(policy)
+    }
+
+    /// As [`all_of`](Self::all_of), for groups that may have a single pin, with the consequence that
+    /// [`without_backup`](Self::without_backup) states.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::NoPins`] if there is no group.
+    pub fn all_of_without_backup(
+        groups: impl IntoIterator<Item = PinGroup>,
+    ) -> Result<Self, PolicyError> {
         Ok(Self {
-            pins: PinSet::parse(pins)?,
-            includes_subdomains: false,
-            report_uri: None,
+            required: Requirement::new(groups)?,
+            scope: Scope::default(),
+            report_uris: Vec::new(),
             expiry: None,
             enforcement: Enforcement::Enforce,
             user_added_roots: None,
+            plain_http: None,
             exempt: Vec::new(),
             candidate: None,
         })
     }
 
-    /// Extends the policy to every subdomain of the host, at any depth.
+    /// Sets the names that the policy covers. Default: the host alone.
     #[must_use]
-    pub fn include_subdomains(mut self) -> Self {
-        self.includes_subdomains = true;
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
         self
+    }
+
+    /// Extends the policy to every subdomain of the host, at any depth: short for
+    /// [`Scope::HostAndSubdomains`].
+    #[must_use]
+    pub fn include_subdomains(self) -> Self {
+        self.scope(Scope::HostAndSubdomains)
     }
 
     /// Exempts a subdomain and every name below it from this policy. Every other policy that covers
@@ -157,11 +202,23 @@ impl PinPolicy {
     /// ])?;
     /// # Ok::<(), pinhold::policy::PolicyError>(())
     /// ```
-    pub fn candidate<P>(mut self, pins: impl IntoIterator<Item = P>) -> Result<Self, PolicyError>
+    pub fn candidate<P>(self, pins: impl IntoIterator<Item = P>) -> Result<Self, PolicyError>
     where
         P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
     {
-        self.candidate = Some(PinSet::parse(pins)?);
+        self.candidate_all_of([PinGroup::new(pins)?])
+    }
+
+    /// As [`candidate`](Self::candidate), for groups of pins that must all hold.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::NoPins`] if there is no group.
+    pub fn candidate_all_of(
+        mut self,
+        groups: impl IntoIterator<Item = PinGroup>,
+    ) -> Result<Self, PolicyError> {
+        self.candidate = Some(Requirement::new(groups)?);
         Ok(self)
     }
 
@@ -174,83 +231,161 @@ impl PinPolicy {
         self
     }
 
-    /// Sets where violations of this policy are to be reported.
+    /// Sets whether `http://` is allowed to the hosts of this policy, where pins can't be checked.
+    /// The default is the setting of the connector or client.
     #[must_use]
-    pub fn report_uri(mut self, uri: ReportUri) -> Self {
-        self.report_uri = Some(uri);
+    pub fn plain_http(mut self, choice: PlainHttp) -> Self {
+        self.plain_http = Some(choice);
         self
     }
 
-    /// Returns the pins, without those of a candidate.
+    /// Adds an endpoint to which violations of this policy are reported. Each receives every report;
+    /// a URI that was added before is added once.
+    #[must_use]
+    pub fn report_uri(mut self, uri: ReportUri) -> Self {
+        if !self.report_uris.contains(&uri) {
+            self.report_uris.push(uri);
+        }
+        self
+    }
+
+    /// Returns the pins of all groups, without those of a candidate.
     #[must_use]
     pub fn pins(&self) -> &PinSet {
-        &self.pins
+        &self.required.pins
+    }
+
+    /// Returns the groups, each of which must hold: at least one.
+    #[must_use]
+    pub fn groups(&self) -> Vec<PinGroup> {
+        self.required.groups()
+    }
+
+    /// Returns the groups of the candidate; empty if there is none.
+    #[must_use]
+    pub fn candidate_groups(&self) -> Vec<PinGroup> {
+        let candidate = self.candidate.as_ref();
+        candidate.map_or_else(Vec::new, Requirement::groups)
+    }
+
+    /// Returns whether each group has two distinct pins.
+    #[must_use]
+    pub fn has_backup(&self) -> bool {
+        self.required.has_backup()
+    }
+
+    /// Returns the names that the policy covers.
+    #[must_use]
+    pub fn scope_setting(&self) -> Scope {
+        self.scope
+    }
+
+    /// Returns the last second at which the policy is in effect as set, and what happens afterwards.
+    #[must_use]
+    pub fn expiry(&self) -> Option<(UnixTime, AfterExpiry)> {
+        self.expiry
+    }
+
+    /// Returns the subdomains that are exempt.
+    #[must_use]
+    pub fn exemptions(&self) -> &[Host] {
+        &self.exempt
+    }
+
+    /// Returns the endpoints for reports.
+    #[must_use]
+    pub fn report_uris(&self) -> &[ReportUri] {
+        &self.report_uris
+    }
+
+    /// Returns whether a failed pin check refuses.
+    #[must_use]
+    pub fn enforcement_setting(&self) -> Enforcement {
+        self.enforcement
+    }
+
+    /// Returns the policy's own setting for user-added roots.
+    #[must_use]
+    pub fn user_added_roots_setting(&self) -> Option<UserAddedRoots> {
+        self.user_added_roots
+    }
+
+    /// Returns the policy's own setting for `http://`.
+    #[must_use]
+    pub fn plain_http_setting(&self) -> Option<PlainHttp> {
+        self.plain_http
     }
 
     /// Returns the pins that the roll-out counts refer to: those of the candidate if there is one,
     /// else those of the policy.
-    pub(crate) fn rolled_out_pins(&self) -> &PinSet {
-        self.candidate.as_ref().unwrap_or(&self.pins)
+    pub(crate) fn rolled_out_pins(&self) -> &Requirement {
+        self.candidate.as_ref().unwrap_or(&self.required)
+    }
+
+    pub(crate) fn required(&self) -> &Requirement {
+        &self.required
     }
 
     /// Returns the candidate as a report-only policy, with all else taken from `applied`.
     pub(crate) fn apply_candidate(&self, applied: &AppliedPolicy) -> Option<AppliedPolicy> {
+        let candidate = self.candidate.clone()?;
         Some(AppliedPolicy {
-            pins: self.candidate.clone()?,
+            pins: candidate.pins,
+            groups: candidate.groups,
             state: PolicyState::ReportOnly,
             ..applied.clone()
         })
     }
 
-    /// Returns the last second before the policy ends or changes its state.
-    pub(crate) fn expiry_time(&self) -> Option<UnixTime> {
-        self.expiry.map(|(at, _)| at)
-    }
-
-    pub(crate) fn covers_subdomains(&self) -> bool {
-        self.includes_subdomains
-    }
-
-    pub(crate) fn exemptions(&self) -> &[Host] {
-        &self.exempt
-    }
-
-    /// Returns the policy as it applies at `now` to a name that matches `noted_hostname`, or `None`
-    /// if it is unpinned by then or does not cover subdomains.
-    pub(crate) fn apply(
-        &self,
-        noted_hostname: &Host,
-        matched: HostMatch,
-        default: UserAddedRoots,
-        now: UnixTime,
-    ) -> Option<AppliedPolicy> {
-        if matched == HostMatch::Superdomain && !self.includes_subdomains {
-            return None;
-        }
-        let mut state = match self.enforcement {
+    /// Returns whether the policy is enforced and not expired at `now`.
+    pub(crate) fn state(&self, now: UnixTime) -> Option<PolicyState> {
+        let state = match self.enforcement {
             Enforcement::Enforce => PolicyState::Enforced,
             Enforcement::ReportOnly => PolicyState::ReportOnly,
         };
         // 7469-2.3.3-a: in the second of its expiry a policy is still in effect.
-        if let Some((at, then)) = self.expiry
-            && now > at
-        {
-            state = match (then, state) {
-                (AfterExpiry::Unpin, _) => return None,
-                (AfterExpiry::Refuse, PolicyState::Enforced) => PolicyState::Expired,
-                (AfterExpiry::Refuse | AfterExpiry::ReportOnly, _) => PolicyState::ReportOnly,
-            };
+        match self.expiry {
+            Some((at, then)) if now > at => match (then, state) {
+                (AfterExpiry::Unpin, _) => None,
+                (AfterExpiry::Refuse, PolicyState::Enforced) => Some(PolicyState::Expired),
+                (AfterExpiry::Refuse | AfterExpiry::ReportOnly, _) => Some(PolicyState::ReportOnly),
+            },
+            _ => Some(state),
+        }
+    }
+
+    pub(crate) fn is_expired(&self, now: UnixTime) -> bool {
+        self.expiry.is_some_and(|(at, _)| now > at)
+    }
+
+    /// Returns the policy as it applies at `now` to a name with this number of labels more than
+    /// `noted_hostname`, or `None` if it is unpinned by then or does not cover the name.
+    pub(crate) fn apply(
+        &self,
+        noted_hostname: &Host,
+        more_labels: usize,
+        default: UserAddedRoots,
+        now: UnixTime,
+    ) -> Option<AppliedPolicy> {
+        if !self.scope.covers(more_labels) {
+            return None;
         }
         Some(AppliedPolicy {
             noted_hostname: noted_hostname.clone(),
             source: PinSource::Static,
-            matched,
-            pins: self.pins.clone(),
-            includes_subdomains: self.includes_subdomains,
-            report_uri: self.report_uri.clone(),
+            matched: if more_labels == 0 {
+                HostMatch::Congruent
+            } else {
+                HostMatch::Superdomain
+            },
+            pins: self.required.pins.clone(),
+            groups: self.required.groups.clone(),
+            scope: self.scope,
+            report_uris: self.report_uris.clone(),
             expires_at: self.expiry.map(|(at, _)| at),
-            state,
+            state: self.state(now)?,
             user_added_roots: self.user_added_roots.unwrap_or(default),
+            plain_http: self.plain_http,
         })
     }
 }

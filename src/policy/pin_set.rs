@@ -61,6 +61,17 @@ impl PinSet {
         Self::new(pins.map_err(|error| PolicyError::Pin(error.into()))?)
     }
 
+    /// Returns the pins of both sets.
+    pub(crate) fn join(&self, other: &Self) -> Self {
+        let mut joined = self.0.to_vec();
+        for pin in other.iter() {
+            if let Err(index) = joined.binary_search(pin) {
+                joined.insert(index, *pin);
+            }
+        }
+        Self(joined.into())
+    }
+
     /// Returns whether the set contains `pin`.
     #[must_use]
     pub fn contains(&self, pin: &SpkiFingerprint) -> bool {
@@ -101,7 +112,7 @@ impl PinSet {
 pub enum PolicyError {
     /// The name given to [`PinPolicy::exempt`](crate::PinPolicy::exempt) is not a host.
     Exemption(HostError),
-    /// There are fewer than two distinct pins.
+    /// There are fewer than two distinct pins, in all or in one of several groups.
     NoBackup,
     /// There is no pin.
     NoPins,
@@ -114,7 +125,7 @@ impl fmt::Display for PolicyError {
         match self {
             Self::Exemption(error) => write!(f, "exempt subdomain: {error}"),
             Self::NoBackup => f.write_str(
-                "pin set has 1 pin and no backup, expected 2 distinct pins or \
+                "pin set has 1 pin and no backup, expected 2 distinct pins in each group or \
                  `PinPolicy::without_backup`",
             ),
             Self::NoPins => f.write_str("pin set is empty, expected at least 1 pin"),

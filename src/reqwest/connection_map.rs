@@ -25,12 +25,12 @@ use tower_service::Service;
 
 use crate::chain::ValidatedChain;
 use crate::connector::ConnectError;
-use crate::pinning::{Decision, Evaluation, Pinning};
+use crate::pinning::{Decision, Evaluation, Event, Pinning};
 use crate::reqwest::known_chains::KnownChains;
 use crate::tls::VerifiedConnection;
 use crate::tls::connection::{self, HandshakeEvent, Verified};
 use crate::tls::resumption::ResumptionCheck;
-use crate::violation::{PinViolation, UnverifiablePath};
+use crate::violation::{PinViolation, UnpinnedHost, UnverifiablePath};
 
 /// Whether a connection that the pinning verifier did not check may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,10 +168,22 @@ impl ConnectionMap {
     ) -> Result<VerifiedConnection, BoxError> {
         let decision = evaluation.decision();
         self.pinning.record_connection(evaluation, &decision, None);
+        if let Some(unpinned) = evaluation.refused_as_unpinned() {
+            return Err(unpinned.clone().into());
+        }
         match decision {
             Decision::Refuse(violation) => Err(violation.into()),
             decision => Ok(VerifiedConnection::new(evaluation, decision, handshake)),
         }
+    }
+
+    /// Returns a refusal that is not one of pins without its wrappers, and emits its event.
+    fn without_wrappers(&self, error: BoxError) -> BoxError {
+        if let Some(unpinned) = UnpinnedHost::find(&*error) {
+            self.pinning.emit(Event::Unpinned(unpinned.clone()));
+            return unpinned.into();
+        }
+        UnverifiablePath::find(&*error).map_or(error, Into::into)
     }
 
     fn record_chain(&self, chain: &ValidatedChain) {
@@ -328,7 +340,7 @@ where
                         connections.pinning.emit_violation(&violation, None);
                         violation.into()
                     }
-                    None => UnverifiablePath::find(&*error).map_or(error, Into::into),
+                    None => connections.without_wrappers(error),
                 }),
             }
         })

@@ -9,6 +9,7 @@ use http::header::HeaderName;
 use crate::pinning::BuildError;
 use crate::policy::{Host, HostError, text};
 use crate::reqwest::redirect::RedirectError;
+use crate::violation::UnpinnedHost;
 
 /// The reason why [`NotingClientBuilder::build`](crate::reqwest::NotingClientBuilder::build)
 /// failed.
@@ -148,6 +149,8 @@ pub enum RequestError {
     Redirect(RedirectError),
     /// An error of reqwest, for example because the pins refused the connection.
     Reqwest(::reqwest::Error),
+    /// The host of the URL is not pinned, and the application refuses such hosts.
+    Unpinned(UnpinnedHost),
 }
 
 impl fmt::Display for RequestError {
@@ -163,6 +166,7 @@ impl fmt::Display for RequestError {
             }
             Self::Redirect(_) => f.write_str("a redirect was not followed"),
             Self::Reqwest(_) => f.write_str("the request failed"),
+            Self::Unpinned(host) => write!(f, "{} is not pinned", host.server_name().to_str()),
         }
     }
 }
@@ -181,6 +185,7 @@ impl Error for RequestError {
             Self::Rebuild(error) => Some(error),
             Self::Redirect(error) => Some(error),
             Self::Reqwest(error) => Some(error),
+            Self::Unpinned(host) => Some(host),
         }
     }
 }

@@ -2,14 +2,17 @@
 //! [`CurrentClients`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::reqwest::redirect::Policy;
 use ::reqwest::{Client, ClientBuilder, Url};
 use parking_lot::{Mutex, RwLock};
 use rustls::client::Resumption;
+use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::pinning::Pinning;
-use crate::policy::Host;
+use crate::policy::uri::without_brackets;
+use crate::policy::{Host, HostError, PlainHttp};
 use crate::reqwest::connection_map::{ConnectionMap, Unverified};
 use crate::reqwest::error::{ClientBuildError, RequestError};
 use crate::reqwest::known_chains::KnownChains;
@@ -142,7 +145,7 @@ impl ClientFactory {
 }
 
 /// The default policy for redirects that reqwest follows: refuses plain HTTP after HTTPS and to
-/// known pinned hosts, and is reqwest's own otherwise.
+/// known pinned hosts, and unpinned hosts if the application refuses these, and is reqwest's own otherwise.
 fn redirect_policy(pinning: Pinning) -> Policy {
     Policy::custom(move |attempt| {
         let url = attempt.url().clone();
@@ -153,30 +156,47 @@ fn redirect_policy(pinning: Pinning) -> Policy {
         if was_secure && url.scheme() == "http" {
             return attempt.error(RedirectError::Insecure { url });
         }
-        match ensure_not_pinned(&pinning, &url) {
+        match ensure_allowed(&pinning, &url) {
             Err(error) => attempt.error(error),
             Ok(()) => Policy::default().redirect(attempt),
         }
     })
 }
 
-/// Refuses plain HTTP to a host whose pins are enforced, because it would bypass them.
-pub(crate) fn ensure_not_pinned(pinning: &Pinning, url: &Url) -> Result<(), RequestError> {
-    if url.scheme() != "http" {
+/// Refuses a URL that must not be requested: plain HTTP to a host whose pins are enforced, because
+/// it would bypass them, and unpinned hosts if the application refuses these.
+pub(crate) fn ensure_allowed(pinning: &Pinning, url: &Url) -> Result<(), RequestError> {
+    let is_plain = url.scheme() == "http";
+    if !is_plain && !pinning.refuses_unpinned_hosts() {
         return Ok(());
+    }
+    let now = pinning.clock().current_time();
+    if pinning.refuses_unpinned_hosts() {
+        let invalid = |_| {
+            RequestError::Host(HostError::Invalid {
+                name: url.host_str().unwrap_or_default().to_owned(),
+            })
+        };
+        let bare = without_brackets(url.host_str().unwrap_or_default());
+        let name = ServerName::try_from(bare.map_err(RequestError::Host)?).map_err(invalid)?;
+        // Without the time it is not known which pins are in effect.
+        let now = now.unwrap_or(UnixTime::since_unix_epoch(Duration::MAX));
+        if let Some(unpinned) = pinning.refused_as_unpinned(&name, now) {
+            return Err(RequestError::Unpinned(unpinned));
+        }
     }
     // An IP address has no pins. A host that is not a valid name is refused: some resolvers accept
     // such names below a pinned host, whose cookies would be sent there.
-    let Some(domain) = url.domain() else {
+    let Some(domain) = url.domain().filter(|_| is_plain) else {
         return Ok(());
     };
     let host = Host::parse(domain).map_err(RequestError::Host)?;
-    let is_pinned = |now| {
-        let (is_pinned, _) = pinning.is_pinned(&host, now);
-        is_pinned
+    let is_refused = |now| {
+        let (is_refused, _) = pinning.refuses_plain_http(&host, PlainHttp::Refuse, now);
+        is_refused
     };
     // Without the time it is not known which pins have expired.
-    if pinning.clock().current_time().is_none_or(is_pinned) {
+    if now.is_none_or(is_refused) {
         Err(RequestError::PlainHttp { host })
     } else {
         Ok(())

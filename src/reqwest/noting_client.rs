@@ -17,7 +17,7 @@ use crate::layer::NotePins;
 use crate::pinning::Pinning;
 use crate::policy::uri::without_brackets;
 use crate::reqwest::error::RequestError;
-use crate::reqwest::inner_clients::{CurrentClients, ensure_not_pinned};
+use crate::reqwest::inner_clients::{CurrentClients, ensure_allowed};
 use crate::reqwest::redirect::{RedirectState, Redirects};
 use crate::tls::VerifiedConnection;
 
@@ -122,7 +122,7 @@ impl NotingClient {
 
     /// Sends one request and notes the pins of its response.
     async fn execute_once(&self, request: Request) -> Result<Response, RequestError> {
-        ensure_not_pinned(&self.pinning, request.url())?;
+        ensure_allowed(&self.pinning, request.url())?;
         let method = request.method().clone();
         let clients = self.clients.get().map_err(RequestError::Rebuild)?;
         let client = match &clients.http {

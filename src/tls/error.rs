@@ -9,7 +9,7 @@ use rustls::{CertificateError, OtherError};
 
 #[cfg(feature = "hyper")]
 use crate::tls::connection::VerifiedConnection;
-use crate::violation::{PinViolation, UnverifiablePath};
+use crate::violation::{PinViolation, UnpinnedHost, UnverifiablePath};
 
 impl PinViolation {
     pub(crate) fn into_rustls(self) -> rustls::Error {
@@ -48,6 +48,20 @@ impl PinViolation {
             #[cfg(not(feature = "hyper"))]
             None => None,
         })
+    }
+}
+
+impl UnpinnedHost {
+    pub(crate) fn into_rustls(self) -> rustls::Error {
+        let text = format!("{} is not pinned", self.server_name().to_str());
+        Refusal::into_rustls(self, text)
+    }
+
+    /// Finds an unpinned host in an error of hyper, hyper-util, reqwest, tokio-rustls or rustls, at
+    /// any depth of wrapping.
+    #[must_use]
+    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
+        find(error, &|error| error.downcast_ref().cloned())
     }
 }
 

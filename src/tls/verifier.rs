@@ -16,7 +16,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, Sig
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::chain::{PathBuilder, Presented, ValidPath};
-use crate::pinning::{Decision, Pinning, Policies};
+use crate::pinning::{Decision, Event, Pinning, Policies};
 use crate::policy::{Host, PolicyState};
 use crate::store::Validity;
 use crate::tls::connection::{self, Verified};
@@ -79,9 +79,8 @@ impl PinningVerifier {
         // validity does not hold.
         let is_observed = connection::is_observed(self.sessions.as_ref());
         let validity = is_observed.then(|| self.pinning.validity(host.as_ref(), now));
-        let policies = host.as_ref().map(|host| self.pinning.lookup(host, now));
         Lookup {
-            policies: policies.unwrap_or_default(),
+            policies: self.pinning.lookup_name(name, host.as_ref(), now),
             host,
             validity,
         }
@@ -100,7 +99,8 @@ impl PinningVerifier {
             policies,
             validity,
         } = lookup;
-        if self.sessions.is_none() && validity.is_none() && policies.applied.is_empty() {
+        let is_free = policies.applied.is_empty() && policies.unpinned.is_none();
+        if self.sessions.is_none() && validity.is_none() && is_free {
             return Ok(());
         }
         let chain = path.into_chain(presented, host.clone());
@@ -177,8 +177,10 @@ impl PinningVerifier {
             .iter()
             .find(|policy| policy.state != PolicyState::ReportOnly);
         // An observer checks the chain of the connection again, for as long as it is open.
-        let is_refused =
-            enforced.is_some() || lookup.validity.is_some() || self.paths.revocation.is_some();
+        let is_refused = enforced.is_some()
+            || policies.refused_keys.is_some()
+            || lookup.validity.is_some()
+            || self.paths.revocation.is_some();
         if is_refused || !policies.is_empty() {
             let served = std::iter::once(presented.leaf)
                 .chain(presented.intermediates)
@@ -211,6 +213,14 @@ impl ServerCertVerifier for PinningVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let lookup = self.lookup(server_name, now);
+        if let Some(unpinned) = lookup.policies.refused_as_unpinned() {
+            // A connector that observes the handshake emits the event.
+            if lookup.validity.is_none() {
+                self.pinning.emit(Event::Unpinned(unpinned.clone()));
+            }
+            return Err(unpinned.clone().into_rustls());
+        }
         if let Some(inner) = &self.inner {
             inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
         }
@@ -219,7 +229,6 @@ impl ServerCertVerifier for PinningVerifier {
             intermediates,
             name: server_name,
         };
-        let lookup = self.lookup(server_name, now);
         let Ok(path) = self
             .paths
             .validate(presented, &lookup.policies.applied, now)

@@ -14,6 +14,7 @@ mod report_error;
 mod report_json;
 #[cfg(feature = "reports")]
 mod report_pem;
+mod unpinned_host;
 mod unverifiable;
 
 pub use crate::violation::pin_violation::PinViolation;
@@ -21,4 +22,5 @@ pub use crate::violation::report::{Report, Reporter};
 pub use crate::violation::report_error::{DeliveryError, DropReason, EndpointError};
 #[cfg(feature = "reports")]
 pub use crate::violation::report_json::{ReportDetail, ReportForm, ReservedField};
+pub use crate::violation::unpinned_host::UnpinnedHost;
 pub use crate::violation::unverifiable::UnverifiablePath;

@@ -8,9 +8,12 @@ use rustls_pki_types::UnixTime;
 
 use crate::chain::ValidatedChain;
 use crate::policy::text::write_with_causes;
-use crate::policy::{AnchorOrigin, AppliedPolicy, Host, PinSource, PolicyState, SpkiFingerprint};
+use crate::policy::{
+    AnchorOrigin, AppliedPolicy, Host, PinSource, PolicyState, SpkiFingerprint, sha256,
+};
 
-/// The refusal of a server whose chain is valid, but contains none of the keys pinned to its name.
+/// The refusal of a server whose chain is valid, but lacks the keys pinned to its name, or contains a
+/// key that the application refuses.
 ///
 /// Chrome calls it `ERR_SSL_PINNED_KEY_NOT_IN_CERT_CHAIN`, Firefox
 /// `MOZILLA_PKIX_ERROR_KEY_PINNING_FAILURE`. An invalid chain is never a pin violation.
@@ -65,7 +68,8 @@ impl PinViolation {
         std::iter::once(self.clone()).chain(others)
     }
 
-    /// Returns the host of the request.
+    /// Returns the host of the request. It is the text of an IP address if a key is refused
+    /// ([`PinSource::RefusedKeys`]) that the server at an address has.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.0.host
@@ -90,6 +94,19 @@ impl PinViolation {
         self.0.at
     }
 
+    /// Returns the expected pins that are the SHA-256 of a served certificate and not of its public
+    /// key, each with the pin of that key. Such a pin never matches.
+    #[must_use]
+    pub fn certificate_pins(&self) -> Vec<(SpkiFingerprint, SpkiFingerprint)> {
+        let served = self.0.chain.served().iter();
+        let digests = served.filter_map(|der| {
+            let digest = SpkiFingerprint::from_digest(sha256(&[der]));
+            let is_pin = self.0.policy.pins.contains(&digest);
+            is_pin.then_some((digest, SpkiFingerprint::of_certificate(der).ok()?))
+        });
+        digests.collect()
+    }
+
     /// Returns a pinned key whose certificate was served, but is not on the validated path. It
     /// proves nothing, but hints at the cause: an appended certificate, or a missing intermediate.
     fn unused_pinned_certificate(&self) -> Option<SpkiFingerprint> {
@@ -103,6 +120,20 @@ impl PinViolation {
             return (
                 "the application is older than its pins, and the policy refuses after its expiry",
                 "update the application",
+            );
+        }
+        if self.0.policy.source == PinSource::RefusedKeys {
+            return (
+                "the server uses a key, or a CA, that the application no longer trusts",
+                "ask the server's operator for a certificate with another key; remove the key from \
+                 the refused ones only if it was listed by mistake",
+            );
+        }
+        if !self.certificate_pins().is_empty() {
+            return (
+                "a pin was computed from the whole certificate instead of its public key",
+                "replace it by the pin of the key; `pinhold fingerprint` prints it for a file or a \
+                 server",
             );
         }
         match (self.0.chain.anchor_origin(), self.0.policy.source) {
@@ -133,7 +164,7 @@ impl PinViolation {
                      add its pin before these pins are enforced",
                 )
             }
-            (AnchorOrigin::BuiltIn, PinSource::Static) => (
+            (AnchorOrigin::BuiltIn, PinSource::RefusedKeys | PinSource::Static) => (
                 "the server now uses a key or CA that the application does not pin, or the \
                  certificate was issued to another party",
                 "ask the server's operator over another channel; if the key is the server's, add \
@@ -167,9 +198,33 @@ impl Facts {
     }
 
     fn write_expected_pins(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  expected one of, {}:", self.policy.provenance())?;
-        for pin in self.policy.pins.iter() {
-            writeln!(f, "    {pin}")?;
+        let policy = &self.policy;
+        if policy.source == PinSource::RefusedKeys {
+            writeln!(f, "  expected none of the keys refused by the application:")?;
+            return policy
+                .pins
+                .iter()
+                .try_for_each(|pin| writeln!(f, "    {pin}"));
+        }
+        if policy.groups().is_empty() {
+            writeln!(f, "  expected one of, {}:", policy.provenance())?;
+            return policy
+                .pins
+                .iter()
+                .try_for_each(|pin| writeln!(f, "    {pin}"));
+        }
+        writeln!(f, "  expected, {}:", policy.provenance())?;
+        let keys = self.chain.fingerprints();
+        for group in policy.groups() {
+            let found = if group.matches(keys) {
+                "found"
+            } else {
+                "missing"
+            };
+            writeln!(f, "    one of ({found}):")?;
+            for (role, pin) in group.iter() {
+                writeln!(f, "      {pin} {role}")?;
+            }
         }
         Ok(())
     }
@@ -185,6 +240,15 @@ impl fmt::Display for PinViolation {
                 "no key in the validated chain of {host} matches the report-only or candidate pins; \
                  the connection is not refused"
             )?,
+            PolicyState::Enforced if self.0.policy.source == PinSource::RefusedKeys => {
+                writeln!(f, "the validated chain of {host} contains a refused key")?;
+            }
+            PolicyState::Enforced if !self.0.policy.groups().is_empty() => {
+                writeln!(
+                    f,
+                    "the validated chain of {host} lacks keys that are pinned"
+                )?;
+            }
             PolicyState::Enforced => {
                 writeln!(f, "no key in the validated chain of {host} is pinned")?;
             }
@@ -196,6 +260,13 @@ impl fmt::Display for PinViolation {
                 f,
                 "  the server also sent a certificate with the pinned key {key}, but it is not \
                  part of the validated chain and proves nothing"
+            )?;
+        }
+        for (wrong, right) in self.certificate_pins() {
+            writeln!(
+                f,
+                "  {wrong} is the SHA-256 of a served certificate, not of its key; the pin of that \
+                 key is {right}"
             )?;
         }
         let (cause, remedy) = self.explanation();

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::policy::PinSource;
 use crate::policy::text::write_with_causes;
 use crate::policy::timestamp::{self, print_capped};
 use crate::violation::pin_violation::PinViolation;
@@ -42,7 +43,7 @@ impl Report {
         json.add("hostname", violation.host().as_str());
         json.add("port", self.port());
         json.add("effective-expiration-date", expires_at);
-        json.add("include-subdomains", policy.includes_subdomains);
+        json.add("include-subdomains", policy.scope.includes_subdomains());
         json.add("noted-hostname", policy.noted_hostname.as_str());
         form.detail.add_fields(&mut json, violation);
         for (name, value) in &form.fields {
@@ -78,23 +79,27 @@ pub enum ReportDetail {
 impl ReportDetail {
     /// Adds the fields about chains and pins.
     fn add_fields(self, json: &mut JsonObject, violation: &PinViolation) {
-        let (chain, pins) = (violation.chain(), &violation.policy().pins);
+        let (chain, policy) = (violation.chain(), violation.policy());
+        let is_refused_key = policy.source == PinSource::RefusedKeys;
         // A root that the server sent can be the last certificate of the path and the anchor, too.
         let mut keys = chain.fingerprints().to_vec();
         keys.dedup();
         // RFC 7469 section 3 does not specify the quotation marks of `known-pins`. Its figure and
         // Chrome have double ones, as in a header field.
         let known_pins = || {
-            pins.iter()
-                .map(|pin| pin.to_directive())
-                .collect::<Vec<_>>()
+            let pins = policy.pins.iter().filter(|_| !is_refused_key);
+            pins.map(|pin| pin.to_directive()).collect::<Vec<_>>()
         };
+        if is_refused_key {
+            let keys = policy.pins.iter().map(|key| key.to_directive());
+            json.add("refused-keys", keys.collect::<Vec<_>>());
+        }
         match self {
             Self::Counts => {
                 json.add("known-pins", Vec::<Value>::new());
                 json.add("served-certificates", chain.served().len());
                 json.add("validated-keys", keys.len());
-                json.add("pins", pins.len());
+                json.add("pins", policy.pins.len());
             }
             Self::Fingerprints => {
                 json.add("known-pins", known_pins());
@@ -220,7 +225,7 @@ impl JsonObject {
 }
 
 /// The names of all fields of all [`ReportDetail`]s.
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 14] = [
     "date-time",
     "effective-expiration-date",
     "hostname",
@@ -229,6 +234,7 @@ const RESERVED: [&str; 13] = [
     "noted-hostname",
     "pins",
     "port",
+    "refused-keys",
     "served-certificate-chain",
     "served-certificates",
     "validated-certificate-chain",

@@ -131,10 +131,10 @@ async fn a_failed_report_only_header_is_reported_and_has_no_other_effect() {
     assert_eq!(violation.host().as_str(), "example.com");
     assert_eq!(policy.noted_hostname.as_str(), "example.com");
     assert_eq!(
-        policy.report_uri.as_ref().unwrap().as_str(),
+        policy.report_uris[0].as_str(),
         "https://r.example/ro"
     );
-    assert!(policy.includes_subdomains);
+    assert!(policy.scope.includes_subdomains());
     assert_eq!(policy.state, PolicyState::ReportOnly);
     assert_eq!(policy.source, PinSource::Noted);
     assert_eq!((policy.expires_at, violation.at()), (Some(now()), now()));
@@ -154,7 +154,7 @@ async fn a_failed_field_without_report_uri_is_an_event() {
     let fixture = Fixture::new();
     fixture.receive(&[(RO, &directive(pin(1)))]).await;
     let violation = fixture.recorder.would_be_violation(&fixture.pinning);
-    assert!(violation.policy().report_uri.is_none());
+    assert!(violation.policy().report_uris.is_empty());
 }
 
 #[tokio::test]
