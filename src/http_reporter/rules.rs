@@ -65,7 +65,7 @@ impl EndpointRules {
     ) -> Vec<Result<Endpoint, (Option<ReportUri>, EndpointError)>> {
         let endpoints = self.endpoints.iter().cloned().map(Ok);
         let mut endpoints = endpoints.collect::<Vec<_>>();
-        let uris = report.violation().policy().report_uris.iter();
+        let uris = report.violation().policy().report_uris().iter();
         for named in uris.filter_map(|uri| Some((uri, self.endpoint_of_policy(uri, report)?))) {
             let (uri, named) = named;
             let mut known = endpoints.iter().flatten();

@@ -9,9 +9,8 @@ use rustls_pki_types::UnixTime;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use crate::pin_file::error::{PinFileError, PinFileProblem};
-use crate::pin_file::members::{List, Members, Object, Problems, Text, missing};
+use crate::pin_file::members::{List, Members, Object, Problems, Text, Word, missing};
 use crate::pin_file::pins::{Candidate, Pin, Pins};
-use crate::pin_file::words::Word;
 use crate::policy::{
     AfterExpiry, Enforcement, Host, Overlap, PinGroup, PinPolicy, PinSet, PlainHttp, ReportUri,
     Scope, SpkiFingerprint, StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots, timestamp,

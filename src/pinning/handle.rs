@@ -14,6 +14,8 @@ use rustls_pki_types::{ServerName, UnixTime};
 use crate::chain::ValidatedChain;
 use crate::pinning::build_error::BuildError;
 use crate::pinning::evaluation::{Decision, Evaluation, Policies};
+#[cfg(feature = "hyper")]
+use crate::pinning::event::Event;
 use crate::pinning::noting::{HeaderEffect, IgnoreReason};
 use crate::pinning::observers::Observers;
 use crate::pinning::rollout::Rollout;
@@ -22,15 +24,12 @@ use crate::policy::{
     AppliedPolicies, AppliedPolicy, HeaderSyntax, Host, HostMatch, IntoStaticRules, PinHeader,
     PinSet, PinSource, PolicyState, Scope, StaticRules, UserAddedRoots,
 };
+#[cfg(feature = "hyper")]
+use crate::policy::{PlainHttp, UnpinnedHosts};
 #[cfg(pinhold_debug_overrides)]
 use crate::roots::Overrides;
 use crate::store::{Generation, PinStore, Validity};
 use crate::violation::UnpinnedHost;
-#[cfg(feature = "hyper")]
-use crate::{
-    pinning::event::Event,
-    policy::{PlainHttp, UnpinnedHosts},
-};
 
 /// The handle to all pins of an application, static and noted. Cheap to clone; clones share all
 /// pins and settings.
@@ -204,7 +203,7 @@ impl Pinning {
             } else {
                 Scope::Host
             },
-            report_uris: header.report_uri().cloned().into_iter().collect(),
+            report_uris: header.report_uri().cloned().into(),
             expires_at: Some(now),
             state: PolicyState::ReportOnly,
             user_added_roots: self.shared.user_added_roots,

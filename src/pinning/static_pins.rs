@@ -201,9 +201,10 @@ impl StaticPins {
             let Some(old) = self.entries.of_hosts.get(host) else {
                 continue;
             };
+            let is_single = old.policies.len() == 1 && entry.policies.len() == 1;
             for new in &mut entry.policies {
                 let is_same = |old: &&Pinned| {
-                    old.policy.scope_setting() == new.policy.scope_setting()
+                    (is_single || old.policy.scope_setting() == new.policy.scope_setting())
                         && old.policy.rolled_out_pins() == new.policy.rolled_out_pins()
                 };
                 if let Some(old) = old.policies.iter().find(is_same) {

@@ -10,7 +10,7 @@ use crate::policy::host::{Host, HostError};
 use crate::policy::pin_group::{PinGroup, Requirement};
 use crate::policy::pin_set::{PinSet, PolicyError};
 use crate::policy::plain_http::PlainHttp;
-use crate::policy::report_uri::ReportUri;
+use crate::policy::report_uri::{EndpointUris, ReportUri};
 use crate::policy::scope::Scope;
 use crate::policy::timestamp::IntoUnixTime;
 
@@ -35,7 +35,7 @@ use crate::policy::timestamp::IntoUnixTime;
 pub struct PinPolicy {
     required: Requirement,
     scope: Scope,
-    report_uris: Vec<ReportUri>,
+    report_uris: EndpointUris,
     expiry: Option<(UnixTime, AfterExpiry)>,
     enforcement: Enforcement,
     user_added_roots: Option<UserAddedRoots>,
@@ -119,7 +119,7 @@ impl PinPolicy {
         Ok(Self {
             required: Requirement::new(groups)?,
             scope: Scope::default(),
-            report_uris: Vec::new(),
+            report_uris: EndpointUris::None,
             expiry: None,
             enforcement: Enforcement::Enforce,
             user_added_roots: None,
@@ -243,9 +243,7 @@ impl PinPolicy {
     /// a URI that was added before is added once.
     #[must_use]
     pub fn report_uri(mut self, uri: ReportUri) -> Self {
-        if !self.report_uris.contains(&uri) {
-            self.report_uris.push(uri);
-        }
+        self.report_uris = self.report_uris.with(uri);
         self
     }
 
@@ -295,7 +293,7 @@ impl PinPolicy {
     /// Returns the endpoints for reports.
     #[must_use]
     pub fn report_uris(&self) -> &[ReportUri] {
-        &self.report_uris
+        self.report_uris.as_slice()
     }
 
     /// Returns whether a failed pin check refuses.

@@ -109,12 +109,14 @@ impl IntoStaticRules for StaticRules {
     }
 }
 
+impl sealed::Sealed for StaticRules {}
+
 pub(crate) mod sealed {
-    use crate::policy::{Host, HostError, PinPolicy};
+    use crate::policy::host::{Host, HostError};
+    use crate::policy::pin_policy::PinPolicy;
 
     #[expect(unnameable_types, reason = "seals `IntoStaticRules`")]
     pub trait Sealed {}
-    impl Sealed for super::StaticRules {}
     impl<I, H> Sealed for I
     where
         I: IntoIterator<Item = (H, PinPolicy)>,
