@@ -5,6 +5,7 @@
 
 mod certificate;
 mod clock;
+mod explain;
 mod failure;
 mod fingerprint;
 mod get;
@@ -13,7 +14,6 @@ mod manual;
 mod network;
 mod output;
 mod peer;
-mod policy_match;
 mod proxy;
 mod refusal;
 mod reporting;
@@ -49,14 +49,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show which policy applies to a host name
+    Explain(explain::Arguments),
     /// Print the fingerprint of each key in a file or of a server, and which ones to pin
     Fingerprint(fingerprint::Arguments),
     /// Fetch a URL over a connection that satisfies the pins
     Get(get::Arguments),
     /// Show how a client handles a Public-Key-Pins header; exits with 0 for any value
     Header(header::Arguments),
-    /// Show which policy applies to a host name
-    Match(policy_match::Arguments),
     /// Inspect, change or recover a store file of noted pins
     Store(store::Arguments),
     /// Print the completion script for a shell
@@ -75,11 +75,11 @@ fn main() -> ExitCode {
         Command::Completions(arguments) => {
             manual::completions(&arguments, Arguments::command(), output)
         }
+        Command::Explain(arguments) => explain::run(&arguments, output),
         Command::Fingerprint(arguments) => block_on(fingerprint::run(arguments, output)),
         Command::Get(arguments) => block_on(get::run(arguments, output)),
         Command::Header(arguments) => header::run(&arguments, output),
         Command::Man => manual::man(Arguments::command(), output),
-        Command::Match(arguments) => policy_match::run(&arguments, output),
         Command::Store(arguments) => store::run(arguments, output),
     };
     match result {

@@ -19,13 +19,13 @@ mod collector;
 #[path = "../../../../tests/common/mod.rs"]
 mod common;
 mod errors;
+mod explain;
 mod fingerprint;
 mod get;
 mod header;
 mod invalid_chains;
 mod kit;
 mod manual;
-mod matching;
 mod noted;
 mod program;
 mod proxies;

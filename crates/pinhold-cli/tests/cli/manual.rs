@@ -4,11 +4,11 @@ use crate::program::run;
 
 const COMMANDS: [&str; 7] = [
     "completions",
+    "explain",
     "fingerprint",
     "get",
     "header",
     "man",
-    "match",
     "store",
 ];
 const ACTIONS: [&str; 6] = ["check", "clear", "forget", "list", "query", "recover"];

@@ -176,7 +176,7 @@ fn help_and_errors_are_free_of_names_of_rust_items() {
         &["get", "--help"],
         &["fingerprint", "--help"],
         &["header", "--help"],
-        &["match", "--help"],
+        &["explain", "--help"],
         &["store", "--help"],
         &["store", "clear", "--help"],
         &["completions", "--help"],
@@ -192,7 +192,7 @@ fn help_and_errors_are_free_of_names_of_rust_items() {
         &["store", "check", "--file", &corrupt],
         &["store", "forget", "192.0.2.1", "--file", &corrupt],
         &[
-            "match",
+            "explain",
             "--policy",
             "a.example",
             "--policy",
@@ -243,7 +243,7 @@ fn the_help_fits_into_80_columns() {
         &["get"][..],
         &["fingerprint"],
         &["header"],
-        &["match"],
+        &["explain"],
         &["store"],
         &[],
     ] {
