@@ -127,10 +127,11 @@ fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 const EXIT_CODES: &str = "\
 Exit codes:
   0   success
-  1   the connection, the validation or the request failed, noted pins
-      could not be written, or --fail was given and the response has a
-      status of 400 or above
-  2   invalid usage or input
+  1   no result: the connection, the validation or the request failed,
+      a file could not be written, or --fail was given and the response
+      has a status of 400 or above
+  2   invalid usage or input, such as a file that can't be read
+  3   finding: a check of pins, or a comparison, found a difference
   90  pin violation: the chain is valid, but contains no pinned key
 
 Environment (the names in upper case, too):
