@@ -10,10 +10,13 @@ mod failure;
 mod fingerprint;
 mod get;
 mod header;
+mod key;
+mod key_file;
 mod manual;
 mod network;
 mod output;
 mod peer;
+mod pin_format;
 mod proxy;
 mod refusal;
 mod reporting;
@@ -57,6 +60,8 @@ enum Command {
     Get(get::Arguments),
     /// Show how a client handles a Public-Key-Pins header; exits with 0 for any value
     Header(header::Arguments),
+    /// Make a key and its certificate signing request
+    Key(key::Arguments),
     /// Inspect, change or recover a store file of noted pins
     Store(store::Arguments),
     /// Print the completion script for a shell
@@ -79,6 +84,7 @@ fn main() -> ExitCode {
         Command::Fingerprint(arguments) => block_on(fingerprint::run(arguments, output)),
         Command::Get(arguments) => block_on(get::run(arguments, output)),
         Command::Header(arguments) => header::run(&arguments, output),
+        Command::Key(arguments) => key::run(&arguments, output),
         Command::Man => manual::man(Arguments::command(), output),
         Command::Store(arguments) => store::run(arguments, output),
     };
