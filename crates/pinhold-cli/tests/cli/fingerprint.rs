@@ -1,15 +1,12 @@
 //! `pinhold fingerprint`: keys in files and of servers, compared with `openssl`.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use pinhold::SpkiFingerprint;
 use serde_json::{Value, json};
 
 use crate::peers;
 use crate::pki::Ca;
-use crate::program::{Folder, Run, Site, pem, run, run_async};
+use crate::program::{Folder, Run, Site, openssl, pem, pin_by_openssl, run, run_async};
 
 /// The only key of a result.
 fn only_key(run: &Run) -> Value {
@@ -41,6 +38,8 @@ fn prints_all_certificates_and_keys_of_a_file() {
     let not_after = "4096-01-01T00:00:00Z";
     let expected = json!([
         {
+            "source": file,
+            "validated": false,
             "fingerprint": leaf.pin().to_string(),
             "subject": "CN=shop.example",
             "role": "leaf",
@@ -49,6 +48,8 @@ fn prints_all_certificates_and_keys_of_a_file() {
             "pin_this": "pin this if you run the server and keep this key at renewal",
         },
         {
+            "source": file,
+            "validated": false,
             "fingerprint": root.pin().to_string(),
             "subject": "CN=Root",
             "role": "root",
@@ -57,6 +58,8 @@ fn prints_all_certificates_and_keys_of_a_file() {
             "pin_this": "pin this if the server stays with this CA: it survives renewals",
         },
         {
+            "source": file,
+            "validated": false,
             "fingerprint": "sha256/oekVYFTgT6yJmunydRMs3Ael28TqLCrTof/G4NJTaB8=",
             "subject": "",
             "role": "key",
@@ -123,13 +126,11 @@ fn a_subject_cannot_control_the_terminal() {
 fn other_content_than_certificates_and_keys_exits_with_2() {
     let folder = Folder::new();
     let root = Ca::root("Root");
-    let private = root.leaf(&["shop.example"]);
-    let private = pem("PRIVATE KEY", private.key().secret_der());
     let good = folder.write("root.pem", root.pem());
     for file in [
         folder.write("text", "hello"),
         folder.write("empty", ""),
-        folder.write("private.pem", private),
+        folder.write("crl.pem", pem("X509 CRL", b"list")),
         folder.write("corrupt.pem", pem("CERTIFICATE", b"corrupt")),
         folder.write("half.pem", root.pem() + &pem("CERTIFICATE", b"corrupt")),
         folder.path("missing.pem"),
@@ -315,32 +316,15 @@ fn a_name_that_is_no_host_is_said_to_be_no_file_either() {
     }
 }
 
-fn openssl(program: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {stderr}");
-    output.stdout
-}
-
 /// Makes a key with these `genpkey` arguments. Returns its pin, computed by `openssl`, and files
 /// with the key or its certificate.
-fn made_by_openssl(
-    program: &Path,
-    key: &[&str],
-    folder: &Folder,
-) -> (SpkiFingerprint, Vec<String>) {
+fn made_by_openssl(program: &Path, key: &[&str], folder: &Folder) -> (String, Vec<String>) {
     let generate = [&["genpkey", "-algorithm"], key].concat();
     let secret = openssl(program, &generate, b"");
     let secret_file = folder.write("secret.pem", &secret);
     let public = ["pkey", "-pubout", "-outform", "DER"];
     let public = openssl(program, &public, &secret);
-    let digest = openssl(program, &["dgst", "-sha256", "-binary"], &public);
-    let pin = SpkiFingerprint::from_digest(digest.try_into().unwrap());
+    let pin = pin_by_openssl(program, &public);
 
     let certificate = folder.path("certificate.pem");
     let request = "req -x509 -new -subj /CN=shop.example -days 30";
@@ -373,7 +357,7 @@ fn agrees_with_openssl() {
         let (pin, files) = made_by_openssl(&program, key, &folder);
         for file in files {
             let entry = only_key(&run(["fingerprint", "--json", &file]).expect_code(0));
-            assert_eq!(entry["fingerprint"], pin.to_string(), "{key:?} {file}");
+            assert_eq!(entry["fingerprint"], pin, "{key:?} {file}");
         }
     }
 }

@@ -24,9 +24,12 @@ mod fingerprint;
 mod get;
 mod header;
 mod invalid_chains;
+mod key;
+mod key_file;
 mod kit;
 mod manual;
 mod noted;
+mod pin_format;
 mod program;
 mod proxies;
 #[allow(dead_code, reason = "these tests use a part of it")]

@@ -2,12 +2,13 @@
 
 use crate::program::run;
 
-const COMMANDS: [&str; 7] = [
+const COMMANDS: [&str; 8] = [
     "completions",
     "explain",
     "fingerprint",
     "get",
     "header",
+    "key",
     "man",
     "store",
 ];
