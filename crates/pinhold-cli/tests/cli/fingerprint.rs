@@ -35,38 +35,28 @@ fn prints_all_certificates_and_keys_of_a_file() {
     let json = run(["fingerprint", &file, "--json"]).expect_code(0).json();
     assert_eq!(json["source"], file);
     assert_eq!(json["validated"], false);
-    let not_after = "4096-01-01T00:00:00Z";
+    let not_after = Some("4096-01-01T00:00:00Z");
+    let entry = |fingerprint: &str, subject, role, not_after: Option<&str>, advice| {
+        json!({
+            "source": file,
+            "validated": false,
+            "fingerprint": fingerprint,
+            "subject": subject,
+            "role": role,
+            "from": null,
+            "not_after": not_after,
+            "pin_this": advice,
+        })
+    };
+    let [leaf, root] = [leaf.pin(), root.pin()].map(|pin| pin.to_string());
+    let key = "sha256/oekVYFTgT6yJmunydRMs3Ael28TqLCrTof/G4NJTaB8=";
+    let kept = "pin this if you run the server and keep this key at renewal";
+    let renewed = "pin this if the server stays with this CA: it survives renewals";
+    let backup = "pin this if it is your server's key, or a backup that is kept offline";
     let expected = json!([
-        {
-            "source": file,
-            "validated": false,
-            "fingerprint": leaf.pin().to_string(),
-            "subject": "CN=shop.example",
-            "role": "leaf",
-            "from": null,
-            "not_after": not_after,
-            "pin_this": "pin this if you run the server and keep this key at renewal",
-        },
-        {
-            "source": file,
-            "validated": false,
-            "fingerprint": root.pin().to_string(),
-            "subject": "CN=Root",
-            "role": "root",
-            "from": null,
-            "not_after": not_after,
-            "pin_this": "pin this if the server stays with this CA: it survives renewals",
-        },
-        {
-            "source": file,
-            "validated": false,
-            "fingerprint": "sha256/oekVYFTgT6yJmunydRMs3Ael28TqLCrTof/G4NJTaB8=",
-            "subject": "",
-            "role": "key",
-            "from": null,
-            "not_after": null,
-            "pin_this": "pin this if it is your server's key, or a backup that is kept offline",
-        },
+        entry(&leaf, "CN=shop.example", "leaf", not_after, kept),
+        entry(&root, "CN=Root", "root", not_after, renewed),
+        entry(key, "", "key", None, backup),
     ]);
     assert_eq!(json["certificates"], expected);
     let run = run(["fingerprint", &file]).expect_code(0);

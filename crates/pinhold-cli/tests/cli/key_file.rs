@@ -31,59 +31,62 @@ fn only_entry(run: &Run) -> Value {
     entries[0].clone()
 }
 
+/// Writes a private key in each form that `openssl` writes. Not every key has a traditional one.
+fn key_files(program: &Path, folder: &Folder, secret: &[u8], is_traditional: bool) -> Vec<String> {
+    let pkey = |arguments: &[&str]| openssl(program, &[&["pkey"], arguments].concat(), secret);
+    let mut files = vec![
+        folder.write("pkcs8.pem", secret),
+        folder.write("pkcs8.der", pkey(&["-outform", "DER"])),
+    ];
+    if is_traditional {
+        let text = pkey(&["-traditional"]);
+        assert!(!String::from_utf8_lossy(&text).contains("BEGIN PRIVATE KEY"));
+        files.push(folder.write("traditional.pem", text));
+        let der = pkey(&["-traditional", "-outform", "DER"]);
+        files.push(folder.write("traditional.der", der));
+    }
+    files
+}
+
+/// Writes a certificate request for a key in each form that `openssl` writes.
+fn request_files(program: &Path, folder: &Folder, key: &str) -> Vec<String> {
+    let forms = [
+        ("csr.pem", &[][..]),
+        ("csr.der", &["-outform", "DER"]),
+        ("new.pem", &["-newhdr"]),
+    ];
+    let files = forms.map(|(name, more)| {
+        let request = ["req", "-new", "-key", key, "-subj", "/CN=shop.example"];
+        folder.write(name, openssl(program, &[&request, more].concat(), b""))
+    });
+    files.into()
+}
+
 #[test]
 fn private_keys_and_requests_have_the_pin_that_openssl_computes() {
     let Some(program) = peers::program("openssl") else {
         return;
     };
-    for (algorithm, traditional) in [
-        ("RSA -pkeyopt rsa_keygen_bits:2048", Some("RSA PRIVATE KEY")),
-        (
-            "EC -pkeyopt ec_paramgen_curve:P-256",
-            Some("EC PRIVATE KEY"),
-        ),
-        (
-            "EC -pkeyopt ec_paramgen_curve:P-384",
-            Some("EC PRIVATE KEY"),
-        ),
-        ("ED25519", None),
+    for algorithm in [
+        "RSA -pkeyopt rsa_keygen_bits:2048",
+        "EC -pkeyopt ec_paramgen_curve:P-256",
+        "EC -pkeyopt ec_paramgen_curve:P-384",
+        "ED25519",
     ] {
         let folder = Folder::new();
         let secret = private_key(&program, algorithm);
         let pin = pin_of_private_key(&program, &secret);
-        let convert =
-            |arguments: &[&str]| openssl(&program, &[&["pkey"], arguments].concat(), &secret);
-        let key = folder.write("pkcs8.pem", &secret);
-        let mut files = vec![
-            (key.clone(), "private-key"),
-            (
-                folder.write("pkcs8.der", convert(&["-outform", "DER"])),
-                "private-key",
-            ),
-        ];
-        if let Some(label) = traditional {
-            let text = convert(&["-traditional"]);
-            assert!(String::from_utf8_lossy(&text).contains(label));
-            files.push((folder.write("traditional.pem", text), "private-key"));
-            let der = convert(&["-traditional", "-outform", "DER"]);
-            files.push((folder.write("traditional.der", der), "private-key"));
-        }
-        for (name, more) in [
-            ("csr.pem", &[][..]),
-            ("csr.der", &["-outform", "DER"]),
-            ("new.pem", &["-newhdr"]),
-        ] {
-            let request = ["req", "-new", "-key", &key, "-subj", "/CN=shop.example"];
-            let request = openssl(&program, &[&request, more].concat(), b"");
-            files.push((folder.write(name, request), "csr"));
-        }
-        for (file, role) in files {
-            let run = run(["fingerprint", "--json", &file]).expect_code(0);
-            let entry = only_entry(&run);
+        let keys = key_files(&program, &folder, &secret, algorithm != "ED25519");
+        let requests = request_files(&program, &folder, &keys[0]);
+        let keys = keys.iter().map(|file| (file, "private-key", ""));
+        let requests = requests.iter().map(|file| (file, "csr", "CN=shop.example"));
+        for (file, role, subject) in keys.chain(requests) {
+            let entry = only_entry(&run(["fingerprint", "--json", file]).expect_code(0));
             assert_eq!(entry["fingerprint"], pin, "{file}");
-            assert_eq!(entry["role"], role, "{file}");
-            let subject = if role == "csr" { "CN=shop.example" } else { "" };
-            assert_eq!(entry["subject"], subject, "{file}");
+            assert_eq!(
+                (&entry["role"], &entry["subject"]),
+                (&role.into(), &subject.into())
+            );
             assert!(entry["pin_this"].is_string(), "{file}");
         }
     }
@@ -150,16 +153,7 @@ fn a_private_key_of_another_kind_is_refused_with_a_command_that_helps() {
         "ED448",
     ] {
         let secret = private_key(&program, algorithm);
-        let der = openssl(&program, &["pkey", "-outform", "DER"], &secret);
-        let mut files = vec![
-            folder.write("secret.pem", &secret),
-            folder.write("secret.der", der),
-        ];
-        if algorithm.starts_with("EC ") {
-            let text = openssl(&program, &["pkey", "-traditional"], &secret);
-            files.push(folder.write("traditional.pem", text));
-        }
-        for file in files {
+        for file in key_files(&program, &folder, &secret, algorithm.starts_with("EC ")) {
             let refused = run(["fingerprint", &file]).expect_code(2);
             assert_eq!(refused.stdout, b"", "{algorithm}");
             assert!(refused.stderr.contains("-pubout | pinhold fingerprint -"));

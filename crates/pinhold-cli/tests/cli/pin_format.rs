@@ -64,6 +64,13 @@ fn prints_the_pins_of_files_in_every_form() {
             .json();
         assert_eq!(json, json!({ "format": form, "text": expected.trim_end() }));
     }
+}
+
+#[test]
+fn a_pin_file_of_files_is_for_the_given_hosts() {
+    let folder = Folder::new();
+    let ([one, two], [a, b]) = two_roots(&folder);
+    let hosts = ["--host", "Shop.example", "--host", "api.example"];
     let fixed = ["fingerprint", "--format", "pin-file", &one, &two];
     let expected = json!({
         "version": 1,
