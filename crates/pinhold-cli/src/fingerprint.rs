@@ -65,10 +65,6 @@ impl Arguments {
             let reason = "is a file, expected a host or URL with --insecure and connection options";
             return Err(Failure::input(file, reason));
         }
-        if self.insecure && self.format != Format::Text {
-            let reason = "keys of a chain that was not validated are no pins, expected one option";
-            return Err(Failure::input("--insecure and --format", reason));
-        }
         if !self.host.is_empty() && !self.format.has_hosts() {
             let reason = "has no effect, expected --format pin-file or kotlin with it";
             return Err(Failure::input("--host", reason));

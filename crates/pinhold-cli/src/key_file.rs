@@ -11,10 +11,7 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 #[cfg(not(feature = "aws-lc-rs"))]
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::{PemObject, SectionKind};
-use rustls::pki_types::{
-    PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
-    SubjectPublicKeyInfoDer,
-};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use x509_cert::der::asn1::{AnyRef, OctetStringRef};
 use x509_cert::der::{Decode, Encode, Reader, SliceReader};
 use x509_cert::request::CertReq;
@@ -175,43 +172,18 @@ fn of_request(der: &[u8]) -> Option<Key> {
 
 fn of_private_key(key: &PrivateKeyDer<'_>) -> Option<Key> {
     let signer = any_supported_type(key).ok()?;
-    let public: SubjectPublicKeyInfoDer<'_> = signer.public_key()?;
-    if let PrivateKeyDer::Pkcs8(key) = key
-        && algorithm_of_pkcs8(key.secret_pkcs8_der()) != algorithm_of_public_key(&public)
-    {
-        // A key that is restricted to RSA-PSS has an algorithm of its own in certificates.
-        return None;
-    }
-    Key::of_public_key(&public, "private-key")
-}
-
-/// Returns the algorithm that a `PrivateKeyInfo` (RFC 5208 section 5) states after its version.
-fn algorithm_of_pkcs8(der: &[u8]) -> Option<AlgorithmIdentifierRef<'_>> {
-    let info = contents(der)?;
-    let mut reader = SliceReader::new(info).ok()?;
-    u8::decode(&mut reader).ok()?;
-    AlgorithmIdentifierRef::decode(&mut reader).ok()
-}
-
-fn algorithm_of_public_key(der: &[u8]) -> Option<AlgorithmIdentifierRef<'_>> {
-    let mut reader = SliceReader::new(contents(der)?).ok()?;
-    AlgorithmIdentifierRef::decode(&mut reader).ok()
+    Key::of_public_key(&signer.public_key()?, "private-key")
 }
 
 /// Returns whether the bytes are an `EncryptedPrivateKeyInfo` (RFC 5208 section 6).
 fn is_encrypted_key(der: &[u8]) -> bool {
-    let fields = contents(der).and_then(|fields| SliceReader::new(fields).ok());
+    let outer = AnyRef::from_der(der).ok();
+    let fields = outer.and_then(|outer| SliceReader::new(outer.value()).ok());
     fields.is_some_and(|mut fields| {
         AlgorithmIdentifierRef::decode(&mut fields).is_ok()
             && <&OctetStringRef>::decode(&mut fields).is_ok()
             && fields.is_finished()
     })
-}
-
-/// Returns what the outer SEQUENCE contains.
-fn contents(der: &[u8]) -> Option<&[u8]> {
-    let outer = AnyRef::from_der(der).ok()?;
-    Some(outer.value())
 }
 
 /// The sections of which keys are read.

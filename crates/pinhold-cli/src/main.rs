@@ -54,7 +54,7 @@ struct Arguments {
 enum Command {
     /// Show which policy applies to a host name
     Explain(explain::Arguments),
-    /// Print the fingerprint of each key in a file or of a server, and which ones to pin
+    /// Print the fingerprint of each key in files or of servers, and which ones to pin
     Fingerprint(fingerprint::Arguments),
     /// Fetch a URL over a connection that satisfies the pins
     Get(get::Arguments),

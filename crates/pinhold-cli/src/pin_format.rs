@@ -158,7 +158,8 @@ fn policies(format: Format, sources: &[Source], hosts: &[Host]) -> Result<Vec<Po
     let mut policies: Vec<Policy> = Vec::new();
     for server in sources.iter().filter(is_server) {
         if !server.keys.iter().any(Key::is_recommended) {
-            let reason = "no key is recommended, because pins are skipped on chains to --user-ca";
+            let reason = "none of its keys is recommended, which needs a validated chain to a \
+                          root that is not from --user-ca";
             return Err(Failure::input(&server.name, reason));
         }
         let hosts = match hosts {

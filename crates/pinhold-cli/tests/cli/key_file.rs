@@ -139,7 +139,8 @@ fn an_encrypted_key_is_refused_with_a_command_that_helps() {
     }
 }
 
-/// A key for RSA-PSS alone has another algorithm in its certificates than the provider assumes.
+/// A key for RSA-PSS alone has another algorithm in its certificates than other RSA keys, so that
+/// their pins differ.
 #[test]
 fn a_private_key_of_another_kind_is_refused_with_a_command_that_helps() {
     let Some(program) = peers::program("openssl") else {
