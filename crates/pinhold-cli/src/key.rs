@@ -141,7 +141,14 @@ impl<'a> NewFile<'a> {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path).map_err(|error| failure(path, &error))?;
+        let file = options.open(path).map_err(|error| {
+            let path = path.display().to_string();
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                Failure::input(&path, "the file exists, expected a NAME of new files")
+            } else {
+                Failure::input(&path, format!("can't be created: {error}"))
+            }
+        })?;
         Ok(Self {
             path,
             file,
@@ -153,7 +160,10 @@ impl<'a> NewFile<'a> {
     fn write(&mut self, contents: &[u8]) -> Result<(), Failure> {
         let written = self.file.write_all(contents);
         let written = written.and_then(|()| self.file.sync_all());
-        written.map_err(|error| failure(self.path, &error))
+        written.map_err(|error| Failure::Internal {
+            subject: "new file",
+            error: io::Error::other(format!("{}: {error}", self.path.display())),
+        })
     }
 
     fn keep(mut self) {
@@ -167,18 +177,6 @@ impl Drop for NewFile<'_> {
             // The failure that is reported names the reason.
             let _ = fs::remove_file(self.path);
         }
-    }
-}
-
-fn failure(path: &Path, error: &io::Error) -> Failure {
-    let path = path.display().to_string();
-    if error.kind() == io::ErrorKind::AlreadyExists {
-        Failure::input(
-            &path,
-            "the file exists and is not overwritten, expected another NAME",
-        )
-    } else {
-        Failure::input(&path, format!("can't be written: {error}"))
     }
 }
 

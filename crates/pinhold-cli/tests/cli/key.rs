@@ -142,6 +142,26 @@ fn no_file_is_overwritten_and_none_is_left_alone() {
     }
 }
 
+/// A limit on the length of files stands for a full disk.
+#[cfg(unix)]
+#[test]
+fn no_file_is_left_when_the_disk_is_full() {
+    let folder = Folder::new();
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" key new \"$1\" --json";
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        script,
+        env!("CARGO_BIN_EXE_pinhold"),
+        &folder.path("backup"),
+    ]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let json = serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap();
+    assert_eq!(json["error"], "internal");
+    assert!(folder.contents().is_empty());
+}
+
 #[test]
 fn nothing_is_written_for_an_invalid_host_or_into_a_missing_folder() {
     let folder = Folder::new();
