@@ -81,7 +81,8 @@ pub(crate) fn last_of_path(served: &[CertificateDer<'_>]) -> Option<Facts> {
     }
 }
 
-fn name_text(name: &Name) -> String {
+/// Returns a distinguished name as text, escaped and cut.
+pub(crate) fn name_text(name: &Name) -> String {
     let mut text = String::new();
     // `to_string` would panic on a name whose formatting returns an error.
     let _ = write!(text, "{name}");

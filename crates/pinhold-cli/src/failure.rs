@@ -25,7 +25,7 @@ pub(crate) enum Failure {
         target: Target,
         chain: Box<InvalidChain>,
     },
-    /// Standard output, or the runtime of the program, failed.
+    /// Standard output, a new file, or the runtime of the program, failed.
     Internal {
         subject: &'static str,
         error: io::Error,

@@ -1,4 +1,4 @@
-//! The command `pinhold match`: shows which of the given policies applies to a host name.
+//! The command `pinhold explain`: shows which of the given policies applies to a host name.
 
 use std::ffi::OsString;
 use std::str::FromStr;

@@ -1,17 +1,17 @@
-//! `pinhold match`: the policy that applies to a host name.
+//! `pinhold explain`: the policy that applies to a host name.
 
 use serde_json::{Value, json};
 
 use crate::program::{Run, run};
 
-fn run_match(policies: &[&str], more: &[&str]) -> Run {
+fn explain(policies: &[&str], more: &[&str]) -> Run {
     let options = policies.iter().flat_map(|policy| ["--policy", policy]);
-    let arguments = ["match"].into_iter().chain(options);
+    let arguments = ["explain"].into_iter().chain(options);
     run(arguments.chain(more.iter().copied()))
 }
 
 fn json_of(policies: &[&str], name: &str) -> Value {
-    run_match(policies, &["--json", name]).expect_code(0).json()
+    explain(policies, &["--json", name]).expect_code(0).json()
 }
 
 #[test]
@@ -76,11 +76,11 @@ fn a_name_that_is_not_a_host_has_no_policy() {
 
 #[test]
 fn prints_text_by_default() {
-    let found = run_match(&["example.com+sub"], &["www.example.com"]).expect_code(0);
+    let found = explain(&["example.com+sub"], &["www.example.com"]).expect_code(0);
     for text in ["www.example.com", " example.com", "superdomain"] {
         assert!(found.text().contains(text), "{}", found.text());
     }
-    let found = run_match(&[], &["www.example.com", "--json"]).expect_code(0);
+    let found = explain(&[], &["www.example.com", "--json"]).expect_code(0);
     assert_eq!(found.json()["host"], "www.example.com");
 }
 
@@ -93,7 +93,7 @@ fn invalid_policies_exit_with_2_and_a_message() {
         &[""],
         &["example.com", "example.com+sub"],
     ] {
-        let run = run_match(policies, &["example.com"]);
+        let run = explain(policies, &["example.com"]);
         assert_eq!(run.code, 2, "{policies:?}");
         assert_ne!(run.stderr, "", "{policies:?}");
     }
