@@ -38,8 +38,9 @@ pub(crate) struct StaticEntries {
 struct StaticEntry {
     /// The policies of the host, the one with the smallest scope first.
     policies: Vec<Pinned>,
-    /// The name and its subdomains are exempt from the policies of these hosts, and of no others.
-    exempt_from: Vec<Host>,
+    /// The name and its subdomains are exempt from the policies of these hosts with these scopes, and
+    /// from no others.
+    exempt_from: Vec<(Host, Scope)>,
 }
 
 struct Pinned {
@@ -140,7 +141,7 @@ impl StaticPins {
     /// Returns the policies that cover the name and that it is not exempt from, the nearest first.
     fn all_covering(&self, host: &Host) -> Vec<Covering<'_>> {
         let mut found = Vec::new();
-        let mut exempt_from = Vec::new();
+        let mut exempt_from = Vec::<&(Host, Scope)>::new();
         for (more_labels, name) in host.and_superdomains().enumerate() {
             if self.disabled.contains(name) {
                 break;
@@ -148,9 +149,12 @@ impl StaticPins {
             let Some((noted, entry)) = self.entries.of_hosts.get_key_value(name) else {
                 continue;
             };
-            if !exempt_from.contains(&noted) {
-                found.extend(entry.covering(noted, more_labels));
-            }
+            let applies = |covering: &Covering<'_>| {
+                let scope = covering.pinned.policy.scope_setting();
+                let mut exempt = exempt_from.iter();
+                !exempt.any(|(host, exempt)| host == noted && *exempt == scope)
+            };
+            found.extend(entry.covering(noted, more_labels).filter(applies));
             exempt_from.extend(&entry.exempt_from);
         }
         found
@@ -284,7 +288,7 @@ impl StaticEntries {
         }
     }
 
-    /// Exempts a name and its subdomains from the policies of `host`.
+    /// Exempts a name and its subdomains from the policy of `host` with this scope.
     fn exempt(&mut self, host: Host, exempt: Host, scope: Scope) -> Result<(), BuildError> {
         let labels = |host: &Host| host.and_superdomains().count();
         let more_labels = labels(&exempt).saturating_sub(labels(&host));
@@ -295,9 +299,7 @@ impl StaticEntries {
         if is_pinned || !is_covered {
             return Err(BuildError::Exemption { host, exempt });
         }
-        if !entry.exempt_from.contains(&host) {
-            entry.exempt_from.push(host);
-        }
+        entry.exempt_from.push((host, scope));
         Ok(())
     }
 

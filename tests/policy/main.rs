@@ -8,6 +8,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod matching_model;
+#[cfg(feature = "pin-file")]
+mod pin_files;
 mod rfc7469_directives;
 #[cfg(feature = "hyper")]
 mod rfc7469_matching;
