@@ -11,6 +11,8 @@ mod common;
 mod matching_model;
 #[cfg(feature = "pin-file")]
 mod pin_files;
+#[cfg(feature = "pin-file")]
+mod printed_pin_files;
 mod rfc7469_directives;
 #[cfg(feature = "hyper")]
 mod rfc7469_matching;

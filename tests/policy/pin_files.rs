@@ -1,17 +1,20 @@
 //! Pin files: what each member means, what is refused with its place, and printing.
 
 use std::fs;
+use std::process::Command;
 
 use pinhold::pin_file::{PinFile, PinFileProblem as Problem};
 use pinhold::policy::{
-    AfterExpiry, HostError, Overlap, ParseFingerprintError, PinGroup, PinRole, PlainHttp,
-    PolicyError, Scope, UnpinnedHosts, UnpinnedName,
+    AfterExpiry, HostError, Overlap, ParseFingerprintError, PinGroup, PlainHttp, PolicyError,
+    Scope, UnpinnedHosts, UnpinnedName,
 };
 use pinhold::{
     BuildError, Enforcement, Host, PinPolicy, PinSet, Pinning, SpkiFingerprint, UserAddedRoots,
 };
-use proptest::prelude::*;
 
+use serde_json::{Value, json};
+
+use crate::common::peers::program;
 use crate::common::{at, now};
 
 const A: &str = "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=";
@@ -32,9 +35,9 @@ fn problem(text: &str) -> Problem {
     PinFile::parse(text).unwrap_err().problem().clone()
 }
 
-#[test]
-fn every_member_means_what_the_builder_method_means() {
-    let file = parse(&format!(
+/// A file with every member.
+fn everything() -> String {
+    format!(
         r#"{{
             "$schema": "pin-file.schema.json",
             "comment": {{ "any": ["value", 1, null] }},
@@ -62,7 +65,11 @@ fn every_member_means_what_the_builder_method_means() {
                 {{ "hosts": ["example.com"], "scope": "one-label", "pins": ["{A}"], "without_backup": true }}
             ]
         }}"#
-    ));
+    )
+}
+
+/// The same as [`everything`], by the builder's methods.
+fn built() -> PinFile {
     let group = PinGroup::leaf([A, B])
         .unwrap()
         .or(PinGroup::ca([C]).unwrap());
@@ -80,7 +87,7 @@ fn every_member_means_what_the_builder_method_means() {
     let single = PinPolicy::without_backup([A])
         .unwrap()
         .scope(Scope::OneLabel);
-    let expected = PinFile::new([
+    PinFile::new([
         (
             "example.com",
             policy.clone().exempt("dev.example.com").unwrap(),
@@ -94,52 +101,60 @@ fn every_member_means_what_the_builder_method_means() {
     .with_unpinned_hosts(
         UnpinnedHosts::Refuse,
         ["cdn.example", "127.0.0.1", "::1"].map(|name| UnpinnedName::try_from(name).unwrap()),
-    );
-    assert_eq!(file, expected);
+    )
+}
+
+#[test]
+fn every_member_means_what_the_builder_method_means() {
+    let file = parse(&everything());
+    assert_eq!(file, built());
     assert_eq!(parse(&file.to_string()), file, "printed");
     let pinning = Pinning::builder().pins(file).build();
     assert!(pinning.is_ok());
 }
 
+/// Text, unknown member, kind of its object, line and column.
+const UNKNOWN: [(&str, &str, &str, usize, usize); 5] = [
+    (
+        "{\n  \"version\": 1,\n  \"Policies\": []}",
+        "Policies",
+        "pin file",
+        3,
+        12,
+    ),
+    (
+        "{\"version\":1,\"policies\":[\n{\"hosts\":[\"a.example\"],\n\"pin\":[]}]}",
+        "pin",
+        "policy",
+        3,
+        5,
+    ),
+    (
+        "{\"version\":1,\"policies\":[{\"all_of\":[{\"all_of\":[]}]}]}",
+        "all_of",
+        "group",
+        1,
+        45,
+    ),
+    (
+        "{\"version\":1,\"policies\":[{\"candidate\":{\"hosts\":[]}}]}",
+        "hosts",
+        "candidate",
+        1,
+        46,
+    ),
+    (
+        "{\"version\":1,\"refused_keys\":[{\"key\":\"\"}]}",
+        "key",
+        "pin",
+        1,
+        35,
+    ),
+];
+
 #[test]
 fn unknown_members_are_refused_by_name_with_line_and_column() {
-    for (text, name, of, line, column) in [
-        (
-            "{\n  \"version\": 1,\n  \"Policies\": []}",
-            "Policies",
-            "pin file",
-            3,
-            12,
-        ),
-        (
-            "{\"version\":1,\"policies\":[\n{\"hosts\":[\"a.example\"],\n\"pin\":[]}]}",
-            "pin",
-            "policy",
-            3,
-            5,
-        ),
-        (
-            "{\"version\":1,\"policies\":[{\"all_of\":[{\"all_of\":[]}]}]}",
-            "all_of",
-            "group",
-            1,
-            45,
-        ),
-        (
-            "{\"version\":1,\"policies\":[{\"candidate\":{\"hosts\":[]}}]}",
-            "hosts",
-            "candidate",
-            1,
-            46,
-        ),
-        (
-            "{\"version\":1,\"refused_keys\":[{\"key\":\"\"}]}",
-            "key",
-            "pin",
-            1,
-            35,
-        ),
-    ] {
+    for (text, name, of, line, column) in UNKNOWN {
         let error = PinFile::parse(text).unwrap_err();
         match error.problem() {
             Problem::UnknownMember {
@@ -157,11 +172,19 @@ fn unknown_members_are_refused_by_name_with_line_and_column() {
     }
 }
 
+type Check = fn(&Problem) -> bool;
+
+fn assert_problems(cases: &[(String, Check)]) {
+    for (text, is_expected) in cases {
+        let found = problem(text);
+        assert!(is_expected(&found), "{text}: {found}");
+    }
+}
+
 #[test]
-fn what_contradicts_itself_or_is_missing_is_refused() {
-    type Check = fn(&Problem) -> bool;
+fn a_file_without_its_parts_or_with_others_is_refused() {
     let two = format!(r#""pins":["{A}","{B}"]"#);
-    let cases: [(String, Check); 20] = [
+    assert_problems(&[
         ("[]".to_owned(), |it| matches!(it, Problem::Json { .. })),
         ("{".to_owned(), |it| matches!(it, Problem::Json { .. })),
         ("{}".to_owned(), |it| missing(it, "version")),
@@ -178,6 +201,15 @@ fn what_contradicts_itself_or_is_missing_is_refused() {
         (format!("{} x", with_policy(&two)), |it| {
             matches!(it, Problem::Json { .. })
         }),
+    ]);
+    let hosts = format!(r#"{{"version":1,"policies":[{{"hosts":[],{two}}}]}}"#);
+    assert!(missing(&problem(&hosts), "hosts"));
+}
+
+#[test]
+fn a_policy_that_contradicts_itself_or_lacks_a_part_is_refused() {
+    let two = format!(r#""pins":["{A}","{B}"]"#);
+    assert_problems(&[
         (with_policy(r#""scope":"host""#), |it| missing(it, "pins")),
         (with_policy(r#""pins":[]"#), |it| {
             matches!(it, Problem::Policy(PolicyError::NoPins))
@@ -227,13 +259,7 @@ fn what_contradicts_itself_or_is_missing_is_refused() {
             r#"{"version":1,"policies":[{"hosts":["https://a.example/"]}]}"#.to_owned(),
             |it| matches!(it, Problem::Host(HostError::Url { .. })),
         ),
-    ];
-    for (text, is_expected) in cases {
-        let found = problem(&text);
-        assert!(is_expected(&found), "{text}: {found}");
-    }
-    let hosts = format!(r#"{{"version":1,"policies":[{{"hosts":[],{two}}}]}}"#);
-    assert!(missing(&problem(&hosts), "hosts"));
+    ]);
 }
 
 fn missing(problem: &Problem, expected: &str) -> bool {
@@ -319,151 +345,98 @@ fn a_file_is_opened_with_its_path_in_errors() {
 }
 
 #[test]
-fn the_strings_of_the_schema_are_those_that_are_read() {
-    let schema = serde_json::from_str::<serde_json::Value>(PinFile::SCHEMA).unwrap();
-    let names = |object: &serde_json::Value| {
-        let names = object["properties"].as_object().unwrap().keys();
-        names
-            .filter(|name| *name != "comment")
-            .cloned()
-            .collect::<Vec<_>>()
-    };
-    let definitions = &schema["$defs"];
+fn the_names_of_the_schema_are_those_that_are_read() {
+    let schema = serde_json::from_str::<Value>(PinFile::SCHEMA).unwrap();
+    let of = &schema["$defs"];
     for (object, text) in [
         (&schema, r#"{"?":0}"#),
-        (&definitions["policy"], r#"{"policies":[{"?":0}]}"#),
+        (&of["policy"], r#"{"policies":[{"?":0}]}"#),
+        (&of["candidate"], r#"{"policies":[{"candidate":{"?":0}}]}"#),
         (
-            &definitions["candidate"],
-            r#"{"policies":[{"candidate":{"?":0}}]}"#,
-        ),
-        (
-            &definitions["groups"]["items"],
+            &of["groups"]["items"],
             r#"{"policies":[{"all_of":[{"?":0}]}]}"#,
         ),
-        (
-            &definitions["pin"]["oneOf"][1],
-            r#"{"refused_keys":[{"?":0}]}"#,
-        ),
+        (&of["pin"]["oneOf"][1], r#"{"refused_keys":[{"?":0}]}"#),
     ] {
+        let names = object["properties"].as_object().unwrap().keys();
+        let names = names.filter(|name| *name != "comment").collect::<Vec<_>>();
         match problem(text) {
-            Problem::UnknownMember { expected, .. } => assert_eq!(names(object), expected),
+            Problem::UnknownMember { expected, .. } => assert_eq!(names, expected),
             other => panic!("{other}"),
         }
     }
-    for name in [
-        "scope",
-        "enforcement",
-        "after_expiry",
-        "user_added_roots",
-        "plain_http",
+}
+
+#[test]
+fn the_words_of_the_schema_are_those_that_are_read() {
+    let schema = serde_json::from_str::<Value>(PinFile::SCHEMA).unwrap();
+    let policy = &schema["$defs"]["policy"];
+    let in_policy = |name: &str| with_policy(&format!(r#""{name}":"?""#));
+    let in_file = |name: &str| format!(r#"{{"{name}":"?"}}"#);
+    for (name, object, text) in [
+        ("scope", policy, in_policy("scope")),
+        ("enforcement", policy, in_policy("enforcement")),
+        ("after_expiry", policy, in_policy("after_expiry")),
+        ("user_added_roots", policy, in_policy("user_added_roots")),
+        ("plain_http", policy, in_policy("plain_http")),
+        ("overlap", &schema, in_file("overlap")),
+        ("unpinned_hosts", &schema, in_file("unpinned_hosts")),
     ] {
-        let values = &definitions["policy"]["properties"][name]["enum"];
-        match problem(&with_policy(&format!(r#""{name}":"?""#))) {
-            Problem::UnknownValue { expected, .. } => {
-                assert_eq!(*values, serde_json::json!(expected));
-            }
-            other => panic!("{other}"),
-        }
-    }
-    for name in ["overlap", "unpinned_hosts"] {
-        let values = &schema["properties"][name]["enum"];
-        match problem(&format!(r#"{{"{name}":"?"}}"#)) {
-            Problem::UnknownValue { expected, .. } => {
-                assert_eq!(*values, serde_json::json!(expected));
-            }
+        let words = &object["properties"][name]["enum"];
+        match problem(&text) {
+            Problem::UnknownValue { expected, .. } => assert_eq!(*words, json!(expected)),
             other => panic!("{other}"),
         }
     }
 }
 
-fn pins() -> impl Strategy<Value = Vec<SpkiFingerprint>> {
-    prop::collection::vec((any::<[u8; 31]>(), 0..2_u8), 1..4).prop_map(|pins| {
-        let pins = pins.into_iter().map(|(bytes, last)| {
-            let mut digest = [last; 32];
-            digest[..31].copy_from_slice(&bytes);
-            // Not a placeholder.
-            digest[0] = !digest[1];
-            SpkiFingerprint::from_digest(digest)
-        });
-        pins.collect()
-    })
-}
-
-fn group() -> impl Strategy<Value = PinGroup> {
-    let role = prop::sample::select(vec![PinRole::Any, PinRole::Ca, PinRole::Leaf]);
-    let one = (role, pins()).prop_map(|(role, pins)| PinGroup::of_role(role, pins).unwrap());
-    prop::collection::vec(one, 1..3)
-        .prop_map(|groups| groups.into_iter().reduce(PinGroup::or).unwrap())
-}
-
-fn groups() -> impl Strategy<Value = Vec<PinGroup>> {
-    prop::collection::vec(group(), 1..4)
-}
-
-prop_compose! {
-    fn policy()(
-        groups in groups(),
-        candidate in prop::option::of(groups()),
-        scope in prop::sample::select(vec![
-            Scope::Host, Scope::OneLabel, Scope::Subdomains, Scope::HostAndSubdomains,
-        ]),
-        enforcement in prop::sample::select(vec![Enforcement::Enforce, Enforcement::ReportOnly]),
-        expiry in prop::option::of((0..253_402_300_800_u64, prop::sample::select(vec![
-            AfterExpiry::Refuse, AfterExpiry::ReportOnly, AfterExpiry::Unpin,
-        ]))),
-        exempt in prop::collection::vec("[a-z]{1,5}", 0..3),
-        uris in prop::collection::vec("[a-z]{1,5}", 0..3),
-        roots in prop::option::of(prop::sample::select(vec![
-            UserAddedRoots::EnforcePins, UserAddedRoots::SkipPins,
-        ])),
-        plain in prop::option::of(prop::sample::select(vec![
-            PlainHttp::Allow, PlainHttp::Refuse,
-        ])),
-    ) -> PinPolicy {
-        let mut policy = PinPolicy::all_of_without_backup(groups).unwrap();
-        policy = policy.scope(scope).enforcement(enforcement);
-        if let Some(candidate) = candidate {
-            policy = policy.candidate_all_of(candidate).unwrap();
-        }
-        if let Some((seconds, then)) = expiry {
-            policy = policy.expires(at(seconds), then);
-        }
-        for name in exempt {
-            policy = policy.exempt(format!("{name}.a.example")).unwrap();
-        }
-        for name in uris {
-            policy = policy.report_uri(format!("https://{name}.example/").parse().unwrap());
-        }
-        if let Some(choice) = roots {
-            policy = policy.user_added_roots(choice);
-        }
-        match plain {
-            Some(choice) => policy.plain_http(choice),
-            None => policy,
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn what_is_printed_is_read_back(
-        policies in prop::collection::vec(policy(), 1..4),
-        overlap in prop::option::of(prop::sample::select(vec![Overlap::Nearest, Overlap::Union])),
-        refused in prop::option::of(pins()),
-        unpinned in prop::sample::select(vec![
-            UnpinnedHosts::Allow, UnpinnedHosts::Report, UnpinnedHosts::Refuse,
-        ]),
-    ) {
-        let hosts = policies.into_iter().enumerate();
-        let hosts = hosts.map(|(number, policy)| (format!("h{number}.a.example"), policy));
-        let allowed = ["cdn.example", "::1"].map(|name| UnpinnedName::try_from(name).unwrap());
-        let mut file = PinFile::new(hosts).unwrap().with_unpinned_hosts(unpinned, allowed);
-        if let Some(overlap) = overlap {
-            file = file.with_overlap(overlap);
-        }
-        if let Some(keys) = refused {
-            file = file.with_refused_keys(PinSet::new(keys).unwrap());
-        }
-        prop_assert_eq!(PinFile::parse(&file.to_string()).unwrap(), file);
+/// jsonschema is an independent reader of the schema.
+#[test]
+fn the_schema_accepts_what_is_read_and_refuses_unknown_members() {
+    let Some(jsonschema) = program("jsonschema") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let schema = folder.path().join("schema.json");
+    fs::write(&schema, PinFile::SCHEMA).unwrap();
+    let two = format!(r#""pins":["{A}",{{"pin":"{B}","comment":1}}]"#);
+    let all = format!(
+        r#""scope":"one-label","exempt":[],"all_of":[{{{two}}},{{"leaf_pins":["{C}"],"ca_pins":["{D}"]}}],
+        "candidate":{{"ca_pins":["{C}"]}},"expires":"2027-06-30T23:59:59Z","after_expiry":"unpin",
+        "report_uris":[],"user_added_roots":"skip-pins","plain_http":"refuse","comment":{{"x":1}}"#
+    );
+    for (text, is_valid) in [
+        (with_policy(&two), true),
+        (with_policy(&all), true),
+        (with_policy(&format!(r#"{two},"scopes":"host""#)), false),
+        (
+            with_policy(&format!(r#"{two},"all_of":[{{{two}}}]"#)),
+            false,
+        ),
+        (with_policy(r#""pins":[]"#), false),
+        (
+            with_policy(&format!(r#"{two},"expires":"2027-06-30T23:59:59Z""#)),
+            false,
+        ),
+        (with_policy(&format!(r#"{two},"candidate":{{}}"#)), false),
+        (
+            with_policy(&two).replace("\"version\":1", "\"version\":2"),
+            false,
+        ),
+        (r#"{"version":1,"policies":[]}"#.to_owned(), false),
+    ] {
+        let instance = folder.path().join("pins.json");
+        fs::write(&instance, &text).unwrap();
+        let result = Command::new(&jsonschema)
+            .arg("-i")
+            .arg(&instance)
+            .arg(&schema)
+            .output();
+        let found = result.unwrap().status.success();
+        assert_eq!(
+            (found, PinFile::parse(&text).is_ok()),
+            (is_valid, is_valid),
+            "{text}"
+        );
     }
 }
