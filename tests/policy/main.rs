@@ -13,6 +13,8 @@ mod matching_model;
 mod pin_files;
 #[cfg(feature = "pin-file")]
 mod printed_pin_files;
+#[cfg(all(feature = "pin-file", unix))]
+mod reloaded;
 mod rfc7469_directives;
 #[cfg(feature = "hyper")]
 mod rfc7469_matching;
