@@ -1,0 +1,73 @@
+//! Rules that `Pinning::replace_pins` takes from a pin file only, and rules for unpinned hosts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pinhold::pin_file::PinFile;
+use pinhold::policy::UnpinnedHosts;
+use pinhold::{PinPolicy, Pinning, PinningBuilder, SpkiFingerprint};
+use tower::{Service, ServiceExt};
+
+use super::server::{Loopback, Names};
+use super::tls_setup::builder;
+
+/// A pin file that refuses these keys, and pins a host to which no test connects.
+pub fn refusing(keys: &[SpkiFingerprint]) -> PinFile {
+    let list = |pins: &[SpkiFingerprint]| {
+        let texts = pins.iter().map(|pin| format!("\"{pin}\""));
+        texts.collect::<Vec<_>>().join(",")
+    };
+    let pins = list(&[[1; 32], [2; 32]].map(SpkiFingerprint::from_digest));
+    let keys = list(keys);
+    PinFile::parse(&format!(
+        r#"{{"version": 1, "policies": [{{"hosts": ["other.test"], "pins": [{pins}]}}],
+            "refused_keys": [{keys}]}}"#
+    ))
+    .unwrap()
+}
+
+/// A pin file that pins a host to which no test connects, and refuses unpinned hosts.
+pub fn refusing_unpinned() -> PinFile {
+    let pins = [[1; 32], [2; 32]].map(SpkiFingerprint::from_digest);
+    PinFile::parse(&format!(
+        r#"{{"version": 1, "unpinned_hosts": "refuse",
+            "policies": [{{"hosts": ["other.test"], "pins": ["{}", "{}"]}}]}}"#,
+        pins[0], pins[1]
+    ))
+    .unwrap()
+}
+
+/// A builder with a test clock that refuses unpinned hosts.
+pub fn strict() -> PinningBuilder {
+    builder().unpinned_hosts(UnpinnedHosts::Refuse)
+}
+
+/// Removes all static pins but those that the builder set.
+pub fn remove_pins(pinning: &Pinning) {
+    let none = std::iter::empty::<(&str, PinPolicy)>();
+    pinning.replace_pins(none).unwrap();
+}
+
+/// [`Loopback`], with a count of its calls.
+pub fn counting(
+    names: &Names,
+) -> (
+    impl Service<
+        http::Uri,
+        Response = <Loopback as Service<http::Uri>>::Response,
+        Error = <Loopback as Service<http::Uri>>::Error,
+        Future = impl Send + 'static,
+    > + Clone
+    + Send
+    + Sync
+    + 'static,
+    Arc<AtomicUsize>,
+) {
+    let calls = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&calls);
+    let inner = Loopback::new(names).map_request(move |uri: http::Uri| {
+        count.fetch_add(1, Ordering::SeqCst);
+        uri
+    });
+    (inner, calls)
+}
