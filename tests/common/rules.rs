@@ -11,30 +11,24 @@ use tower::{Service, ServiceExt};
 use super::server::{Loopback, Names};
 use super::tls_setup::builder;
 
-/// A pin file that refuses these keys, and pins a host to which no test connects.
-pub fn refusing(keys: &[SpkiFingerprint]) -> PinFile {
-    let list = |pins: &[SpkiFingerprint]| {
-        let texts = pins.iter().map(|pin| format!("\"{pin}\""));
-        texts.collect::<Vec<_>>().join(",")
-    };
-    let pins = list(&[[1; 32], [2; 32]].map(SpkiFingerprint::from_digest));
-    let keys = list(keys);
+/// A pin file with this member, which pins a host to which no test connects.
+fn with_member(member: &str) -> PinFile {
     PinFile::parse(&format!(
-        r#"{{"version": 1, "policies": [{{"hosts": ["other.test"], "pins": [{pins}]}}],
-            "refused_keys": [{keys}]}}"#
+        r#"{{"version": 1, "policies": [{{"hosts": ["other.test"], "pins": [
+            "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+            "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI="]}}], {member}}}"#
     ))
     .unwrap()
 }
 
-/// A pin file that pins a host to which no test connects, and refuses unpinned hosts.
+/// A pin file that refuses this key.
+pub fn refusing(key: SpkiFingerprint) -> PinFile {
+    with_member(&format!(r#""refused_keys": ["{key}"]"#))
+}
+
+/// A pin file that refuses unpinned hosts.
 pub fn refusing_unpinned() -> PinFile {
-    let pins = [[1; 32], [2; 32]].map(SpkiFingerprint::from_digest);
-    PinFile::parse(&format!(
-        r#"{{"version": 1, "unpinned_hosts": "refuse",
-            "policies": [{{"hosts": ["other.test"], "pins": ["{}", "{}"]}}]}}"#,
-        pins[0], pins[1]
-    ))
-    .unwrap()
+    with_member(r#""unpinned_hosts": "refuse""#)
 }
 
 /// A builder with a test clock that refuses unpinned hosts.
