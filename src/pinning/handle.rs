@@ -98,7 +98,7 @@ impl Pinning {
             if self.observers.are_of_reporter() {
                 return None;
             }
-            statics.unpinned(name, host, policy)
+            statics.unpinned(name, host, policy, now)
         })
     }
 
@@ -148,14 +148,27 @@ impl Pinning {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Option<UnpinnedHost> {
+        let unpinned = self.unpinned(name, now)?;
+        let refused = unpinned.is_refused().then_some(unpinned)?;
+        self.emit(Event::Unpinned(refused.clone()));
+        Some(refused)
+    }
+
+    /// Emits the event of an unpinned host to which connections are made.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn report_unpinned(&self, name: &ServerName<'_>, now: UnixTime) {
+        if let Some(unpinned) = self.unpinned(name, now) {
+            self.emit(Event::Unpinned(unpinned));
+        }
+    }
+
+    #[cfg(feature = "hyper")]
+    fn unpinned(&self, name: &ServerName<'_>, now: UnixTime) -> Option<UnpinnedHost> {
         let host = match name {
             ServerName::DnsName(name) => Some(Host::from(name)),
             _ => None,
         };
-        let policies = self.lookup_name(name, host.as_ref(), now);
-        let refused = policies.refused_as_unpinned()?;
-        self.emit(Event::Unpinned(refused.clone()));
-        Some(refused.clone())
+        self.lookup_name(name, host.as_ref(), now).unpinned
     }
 
     /// Evaluates the pins of `host` on a validated chain. Changes nothing and emits no event.

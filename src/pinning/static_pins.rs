@@ -53,6 +53,7 @@ pub(crate) struct Applied<'s> {
     pub(crate) policy: AppliedPolicy,
     pub(crate) candidate: Option<AppliedPolicy>,
     pub(crate) tally: &'s Arc<Tally>,
+    pinned: &'s Pinned,
 }
 
 /// A policy that covers a name, and where it was found.
@@ -70,6 +71,7 @@ impl<'s> Covering<'s> {
             candidate: policy.apply_candidate(&applied),
             policy: applied,
             tally: &self.pinned.tally,
+            pinned: self.pinned,
         })
     }
 }
@@ -110,14 +112,14 @@ impl StaticPins {
     /// As [`policy`](Self::policy), for a name that is exempt from some policies.
     #[cold]
     fn not_exempt(&self, host: &Host, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'_>> {
-        let covering = self.all_covering(host);
+        let covering = self.all_covering(host, &self.disabled);
         covering.iter().find_map(|it| it.apply(roots, now))
     }
 
     /// Returns the nearest policy, with the pins of all others that cover the name added.
     #[cold]
     fn union(&self, host: &Host, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'_>> {
-        let covering = self.all_covering(host);
+        let covering = self.all_covering(host, &self.disabled);
         let mut applied = covering.iter().filter_map(|it| it.apply(roots, now));
         let mut nearest = applied.next()?;
         let others = covering.iter().filter(|it| {
@@ -126,24 +128,36 @@ impl StaticPins {
                 && policy.state(now) != Some(PolicyState::Enforced);
             !policy.is_expired(now) && !is_weaker
         });
-        let own = nearest.policy.requirement().single_group();
+        let others = others.filter(|it| !std::ptr::eq(it.pinned, nearest.pinned));
         let groups = others.filter_map(|it| it.pinned.policy.required().single_group());
-        let joined = own.into_iter().chain(groups).reduce(PinGroup::or)?;
-        let Requirement { pins, groups } = Requirement::new([joined]).ok()?;
-        nearest.policy = AppliedPolicy {
-            pins,
-            groups,
-            ..nearest.policy
+        let others = groups.reduce(PinGroup::or);
+        let join = |policy: AppliedPolicy| {
+            let own = policy.requirement().single_group();
+            let joined = own.into_iter().chain(others.clone()).reduce(PinGroup::or)?;
+            let Requirement { pins, groups } = Requirement::new([joined]).ok()?;
+            Some(AppliedPolicy {
+                pins,
+                groups,
+                ..policy
+            })
         };
+        // A candidate is evaluated as it would be enforced: together with the other pins.
+        nearest.candidate = nearest.candidate.and_then(join);
+        nearest.policy = join(nearest.policy)?;
         Some(nearest)
     }
 
-    /// Returns the policies that cover the name and that it is not exempt from, the nearest first.
-    fn all_covering(&self, host: &Host) -> Vec<Covering<'_>> {
+    /// Returns the policies that cover the name and that it is not exempt from, the nearest first,
+    /// unless they are disabled.
+    fn all_covering(
+        &self,
+        host: &Host,
+        disabled: &HashSet<Host, RandomState>,
+    ) -> Vec<Covering<'_>> {
         let mut found = Vec::new();
         let mut exempt_from = Vec::<&(Host, Scope)>::new();
         for (more_labels, name) in host.and_superdomains().enumerate() {
-            if self.disabled.contains(name) {
+            if disabled.contains(name) {
                 break;
             }
             let Some((noted, entry)) = self.entries.of_hosts.get_key_value(name) else {
@@ -167,19 +181,16 @@ impl StaticPins {
         name: &ServerName<'_>,
         host: Option<&Host>,
         policy: Option<&AppliedPolicy>,
+        now: UnixTime,
     ) -> Option<UnpinnedHost> {
         let entries = &self.entries;
         let is_enforced = policy.is_some_and(|policy| policy.state != PolicyState::ReportOnly);
         if entries.unpinned_hosts == UnpinnedHosts::Allow || is_enforced {
             return None;
         }
-        let is_disabled = |host: &Host| {
-            let mut names = host.and_superdomains();
-            self.all_disabled || names.any(|name| self.disabled.contains(name))
-        };
         let name_allowed = match (host, name) {
             // The user has chosen to connect without these pins (RFC 7469 section 2.7).
-            (Some(host), _) if is_disabled(host) => return None,
+            (Some(host), _) if self.is_pinned_unless_disabled(host, now) => return None,
             (Some(host), _) => UnpinnedName::Host(host.clone()),
             (None, ServerName::IpAddress(address)) => UnpinnedName::Address((*address).into()),
             (None, _) => return Some(UnpinnedHost::new(name, policy, true)),
@@ -187,6 +198,16 @@ impl StaticPins {
         let is_allowed = entries.allow_unpinned.contains(&name_allowed);
         let is_refused = entries.unpinned_hosts == UnpinnedHosts::Refuse;
         (!is_allowed).then(|| UnpinnedHost::new(name, policy, is_refused))
+    }
+
+    /// Returns whether an enforced policy covers the host, disabled or not.
+    fn is_pinned_unless_disabled(&self, host: &Host, now: UnixTime) -> bool {
+        if !self.all_disabled && self.disabled.is_empty() {
+            return false;
+        }
+        let covering = self.all_covering(host, &HashSet::default());
+        let state = covering.iter().find_map(|it| it.pinned.policy.state(now));
+        state.is_some_and(|state| state != PolicyState::ReportOnly)
     }
 
     /// Returns the past and future expiry times of the policies of the host and its superdomains.
@@ -269,7 +290,8 @@ impl StaticEntries {
     }
 
     fn add(&mut self, host: Host, policy: PinPolicy) -> Result<(), BuildError> {
-        if self.overlap == Overlap::Union && policy.groups().len() > 1 {
+        let groups = policy.groups().len().max(policy.candidate_groups().len());
+        if self.overlap == Overlap::Union && groups > 1 {
             return Err(BuildError::UnionOfGroups { host });
         }
         let scope = policy.scope_setting();

@@ -110,7 +110,11 @@ impl PinViolation {
     /// Returns a pinned key whose certificate was served, but is not on the validated path. It
     /// proves nothing, but hints at the cause: an appended certificate, or a missing intermediate.
     fn unused_pinned_certificate(&self) -> Option<SpkiFingerprint> {
-        let mut keys = self.0.chain.served_keys();
+        let chain = &self.0.chain;
+        // With pins of groups, a pinned key may be on the path of a refused chain.
+        let mut keys = chain
+            .served_keys()
+            .filter(|key| !chain.fingerprints().contains(key));
         keys.find(|key| self.0.policy.pins.contains(key))
     }
 
