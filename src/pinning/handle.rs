@@ -18,14 +18,15 @@ use crate::pinning::evaluation::{Decision, Evaluation, Policies};
 use crate::pinning::event::Event;
 use crate::pinning::noting::{HeaderEffect, IgnoreReason};
 use crate::pinning::observers::Observers;
+use crate::pinning::rare_rules::merge_settings;
 use crate::pinning::rollout::Rollout;
-use crate::pinning::static_pins::{StaticEntries, StaticPins};
+use crate::pinning::static_pins::{MergeSettings, StaticEntries, StaticPins};
+#[cfg(feature = "hyper")]
+use crate::policy::PlainHttp;
 use crate::policy::{
     AppliedPolicies, AppliedPolicy, HeaderSyntax, Host, HostMatch, IntoStaticRules, PinHeader,
-    PinSet, PinSource, PolicyState, Scope, StaticRules, UserAddedRoots,
+    PinSet, PinSource, PolicyState, Scope, Settings, UserAddedRoots,
 };
-#[cfg(feature = "hyper")]
-use crate::policy::{PlainHttp, UnpinnedHosts};
 #[cfg(pinhold_debug_overrides)]
 use crate::roots::Overrides;
 use crate::store::{Generation, PinStore, Validity};
@@ -58,8 +59,9 @@ pub struct Pinning {
 /// The state that the clones of a [`Pinning`] share.
 pub(crate) struct Shared {
     pub(crate) statics: RwLock<StaticPins>,
-    /// The rules of the builder that `replace_pins` does not replace.
-    pub(crate) rules: StaticRules,
+    /// The settings of the builder, which `replace_pins` does not replace.
+    pub(crate) settings: Settings,
+    pub(crate) merge_settings: Option<MergeSettings>,
     pub(crate) store: PinStore,
     pub(crate) note_only: Option<HashSet<Host, RandomState>>,
     pub(crate) syntax: HeaderSyntax,
@@ -83,7 +85,7 @@ impl Pinning {
     /// Looks up the policies of a host, once for each evaluation. To an IP address (`None`) only the
     /// refused keys apply.
     pub(crate) fn lookup(&self, host: Option<&Host>, now: UnixTime) -> Policies {
-        self.lookup_with(host, now, |_, _| None)
+        self.lookup_with(host, None, now)
     }
 
     /// As [`lookup`](Self::lookup), for a connection to this name, which may have to be pinned.
@@ -93,20 +95,14 @@ impl Pinning {
         host: Option<&Host>,
         now: UnixTime,
     ) -> Policies {
-        self.lookup_with(host, now, |statics, policy| {
-            // A reporter makes its own connections, to endpoints that need no pins.
-            if self.observers.are_of_reporter() {
-                return None;
-            }
-            statics.unpinned(name, host, policy, now)
-        })
+        self.lookup_with(host, Some(name), now)
     }
 
     fn lookup_with(
         &self,
         host: Option<&Host>,
+        name: Option<&ServerName<'_>>,
         now: UnixTime,
-        unpinned: impl FnOnce(&StaticPins, Option<&AppliedPolicy>) -> Option<UnpinnedHost>,
     ) -> Policies {
         let roots = self.shared.user_added_roots;
         let noted = host.and_then(|host| self.shared.store.query(host, now));
@@ -120,7 +116,13 @@ impl Pinning {
             }
             None => (None, None, None),
         };
-        let unpinned = unpinned(&statics, static_policy.as_ref());
+        // A reporter makes its own connections, to endpoints that need no pins.
+        let unpinned = match (name, &statics.entries.rare_rules) {
+            (Some(name), Some(rules)) if !self.observers.are_of_reporter() => {
+                rules.unpinned(&statics, name, host, static_policy.as_ref(), now)
+            }
+            _ => None,
+        };
         let applied = AppliedPolicies {
             static_policy,
             noted,
@@ -137,7 +139,9 @@ impl Pinning {
     /// Returns whether connections to unpinned hosts are refused.
     #[cfg(feature = "hyper")]
     pub(crate) fn refuses_unpinned_hosts(&self) -> bool {
-        self.shared.statics.read().entries.unpinned_hosts == UnpinnedHosts::Refuse
+        let statics = self.shared.statics.read();
+        let rules = statics.entries.rare_rules.as_ref();
+        rules.is_some_and(|rules| rules.refuses_unpinned())
     }
 
     /// Returns the host if it is refused because it is unpinned, before a connection is made, and
@@ -287,9 +291,15 @@ impl Pinning {
     /// pinning.replace_pins([("example.com", policy)])?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn replace_pins(&self, rules: impl IntoStaticRules) -> Result<(), BuildError> {
+    pub fn replace_pins<R: IntoStaticRules>(&self, rules: R) -> Result<(), BuildError> {
         let rules = rules.into_rules().map_err(BuildError::Host)?;
-        let mut entries = StaticEntries::new(self.shared.rules.with(rules))?;
+        let merge = if R::HAS_SETTINGS {
+            Some(merge_settings as MergeSettings)
+        } else {
+            self.shared.merge_settings
+        };
+        let merged = merge.map(|merge| merge(&self.shared.settings, rules.settings));
+        let mut entries = StaticEntries::new(rules.policies, merged.unwrap_or_default())?;
         // Lookups continue while the new entries are prepared and while the old ones are dropped.
         let statics = self.shared.statics.upgradable_read();
         statics.carry_over(&mut entries);

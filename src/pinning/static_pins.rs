@@ -9,10 +9,7 @@ use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::pinning::build_error::BuildError;
 use crate::pinning::rollout::Tally;
-use crate::policy::{
-    AppliedPolicy, Host, Overlap, PinGroup, PinPolicy, PinSet, PolicyState, Requirement, Scope,
-    StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots,
-};
+use crate::policy::{AppliedPolicy, Host, PinPolicy, PinSet, Scope, Settings, UserAddedRoots};
 use crate::violation::UnpinnedHost;
 
 /// The static pins of an application, and which of them are disabled.
@@ -28,11 +25,49 @@ pub(crate) struct StaticPins {
 #[derive(Default)]
 pub(crate) struct StaticEntries {
     of_hosts: HashMap<Host, StaticEntry, RandomState>,
-    overlap: Overlap,
     pub(crate) refused_keys: Option<PinSet>,
-    pub(crate) unpinned_hosts: UnpinnedHosts,
-    pub(crate) allow_unpinned: HashSet<UnpinnedName, RandomState>,
+    pub(crate) rare_rules: Option<Box<dyn RareRules>>,
 }
+
+/// The form of [`Settings`] in which lookups apply them. Behind a trait, since few applications use
+/// them: `merge_settings` alone names the type, so that other programs do not contain its code.
+pub(crate) trait RareRules: Send + Sync {
+    /// Returns whether the pins of overlapping policies are united.
+    fn unites(&self) -> bool;
+
+    /// Returns the nearest policy of `host`, with the pins of all others that cover it.
+    fn union<'s>(
+        &self,
+        statics: &'s StaticPins,
+        host: &Host,
+        roots: UserAddedRoots,
+        now: UnixTime,
+    ) -> Option<Applied<'s>>;
+
+    /// Returns whether connections to unpinned hosts are refused.
+    fn refuses_unpinned(&self) -> bool;
+
+    /// Returns the name if `policy`, its static policy, does not make it pinned and that matters to
+    /// the application. `host` is `None` for an IP address.
+    fn unpinned(
+        &self,
+        statics: &StaticPins,
+        name: &ServerName<'_>,
+        host: Option<&Host>,
+        policy: Option<&AppliedPolicy>,
+        now: UnixTime,
+    ) -> Option<UnpinnedHost>;
+}
+
+/// The settings of the builder and of the pin file in the form of the lookup.
+#[derive(Default)]
+pub(crate) struct MergedSettings {
+    pub(crate) refused_keys: Option<PinSet>,
+    pub(crate) rare_rules: Option<Box<dyn RareRules>>,
+}
+
+/// The function that merges the settings of the builder and of a pin file.
+pub(crate) type MergeSettings = fn(&Settings, Settings) -> MergedSettings;
 
 #[derive(Default)]
 struct StaticEntry {
@@ -53,25 +88,31 @@ pub(crate) struct Applied<'s> {
     pub(crate) policy: AppliedPolicy,
     pub(crate) candidate: Option<AppliedPolicy>,
     pub(crate) tally: &'s Arc<Tally>,
-    pinned: &'s Pinned,
 }
 
 /// A policy that covers a name, and where it was found.
-struct Covering<'s> {
+pub(crate) struct Covering<'s> {
     host: &'s Host,
     pinned: &'s Pinned,
     more_labels: usize,
 }
 
 impl<'s> Covering<'s> {
-    fn apply(&self, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'s>> {
+    pub(crate) fn policy(&self) -> &'s PinPolicy {
+        &self.pinned.policy
+    }
+
+    pub(crate) fn tally(&self) -> &'s Arc<Tally> {
+        &self.pinned.tally
+    }
+
+    pub(crate) fn apply(&self, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'s>> {
         let policy = &self.pinned.policy;
         let applied = policy.apply(self.host, self.more_labels, roots, now)?;
         Some(Applied {
             candidate: policy.apply_candidate(&applied),
             policy: applied,
             tally: &self.pinned.tally,
-            pinned: self.pinned,
         })
     }
 }
@@ -87,8 +128,10 @@ impl StaticPins {
         if self.entries.of_hosts.is_empty() || self.all_disabled {
             return None;
         }
-        if self.entries.overlap == Overlap::Union {
-            return self.union(host, roots, now);
+        if let Some(rules) = &self.entries.rare_rules
+            && rules.unites()
+        {
+            return rules.union(self, host, roots, now);
         }
         for (more_labels, name) in host.and_superdomains().enumerate() {
             if self.disabled.contains(name) {
@@ -116,40 +159,9 @@ impl StaticPins {
         covering.iter().find_map(|it| it.apply(roots, now))
     }
 
-    /// Returns the nearest policy, with the pins of all others that cover the name added.
-    #[cold]
-    fn union(&self, host: &Host, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'_>> {
-        let covering = self.all_covering(host, &self.disabled);
-        let mut applied = covering.iter().filter_map(|it| it.apply(roots, now));
-        let mut nearest = applied.next()?;
-        let others = covering.iter().filter(|it| {
-            let policy = &it.pinned.policy;
-            let is_weaker = nearest.policy.state == PolicyState::Enforced
-                && policy.state(now) != Some(PolicyState::Enforced);
-            !policy.is_expired(now) && !is_weaker
-        });
-        let others = others.filter(|it| !std::ptr::eq(it.pinned, nearest.pinned));
-        let groups = others.filter_map(|it| it.pinned.policy.required().single_group());
-        let others = groups.reduce(PinGroup::or);
-        let join = |policy: AppliedPolicy| {
-            let own = policy.requirement().single_group();
-            let joined = own.into_iter().chain(others.clone()).reduce(PinGroup::or)?;
-            let Requirement { pins, groups } = Requirement::new([joined]).ok()?;
-            Some(AppliedPolicy {
-                pins,
-                groups,
-                ..policy
-            })
-        };
-        // A candidate is evaluated as it would be enforced: together with the other pins.
-        nearest.candidate = nearest.candidate.and_then(join);
-        nearest.policy = join(nearest.policy)?;
-        Some(nearest)
-    }
-
     /// Returns the policies that cover the name and that it is not exempt from, the nearest first,
     /// unless they are disabled.
-    fn all_covering(
+    pub(crate) fn all_covering(
         &self,
         host: &Host,
         disabled: &HashSet<Host, RandomState>,
@@ -172,42 +184,6 @@ impl StaticPins {
             exempt_from.extend(&entry.exempt_from);
         }
         found
-    }
-
-    /// Returns the name if `policy`, its static policy, does not make it pinned and that matters to
-    /// the application. `host` is `None` for an IP address.
-    pub(crate) fn unpinned(
-        &self,
-        name: &ServerName<'_>,
-        host: Option<&Host>,
-        policy: Option<&AppliedPolicy>,
-        now: UnixTime,
-    ) -> Option<UnpinnedHost> {
-        let entries = &self.entries;
-        let is_enforced = policy.is_some_and(|policy| policy.state != PolicyState::ReportOnly);
-        if entries.unpinned_hosts == UnpinnedHosts::Allow || is_enforced {
-            return None;
-        }
-        let name_allowed = match (host, name) {
-            // The user has chosen to connect without these pins (RFC 7469 section 2.7).
-            (Some(host), _) if self.is_pinned_unless_disabled(host, now) => return None,
-            (Some(host), _) => UnpinnedName::Host(host.clone()),
-            (None, ServerName::IpAddress(address)) => UnpinnedName::Address((*address).into()),
-            (None, _) => return Some(UnpinnedHost::new(name, policy, true)),
-        };
-        let is_allowed = entries.allow_unpinned.contains(&name_allowed);
-        let is_refused = entries.unpinned_hosts == UnpinnedHosts::Refuse;
-        (!is_allowed).then(|| UnpinnedHost::new(name, policy, is_refused))
-    }
-
-    /// Returns whether an enforced policy covers the host, disabled or not.
-    fn is_pinned_unless_disabled(&self, host: &Host, now: UnixTime) -> bool {
-        if !self.all_disabled && self.disabled.is_empty() {
-            return false;
-        }
-        let covering = self.all_covering(host, &HashSet::default());
-        let state = covering.iter().find_map(|it| it.pinned.policy.state(now));
-        state.is_some_and(|state| state != PolicyState::ReportOnly)
     }
 
     /// Returns the past and future expiry times of the policies of the host and its superdomains.
@@ -258,25 +234,23 @@ impl StaticEntry {
 }
 
 impl StaticEntries {
-    /// Creates the entries of these rules.
+    /// Creates the entries of these policies.
     ///
     /// # Errors
     ///
     /// [`BuildError::DuplicateHost`], [`BuildError::Exemption`] and [`BuildError::UnionOfGroups`]
     /// for policies that contradict each other.
-    pub(crate) fn new(rules: StaticRules) -> Result<Self, BuildError> {
+    pub(crate) fn new(
+        policies: Vec<(Host, PinPolicy)>,
+        settings: MergedSettings,
+    ) -> Result<Self, BuildError> {
         let mut entries = Self {
-            of_hosts: HashMap::with_capacity_and_hasher(
-                rules.policies.len(),
-                RandomState::default(),
-            ),
-            overlap: rules.overlap.unwrap_or_default(),
-            refused_keys: rules.refused_keys,
-            unpinned_hosts: rules.unpinned_hosts,
-            allow_unpinned: rules.allow_unpinned.into_iter().collect(),
+            of_hosts: HashMap::with_capacity_and_hasher(policies.len(), RandomState::default()),
+            refused_keys: settings.refused_keys,
+            rare_rules: settings.rare_rules,
         };
         let mut exemptions = Vec::new();
-        for (host, policy) in rules.policies {
+        for (host, policy) in policies {
             for exempt in policy.exemptions() {
                 let scope = policy.scope_setting();
                 exemptions.push((host.clone(), exempt.clone(), scope));
@@ -290,8 +264,8 @@ impl StaticEntries {
     }
 
     fn add(&mut self, host: Host, policy: PinPolicy) -> Result<(), BuildError> {
-        let groups = policy.groups().len().max(policy.candidate_groups().len());
-        if self.overlap == Overlap::Union && groups > 1 {
+        let unites = self.rare_rules.as_ref().is_some_and(|rules| rules.unites());
+        if unites && policy.has_several_groups() {
             return Err(BuildError::UnionOfGroups { host });
         }
         let scope = policy.scope_setting();

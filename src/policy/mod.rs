@@ -52,6 +52,7 @@ pub use crate::policy::plain_http::PlainHttp;
 pub use crate::policy::report_uri::{ReportUri, ReportUriError};
 pub use crate::policy::scope::Scope;
 pub(crate) use crate::policy::sha256::{KeyHash, sha256};
+pub(crate) use crate::policy::static_rules::Settings;
 #[cfg(feature = "pin-file")]
 pub(crate) use crate::policy::static_rules::sealed;
 pub use crate::policy::static_rules::{IntoStaticRules, Overlap, StaticRules};

@@ -210,6 +210,15 @@ pub(crate) struct Requirement {
 }
 
 impl Requirement {
+    /// Returns the requirement of one of these pins, in any position.
+    pub(crate) fn any(pins: PinSet) -> Self {
+        Self { pins, groups: None }
+    }
+
+    pub(crate) fn has_several_groups(&self) -> bool {
+        self.groups.as_ref().is_some_and(|groups| groups.len() > 1)
+    }
+
     /// Returns the requirement of these groups, equal ones once.
     ///
     /// # Errors

@@ -64,7 +64,11 @@ impl PinPolicy {
     where
         P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
     {
-        Self::all_of([PinGroup::new(pins)?])
+        let policy = Self::without_backup(pins)?;
+        if policy.pins().len() < 2 {
+            return Err(PolicyError::NoBackup);
+        }
+        Ok(policy)
     }
 
     /// Creates a policy that may have a single pin. If the server loses the key of that pin, or
@@ -79,7 +83,7 @@ impl PinPolicy {
     where
         P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
     {
-        Self::all_of_without_backup([PinGroup::new(pins)?])
+        Ok(Self::of_requirement(Requirement::any(PinSet::parse(pins)?)))
     }
 
     /// Creates a policy of groups of pins, each of which must hold: the validated chain must contain
@@ -116,8 +120,12 @@ impl PinPolicy {
     pub fn all_of_without_backup(
         groups: impl IntoIterator<Item = PinGroup>,
     ) -> Result<Self, PolicyError> {
-        Ok(Self {
-            required: Requirement::new(groups)?,
+        Ok(Self::of_requirement(Requirement::new(groups)?))
+    }
+
+    fn of_requirement(required: Requirement) -> Self {
+        Self {
+            required,
             scope: Scope::default(),
             report_uris: EndpointUris::None,
             expiry: None,
@@ -126,7 +134,7 @@ impl PinPolicy {
             plain_http: None,
             exempt: Vec::new(),
             candidate: None,
-        })
+        }
     }
 
     /// Sets the names that the policy covers. Default: the host alone.
@@ -202,11 +210,12 @@ impl PinPolicy {
     /// ])?;
     /// # Ok::<(), pinhold::policy::PolicyError>(())
     /// ```
-    pub fn candidate<P>(self, pins: impl IntoIterator<Item = P>) -> Result<Self, PolicyError>
+    pub fn candidate<P>(mut self, pins: impl IntoIterator<Item = P>) -> Result<Self, PolicyError>
     where
         P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
     {
-        self.candidate_all_of([PinGroup::new(pins)?])
+        self.candidate = Some(Requirement::any(PinSet::parse(pins)?));
+        Ok(self)
     }
 
     /// As [`candidate`](Self::candidate), for groups of pins that must all hold.
@@ -318,6 +327,12 @@ impl PinPolicy {
     /// else those of the policy.
     pub(crate) fn rolled_out_pins(&self) -> &Requirement {
         self.candidate.as_ref().unwrap_or(&self.required)
+    }
+
+    /// Returns whether the policy or its candidate has several groups that must all hold.
+    pub(crate) fn has_several_groups(&self) -> bool {
+        let mut both = [Some(&self.required), self.candidate.as_ref()].into_iter();
+        both.any(|required| required.is_some_and(Requirement::has_several_groups))
     }
 
     pub(crate) fn required(&self) -> &Requirement {

@@ -25,7 +25,7 @@ const MODULES: &str = "
         pin_store builder update
     3 chain: certificate fingerprint_cache revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unpinned_host unverifiable report report_json
-    5 pinning: clock noting rollout evaluation event lanes build_error static_pins observers handle builder \
+    5 pinning: clock noting rollout evaluation event lanes build_error static_pins rare_rules observers handle builder \
         note record
     6 tls: provider resumption connection observed_config error verifier verifier_builder
     7 connector: error schemes stream handshake service builder

@@ -1,0 +1,115 @@
+//! Rules that few applications use: the union of overlapping policies, and the rule for unpinned
+//! hosts.
+
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
+use rustls_pki_types::{ServerName, UnixTime};
+
+use crate::pinning::static_pins::{Applied, MergedSettings, RareRules, StaticPins};
+use crate::policy::{
+    AppliedPolicy, Host, Overlap, PinGroup, PolicyState, Requirement, Settings, UnpinnedHosts,
+    UnpinnedName, UserAddedRoots,
+};
+use crate::violation::UnpinnedHost;
+
+/// Merges the settings of the builder and of a pin file.
+pub(crate) fn merge_settings(of_builder: &Settings, of_file: Settings) -> MergedSettings {
+    let settings = of_builder.with(of_file);
+    let rules = Rules {
+        overlap: settings.overlap.unwrap_or_default(),
+        unpinned_hosts: settings.unpinned_hosts,
+        allow_unpinned: settings.allow_unpinned.into_iter().collect(),
+    };
+    let is_default =
+        rules.overlap == Overlap::Nearest && rules.unpinned_hosts == UnpinnedHosts::Allow;
+    MergedSettings {
+        refused_keys: settings.refused_keys,
+        rare_rules: (!is_default).then(|| Box::new(rules) as Box<dyn RareRules>),
+    }
+}
+
+struct Rules {
+    overlap: Overlap,
+    unpinned_hosts: UnpinnedHosts,
+    allow_unpinned: HashSet<UnpinnedName, RandomState>,
+}
+
+impl RareRules for Rules {
+    fn unites(&self) -> bool {
+        self.overlap == Overlap::Union
+    }
+
+    fn union<'s>(
+        &self,
+        statics: &'s StaticPins,
+        host: &Host,
+        roots: UserAddedRoots,
+        now: UnixTime,
+    ) -> Option<Applied<'s>> {
+        let covering = statics.all_covering(host, &statics.disabled);
+        let mut applied = covering.iter().filter_map(|it| it.apply(roots, now));
+        let mut nearest = applied.next()?;
+        let others = covering.iter().filter(|it| {
+            let policy = it.policy();
+            let is_weaker = nearest.policy.state == PolicyState::Enforced
+                && policy.state(now) != Some(PolicyState::Enforced);
+            !policy.is_expired(now) && !is_weaker
+        });
+        let others = others.filter(|it| !std::ptr::eq(it.tally(), nearest.tally));
+        let groups = others.filter_map(|it| it.policy().required().single_group());
+        let others = groups.reduce(PinGroup::or);
+        let join = |policy: AppliedPolicy| {
+            let own = policy.requirement().single_group();
+            let joined = own.into_iter().chain(others.clone()).reduce(PinGroup::or)?;
+            let Requirement { pins, groups } = Requirement::new([joined]).ok()?;
+            Some(AppliedPolicy {
+                pins,
+                groups,
+                ..policy
+            })
+        };
+        // A candidate is evaluated as it would be enforced: together with the other pins.
+        nearest.candidate = nearest.candidate.and_then(join);
+        nearest.policy = join(nearest.policy)?;
+        Some(nearest)
+    }
+
+    fn refuses_unpinned(&self) -> bool {
+        self.unpinned_hosts == UnpinnedHosts::Refuse
+    }
+
+    fn unpinned(
+        &self,
+        statics: &StaticPins,
+        name: &ServerName<'_>,
+        host: Option<&Host>,
+        policy: Option<&AppliedPolicy>,
+        now: UnixTime,
+    ) -> Option<UnpinnedHost> {
+        let is_enforced = policy.is_some_and(|policy| policy.state != PolicyState::ReportOnly);
+        if self.unpinned_hosts == UnpinnedHosts::Allow || is_enforced {
+            return None;
+        }
+        let name_allowed = match (host, name) {
+            // The user has chosen to connect without these pins (RFC 7469 section 2.7).
+            (Some(host), _) if is_pinned_unless_disabled(statics, host, now) => return None,
+            (Some(host), _) => UnpinnedName::Host(host.clone()),
+            (None, ServerName::IpAddress(address)) => UnpinnedName::Address((*address).into()),
+            (None, _) => return Some(UnpinnedHost::new(name, policy, true)),
+        };
+        let is_allowed = self.allow_unpinned.contains(&name_allowed);
+        let is_refused = self.unpinned_hosts == UnpinnedHosts::Refuse;
+        (!is_allowed).then(|| UnpinnedHost::new(name, policy, is_refused))
+    }
+}
+
+/// Returns whether an enforced policy covers the host, disabled or not.
+fn is_pinned_unless_disabled(statics: &StaticPins, host: &Host, now: UnixTime) -> bool {
+    if !statics.all_disabled && statics.disabled.is_empty() {
+        return false;
+    }
+    let covering = statics.all_covering(host, &HashSet::default());
+    let state = covering.iter().find_map(|it| it.policy().state(now));
+    state.is_some_and(|state| state != PolicyState::ReportOnly)
+}
