@@ -21,7 +21,7 @@ use crate::pinning::observers::Observers;
 use crate::pinning::rare_rules::merge_settings;
 use crate::pinning::rollout::Rollout;
 use crate::pinning::static_pins::{MergeSettings, StaticEntries, StaticPins};
-#[cfg(feature = "hyper")]
+#[cfg(any(feature = "reqwest", all(feature = "hyper", feature = "reports")))]
 use crate::policy::PlainHttp;
 use crate::policy::{
     AppliedPolicies, AppliedPolicy, HeaderSyntax, Host, HostMatch, IntoStaticRules, PinHeader,
@@ -30,6 +30,7 @@ use crate::policy::{
 #[cfg(pinhold_debug_overrides)]
 use crate::roots::Overrides;
 use crate::store::{Generation, PinStore, Validity};
+#[cfg(feature = "hyper")]
 use crate::violation::UnpinnedHost;
 
 /// The handle to all pins of an application, static and noted. Cheap to clone; clones share all
@@ -293,11 +294,10 @@ impl Pinning {
     /// ```
     pub fn replace_pins<R: IntoStaticRules>(&self, rules: R) -> Result<(), BuildError> {
         let rules = rules.into_rules().map_err(BuildError::Host)?;
-        let merge = if R::HAS_SETTINGS {
-            Some(merge_settings as MergeSettings)
-        } else {
-            self.shared.merge_settings
-        };
+        let mut merge = self.shared.merge_settings;
+        if R::HAS_SETTINGS {
+            merge = Some(merge_settings);
+        }
         let merged = merge.map(|merge| merge(&self.shared.settings, rules.settings));
         let mut entries = StaticEntries::new(rules.policies, merged.unwrap_or_default())?;
         // Lookups continue while the new entries are prepared and while the old ones are dropped.
@@ -362,7 +362,7 @@ impl Pinning {
 
     /// Returns whether `http://` to this host is refused, and for how long that is valid. `default`
     /// is for policies without a setting of their own.
-    #[cfg(feature = "hyper")]
+    #[cfg(any(feature = "reqwest", all(feature = "hyper", feature = "reports")))]
     pub(crate) fn refuses_plain_http(
         &self,
         host: &Host,

@@ -23,9 +23,10 @@ pub(crate) fn merge_settings(of_builder: &Settings, of_file: Settings) -> Merged
     };
     let is_default =
         rules.overlap == Overlap::Nearest && rules.unpinned_hosts == UnpinnedHosts::Allow;
+    let rules: Box<dyn RareRules> = Box::new(rules);
     MergedSettings {
         refused_keys: settings.refused_keys,
-        rare_rules: (!is_default).then(|| Box::new(rules) as Box<dyn RareRules>),
+        rare_rules: Some(rules).filter(|_| !is_default),
     }
 }
 
@@ -59,22 +60,21 @@ impl RareRules for Rules {
         let others = others.filter(|it| !std::ptr::eq(it.tally(), nearest.tally));
         let groups = others.filter_map(|it| it.policy().required().single_group());
         let others = groups.reduce(PinGroup::or);
-        let join = |policy: AppliedPolicy| {
+        let join = |policy: &mut AppliedPolicy| {
             let own = policy.requirement().single_group();
-            let joined = own.into_iter().chain(others.clone()).reduce(PinGroup::or)?;
-            let Requirement { pins, groups } = Requirement::new([joined]).ok()?;
-            Some(AppliedPolicy {
-                pins,
-                groups,
-                ..policy
-            })
+            let joined = own.into_iter().chain(others.clone()).reduce(PinGroup::or);
+            if let Ok(joined) = Requirement::new(joined) {
+                policy.pins = joined.pins;
+                policy.groups = joined.groups;
+            }
         };
         // A candidate is evaluated as it would be enforced: together with the other pins.
-        nearest.candidate = nearest.candidate.and_then(join);
-        nearest.policy = join(nearest.policy)?;
+        nearest.candidate.iter_mut().for_each(&join);
+        join(&mut nearest.policy);
         Some(nearest)
     }
 
+    #[cfg(feature = "hyper")]
     fn refuses_unpinned(&self) -> bool {
         self.unpinned_hosts == UnpinnedHosts::Refuse
     }

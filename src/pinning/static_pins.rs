@@ -45,6 +45,7 @@ pub(crate) trait RareRules: Send + Sync {
     ) -> Option<Applied<'s>>;
 
     /// Returns whether connections to unpinned hosts are refused.
+    #[cfg(feature = "hyper")]
     fn refuses_unpinned(&self) -> bool;
 
     /// Returns the name if `policy`, its static policy, does not make it pinned and that matters to

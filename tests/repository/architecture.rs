@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const MODULES: &str = "
     1 guide: auditing backup_key choosing_pins command_line comparison desktop links mobile moving noting \
         performance pin_file reqwest rolling_out rotating stacks testing user_added_roots
-    1 policy: der header_tokens origin plain_http scope sha256 text timestamp fingerprint_error host report_uri \
+    1 policy: der enforcement header_tokens origin plain_http scope sha256 text timestamp fingerprint_error host report_uri \
         fingerprint pem uri fingerprint_text header pin_set pin_group applied judgement known_host \
         pin_policy unpinned static_rules
     2 pin_file: schema words error members pins read print file
