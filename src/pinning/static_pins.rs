@@ -38,8 +38,8 @@ pub(crate) struct StaticEntries {
 struct StaticEntry {
     /// The policies of the host, the one with the smallest scope first.
     policies: Vec<Pinned>,
-    /// The name and its subdomains are exempt from the policies of these hosts with these scopes,
-    /// and of no others.
+    /// The name and its subdomains are exempt from the policies of these hosts with these scopes, and
+    /// from no others.
     exempt_from: Vec<(Host, Scope)>,
 }
 
@@ -155,7 +155,7 @@ impl StaticPins {
         disabled: &HashSet<Host, RandomState>,
     ) -> Vec<Covering<'_>> {
         let mut found = Vec::new();
-        let mut exempt_from = Vec::new();
+        let mut exempt_from = Vec::<&(Host, Scope)>::new();
         for (more_labels, name) in host.and_superdomains().enumerate() {
             if disabled.contains(name) {
                 break;
@@ -163,13 +163,13 @@ impl StaticPins {
             let Some((noted, entry)) = self.entries.of_hosts.get_key_value(name) else {
                 continue;
             };
-            let covering = entry.covering(noted, more_labels);
-            found.extend(covering.filter(|it| {
-                let scope = it.pinned.policy.scope_setting();
+            let applies = |covering: &Covering<'_>| {
+                let scope = covering.pinned.policy.scope_setting();
                 let mut exempt = exempt_from.iter();
-                !exempt.any(|(host, of)| host == it.host && *of == scope)
-            }));
-            exempt_from.extend(entry.exempt_from.iter().cloned());
+                !exempt.any(|(host, exempt)| host == noted && *exempt == scope)
+            };
+            found.extend(entry.covering(noted, more_labels).filter(applies));
+            exempt_from.extend(&entry.exempt_from);
         }
         found
     }
@@ -310,7 +310,7 @@ impl StaticEntries {
         }
     }
 
-    /// Exempts a name and its subdomains from the policies of `host`.
+    /// Exempts a name and its subdomains from the policy of `host` with this scope.
     fn exempt(&mut self, host: Host, exempt: Host, scope: Scope) -> Result<(), BuildError> {
         let labels = |host: &Host| host.and_superdomains().count();
         let more_labels = labels(&exempt).saturating_sub(labels(&host));

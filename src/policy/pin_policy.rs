@@ -144,8 +144,8 @@ impl PinPolicy {
     }
 
     /// Exempts a subdomain and every name below it from this policy. Every other policy that covers
-    /// the name still applies: pins noted for it, and static ones of another host above or below
-    /// it.
+    /// the name still applies: pins noted for it, static ones of another host above or below it,
+    /// and those of the same host with another scope.
     ///
     /// # Errors
     ///

@@ -118,27 +118,35 @@ impl PinViolation {
         keys.find(|key| self.0.policy.pins.contains(key))
     }
 
-    /// Returns the likely cause and what to do.
-    fn explanation(&self) -> (&'static str, &'static str) {
+    /// Returns the likely cause and what to do, if the pins themselves show it.
+    fn explanation_by_pins(&self) -> Option<(&'static str, &'static str)> {
         if self.0.policy.state == PolicyState::Expired {
-            return (
+            return Some((
                 "the application is older than its pins, and the policy refuses after its expiry",
                 "update the application",
-            );
+            ));
         }
         if self.0.policy.source == PinSource::RefusedKeys {
-            return (
+            return Some((
                 "the server uses a key, or a CA, that the application no longer trusts",
                 "ask the server's operator for a certificate with another key; remove the key from \
                  the refused ones only if it was listed by mistake",
-            );
+            ));
         }
         if !self.certificate_pins().is_empty() {
-            return (
+            return Some((
                 "a pin was computed from the whole certificate instead of its public key",
                 "replace it by the pin of the key; `pinhold fingerprint` prints it for a file or a \
                  server",
-            );
+            ));
+        }
+        None
+    }
+
+    /// Returns the likely cause and what to do.
+    fn explanation(&self) -> (&'static str, &'static str) {
+        if let Some(explanation) = self.explanation_by_pins() {
+            return explanation;
         }
         match (self.0.chain.anchor_origin(), self.0.policy.source) {
             (AnchorOrigin::UserAdded, _) => (
