@@ -105,6 +105,11 @@ async fn the_nearest_policy_decides_about_plain_http_and_noted_pins_refuse_it() 
     assert!(is_allowed(&pinning, Allow, &server, "example.com").await);
 }
 
+fn get(uri: &http::Uri) -> http::Request<http_body_util::Empty<bytes::Bytes>> {
+    let request = http::Request::get(uri.clone());
+    request.body(http_body_util::Empty::new()).unwrap()
+}
+
 #[tokio::test]
 async fn an_open_plain_connection_ends_when_a_policy_refuses_plain_http() {
     use PlainHttp::{Allow, Refuse};
@@ -133,22 +138,14 @@ async fn an_open_plain_connection_ends_when_a_policy_refuses_plain_http() {
         let stream = connector.clone().oneshot(uri.clone()).await.unwrap();
         let mut stream = TokioIo::new(stream);
         let request = b"GET / HTTP/1.1\r\nhost: example.com\r\n\r\n";
-        // Other pins and the same setting.
-        pin_to(
-            PinPolicy::new([[1; 32], [2; 32]].map(pinhold::SpkiFingerprint::from_digest))
-                .unwrap()
-                .plain_http(before.plain_http_setting().unwrap_or(Allow)),
-        );
+        let setting = before.plain_http_setting().unwrap_or(Allow);
+        pin_to(policy_with(Ca::root("Other").pin()).plain_http(setting));
         stream.write_all(request).await.unwrap();
         stream.read_u8().await.unwrap();
 
         pin_to(before);
         let mut pool: HyperClient = Client::builder(TokioExecutor::new()).build(connector);
-        let get = || {
-            let request = http::Request::get(uri.clone());
-            request.body(http_body_util::Empty::new()).unwrap()
-        };
-        pool.call(get()).await.unwrap();
+        pool.call(get(&uri)).await.unwrap();
         pin_to(after);
         for result in [
             stream.write_all(request).await,
@@ -158,7 +155,7 @@ async fn an_open_plain_connection_ends_when_a_policy_refuses_plain_http() {
             let error = error.get_ref().and_then(|error| error.downcast_ref());
             assert!(matches!(error, Some(ConnectError::PlainHttp { .. })));
         }
-        let error = pool.call(get()).await.unwrap_err();
+        let error = pool.call(get(&uri)).await.unwrap_err();
         assert!(matches!(
             connect_error(&error),
             ConnectError::PlainHttp { .. }
