@@ -42,7 +42,7 @@ fn everything() -> String {
             "$schema": "pin-file.schema.json",
             "comment": {{ "any": ["value", 1, null] }},
             "version": 1,
-            "overlap": "union",
+            "overlap": "nearest",
             "unpinned_hosts": "refuse",
             "allow_unpinned": ["CDN.example", "127.0.0.1", "[::1]"],
             "refused_keys": ["{D}"],
@@ -96,7 +96,7 @@ fn built() -> PinFile {
         ("example.com", single),
     ])
     .unwrap()
-    .with_overlap(Overlap::Union)
+    .with_overlap(Overlap::Nearest)
     .with_refused_keys(PinSet::new([D.parse().unwrap()]).unwrap())
     .with_unpinned_hosts(
         UnpinnedHosts::Refuse,
