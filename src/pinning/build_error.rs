@@ -76,8 +76,8 @@ pub enum BuildError {
     Tls(rustls::Error),
     /// The features `aws-lc-rs` and `ring` are both enabled, and no provider was chosen.
     UndecidedCryptoProvider,
-    /// A policy has several groups of pins, and the pins of overlapping policies are to be united
-    /// ([`Overlap::Union`](crate::policy::Overlap::Union)).
+    /// A policy, or its candidate, has several groups of pins, and the pins of overlapping policies
+    /// are to be united ([`Overlap::Union`](crate::policy::Overlap::Union)).
     UnionOfGroups {
         /// The host of the policy.
         host: Host,

@@ -19,4 +19,5 @@ mod rfc7469_directives;
 #[cfg(feature = "hyper")]
 mod rfc7469_matching;
 mod rfc7469_syntax;
+mod scopes;
 mod static_policies;

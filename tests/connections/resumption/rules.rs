@@ -69,9 +69,10 @@ fn attack_4_a_session_is_not_resumed_once_its_host_is_unpinned() {
     for fixture in strict_fixtures() {
         assert_unpinned(&fixture);
         let policy = || policy_with(fixture.leaf.pin());
-        for unpin in [remove_pins as fn(&Pinning), |pinning| {
-            pinning.replace_pins(refusing_unpinned()).unwrap()
-        }] {
+        let unpin: [fn(&Pinning); 2] = [remove_pins, |pinning| {
+            pinning.replace_pins(refusing_unpinned()).unwrap();
+        }];
+        for unpin in unpin {
             fixture.pin_to(policy());
             fixture.visit().unwrap();
             fixture.assert_resumed();

@@ -24,7 +24,7 @@ use tower_http::follow_redirect::FollowRedirectLayer;
 
 use crate::common::pki::Ca;
 use crate::common::recording::{Recorder, with_recorder};
-use crate::common::rules::{counting, strict};
+use crate::common::rules::{counting, remove_pins, strict};
 use crate::common::server::{Names, Request, Server, full, server_config};
 use crate::common::tls::handshake;
 use crate::common::tls_setup::tls_setups;
@@ -135,24 +135,18 @@ async fn only_an_enforcing_static_policy_makes_a_host_pinned() {
     let policy = || policy_with(leaf.pin());
     let expired = |then| policy().expires(at(NOW - 1), then);
     let candidate = || policy().candidate([unrelated_pin()]).unwrap();
+    let report_only = |policy: PinPolicy| Some(policy.enforcement(Enforcement::ReportOnly));
+    let is_report_only = Some(PolicyState::ReportOnly);
     for (policy, state, is_pinned) in [
         (None, None, false),
         (Some(policy()), None, true),
         (Some(candidate()), None, true),
-        (
-            Some(policy().enforcement(Enforcement::ReportOnly)),
-            Some(PolicyState::ReportOnly),
-            false,
-        ),
-        (
-            Some(candidate().enforcement(Enforcement::ReportOnly)),
-            Some(PolicyState::ReportOnly),
-            false,
-        ),
+        (report_only(policy()), is_report_only, false),
+        (report_only(candidate()), is_report_only, false),
         (Some(expired(AfterExpiry::Unpin)), None, false),
         (
             Some(expired(AfterExpiry::ReportOnly)),
-            Some(PolicyState::ReportOnly),
+            is_report_only,
             false,
         ),
     ] {
@@ -179,9 +173,17 @@ async fn only_an_enforcing_static_policy_makes_a_host_pinned() {
         }
         assert_eq!(calls.load(Ordering::SeqCst), usize::from(is_pinned));
     }
-    // It refuses every chain, but because of the pins.
-    let refuses = strict().static_pins("example.com", expired(AfterExpiry::Refuse));
-    let pinning = refuses.build().unwrap();
+}
+
+#[tokio::test]
+async fn a_policy_that_refuses_after_its_expiry_refuses_by_its_pins() {
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&["example.com"]);
+    let server = Server::start(&leaf, &[]).await;
+    let names = names(&server, &["example.com"]);
+    let expired = policy_with(leaf.pin()).expires(at(NOW - 1), AfterExpiry::Refuse);
+    let pinning = strict().static_pins("example.com", expired).build();
+    let pinning = pinning.unwrap();
     let (inner, _) = counting(&names);
     let connector = connector(&pinning, &root).wrap_connector(inner).unwrap();
     let uri = http::Uri::from_static("https://example.com/");
@@ -374,18 +376,24 @@ async fn a_host_whose_pins_the_user_disabled_is_not_refused_and_no_other_is() {
     pinning.disable_all_static();
     assert_eq!(refused().await, never_pinned);
     assert_eq!(server.connections(), 3);
-    // Without the policy there is nothing that the user disabled.
-    let none = std::iter::empty::<(&str, PinPolicy)>();
-    let replaceable = strict().build().unwrap();
-    replaceable
-        .replace_pins([("example.com", failing())])
-        .unwrap();
-    replaceable.disable_all_static();
-    replaceable.replace_pins(none).unwrap();
-    let (inner, calls) = counting(&names);
-    let connector = self::connector(&replaceable, &root).wrap_connector(inner);
+}
+
+/// What the user disabled does not exist any more.
+#[tokio::test]
+async fn a_host_whose_disabled_pins_were_removed_is_refused() {
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&["example.com"]);
+    let server = Server::start(&leaf, &[]).await;
+    let pinning = strict().build().unwrap();
+    let pins = [("example.com", policy_with(unrelated_pin()))];
+    pinning.replace_pins(pins).unwrap();
+    pinning.disable_all_static();
+    let (inner, calls) = counting(&names(&server, &["example.com"]));
+    let connector = connector(&pinning, &root).wrap_connector(inner).unwrap();
     let uri = http::Uri::from_static("https://example.com/");
-    let visit = connector.unwrap().oneshot(uri).await;
+    assert!(connector.clone().oneshot(uri.clone()).await.is_ok());
+    remove_pins(&pinning);
+    let visit = connector.oneshot(uri).await;
     assert!(matches!(visit, Err(ConnectError::Unpinned(_))));
-    assert_eq!(calls.load(Ordering::SeqCst), 0);
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
 }

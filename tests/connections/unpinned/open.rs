@@ -224,11 +224,9 @@ async fn open_connections_end_when_a_pin_file_refuses_unpinned_hosts() {
     ] {
         for is_allowed in [false, true] {
             let builder = builder();
-            let pinning = match is_allowed {
-                false => builder.build(),
-                true => builder.allow_unpinned([HOST, "127.0.0.1"]).build(),
-            };
-            let pinning = pinning.unwrap();
+            let allowed = is_allowed.then_some([HOST, "127.0.0.1"]);
+            let builder = builder.allow_unpinned(allowed.into_iter().flatten());
+            let pinning = builder.build().unwrap();
             let names = names(server, &[HOST, "127.0.0.1"]);
             let (inner, calls) = counting(&names);
             let connector = connector(&pinning, &root).wrap_connector(inner).unwrap();
