@@ -109,14 +109,18 @@ impl Pinning {
         let noted = host.and_then(|host| self.shared.store.query(host, now));
         let noted = noted.map(|(matched, entry)| entry.apply(matched, roots));
         let statics = self.shared.statics.read();
-        let found = host.and_then(|host| statics.policy(host, roots, now));
-        let (static_policy, candidate, tally) = match found {
-            Some(found) => {
-                let tally = Arc::clone(found.tally);
-                (Some(found.policy), found.candidate, Some(tally))
-            }
-            None => (None, None, None),
-        };
+        let nearest = host.and_then(|host| statics.nearest(host, now));
+        let mut static_policy = nearest.as_ref().map(|it| it.apply(roots));
+        let both = static_policy.as_ref().zip(nearest.as_ref());
+        let mut candidate = both.and_then(|(applied, it)| it.policy().apply_candidate(applied));
+        if let (Some(rules), Some(host), Some(nearest)) =
+            (&statics.entries.rare_rules, host, &nearest)
+            && rules.unites()
+        {
+            let applied = [&mut static_policy, &mut candidate];
+            rules.unite(&statics, host, nearest, applied, now);
+        }
+        let tally = nearest.map(|it| Arc::clone(it.tally()));
         // A reporter makes its own connections, to endpoints that need no pins.
         let unpinned = match (name, &statics.entries.rare_rules) {
             (Some(name), Some(rules)) if !self.observers.are_of_reporter() => {
@@ -236,8 +240,8 @@ impl Pinning {
     #[must_use]
     pub fn rollout(&self, host: &Host) -> Option<Rollout> {
         let now = self.shared.clock.current_time()?;
-        let (roots, statics) = (self.shared.user_added_roots, self.shared.statics.read());
-        Some(statics.policy(host, roots, now)?.tally.rollout())
+        let statics = self.shared.statics.read();
+        Some(statics.nearest(host, now)?.tally().rollout())
     }
 
     /// Returns the store of noted pins.

@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use foldhash::fast::RandomState;
 use rustls_pki_types::{ServerName, UnixTime};
 
-use crate::pinning::static_pins::{Applied, MergedSettings, RareRules, StaticPins};
+use crate::pinning::static_pins::{Covering, MergedSettings, RareRules, StaticPins};
 use crate::policy::{
     AppliedPolicy, Host, Overlap, PinGroup, PolicyState, Requirement, Settings, UnpinnedHosts,
-    UnpinnedName, UserAddedRoots,
+    UnpinnedName,
 };
 use crate::violation::UnpinnedHost;
 
@@ -41,37 +41,32 @@ impl RareRules for Rules {
         self.overlap == Overlap::Union
     }
 
-    fn union<'s>(
+    fn unite(
         &self,
-        statics: &'s StaticPins,
+        statics: &StaticPins,
         host: &Host,
-        roots: UserAddedRoots,
+        nearest: &Covering<'_>,
+        applied: [&mut Option<AppliedPolicy>; 2],
         now: UnixTime,
-    ) -> Option<Applied<'s>> {
-        let covering = statics.all_covering(host, &statics.disabled);
-        let mut applied = covering.iter().filter_map(|it| it.apply(roots, now));
-        let mut nearest = applied.next()?;
+    ) {
+        let covering = statics.all_covering(host, now, &statics.disabled);
         let others = covering.iter().filter(|it| {
-            let policy = it.policy();
-            let is_weaker = nearest.policy.state == PolicyState::Enforced
-                && policy.state(now) != Some(PolicyState::Enforced);
-            !policy.is_expired(now) && !is_weaker
+            let is_weaker =
+                nearest.state == PolicyState::Enforced && it.state != PolicyState::Enforced;
+            let is_other = !std::ptr::eq(it.tally(), nearest.tally());
+            is_other && !is_weaker && !it.policy().is_expired(now)
         });
-        let others = others.filter(|it| !std::ptr::eq(it.tally(), nearest.tally));
         let groups = others.filter_map(|it| it.policy().required().single_group());
         let others = groups.reduce(PinGroup::or);
-        let join = |policy: &mut AppliedPolicy| {
+        // A candidate is evaluated as it would be enforced: together with the other pins.
+        for policy in applied.into_iter().flatten() {
             let own = policy.requirement().single_group();
             let joined = own.into_iter().chain(others.clone()).reduce(PinGroup::or);
             if let Ok(joined) = Requirement::new(joined) {
                 policy.pins = joined.pins;
                 policy.groups = joined.groups;
             }
-        };
-        // A candidate is evaluated as it would be enforced: together with the other pins.
-        nearest.candidate.iter_mut().for_each(&join);
-        join(&mut nearest.policy);
-        Some(nearest)
+        }
     }
 
     #[cfg(feature = "hyper")]
@@ -109,7 +104,7 @@ fn is_pinned_unless_disabled(statics: &StaticPins, host: &Host, now: UnixTime) -
     if !statics.all_disabled && statics.disabled.is_empty() {
         return false;
     }
-    let covering = statics.all_covering(host, &HashSet::default());
-    let state = covering.iter().find_map(|it| it.policy().state(now));
+    let covering = statics.all_covering(host, now, &HashSet::default());
+    let state = covering.first().map(|it| it.state);
     state.is_some_and(|state| state != PolicyState::ReportOnly)
 }

@@ -9,7 +9,9 @@ use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::pinning::build_error::BuildError;
 use crate::pinning::rollout::Tally;
-use crate::policy::{AppliedPolicy, Host, PinPolicy, PinSet, Scope, Settings, UserAddedRoots};
+use crate::policy::{
+    AppliedPolicy, Host, PinPolicy, PinSet, PolicyState, Scope, Settings, UserAddedRoots,
+};
 use crate::violation::UnpinnedHost;
 
 /// The static pins of an application, and which of them are disabled.
@@ -35,14 +37,16 @@ pub(crate) trait RareRules: Send + Sync {
     /// Returns whether the pins of overlapping policies are united.
     fn unites(&self) -> bool;
 
-    /// Returns the nearest policy of `host`, with the pins of all others that cover it.
-    fn union<'s>(
+    /// Adds the pins of all other policies that cover `host` to those of the nearest policy, which
+    /// is applied, and of its candidate.
+    fn unite(
         &self,
-        statics: &'s StaticPins,
+        statics: &StaticPins,
         host: &Host,
-        roots: UserAddedRoots,
+        nearest: &Covering<'_>,
+        applied: [&mut Option<AppliedPolicy>; 2],
         now: UnixTime,
-    ) -> Option<Applied<'s>>;
+    );
 
     /// Returns whether connections to unpinned hosts are refused.
     #[cfg(feature = "hyper")]
@@ -84,18 +88,12 @@ struct Pinned {
     tally: Arc<Tally>,
 }
 
-/// A policy as it applies, its candidate, and the counts of its roll-out.
-pub(crate) struct Applied<'s> {
-    pub(crate) policy: AppliedPolicy,
-    pub(crate) candidate: Option<AppliedPolicy>,
-    pub(crate) tally: &'s Arc<Tally>,
-}
-
-/// A policy that covers a name, and where it was found.
+/// A policy that covers a name and is in effect, and where it was found.
 pub(crate) struct Covering<'s> {
     host: &'s Host,
     pinned: &'s Pinned,
     more_labels: usize,
+    pub(crate) state: PolicyState,
 }
 
 impl<'s> Covering<'s> {
@@ -103,36 +101,22 @@ impl<'s> Covering<'s> {
         &self.pinned.policy
     }
 
+    /// Returns the counts of the policy's roll-out.
     pub(crate) fn tally(&self) -> &'s Arc<Tally> {
         &self.pinned.tally
     }
 
-    pub(crate) fn apply(&self, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'s>> {
+    pub(crate) fn apply(&self, roots: UserAddedRoots) -> AppliedPolicy {
         let policy = &self.pinned.policy;
-        let applied = policy.apply(self.host, self.more_labels, roots, now)?;
-        Some(Applied {
-            candidate: policy.apply_candidate(&applied),
-            policy: applied,
-            tally: &self.pinned.tally,
-        })
+        policy.apply(self.host, self.more_labels, self.state, roots)
     }
 }
 
 impl StaticPins {
-    /// Returns the policy that applies to `host` at `now`.
-    pub(crate) fn policy(
-        &self,
-        host: &Host,
-        roots: UserAddedRoots,
-        now: UnixTime,
-    ) -> Option<Applied<'_>> {
+    /// Returns the nearest policy that covers `host` and is in effect at `now`.
+    pub(crate) fn nearest(&self, host: &Host, now: UnixTime) -> Option<Covering<'_>> {
         if self.entries.of_hosts.is_empty() || self.all_disabled {
             return None;
-        }
-        if let Some(rules) = &self.entries.rare_rules
-            && rules.unites()
-        {
-            return rules.union(self, host, roots, now);
         }
         for (more_labels, name) in host.and_superdomains().enumerate() {
             if self.disabled.contains(name) {
@@ -142,29 +126,30 @@ impl StaticPins {
                 continue;
             };
             if !entry.exempt_from.is_empty() {
-                return self.not_exempt(host, roots, now);
+                return self.nearest_not_exempt(host, now);
             }
-            let covering = entry.covering(noted, more_labels);
-            let applied = covering.filter_map(|it| it.apply(roots, now)).next();
-            if applied.is_some() {
-                return applied;
+            let nearest = entry.covering(noted, more_labels, now).next();
+            if nearest.is_some() {
+                return nearest;
             }
         }
         None
     }
 
-    /// As [`policy`](Self::policy), for a name that is exempt from some policies.
+    /// As [`nearest`](Self::nearest), for a name that is exempt from some policies.
     #[cold]
-    fn not_exempt(&self, host: &Host, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'_>> {
-        let covering = self.all_covering(host, &self.disabled);
-        covering.iter().find_map(|it| it.apply(roots, now))
+    fn nearest_not_exempt(&self, host: &Host, now: UnixTime) -> Option<Covering<'_>> {
+        self.all_covering(host, now, &self.disabled)
+            .into_iter()
+            .next()
     }
 
-    /// Returns the policies that cover the name and that it is not exempt from, the nearest first,
-    /// unless they are disabled.
+    /// Returns the policies in effect that cover the name and that it is not exempt from, the nearest
+    /// first, unless they are disabled.
     pub(crate) fn all_covering(
         &self,
         host: &Host,
+        now: UnixTime,
         disabled: &HashSet<Host, RandomState>,
     ) -> Vec<Covering<'_>> {
         let mut found = Vec::new();
@@ -181,7 +166,7 @@ impl StaticPins {
                 let mut exempt = exempt_from.iter();
                 !exempt.any(|(host, exempt)| host == noted && *exempt == scope)
             };
-            found.extend(entry.covering(noted, more_labels).filter(applies));
+            found.extend(entry.covering(noted, more_labels, now).filter(applies));
             exempt_from.extend(&entry.exempt_from);
         }
         found
@@ -218,18 +203,24 @@ impl StaticPins {
 }
 
 impl StaticEntry {
-    /// Returns the policies of `host` that cover a name with this number of labels more.
+    /// Returns the policies of `host` that cover a name with this number of labels more, and are in
+    /// effect at `now`.
     fn covering<'s>(
         &'s self,
         host: &'s Host,
         more_labels: usize,
+        now: UnixTime,
     ) -> impl Iterator<Item = Covering<'s>> {
-        let policies = self.policies.iter();
-        let covers = move |pinned: &&Pinned| pinned.policy.scope_setting().covers(more_labels);
-        policies.filter(covers).map(move |pinned| Covering {
-            host,
-            pinned,
-            more_labels,
+        self.policies.iter().filter_map(move |pinned| {
+            if !pinned.policy.scope_setting().covers(more_labels) {
+                return None;
+            }
+            Some(Covering {
+                host,
+                pinned,
+                more_labels,
+                state: pinned.policy.state(now)?,
+            })
         })
     }
 }

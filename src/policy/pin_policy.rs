@@ -350,7 +350,7 @@ impl PinPolicy {
         })
     }
 
-    /// Returns whether the policy is enforced and not expired at `now`.
+    /// Returns what a failed pin check means at `now`; `None` if the policy is unpinned by then.
     pub(crate) fn state(&self, now: UnixTime) -> Option<PolicyState> {
         let state = match self.enforcement {
             Enforcement::Enforce => PolicyState::Enforced,
@@ -371,19 +371,16 @@ impl PinPolicy {
         self.expiry.is_some_and(|(at, _)| now > at)
     }
 
-    /// Returns the policy as it applies at `now` to a name with this number of labels more than
-    /// `noted_hostname`, or `None` if it is unpinned by then or does not cover the name.
+    /// Returns the policy as it applies in this state to a name that it covers, with this number of
+    /// labels more than `noted_hostname`.
     pub(crate) fn apply(
         &self,
         noted_hostname: &Host,
         more_labels: usize,
+        state: PolicyState,
         default: UserAddedRoots,
-        now: UnixTime,
-    ) -> Option<AppliedPolicy> {
-        if !self.scope.covers(more_labels) {
-            return None;
-        }
-        Some(AppliedPolicy {
+    ) -> AppliedPolicy {
+        AppliedPolicy {
             noted_hostname: noted_hostname.clone(),
             source: PinSource::Static,
             matched: if more_labels == 0 {
@@ -396,10 +393,10 @@ impl PinPolicy {
             scope: self.scope,
             report_uris: self.report_uris.clone(),
             expires_at: self.expiry.map(|(at, _)| at),
-            state: self.state(now)?,
+            state,
             user_added_roots: self.user_added_roots.unwrap_or(default),
             plain_http: self.plain_http,
-        })
+        }
     }
 }
 
