@@ -20,7 +20,7 @@ use crate::pinning::noting::{HeaderEffect, IgnoreReason};
 use crate::pinning::observers::Observers;
 use crate::pinning::rare_rules::merge_settings;
 use crate::pinning::rollout::Rollout;
-use crate::pinning::static_pins::{MergeSettings, StaticEntries, StaticPins};
+use crate::pinning::static_pins::{Covering, MergeSettings, RareRules, StaticEntries, StaticPins};
 #[cfg(any(feature = "reqwest", all(feature = "hyper", feature = "reports")))]
 use crate::policy::PlainHttp;
 use crate::policy::{
@@ -86,7 +86,9 @@ impl Pinning {
     /// Looks up the policies of a host, once for each evaluation. To an IP address (`None`) only the
     /// refused keys apply.
     pub(crate) fn lookup(&self, host: Option<&Host>, now: UnixTime) -> Policies {
-        self.lookup_with(host, None, now)
+        let mut policies = Policies::default();
+        self.look_up(host, None, now, &mut policies);
+        policies
     }
 
     /// As [`lookup`](Self::lookup), for a connection to this name, which may have to be pinned.
@@ -96,48 +98,67 @@ impl Pinning {
         host: Option<&Host>,
         now: UnixTime,
     ) -> Policies {
-        self.lookup_with(host, Some(name), now)
+        let mut policies = Policies::default();
+        self.look_up(host, Some(name), now, &mut policies);
+        policies
     }
 
-    fn lookup_with(
+    /// Fills in the policies, which are empty before. They are large, and moved nowhere.
+    fn look_up(
         &self,
         host: Option<&Host>,
         name: Option<&ServerName<'_>>,
         now: UnixTime,
-    ) -> Policies {
+        policies: &mut Policies,
+    ) {
         let roots = self.shared.user_added_roots;
-        let noted = host.and_then(|host| self.shared.store.query(host, now));
-        let noted = noted.map(|(matched, entry)| entry.apply(matched, roots));
+        let applied = &mut policies.applied;
+        if let Some(host) = host
+            && let Some((matched, entry)) = self.shared.store.query(host, now)
+        {
+            applied.noted = Some(entry.apply(matched, roots));
+        }
         let statics = self.shared.statics.read();
         let nearest = host.and_then(|host| statics.nearest(host, now));
-        let mut static_policy = nearest.as_ref().map(|it| it.apply(roots));
-        let both = static_policy.as_ref().zip(nearest.as_ref());
-        let mut candidate = both.and_then(|(applied, it)| it.policy().apply_candidate(applied));
-        if let (Some(rules), Some(host), Some(nearest)) =
-            (&statics.entries.rare_rules, host, &nearest)
+        if let Some(nearest) = &nearest {
+            let policy = applied.static_policy.insert(nearest.apply(roots));
+            if let Some(candidate) = nearest.policy().apply_candidate(policy) {
+                applied.candidate = Some(candidate);
+            }
+            policies.tally = Some(Arc::clone(nearest.tally()));
+        }
+        if let Some(keys) = &statics.entries.refused_keys {
+            applied.refused_keys = Some(keys.clone());
+        }
+        if let Some(rules) = &statics.entries.rare_rules {
+            let nearest = host.zip(nearest.as_ref());
+            self.apply_rare_rules(&**rules, &statics, nearest, name, policies, now);
+        }
+    }
+
+    #[cold]
+    fn apply_rare_rules(
+        &self,
+        rules: &dyn RareRules,
+        statics: &StaticPins,
+        nearest: Option<(&Host, &Covering<'_>)>,
+        name: Option<&ServerName<'_>>,
+        policies: &mut Policies,
+        now: UnixTime,
+    ) {
+        let applied = &mut policies.applied;
+        if let Some((host, nearest)) = nearest
             && rules.unites()
         {
-            let applied = [&mut static_policy, &mut candidate];
-            rules.unite(&statics, host, nearest, applied, now);
+            let both = [&mut applied.static_policy, &mut applied.candidate];
+            rules.unite(statics, host, nearest, both, now);
         }
-        let tally = nearest.map(|it| Arc::clone(it.tally()));
         // A reporter makes its own connections, to endpoints that need no pins.
-        let unpinned = match (name, &statics.entries.rare_rules) {
-            (Some(name), Some(rules)) if !self.observers.are_of_reporter() => {
-                rules.unpinned(&statics, name, host, static_policy.as_ref(), now)
-            }
-            _ => None,
-        };
-        let applied = AppliedPolicies {
-            static_policy,
-            noted,
-            candidate,
-            refused_keys: statics.entries.refused_keys.clone(),
-        };
-        Policies {
-            applied,
-            tally,
-            unpinned,
+        if let Some(name) = name
+            && !self.observers.are_of_reporter()
+        {
+            let policy = applied.static_policy.as_ref();
+            policies.unpinned = rules.unpinned(statics, name, policy, now);
         }
     }
 

@@ -78,7 +78,6 @@ impl RareRules for Rules {
         &self,
         statics: &StaticPins,
         name: &ServerName<'_>,
-        host: Option<&Host>,
         policy: Option<&AppliedPolicy>,
         now: UnixTime,
     ) -> Option<UnpinnedHost> {
@@ -86,14 +85,19 @@ impl RareRules for Rules {
         if self.unpinned_hosts == UnpinnedHosts::Allow || is_enforced {
             return None;
         }
-        let name_allowed = match (host, name) {
-            // The user has chosen to connect without these pins (RFC 7469 section 2.7).
-            (Some(host), _) if is_pinned_unless_disabled(statics, host, now) => return None,
-            (Some(host), _) => UnpinnedName::Host(host.clone()),
-            (None, ServerName::IpAddress(address)) => UnpinnedName::Address((*address).into()),
-            (None, _) => return Some(UnpinnedHost::new(name, policy, true)),
+        let allowed = match name {
+            ServerName::DnsName(name) => {
+                let host = Host::from(name);
+                // The user has chosen to connect without these pins (RFC 7469 section 2.7).
+                if is_pinned_unless_disabled(statics, &host, now) {
+                    return None;
+                }
+                UnpinnedName::Host(host)
+            }
+            ServerName::IpAddress(address) => UnpinnedName::Address((*address).into()),
+            _ => return Some(UnpinnedHost::new(name, policy, true)),
         };
-        let is_allowed = self.allow_unpinned.contains(&name_allowed);
+        let is_allowed = self.allow_unpinned.contains(&allowed);
         let is_refused = self.unpinned_hosts == UnpinnedHosts::Refuse;
         (!is_allowed).then(|| UnpinnedHost::new(name, policy, is_refused))
     }

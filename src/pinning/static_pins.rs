@@ -53,12 +53,11 @@ pub(crate) trait RareRules: Send + Sync {
     fn refuses_unpinned(&self) -> bool;
 
     /// Returns the name if `policy`, its static policy, does not make it pinned and that matters to
-    /// the application. `host` is `None` for an IP address.
+    /// the application.
     fn unpinned(
         &self,
         statics: &StaticPins,
         name: &ServerName<'_>,
-        host: Option<&Host>,
         policy: Option<&AppliedPolicy>,
         now: UnixTime,
     ) -> Option<UnpinnedHost>;
@@ -106,6 +105,7 @@ impl<'s> Covering<'s> {
         &self.pinned.tally
     }
 
+    #[inline]
     pub(crate) fn apply(&self, roots: UserAddedRoots) -> AppliedPolicy {
         let policy = &self.pinned.policy;
         policy.apply(self.host, self.more_labels, self.state, roots)

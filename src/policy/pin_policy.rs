@@ -373,6 +373,7 @@ impl PinPolicy {
 
     /// Returns the policy as it applies in this state to a name that it covers, with this number of
     /// labels more than `noted_hostname`.
+    #[inline]
     pub(crate) fn apply(
         &self,
         noted_hostname: &Host,
