@@ -296,7 +296,7 @@ fn pin_details(name: &str, policy: &AppliedPolicy) -> Vec<Detail> {
     for (number, group) in (1..).zip(groups) {
         let name = match groups.len() {
             1 => name.to_owned(),
-            _ => format!("{name} of {number}"),
+            _ => format!("{name}, group {number}"),
         };
         let pins = group.iter().filter(|(_, pin)| is_pin(pin));
         details.extend(pins.map(|(role, pin)| Detail::new(&name, pin_file::pin_text(role, pin))));
