@@ -13,6 +13,7 @@ mod manual;
 mod network;
 mod output;
 mod peer;
+mod pins;
 mod policy_match;
 mod proxy;
 mod refusal;
@@ -57,6 +58,8 @@ enum Command {
     Header(header::Arguments),
     /// Show which policy applies to a host name
     Match(policy_match::Arguments),
+    /// Convert pins between formats of other systems, and compare files of them
+    Pins(pins::Arguments),
     /// Inspect, change or recover a store file of noted pins
     Store(store::Arguments),
     /// Print the completion script for a shell
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Header(arguments) => header::run(&arguments, output),
         Command::Man => manual::man(Arguments::command(), output),
         Command::Match(arguments) => policy_match::run(&arguments, output),
+        Command::Pins(arguments) => pins::run(&arguments, output),
         Command::Store(arguments) => store::run(arguments, output),
     };
     match result {
@@ -131,6 +135,8 @@ Exit codes:
       could not be written, or --fail was given and the response has a
       status of 400 or above
   2   invalid usage or input
+  3   pins convert --strict: something is lost; pins diff: the files
+      differ
   90  pin violation: the chain is valid, but contains no pinned key
 
 Environment (the names in upper case, too):
