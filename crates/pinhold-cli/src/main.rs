@@ -64,7 +64,7 @@ enum Command {
     Header(header::Arguments),
     /// Make a key and its certificate signing request
     Key(key::Arguments),
-    /// Check a pin file
+    /// Check, convert and compare files of pins
     Pins(pins::Arguments),
     /// Inspect, change or recover a store file of noted pins
     Store(store::Arguments),

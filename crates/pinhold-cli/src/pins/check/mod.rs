@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::output::{Output, counted};
+use crate::pins::DIFFERENT;
 use crate::pins::check::finding::{Finding, Severity};
 use crate::pins::check::known::Known;
 use crate::pins::check::policies::PolicyCheck;
@@ -61,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
     lines.push(format!("{file}: {errors_text}, {warnings_text}"));
     output.print(&json, &lines.join("\n"))?;
     if errors > 0 || (arguments.strict && warnings > 0) {
-        return Err(Failure::AlreadyPrinted { code: 3 });
+        return Err(Failure::AlreadyPrinted { code: DIFFERENT });
     }
     Ok(())
 }

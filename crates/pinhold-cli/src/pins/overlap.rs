@@ -1,0 +1,150 @@
+//! Policies that cover the same names, in formats that apply others of them.
+
+use pinhold::policy::{Overlap, PinGroup, Scope};
+
+use crate::pins::abilities::{Abilities, Expiry, Overlaps};
+use crate::pins::loss::{LossKind, Losses};
+use crate::pins::rules::{Rule, Rules, group};
+
+/// Changes policies so that the format applies the same pins, where that is possible.
+pub(crate) fn resolve(rules: &mut Rules, overlap: Overlaps, losses: &mut Losses) {
+    if !rules.has_overlap() {
+        return;
+    }
+    let is_union = rules.overlap == Some(Overlap::Union);
+    match overlap {
+        Overlaps::Both => {}
+        Overlaps::Union => {
+            if !is_union {
+                lose_nearest(rules, losses);
+            }
+            rules.overlap = Some(Overlap::Union);
+        }
+        Overlaps::Flattened => flatten(rules, losses),
+        Overlaps::Arbitrary | Overlaps::Blocking | Overlaps::Nearest if is_union => {
+            flatten(rules, losses);
+        }
+        Overlaps::Arbitrary | Overlaps::Blocking | Overlaps::Nearest => {}
+    }
+}
+
+/// Names the names to which the format applies other policies than the source.
+pub(crate) fn finish(rules: &mut Rules, abilities: &Abilities, losses: &mut Losses) {
+    match abilities.overlap {
+        Overlaps::Blocking => block(rules, losses),
+        Overlaps::Arbitrary => lose_arbitrary(rules, losses),
+        _ => {}
+    }
+    if !matches!(abilities.expiry, Expiry::Full | Expiry::Never) {
+        lose_after_expiry(rules, losses);
+    }
+}
+
+/// In the formats with an expiry an expired entry still hides those above it; in a pin file it does
+/// not.
+pub(crate) fn lose_after_expiry(rules: &Rules, losses: &mut Losses) {
+    for near in rules.rules.iter().filter(|near| near.expiry.is_some()) {
+        let mut far = rules.rules.iter().filter(|far| near.is_nearer_than(far));
+        if let Some(far) = far.find(|far| far.overlaps(near)) {
+            let detail = format!(
+                "after the expiry the pins of {} apply here in a pin file, and none in the other \
+                 format",
+                far.host
+            );
+            losses.of(&near.host, LossKind::Expiry, detail);
+        }
+    }
+}
+
+fn lose_nearest(rules: &Rules, losses: &mut Losses) {
+    for near in &rules.rules {
+        let mut far = rules.rules.iter().filter(|far| near.is_nearer_than(far));
+        if let Some(far) = far.find(|far| far.overlaps(near) && !far.has_equal_pins(near)) {
+            let detail = format!("the target accepts the pins of {} here, too", far.host);
+            losses.of(&near.host, LossKind::Overlap, detail);
+        }
+    }
+}
+
+/// Adds to each policy the pins of those that cover all its names, too.
+fn flatten(rules: &mut Rules, losses: &mut Losses) {
+    let all = rules.rules.clone();
+    for near in &mut rules.rules {
+        let own = near.clone();
+        for far in all.iter().filter(|far| own.is_nearer_than(far)) {
+            if far.pins().iter().all(|pin| own.pins().contains(pin)) || !far.overlaps(&own) {
+                continue;
+            }
+            let is_joinable = far.covers_all_of(&own) && are_joinable(&own, far);
+            match (&mut *near.groups, &*far.groups) {
+                ([one], [other]) if is_joinable => *one = joined(one, other),
+                _ => {
+                    let detail = format!(
+                        "the source accepts the pins of {} for some of these names, too, and the \
+                         target does not",
+                        far.host
+                    );
+                    losses.of(&near.host, LossKind::Overlap, detail);
+                }
+            }
+        }
+    }
+    rules.overlap = None;
+}
+
+/// Whether the pins of `far` are as valid as those of `near`, whatever else the policies set.
+fn are_joinable(near: &Rule, far: &Rule) -> bool {
+    far.expiry == near.expiry
+        && far.enforcement == near.enforcement
+        && far.exempt.iter().all(|name| {
+            name != &near.host
+                && !near.host.is_subdomain_of(name)
+                && !name.is_subdomain_of(&near.host)
+        })
+}
+
+fn joined(one: &PinGroup, other: &PinGroup) -> PinGroup {
+    let pins = one.iter().chain(other.iter());
+    group(pins.map(|(role, pin)| (role, *pin))).unwrap_or_else(|| one.clone())
+}
+
+/// In the format, a policy of a host alone ends the effect of those above it on names below it.
+fn block(rules: &mut Rules, losses: &mut Losses) {
+    let all = rules.rules.clone();
+    for far in &mut rules.rules {
+        let is_below = |near: &&Rule| {
+            near.scope == Scope::Host
+                && near.host.is_subdomain_of(&far.host)
+                && far.scope.includes_subdomains()
+                && !far.exempt.contains(&near.host)
+        };
+        let blocked = all.iter().filter(is_below).map(|near| near.host.clone());
+        let blocked = blocked.collect::<Vec<_>>();
+        for name in blocked {
+            let detail = format!(
+                "the names below {name} are pinned by the source and not by the target, where the \
+                 entry of {name} hides that of {}",
+                far.host
+            );
+            losses.of(&name, LossKind::Overlap, detail);
+            far.exempt.push(name);
+        }
+        far.exempt.sort_unstable();
+    }
+}
+
+fn lose_arbitrary(rules: &Rules, losses: &mut Losses) {
+    let covers_below = |rule: &&Rule| rule.scope.includes_subdomains();
+    for near in rules.rules.iter().filter(covers_below) {
+        let mut far = rules.rules.iter().filter(covers_below);
+        let far = far.find(|far| near.host.is_subdomain_of(&far.host) && !far.has_equal_pins(near));
+        if let Some(far) = far {
+            let detail = format!(
+                "the target applies either these pins or those of {} to subdomains, in no fixed \
+                 order",
+                far.host
+            );
+            losses.of(&near.host, LossKind::Overlap, detail);
+        }
+    }
+}
