@@ -3,8 +3,11 @@
 use pinhold::SpkiFingerprint;
 use pinhold::header::{HeaderError, HeaderSyntax, PinHeader};
 
+/// A pin that begins with this byte. Its text can be parsed, unlike that of 32 equal bytes.
 pub fn pin(byte: u8) -> SpkiFingerprint {
-    SpkiFingerprint::from_digest([byte; 32])
+    let mut digest = [byte; 32];
+    digest[31] = !byte;
+    SpkiFingerprint::from_digest(digest)
 }
 
 /// The `pin-sha256` directive for this pin.

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use pinhold::SpkiFingerprint;
 use serde_json::Value;
 
 use crate::common::TIMEOUT;
@@ -186,6 +187,11 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// A pin that matches no key in any test, with a text that can be parsed.
+pub fn unrelated_pin() -> SpkiFingerprint {
+    crate::common::header::pin(0xab)
 }
 
 pub fn pem(label: &str, der: &[u8]) -> String {

@@ -8,8 +8,8 @@ use std::sync::mpsc::channel;
 use tokio::sync::Notify;
 
 use crate::collector::{Answer, Collector};
-use crate::common::{TIMEOUT, header_value, unrelated_pin};
-use crate::program::{Site, command};
+use crate::common::{TIMEOUT, header_value};
+use crate::program::{Site, command, unrelated_pin};
 
 const REPORTS: &str = "reports.example";
 
