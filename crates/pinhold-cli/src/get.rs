@@ -28,7 +28,7 @@ use crate::peer::Peer;
 use crate::refusal::{PinSources, chain_json, key_lines};
 use crate::reporting::{self, Reporting};
 use crate::syntax::{Field, Syntax};
-use crate::{clock, pin_file, storage_error, store};
+use crate::{clock, pin_file, pins, storage_error, store};
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -241,7 +241,8 @@ fn builder(
         builder = builder.static_pins(host, policy);
     }
     if let Some(file) = file {
-        builder = builder.pins(file.clone());
+        // Reports are sent without a proxy, which is checked for the endpoint of the option only.
+        builder = builder.pins(pins::without_report_uris(file)?);
     }
     Ok(builder)
 }

@@ -20,9 +20,11 @@ mod tests;
 mod xml;
 
 use clap::{Args, Subcommand};
+use pinhold::pin_file::PinFile;
 
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::pins::rules::Rules;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -46,6 +48,15 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
         Action::Convert(arguments) => convert::run(arguments, output),
         Action::Diff(arguments) => diff::run(arguments, output),
     }
+}
+
+/// Returns a pin file without its endpoints for reports.
+pub(crate) fn without_report_uris(file: &PinFile) -> Result<PinFile, Failure> {
+    let mut rules = Rules::from(file);
+    for rule in &mut rules.rules {
+        rule.report_uris.clear();
+    }
+    rules.pin_file().map_err(Failure::Usage)
 }
 
 /// The exit code of findings, of losses with `--strict`, and of differences.

@@ -242,10 +242,10 @@ fn shows_noted_policies_too() {
     let folder = Folder::new();
     let file = pin_file(&folder);
     let store = folder.path("noted");
-    write(
-        &store,
-        &["example.com", "other.example"].map(|host| entry(host, NOW, LAST)),
-    );
+    let mut entries = ["example.com", "other.example"].map(|host| entry(host, NOW, LAST));
+    // The scope of the static policy, which has a rule of its own for its expiry.
+    entries[0].includes_subdomains = true;
+    write(&store, &entries);
     let json_of = |name: &str| {
         let options = ["--json", "--pins", &file, "--store", &store, name];
         explain(&[], &options).expect_code(0).json()
@@ -266,6 +266,34 @@ fn shows_noted_policies_too() {
     let missing = folder.path("missing");
     explain(&[], &["--store", &missing, "example.com"]).expect_code(2);
     assert!(!std::fs::exists(missing).unwrap());
+}
+
+#[test]
+fn the_policies_of_one_host_differ_by_scope() {
+    let folder = Folder::new();
+    let policy = |scope: &str, then: &str| {
+        json!({
+            "hosts": ["example.com"],
+            "scope": scope,
+            "pins": [pin(1), pin(2)],
+            "expires": "9000-01-01T00:00:00Z",
+            "after_expiry": then,
+        })
+    };
+    let policies = [policy("host", "unpin"), policy("subdomains", "report-only")];
+    let document = json!({ "version": 1, "policies": policies });
+    let file = folder.write("pins.json", document.to_string());
+    for (name, scope, then) in [
+        ("example.com", "host", "unpin"),
+        ("www.example.com", "subdomains", "report-only"),
+    ] {
+        let json = explain(&[], &["--json", "--pins", &file, name]);
+        let json = json.expect_code(0).json();
+        assert_eq!(
+            (&json["scope"], &json["after_expiry"]),
+            (&json!(scope), &json!(then))
+        );
+    }
 }
 
 #[test]

@@ -129,6 +129,9 @@ fn a_policy_needs_a_backup_at_another_ca() {
         "without_backup": true,
     });
     assert_findings(group, json!({}), &["warning no-backup"]);
+    // One key in two roles.
+    let roles = json!({ "leaf_pins": [X1], "ca_pins": [X1], "without_backup": true });
+    assert_findings(roles, json!({}), &["warning no-backup"]);
     assert_findings(json!({ "pins": [X1, X2] }), json!({}), &["warning one-ca"]);
     let own = [X1, X2, &unrelated_pin().to_string()];
     assert_findings(json!({ "pins": own }), json!({}), &[]);
@@ -194,6 +197,15 @@ fn a_report_only_policy_does_not_make_a_host_reachable() {
     });
     assert_findings(report_only.clone(), allowed, &[]);
     assert_findings(report_only, json!({ "unpinned_hosts": "report" }), &[]);
+    let expired = json!({
+        "enforcement": "report-only",
+        "expires": "2020-01-01T00:00:00Z",
+        "after_expiry": "refuse",
+    });
+    let refuse = json!({ "unpinned_hosts": "refuse" });
+    assert_findings(expired, refuse.clone(), &["error expired"]);
+    let exempt = json!({ "scope": "subdomains", "exempt": ["www.example.com"] });
+    assert_findings(exempt, refuse, &[]);
 }
 
 #[test]
@@ -209,7 +221,10 @@ fn policies_of_top_level_domains_are_found() {
         let policy = json!({ "hosts": [host], "scope": scope });
         let expected = ["warning public-suffix"];
         let count = usize::from(is_found);
-        assert_findings(policy, json!({}), &expected[..count]);
+        let run = assert_findings(policy, json!({}), &expected[..count]);
+        let detail = run.json()["findings"][0]["detail"].to_string();
+        let is_top_level = detail.contains("top-level domain");
+        assert_eq!(is_top_level, is_found && host == "com", "{detail}");
     }
 }
 
@@ -310,6 +325,12 @@ fn reports_go_to_another_host_by_https() {
         "exempt": ["r.example.com"],
     });
     assert_findings(exempt, json!({}), &[]);
+    // The pins of another policy are other ones.
+    let text = document(policy("https://example.org/"), json!({}));
+    let mut two = serde_json::from_str::<Value>(&text).unwrap();
+    let other = json!({ "hosts": ["example.org"], "pins": [X2, GTS_R1] });
+    two["policies"].as_array_mut().unwrap().push(other);
+    assert_eq!(findings(&check(two.to_string(), &[])), [""; 0]);
 }
 
 #[test]

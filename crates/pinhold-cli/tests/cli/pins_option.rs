@@ -98,10 +98,14 @@ async fn a_refused_key_is_a_pin_violation() {
         let policies = json["policies"].as_array().unwrap().iter();
         policies.map(|it| it["source"].clone()).collect::<Value>()
     };
-    // The leaf's key as that of a CA: the policy fails, too.
+    // In a position that the role does not accept, the policy fails, too.
     for (policy, expected) in [
         (json!({ "pins": [leaf] }), json!(["refused-keys"])),
         (json!({ "leaf_pins": [leaf] }), json!(["refused-keys"])),
+        (
+            json!({ "leaf_pins": [root] }),
+            json!(["refused-keys", "static"]),
+        ),
         (
             json!({ "ca_pins": [leaf] }),
             json!(["refused-keys", "static"]),
