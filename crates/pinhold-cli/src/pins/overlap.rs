@@ -20,18 +20,19 @@ pub(crate) fn resolve(rules: &mut Rules, overlap: Overlaps, losses: &mut Losses)
             }
             rules.overlap = Some(Overlap::Union);
         }
-        Overlaps::Flattened => flatten(rules, losses),
-        Overlaps::Arbitrary | Overlaps::Blocking | Overlaps::Nearest if is_union => {
-            flatten(rules, losses);
-        }
-        Overlaps::Arbitrary | Overlaps::Blocking | Overlaps::Nearest => {}
+        _ if is_union => flatten(rules, losses),
+        _ => {}
     }
 }
 
 /// Names the names to which the format applies other policies than the source.
 pub(crate) fn finish(rules: &mut Rules, abilities: &Abilities, losses: &mut Losses) {
     match abilities.overlap {
-        Overlaps::Blocking => block(rules, losses),
+        Overlaps::Blocking => {
+            let detail = "they are pinned by the source and not by the target";
+            lose_hidden(rules, detail, losses);
+        }
+        Overlaps::Flattened => flatten(rules, losses),
         Overlaps::Arbitrary => lose_arbitrary(rules, losses),
         _ => {}
     }
@@ -108,28 +109,19 @@ fn joined(one: &PinGroup, other: &PinGroup) -> PinGroup {
     group(pins.map(|(role, pin)| (role, *pin))).unwrap_or_else(|| one.clone())
 }
 
-/// In the format, a policy of a host alone ends the effect of those above it on names below it.
-fn block(rules: &mut Rules, losses: &mut Losses) {
-    let all = rules.rules.clone();
-    for far in &mut rules.rules {
-        let is_below = |near: &&Rule| {
-            near.scope == Scope::Host
-                && near.host.is_subdomain_of(&far.host)
-                && far.scope.includes_subdomains()
-                && !far.exempt.contains(&near.host)
-        };
-        let blocked = all.iter().filter(is_below).map(|near| near.host.clone());
-        let blocked = blocked.collect::<Vec<_>>();
-        for name in blocked {
+/// Names the policies of a host alone that end the effect of those above them on names below.
+pub(crate) fn lose_hidden(rules: &Rules, detail: &str, losses: &mut Losses) {
+    for near in rules.rules.iter().filter(|near| near.scope == Scope::Host) {
+        let mut far = rules.rules.iter();
+        let is_above =
+            |far: &&Rule| near.host.is_subdomain_of(&far.host) && far.scope.includes_subdomains();
+        if let Some(far) = far.find(is_above) {
             let detail = format!(
-                "the names below {name} are pinned by the source and not by the target, where the \
-                 entry of {name} hides that of {}",
+                "the entry hides that of {} from the names below it: {detail}",
                 far.host
             );
-            losses.of(&name, LossKind::Overlap, detail);
-            far.exempt.push(name);
+            losses.of(&near.host, LossKind::Overlap, detail);
         }
-        far.exempt.sort_unstable();
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) fn reduce(
     now: UnixTime,
     losses: &mut Losses,
 ) -> Rules {
+    share_exemptions(&mut rules);
     for rule in &mut rules.rules {
         simplify(rule);
     }
@@ -48,6 +49,15 @@ pub(crate) fn reduce(
     rules
 }
 
+/// An exemption is from all policies of a host.
+fn share_exemptions(rules: &mut Rules) {
+    let all = rules.rules.clone();
+    for rule in &mut rules.rules {
+        let same = all.iter().filter(|it| it.host == rule.host);
+        rule.exempt = same.flat_map(|it| it.exempt.clone()).collect();
+    }
+}
+
 /// Brings groups into the form of [`group`], and drops exemptions that have no effect.
 fn simplify(rule: &mut Rule) {
     for groups in [&mut rule.groups, &mut rule.candidate] {
@@ -73,9 +83,10 @@ fn simplify(rule: &mut Rule) {
 
 /// Joins policies of a host that differ in their scope only.
 fn merge_scopes(rules: &mut Rules) {
+    let explicit = scopes(&rules.rules);
     let mut merged: Vec<Rule> = Vec::new();
     for mut rule in std::mem::take(&mut rules.rules) {
-        while let Some((index, joined)) = joinable(&merged, &rule) {
+        while let Some((index, joined)) = joinable(&merged, &rule, &explicit) {
             merged.remove(index);
             rule = joined;
         }
@@ -85,7 +96,7 @@ fn merge_scopes(rules: &mut Rules) {
 }
 
 /// Returns a policy that can be joined with `rule`, and the joined one.
-fn joinable(all: &[Rule], rule: &Rule) -> Option<(usize, Rule)> {
+fn joinable(all: &[Rule], rule: &Rule, explicit: &[(Host, Scope)]) -> Option<(usize, Rule)> {
     all.iter().enumerate().find_map(|(index, other)| {
         let scope = joined_scope(other.scope, rule.scope)?;
         let exempt = match (other.scope, rule.scope) {
@@ -99,7 +110,10 @@ fn joinable(all: &[Rule], rule: &Rule) -> Option<(usize, Rule)> {
             exempt: exempt.clone(),
             ..rule.clone()
         };
-        is_same.then_some((index, joined))
+        // Another policy with these names is hidden by both of them, and stays what it is.
+        let is_free = [other.scope, rule.scope].contains(&scope)
+            || !explicit.contains(&(rule.host.clone(), scope));
+        (is_same && is_free).then_some((index, joined))
     })
 }
 
@@ -240,8 +254,7 @@ fn reduce_candidate(rule: &mut Rule, abilities: &Abilities, losses: &mut Losses)
 /// Narrows each policy to names that the target can pin.
 fn narrow_scopes(rules: &mut Rules, abilities: &Abilities, losses: &mut Losses) {
     let all = std::mem::take(&mut rules.rules);
-    let explicit = all.iter().map(|it| (it.host.clone(), it.scope));
-    let explicit = explicit.collect::<Vec<_>>();
+    let explicit = scopes(&all);
     for rule in &all {
         let scopes = narrowed(rule.scope, abilities);
         if scopes.is_empty() {
@@ -266,6 +279,11 @@ fn narrow_scopes(rules: &mut Rules, abilities: &Abilities, losses: &mut Losses) 
             }
         }
     }
+}
+
+/// Returns the names that policies are set for.
+fn scopes(all: &[Rule]) -> Vec<(Host, Scope)> {
+    all.iter().map(|it| (it.host.clone(), it.scope)).collect()
 }
 
 fn narrowed(scope: Scope, abilities: &Abilities) -> Vec<Scope> {
@@ -318,7 +336,6 @@ fn reduce_exemptions(rules: &mut Rules, abilities: &Abilities, losses: &mut Loss
             let nearer = nearer(rule, name, &all);
             match (abilities.exempt, nearer) {
                 (Exempt::Full, _) | (Exempt::Entry | Exempt::EntryAlone, None) => false,
-                (Exempt::BelowPinned, Some(it)) => it.host != **name || it.scope != Scope::Host,
                 (_, Some(it)) => it.scope != Scope::HostAndSubdomains,
                 _ => true,
             }

@@ -158,7 +158,8 @@ impl Rules {
                     PinRole::Any => (role, *pin),
                     own => (own, *pin),
                 });
-                if let Some(assigned) = group(pins.collect::<Vec<_>>()) {
+                let assigned = group(pins);
+                if let Some(assigned) = assigned {
                     *it = assigned;
                 }
             }

@@ -193,7 +193,7 @@ impl Reader<'_> {
         Ok(settings)
     }
 
-    fn pin_set(&mut self, node: Node<'_, '_>, settings: &mut Settings) -> Result<(), InputError> {
+    fn pin_set(&self, node: Node<'_, '_>, settings: &mut Settings) -> Result<(), InputError> {
         let mut pins = Vec::new();
         for pin in node.children().filter(|it| it.has_tag_name("pin")) {
             let place = xml::place(pin);
