@@ -1,17 +1,12 @@
 //! Properties of all formats, on random rules and on random texts.
 
-use std::time::Duration;
+mod generate;
 
-use pinhold::policy::{
-    AfterExpiry, Overlap, PinGroup, PinRole, PlainHttp, PolicyState, ReportUri, Scope,
-    UnpinnedHosts,
-};
-use pinhold::{Enforcement, Host, PinSet, Pinning, SpkiFingerprint, UserAddedRoots};
+use pinhold::policy::{PinGroup, PolicyState};
+use pinhold::{Host, Pinning};
 use proptest::collection::vec;
-use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
-use rustls::pki_types::UnixTime;
 
 use crate::pins::diff::differences;
 use crate::pins::formats::Format;
@@ -19,6 +14,7 @@ use crate::pins::loss::{LossKind, Losses};
 use crate::pins::reduce::reduce;
 use crate::pins::rules::{Rule, Rules, group};
 use crate::pins::source::Context;
+use crate::pins::tests::generate::{NAMES, NOW, at, rules};
 
 const OTHERS: [Format; 9] = [
     Format::AndroidNsc,
@@ -31,32 +27,6 @@ const OTHERS: [Format; 9] = [
     Format::TrustkitAndroid,
     Format::TrustkitIos,
 ];
-const HOSTS: [&str; 5] = [
-    "example.com",
-    "api.example.com",
-    "v2.api.example.com",
-    "example.org",
-    "www.example.org",
-];
-/// Names that the policies of [`HOSTS`] may cover, and others.
-const NAMES: [&str; 10] = [
-    "example.com",
-    "api.example.com",
-    "v2.api.example.com",
-    "x.v2.api.example.com",
-    "old.example.com",
-    "x.old.example.com",
-    "example.org",
-    "www.example.org",
-    "x.www.example.org",
-    "example.net",
-];
-const NOW: u64 = 1_800_000_000;
-
-fn at(seconds: u64) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-}
-
 fn context() -> Context {
     Context {
         host: None,
@@ -66,144 +36,10 @@ fn context() -> Context {
     }
 }
 
-fn pin(index: u8) -> SpkiFingerprint {
-    SpkiFingerprint::from_digest([index; 32])
-}
-
-fn groups(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<PinGroup>> {
-    let role = select(vec![PinRole::Any, PinRole::Any, PinRole::Leaf, PinRole::Ca]);
-    let alike = (role.clone(), vec(1_u8..6, 1..4))
-        .prop_map(|(role, pins)| pins.into_iter().map(|it| (role, pin(it))).collect());
-    let mixed = vec((role, (1_u8..6).prop_map(pin)), 1..4);
-    let one = prop_oneof![3 => alike, 1 => mixed];
-    let groups = vec(one.prop_map(|pins: Vec<_>| group(pins).unwrap()), count);
-    groups.prop_map(|mut groups| {
-        groups.dedup();
-        groups
-    })
-}
-
-fn rule() -> impl Strategy<Value = Rule> {
-    let scope = select(vec![
-        Scope::Host,
-        Scope::OneLabel,
-        Scope::Subdomains,
-        Scope::HostAndSubdomains,
-        Scope::HostAndSubdomains,
-    ]);
-    let then = select(vec![
-        AfterExpiry::Refuse,
-        AfterExpiry::ReportOnly,
-        AfterExpiry::Unpin,
-    ]);
-    let seconds = prop_oneof![
-        NOW + 1..NOW * 2,
-        (NOW / 86_400 + 1..40_000).prop_map(|it| it * 86_400)
-    ];
-    let uris = ["https://one.example/r", "http://two.example/?a=1&b=<>"];
-    let uris = uris.map(|uri| ReportUri::parse(&uri.replace("<>", "%3C")).unwrap());
-    let names = (
-        select(HOSTS.to_vec()),
-        scope,
-        vec(select(NAMES.to_vec()), 0..2),
-    );
-    let choices = (
-        prop_oneof![3 => Just(Enforcement::Enforce), 1 => Just(Enforcement::ReportOnly)],
-        of((seconds.prop_map(at), then)),
-        vec(select(uris.to_vec()), 0..3),
-        of(select(vec![
-            UserAddedRoots::EnforcePins,
-            UserAddedRoots::SkipPins,
-        ])),
-        of(select(vec![PlainHttp::Allow, PlainHttp::Refuse])),
-    );
-    let pins = (
-        groups(1..3),
-        prop_oneof![3 => Just(Vec::new()), 1 => groups(1..2)],
-    );
-    (names, pins, choices).prop_map(|((host, scope, exempt), (groups, candidate), choices)| {
-        let host = Host::parse(host).unwrap();
-        let mut rule = Rule::new(host.clone(), scope, groups);
-        let exempt = exempt.into_iter().map(|name| Host::parse(name).unwrap());
-        rule.exempt = exempt.filter(|name| name.is_subdomain_of(&host)).collect();
-        rule.candidate = candidate;
-        (
-            rule.enforcement,
-            rule.expiry,
-            _,
-            rule.user_added_roots,
-            rule.plain_http,
-        ) = choices.clone();
-        for uri in choices.2 {
-            if !rule.report_uris.contains(&uri) {
-                rule.report_uris.push(uri);
-            }
-        }
-        rule
-    })
-}
-
-fn rules() -> impl Strategy<Value = Rules> {
-    let overlap = of(select(vec![Overlap::Nearest, Overlap::Union]));
-    let unpinned = select(vec![
-        UnpinnedHosts::Allow,
-        UnpinnedHosts::Report,
-        UnpinnedHosts::Refuse,
-    ]);
-    (
-        vec(rule(), 1..5),
-        overlap,
-        of(6_u8..8),
-        unpinned,
-        any::<bool>(),
-        any::<bool>(),
-    )
-        .prop_map(
-            |(all, overlap, refused, unpinned_hosts, is_plain, allows)| {
-                let mut rules = Rules::default();
-                for mut rule in all {
-                    if is_plain {
-                        // Most files set little.
-                        let groups = rule.groups.into_iter().take(1).collect();
-                        rule = Rule {
-                            exempt: rule.exempt,
-                            ..Rule::new(rule.host, rule.scope, groups)
-                        };
-                    }
-                    if overlap == Some(Overlap::Union) {
-                        rule.groups.truncate(1);
-                    }
-                    let is_new = |it: &Rule| (&it.host, it.scope) != (&rule.host, rule.scope);
-                    if rules.rules.iter().all(is_new) {
-                        rules.rules.push(rule);
-                    }
-                }
-                let hosts = rules
-                    .rules
-                    .iter()
-                    .map(|it| it.host.clone())
-                    .collect::<Vec<_>>();
-                for rule in &mut rules.rules {
-                    let covering = Rule {
-                        exempt: Vec::new(),
-                        ..rule.clone()
-                    };
-                    rule.exempt
-                        .retain(|name| covering.covers(name) && !hosts.contains(name));
-                }
-                rules.overlap = overlap;
-                if !is_plain {
-                    rules.refused_keys = refused.map(|it| PinSet::new([pin(it)]).unwrap());
-                    rules.unpinned_hosts = unpinned_hosts;
-                    let name = "free.example".to_owned().try_into().unwrap();
-                    rules.allow_unpinned = allows.then_some(name).into_iter().collect();
-                }
-                rules
-            },
-        )
-}
-
 fn sorted(mut rules: Rules) -> Rules {
+    for rule in &mut rules.rules {
+        rule.exempt.sort_unstable();
+    }
     rules
         .rules
         .sort_by(|one, other| (&one.host, one.scope).cmp(&(&other.host, other.scope)));
