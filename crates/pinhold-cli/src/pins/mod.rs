@@ -44,5 +44,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
     }
 }
 
+/// The exit code of invalid input.
+const INVALID: u8 = 2;
 /// The exit code of losses with `--strict`, and of differences.
 const DIFFERENT: u8 = 3;

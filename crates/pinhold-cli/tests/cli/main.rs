@@ -27,6 +27,7 @@ mod kit;
 mod manual;
 mod matching;
 mod noted;
+mod pins;
 mod program;
 mod proxies;
 #[allow(dead_code, reason = "these tests use a part of it")]

@@ -2,13 +2,14 @@
 
 use crate::program::run;
 
-const COMMANDS: [&str; 7] = [
+const COMMANDS: [&str; 8] = [
     "completions",
     "fingerprint",
     "get",
     "header",
     "man",
     "match",
+    "pins",
     "store",
 ];
 const ACTIONS: [&str; 6] = ["check", "clear", "forget", "list", "query", "recover"];

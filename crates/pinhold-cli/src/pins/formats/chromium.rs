@@ -243,7 +243,11 @@ fn without_comments(text: &str) -> String {
     result
 }
 
-pub(super) fn write(rules: &Rules) -> String {
+pub(super) fn write(rules: &Rules, losses: &mut Losses) -> String {
+    if rules.refused_keys.is_some() {
+        let detail = "the target refuses them for the hosts with pins only";
+        losses.of_file(LossKind::RefusedKeys, detail);
+    }
     let bad = rules.refused_keys.iter().flat_map(PinSet::iter);
     let bad = bad.map(ToString::to_string).collect::<Vec<_>>();
     let mut sets = Vec::new();

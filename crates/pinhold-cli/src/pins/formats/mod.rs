@@ -131,7 +131,7 @@ impl Format {
         let text = match self {
             Self::AndroidNsc => android::write(&rules, android::Flavour::Platform),
             Self::Apple => apple::write(&rules),
-            Self::Chromium => Ok(chromium::write(&rules)),
+            Self::Chromium => Ok(chromium::write(&rules, &mut losses)),
             Self::Curl => Ok(curl::write(&rules, &mut losses)),
             Self::Header => Ok(header::write(&rules, context)),
             Self::Okhttp => Ok(okhttp::write(&rules)),
