@@ -47,8 +47,6 @@ pub(crate) enum Roles {
 /// The exemptions that a format can express.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exempt {
-    /// Of a host that has pins of its own, for the host alone: those of the names below it.
-    BelowPinned,
     /// By an entry without pins, which ends the effect of all policies above it.
     Entry,
     /// The same, for the name alone.
@@ -163,9 +161,10 @@ impl Exempt {
 impl Expiry {
     fn meet(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Full, it) | (it, Self::Full) => it,
             (one, other) if one == other => one,
-            (Self::Never, _) | (_, Self::Never) => Self::Never,
+            // A duration from each response can't be compared with a time.
+            (Self::Never | Self::MaxAge, _) | (_, Self::Never | Self::MaxAge) => Self::Never,
+            (Self::Full, it) | (it, Self::Full) => it,
             _ => Self::DateOfDevice,
         }
     }

@@ -16,7 +16,7 @@ use crate::pins::formats::Format;
 use crate::pins::input::{Options, read_text};
 use crate::pins::loss::Losses;
 use crate::pins::reduce::reduce;
-use crate::pins::rules::{Rule, Rules};
+use crate::pins::rules::{Index, Rule, Rules};
 use crate::pins::source::Context;
 use crate::pins::{DIFFERENT, detect, diff_output};
 use crate::rfc3339;
@@ -50,7 +50,8 @@ pub(super) struct Comparison<'f> {
     /// The hosts of both files.
     pub(super) hosts: Vec<Host>,
     pub(super) differences: Vec<Difference>,
-    pub(super) notes: Losses,
+    pub(super) first_notes: Losses,
+    pub(super) second_notes: Losses,
 }
 
 /// A value that differs.
@@ -109,16 +110,19 @@ fn open(argument: &str, context: &Context) -> Result<File, Failure> {
 
 fn compare<'f>(first: &File, second: &'f File, context: &Context) -> Comparison<'f> {
     let abilities = first.format.abilities().meet(&second.format.abilities());
-    let mut notes = first.losses.clone();
-    notes.extend(second.losses.clone());
-    let mut reduced = |rules: &Rules| reduce(rules.clone(), &abilities, context.at, &mut notes);
-    let (one, other) = (reduced(&first.rules), reduced(&second.rules));
+    let reduced = |file: &File| {
+        let mut notes = file.losses.clone();
+        let rules = reduce(file.rules.clone(), &abilities, context.at, &mut notes);
+        (rules, notes)
+    };
+    let ((one, first_notes), (other, second_notes)) = (reduced(first), reduced(second));
     let (hosts, differences) = differences(&one, &other);
     Comparison {
         file: second,
         hosts,
         differences,
-        notes,
+        first_notes,
+        second_notes,
     }
 }
 
@@ -129,21 +133,21 @@ pub(super) fn differences(one: &Rules, other: &Rules) -> (Vec<Host>, Vec<Differe
     let mut hosts = all.map(|rule| rule.host.clone()).collect::<Vec<_>>();
     hosts.sort_unstable();
     hosts.dedup();
+    let (one_index, other_index) = (Index::new(&one.rules), Index::new(&other.rules));
     for host in &hosts {
-        let of = |rules: &Rules| {
-            let own = rules
-                .rules
+        let of = |index: &Index<'_>| {
+            let mut own = index
+                .of(host)
                 .iter()
-                .filter(|rule| rule.host == *host)
-                .cloned();
-            let mut own = own.collect::<Vec<_>>();
+                .map(|it| (*it).clone())
+                .collect::<Vec<_>>();
             own.sort_by_key(|rule| rule.scope);
             own
         };
         let mut add = |field, first, second| {
             add_unless_equal(&mut differences, Some(host), field, first, second);
         };
-        let (one, other) = (of(one), of(other));
+        let (one, other) = (of(&one_index), of(&other_index));
         add("scope", scopes(&one), scopes(&other));
         for rule in &one {
             let mut others = other.iter();

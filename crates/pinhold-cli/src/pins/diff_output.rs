@@ -29,11 +29,12 @@ pub(super) fn text(first: &File, comparisons: &[Comparison<'_>]) -> String {
             let texts = description(difference, first, it.file);
             format!("  {texts}")
         }));
-        lines.extend(
-            it.notes
-                .iter()
-                .map(|note| format!("  note: {}", note.line())),
-        );
+        for (file, notes) in [(first, &it.first_notes), (it.file, &it.second_notes)] {
+            let notes = notes.iter();
+            lines.extend(
+                notes.map(|note| format!("  not compared of {}: {}", file.path, note.line())),
+            );
+        }
     }
     lines.join("\n")
 }
@@ -81,7 +82,8 @@ pub(super) fn json(first: &File, comparisons: &[Comparison<'_>]) -> Value {
             "second": file(it.file),
             "equal": it.differences.is_empty(),
             "differences": it.differences.iter().map(difference).collect::<Value>(),
-            "notes": it.notes.json(),
+            "first_notes": it.first_notes.json(),
+            "second_notes": it.second_notes.json(),
         })
     };
     json!({

@@ -28,10 +28,7 @@ pub(crate) fn reduce(
     let mut lose = |detail: String| losses.of(&host, LossKind::Expiry, detail);
     let Some((at, then)) = rule.expiry else {
         if expiry == Expiry::MaxAge && rule.enforcement == Enforcement::Enforce {
-            lose(
-                "has no expiry in the source; a client keeps it for 60 days after a response"
-                    .into(),
-            );
+            lose(NO_EXPIRY.to_owned());
             rule.expiry = Some((after(now, DEFAULT_MAX_AGE), AfterExpiry::Unpin));
         }
         return Ok(());
@@ -40,16 +37,12 @@ pub(crate) fn reduce(
     match expiry {
         Expiry::Full => return Ok(()),
         Expiry::Never => {
-            lose(format!(
-                "expires at {text} in the source, and never in the target, which then still refuses"
-            ));
+            lose(format!("{NEVER}: {text}"));
             rule.expiry = None;
             return Ok(());
         }
         Expiry::MaxAge if rule.enforcement == Enforcement::ReportOnly => {
-            lose(format!(
-                "expires at {text} in the source, and never in the target"
-            ));
+            lose(format!("{NEVER}: {text}"));
             rule.expiry = None;
             return Ok(());
         }
@@ -88,6 +81,10 @@ fn lose_after(then: AfterExpiry, host: &Host, losses: &mut Losses) {
     let detail = format!("after the expiry the source {source}, and the target has no pins");
     losses.of(host, LossKind::Expiry, detail);
 }
+
+const NO_EXPIRY: &str =
+    "has no expiry in the source; a client keeps it for 60 days after a response";
+const NEVER: &str = "never expires in the target, which goes on after the time of the source";
 
 /// What a date without a time zone does not say.
 pub(crate) const ZONE: &str = "the day begins in the time zone of the device, up to 14 hours before \

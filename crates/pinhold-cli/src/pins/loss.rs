@@ -1,10 +1,12 @@
 //! [`Loss`], what a format can't say, and [`Losses`], all losses of a conversion.
 
+use std::collections::HashSet;
+
 use pinhold::Host;
 use serde_json::{Value, json};
 
 /// What can't be said, or is not taken over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum LossKind {
     /// A pin by another hash than SHA-256 of the public key.
     Algorithm,
@@ -63,7 +65,7 @@ impl LossKind {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Loss {
     pub(crate) kind: LossKind,
     /// `None` if it concerns the whole file.
@@ -90,7 +92,10 @@ impl Loss {
 
 /// Losses in the order in which they were found, equal ones once.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Losses(Vec<Loss>);
+pub(crate) struct Losses {
+    all: Vec<Loss>,
+    known: HashSet<Loss>,
+}
 
 impl Losses {
     /// Adds a loss of one host.
@@ -105,21 +110,21 @@ impl Losses {
 
     fn add(&mut self, host: Option<Host>, kind: LossKind, detail: String) {
         let loss = Loss { kind, host, detail };
-        if !self.0.contains(&loss) {
-            self.0.push(loss);
+        if self.known.insert(loss.clone()) {
+            self.all.push(loss);
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Loss> {
-        self.0.iter()
+        self.all.iter()
     }
 
     pub(crate) fn extend(&mut self, others: Self) {
-        for loss in others.0 {
+        for loss in others.all {
             self.add(loss.host, loss.kind, loss.detail);
         }
     }

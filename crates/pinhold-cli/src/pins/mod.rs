@@ -59,5 +59,7 @@ pub(crate) fn without_report_uris(file: &PinFile) -> Result<PinFile, Failure> {
     rules.pin_file().map_err(Failure::Usage)
 }
 
+/// The exit code of invalid input.
+const INVALID: u8 = 2;
 /// The exit code of findings, of losses with `--strict`, and of differences.
 const DIFFERENT: u8 = 3;

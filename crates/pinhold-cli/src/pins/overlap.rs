@@ -4,36 +4,32 @@ use pinhold::policy::{Overlap, PinGroup, Scope};
 
 use crate::pins::abilities::{Abilities, Expiry, Overlaps};
 use crate::pins::loss::{LossKind, Losses};
-use crate::pins::rules::{Rule, Rules, group};
+use crate::pins::rules::{Index, Rule, Rules, group};
 
-/// Changes policies so that the format applies the same pins, where that is possible.
+/// Changes policies so that a format that applies the nearest one applies the same pins.
 pub(crate) fn resolve(rules: &mut Rules, overlap: Overlaps, losses: &mut Losses) {
-    if !rules.has_overlap() {
-        return;
-    }
     let is_union = rules.overlap == Some(Overlap::Union);
-    match overlap {
-        Overlaps::Both => {}
+    if is_union && !matches!(overlap, Overlaps::Both | Overlaps::Union) {
+        flatten(rules, losses);
+    }
+}
+
+/// States the names to which the format applies other policies than the source.
+pub(crate) fn finish(rules: &mut Rules, abilities: &Abilities, losses: &mut Losses) {
+    match abilities.overlap {
+        Overlaps::Blocking => {
+            let detail = "they are pinned by the source and not by the target";
+            lose_hidden(rules, detail, losses);
+        }
+        Overlaps::Flattened => flatten(rules, losses),
+        Overlaps::Arbitrary => lose_arbitrary(rules, losses),
         Overlaps::Union => {
-            if !is_union {
+            if rules.overlap != Some(Overlap::Union) {
                 lose_nearest(rules, losses);
             }
             rules.overlap = Some(Overlap::Union);
         }
-        Overlaps::Flattened => flatten(rules, losses),
-        Overlaps::Arbitrary | Overlaps::Blocking | Overlaps::Nearest if is_union => {
-            flatten(rules, losses);
-        }
-        Overlaps::Arbitrary | Overlaps::Blocking | Overlaps::Nearest => {}
-    }
-}
-
-/// Names the names to which the format applies other policies than the source.
-pub(crate) fn finish(rules: &mut Rules, abilities: &Abilities, losses: &mut Losses) {
-    match abilities.overlap {
-        Overlaps::Blocking => block(rules, losses),
-        Overlaps::Arbitrary => lose_arbitrary(rules, losses),
-        _ => {}
+        Overlaps::Both | Overlaps::Nearest => {}
     }
     if !matches!(abilities.expiry, Expiry::Full | Expiry::Never) {
         lose_after_expiry(rules, losses);
@@ -43,9 +39,9 @@ pub(crate) fn finish(rules: &mut Rules, abilities: &Abilities, losses: &mut Loss
 /// In the formats with an expiry an expired entry still hides those above it; in a pin file it does
 /// not.
 pub(crate) fn lose_after_expiry(rules: &Rules, losses: &mut Losses) {
+    let index = Index::new(&rules.rules);
     for near in rules.rules.iter().filter(|near| near.expiry.is_some()) {
-        let mut far = rules.rules.iter().filter(|far| near.is_nearer_than(far));
-        if let Some(far) = far.find(|far| far.overlaps(near)) {
+        if let Some(far) = index.far(near).next() {
             let detail = format!(
                 "after the expiry the pins of {} apply here in a pin file, and none in the other \
                  format",
@@ -57,9 +53,9 @@ pub(crate) fn lose_after_expiry(rules: &Rules, losses: &mut Losses) {
 }
 
 fn lose_nearest(rules: &Rules, losses: &mut Losses) {
+    let index = Index::new(&rules.rules);
     for near in &rules.rules {
-        let mut far = rules.rules.iter().filter(|far| near.is_nearer_than(far));
-        if let Some(far) = far.find(|far| far.overlaps(near) && !far.has_equal_pins(near)) {
+        if let Some(far) = index.far(near).find(|far| !far.has_equal_pins(near)) {
             let detail = format!("the target accepts the pins of {} here, too", far.host);
             losses.of(&near.host, LossKind::Overlap, detail);
         }
@@ -69,13 +65,13 @@ fn lose_nearest(rules: &Rules, losses: &mut Losses) {
 /// Adds to each policy the pins of those that cover all its names, too.
 fn flatten(rules: &mut Rules, losses: &mut Losses) {
     let all = rules.rules.clone();
-    for near in &mut rules.rules {
-        let own = near.clone();
-        for far in all.iter().filter(|far| own.is_nearer_than(far)) {
-            if far.pins().iter().all(|pin| own.pins().contains(pin)) || !far.overlaps(&own) {
+    let index = Index::new(&all);
+    for (near, own) in rules.rules.iter_mut().zip(&all) {
+        for far in index.far(own) {
+            if far.pins().iter().all(|pin| own.pins().contains(pin)) {
                 continue;
             }
-            let is_joinable = far.covers_all_of(&own) && are_joinable(&own, far);
+            let is_joinable = far.covers_all_of(own) && are_joinable(own, far);
             match (&mut *near.groups, &*far.groups) {
                 ([one], [other]) if is_joinable => *one = joined(one, other),
                 _ => {
@@ -108,36 +104,27 @@ fn joined(one: &PinGroup, other: &PinGroup) -> PinGroup {
     group(pins.map(|(role, pin)| (role, *pin))).unwrap_or_else(|| one.clone())
 }
 
-/// In the format, a policy of a host alone ends the effect of those above it on names below it.
-fn block(rules: &mut Rules, losses: &mut Losses) {
-    let all = rules.rules.clone();
-    for far in &mut rules.rules {
-        let is_below = |near: &&Rule| {
-            near.scope == Scope::Host
-                && near.host.is_subdomain_of(&far.host)
-                && far.scope.includes_subdomains()
-                && !far.exempt.contains(&near.host)
-        };
-        let blocked = all.iter().filter(is_below).map(|near| near.host.clone());
-        let blocked = blocked.collect::<Vec<_>>();
-        for name in blocked {
+/// Names the policies of a host alone that end the effect of those above them on names below.
+pub(crate) fn lose_hidden(rules: &Rules, detail: &str, losses: &mut Losses) {
+    let index = Index::new(&rules.rules);
+    for near in rules.rules.iter().filter(|near| near.scope == Scope::Host) {
+        let is_above = |far: &&Rule| far.host != near.host && far.scope.includes_subdomains();
+        if let Some(far) = index.at_or_above(&near.host).find(is_above) {
             let detail = format!(
-                "the names below {name} are pinned by the source and not by the target, where the \
-                 entry of {name} hides that of {}",
+                "the entry hides that of {} from the names below it: {detail}",
                 far.host
             );
-            losses.of(&name, LossKind::Overlap, detail);
-            far.exempt.push(name);
+            losses.of(&near.host, LossKind::Overlap, detail);
         }
-        far.exempt.sort_unstable();
     }
 }
 
 fn lose_arbitrary(rules: &Rules, losses: &mut Losses) {
+    let index = Index::new(&rules.rules);
     let covers_below = |rule: &&Rule| rule.scope.includes_subdomains();
     for near in rules.rules.iter().filter(covers_below) {
-        let mut far = rules.rules.iter().filter(covers_below);
-        let far = far.find(|far| near.host.is_subdomain_of(&far.host) && !far.has_equal_pins(near));
+        let mut far = index.at_or_above(&near.host).filter(covers_below);
+        let far = far.find(|far| far.host != near.host && !far.has_equal_pins(near));
         if let Some(far) = far {
             let detail = format!(
                 "the target applies either these pins or those of {} to subdomains, in no fixed \

@@ -4,6 +4,8 @@
 //! changes makes the target less strict. The exceptions are expiries that are lost and names that
 //! get the pins of another policy, and both are stated.
 
+use std::collections::HashMap;
+
 use pinhold::policy::{Overlap, PinGroup, PinRole, Scope, UnpinnedHosts};
 use pinhold::{Enforcement, Host};
 use rustls::pki_types::UnixTime;
@@ -12,7 +14,7 @@ use crate::pins::abilities::{Abilities, Exempt, Names, Roles};
 use crate::pins::expiry;
 use crate::pins::loss::{LossKind, Losses};
 use crate::pins::overlap;
-use crate::pins::rules::{Rule, Rules, group, group_of, labels};
+use crate::pins::rules::{Index, Rule, Rules, group, group_of, labels};
 
 /// Reduces rules to what `abilities` can say. `now` is the time of a response with a header.
 pub(crate) fn reduce(
@@ -21,12 +23,14 @@ pub(crate) fn reduce(
     now: UnixTime,
     losses: &mut Losses,
 ) -> Rules {
+    share_exemptions(&mut rules);
     for rule in &mut rules.rules {
         simplify(rule);
     }
     merge_scopes(&mut rules);
     overlap::resolve(&mut rules, abilities.overlap, losses);
     let before = rules.rules.clone();
+    let before = Index::new(&before);
     let mut kept = Vec::new();
     for mut rule in std::mem::take(&mut rules.rules) {
         match reduce_rule(&mut rule, abilities, now, losses) {
@@ -46,6 +50,16 @@ pub(crate) fn reduce(
         rules.overlap = None;
     }
     rules
+}
+
+/// An exemption is from all policies of a host.
+fn share_exemptions(rules: &mut Rules) {
+    let all = rules.rules.clone();
+    let index = Index::new(&all);
+    for rule in &mut rules.rules {
+        let same = index.of(&rule.host).iter();
+        rule.exempt = same.flat_map(|it| it.exempt.clone()).collect();
+    }
 }
 
 /// Brings groups into the form of [`group`], and drops exemptions that have no effect.
@@ -73,33 +87,51 @@ fn simplify(rule: &mut Rule) {
 
 /// Joins policies of a host that differ in their scope only.
 fn merge_scopes(rules: &mut Rules) {
-    let mut merged: Vec<Rule> = Vec::new();
-    for mut rule in std::mem::take(&mut rules.rules) {
-        while let Some((index, joined)) = joinable(&merged, &rule) {
-            merged.remove(index);
-            rule = joined;
+    let all = std::mem::take(&mut rules.rules);
+    let mut of_hosts: HashMap<Host, Vec<Rule>> = HashMap::new();
+    let mut order = Vec::new();
+    for rule in all {
+        let same = of_hosts.entry(rule.host.clone()).or_default();
+        if same.is_empty() {
+            order.push(rule.host.clone());
         }
-        merged.push(rule);
+        same.push(rule);
     }
-    rules.rules = merged;
+    for host in order {
+        let mut same = of_hosts.remove(&host).unwrap_or_default();
+        let explicit = same.iter().map(|it| it.scope).collect::<Vec<_>>();
+        while let Some((one, other, joined)) = joinable(&same, &explicit) {
+            same.remove(other);
+            same.remove(one);
+            same.push(joined);
+        }
+        rules.rules.extend(same);
+    }
 }
 
-/// Returns a policy that can be joined with `rule`, and the joined one.
-fn joinable(all: &[Rule], rule: &Rule) -> Option<(usize, Rule)> {
-    all.iter().enumerate().find_map(|(index, other)| {
-        let scope = joined_scope(other.scope, rule.scope)?;
-        let exempt = match (other.scope, rule.scope) {
-            (Scope::Host, _) => &rule.exempt,
-            (_, Scope::Host) => &other.exempt,
-            _ => Some(&rule.exempt).filter(|it| **it == other.exempt)?,
-        };
-        let is_same = other.host == rule.host && other.has_equal_pins(rule);
-        let joined = Rule {
-            scope,
-            exempt: exempt.clone(),
-            ..rule.clone()
-        };
-        is_same.then_some((index, joined))
+/// Returns two policies of a host that can be joined, and the joined one.
+fn joinable(same: &[Rule], explicit: &[Scope]) -> Option<(usize, usize, Rule)> {
+    let ends = (1..same.len()).flat_map(|end| (0..end).map(move |begin| (begin, end)));
+    ends.filter_map(|(one, other)| {
+        let joined = joined(same.get(one)?, same.get(other)?, explicit)?;
+        Some((one, other, joined))
+    })
+    .next()
+}
+
+fn joined(one: &Rule, other: &Rule, explicit: &[Scope]) -> Option<Rule> {
+    let scope = joined_scope(one.scope, other.scope)?;
+    let exempt = match (one.scope, other.scope) {
+        (Scope::Host, _) => &other.exempt,
+        (_, Scope::Host) => &one.exempt,
+        _ => Some(&one.exempt).filter(|it| **it == other.exempt)?,
+    };
+    // Another policy with these names is hidden by both of them, and stays what it is.
+    let is_free = [one.scope, other.scope].contains(&scope) || !explicit.contains(&scope);
+    (is_free && one.has_equal_pins(other)).then(|| Rule {
+        scope,
+        exempt: exempt.clone(),
+        ..one.clone()
     })
 }
 
@@ -117,10 +149,8 @@ fn joined_scope(one: Scope, other: Scope) -> Option<Scope> {
 /// A policy that the target can't say at all: the kind of the loss, and why.
 type LeftOut = (LossKind, String);
 
-fn leave_out(rule: &Rule, kind: LossKind, why: String, all: &[Rule], losses: &mut Losses) {
-    let others = all
-        .iter()
-        .filter(|it| rule.is_nearer_than(it) && it.overlaps(rule));
+fn leave_out(rule: &Rule, kind: LossKind, why: String, all: &Index<'_>, losses: &mut Losses) {
+    let others = all.far(rule);
     let names = match rule.scope {
         Scope::Host => "",
         Scope::OneLabel => " (the names with one label more)",
@@ -240,13 +270,12 @@ fn reduce_candidate(rule: &mut Rule, abilities: &Abilities, losses: &mut Losses)
 /// Narrows each policy to names that the target can pin.
 fn narrow_scopes(rules: &mut Rules, abilities: &Abilities, losses: &mut Losses) {
     let all = std::mem::take(&mut rules.rules);
-    let explicit = all.iter().map(|it| (it.host.clone(), it.scope));
-    let explicit = explicit.collect::<Vec<_>>();
+    let index = Index::new(&all);
     for rule in &all {
         let scopes = narrowed(rule.scope, abilities);
         if scopes.is_empty() {
             let why = "the names can't be said".to_owned();
-            leave_out(rule, LossKind::Scope, why, &all, losses);
+            leave_out(rule, LossKind::Scope, why, &index, losses);
         } else if scopes != [rule.scope] {
             let detail = if scopes.len() > 1 || scopes.contains(&Scope::OneLabel) {
                 "names with two and more labels more than the host are pinned by the source and \
@@ -258,7 +287,8 @@ fn narrow_scopes(rules: &mut Rules, abilities: &Abilities, losses: &mut Losses) 
         }
         for scope in scopes {
             // A policy of its own for these names is nearer.
-            if scope == rule.scope || !explicit.contains(&(rule.host.clone(), scope)) {
+            let is_explicit = index.of(&rule.host).iter().any(|it| it.scope == scope);
+            if scope == rule.scope || !is_explicit {
                 let mut rule = rule.clone();
                 rule.scope = scope;
                 simplify(&mut rule);
@@ -287,79 +317,85 @@ fn narrowed(scope: Scope, abilities: &Abilities) -> Vec<Scope> {
 /// Removes what needs two different policies of a host where the format has one entry for it.
 fn pair_scopes(rules: &mut Rules, abilities: &Abilities, losses: &mut Losses) {
     let all = rules.rules.clone();
-    let is_alone = |rule: &Rule| {
-        rule.scope == Scope::OneLabel
-            && !abilities.can_name(Names::OneLabel)
-            && !all.iter().any(|it| {
-                it.host == rule.host && it.scope == Scope::Host && it.has_equal_pins(rule)
-            })
-    };
-    let has_other = |rule: &Rule| {
-        abilities.one_entry
-            && all.iter().any(|it| {
-                let is_pair = rule.scope == Scope::OneLabel && it.has_equal_pins(rule);
-                it.host == rule.host && it.scope < rule.scope && !is_pair
-            })
-    };
+    let index = Index::new(&all);
     rules.rules.retain(|rule| {
-        let is_lost = is_alone(rule) || has_other(rule);
+        let mut others = index.of(&rule.host).iter();
+        let is_pair = |it: &Rule| it.scope == Scope::Host && it.has_equal_pins(rule);
+        let is_lost = if rule.scope == Scope::OneLabel && !abilities.can_name(Names::OneLabel) {
+            !others.any(|it| is_pair(it))
+        } else {
+            abilities.one_entry && others.any(|it| it.scope < rule.scope)
+        };
         if is_lost {
             let why = "the target has one entry for a host and can't tell these names apart";
-            leave_out(rule, LossKind::Scope, why.to_owned(), &all, losses);
+            leave_out(rule, LossKind::Scope, why.to_owned(), &index, losses);
         }
         !is_lost
     });
 }
 
 fn reduce_exemptions(rules: &mut Rules, abilities: &Abilities, losses: &mut Losses) {
+    // A policy that is narrowed no longer hides those above it.
+    while narrow_for_exemptions(rules, abilities, losses) {}
+    if abilities.exempt == Exempt::Full {
+        return;
+    }
+    // Where all names below it have other pins, an exemption has no effect.
+    let all = rules.rules.clone();
+    let index = Index::new(&all);
+    for (rule, own) in rules.rules.iter_mut().zip(&all) {
+        rule.exempt
+            .retain(|name| nearer(own, name, &index).is_none());
+    }
+    if matches!(abilities.exempt, Exempt::Entry | Exempt::EntryAlone) {
+        spread_exemptions(rules, losses);
+    }
+    if abilities.exempt == Exempt::EntryAlone {
+        lose_below(rules, losses);
+    }
+}
+
+/// Narrows policies with exemptions that can't be said to their host, so that the target does not
+/// pin the exempt names. Returns whether there was one.
+fn narrow_for_exemptions(rules: &mut Rules, abilities: &Abilities, losses: &mut Losses) -> bool {
     let all = std::mem::take(&mut rules.rules);
+    let index = Index::new(&all);
+    let mut is_changed = false;
     for rule in &all {
         let lost = rule.exempt.iter().find(|name| {
-            let nearer = nearer(rule, name, &all);
+            let nearer = nearer(rule, name, &index).map(|it| it.scope);
             match (abilities.exempt, nearer) {
                 (Exempt::Full, _) | (Exempt::Entry | Exempt::EntryAlone, None) => false,
-                (Exempt::BelowPinned, Some(it)) => it.host != **name || it.scope != Scope::Host,
-                (_, Some(it)) => it.scope != Scope::HostAndSubdomains,
-                _ => true,
+                (_, nearer) => nearer != Some(Scope::HostAndSubdomains),
             }
         });
         let mut rule = rule.clone();
         if let Some(name) = lost {
+            is_changed = true;
             let detail = format!(
                 "the exemption of {name} can't be said: all subdomains are left out, so that the \
                  target does not pin it"
             );
             losses.of(&rule.host, LossKind::Exempt, detail);
-            let is_host = |it: &Rule| it.host == rule.host && it.scope == Scope::Host;
-            if rule.scope != Scope::HostAndSubdomains || all.iter().any(is_host) {
+            let is_host = |it: &&Rule| it.scope == Scope::Host;
+            if rule.scope != Scope::HostAndSubdomains || index.of(&rule.host).iter().any(is_host) {
                 continue;
             }
             rule.scope = Scope::Host;
             rule.exempt.clear();
-        } else if abilities.exempt != Exempt::Full {
-            // Where all names below it have other pins, the exemption has no effect.
-            let exempt = std::mem::take(&mut rule.exempt).into_iter();
-            let kept = exempt.filter(|name| {
-                nearer(&rule, name, &all).is_none_or(|it| it.scope != Scope::HostAndSubdomains)
-            });
-            rule.exempt = kept.collect();
         }
         rules.rules.push(rule);
     }
-    match abilities.exempt {
-        Exempt::Entry => spread_exemptions(rules, losses),
-        Exempt::EntryAlone => {
-            spread_exemptions(rules, losses);
-            lose_below(rules, losses);
-        }
-        _ => {}
-    }
+    is_changed
 }
 
 /// Returns the policy that decides for a name in place of `rule`.
-fn nearer<'r>(rule: &Rule, name: &Host, all: &'r [Rule]) -> Option<&'r Rule> {
-    let mut others = all.iter();
-    others.find(|it| it.is_nearer_than(rule) && it.covers(name) && !it.exempt.contains(name))
+fn nearer<'r>(rule: &Rule, name: &Host, all: &Index<'r>) -> Option<&'r Rule> {
+    let mut others = all.at_or_above(name);
+    others.find(|it| {
+        let is_exempt = |exempt: &Host| name == exempt || name.is_subdomain_of(exempt);
+        it.is_nearer_than(rule) && it.covers(name) && !it.exempt.iter().any(is_exempt)
+    })
 }
 
 /// The entry of an exemption that is of the name alone.

@@ -1,5 +1,7 @@
 //! [`Rules`], the contents of a pin file with open fields, as readers create and writers print them.
 
+use std::collections::HashMap;
+
 use pinhold::pin_file::PinFile;
 use pinhold::policy::{
     AfterExpiry, Overlap, PinGroup, PinRole, PlainHttp, PolicyError, ReportUri, Scope,
@@ -158,7 +160,8 @@ impl Rules {
                     PinRole::Any => (role, *pin),
                     own => (own, *pin),
                 });
-                if let Some(assigned) = group(pins.collect::<Vec<_>>()) {
+                let assigned = group(pins);
+                if let Some(assigned) = assigned {
                     *it = assigned;
                 }
             }
@@ -167,10 +170,41 @@ impl Rules {
 
     /// Returns whether two policies with different pins cover a name.
     pub(crate) fn has_overlap(&self) -> bool {
-        self.rules.iter().any(|near| {
-            let mut far = self.rules.iter().filter(|far| near.is_nearer_than(far));
-            far.any(|far| far.overlaps(near) && !far.has_equal_pins(near))
-        })
+        let index = Index::new(&self.rules);
+        let has_far = |near| index.far(near).any(|far| !far.has_equal_pins(near));
+        self.rules.iter().any(has_far)
+    }
+}
+
+/// Policies by their hosts.
+pub(crate) struct Index<'r>(HashMap<&'r str, Vec<&'r Rule>>);
+
+impl<'r> Index<'r> {
+    pub(crate) fn new(rules: &'r [Rule]) -> Self {
+        let mut index: HashMap<_, Vec<_>> = HashMap::new();
+        for rule in rules {
+            index.entry(rule.host.as_str()).or_default().push(rule);
+        }
+        Self(index)
+    }
+
+    /// Returns the policies of a host.
+    pub(crate) fn of(&self, host: &Host) -> &[&'r Rule] {
+        self.0.get(host.as_str()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the policies of a name and of the names above it.
+    pub(crate) fn at_or_above(&self, name: &Host) -> impl Iterator<Item = &'r Rule> {
+        let name = name.as_str();
+        let names = std::iter::successors(Some(name), |it| Some(it.split_once('.')?.1));
+        let rules = names.filter_map(|name| self.0.get(name)).flatten();
+        rules.copied().collect::<Vec<_>>().into_iter()
+    }
+
+    /// Returns the policies that cover names of `near` for which it decides.
+    pub(crate) fn far(&self, near: &Rule) -> impl Iterator<Item = &'r Rule> {
+        let above = self.at_or_above(&near.host);
+        above.filter(|far| near.is_nearer_than(far) && far.overlaps(near))
     }
 }
 

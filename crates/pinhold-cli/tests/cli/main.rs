@@ -30,6 +30,7 @@ mod kit;
 mod manual;
 mod noted;
 mod pin_format;
+mod pins;
 mod pins_check;
 mod pins_option;
 mod program;

@@ -4,6 +4,7 @@
 //! Checked against `XmlConfigSource` of AOSP, and TrustKit-Android's `TrustKitConfiguration` and
 //! `DomainPinningPolicy`.
 
+use std::collections::HashSet;
 use std::io;
 
 use pinhold::policy::{AfterExpiry, PinRole, PlainHttp, ReportUri, Scope};
@@ -85,6 +86,7 @@ pub(super) fn read(text: &str, flavour: Flavour, losses: &mut Losses) -> Result<
         flavour,
         losses,
         domains: Vec::new(),
+        known: HashSet::new(),
     };
     let mut base = Settings::default();
     // `XmlConfigSource` takes the base-config for those domain-configs only that follow it, but sets
@@ -115,6 +117,7 @@ struct Reader<'l> {
     flavour: Flavour,
     losses: &'l mut Losses,
     domains: Vec<Domain>,
+    known: HashSet<Host>,
 }
 
 impl Reader<'_> {
@@ -123,7 +126,7 @@ impl Reader<'_> {
         let mut hosts = Vec::new();
         for domain in node.children().filter(|it| it.has_tag_name("domain")) {
             let host = xml::place(domain).host(xml::text(domain))?;
-            if self.domains.iter().any(|it| it.host == host) || hosts.contains(&host) {
+            if !self.known.insert(host.clone()) {
                 return Err(xml::place(domain).error(format!("the domain {host} twice")));
             }
             hosts.push(host.clone());
@@ -193,7 +196,7 @@ impl Reader<'_> {
         Ok(settings)
     }
 
-    fn pin_set(&mut self, node: Node<'_, '_>, settings: &mut Settings) -> Result<(), InputError> {
+    fn pin_set(&self, node: Node<'_, '_>, settings: &mut Settings) -> Result<(), InputError> {
         let mut pins = Vec::new();
         for pin in node.children().filter(|it| it.has_tag_name("pin")) {
             let place = xml::place(pin);

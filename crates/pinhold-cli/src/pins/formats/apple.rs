@@ -13,8 +13,7 @@ use crate::pins::loss::{LossKind, Losses};
 use crate::pins::rules::{Rule, Rules, group_of};
 use crate::pins::source::InputError;
 use crate::pins::xml::{
-    Entry, Plist, Xml, array_entry, bool_entry, dict_entry, dict_of, read_plist, string_entry,
-    write_plist,
+    Entry, Xml, array_entry, bool_entry, dict_entry, dict_of, read_plist, string_entry, write_plist,
 };
 
 const SECURITY: &str = "NSAppTransportSecurity";
@@ -159,14 +158,4 @@ fn domain(xml: &mut Xml, rule: &Rule, includes_subdomains: bool) -> io::Result<(
         })?;
     }
     Ok(())
-}
-
-/// Returns whether a property list has pins of this format, wherever they are.
-pub(super) fn has_pins(root: &Entry) -> bool {
-    match &root.value {
-        Plist::Dict(entries) => entries
-            .iter()
-            .any(|(key, it)| key == PINNED || has_pins(it)),
-        _ => false,
-    }
 }

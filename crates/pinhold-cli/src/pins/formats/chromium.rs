@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use pinhold::policy::{PinGroup, PinRole, Scope};
+use pinhold::policy::{PinRole, Scope};
 use pinhold::{Host, PinSet, SpkiFingerprint};
 use serde_json::{Value, json};
 
 use crate::pins::abilities::{Abilities, Exempt, Expiry, Names, Overlaps, Roles};
 use crate::pins::loss::{LossKind, Losses};
+use crate::pins::overlap::lose_hidden;
 use crate::pins::rules::{Rule, Rules, group_of};
 use crate::pins::source::{Context, InputError, Place};
 
@@ -21,7 +22,8 @@ pub(super) fn abilities() -> Abilities {
     Abilities {
         names: vec![Names::HostAndSubdomains],
         roles: Roles::Any,
-        exempt: Exempt::BelowPinned,
+        exempt: Exempt::Never,
+        // The nearest entry decides, even if it does not cover the name.
         expiry: Expiry::Never,
         overlap: Overlaps::Blocking,
         report_uris: 1,
@@ -73,7 +75,8 @@ pub(super) fn read(
         losses.of_file(LossKind::RefusedKeys, detail);
         rules.refused_keys = Some(keys);
     }
-    hide_parents(&mut rules);
+    let detail = "they are pinned by the target and not by the source";
+    lose_hidden(&rules, detail, losses);
     Ok(rules)
 }
 
@@ -176,22 +179,6 @@ fn entry_rule(
     Ok(Some(rule))
 }
 
-/// The nearest entry decides, even if it does not cover the name: an entry of a host alone exempts
-/// the names below it from the entries above it.
-fn hide_parents(rules: &mut Rules) {
-    let single = rules.rules.iter().filter(|rule| rule.scope == Scope::Host);
-    let single = single.map(|rule| rule.host.clone()).collect::<Vec<_>>();
-    for rule in &mut rules.rules {
-        if rule.scope == Scope::HostAndSubdomains {
-            let below = single
-                .iter()
-                .filter(|host| host.is_subdomain_of(&rule.host));
-            rule.exempt = below.cloned().collect();
-            rule.exempt.sort_unstable();
-        }
-    }
-}
-
 /// Reads the file of keys: a name, and then a hash, a certificate or a public key.
 fn names(text: &str) -> Result<BTreeMap<String, SpkiFingerprint>, InputError> {
     let mut names = BTreeMap::new();
@@ -256,45 +243,47 @@ fn without_comments(text: &str) -> String {
     result
 }
 
-pub(super) fn write(rules: &Rules) -> String {
+pub(super) fn write(rules: &Rules, losses: &mut Losses) -> String {
+    if rules.refused_keys.is_some() {
+        let detail = "the target refuses them for the hosts with pins only";
+        losses.of_file(LossKind::RefusedKeys, detail);
+    }
     let bad = rules.refused_keys.iter().flat_map(PinSet::iter);
     let bad = bad.map(ToString::to_string).collect::<Vec<_>>();
-    let mut sets: Vec<(&[PinGroup], Value)> = Vec::new();
+    let mut sets = Vec::new();
     let mut entries = Vec::new();
     for rule in &rules.rules {
+        let good = rule.pins();
         let uri = rule.report_uris.first().map(|uri| uri.as_str());
-        let is_same = |(groups, set): &&(&[PinGroup], Value)| {
-            *groups == rule.groups && string(set, "report_uri") == uri
-        };
-        let name = match sets.iter().find(is_same) {
-            Some((_, set)) => string(set, "name").unwrap_or_default().to_owned(),
-            None => {
-                let name = format!("set{}", sets.len() + 1);
-                let good = rule
-                    .pins()
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>();
-                let mut set = json!({ "name": name, GOOD: good });
-                if !bad.is_empty() {
-                    set[BAD] = json!(bad);
-                }
-                if let Some(uri) = uri {
-                    set["report_uri"] = json!(uri);
-                }
-                sets.push((&rule.groups, set));
-                name
-            }
-        };
+        let set = (good, uri);
+        let known = sets.iter().position(|it| *it == set);
+        let index = known.unwrap_or(sets.len());
+        if known.is_none() {
+            sets.push(set);
+        }
         entries.push(json!({
             "name": rule.host.as_str(),
             "include_subdomains": rule.scope.includes_subdomains(),
-            "pins": name,
+            "pins": set_name(index),
         }));
     }
-    let sets = sets.into_iter().map(|(_, set)| set).collect::<Vec<_>>();
-    let file = json!({ "pinsets": sets, "entries": entries });
+    let sets = sets.iter().enumerate().map(|(index, (good, uri))| {
+        let good = good.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let mut set = serde_json::Map::new();
+        set.insert("name".to_owned(), json!(set_name(index)));
+        set.insert(GOOD.to_owned(), json!(good));
+        if !bad.is_empty() {
+            set.insert(BAD.to_owned(), json!(bad));
+        }
+        set.extend(uri.map(|uri| ("report_uri".to_owned(), json!(uri))));
+        Value::Object(set)
+    });
+    let file = json!({ "pinsets": sets.collect::<Value>(), "entries": entries });
     format!("{NOTE}{file:#}\n")
+}
+
+fn set_name(index: usize) -> String {
+    format!("set{}", index + 1)
 }
 
 const NOTE: &str = "// Chromium's generator expects the name of each key here, and its hash below that name in\n\

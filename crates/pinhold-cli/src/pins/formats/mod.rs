@@ -10,6 +10,7 @@ mod tlsa;
 mod trustkit_ios;
 
 use clap::ValueEnum;
+use pinhold::Pinning;
 use pinhold::pin_file::PinFile;
 
 use crate::pins::abilities::Abilities;
@@ -46,6 +47,12 @@ pub(crate) struct Read {
 pub(crate) struct Written {
     pub(crate) text: String,
     pub(crate) losses: Losses,
+}
+
+/// Fails for what no application could use, such as a second policy of a host, or none at all.
+fn ensure_valid(rules: &Rules) -> Result<(), String> {
+    let built = Pinning::builder().pins(rules.pin_file()?).build();
+    built.map(drop).map_err(|error| error.to_string())
 }
 
 impl Format {
@@ -101,8 +108,7 @@ impl Format {
         if let Some(role) = context.role {
             rules.assign_role(role);
         }
-        // A second policy of a host, and a file without any, are errors in every format.
-        rules.pin_file().map_err(InputError::whole)?;
+        ensure_valid(&rules).map_err(InputError::whole)?;
         Ok(Read { rules, losses })
     }
 
@@ -125,7 +131,7 @@ impl Format {
         let text = match self {
             Self::AndroidNsc => android::write(&rules, android::Flavour::Platform),
             Self::Apple => apple::write(&rules),
-            Self::Chromium => Ok(chromium::write(&rules)),
+            Self::Chromium => Ok(chromium::write(&rules, &mut losses)),
             Self::Curl => Ok(curl::write(&rules, &mut losses)),
             Self::Header => Ok(header::write(&rules, context)),
             Self::Okhttp => Ok(okhttp::write(&rules)),

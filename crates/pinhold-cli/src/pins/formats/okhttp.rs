@@ -136,7 +136,7 @@ fn arguments(tokens: &mut Tokens<'_>, offset: usize) -> Option<Call> {
     let mut literals = Some(Vec::new());
     let mut commas = 0;
     let mut depth = 0_usize;
-    while let Some((_, token)) = tokens.next() {
+    for (_, token) in tokens.by_ref() {
         match token {
             Token::Char('(') => {
                 depth += 1;
@@ -145,7 +145,7 @@ fn arguments(tokens: &mut Tokens<'_>, offset: usize) -> Option<Call> {
             Token::Char(')') if depth == 0 => break,
             Token::Char(')') => depth -= 1,
             Token::Char(',') if depth == 0 => commas += 1,
-            // The name of the parameter, as Kotlin allows.
+            // `$` inserts a variable in Kotlin.
             Token::Text(text) if !text.contains('$') => {
                 if let Some(literals) = &mut literals {
                     literals.push(text);
@@ -154,12 +154,11 @@ fn arguments(tokens: &mut Tokens<'_>, offset: usize) -> Option<Call> {
             _ => literals = None,
         }
     }
-    let is_complete = literals
-        .as_ref()
-        .is_none_or(|it| it.len() > commas || it.len() == commas);
+    // A comma may follow the last one.
+    let is_complete = |it: &Vec<String>| it.len() >= commas.max(1);
     (commas > 0).then_some(Call {
         offset,
-        arguments: literals.filter(|it| is_complete && !it.is_empty()),
+        arguments: literals.filter(is_complete),
     })
 }
 

@@ -173,7 +173,7 @@ fn pin(
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {
     let is_hex = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !is_hex || hex.len() % 2 != 0 {
+    if !is_hex || !hex.len().is_multiple_of(2) {
         return None;
     }
     let byte = |index| u8::from_str_radix(hex.get(index..index + 2)?, 16).ok();

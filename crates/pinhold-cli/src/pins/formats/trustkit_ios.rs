@@ -29,6 +29,18 @@ const EXPIRATION: &str = "TSKExpirationDate";
 const REPORT_URIS: &str = "TSKReportUris";
 const DISABLE_DEFAULT: &str = "TSKDisableDefaultReportUri";
 
+const KNOWN: [&str; 8] = [
+    HASHES,
+    SUBDOMAINS,
+    EXCLUDE,
+    ENFORCE,
+    EXPIRATION,
+    REPORT_URIS,
+    DISABLE_DEFAULT,
+    // Has had no effect since TrustKit knows all algorithms.
+    "TSKPublicKeyAlgorithms",
+];
+
 pub(super) fn abilities() -> Abilities {
     Abilities {
         names: vec![Names::HostAndSubdomains],
@@ -117,19 +129,8 @@ fn rule(host: Host, domain: &Entry, losses: &mut Losses) -> Result<Rule, InputEr
     if flag(domain, DISABLE_DEFAULT)? != Some(true) {
         losses.of(&host, LossKind::ReportUris, DEFAULT_REPORT);
     }
-    let known = [
-        HASHES,
-        SUBDOMAINS,
-        EXCLUDE,
-        ENFORCE,
-        EXPIRATION,
-        REPORT_URIS,
-        DISABLE_DEFAULT,
-        // Has had no effect since TrustKit knows all algorithms.
-        "TSKPublicKeyAlgorithms",
-    ];
     for (key, _) in domain.dict(PINNED)? {
-        if !known.contains(&key.as_str()) {
+        if !KNOWN.contains(&key.as_str()) {
             losses.of(
                 &host,
                 LossKind::Ignored,
