@@ -126,8 +126,14 @@ impl EndpointRules {
         self.check_plain_http(&endpoint)?;
         // The host that failed its pins is the only pinned host to which plain HTTP is allowed.
         let at = violation.at();
-        let is_pinned = |host| pinning.refuses_plain_http(host, PlainHttp::Refuse, at).0;
-        if !endpoint.is_tls() && !is_same_host && endpoint.host().is_some_and(is_pinned) {
+        // A policy that refuses plain HTTP itself allows it there neither.
+        let default = if is_same_host {
+            PlainHttp::Allow
+        } else {
+            PlainHttp::Refuse
+        };
+        let is_refused = |host| pinning.refuses_plain_http(host, default, at).0;
+        if !endpoint.is_tls() && endpoint.host().is_some_and(is_refused) {
             return Err(EndpointError::PlainHttp);
         }
         Ok(endpoint)

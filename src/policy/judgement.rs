@@ -107,6 +107,7 @@ fn refused<'a>(
 }
 
 impl AppliedPolicy {
+    #[inline]
     fn judge(&self, keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Verdict {
         #[cfg(pinhold_debug_overrides)]
         if origin == AnchorOrigin::DebugOverride {

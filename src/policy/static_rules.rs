@@ -41,18 +41,23 @@ pub enum Overlap {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StaticRules {
     pub(crate) policies: Vec<(Host, PinPolicy)>,
+    pub(crate) settings: Settings,
+}
+
+/// What holds for all hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
     pub(crate) overlap: Option<Overlap>,
     pub(crate) refused_keys: Option<PinSet>,
     pub(crate) unpinned_hosts: UnpinnedHosts,
     pub(crate) allow_unpinned: Vec<UnpinnedName>,
 }
 
-impl StaticRules {
-    /// Returns these rules with those of `other` added: the stricter rule for unpinned hosts, the
+impl Settings {
+    /// Returns these settings with those of `other` added: the stricter rule for unpinned hosts, the
     /// overlap of these if they set one, and everything else of both.
     pub(crate) fn with(&self, other: Self) -> Self {
         let mut both = self.clone();
-        both.policies.extend(other.policies);
         both.overlap = both.overlap.or(other.overlap);
         both.refused_keys = match (both.refused_keys, other.refused_keys) {
             (Some(one), Some(other)) => Some(one.join(&other)),
@@ -79,6 +84,11 @@ impl StaticRules {
 /// # Ok::<(), BuildError>(())
 /// ```
 pub trait IntoStaticRules: sealed::Sealed {
+    /// Whether there can be settings beside the policies. What only these need is else no part of
+    /// the program.
+    #[doc(hidden)]
+    const HAS_SETTINGS: bool;
+
     /// Returns the rules.
     ///
     /// # Errors
@@ -93,6 +103,8 @@ where
     I: IntoIterator<Item = (H, PinPolicy)>,
     H: TryInto<Host, Error: Into<HostError>>,
 {
+    const HAS_SETTINGS: bool = false;
+
     fn into_rules(self) -> Result<StaticRules, HostError> {
         let mut rules = StaticRules::default();
         for (host, policy) in self {
@@ -102,14 +114,6 @@ where
         Ok(rules)
     }
 }
-
-impl IntoStaticRules for StaticRules {
-    fn into_rules(self) -> Result<StaticRules, HostError> {
-        Ok(self)
-    }
-}
-
-impl sealed::Sealed for StaticRules {}
 
 pub(crate) mod sealed {
     use crate::policy::host::{Host, HostError};

@@ -193,6 +193,9 @@ impl PinningVerifier {
                 return Err(path.into_rustls());
             }
         }
+        if let Some(unpinned) = &lookup.policies.unpinned {
+            self.pinning.emit(Event::Unpinned(unpinned.clone()));
+        }
         if let Some(sessions) = &self.sessions {
             sessions.await_signature(Found::NoPath {
                 name: presented.name.to_owned(),

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 /// module. `mod.rs` imports from all files of its module.
 const MODULES: &str = "
     1 guide: auditing backup_key choosing_pins command_line comparison desktop links mobile moving noting \
-        performance reqwest rolling_out rotating stacks testing user_added_roots
-    1 policy: der header_tokens origin plain_http scope sha256 text timestamp fingerprint_error host report_uri \
+        performance pin_file reqwest rolling_out rotating stacks testing user_added_roots
+    1 policy: der enforcement header_tokens origin plain_http scope sha256 text timestamp fingerprint_error host report_uri \
         fingerprint pem uri fingerprint_text header pin_set pin_group applied judgement known_host \
         pin_policy unpinned static_rules
     2 pin_file: schema words error members pins read print file
@@ -25,7 +25,7 @@ const MODULES: &str = "
         pin_store builder update
     3 chain: certificate fingerprint_cache revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unpinned_host unverifiable report report_json
-    5 pinning: clock noting rollout evaluation event lanes build_error static_pins observers handle builder \
+    5 pinning: clock noting rollout evaluation event lanes build_error static_pins rare_rules observers handle builder \
         note record
     6 tls: provider resumption connection observed_config error verifier verifier_builder
     7 connector: error schemes stream handshake service builder
