@@ -319,7 +319,7 @@ fn rule(
         }
         rule.report_uris = settings.report_uris.unwrap_or_default();
         if settings.default_report != Some(false) {
-            losses.of(&host, LossKind::ReportUris, DEFAULT_REPORT);
+            losses.of(&host, LossKind::Reporting, DEFAULT_REPORT);
         }
     }
     rule

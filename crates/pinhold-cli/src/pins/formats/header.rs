@@ -133,7 +133,7 @@ fn join(known: &mut Rule, other: Rule, losses: &mut Losses) {
     }
     if candidate.report_uris != enforced.report_uris {
         let detail = "the candidate is reported as the enforced pins are in the target";
-        losses.of(&host, LossKind::ReportUris, detail);
+        losses.of(&host, LossKind::Reporting, detail);
     }
     *known = Rule {
         candidate: candidate.groups,

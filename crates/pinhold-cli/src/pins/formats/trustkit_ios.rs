@@ -127,7 +127,7 @@ fn rule(host: Host, domain: &Entry, losses: &mut Losses) -> Result<Rule, InputEr
         }
     }
     if flag(domain, DISABLE_DEFAULT)? != Some(true) {
-        losses.of(&host, LossKind::ReportUris, DEFAULT_REPORT);
+        losses.of(&host, LossKind::Reporting, DEFAULT_REPORT);
     }
     for (key, _) in domain.dict(PINNED)? {
         if !KNOWN.contains(&key.as_str()) {
