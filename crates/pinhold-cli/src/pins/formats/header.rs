@@ -50,8 +50,8 @@ pub(super) fn read(
         let rule = rule(host, &header, group, context, is_report_only, losses);
         match known {
             None => rules.push(rule),
-            Some(known) if known.enforcement == rule.enforcement => {
-                return Err(place.error(format!("a second {FIELD} of {}", rule.host)));
+            Some(known) if known.enforcement == rule.enforcement || !known.candidate.is_empty() => {
+                return Err(place.error(format!("a second field of its kind of {}", rule.host)));
             }
             Some(known) => join(known, rule, losses),
         }

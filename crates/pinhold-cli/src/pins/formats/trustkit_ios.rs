@@ -9,7 +9,7 @@ use pinhold::{Enforcement, Host};
 
 use crate::pins::abilities::{Abilities, Exempt, Expiry, Names, Overlaps, Roles};
 use crate::pins::expiry::{parse_date, print_date};
-use crate::pins::formats::android::DEFAULT_REPORT;
+use crate::pins::formats::android::{DEFAULT_REPORT, TOO_FEW};
 use crate::pins::loss::{LossKind, Losses};
 use crate::pins::overlap::lose_after_expiry;
 use crate::pins::rules::{Rule, Rules, group_of};
@@ -110,6 +110,9 @@ fn rule(host: Host, domain: &Entry, losses: &mut Losses) -> Result<Rule, InputEr
     let mut rule = Rule::new(host.clone(), scope, vec![group]);
     if flag(domain, ENFORCE)? == Some(false) {
         rule.enforcement = Enforcement::ReportOnly;
+    }
+    if rule.enforcement == Enforcement::Enforce && rule.pins().len() < 2 {
+        losses.of(&host, LossKind::Backup, TOO_FEW);
     }
     if let Some(date) = domain.get(EXPIRATION) {
         let text = date.string(EXPIRATION)?;
