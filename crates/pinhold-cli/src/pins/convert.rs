@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::output::{Output, counted};
-use crate::pins::formats::{Format, Written};
+use crate::pins::formats::Format;
 use crate::pins::input::{Options, read_text};
 use crate::pins::loss::Losses;
 use crate::pins::{DIFFERENT, INVALID};
@@ -33,22 +33,30 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
     let text = read_text(&arguments.file)?;
     let read = arguments.from.read(&text, &context);
     let read = read.map_err(|error| Failure::input(&arguments.file, error.message(&text)))?;
-    let mut losses = read.losses;
+    let mut losses = vec![(arguments.from, read.losses)];
     let written = match arguments.to.write(read.rules, &context) {
         Ok(written) => written,
         Err(more) => {
-            losses.extend(more);
+            losses.push((arguments.to, more));
             let format = arguments.to.name();
             let message = format!("{}: {format} can say none of the policies", arguments.file);
             return Err(refuse(&Refusal::Nothing(message), &losses, output));
         }
     };
-    losses.extend(written.losses.clone());
-    if arguments.strict && !losses.is_empty() {
+    losses.push((arguments.to, written.losses));
+    if arguments.strict && losses.iter().any(|(_, losses)| !losses.is_empty()) {
         return Err(refuse(&Refusal::Strict, &losses, output));
     }
-    print(&written, &losses, output)
+    if output.is_json() {
+        let json = json!({ "output": written.text, "losses": json_of(&losses) });
+        return output.print(&json, &"");
+    }
+    print_losses(&losses, output);
+    output.write(written.text.as_bytes())
 }
+
+/// The losses of the reader and of the writer.
+type AllLosses = [(Format, Losses)];
 
 /// Why there is no output.
 enum Refusal {
@@ -58,21 +66,16 @@ enum Refusal {
     Strict,
 }
 
-fn print(written: &Written, losses: &Losses, output: Output) -> Result<(), Failure> {
-    if output.is_json() {
-        let json = json!({ "output": written.text, "losses": losses.json() });
-        return output.print(&json, &"");
-    }
-    print_losses(losses, output);
-    output.write(written.text.as_bytes())
-}
-
 /// Prints the losses of a conversion without output, and returns how the program ends.
-fn refuse(refusal: &Refusal, losses: &Losses, output: Output) -> Failure {
+fn refuse(refusal: &Refusal, losses: &AllLosses, output: Output) -> Failure {
     let (code, error, message) = match refusal {
         Refusal::Nothing(message) => (INVALID, "usage", message.clone()),
         Refusal::Strict => {
-            let count = counted(losses.iter().count(), "loss", "losses");
+            let count = counted(
+                losses.iter().flat_map(|(_, losses)| losses.iter()).count(),
+                "loss",
+                "losses",
+            );
             let message = format!("{count}: no output, since --strict was given");
             (DIFFERENT, "losses", message)
         }
@@ -83,7 +86,7 @@ fn refuse(refusal: &Refusal, losses: &Losses, output: Output) -> Failure {
             "error": error,
             "message": message,
             "output": Value::Null,
-            "losses": losses.json(),
+            "losses": json_of(losses),
         });
         output.print_error(&json);
     }
@@ -92,10 +95,27 @@ fn refuse(refusal: &Refusal, losses: &Losses, output: Output) -> Failure {
 }
 
 /// Prints a line for each loss to standard error; with `--json` they are in the object.
-fn print_losses(losses: &Losses, output: Output) {
+fn print_losses(losses: &AllLosses, output: Output) {
     if !output.is_json() {
-        for loss in losses.iter() {
-            output.message(&format!("loss: {}", loss.line()));
+        for (format, losses) in losses {
+            for loss in losses.iter() {
+                output.message(&format!("{}: {}", format.name(), loss.line()));
+            }
         }
     }
+}
+
+fn json_of(losses: &AllLosses) -> Value {
+    let of = |(format, losses): &(Format, Losses)| {
+        let format = format.name();
+        let losses = losses.iter().map(move |loss| {
+            let mut json = loss.json();
+            if let Value::Object(members) = &mut json {
+                members.insert("format".to_owned(), json!(format));
+            }
+            json
+        });
+        losses.collect::<Vec<_>>()
+    };
+    losses.iter().flat_map(of).collect()
 }

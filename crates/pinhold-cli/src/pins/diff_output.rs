@@ -7,6 +7,7 @@ use quick_xml::events::BytesText;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::output::printable;
 use crate::pins::diff::{Comparison, Difference, File};
 use crate::pins::xml;
 
@@ -36,7 +37,9 @@ pub(super) fn text(first: &File, comparisons: &[Comparison<'_>]) -> String {
             );
         }
     }
-    lines.join("\n")
+    // Names and values of the files could otherwise control the terminal.
+    let lines = lines.iter().map(|line| printable(line));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn named(file: &File) -> String {

@@ -26,7 +26,8 @@ pub(crate) enum LossKind {
     Port,
     RefusedKeys,
     ReportOnly,
-    ReportUris,
+    /// Endpoints to which violations are reported.
+    Reporting,
     /// The position in the chain at which a pin is accepted.
     Role,
     /// The names that a policy covers.
@@ -54,7 +55,7 @@ impl LossKind {
             Self::Port => "port",
             Self::RefusedKeys => "refused-keys",
             Self::ReportOnly => "report-only",
-            Self::ReportUris => "report-uris",
+            Self::Reporting => "report-uris",
             Self::Role => "role",
             Self::Scope => "scope",
             Self::SeveralHosts => "several-hosts",
@@ -121,12 +122,6 @@ impl Losses {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Loss> {
         self.all.iter()
-    }
-
-    pub(crate) fn extend(&mut self, others: Self) {
-        for loss in others.all {
-            self.add(loss.host, loss.kind, loss.detail);
-        }
     }
 
     pub(crate) fn json(&self) -> Value {

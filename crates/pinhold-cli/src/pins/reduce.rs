@@ -189,7 +189,7 @@ fn reduce_rule(
     let host = rule.host.clone();
     for lost in rule.report_uris.iter().skip(abilities.report_uris) {
         let detail = format!("violations are not reported to {lost} by the target");
-        losses.of(&host, LossKind::ReportUris, detail);
+        losses.of(&host, LossKind::Reporting, detail);
     }
     rule.report_uris.truncate(abilities.report_uris);
     if rule.user_added_roots.is_some() && !abilities.can_say(LossKind::UserAddedRoots) {
@@ -327,7 +327,7 @@ fn pair_scopes(rules: &mut Rules, abilities: &Abilities, losses: &mut Losses) {
             abilities.one_entry && others.any(|it| it.scope < rule.scope)
         };
         if is_lost {
-            let why = "the target has one entry for a host and can't tell these names apart";
+            let why = "the target has one entry for a host, with the same pins for all its names";
             leave_out(rule, LossKind::Scope, why.to_owned(), &index, losses);
         }
         !is_lost

@@ -286,6 +286,9 @@ fn rules(domains: Vec<Domain>, flavour: Flavour, losses: &mut Losses) -> Rules {
         }
     }
     for domain in unpinned {
+        if flavour == Flavour::TrustKit {
+            losses.of(&domain.host, LossKind::Backup, TOO_FEW);
+        }
         exempt(&domain, &mut rules, losses);
     }
     Rules {
@@ -317,9 +320,12 @@ fn rule(
         if settings.enforce != Some(true) {
             rule.enforcement = Enforcement::ReportOnly;
         }
+        if rule.pins().len() < 2 {
+            losses.of(&host, LossKind::Backup, TOO_FEW);
+        }
         rule.report_uris = settings.report_uris.unwrap_or_default();
         if settings.default_report != Some(false) {
-            losses.of(&host, LossKind::ReportUris, DEFAULT_REPORT);
+            losses.of(&host, LossKind::Reporting, DEFAULT_REPORT);
         }
     }
     rule
@@ -328,6 +334,10 @@ fn rule(
 /// TrustKit's default, which is not taken over: the endpoint is not the application's own.
 pub(super) const DEFAULT_REPORT: &str = "TrustKit reports to its vendor, too, unless that is disabled; \
                                          the target does not";
+
+/// What TrustKit does where other readers take what there is.
+pub(super) const TOO_FEW: &str =
+    "TrustKit refuses the whole configuration, since a domain needs two pins";
 
 /// Takes over a domain without pins: the most specific domain decides, so it ends the effect of all
 /// domains above it.

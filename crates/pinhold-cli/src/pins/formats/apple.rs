@@ -1,6 +1,6 @@
 //! `NSPinnedDomains` of Apple's App Transport Security, in an `Info.plist` in XML.
 //!
-//! `NSIncludesSubdomains` covers names with one label more. If a domain has identities of both
+//! `NSIncludesSubdomains` covers the host and the names with one label more, as its documentation says. If a domain has identities of both
 //! kinds, the chain must contain one of each.
 
 use std::io;

@@ -52,6 +52,12 @@ pub(super) fn read(
             Some(name) => place.host(name)?,
             None => host.ok_or_else(|| no_host(place))?,
         };
+        let options = words.iter().filter(|word| word.contains(OPTION));
+        if options.count() > 1 {
+            return Err(place.error(format!(
+                "--{OPTION} twice, of which curl takes the last one"
+            )));
+        }
         let pins = pins(place, value)?;
         let Some(group) = group_of(PinRole::Leaf, pins) else {
             return Err(place.error(format!("no pin in --{OPTION}")));

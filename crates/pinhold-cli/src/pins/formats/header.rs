@@ -50,8 +50,8 @@ pub(super) fn read(
         let rule = rule(host, &header, group, context, is_report_only, losses);
         match known {
             None => rules.push(rule),
-            Some(known) if known.enforcement == rule.enforcement => {
-                return Err(place.error(format!("a second {FIELD} of {}", rule.host)));
+            Some(known) if known.enforcement == rule.enforcement || !known.candidate.is_empty() => {
+                return Err(place.error(format!("a second field of its kind of {}", rule.host)));
             }
             Some(known) => join(known, rule, losses),
         }
@@ -133,7 +133,7 @@ fn join(known: &mut Rule, other: Rule, losses: &mut Losses) {
     }
     if candidate.report_uris != enforced.report_uris {
         let detail = "the candidate is reported as the enforced pins are in the target";
-        losses.of(&host, LossKind::ReportUris, detail);
+        losses.of(&host, LossKind::Reporting, detail);
     }
     *known = Rule {
         candidate: candidate.groups,

@@ -9,7 +9,7 @@ use pinhold::{Enforcement, Host};
 
 use crate::pins::abilities::{Abilities, Exempt, Expiry, Names, Overlaps, Roles};
 use crate::pins::expiry::{parse_date, print_date};
-use crate::pins::formats::android::DEFAULT_REPORT;
+use crate::pins::formats::android::{DEFAULT_REPORT, TOO_FEW};
 use crate::pins::loss::{LossKind, Losses};
 use crate::pins::overlap::lose_after_expiry;
 use crate::pins::rules::{Rule, Rules, group_of};
@@ -111,6 +111,9 @@ fn rule(host: Host, domain: &Entry, losses: &mut Losses) -> Result<Rule, InputEr
     if flag(domain, ENFORCE)? == Some(false) {
         rule.enforcement = Enforcement::ReportOnly;
     }
+    if rule.enforcement == Enforcement::Enforce && rule.pins().len() < 2 {
+        losses.of(&host, LossKind::Backup, TOO_FEW);
+    }
     if let Some(date) = domain.get(EXPIRATION) {
         let text = date.string(EXPIRATION)?;
         let error = || {
@@ -127,7 +130,7 @@ fn rule(host: Host, domain: &Entry, losses: &mut Losses) -> Result<Rule, InputEr
         }
     }
     if flag(domain, DISABLE_DEFAULT)? != Some(true) {
-        losses.of(&host, LossKind::ReportUris, DEFAULT_REPORT);
+        losses.of(&host, LossKind::Reporting, DEFAULT_REPORT);
     }
     for (key, _) in domain.dict(PINNED)? {
         if !KNOWN.contains(&key.as_str()) {

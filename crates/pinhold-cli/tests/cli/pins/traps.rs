@@ -142,6 +142,21 @@ fn trustkit_for_android_only_reports_by_default() {
     assert_read("trustkit-android", &input, &policies, &["report-uris"]);
 }
 
+#[test]
+fn trustkit_refuses_a_domain_with_a_single_pin() {
+    let pins = r#"<pin-set><pin digest="SHA-256">{A}</pin></pin-set><trustkit-config
+        enforcePinning="true" disableDefaultReportUri="true"/>"#;
+    let input = nsc(&format!(
+        "<domain-config><domain>a.example</domain>{pins}</domain-config>"
+    ));
+    let policies = json!([{ "hosts": ["a.example"], "pins": [A], "without_backup": true }]);
+    assert_read("trustkit-android", &input, &policies, &["backup"]);
+    let input = "<plist><dict><key>TSKPinnedDomains</key><dict><key>a.example</key><dict>\
+        <key>TSKPublicKeyHashes</key><array><string>{A}</string></array>\
+        <key>TSKDisableDefaultReportUri</key><true/></dict></dict></dict></plist>";
+    assert_read("trustkit-ios", input, &policies, &["backup"]);
+}
+
 fn plist(inner: &str) -> String {
     format!("<plist><dict><key>NSAppTransportSecurity</key><dict>{inner}</dict></dict></plist>")
 }
@@ -289,6 +304,8 @@ fn one_value_of_curl_is_for_all_hosts() {
         .expect_code(0)
         .json();
     assert_eq!(kinds(&json), ["validation"]);
+    let twice = filled("# a.example\n--pinnedpubkey sha256//{A} --pinnedpubkey sha256//{B}");
+    convert("curl", "pin-file", &twice, &[]).expect_code(2);
     convert(
         "curl",
         "pin-file",
@@ -390,6 +407,18 @@ fn a_header_that_removes_pins_or_has_none_is_refused() {
         "max-age=1; pin-sha256=\"AAAA\"",
     ] {
         convert("header", "pin-file", input, &["--host", "example.com"]).expect_code(2);
+    }
+    let field = "Public-Key-Pins-Report-Only: pin-sha256=\"{A}\"\n";
+    let enforced = "Public-Key-Pins: max-age=9; pin-sha256=\"{A}\"\n";
+    let host = ["--host", "example.com"];
+    for (input, code) in [
+        (field.repeat(2), 2),
+        (enforced.repeat(2), 2),
+        (format!("{enforced}{field}"), 0),
+        (format!("{field}{enforced}"), 0),
+        (format!("{enforced}{field}{field}"), 2),
+    ] {
+        convert("header", "pin-file", &filled(&input), &host).expect_code(code);
     }
     let input = filled("max-age=9; pin-sha256=\"{A}\"; pin-md5=\"AAAA\"");
     let run = convert("header", "pin-file", &input, &["--host", "example.com"]).expect_code(0);
