@@ -3,10 +3,10 @@
 use pinhold::SpkiFingerprint;
 use pinhold::header::{HeaderError, HeaderSyntax, PinHeader};
 
-/// A pin that begins with this byte. Its text can be parsed, unlike that of 32 equal bytes.
+/// A pin that ends with this byte. Its text can be parsed, unlike that of 32 equal bytes.
 pub fn pin(byte: u8) -> SpkiFingerprint {
     let mut digest = [byte; 32];
-    digest[31] = !byte;
+    digest[0] = !byte;
     SpkiFingerprint::from_digest(digest)
 }
 
