@@ -3,11 +3,8 @@
 use pinhold::SpkiFingerprint;
 use pinhold::header::{HeaderError, HeaderSyntax, PinHeader};
 
-/// A pin that ends with this byte. Its text can be parsed, unlike that of 32 equal bytes.
 pub fn pin(byte: u8) -> SpkiFingerprint {
-    let mut digest = [byte; 32];
-    digest[0] = !byte;
-    SpkiFingerprint::from_digest(digest)
+    SpkiFingerprint::from_digest([byte; 32])
 }
 
 /// The `pin-sha256` directive for this pin.

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{NOW, header};
-use crate::program::{Folder, Run, run, unrelated_pin};
+use crate::common::NOW;
+use crate::program::{self, Folder, Run, run, unrelated_pin};
 use crate::store_files::{LAST, entry, write};
 
 fn explain(policies: &[&str], more: &[&str]) -> Run {
@@ -148,7 +148,7 @@ fn pin_file(folder: &Folder) -> String {
 }
 
 fn pin(byte: u8) -> String {
-    header::pin(byte).to_string()
+    program::pin(byte).to_string()
 }
 
 #[test]

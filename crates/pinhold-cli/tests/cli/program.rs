@@ -189,9 +189,16 @@ impl Drop for Folder {
     }
 }
 
-/// A pin that matches no key in any test, with a text that can be parsed.
+/// A pin that begins with this byte. Its text can be parsed, unlike that of 32 equal bytes.
+pub fn pin(byte: u8) -> SpkiFingerprint {
+    let mut digest = [byte; 32];
+    digest[31] = !byte;
+    SpkiFingerprint::from_digest(digest)
+}
+
+/// A pin that matches no key in any test.
 pub fn unrelated_pin() -> SpkiFingerprint {
-    crate::common::header::pin(0xab)
+    pin(0xab)
 }
 
 pub fn pem(label: &str, der: &[u8]) -> String {
