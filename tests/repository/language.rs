@@ -172,9 +172,14 @@ fn documents() -> BTreeMap<String, String> {
         let text = fs::read_to_string(root.join(path)).unwrap();
         documents.insert(path.to_owned(), text);
     }
-    for folder in ["src/guide", "crates/pinhold-cli/src"] {
-        for entry in fs::read_dir(root.join(folder)).unwrap() {
+    let mut folders = vec![root.join("src/guide"), root.join("crates/pinhold-cli/src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
             let text = fs::read_to_string(&path).unwrap();
             let is_code = path.extension().is_some_and(|extension| extension == "rs");
             let name = path.strip_prefix(root).unwrap().to_str().unwrap();

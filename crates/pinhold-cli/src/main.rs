@@ -16,7 +16,9 @@ mod manual;
 mod network;
 mod output;
 mod peer;
+mod pin_file;
 mod pin_format;
+mod pins;
 mod proxy;
 mod refusal;
 mod reporting;
@@ -62,6 +64,8 @@ enum Command {
     Header(header::Arguments),
     /// Make a key and its certificate signing request
     Key(key::Arguments),
+    /// Check, convert and compare files of pins
+    Pins(pins::Arguments),
     /// Inspect, change or recover a store file of noted pins
     Store(store::Arguments),
     /// Print the completion script for a shell
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
         Command::Header(arguments) => header::run(&arguments, output),
         Command::Key(arguments) => key::run(&arguments, output),
         Command::Man => manual::man(Arguments::command(), output),
+        Command::Pins(arguments) => pins::run(&arguments, output),
         Command::Store(arguments) => store::run(arguments, output),
     };
     match result {
@@ -138,7 +143,8 @@ Exit codes:
       has a status of 400 or above
   2   invalid usage or input, such as a file that can't be read
   3   finding: a check of pins, or a comparison, found a difference
-  90  pin violation: the chain is valid, but contains no pinned key
+  90  pin violation: the chain is valid, but contains no pinned key, or a
+      refused one; or the host is not pinned, and the pin file refuses such
 
 Environment (the names in upper case, too):
   https_proxy, http_proxy, all_proxy

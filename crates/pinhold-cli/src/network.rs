@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::output::cut;
 use crate::peer::{Deadline, Peer, Target, Timeout};
 use crate::proxy::Proxy;
+use crate::refusal::PinSources;
 use crate::roots::Roots;
 use crate::transport::{AddressOverride, Overrides, Transport};
 use crate::verifier::{Recorder, Served};
@@ -41,13 +42,13 @@ pub(crate) struct NetworkOptions {
 
 impl NetworkOptions {
     /// Returns the server of a URL. The time limit begins now.
-    pub(crate) fn peer(&self, url: &str, uri: &Uri, store: Option<&Path>) -> Peer {
+    pub(crate) fn peer(&self, url: &str, uri: &Uri, sources: PinSources) -> Peer {
         Peer {
             url: url.to_owned(),
             target: Target::of(uri),
             served: Served::default(),
             roots: self.roots(),
-            store: store.map(Path::to_owned),
+            sources,
             deadline: Deadline::after(self.timeout),
         }
     }
@@ -131,7 +132,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 }
 
 /// Reads the certificates of a PEM file, or the one of a DER file.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let bytes = read(file)?;
     refuse_unread(file, &String::from_utf8_lossy(&bytes))?;
     let sections = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
@@ -201,7 +202,7 @@ pub(crate) fn not_at_start(file: &Path) -> Failure {
     )
 }
 
-fn not_a_certificate(file: &Path) -> Failure {
+pub(crate) fn not_a_certificate(file: &Path) -> Failure {
     Failure::input(
         &file.display().to_string(),
         "no certificate, or one that can't be read; expected one or more in PEM, or one in DER",

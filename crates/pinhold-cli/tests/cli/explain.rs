@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::program::{Run, run};
+use crate::common::NOW;
+use crate::program::{self, Folder, Run, run, unrelated_pin};
+use crate::store_files::{LAST, entry, write};
 
 fn explain(policies: &[&str], more: &[&str]) -> Run {
     let options = policies.iter().flat_map(|policy| ["--policy", policy]);
@@ -12,6 +14,11 @@ fn explain(policies: &[&str], more: &[&str]) -> Run {
 
 fn json_of(policies: &[&str], name: &str) -> Value {
     explain(policies, &["--json", name]).expect_code(0).json()
+}
+
+/// Returns the members that say which policy applies.
+fn rule(json: &Value) -> Value {
+    json!({ "host": json["host"], "policy": json["policy"], "why": json["why"] })
 }
 
 #[test]
@@ -53,7 +60,13 @@ fn prints_the_applicable_policy_as_json() {
             below("www.xn--bcher-kva.example", "xn--bcher-kva.example"),
         ),
     ] {
-        assert_eq!(json_of(policies, name), expected, "{policies:?} {name:?}");
+        let json = json_of(policies, name);
+        assert_eq!(rule(&json), expected, "{policies:?} {name:?}");
+        // The pins that the option does not have.
+        let pins = json["policy"].is_string().then(|| json!([]));
+        assert_eq!(json["pins"], json!(pins));
+        assert_eq!(json["groups"], json!(pins));
+        assert_eq!(json["unpinned"].is_null(), json["policy"].is_string());
     }
 }
 
@@ -70,7 +83,8 @@ fn a_name_that_is_not_a_host_has_no_policy() {
         "-",
     ] {
         let expected = json!({"host": null, "policy": null, "why": null});
-        assert_eq!(json_of(&["example.com+sub"], name), expected, "{name:?}");
+        let json = json_of(&["example.com+sub"], name);
+        assert_eq!(rule(&json), expected, "{name:?}");
     }
 }
 
@@ -91,10 +105,204 @@ fn invalid_policies_exit_with_2_and_a_message() {
         &["https://example.com/"],
         &["+sub"],
         &[""],
-        &["example.com", "example.com+sub"],
+        &["example.com", "example.com"],
+        &["example.com+sub", "EXAMPLE.com+sub"],
     ] {
         let run = explain(policies, &["example.com"]);
         assert_eq!(run.code, 2, "{policies:?}");
         assert_ne!(run.stderr, "", "{policies:?}");
     }
+}
+
+/// A pin file in which names are pinned, exempt and unpinned.
+fn pin_file(folder: &Folder) -> String {
+    let [one, two, three] = [1, 2, 3].map(pin);
+    let document = json!({
+        "version": 1,
+        "unpinned_hosts": "refuse",
+        "allow_unpinned": ["cdn.example", "192.0.2.1"],
+        "refused_keys": [unrelated_pin().to_string()],
+        "policies": [{
+            "hosts": ["example.com"],
+            "scope": "host-and-subdomains",
+            "exempt": ["legacy.example.com"],
+            "all_of": [{ "leaf_pins": [one, two] }, { "ca_pins": [two], "pins": [three] }],
+            "candidate": { "pins": [three] },
+            "expires": "9000-01-01T00:00:00Z",
+            "after_expiry": "refuse",
+            "report_uris": ["https://reports.example/"],
+            "plain_http": "allow",
+            "user_added_roots": "enforce-pins",
+        }, {
+            "hosts": ["report.example"],
+            "enforcement": "report-only",
+            "pins": [one, two],
+        }, {
+            "hosts": ["expired.example"],
+            "expires": "2020-01-01T00:00:00Z",
+            "after_expiry": "refuse",
+            "pins": [one, two],
+        }],
+    });
+    folder.write("pins.json", document.to_string())
+}
+
+fn pin(byte: u8) -> String {
+    program::pin(byte).to_string()
+}
+
+#[test]
+fn shows_all_of_a_policy_of_a_pin_file() {
+    let folder = Folder::new();
+    let file = pin_file(&folder);
+    let json = explain(&[], &["--json", "--pins", &file, "www.example.com"]);
+    let json = json.expect_code(0).json();
+    let policy = json!({
+        "policy": "example.com",
+        "why": "superdomain",
+        "scope": "host-and-subdomains",
+        "source": "static",
+        "state": "enforced",
+        "expires": "9000-01-01T00:00:00Z",
+        "after_expiry": "refuse",
+        "pins": [pin(1), pin(2), pin(3)],
+        "groups": [
+            { "leaf_pins": [pin(1), pin(2)], "ca_pins": [], "pins": [] },
+            { "leaf_pins": [], "ca_pins": [pin(2)], "pins": [pin(3)] },
+        ],
+        "candidate": [{ "leaf_pins": [], "ca_pins": [], "pins": [pin(3)] }],
+        "report_uris": ["https://reports.example/"],
+        "plain_http": "allow",
+        "user_added_roots": "enforce-pins",
+    });
+    let mut expected = policy.clone();
+    let more = json!({
+        "host": "www.example.com",
+        "policies": [policy],
+        "exempt_from": [],
+        "refused_keys": 1,
+        "unpinned": null,
+    });
+    let more = more.as_object().unwrap().clone();
+    expected.as_object_mut().unwrap().extend(more);
+    assert_eq!(json, expected);
+
+    let run = explain(&[], &["--pins", &file, "www.example.com"]).expect_code(0);
+    for text in [&pin(1), "9000-01-01", "refuse", &file, " leaf", " CA"] {
+        assert!(run.text().contains(text), "{text}: {}", run.text());
+    }
+}
+
+#[test]
+fn shows_why_a_name_has_no_enforced_policy() {
+    let folder = Folder::new();
+    let file = pin_file(&folder);
+    for (name, state, exempt_from, unpinned) in [
+        (
+            "a.legacy.example.com",
+            json!(null),
+            json!(["example.com"]),
+            json!("refuse"),
+        ),
+        (
+            "legacy.example.com",
+            json!(null),
+            json!(["example.com"]),
+            json!("refuse"),
+        ),
+        ("other.example", json!(null), json!([]), json!("refuse")),
+        ("cdn.example", json!(null), json!([]), json!("allow")),
+        ("192.0.2.1", json!(null), json!([]), json!("allow")),
+        ("192.0.2.2", json!(null), json!([]), json!("refuse")),
+        (
+            "report.example",
+            json!("report-only"),
+            json!([]),
+            json!("refuse"),
+        ),
+        ("expired.example", json!("expired"), json!([]), json!(null)),
+    ] {
+        let json = explain(&[], &["--json", "--pins", &file, name]);
+        let json = json.expect_code(0).json();
+        assert_eq!(json["state"], state, "{name}");
+        assert_eq!(json["exempt_from"], exempt_from, "{name}");
+        assert_eq!(json["unpinned"], unpinned, "{name}");
+        assert_eq!(json["refused_keys"], 1, "{name}");
+        let run = explain(&[], &["--pins", &file, name]).expect_code(0);
+        assert_eq!(
+            run.text().contains("unpinned"),
+            unpinned == "refuse",
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn shows_noted_policies_too() {
+    let folder = Folder::new();
+    let file = pin_file(&folder);
+    let store = folder.path("noted");
+    let mut entries = ["example.com", "other.example"].map(|host| entry(host, NOW, LAST));
+    // The scope of the static policy, which has a rule of its own for its expiry.
+    entries[0].includes_subdomains = true;
+    write(&store, &entries);
+    let json_of = |name: &str| {
+        let options = ["--json", "--pins", &file, "--store", &store, name];
+        explain(&[], &options).expect_code(0).json()
+    };
+    let both = json_of("example.com");
+    assert_eq!(both["source"], "static");
+    assert_eq!(both["policies"][1]["source"], "noted");
+    assert_eq!(both["policies"][1]["pins"].as_array().unwrap().len(), 1);
+    assert_eq!(both["policies"][1]["candidate"], Value::Null);
+    assert_eq!(both["policies"][1]["after_expiry"], Value::Null);
+    let noted = json_of("other.example");
+    assert_eq!(noted["source"], "noted");
+    assert_eq!(noted["policies"].as_array().unwrap().len(), 1);
+    // Noted pins do not make a host pinned in this sense.
+    assert_eq!(noted["unpinned"], "refuse");
+    let run = explain(&[], &["--store", &store, "example.com"]).expect_code(0);
+    assert!(run.text().contains(&store), "{}", run.text());
+    let missing = folder.path("missing");
+    explain(&[], &["--store", &missing, "example.com"]).expect_code(2);
+    assert!(!std::fs::exists(missing).unwrap());
+}
+
+#[test]
+fn the_policies_of_one_host_differ_by_scope() {
+    let folder = Folder::new();
+    let policy = |scope: &str, then: &str| {
+        json!({
+            "hosts": ["example.com"],
+            "scope": scope,
+            "pins": [pin(1), pin(2)],
+            "expires": "9000-01-01T00:00:00Z",
+            "after_expiry": then,
+        })
+    };
+    let policies = [policy("host", "unpin"), policy("subdomains", "report-only")];
+    let document = json!({ "version": 1, "policies": policies });
+    let file = folder.write("pins.json", document.to_string());
+    for (name, scope, then) in [
+        ("example.com", "host", "unpin"),
+        ("www.example.com", "subdomains", "report-only"),
+    ] {
+        let json = explain(&[], &["--json", "--pins", &file, name]);
+        let json = json.expect_code(0).json();
+        assert_eq!(
+            (&json["scope"], &json["after_expiry"]),
+            (&json!(scope), &json!(then))
+        );
+    }
+}
+
+#[test]
+fn policies_of_options_and_file_are_joined() {
+    let folder = Folder::new();
+    let file = pin_file(&folder);
+    let options = ["--json", "--pins", &file, "a.www.example.com"];
+    let json = explain(&["www.example.com+sub"], &options).expect_code(0);
+    assert_eq!(json.json()["policy"], "www.example.com");
+    let run = explain(&["example.com"], &options).expect_code(2);
+    assert_eq!(run.json()["error"], "usage");
 }

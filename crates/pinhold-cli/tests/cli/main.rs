@@ -30,6 +30,9 @@ mod kit;
 mod manual;
 mod noted;
 mod pin_format;
+mod pins;
+mod pins_check;
+mod pins_option;
 mod program;
 mod proxies;
 #[allow(dead_code, reason = "these tests use a part of it")]

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use pinhold::SpkiFingerprint;
 use serde_json::Value;
 
 use crate::common::TIMEOUT;
@@ -186,6 +187,18 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// A pin that begins with this byte. Its text can be parsed, unlike that of 32 equal bytes.
+pub fn pin(byte: u8) -> SpkiFingerprint {
+    let mut digest = [byte; 32];
+    digest[31] = !byte;
+    SpkiFingerprint::from_digest(digest)
+}
+
+/// A pin that matches no key in any test.
+pub fn unrelated_pin() -> SpkiFingerprint {
+    pin(0xab)
 }
 
 pub fn pem(label: &str, der: &[u8]) -> String {

@@ -1,7 +1,6 @@
 //! Invalid usage with `--json`, schemes of URLs, and the words of help and errors.
 
-use crate::common::unrelated_pin;
-use crate::program::{Folder, Site, run, run_async};
+use crate::program::{Folder, Site, run, run_async, unrelated_pin};
 use crate::server::answer;
 use crate::store_files::{UNREACHABLE, V2};
 

@@ -1,0 +1,9 @@
+//! `pinhold pins`: conversions and comparisons of pins in the formats of other systems.
+
+mod diff;
+mod kit;
+mod losses;
+mod peers;
+mod reading;
+mod traps;
+mod usage;
