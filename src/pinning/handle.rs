@@ -20,12 +20,14 @@ use crate::pinning::noting::{HeaderEffect, IgnoreReason};
 use crate::pinning::observers::Observers;
 use crate::pinning::rollout::Rollout;
 use crate::pinning::static_pins::{StaticEntries, StaticPins};
+#[cfg(any(feature = "reqwest", all(feature = "hyper", feature = "reports")))]
+use crate::policy::PlainHttp;
+#[cfg(feature = "hyper")]
+use crate::policy::UnpinnedHosts;
 use crate::policy::{
     AppliedPolicies, AppliedPolicy, HeaderSyntax, Host, HostMatch, IntoStaticRules, PinHeader,
     PinSet, PinSource, PolicyState, Scope, StaticRules, UserAddedRoots,
 };
-#[cfg(feature = "hyper")]
-use crate::policy::{PlainHttp, UnpinnedHosts};
 #[cfg(pinhold_debug_overrides)]
 use crate::roots::Overrides;
 use crate::store::{Generation, PinStore, Validity};
@@ -352,7 +354,7 @@ impl Pinning {
 
     /// Returns whether `http://` to this host is refused, and for how long that is valid. `default`
     /// is for policies without a setting of their own.
-    #[cfg(feature = "hyper")]
+    #[cfg(any(feature = "reqwest", all(feature = "hyper", feature = "reports")))]
     pub(crate) fn refuses_plain_http(
         &self,
         host: &Host,
