@@ -107,8 +107,9 @@ pub enum Event {
     },
     /// Noted pins are in memory, but could not be stored.
     StorageFailed(StorageError),
-    /// A connection to an unpinned host was made or refused, see
-    /// [`PinningBuilder::unpinned_hosts`](crate::PinningBuilder::unpinned_hosts).
+    /// A connection to an unpinned host was made, refused or closed, see
+    /// [`PinningBuilder::unpinned_hosts`](crate::PinningBuilder::unpinned_hosts). A `NotingClient`
+    /// emits it for each request over plain HTTP, since reqwest does not show these connections.
     Unpinned(UnpinnedHost),
     /// The inner verifier accepted a server for which no path could be validated. The connection
     /// was refused, or would have been refused by report-only pins. See

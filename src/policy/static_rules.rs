@@ -33,7 +33,8 @@ pub enum Overlap {
     Nearest,
     /// Those of all of them, any of which is sufficient, as with OkHttp's patterns. All else is as
     /// the nearest policy sets it. A policy that has expired adds no pins, and a report-only policy
-    /// adds none to an enforced one. Each policy has a single group of pins.
+    /// adds none to an enforced one. The pins of a candidate are united in the same way. Each policy
+    /// and candidate has a single group of pins.
     Union,
 }
 

@@ -254,6 +254,12 @@ fn expired_and_report_only_policies_add_no_pins_to_an_enforced_one() {
     assert_eq!(pins(&pinning, "a.example.com"), [1, 2]);
     let state = applied(&pinning, "a.example.com").unwrap().state;
     assert_eq!(state, PolicyState::ReportOnly);
+    for then in [AfterExpiry::ReportOnly, AfterExpiry::Refuse] {
+        let parent = policy(1).include_subdomains().expires(past(), then);
+        let nearest = policy(2).enforcement(Enforcement::ReportOnly);
+        let pinning = union([("example.com", parent), ("a.example.com", nearest)]);
+        assert_eq!(pins(&pinning.unwrap(), "a.example.com"), [2], "{then:?}");
+    }
     // One that refuses after its expiry refuses everything, whatever others pin.
     let nearest = policy(2).expires(past(), AfterExpiry::Refuse);
     let pinning = union([

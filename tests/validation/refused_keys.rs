@@ -145,6 +145,26 @@ async fn a_refused_key_beats_report_only_pins_and_skipped_pins() {
     }
 }
 
+/// Pins are skipped on both paths, and the keys are refused all the same.
+#[tokio::test]
+async fn of_two_paths_with_skipped_pins_the_one_without_the_refused_key_is_used() {
+    for setup in tls_setups() {
+        let ([a, b, _], leaf, _) = cross_signed();
+        let server = setup.serve(&leaf, &[]).await;
+        let roots = [a.certificate(), b.certificate()];
+        let anchors = TrustAnchors::new().with_user_added(roots).unwrap();
+        for (refused, used) in [(&a, &b), (&b, &a)] {
+            let policy = policy_with(unrelated_pin());
+            let pins = builder().static_pins("example.com", policy);
+            let pinning = build(pins, &[refused.pin()]);
+            let visit = setup.visit(&pinning, &anchors, &server).await.unwrap();
+            let connection = visit.extensions().get::<VerifiedConnection>().unwrap();
+            assert!(matches!(connection.decision(), Decision::Skipped));
+            assert_eq!(connection.chain().fingerprints().last(), Some(&used.pin()));
+        }
+    }
+}
+
 async fn visit_address(setup: &TlsSetup, pinning: &Pinning, root: &Ca, name: &str) -> bool {
     let leaf = root.leaf(&[name]);
     let server = setup.serve(&leaf, &[]).await;

@@ -106,6 +106,20 @@ async fn an_unpinned_host_is_refused_before_the_inner_connector_is_called() {
 }
 
 #[tokio::test]
+async fn a_connector_that_always_uses_tls_refuses_unpinned_hosts_of_any_scheme() {
+    let root = Ca::root("Root");
+    let (inner, calls) = counting(&Names::default());
+    let pinning = strict().build().unwrap();
+    let connector = connector(&pinning, &root).always_https();
+    let connector = connector.wrap_connector(inner).unwrap();
+    for uri in ["http://unpinned.test/", "https://unpinned.test/"] {
+        let visit = connector.clone().oneshot(http::Uri::from_static(uri)).await;
+        assert!(matches!(visit, Err(ConnectError::Unpinned(_))), "{uri}");
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
 async fn names_and_addresses_that_may_be_unpinned_are_connected_to() {
     for setup in tls_setups() {
         let hosts = ["cdn.test", "127.0.0.1", "::1"];
