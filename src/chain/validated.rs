@@ -128,11 +128,13 @@ impl ValidatedChain {
         &self.facts.served
     }
 
-    /// Returns the keys of the served certificates, without those of version 1, which webpki can't
+    /// Returns the served certificates with their keys, without those of version 1, which webpki can't
     /// parse.
-    pub(crate) fn served_keys(&self) -> impl Iterator<Item = SpkiFingerprint> {
+    pub(crate) fn served_keys(
+        &self,
+    ) -> impl Iterator<Item = (&CertificateDer<'static>, SpkiFingerprint)> {
         let served = self.facts.served.iter();
-        served.filter_map(|certificate| key_of(certificate, self.facts.hash))
+        served.filter_map(|der| Some((der, key_of(der, self.facts.hash)?)))
     }
 
     /// Returns where the anchor came from.

@@ -173,14 +173,15 @@ fn violation<P: Borrow<AppliedPolicy>>(
         Some(host) => host.clone(),
         None => Host::of_address(chain.server_name()),
     };
+    let mut failed = judged.with(verdict).cloned();
     let refused_keys = match verdict {
         Verdict::Refuse => judged.refused_keys(&host),
         _ => None,
     };
-    let mut failed = refused_keys
-        .into_iter()
-        .chain(judged.with(verdict).cloned());
-    let first = failed.next()?;
+    let first = match refused_keys {
+        Some(refused_keys) => refused_keys,
+        None => failed.next()?,
+    };
     let others = failed.collect();
     Some(PinViolation::new(host, first, others, chain.clone(), now))
 }

@@ -2,6 +2,7 @@
 //! name.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -118,30 +119,12 @@ impl StaticPins {
         if self.entries.of_hosts.is_empty() || self.all_disabled {
             return None;
         }
-        for (more_labels, name) in host.and_superdomains().enumerate() {
-            if self.disabled.contains(name) {
-                return None;
-            }
-            let Some((noted, entry)) = self.entries.of_hosts.get_key_value(name) else {
-                continue;
-            };
-            if !entry.exempt_from.is_empty() {
-                return self.nearest_not_exempt(host, now);
-            }
-            let nearest = entry.covering(noted, more_labels, now).next();
-            if nearest.is_some() {
-                return nearest;
-            }
-        }
-        None
-    }
-
-    /// As [`nearest`](Self::nearest), for a name that is exempt from some policies.
-    #[cold]
-    fn nearest_not_exempt(&self, host: &Host, now: UnixTime) -> Option<Covering<'_>> {
-        self.all_covering(host, now, &self.disabled)
-            .into_iter()
-            .next()
+        let mut nearest = None;
+        self.visit_covering(host, now, &self.disabled, |covering| {
+            nearest = Some(covering);
+            ControlFlow::Break(())
+        });
+        nearest
     }
 
     /// Returns the policies in effect that cover the name and that it is not exempt from, the nearest
@@ -153,33 +136,67 @@ impl StaticPins {
         disabled: &HashSet<Host, RandomState>,
     ) -> Vec<Covering<'_>> {
         let mut found = Vec::new();
+        self.visit_covering(host, now, disabled, |covering| {
+            found.push(covering);
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
+    /// Calls `visit` with each of the policies of [`all_covering`](Self::all_covering), until it
+    /// breaks.
+    fn visit_covering<'s>(
+        &'s self,
+        host: &Host,
+        now: UnixTime,
+        disabled: &HashSet<Host, RandomState>,
+        mut visit: impl FnMut(Covering<'s>) -> ControlFlow<()>,
+    ) {
         let mut exempt_from = Vec::<&(Host, Scope)>::new();
         for (more_labels, name) in host.and_superdomains().enumerate() {
             if disabled.contains(name) {
-                break;
+                return;
             }
-            let Some((noted, entry)) = self.entries.of_hosts.get_key_value(name) else {
+            let Some((host, entry)) = self.entries.of_hosts.get_key_value(name) else {
                 continue;
             };
-            let applies = |covering: &Covering<'_>| {
-                let scope = covering.pinned.policy.scope_setting();
+            for pinned in &entry.policies {
+                let scope = pinned.policy.scope_setting();
                 let mut exempt = exempt_from.iter();
-                !exempt.any(|(host, exempt)| host == noted && *exempt == scope)
-            };
-            found.extend(entry.covering(noted, more_labels, now).filter(applies));
+                let is_exempt = exempt.any(|(from, of)| from == host && *of == scope);
+                if !scope.covers(more_labels) || is_exempt {
+                    continue;
+                }
+                if let Some(state) = pinned.policy.state(now)
+                    && visit(Covering {
+                        host,
+                        pinned,
+                        more_labels,
+                        state,
+                    })
+                    .is_break()
+                {
+                    return;
+                }
+            }
             exempt_from.extend(&entry.exempt_from);
         }
-        found
     }
 
     /// Returns the past and future expiry times of the policies of the host and its superdomains.
     pub(crate) fn expiry_times(&self, host: &Host) -> Vec<UnixTime> {
-        let entries = host
-            .and_superdomains()
-            .filter_map(|name| self.entries.of_hosts.get(name));
-        let policies = entries.flat_map(|entry| &entry.policies);
-        let expiries = policies.filter_map(|pinned| pinned.policy.expiry());
-        expiries.map(|(at, _)| at).collect()
+        let mut times = Vec::new();
+        for name in host.and_superdomains() {
+            let policies = self
+                .entries
+                .of_hosts
+                .get(name)
+                .map(|entry| &*entry.policies);
+            for pinned in policies.unwrap_or_default() {
+                times.extend(pinned.policy.expiry().map(|(at, _)| at));
+            }
+        }
+        times
     }
 
     /// Keeps the roll-out counts in the new entries, for policies whose counted pins are the same.
@@ -199,29 +216,6 @@ impl StaticPins {
                 }
             }
         }
-    }
-}
-
-impl StaticEntry {
-    /// Returns the policies of `host` that cover a name with this number of labels more, and are in
-    /// effect at `now`.
-    fn covering<'s>(
-        &'s self,
-        host: &'s Host,
-        more_labels: usize,
-        now: UnixTime,
-    ) -> impl Iterator<Item = Covering<'s>> {
-        self.policies.iter().filter_map(move |pinned| {
-            if !pinned.policy.scope_setting().covers(more_labels) {
-                return None;
-            }
-            Some(Covering {
-                host,
-                pinned,
-                more_labels,
-                state: pinned.policy.state(now)?,
-            })
-        })
     }
 }
 
@@ -265,15 +259,22 @@ impl StaticEntries {
             tally: Arc::new(Tally::new(&policy.rolled_out_pins().pins)),
             policy,
         };
-        let policies = &mut self.of_hosts.entry(host.clone()).or_default().policies;
-        let position = policies.binary_search_by_key(&scope, |known| known.policy.scope_setting());
-        match position {
-            Ok(_) => Err(BuildError::DuplicateHost { host }),
-            Err(position) => {
-                policies.insert(position, pinned);
-                Ok(())
+        let policies = &mut self.entry(&host).policies;
+        let not_smaller = |known: &Pinned| known.policy.scope_setting() >= scope;
+        let position = policies.iter().position(not_smaller);
+        match position.and_then(|position| policies.get(position)) {
+            Some(known) if known.policy.scope_setting() == scope => {
+                return Err(BuildError::DuplicateHost { host });
             }
+            _ => policies.insert(position.unwrap_or(policies.len()), pinned),
         }
+        Ok(())
+    }
+
+    // One copy: `HashMap::entry` is large.
+    #[inline(never)]
+    fn entry(&mut self, host: &Host) -> &mut StaticEntry {
+        self.of_hosts.entry(host.clone()).or_default()
     }
 
     /// Exempts a name and its subdomains from the policy of `host` with this scope.
@@ -281,7 +282,7 @@ impl StaticEntries {
         let labels = |host: &Host| host.and_superdomains().count();
         let more_labels = labels(&exempt).saturating_sub(labels(&host));
         let is_covered = exempt.is_subdomain_of(&host) && scope.covers(more_labels);
-        let entry = self.of_hosts.entry(exempt.clone()).or_default();
+        let entry = self.entry(&exempt);
         let mut own = entry.policies.iter();
         let is_pinned = own.any(|pinned| pinned.policy.scope_setting().covers(0));
         if is_pinned || !is_covered {

@@ -73,19 +73,16 @@ impl fmt::Display for ParseFingerprintError {
                 "pin is the SHA-256 of an empty input, expected that of a public key: the command \
                  that computed it read nothing",
             ),
-            Self::Length { bytes: 16 } => f.write_str(
-                "pin decodes to 16 bytes, the length of an MD5, expected the 32 of a SHA-256",
-            ),
-            Self::Length { bytes: 20 } => f.write_str(
-                "pin decodes to 20 bytes, the length of a SHA-1, expected the 32 of a SHA-256",
-            ),
-            Self::Length { bytes: 1 } => {
-                f.write_str("pin decodes to 1 byte, expected the 32 of a SHA-256")
-            }
             Self::Length { bytes } => {
+                let (plural, kind) = match bytes {
+                    1 => ("", ""),
+                    16 => ("s", ", the length of an MD5"),
+                    20 => ("s", ", the length of a SHA-1"),
+                    _ => ("s", ""),
+                };
                 write!(
                     f,
-                    "pin decodes to {bytes} bytes, expected the 32 of a SHA-256"
+                    "pin decodes to {bytes} byte{plural}{kind}, expected the 32 of a SHA-256"
                 )
             }
             Self::Pem => f.write_str("not PEM with a CERTIFICATE or PUBLIC KEY section"),

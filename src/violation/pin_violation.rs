@@ -98,13 +98,14 @@ impl PinViolation {
     /// key, each with the pin of that key. Such a pin never matches.
     #[must_use]
     pub fn certificate_pins(&self) -> Vec<(SpkiFingerprint, SpkiFingerprint)> {
-        let served = self.0.chain.served().iter();
-        let digests = served.filter_map(|der| {
+        let mut found = Vec::new();
+        for (der, key) in self.0.chain.served_keys() {
             let digest = SpkiFingerprint::from_digest(sha256(&[der]));
-            let is_pin = self.0.policy.pins.contains(&digest);
-            is_pin.then_some((digest, SpkiFingerprint::of_certificate(der).ok()?))
-        });
-        digests.collect()
+            if self.0.policy.pins.contains(&digest) {
+                found.push((digest, key));
+            }
+        }
+        found
     }
 
     /// Returns a pinned key whose certificate was served, but is not on the validated path. It
@@ -112,10 +113,10 @@ impl PinViolation {
     fn unused_pinned_certificate(&self) -> Option<SpkiFingerprint> {
         let chain = &self.0.chain;
         // With pins of groups, a pinned key may be on the path of a refused chain.
-        let mut keys = chain
-            .served_keys()
-            .filter(|key| !chain.fingerprints().contains(key));
-        keys.find(|key| self.0.policy.pins.contains(key))
+        let is_unused = |key: &SpkiFingerprint| {
+            self.0.policy.pins.contains(key) && !chain.fingerprints().contains(key)
+        };
+        chain.served_keys().map(|(_, key)| key).find(is_unused)
     }
 
     /// Returns the likely cause and what to do, if the pins themselves show it.
@@ -211,29 +212,21 @@ impl Facts {
 
     fn write_expected_pins(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy = &self.policy;
-        if policy.source == PinSource::RefusedKeys {
-            writeln!(f, "  expected none of the keys refused by the application:")?;
-            return policy
-                .pins
-                .iter()
-                .try_for_each(|pin| writeln!(f, "    {pin}"));
-        }
+        let what = match policy.source {
+            PinSource::RefusedKeys => "none of the keys",
+            _ if policy.groups().is_empty() => "one of",
+            _ => "one of each group",
+        };
+        writeln!(f, "  expected {what}, {}:", policy.provenance())?;
         if policy.groups().is_empty() {
-            writeln!(f, "  expected one of, {}:", policy.provenance())?;
             return policy
                 .pins
                 .iter()
                 .try_for_each(|pin| writeln!(f, "    {pin}"));
         }
-        writeln!(f, "  expected, {}:", policy.provenance())?;
-        let keys = self.chain.fingerprints();
         for group in policy.groups() {
-            let found = if group.matches(keys) {
-                "found"
-            } else {
-                "missing"
-            };
-            writeln!(f, "    one of ({found}):")?;
+            let found = group.matches(self.chain.fingerprints());
+            writeln!(f, "    {}:", if found { "found" } else { "missing" })?;
             for (role, pin) in group.iter() {
                 writeln!(f, "      {pin} {role}")?;
             }
