@@ -42,7 +42,7 @@ pub(super) fn at(seconds: u64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(seconds))
 }
 
-fn pin(index: u8) -> SpkiFingerprint {
+pub(super) fn pin(index: u8) -> SpkiFingerprint {
     SpkiFingerprint::from_digest([index; 32])
 }
 
