@@ -113,16 +113,16 @@ fn guard() {
     }
 }
 
-/// Values measured with ring (0.9953, 0.0149, 1.0003, 23.12) plus at most 1.5 %. The checks take 0.3798 to
-/// 0.3911, depending on the path that the allocator takes, which is not the same in every build. Another
-/// compiler may need other limits.
+/// Values measured with ring (0.9955, 0.0150, 1.0004, 23.10) plus at most 1.5 %. The checks take 0.4247: 8 %
+/// more than before policies had scopes, groups and several endpoints, which make the applied policy, a
+/// value that is copied, larger by a quarter. Another compiler may need other limits.
 const LIMITS: [(&str, &str); 4] = [
     ("first-seen", "<=1.0000"),
-    ("repeated", "<=0.0151"),
+    ("repeated", "<=0.0152"),
     ("refused", "<=1.0110"),
     ("refused-padded", "<=23.39"),
 ];
-const CHECKS_LIMIT: &str = "<=0.3970";
+const CHECKS_LIMIT: &str = "<=0.4310";
 const CHECK: &str = "check-";
 const CHECKS: u32 = 1_000;
 

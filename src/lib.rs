@@ -39,7 +39,7 @@
 //!
 //! | task | items |
 //! |---|---|
-//! | set pins | [`Pinning`], [`PinPolicy`], [`SpkiFingerprint`] |
+//! | set pins | [`Pinning`], [`PinPolicy`], [`SpkiFingerprint`], [pins in a file](guide::pin_file) |
 //! | make a client | [`PinningConnector`] (hyper), [`Pinning::reqwest_client_builder`], [`Pinning::client_config`] ([other stacks](guide::stacks)) |
 //! | choose roots | [`TrustAnchors`], [user-added roots](guide::user_added_roots) |
 //! | understand a refusal | [`PinViolation::find`], [`Event`], [`report`] |

@@ -10,7 +10,7 @@ usage() {
 usage: tests/run.sh [--install | --allow-missing] [--full]
 
   --install        first installs the programs that the tests run against: nginx, openssl, curl,
-                   strace, valgrind, python3 and xmllint from Debian, mitmproxy from PyPI into target/peers,
+                   strace, valgrind, python3, jsonschema and xmllint from Debian, mitmproxy from PyPI into target/peers,
                    and the standard libraries of other systems with rustup
   --allow-missing  skips the tests whose programs are missing
   --full           also runs what takes long: ten times as many kills of processes that write, lints
@@ -38,9 +38,7 @@ SYSTEMS=(aarch64-apple-darwin aarch64-apple-ios aarch64-linux-android x86_64-pc-
 # Crates that a client of the library compiles, the library itself included.
 MAX_CRATES_DEFAULT=62
 MAX_CRATES_NO_FEATURES=32
-PROGRAMS=(nginx openssl curl strace valgrind python3 xmllint)
-# Debian's packages with another name than the program.
-declare -A PACKAGES=([xmllint]=libxml2-utils)
+PROGRAMS=(nginx openssl curl strace valgrind python3 jsonschema xmllint)
 # Debian installs servers in folders that are in the path of root only.
 export PATH="$PATH:/usr/sbin:/sbin"
 
@@ -249,7 +247,12 @@ install_programs() {
     local missing program packages=()
     missing=$(missing_programs)
     for program in "${PROGRAMS[@]}"; do
-        if grep -qx "$program" <<<"$missing"; then packages+=("${PACKAGES[$program]:-$program}"); fi
+        if ! grep -qx "$program" <<<"$missing"; then continue; fi
+        case $program in
+            jsonschema) packages+=(python3-jsonschema) ;;
+            xmllint) packages+=(libxml2-utils) ;;
+            *) packages+=("$program") ;;
+        esac
     done
     if grep -qx publicsuffix <<<"$missing"; then packages+=(publicsuffix); fi
     # Debian's Python comes without these modules.

@@ -10,6 +10,7 @@ pub mod fingerprint;
 pub mod header;
 pub mod host;
 pub mod paths;
+pub mod pin_file;
 pub mod redirect;
 pub mod report_endpoint;
 pub mod store_file;
@@ -50,6 +51,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "paths",
         run: paths::target,
+    },
+    Target {
+        name: "pin_file",
+        run: pin_file::target,
     },
     Target {
         name: "redirect",

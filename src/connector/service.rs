@@ -16,9 +16,12 @@ use tower_service::Service;
 use crate::connector::error::{BoxError, ConnectError};
 use crate::connector::handshake::{Attempt, Handshake, Handshaker, Target};
 use crate::connector::schemes::Schemes;
-use crate::connector::stream::{PinnedStream, PlainHost};
+use crate::connector::stream::{PinnedStream, PlainTarget};
+use crate::pinning::Event;
 use crate::policy::uri::without_brackets;
 use crate::policy::{Host, HostError};
+use crate::store::Validity;
+use crate::violation::UnpinnedHost;
 
 /// Makes TLS connections over any inner connector, and enforces the pins in the handshake and for
 /// as long as the connection is open.
@@ -107,25 +110,27 @@ impl<H> PinningConnector<H> {
             Err(error) => return Err(ConnectError::Host(error)),
         };
         let Handshaker { pinning, .. } = &*self.handshaker;
-        if pinning.refuses_unpinned_hosts() {
-            let name = ServerName::try_from(bare).map_err(|_| {
-                ConnectError::Host(HostError::Invalid {
+        let Ok(name) = ServerName::try_from(bare) else {
+            // Resolvers read some numbers as an IP address, which is no name and has no pins.
+            return if host.is_some() || pinning.refuses_unpinned_hosts() {
+                Err(ConnectError::Host(HostError::Invalid {
                     name: bare.to_owned(),
-                })
-            })?;
-            self.ensure_may_be_unpinned(&name)?;
-        }
-        let Some(host) = host else {
-            return Ok(Admitted::Plain(None));
+                }))
+            } else {
+                Ok(Admitted::Number)
+            };
         };
-        match pinning.refuses_plain_http(&host, default, self.handshaker.now()?) {
-            (true, _) => Err(ConnectError::PlainHttp { host }),
-            (false, validity) => Ok(Admitted::Plain(Some(PlainHost {
-                host,
-                default,
-                validity,
-            }))),
-        }
+        let target = PlainTarget {
+            name: name.to_owned(),
+            host,
+            default,
+        };
+        let (unpinned, validity) = target.admit(pinning, self.handshaker.now()?)?;
+        Ok(Admitted::Plain {
+            target,
+            validity,
+            unpinned,
+        })
     }
 }
 
@@ -145,8 +150,15 @@ fn ensure_port(uri: &Uri) -> Result<(), ConnectError> {
 
 /// How the connection to a URI is made.
 enum Admitted {
-    /// Without TLS; `None` if pins do not close the connection later.
-    Plain(Option<PlainHost>),
+    /// Without TLS, to an IP address that is spelled as a number.
+    Number,
+    /// Without TLS.
+    Plain {
+        target: PlainTarget,
+        validity: Validity,
+        /// The host, if it is unpinned and that is to be reported.
+        unpinned: Option<UnpinnedHost>,
+    },
     Tls(Target),
 }
 
@@ -176,10 +188,18 @@ where
         Box::pin(async move {
             let mut transport = connecting.await.map_err(transport_error)?;
             let target = match admitted {
-                Admitted::Plain(Some(host)) => {
-                    return Ok(PinnedStream::plain(transport, &handshaker.pinning, host));
+                Admitted::Plain {
+                    target,
+                    validity,
+                    unpinned,
+                } => {
+                    let pinning = &handshaker.pinning;
+                    unpinned
+                        .into_iter()
+                        .for_each(|it| pinning.emit(Event::Unpinned(it)));
+                    return Ok(PinnedStream::plain(transport, pinning, target, validity));
                 }
-                Admitted::Plain(None) => return Ok(PinnedStream::unpinned(transport)),
+                Admitted::Number => return Ok(PinnedStream::unpinned(transport)),
                 Admitted::Tls(target) => target,
             };
             // D-12: a server that rotated its key must not be locked out by a recorded session. A

@@ -11,14 +11,16 @@ use futures_timer::Delay;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{ServerName, UnixTime};
 use tokio_rustls::client::TlsStream;
 
 use crate::connector::error::ConnectError;
-use crate::pinning::{Decision, Pinning};
+use crate::pinning::{Decision, Event, Pinning};
 use crate::policy::{Host, PlainHttp};
 use crate::store::{GenerationWatch, Validity, contain};
 use crate::tls::VerifiedConnection;
+use crate::tls::connection::EndedBy;
+use crate::violation::UnpinnedHost;
 
 /// A connection of [`PinningConnector`](crate::PinningConnector): TLS, or plain text where allowed.
 ///
@@ -28,7 +30,9 @@ use crate::tls::VerifiedConnection;
 /// Flush and shutdown accept none. If [`NotePins`](crate::layer::NotePins) has made the pool of a
 /// hyper-util client discard the connection, they fail 250 ms later. A plain connection fails with
 /// [`ConnectError::PlainHttp`](crate::connector::ConnectError::PlainHttp) once its host is pinned.
-/// A connection that failed so stays closed, even if the pins change again.
+/// Where unpinned hosts are refused, a connection fails with
+/// [`ConnectError::Unpinned`](crate::connector::ConnectError::Unpinned) once its host is unpinned. A
+/// connection that failed so stays closed, even if the pins change again.
 ///
 /// ```
 /// use pinhold::connector::PinnedStream;
@@ -72,20 +76,63 @@ enum Direction {
 
 /// What is checked. A refusal is final, even if the pins change again.
 enum Subject {
-    /// A plain connection: whether its host is pinned, since pins can't be checked without TLS.
-    Plain(Host, PlainHttp),
+    /// A plain connection: whether its host is pinned, since pins can't be checked without TLS, or
+    /// refused because it is unpinned.
+    Plain(PlainTarget),
     /// A plain connection that was refused.
-    RefusedPlain(Host),
+    RefusedPlain(PlainRefusal),
     /// The chain of a TLS connection, and the port for events.
     Tls(VerifiedConnection, u16),
 }
 
-/// A host to which a plain connection may be made, and for how long that is valid.
-pub(crate) struct PlainHost {
-    pub(crate) host: Host,
+/// The server of a plain connection.
+#[derive(Clone)]
+pub(crate) struct PlainTarget {
+    pub(crate) name: ServerName<'static>,
+    /// `None` for an IP address.
+    pub(crate) host: Option<Host>,
     /// For policies without a setting of their own.
     pub(crate) default: PlainHttp,
-    pub(crate) validity: Validity,
+}
+
+/// Why a plain connection is refused.
+#[derive(Clone)]
+pub(crate) enum PlainRefusal {
+    Pinned(Host),
+    Unpinned(UnpinnedHost),
+}
+
+impl PlainTarget {
+    /// Returns whether plain connections are allowed now, and for how long that is valid; with the
+    /// host, if it is unpinned and that is to be reported.
+    pub(crate) fn admit(
+        &self,
+        pinning: &Pinning,
+        now: UnixTime,
+    ) -> Result<(Option<UnpinnedHost>, Validity), PlainRefusal> {
+        let host = self.host.as_ref();
+        let validity = pinning.validity(host, now);
+        let policies = pinning.lookup_name(&self.name, host, now);
+        if let Some(unpinned) = policies.refused_as_unpinned() {
+            pinning.emit(Event::Unpinned(unpinned.clone()));
+            return Err(PlainRefusal::Unpinned(unpinned.clone()));
+        }
+        match host {
+            Some(host) if policies.refuses_plain_http(self.default) => {
+                Err(PlainRefusal::Pinned(host.clone()))
+            }
+            _ => Ok((policies.unpinned, validity)),
+        }
+    }
+}
+
+impl From<PlainRefusal> for ConnectError {
+    fn from(refusal: PlainRefusal) -> Self {
+        match refusal {
+            PlainRefusal::Pinned(host) => Self::PlainHttp { host },
+            PlainRefusal::Unpinned(unpinned) => Self::Unpinned(unpinned),
+        }
+    }
 }
 
 impl PinCheck {
@@ -132,7 +179,7 @@ impl PinCheck {
     ) -> Poll<io::Error> {
         // Only a refusal is final. A clock that is unknown for a moment must not lose bytes.
         if let Subject::Tls(verified, _) = &self.subject
-            && verified.ended_by().is_some()
+            && verified.refused_by().is_some()
             && (self.grace.is_some() || verified.poison())
         {
             let grace = self.grace.get_or_insert_with(|| Grace {
@@ -153,18 +200,16 @@ impl PinCheck {
         let Some(now) = self.pinning.clock().current_time() else {
             return Err(io::Error::other(rustls::Error::FailedToGetCurrentTime));
         };
-        let host = match &self.subject {
-            Subject::Plain(host, default) => {
-                match self.pinning.refuses_plain_http(host, *default, now) {
-                    (false, validity) => return Ok(validity),
-                    (true, _) => host.clone(),
-                }
-            }
-            Subject::RefusedPlain(host) => host.clone(),
+        let refusal = match &self.subject {
+            Subject::Plain(target) => match target.admit(&self.pinning, now) {
+                Ok((_, validity)) => return Ok(validity),
+                Err(refusal) => refusal,
+            },
+            Subject::RefusedPlain(refusal) => refusal.clone(),
             Subject::Tls(verified, port) => return self.evaluate_tls(verified, *port, now),
         };
-        self.subject = Subject::RefusedPlain(host.clone());
-        Err(io::Error::other(ConnectError::PlainHttp { host }))
+        self.subject = Subject::RefusedPlain(refusal.clone());
+        Err(io::Error::other(ConnectError::from(refusal)))
     }
 
     fn evaluate_tls(
@@ -173,19 +218,28 @@ impl PinCheck {
         port: u16,
         now: UnixTime,
     ) -> io::Result<Validity> {
-        if let Some(violation) = verified.ended_by() {
-            return Err(io::Error::other(violation.clone()));
+        if let Some(refusal) = verified.refused_by() {
+            return Err(error_of(refusal.clone()));
         }
         let (evaluation, validity) = self.pinning.evaluate_connection(verified.chain(), now);
-        if let Some(unpinned) = evaluation.refused_as_unpinned() {
-            return Err(io::Error::other(ConnectError::Unpinned(unpinned.clone())));
-        }
-        if let Decision::Refuse(violation) = evaluation.decision() {
-            verified.end(violation.clone());
+        let refusal = if let Some(unpinned) = evaluation.refused_as_unpinned() {
+            self.pinning.emit(Event::Unpinned(unpinned.clone()));
+            EndedBy::Unpinned(unpinned.clone())
+        } else if let Decision::Refuse(violation) = evaluation.decision() {
             self.pinning.emit_violation(&violation, Some(port));
-            return Err(io::Error::other(violation));
-        }
-        Ok(validity)
+            EndedBy::Pins(violation)
+        } else {
+            return Ok(validity);
+        };
+        verified.end(refusal.clone());
+        Err(error_of(refusal))
+    }
+}
+
+fn error_of(refusal: EndedBy) -> io::Error {
+    match refusal {
+        EndedBy::Pins(violation) => io::Error::other(violation),
+        EndedBy::Unpinned(unpinned) => io::Error::other(ConnectError::Unpinned(unpinned)),
     }
 }
 
@@ -206,20 +260,16 @@ impl<T> PinnedStream<T> {
         }
     }
 
-    /// Returns a plain connection that is closed once its host is pinned.
-    pub(crate) fn plain(transport: T, pinning: &Pinning, to: PlainHost) -> Self {
-        let PlainHost {
-            host,
-            default,
-            validity,
-        } = to;
+    /// Returns a plain connection that is closed once it is no longer allowed.
+    pub(crate) fn plain(
+        transport: T,
+        pinning: &Pinning,
+        to: PlainTarget,
+        validity: Validity,
+    ) -> Self {
         Self {
             stream: Stream::Plain(transport),
-            check: Some(PinCheck::new(
-                pinning.clone(),
-                Subject::Plain(host, default),
-                validity,
-            )),
+            check: Some(PinCheck::new(pinning.clone(), Subject::Plain(to), validity)),
         }
     }
 
@@ -254,7 +304,7 @@ impl<T> PinnedStream<T> {
     #[must_use]
     pub fn verified(&self) -> Option<&VerifiedConnection> {
         match &self.check.as_ref()?.subject {
-            Subject::Plain(..) | Subject::RefusedPlain(_) => None,
+            Subject::Plain(_) | Subject::RefusedPlain(_) => None,
             Subject::Tls(verified, _) => Some(verified),
         }
     }

@@ -16,6 +16,7 @@
 //! |---|---|
 //! | [choosing pins](self::choosing_pins) | Which keys, and when is it better not to pin? |
 //! | [a backup key](self::backup_key) | How is it made, kept and used? |
+//! | [pins in a file](self::pin_file) | How are pins kept as data, for all platforms, and replaced in a running client? |
 //! | [rolling out pins](self::rolling_out) | How are they enforced without locking users out? |
 //! | [rotating keys and pins](self::rotating) | How does a key change while clients are installed? |
 //! | [pins that a server announces](self::noting) | How are they received, checked and kept? |
@@ -81,6 +82,10 @@ pub mod noting {}
 #[doc = include_str!("performance.md")]
 #[doc = include_str!("comparison.svg")]
 pub mod performance {}
+
+#[doc = include_str!("links.txt")]
+#[cfg_attr(any(not(doctest), feature = "pin-file"), doc = include_str!("pin_file.md"))]
+pub mod pin_file {}
 
 #[doc = include_str!("links.txt")]
 #[cfg_attr(

@@ -65,7 +65,7 @@ impl EndpointRules {
     ) -> Vec<Result<Endpoint, (Option<ReportUri>, EndpointError)>> {
         let endpoints = self.endpoints.iter().cloned().map(Ok);
         let mut endpoints = endpoints.collect::<Vec<_>>();
-        let uris = report.violation().policy().report_uris.iter();
+        let uris = report.violation().policy().report_uris().iter();
         for named in uris.filter_map(|uri| Some((uri, self.endpoint_of_policy(uri, report)?))) {
             let (uri, named) = named;
             let mut known = endpoints.iter().flatten();
@@ -126,8 +126,14 @@ impl EndpointRules {
         self.check_plain_http(&endpoint)?;
         // The host that failed its pins is the only pinned host to which plain HTTP is allowed.
         let at = violation.at();
-        let is_pinned = |host| pinning.refuses_plain_http(host, PlainHttp::Refuse, at).0;
-        if !endpoint.is_tls() && !is_same_host && endpoint.host().is_some_and(is_pinned) {
+        // A policy that refuses plain HTTP itself allows it there neither.
+        let default = if is_same_host {
+            PlainHttp::Allow
+        } else {
+            PlainHttp::Refuse
+        };
+        let is_refused = |host| pinning.refuses_plain_http(host, default, at).0;
+        if !endpoint.is_tls() && endpoint.host().is_some_and(is_refused) {
             return Err(EndpointError::PlainHttp);
         }
         Ok(endpoint)

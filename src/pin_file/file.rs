@@ -147,14 +147,14 @@ impl PinFile {
     /// Sets which pins apply to a name that several policies cover.
     #[must_use]
     pub fn with_overlap(mut self, overlap: Overlap) -> Self {
-        self.rules.overlap = Some(overlap);
+        self.rules.settings.overlap = Some(overlap);
         self
     }
 
     /// Sets the refused keys.
     #[must_use]
     pub fn with_refused_keys(mut self, keys: PinSet) -> Self {
-        self.rules.refused_keys = Some(keys);
+        self.rules.settings.refused_keys = Some(keys);
         self
     }
 
@@ -165,8 +165,8 @@ impl PinFile {
         choice: UnpinnedHosts,
         allowed: impl IntoIterator<Item = UnpinnedName>,
     ) -> Self {
-        self.rules.unpinned_hosts = choice;
-        self.rules.allow_unpinned = allowed.into_iter().collect();
+        self.rules.settings.unpinned_hosts = choice;
+        self.rules.settings.allow_unpinned = allowed.into_iter().collect();
         self
     }
 
@@ -180,25 +180,25 @@ impl PinFile {
     /// say.
     #[must_use]
     pub fn overlap(&self) -> Option<Overlap> {
-        self.rules.overlap
+        self.rules.settings.overlap
     }
 
     /// Returns the refused keys.
     #[must_use]
     pub fn refused_keys(&self) -> Option<&PinSet> {
-        self.rules.refused_keys.as_ref()
+        self.rules.settings.refused_keys.as_ref()
     }
 
     /// Returns what happens at a connection to an unpinned host.
     #[must_use]
     pub fn unpinned_hosts(&self) -> UnpinnedHosts {
-        self.rules.unpinned_hosts
+        self.rules.settings.unpinned_hosts
     }
 
     /// Returns the names that may be unpinned.
     #[must_use]
     pub fn allow_unpinned(&self) -> &[UnpinnedName] {
-        &self.rules.allow_unpinned
+        &self.rules.settings.allow_unpinned
     }
 }
 
@@ -221,6 +221,8 @@ impl fmt::Display for PinFile {
 impl sealed::Sealed for PinFile {}
 
 impl IntoStaticRules for PinFile {
+    const HAS_SETTINGS: bool = true;
+
     fn into_rules(self) -> Result<StaticRules, HostError> {
         Ok(self.rules)
     }

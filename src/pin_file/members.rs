@@ -5,10 +5,12 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::pin_file::error::PinFileProblem;
+use crate::pin_file::words::Words;
 
 /// The first problem of a file.
 #[derive(Default)]
@@ -163,5 +165,40 @@ impl<'de, S: DeserializeSeed<'de>, F: FnMut() -> S> Visitor<'de> for List<F> {
             values.push(value);
         }
         Ok(values)
+    }
+}
+
+/// Reads one of several words.
+pub(crate) struct Word<'p, T> {
+    member: &'static str,
+    problems: &'p Problems,
+    value: PhantomData<T>,
+}
+
+impl<'p, T> Word<'p, T> {
+    pub(crate) fn new(member: &'static str, problems: &'p Problems) -> Self {
+        Self {
+            member,
+            problems,
+            value: PhantomData,
+        }
+    }
+}
+
+impl<'de, T: Words> DeserializeSeed<'de> for Word<'_, T> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<T, D::Error> {
+        let member = self.member;
+        let parse = move |text: &str| {
+            let mut values = T::VALUES.iter();
+            let known = values.find(|value| value.word() == text);
+            known.copied().ok_or_else(|| PinFileProblem::UnknownValue {
+                member,
+                value: text.to_owned(),
+                expected: T::WORDS,
+            })
+        };
+        Text(parse, self.problems).deserialize(input)
     }
 }

@@ -6,6 +6,8 @@
 //! ([`PinFile::SCHEMA`]).
 //!
 //! Uses `policy` only.
+//!
+//! Offers [`PinFile`] to applications and to the builder of pins.
 
 mod error;
 mod file;

@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use crate::pin_file::error::PinFileProblem;
 use crate::pin_file::members::{List, Members, Object, Problems, Text, missing};
-use crate::policy::{PinGroup, PinRole, SpkiFingerprint};
+use crate::policy::{PinGroup, PinRole, PinSet, SpkiFingerprint};
 
 /// The pins of a policy, of a candidate or of a group.
 #[derive(Default)]
@@ -45,7 +45,8 @@ impl Pins {
             (PinRole::Leaf, &self.leaf),
         ] {
             if let Some(pins) = pins {
-                let group = PinGroup::of_role(role, pins).map_err(PinFileProblem::Policy)?;
+                let pins = PinSet::new(pins.iter().copied()).map_err(PinFileProblem::Policy)?;
+                let group = PinGroup::of_set(role, pins);
                 joined = Some(match joined {
                     None => group,
                     Some(joined) => group.or(joined),

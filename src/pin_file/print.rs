@@ -14,14 +14,14 @@ use crate::policy::{
 pub(crate) fn rules(rules: &StaticRules) -> String {
     let mut members = Members::default();
     members.add("version", "1");
-    if let Some(overlap) = rules.overlap {
+    if let Some(overlap) = rules.settings.overlap {
         members.text("overlap", overlap.word());
     }
-    if rules.unpinned_hosts != UnpinnedHosts::Allow {
-        members.text("unpinned_hosts", rules.unpinned_hosts.word());
+    if rules.settings.unpinned_hosts != UnpinnedHosts::Allow {
+        members.text("unpinned_hosts", rules.settings.unpinned_hosts.word());
     }
-    members.texts("allow_unpinned", &rules.allow_unpinned);
-    if let Some(keys) = &rules.refused_keys {
+    members.texts("allow_unpinned", &rules.settings.allow_unpinned);
+    if let Some(keys) = &rules.settings.refused_keys {
         members.texts("refused_keys", keys.iter());
     }
     let policies = rules.policies.iter();

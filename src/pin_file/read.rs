@@ -9,12 +9,12 @@ use rustls_pki_types::UnixTime;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use crate::pin_file::error::{PinFileError, PinFileProblem};
-use crate::pin_file::members::{List, Members, Object, Problems, Text, missing};
+use crate::pin_file::members::{List, Members, Object, Problems, Text, Word, missing};
 use crate::pin_file::pins::{Candidate, Pin, Pins};
-use crate::pin_file::words::Word;
 use crate::policy::{
     AfterExpiry, Enforcement, Host, Overlap, PinGroup, PinPolicy, PinSet, PlainHttp, ReportUri,
-    Scope, SpkiFingerprint, StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots, timestamp,
+    Scope, Settings, SpkiFingerprint, StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots,
+    timestamp,
 };
 
 /// Reads the rules from the text of a pin file.
@@ -120,10 +120,12 @@ impl Members for File {
         ensure_distinct(&policies)?;
         Ok(StaticRules {
             policies,
-            overlap: self.overlap,
-            refused_keys: PinSet::new(self.refused_keys.unwrap_or_default()).ok(),
-            unpinned_hosts: self.unpinned_hosts.unwrap_or_default(),
-            allow_unpinned: self.allow_unpinned.unwrap_or_default(),
+            settings: Settings {
+                overlap: self.overlap,
+                refused_keys: PinSet::new(self.refused_keys.unwrap_or_default()).ok(),
+                unpinned_hosts: self.unpinned_hosts.unwrap_or_default(),
+                allow_unpinned: self.allow_unpinned.unwrap_or_default(),
+            },
         })
     }
 }

@@ -76,12 +76,43 @@ pub enum BuildError {
     Tls(rustls::Error),
     /// The features `aws-lc-rs` and `ring` are both enabled, and no provider was chosen.
     UndecidedCryptoProvider,
-    /// A policy has several groups of pins, and the pins of overlapping policies are to be united
-    /// ([`Overlap::Union`](crate::policy::Overlap::Union)).
+    /// A policy, or its candidate, has several groups of pins, and the pins of overlapping policies
+    /// are to be united ([`Overlap::Union`](crate::policy::Overlap::Union)).
     UnionOfGroups {
         /// The host of the policy.
         host: Host,
     },
+}
+
+impl BuildError {
+    /// Prints an error of policies that contradict each other.
+    fn fmt_contradiction(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DuplicateHost { host } => {
+                write!(
+                    f,
+                    "{host} has two static policies of the same scope, expected one with all its \
+                     pins"
+                )
+            }
+            Self::Exemption { host, exempt } => write!(
+                f,
+                "{exempt} can't be exempt from the policy of {host}, expected a subdomain that the \
+                 policy covers and that has no policy of its own"
+            ),
+            Self::HostInPinFile { host } => write!(
+                f,
+                "{host} has policies in the pin file and by `static_pins`, expected all of them in \
+                 one place"
+            ),
+            Self::UnionOfGroups { host } => write!(
+                f,
+                "the policy of {host} has several groups of pins that must all hold, expected one \
+                 group in each policy with `Overlap::Union`"
+            ),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for BuildError {
@@ -92,28 +123,15 @@ impl fmt::Display for BuildError {
                 "a TLS configuration and `{setting}` are both given, expected one of them: the \
                  configuration has anchors and provider already"
             ),
-            Self::DuplicateHost { host } => {
-                write!(
-                    f,
-                    "{host} has two static policies of the same scope, expected one with all its \
-                     pins"
-                )
-            }
+            Self::DuplicateHost { .. }
+            | Self::Exemption { .. }
+            | Self::HostInPinFile { .. }
+            | Self::UnionOfGroups { .. } => self.fmt_contradiction(f),
             Self::EarlyData => f.write_str(
                 "the TLS configuration enables early data, which is sent before pins are checked; \
                  set `enable_early_data` to false",
             ),
-            Self::Exemption { host, exempt } => write!(
-                f,
-                "{exempt} can't be exempt from the policy of {host}, expected a subdomain that the \
-                 policy covers and that has no policy of its own"
-            ),
             Self::Host(error) => error.fmt(f),
-            Self::HostInPinFile { host } => write!(
-                f,
-                "{host} has policies in the pin file and by `static_pins`, expected all of them in \
-                 one place"
-            ),
             Self::NoCryptoProvider => f.write_str(
                 "no crypto provider, expected one given by `with_provider`, installed as the \
                  process default, or enabled by the feature `aws-lc-rs` or `ring`",
@@ -131,11 +149,6 @@ impl fmt::Display for BuildError {
             Self::ReportUri(error) => error.fmt(f),
             Self::RevocationList(error) => write!(f, "revocation list: {error}"),
             Self::Tls(error) => write!(f, "TLS configuration: {error}"),
-            Self::UnionOfGroups { host } => write!(
-                f,
-                "the policy of {host} has several groups of pins that must all hold, expected one \
-                 group in each policy with `Overlap::Union`"
-            ),
             Self::UndecidedCryptoProvider => f.write_str(
                 "two crypto providers are enabled, expected one given by `with_provider` or \
                  installed as the process default",

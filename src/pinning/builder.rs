@@ -16,9 +16,10 @@ use crate::pinning::clock::SystemClock;
 use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
 use crate::pinning::observers::{Callback, EventQueue, Observers, SharedQueue};
-use crate::pinning::static_pins::{StaticEntries, StaticPins};
+use crate::pinning::rare_rules::merge_settings;
+use crate::pinning::static_pins::{MergeSettings, StaticEntries, StaticPins};
 use crate::policy::{
-    HeaderSyntax, Host, HostError, Overlap, ParseFingerprintError, PinPolicy, PinSet,
+    HeaderSyntax, Host, HostError, Overlap, ParseFingerprintError, PinPolicy, PinSet, Settings,
     SpkiFingerprint, StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots,
 };
 #[cfg(pinhold_debug_overrides)]
@@ -33,7 +34,8 @@ impl Pinning {
     pub fn builder() -> PinningBuilder {
         PinningBuilder {
             statics: Vec::new(),
-            rules: StaticRules::default(),
+            settings: Settings::default(),
+            merge_settings: None,
             pins: None,
             store: PinStore::in_memory(),
             note_only: None,
@@ -69,8 +71,10 @@ impl Pinning {
 #[must_use]
 pub struct PinningBuilder {
     statics: Vec<(Host, PinPolicy)>,
-    /// The rules without policies, which `replace_pins` does not replace.
-    rules: StaticRules,
+    /// Settings that `replace_pins` does not replace.
+    settings: Settings,
+    /// See [`MergeSettings`]. Only methods that set a setting name the function.
+    merge_settings: Option<MergeSettings>,
     /// The rules of a pin file.
     pins: Option<StaticRules>,
     store: PinStore,
@@ -115,13 +119,15 @@ impl PinningBuilder {
     #[cfg(feature = "pin-file")]
     pub fn pins(mut self, pins: PinFile) -> Self {
         self.pins = Some(pins.rules);
+        self.merge_settings = Some(merge_settings);
         self
     }
 
     /// Sets which pins apply to a name that several static policies cover. Default: those of the
     /// nearest policy.
     pub fn overlap(mut self, overlap: Overlap) -> Self {
-        self.rules.overlap = Some(overlap);
+        self.settings.overlap = Some(overlap);
+        self.merge_settings = Some(merge_settings);
         self
     }
 
@@ -144,7 +150,7 @@ impl PinningBuilder {
     where
         P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
     {
-        let known = self.rules.refused_keys.take();
+        let known = self.settings.refused_keys.take();
         let mut all = known
             .iter()
             .flat_map(PinSet::iter)
@@ -156,7 +162,8 @@ impl PinningBuilder {
                 Err(error) => self.fail(BuildError::RefusedKey(error.into())),
             }
         }
-        self.rules.refused_keys = PinSet::new(all).ok();
+        self.settings.refused_keys = PinSet::new(all).ok();
+        self.merge_settings = Some(merge_settings);
         self
     }
 
@@ -169,7 +176,8 @@ impl PinningBuilder {
     /// were [disabled](crate::Pinning::disable_static) is not refused. The TLS connection to an
     /// HTTPS proxy needs an exception for the proxy's name; that of an `HttpReporter` needs none.
     pub fn unpinned_hosts(mut self, choice: UnpinnedHosts) -> Self {
-        self.rules.unpinned_hosts = choice;
+        self.settings.unpinned_hosts = choice;
+        self.merge_settings = Some(merge_settings);
         self
     }
 
@@ -181,7 +189,7 @@ impl PinningBuilder {
     {
         for name in names {
             match name.try_into() {
-                Ok(name) => self.rules.allow_unpinned.push(name),
+                Ok(name) => self.settings.allow_unpinned.push(name),
                 Err(error) => self.fail(BuildError::Host(error.into())),
             }
         }
@@ -314,18 +322,22 @@ impl PinningBuilder {
         }
         #[cfg(pinhold_debug_overrides)]
         self.overrides.announce();
-        let mut rules = self.rules.clone();
-        rules.policies = self.statics;
+        let mut policies = self.statics;
+        let mut settings = Settings::default();
         if let Some(pins) = self.pins {
-            let is_named = |host| rules.policies.iter().any(|(known, _)| known == host);
+            let is_named = |host| policies.iter().any(|(known, _)| known == host);
             if let Some((host, _)) = pins.policies.iter().find(|(host, _)| is_named(host)) {
                 return Err(BuildError::HostInPinFile { host: host.clone() });
             }
-            rules = rules.with(pins);
+            policies.extend(pins.policies);
+            settings = pins.settings;
         }
-        let entries = StaticEntries::new(rules)?;
+        let merge = self.merge_settings;
+        let merged = merge.map(|merge| merge(&self.settings, settings));
+        let entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
         let shared = Arc::new(Shared {
-            rules: self.rules,
+            settings: self.settings,
+            merge_settings: self.merge_settings,
             statics: RwLock::new(StaticPins {
                 entries,
                 ..StaticPins::default()

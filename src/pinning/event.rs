@@ -107,8 +107,9 @@ pub enum Event {
     },
     /// Noted pins are in memory, but could not be stored.
     StorageFailed(StorageError),
-    /// A connection to an unpinned host was made or refused, see
-    /// [`PinningBuilder::unpinned_hosts`](crate::PinningBuilder::unpinned_hosts).
+    /// A connection to an unpinned host was made, refused or closed, see
+    /// [`PinningBuilder::unpinned_hosts`](crate::PinningBuilder::unpinned_hosts). A `NotingClient`
+    /// emits it for each request over plain HTTP, since reqwest does not show these connections.
     Unpinned(UnpinnedHost),
     /// The inner verifier accepted a server for which no path could be validated. The connection
     /// was refused, or would have been refused by report-only pins. See
@@ -202,31 +203,28 @@ impl Event {
             Self::Removed { host, reason } => event!(INFO, %host, %reason, "pins removed"),
             #[cfg(feature = "tracing")]
             Self::ReportDropped { report, reason, .. } => {
-                let host = report.violation().host();
-                event!(WARN, %host, %reason, "report dropped");
+                event!(WARN, host = %report.violation().host(), %reason, "report dropped");
             }
             #[cfg(feature = "tracing")]
             Self::Skipped { host } => event!(WARN, %host, "pins skipped"),
             #[cfg(feature = "tracing")]
             Self::Unpinned(unpinned) => {
-                let (host, refused) = (unpinned.server_name().to_str(), unpinned.is_refused());
-                event!(WARN, %host, refused, "host is not pinned");
+                let host = unpinned.server_name().to_str();
+                event!(WARN, %host, refused = unpinned.is_refused(), "host is not pinned");
             }
             #[cfg(feature = "tracing")]
             Self::Unverifiable(unverifiable) => {
                 let host = unverifiable.server_name().to_str();
-                let reason = unverifiable.reason();
-                event!(WARN, %host, %reason, "no valid path found");
+                event!(WARN, %host, reason = %unverifiable.reason(), "no valid path found");
             }
             #[cfg(feature = "tracing")]
             Self::Violation(report) => {
-                let (host, noted_hostname) = report.names();
-                event!(WARN, %host, port = report.port(), %noted_hostname, "pin violation");
+                let (host, noted_hostname, port) = report.names();
+                event!(WARN, %host, port, %noted_hostname, "pin violation");
             }
             #[cfg(feature = "tracing")]
             Self::WouldBeViolation(report) => {
-                let (host, noted_hostname) = report.names();
-                let port = report.port();
+                let (host, noted_hostname, port) = report.names();
                 event!(WARN, %host, port, %noted_hostname, "pins would have failed");
             }
             // The store has emitted its error already.

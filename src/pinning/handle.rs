@@ -14,23 +14,24 @@ use rustls_pki_types::{ServerName, UnixTime};
 use crate::chain::ValidatedChain;
 use crate::pinning::build_error::BuildError;
 use crate::pinning::evaluation::{Decision, Evaluation, Policies};
+#[cfg(feature = "hyper")]
+use crate::pinning::event::Event;
 use crate::pinning::noting::{HeaderEffect, IgnoreReason};
 use crate::pinning::observers::Observers;
+use crate::pinning::rare_rules::merge_settings;
 use crate::pinning::rollout::Rollout;
-use crate::pinning::static_pins::{StaticEntries, StaticPins};
+use crate::pinning::static_pins::{Covering, MergeSettings, RareRules, StaticEntries, StaticPins};
+#[cfg(any(feature = "reqwest", all(feature = "hyper", feature = "reports")))]
+use crate::policy::PlainHttp;
 use crate::policy::{
     AppliedPolicies, AppliedPolicy, HeaderSyntax, Host, HostMatch, IntoStaticRules, PinHeader,
-    PinSet, PinSource, PolicyState, Scope, StaticRules, UserAddedRoots,
+    PinSet, PinSource, PolicyState, Scope, Settings, UserAddedRoots,
 };
 #[cfg(pinhold_debug_overrides)]
 use crate::roots::Overrides;
 use crate::store::{Generation, PinStore, Validity};
-use crate::violation::UnpinnedHost;
 #[cfg(feature = "hyper")]
-use crate::{
-    pinning::event::Event,
-    policy::{PlainHttp, UnpinnedHosts},
-};
+use crate::violation::UnpinnedHost;
 
 /// The handle to all pins of an application, static and noted. Cheap to clone; clones share all
 /// pins and settings.
@@ -59,8 +60,9 @@ pub struct Pinning {
 /// The state that the clones of a [`Pinning`] share.
 pub(crate) struct Shared {
     pub(crate) statics: RwLock<StaticPins>,
-    /// The rules of the builder that `replace_pins` does not replace.
-    pub(crate) rules: StaticRules,
+    /// The settings of the builder, which `replace_pins` does not replace.
+    pub(crate) settings: Settings,
+    pub(crate) merge_settings: Option<MergeSettings>,
     pub(crate) store: PinStore,
     pub(crate) note_only: Option<HashSet<Host, RandomState>>,
     pub(crate) syntax: HeaderSyntax,
@@ -84,7 +86,9 @@ impl Pinning {
     /// Looks up the policies of a host, once for each evaluation. To an IP address (`None`) only the
     /// refused keys apply.
     pub(crate) fn lookup(&self, host: Option<&Host>, now: UnixTime) -> Policies {
-        self.lookup_with(host, now, |_, _| None)
+        let mut policies = Policies::default();
+        self.look_up(host, None, now, &mut policies);
+        policies
     }
 
     /// As [`lookup`](Self::lookup), for a connection to this name, which may have to be pinned.
@@ -94,51 +98,76 @@ impl Pinning {
         host: Option<&Host>,
         now: UnixTime,
     ) -> Policies {
-        self.lookup_with(host, now, |statics, policy| {
-            // A reporter makes its own connections, to endpoints that need no pins.
-            if self.observers.are_of_reporter() {
-                return None;
-            }
-            statics.unpinned(name, host, policy)
-        })
+        let mut policies = Policies::default();
+        self.look_up(host, Some(name), now, &mut policies);
+        policies
     }
 
-    fn lookup_with(
+    /// Fills in the policies, which are empty before. They are large, and moved nowhere.
+    fn look_up(
         &self,
         host: Option<&Host>,
+        name: Option<&ServerName<'_>>,
         now: UnixTime,
-        unpinned: impl FnOnce(&StaticPins, Option<&AppliedPolicy>) -> Option<UnpinnedHost>,
-    ) -> Policies {
+        policies: &mut Policies,
+    ) {
         let roots = self.shared.user_added_roots;
-        let noted = host.and_then(|host| self.shared.store.query(host, now));
-        let noted = noted.map(|(matched, entry)| entry.apply(matched, roots));
+        let applied = &mut policies.applied;
+        if let Some(host) = host
+            && let Some((matched, entry)) = self.shared.store.query(host, now)
+        {
+            applied.noted = Some(entry.apply(matched, roots));
+        }
         let statics = self.shared.statics.read();
-        let found = host.and_then(|host| statics.policy(host, roots, now));
-        let (static_policy, candidate, tally) = match found {
-            Some(found) => {
-                let tally = Arc::clone(found.tally);
-                (Some(found.policy), found.candidate, Some(tally))
+        let nearest = host.and_then(|host| statics.nearest(host, now));
+        if let Some(nearest) = &nearest {
+            let policy = applied.static_policy.insert(nearest.apply(roots));
+            if let Some(candidate) = nearest.policy().apply_candidate(policy) {
+                applied.candidate = Some(candidate);
             }
-            None => (None, None, None),
-        };
-        let unpinned = unpinned(&statics, static_policy.as_ref());
-        let applied = AppliedPolicies {
-            static_policy,
-            noted,
-            candidate,
-            refused_keys: statics.entries.refused_keys.clone(),
-        };
-        Policies {
-            applied,
-            tally,
-            unpinned,
+            policies.tally = Some(Arc::clone(nearest.tally()));
+        }
+        if let Some(keys) = &statics.entries.refused_keys {
+            applied.refused_keys = Some(keys.clone());
+        }
+        if let Some(rules) = &statics.entries.rare_rules {
+            let nearest = host.zip(nearest.as_ref());
+            self.apply_rare_rules(&**rules, &statics, nearest, name, policies, now);
+        }
+    }
+
+    #[cold]
+    fn apply_rare_rules(
+        &self,
+        rules: &dyn RareRules,
+        statics: &StaticPins,
+        nearest: Option<(&Host, &Covering<'_>)>,
+        name: Option<&ServerName<'_>>,
+        policies: &mut Policies,
+        now: UnixTime,
+    ) {
+        let applied = &mut policies.applied;
+        if let Some((host, nearest)) = nearest
+            && rules.unites()
+        {
+            let both = [&mut applied.static_policy, &mut applied.candidate];
+            rules.unite(statics, host, nearest, both, now);
+        }
+        // A reporter makes its own connections, to endpoints that need no pins.
+        if let Some(name) = name
+            && !self.observers.are_of_reporter()
+        {
+            let policy = applied.static_policy.as_ref();
+            policies.unpinned = rules.unpinned(statics, name, policy, now);
         }
     }
 
     /// Returns whether connections to unpinned hosts are refused.
     #[cfg(feature = "hyper")]
     pub(crate) fn refuses_unpinned_hosts(&self) -> bool {
-        self.shared.statics.read().entries.unpinned_hosts == UnpinnedHosts::Refuse
+        let statics = self.shared.statics.read();
+        let rules = statics.entries.rare_rules.as_ref();
+        rules.is_some_and(|rules| rules.refuses_unpinned())
     }
 
     /// Returns the host if it is refused because it is unpinned, before a connection is made, and
@@ -149,14 +178,27 @@ impl Pinning {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Option<UnpinnedHost> {
+        let unpinned = self.unpinned(name, now)?;
+        let refused = unpinned.is_refused().then_some(unpinned)?;
+        self.emit(Event::Unpinned(refused.clone()));
+        Some(refused)
+    }
+
+    /// Emits the event of an unpinned host to which connections are made.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn report_unpinned(&self, name: &ServerName<'_>, now: UnixTime) {
+        if let Some(unpinned) = self.unpinned(name, now) {
+            self.emit(Event::Unpinned(unpinned));
+        }
+    }
+
+    #[cfg(feature = "hyper")]
+    fn unpinned(&self, name: &ServerName<'_>, now: UnixTime) -> Option<UnpinnedHost> {
         let host = match name {
             ServerName::DnsName(name) => Some(Host::from(name)),
             _ => None,
         };
-        let policies = self.lookup_name(name, host.as_ref(), now);
-        let refused = policies.refused_as_unpinned()?;
-        self.emit(Event::Unpinned(refused.clone()));
-        Some(refused.clone())
+        self.lookup_name(name, host.as_ref(), now).unpinned
     }
 
     /// Evaluates the pins of `host` on a validated chain. Changes nothing and emits no event.
@@ -204,7 +246,7 @@ impl Pinning {
             } else {
                 Scope::Host
             },
-            report_uris: header.report_uri().cloned().into_iter().collect(),
+            report_uris: header.report_uri().cloned().into(),
             expires_at: Some(now),
             state: PolicyState::ReportOnly,
             user_added_roots: self.shared.user_added_roots,
@@ -219,8 +261,8 @@ impl Pinning {
     #[must_use]
     pub fn rollout(&self, host: &Host) -> Option<Rollout> {
         let now = self.shared.clock.current_time()?;
-        let (roots, statics) = (self.shared.user_added_roots, self.shared.statics.read());
-        Some(statics.policy(host, roots, now)?.tally.rollout())
+        let statics = self.shared.statics.read();
+        Some(statics.nearest(host, now)?.tally().rollout())
     }
 
     /// Returns the store of noted pins.
@@ -275,9 +317,14 @@ impl Pinning {
     /// pinning.replace_pins([("example.com", policy)])?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn replace_pins(&self, rules: impl IntoStaticRules) -> Result<(), BuildError> {
+    pub fn replace_pins<R: IntoStaticRules>(&self, rules: R) -> Result<(), BuildError> {
         let rules = rules.into_rules().map_err(BuildError::Host)?;
-        let mut entries = StaticEntries::new(self.shared.rules.with(rules))?;
+        let mut merge = self.shared.merge_settings;
+        if R::HAS_SETTINGS {
+            merge = Some(merge_settings);
+        }
+        let merged = merge.map(|merge| merge(&self.shared.settings, rules.settings));
+        let mut entries = StaticEntries::new(rules.policies, merged.unwrap_or_default())?;
         // Lookups continue while the new entries are prepared and while the old ones are dropped.
         let statics = self.shared.statics.upgradable_read();
         statics.carry_over(&mut entries);
@@ -340,7 +387,7 @@ impl Pinning {
 
     /// Returns whether `http://` to this host is refused, and for how long that is valid. `default`
     /// is for policies without a setting of their own.
-    #[cfg(feature = "hyper")]
+    #[cfg(any(feature = "reqwest", all(feature = "hyper", feature = "reports")))]
     pub(crate) fn refuses_plain_http(
         &self,
         host: &Host,

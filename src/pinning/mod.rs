@@ -16,6 +16,7 @@ mod lanes;
 mod note;
 mod noting;
 mod observers;
+mod rare_rules;
 mod record;
 mod rollout;
 mod static_pins;

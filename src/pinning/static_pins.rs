@@ -10,8 +10,7 @@ use rustls_pki_types::{ServerName, UnixTime};
 use crate::pinning::build_error::BuildError;
 use crate::pinning::rollout::Tally;
 use crate::policy::{
-    AppliedPolicy, Host, Overlap, PinGroup, PinPolicy, PinSet, PolicyState, Requirement, Scope,
-    StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots,
+    AppliedPolicy, Host, PinPolicy, PinSet, PolicyState, Scope, Settings, UserAddedRoots,
 };
 use crate::violation::UnpinnedHost;
 
@@ -28,18 +27,59 @@ pub(crate) struct StaticPins {
 #[derive(Default)]
 pub(crate) struct StaticEntries {
     of_hosts: HashMap<Host, StaticEntry, RandomState>,
-    overlap: Overlap,
     pub(crate) refused_keys: Option<PinSet>,
-    pub(crate) unpinned_hosts: UnpinnedHosts,
-    pub(crate) allow_unpinned: HashSet<UnpinnedName, RandomState>,
+    pub(crate) rare_rules: Option<Box<dyn RareRules>>,
 }
+
+/// The form of [`Settings`] in which lookups apply them. Behind a trait, since few applications use
+/// them: `merge_settings` alone names the type, so that other programs do not contain its code.
+pub(crate) trait RareRules: Send + Sync {
+    /// Returns whether the pins of overlapping policies are united.
+    fn unites(&self) -> bool;
+
+    /// Adds the pins of all other policies that cover `host` to those of the nearest policy, which
+    /// is applied, and of its candidate.
+    fn unite(
+        &self,
+        statics: &StaticPins,
+        host: &Host,
+        nearest: &Covering<'_>,
+        applied: [&mut Option<AppliedPolicy>; 2],
+        now: UnixTime,
+    );
+
+    /// Returns whether connections to unpinned hosts are refused.
+    #[cfg(feature = "hyper")]
+    fn refuses_unpinned(&self) -> bool;
+
+    /// Returns the name if `policy`, its static policy, does not make it pinned and that matters to
+    /// the application.
+    fn unpinned(
+        &self,
+        statics: &StaticPins,
+        name: &ServerName<'_>,
+        policy: Option<&AppliedPolicy>,
+        now: UnixTime,
+    ) -> Option<UnpinnedHost>;
+}
+
+/// The settings of the builder and of the pin file in the form of the lookup.
+#[derive(Default)]
+pub(crate) struct MergedSettings {
+    pub(crate) refused_keys: Option<PinSet>,
+    pub(crate) rare_rules: Option<Box<dyn RareRules>>,
+}
+
+/// The function that merges the settings of the builder and of a pin file.
+pub(crate) type MergeSettings = fn(&Settings, Settings) -> MergedSettings;
 
 #[derive(Default)]
 struct StaticEntry {
     /// The policies of the host, the one with the smallest scope first.
     policies: Vec<Pinned>,
-    /// The name and its subdomains are exempt from the policies of these hosts, and of no others.
-    exempt_from: Vec<Host>,
+    /// The name and its subdomains are exempt from the policies of these hosts with these scopes, and
+    /// from no others.
+    exempt_from: Vec<(Host, Scope)>,
 }
 
 struct Pinned {
@@ -47,45 +87,36 @@ struct Pinned {
     tally: Arc<Tally>,
 }
 
-/// A policy as it applies, its candidate, and the counts of its roll-out.
-pub(crate) struct Applied<'s> {
-    pub(crate) policy: AppliedPolicy,
-    pub(crate) candidate: Option<AppliedPolicy>,
-    pub(crate) tally: &'s Arc<Tally>,
-}
-
-/// A policy that covers a name, and where it was found.
-struct Covering<'s> {
+/// A policy that covers a name and is in effect, and where it was found.
+pub(crate) struct Covering<'s> {
     host: &'s Host,
     pinned: &'s Pinned,
     more_labels: usize,
+    pub(crate) state: PolicyState,
 }
 
 impl<'s> Covering<'s> {
-    fn apply(&self, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'s>> {
+    pub(crate) fn policy(&self) -> &'s PinPolicy {
+        &self.pinned.policy
+    }
+
+    /// Returns the counts of the policy's roll-out.
+    pub(crate) fn tally(&self) -> &'s Arc<Tally> {
+        &self.pinned.tally
+    }
+
+    #[inline]
+    pub(crate) fn apply(&self, roots: UserAddedRoots) -> AppliedPolicy {
         let policy = &self.pinned.policy;
-        let applied = policy.apply(self.host, self.more_labels, roots, now)?;
-        Some(Applied {
-            candidate: policy.apply_candidate(&applied),
-            policy: applied,
-            tally: &self.pinned.tally,
-        })
+        policy.apply(self.host, self.more_labels, self.state, roots)
     }
 }
 
 impl StaticPins {
-    /// Returns the policy that applies to `host` at `now`.
-    pub(crate) fn policy(
-        &self,
-        host: &Host,
-        roots: UserAddedRoots,
-        now: UnixTime,
-    ) -> Option<Applied<'_>> {
+    /// Returns the nearest policy that covers `host` and is in effect at `now`.
+    pub(crate) fn nearest(&self, host: &Host, now: UnixTime) -> Option<Covering<'_>> {
         if self.entries.of_hosts.is_empty() || self.all_disabled {
             return None;
-        }
-        if self.entries.overlap == Overlap::Union {
-            return self.union(host, roots, now);
         }
         for (more_labels, name) in host.and_superdomains().enumerate() {
             if self.disabled.contains(name) {
@@ -95,94 +126,50 @@ impl StaticPins {
                 continue;
             };
             if !entry.exempt_from.is_empty() {
-                return self.not_exempt(host, roots, now);
+                return self.nearest_not_exempt(host, now);
             }
-            let covering = entry.covering(noted, more_labels);
-            let applied = covering.filter_map(|it| it.apply(roots, now)).next();
-            if applied.is_some() {
-                return applied;
+            let nearest = entry.covering(noted, more_labels, now).next();
+            if nearest.is_some() {
+                return nearest;
             }
         }
         None
     }
 
-    /// As [`policy`](Self::policy), for a name that is exempt from some policies.
+    /// As [`nearest`](Self::nearest), for a name that is exempt from some policies.
     #[cold]
-    fn not_exempt(&self, host: &Host, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'_>> {
-        let covering = self.all_covering(host);
-        covering.iter().find_map(|it| it.apply(roots, now))
+    fn nearest_not_exempt(&self, host: &Host, now: UnixTime) -> Option<Covering<'_>> {
+        self.all_covering(host, now, &self.disabled)
+            .into_iter()
+            .next()
     }
 
-    /// Returns the nearest policy, with the pins of all others that cover the name added.
-    #[cold]
-    fn union(&self, host: &Host, roots: UserAddedRoots, now: UnixTime) -> Option<Applied<'_>> {
-        let covering = self.all_covering(host);
-        let mut applied = covering.iter().filter_map(|it| it.apply(roots, now));
-        let mut nearest = applied.next()?;
-        let others = covering.iter().filter(|it| {
-            let policy = &it.pinned.policy;
-            let is_weaker = nearest.policy.state == PolicyState::Enforced
-                && policy.state(now) != Some(PolicyState::Enforced);
-            !policy.is_expired(now) && !is_weaker
-        });
-        let own = nearest.policy.requirement().single_group();
-        let groups = others.filter_map(|it| it.pinned.policy.required().single_group());
-        let joined = own.into_iter().chain(groups).reduce(PinGroup::or)?;
-        let Requirement { pins, groups } = Requirement::new([joined]).ok()?;
-        nearest.policy = AppliedPolicy {
-            pins,
-            groups,
-            ..nearest.policy
-        };
-        Some(nearest)
-    }
-
-    /// Returns the policies that cover the name and that it is not exempt from, the nearest first.
-    fn all_covering(&self, host: &Host) -> Vec<Covering<'_>> {
+    /// Returns the policies in effect that cover the name and that it is not exempt from, the nearest
+    /// first, unless they are disabled.
+    pub(crate) fn all_covering(
+        &self,
+        host: &Host,
+        now: UnixTime,
+        disabled: &HashSet<Host, RandomState>,
+    ) -> Vec<Covering<'_>> {
         let mut found = Vec::new();
-        let mut exempt_from = Vec::new();
+        let mut exempt_from = Vec::<&(Host, Scope)>::new();
         for (more_labels, name) in host.and_superdomains().enumerate() {
-            if self.disabled.contains(name) {
+            if disabled.contains(name) {
                 break;
             }
             let Some((noted, entry)) = self.entries.of_hosts.get_key_value(name) else {
                 continue;
             };
-            if !exempt_from.contains(&noted) {
-                found.extend(entry.covering(noted, more_labels));
-            }
+            let applies = |covering: &Covering<'_>| {
+                let scope = covering.pinned.policy.scope_setting();
+                let mut exempt = exempt_from.iter();
+                !exempt.any(|(host, exempt)| host == noted && *exempt == scope)
+            };
+            found.extend(entry.covering(noted, more_labels, now).filter(applies));
             exempt_from.extend(&entry.exempt_from);
         }
         found
-    }
-
-    /// Returns the name if `policy`, its static policy, does not make it pinned and that matters to
-    /// the application. `host` is `None` for an IP address.
-    pub(crate) fn unpinned(
-        &self,
-        name: &ServerName<'_>,
-        host: Option<&Host>,
-        policy: Option<&AppliedPolicy>,
-    ) -> Option<UnpinnedHost> {
-        let entries = &self.entries;
-        let is_enforced = policy.is_some_and(|policy| policy.state != PolicyState::ReportOnly);
-        if entries.unpinned_hosts == UnpinnedHosts::Allow || is_enforced {
-            return None;
-        }
-        let is_disabled = |host: &Host| {
-            let mut names = host.and_superdomains();
-            self.all_disabled || names.any(|name| self.disabled.contains(name))
-        };
-        let name_allowed = match (host, name) {
-            // The user has chosen to connect without these pins (RFC 7469 section 2.7).
-            (Some(host), _) if is_disabled(host) => return None,
-            (Some(host), _) => UnpinnedName::Host(host.clone()),
-            (None, ServerName::IpAddress(address)) => UnpinnedName::Address((*address).into()),
-            (None, _) => return Some(UnpinnedHost::new(name, policy, true)),
-        };
-        let is_allowed = entries.allow_unpinned.contains(&name_allowed);
-        let is_refused = entries.unpinned_hosts == UnpinnedHosts::Refuse;
-        (!is_allowed).then(|| UnpinnedHost::new(name, policy, is_refused))
     }
 
     /// Returns the past and future expiry times of the policies of the host and its superdomains.
@@ -201,9 +188,10 @@ impl StaticPins {
             let Some(old) = self.entries.of_hosts.get(host) else {
                 continue;
             };
+            let is_single = old.policies.len() == 1 && entry.policies.len() == 1;
             for new in &mut entry.policies {
                 let is_same = |old: &&Pinned| {
-                    old.policy.scope_setting() == new.policy.scope_setting()
+                    (is_single || old.policy.scope_setting() == new.policy.scope_setting())
                         && old.policy.rolled_out_pins() == new.policy.rolled_out_pins()
                 };
                 if let Some(old) = old.policies.iter().find(is_same) {
@@ -215,42 +203,46 @@ impl StaticPins {
 }
 
 impl StaticEntry {
-    /// Returns the policies of `host` that cover a name with this number of labels more.
+    /// Returns the policies of `host` that cover a name with this number of labels more, and are in
+    /// effect at `now`.
     fn covering<'s>(
         &'s self,
         host: &'s Host,
         more_labels: usize,
+        now: UnixTime,
     ) -> impl Iterator<Item = Covering<'s>> {
-        let policies = self.policies.iter();
-        let covers = move |pinned: &&Pinned| pinned.policy.scope_setting().covers(more_labels);
-        policies.filter(covers).map(move |pinned| Covering {
-            host,
-            pinned,
-            more_labels,
+        self.policies.iter().filter_map(move |pinned| {
+            if !pinned.policy.scope_setting().covers(more_labels) {
+                return None;
+            }
+            Some(Covering {
+                host,
+                pinned,
+                more_labels,
+                state: pinned.policy.state(now)?,
+            })
         })
     }
 }
 
 impl StaticEntries {
-    /// Creates the entries of these rules.
+    /// Creates the entries of these policies.
     ///
     /// # Errors
     ///
     /// [`BuildError::DuplicateHost`], [`BuildError::Exemption`] and [`BuildError::UnionOfGroups`]
     /// for policies that contradict each other.
-    pub(crate) fn new(rules: StaticRules) -> Result<Self, BuildError> {
+    pub(crate) fn new(
+        policies: Vec<(Host, PinPolicy)>,
+        settings: MergedSettings,
+    ) -> Result<Self, BuildError> {
         let mut entries = Self {
-            of_hosts: HashMap::with_capacity_and_hasher(
-                rules.policies.len(),
-                RandomState::default(),
-            ),
-            overlap: rules.overlap.unwrap_or_default(),
-            refused_keys: rules.refused_keys,
-            unpinned_hosts: rules.unpinned_hosts,
-            allow_unpinned: rules.allow_unpinned.into_iter().collect(),
+            of_hosts: HashMap::with_capacity_and_hasher(policies.len(), RandomState::default()),
+            refused_keys: settings.refused_keys,
+            rare_rules: settings.rare_rules,
         };
         let mut exemptions = Vec::new();
-        for (host, policy) in rules.policies {
+        for (host, policy) in policies {
             for exempt in policy.exemptions() {
                 let scope = policy.scope_setting();
                 exemptions.push((host.clone(), exempt.clone(), scope));
@@ -264,7 +256,8 @@ impl StaticEntries {
     }
 
     fn add(&mut self, host: Host, policy: PinPolicy) -> Result<(), BuildError> {
-        if self.overlap == Overlap::Union && policy.groups().len() > 1 {
+        let unites = self.rare_rules.as_ref().is_some_and(|rules| rules.unites());
+        if unites && policy.has_several_groups() {
             return Err(BuildError::UnionOfGroups { host });
         }
         let scope = policy.scope_setting();
@@ -283,7 +276,7 @@ impl StaticEntries {
         }
     }
 
-    /// Exempts a name and its subdomains from the policies of `host`.
+    /// Exempts a name and its subdomains from the policy of `host` with this scope.
     fn exempt(&mut self, host: Host, exempt: Host, scope: Scope) -> Result<(), BuildError> {
         let labels = |host: &Host| host.and_superdomains().count();
         let more_labels = labels(&exempt).saturating_sub(labels(&host));
@@ -294,9 +287,7 @@ impl StaticEntries {
         if is_pinned || !is_covered {
             return Err(BuildError::Exemption { host, exempt });
         }
-        if !entry.exempt_from.contains(&host) {
-            entry.exempt_from.push(host);
-        }
+        entry.exempt_from.push((host, scope));
         Ok(())
     }
 

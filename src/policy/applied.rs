@@ -10,7 +10,7 @@ use crate::policy::host::Host;
 use crate::policy::pin_group::{PinGroup, Requirement};
 use crate::policy::pin_set::PinSet;
 use crate::policy::plain_http::PlainHttp;
-use crate::policy::report_uri::ReportUri;
+use crate::policy::report_uri::{EndpointUris, ReportUri};
 use crate::policy::scope::Scope;
 
 /// One policy as it applies to one host at one moment.
@@ -49,8 +49,7 @@ pub struct AppliedPolicy {
     pub(crate) groups: Option<Arc<[PinGroup]>>,
     /// The names that the policy covers, seen from `noted_hostname`.
     pub scope: Scope,
-    /// Where violations are to be reported.
-    pub report_uris: Vec<ReportUri>,
+    pub(crate) report_uris: EndpointUris,
     /// The last second at which the policy is in this state; `None` if it does not expire.
     pub expires_at: Option<UnixTime>,
     /// What a failed pin check means.
@@ -67,6 +66,12 @@ impl AppliedPolicy {
     #[must_use]
     pub fn groups(&self) -> &[PinGroup] {
         self.groups.as_deref().unwrap_or_default()
+    }
+
+    /// Returns where violations are to be reported.
+    #[must_use]
+    pub fn report_uris(&self) -> &[ReportUri] {
+        self.report_uris.as_slice()
     }
 
     pub(crate) fn requirement(&self) -> Requirement {

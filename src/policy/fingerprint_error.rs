@@ -29,7 +29,9 @@ pub enum ParseFingerprintError {
     Base64,
     /// The bytes are not a DER X.509 certificate.
     Certificate,
-    /// The text is base64, but not of 32 bytes.
+    /// The digest is the SHA-256 of no bytes at all: what was hashed was empty.
+    EmptyInput,
+    /// The text is base64, but not of 32 bytes: 20 bytes are a SHA-1, 16 an MD5.
     Length {
         /// The number of bytes that it decodes to.
         bytes: usize,
@@ -47,6 +49,8 @@ pub enum ParseFingerprintError {
         /// The number of certificates and public keys.
         found: usize,
     },
+    /// All bytes of the digest are equal: a placeholder, which no key matches.
+    Placeholder,
     /// The bytes are not a DER `SubjectPublicKeyInfo`.
     PublicKey,
 }
@@ -65,6 +69,16 @@ impl fmt::Display for ParseFingerprintError {
                  of 44 characters",
             ),
             Self::Certificate => f.write_str("not a DER X.509 certificate"),
+            Self::EmptyInput => f.write_str(
+                "pin is the SHA-256 of an empty input, expected that of a public key: the command \
+                 that computed it read nothing",
+            ),
+            Self::Length { bytes: 16 } => f.write_str(
+                "pin decodes to 16 bytes, the length of an MD5, expected the 32 of a SHA-256",
+            ),
+            Self::Length { bytes: 20 } => f.write_str(
+                "pin decodes to 20 bytes, the length of a SHA-1, expected the 32 of a SHA-256",
+            ),
             Self::Length { bytes: 1 } => {
                 f.write_str("pin decodes to 1 byte, expected the 32 of a SHA-256")
             }
@@ -82,6 +96,10 @@ impl fmt::Display for ParseFingerprintError {
             Self::PemSections { found } => write!(
                 f,
                 "PEM text has {found} certificates or public keys, expected exactly 1"
+            ),
+            Self::Placeholder => f.write_str(
+                "all bytes of the pin are equal: it is a placeholder, expected the SHA-256 of a \
+                 public key",
             ),
             Self::PublicKey => f.write_str("not a DER SubjectPublicKeyInfo"),
         }

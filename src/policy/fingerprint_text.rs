@@ -5,6 +5,7 @@ use std::str::FromStr;
 use crate::policy::fingerprint::SpkiFingerprint;
 use crate::policy::fingerprint_error::ParseFingerprintError;
 use crate::policy::pem::{PemKeys, is_pem};
+use crate::policy::sha256::sha256;
 
 impl FromStr for SpkiFingerprint {
     type Err = ParseFingerprintError;
@@ -13,29 +14,7 @@ impl FromStr for SpkiFingerprint {
         if is_pem(text) {
             return only_key_in_pem(text);
         }
-        if let Some(value) = strip_prefix_ignoring_case(text, "pin-sha256=\"") {
-            return match value.strip_suffix('"') {
-                Some(base64) => Self::from_base64(base64.as_bytes()),
-                None => Err(ParseFingerprintError::Base64),
-            };
-        }
-        if let Some(rest) = strip_prefix_ignoring_case(text, "sha256/") {
-            // curl writes a second slash. The base64 of a digest may begin with a slash, too, but
-            // then has its full length including that slash.
-            let base64 = match rest.strip_prefix('/') {
-                Some(base64) if rest.len() != BASE64_LENGTH => base64,
-                _ => rest,
-            };
-            return Self::from_base64(base64.as_bytes());
-        }
-        if let Some(name) = other_algorithm(text) {
-            let name = name.to_owned();
-            return Err(ParseFingerprintError::Algorithm { name });
-        }
-        match from_hex(text) {
-            Some(digest) => Ok(Self::from_digest(digest)),
-            None => Self::from_base64(text.as_bytes()),
-        }
+        ensure_of_a_key(parse_digest(text)?)
     }
 }
 
@@ -75,6 +54,46 @@ impl From<&Self> for SpkiFingerprint {
     fn from(pin: &Self) -> Self {
         *pin
     }
+}
+
+/// Parses a digest in any spelling.
+fn parse_digest(text: &str) -> Result<SpkiFingerprint, ParseFingerprintError> {
+    if let Some(value) = strip_prefix_ignoring_case(text, "pin-sha256=\"") {
+        return match value.strip_suffix('"') {
+            Some(base64) => SpkiFingerprint::from_base64(base64.as_bytes()),
+            None => Err(ParseFingerprintError::Base64),
+        };
+    }
+    if let Some(rest) = strip_prefix_ignoring_case(text, "sha256/") {
+        // curl writes a second slash. The base64 of a digest may begin with a slash, too, but
+        // then has its full length including that slash.
+        let base64 = match rest.strip_prefix('/') {
+            Some(base64) if rest.len() != BASE64_LENGTH => base64,
+            _ => rest,
+        };
+        return SpkiFingerprint::from_base64(base64.as_bytes());
+    }
+    if let Some(name) = other_algorithm(text) {
+        let name = name.to_owned();
+        return Err(ParseFingerprintError::Algorithm { name });
+    }
+    match from_hex(text) {
+        Some(digest) => Ok(SpkiFingerprint::from_digest(digest)),
+        None => SpkiFingerprint::from_base64(text.as_bytes()),
+    }
+}
+
+/// Refuses digests that are no key's, but placeholders or the result of hashing no input.
+fn ensure_of_a_key(pin: SpkiFingerprint) -> Result<SpkiFingerprint, ParseFingerprintError> {
+    let digest = pin.as_bytes();
+    let is_placeholder = digest.iter().all(|byte| digest.first() == Some(byte));
+    if is_placeholder {
+        return Err(ParseFingerprintError::Placeholder);
+    }
+    if *digest == sha256(&[]) {
+        return Err(ParseFingerprintError::EmptyInput);
+    }
+    Ok(pin)
 }
 
 /// Returns the fingerprint of the only certificate or public key in the text. Several are an error:
@@ -166,7 +185,9 @@ mod tests {
 
     #[test]
     fn base64_may_begin_with_a_slash() {
-        let slash = SpkiFingerprint::from_digest([0xff; 32]);
+        let mut digest = [0xff; 32];
+        digest[31] = 0;
+        let slash = SpkiFingerprint::from_digest(digest);
         assert!(slash.to_base64().starts_with('/'));
         assert_eq!(slash.to_string().parse(), Ok(slash));
         assert_eq!(format!("sha256//{}", slash.to_base64()).parse(), Ok(slash));
@@ -202,6 +223,17 @@ mod tests {
             (&hex.replacen("0b", "+b", 1), E::Length { bytes: 48 }),
             (&hex.replacen("0b", "0g", 1), E::Length { bytes: 48 }),
             ("0b0:b", E::Base64),
+            ("MDAwMDAwMDAwMDAwMDAwMA==", E::Length { bytes: 16 }),
+            (
+                "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLA=",
+                E::Length { bytes: 20 },
+            ),
+            (&hex, E::Placeholder),
+            (&format!("sha256/{}=", "A".repeat(43)), E::Placeholder),
+            (
+                "pin-sha256=\"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\"",
+                E::EmptyInput,
+            ),
         ] {
             assert_eq!(text.parse::<SpkiFingerprint>(), Err(expected), "{text}");
         }

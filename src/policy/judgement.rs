@@ -11,6 +11,7 @@ use crate::policy::fingerprint::SpkiFingerprint;
 use crate::policy::host::Host;
 use crate::policy::origin::AnchorOrigin;
 use crate::policy::pin_set::PinSet;
+use crate::policy::report_uri::EndpointUris;
 use crate::policy::scope::Scope;
 use crate::policy::timestamp::print_capped;
 
@@ -106,6 +107,7 @@ fn refused<'a>(
 }
 
 impl AppliedPolicy {
+    #[inline]
     fn judge(&self, keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Verdict {
         #[cfg(pinhold_debug_overrides)]
         if origin == AnchorOrigin::DebugOverride {
@@ -233,7 +235,7 @@ impl<P: Borrow<AppliedPolicy>> JudgedPolicies<P> {
             pins: self.refused_keys.clone()?,
             groups: None,
             scope: Scope::Host,
-            report_uris: Vec::new(),
+            report_uris: EndpointUris::None,
             expires_at: None,
             state: PolicyState::Enforced,
             user_added_roots: UserAddedRoots::EnforcePins,

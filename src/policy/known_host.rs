@@ -187,7 +187,7 @@ impl KnownPinnedHost {
             } else {
                 Scope::Host
             },
-            report_uris: self.report_uri.iter().cloned().collect(),
+            report_uris: self.report_uri.clone().into(),
             expires_at: Some(self.expires_at),
             state: PolicyState::Enforced,
             user_added_roots: roots,

@@ -9,6 +9,7 @@
 
 mod applied;
 pub(crate) mod der;
+mod enforcement;
 pub(crate) mod fingerprint;
 mod fingerprint_error;
 mod fingerprint_text;
@@ -36,6 +37,7 @@ pub(crate) mod uri;
 pub use crate::policy::applied::{
     AppliedPolicy, HostMatch, PinSource, PolicyState, UserAddedRoots,
 };
+pub use crate::policy::enforcement::{AfterExpiry, Enforcement};
 pub use crate::policy::fingerprint::SpkiFingerprint;
 pub use crate::policy::fingerprint_error::ParseFingerprintError;
 pub(crate) use crate::policy::header::{HeaderError, HeaderSyntax, PinHeader};
@@ -46,12 +48,13 @@ pub use crate::policy::known_host::KnownPinnedHost;
 pub(crate) use crate::policy::origin::AnchorOrigin;
 pub(crate) use crate::policy::pin_group::Requirement;
 pub use crate::policy::pin_group::{PinGroup, PinRole};
-pub use crate::policy::pin_policy::{AfterExpiry, Enforcement, PinPolicy};
+pub use crate::policy::pin_policy::PinPolicy;
 pub use crate::policy::pin_set::{PinSet, PolicyError};
 pub use crate::policy::plain_http::PlainHttp;
 pub use crate::policy::report_uri::{ReportUri, ReportUriError};
 pub use crate::policy::scope::Scope;
 pub(crate) use crate::policy::sha256::{KeyHash, sha256};
+pub(crate) use crate::policy::static_rules::Settings;
 #[cfg(feature = "pin-file")]
 pub(crate) use crate::policy::static_rules::sealed;
 pub use crate::policy::static_rules::{IntoStaticRules, Overlap, StaticRules};

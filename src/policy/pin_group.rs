@@ -151,6 +151,10 @@ impl PinGroup {
         has(&self.any, keys) || has(&self.leaf, leaf) || has(&self.ca, cas)
     }
 
+    fn sets(&self) -> impl Iterator<Item = &PinSet> {
+        [&self.any, &self.ca, &self.leaf].into_iter().flatten()
+    }
+
     /// Returns each pin with its role, in the order leaf, CA, any.
     pub fn iter(&self) -> impl Iterator<Item = (PinRole, &SpkiFingerprint)> {
         let of = |role| self.pins(role).into_iter().flat_map(PinSet::iter);
@@ -206,6 +210,15 @@ pub(crate) struct Requirement {
 }
 
 impl Requirement {
+    /// Returns the requirement of one of these pins, in any position.
+    pub(crate) fn any(pins: PinSet) -> Self {
+        Self { pins, groups: None }
+    }
+
+    pub(crate) fn has_several_groups(&self) -> bool {
+        self.groups.as_ref().is_some_and(|groups| groups.len() > 1)
+    }
+
     /// Returns the requirement of these groups, equal ones once.
     ///
     /// # Errors
@@ -218,8 +231,9 @@ impl Requirement {
                 distinct.push(group);
             }
         }
-        let pins = distinct.iter().flat_map(PinGroup::iter);
-        let pins = PinSet::new(pins.map(|(_, pin)| *pin))?;
+        let mut sets = distinct.iter().flat_map(PinGroup::sets);
+        let first = sets.next().ok_or(PolicyError::NoPins)?.clone();
+        let pins = sets.fold(first, |pins, set| pins.join(set));
         let groups = match &*distinct {
             [group] if group.ca.is_none() && group.leaf.is_none() => None,
             _ => Some(distinct.into()),

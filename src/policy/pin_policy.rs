@@ -1,16 +1,16 @@
-//! [`PinPolicy`], the static pins that an application sets for a host, and the types of its
-//! settings.
+//! [`PinPolicy`], the static pins that an application sets for a host.
 
 use rustls_pki_types::UnixTime;
 
 use crate::policy::applied::{AppliedPolicy, HostMatch, PinSource, PolicyState, UserAddedRoots};
+use crate::policy::enforcement::{AfterExpiry, Enforcement};
 use crate::policy::fingerprint::SpkiFingerprint;
 use crate::policy::fingerprint_error::ParseFingerprintError;
 use crate::policy::host::{Host, HostError};
 use crate::policy::pin_group::{PinGroup, Requirement};
 use crate::policy::pin_set::{PinSet, PolicyError};
 use crate::policy::plain_http::PlainHttp;
-use crate::policy::report_uri::ReportUri;
+use crate::policy::report_uri::{EndpointUris, ReportUri};
 use crate::policy::scope::Scope;
 use crate::policy::timestamp::IntoUnixTime;
 
@@ -35,7 +35,7 @@ use crate::policy::timestamp::IntoUnixTime;
 pub struct PinPolicy {
     required: Requirement,
     scope: Scope,
-    report_uris: Vec<ReportUri>,
+    report_uris: EndpointUris,
     expiry: Option<(UnixTime, AfterExpiry)>,
     enforcement: Enforcement,
     user_added_roots: Option<UserAddedRoots>,
@@ -64,7 +64,11 @@ impl PinPolicy {
     where
         P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
     {
-        Self::all_of([PinGroup::new(pins)?])
+        let policy = Self::without_backup(pins)?;
+        if policy.pins().len() < 2 {
+            return Err(PolicyError::NoBackup);
+        }
+        Ok(policy)
     }
 
     /// Creates a policy that may have a single pin. If the server loses the key of that pin, or
@@ -79,7 +83,7 @@ impl PinPolicy {
     where
         P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
     {
-        Self::all_of_without_backup([PinGroup::new(pins)?])
+        Ok(Self::of_requirement(Requirement::any(PinSet::parse(pins)?)))
     }
 
     /// Creates a policy of groups of pins, each of which must hold: the validated chain must contain
@@ -116,17 +120,21 @@ impl PinPolicy {
     pub fn all_of_without_backup(
         groups: impl IntoIterator<Item = PinGroup>,
     ) -> Result<Self, PolicyError> {
-        Ok(Self {
-            required: Requirement::new(groups)?,
+        Ok(Self::of_requirement(Requirement::new(groups)?))
+    }
+
+    fn of_requirement(required: Requirement) -> Self {
+        Self {
+            required,
             scope: Scope::default(),
-            report_uris: Vec::new(),
+            report_uris: EndpointUris::None,
             expiry: None,
             enforcement: Enforcement::Enforce,
             user_added_roots: None,
             plain_http: None,
             exempt: Vec::new(),
             candidate: None,
-        })
+        }
     }
 
     /// Sets the names that the policy covers. Default: the host alone.
@@ -144,8 +152,8 @@ impl PinPolicy {
     }
 
     /// Exempts a subdomain and every name below it from this policy. Every other policy that covers
-    /// the name still applies: pins noted for it, and static ones of another host above or below
-    /// it.
+    /// the name still applies: pins noted for it, static ones of another host above or below it,
+    /// and those of the same host with another scope.
     ///
     /// # Errors
     ///
@@ -202,11 +210,12 @@ impl PinPolicy {
     /// ])?;
     /// # Ok::<(), pinhold::policy::PolicyError>(())
     /// ```
-    pub fn candidate<P>(self, pins: impl IntoIterator<Item = P>) -> Result<Self, PolicyError>
+    pub fn candidate<P>(mut self, pins: impl IntoIterator<Item = P>) -> Result<Self, PolicyError>
     where
         P: TryInto<SpkiFingerprint, Error: Into<ParseFingerprintError>>,
     {
-        self.candidate_all_of([PinGroup::new(pins)?])
+        self.candidate = Some(Requirement::any(PinSet::parse(pins)?));
+        Ok(self)
     }
 
     /// As [`candidate`](Self::candidate), for groups of pins that must all hold.
@@ -243,9 +252,7 @@ impl PinPolicy {
     /// a URI that was added before is added once.
     #[must_use]
     pub fn report_uri(mut self, uri: ReportUri) -> Self {
-        if !self.report_uris.contains(&uri) {
-            self.report_uris.push(uri);
-        }
+        self.report_uris = self.report_uris.with(uri);
         self
     }
 
@@ -295,7 +302,7 @@ impl PinPolicy {
     /// Returns the endpoints for reports.
     #[must_use]
     pub fn report_uris(&self) -> &[ReportUri] {
-        &self.report_uris
+        self.report_uris.as_slice()
     }
 
     /// Returns whether a failed pin check refuses.
@@ -322,6 +329,12 @@ impl PinPolicy {
         self.candidate.as_ref().unwrap_or(&self.required)
     }
 
+    /// Returns whether the policy or its candidate has several groups that must all hold.
+    pub(crate) fn has_several_groups(&self) -> bool {
+        let mut both = [Some(&self.required), self.candidate.as_ref()].into_iter();
+        both.any(|required| required.is_some_and(Requirement::has_several_groups))
+    }
+
     pub(crate) fn required(&self) -> &Requirement {
         &self.required
     }
@@ -337,7 +350,7 @@ impl PinPolicy {
         })
     }
 
-    /// Returns whether the policy is enforced and not expired at `now`.
+    /// Returns what a failed pin check means at `now`; `None` if the policy is unpinned by then.
     pub(crate) fn state(&self, now: UnixTime) -> Option<PolicyState> {
         let state = match self.enforcement {
             Enforcement::Enforce => PolicyState::Enforced,
@@ -358,19 +371,17 @@ impl PinPolicy {
         self.expiry.is_some_and(|(at, _)| now > at)
     }
 
-    /// Returns the policy as it applies at `now` to a name with this number of labels more than
-    /// `noted_hostname`, or `None` if it is unpinned by then or does not cover the name.
+    /// Returns the policy as it applies in this state to a name that it covers, with this number of
+    /// labels more than `noted_hostname`.
+    #[inline]
     pub(crate) fn apply(
         &self,
         noted_hostname: &Host,
         more_labels: usize,
+        state: PolicyState,
         default: UserAddedRoots,
-        now: UnixTime,
-    ) -> Option<AppliedPolicy> {
-        if !self.scope.covers(more_labels) {
-            return None;
-        }
-        Some(AppliedPolicy {
+    ) -> AppliedPolicy {
+        AppliedPolicy {
             noted_hostname: noted_hostname.clone(),
             source: PinSource::Static,
             matched: if more_labels == 0 {
@@ -383,61 +394,11 @@ impl PinPolicy {
             scope: self.scope,
             report_uris: self.report_uris.clone(),
             expires_at: self.expiry.map(|(at, _)| at),
-            state: self.state(now)?,
+            state,
             user_added_roots: self.user_added_roots.unwrap_or(default),
             plain_http: self.plain_http,
-        })
+        }
     }
-}
-
-/// Whether a failed pin check refuses the connection.
-///
-/// ```
-/// use pinhold::{Enforcement, PinPolicy};
-///
-/// let policy = PinPolicy::new([
-///     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
-///     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
-/// ])?
-/// .enforcement(Enforcement::ReportOnly);
-/// # Ok::<(), pinhold::policy::PolicyError>(())
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Enforcement {
-    /// A connection whose validated chain contains no pinned key is refused.
-    #[default]
-    Enforce,
-    /// The connection is used. The decision, observers and reports show that it would have been
-    /// refused.
-    ReportOnly,
-}
-
-/// What happens to a static policy after its expiry.
-///
-/// ```
-/// use std::time::{Duration, SystemTime};
-///
-/// use pinhold::PinPolicy;
-/// use pinhold::policy::AfterExpiry;
-///
-/// let in_a_year = SystemTime::now() + Duration::from_secs(365 * 24 * 60 * 60);
-/// let policy = PinPolicy::new([
-///     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
-///     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
-/// ])?
-/// .expires(in_a_year, AfterExpiry::ReportOnly);
-/// # Ok::<(), pinhold::policy::PolicyError>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum AfterExpiry {
-    /// Every connection is refused until the application is updated.
-    Refuse,
-    /// Failed pin checks are reported and no longer refuse.
-    ReportOnly,
-    /// The policy no longer applies, as if it had never been set.
-    Unpin,
 }
 
 #[cfg(test)]

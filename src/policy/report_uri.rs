@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
+use std::slice;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -66,6 +67,40 @@ impl fmt::Display for ReportUri {
 impl fmt::Debug for ReportUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// The endpoints of a policy. A copy of none or one, as nearly every policy has, does not allocate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum EndpointUris {
+    #[default]
+    None,
+    One(ReportUri),
+    Several(Arc<[ReportUri]>),
+}
+
+impl EndpointUris {
+    pub(crate) fn as_slice(&self) -> &[ReportUri] {
+        match self {
+            Self::None => &[],
+            Self::One(uri) => slice::from_ref(uri),
+            Self::Several(uris) => uris,
+        }
+    }
+
+    /// Returns these endpoints and another one, unless it is among them.
+    pub(crate) fn with(self, uri: ReportUri) -> Self {
+        match self.as_slice() {
+            [] => Self::One(uri),
+            known if known.contains(&uri) => self,
+            known => Self::Several(known.iter().cloned().chain([uri]).collect()),
+        }
+    }
+}
+
+impl From<Option<ReportUri>> for EndpointUris {
+    fn from(uri: Option<ReportUri>) -> Self {
+        uri.map_or(Self::None, Self::One)
     }
 }
 

@@ -33,7 +33,8 @@ pub enum Overlap {
     Nearest,
     /// Those of all of them, any of which is sufficient, as with OkHttp's patterns. All else is as
     /// the nearest policy sets it. A policy that has expired adds no pins, and a report-only policy
-    /// adds none to an enforced one. Each policy has a single group of pins.
+    /// adds none to an enforced one. The pins of a candidate are united in the same way. Each policy
+    /// and candidate has a single group of pins.
     Union,
 }
 
@@ -41,18 +42,23 @@ pub enum Overlap {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StaticRules {
     pub(crate) policies: Vec<(Host, PinPolicy)>,
+    pub(crate) settings: Settings,
+}
+
+/// What holds for all hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
     pub(crate) overlap: Option<Overlap>,
     pub(crate) refused_keys: Option<PinSet>,
     pub(crate) unpinned_hosts: UnpinnedHosts,
     pub(crate) allow_unpinned: Vec<UnpinnedName>,
 }
 
-impl StaticRules {
-    /// Returns these rules with those of `other` added: the stricter rule for unpinned hosts, the
+impl Settings {
+    /// Returns these settings with those of `other` added: the stricter rule for unpinned hosts, the
     /// overlap of these if they set one, and everything else of both.
     pub(crate) fn with(&self, other: Self) -> Self {
         let mut both = self.clone();
-        both.policies.extend(other.policies);
         both.overlap = both.overlap.or(other.overlap);
         both.refused_keys = match (both.refused_keys, other.refused_keys) {
             (Some(one), Some(other)) => Some(one.join(&other)),
@@ -79,6 +85,11 @@ impl StaticRules {
 /// # Ok::<(), BuildError>(())
 /// ```
 pub trait IntoStaticRules: sealed::Sealed {
+    /// Whether there can be settings beside the policies. What only these need is else no part of
+    /// the program.
+    #[doc(hidden)]
+    const HAS_SETTINGS: bool;
+
     /// Returns the rules.
     ///
     /// # Errors
@@ -93,6 +104,8 @@ where
     I: IntoIterator<Item = (H, PinPolicy)>,
     H: TryInto<Host, Error: Into<HostError>>,
 {
+    const HAS_SETTINGS: bool = false;
+
     fn into_rules(self) -> Result<StaticRules, HostError> {
         let mut rules = StaticRules::default();
         for (host, policy) in self {
@@ -103,18 +116,12 @@ where
     }
 }
 
-impl IntoStaticRules for StaticRules {
-    fn into_rules(self) -> Result<StaticRules, HostError> {
-        Ok(self)
-    }
-}
-
 pub(crate) mod sealed {
-    use crate::policy::{Host, HostError, PinPolicy};
+    use crate::policy::host::{Host, HostError};
+    use crate::policy::pin_policy::PinPolicy;
 
     #[expect(unnameable_types, reason = "seals `IntoStaticRules`")]
     pub trait Sealed {}
-    impl Sealed for super::StaticRules {}
     impl<I, H> Sealed for I
     where
         I: IntoIterator<Item = (H, PinPolicy)>,

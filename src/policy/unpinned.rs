@@ -30,7 +30,16 @@ pub enum UnpinnedHosts {
 }
 
 /// A name that may be unpinned: a host, or an IP address.
+///
+/// ```
+/// use pinhold::policy::UnpinnedName;
+///
+/// let name = UnpinnedName::try_from("[::1]")?;
+/// assert!(matches!(name, UnpinnedName::Address(address) if address.is_loopback()));
+/// # Ok::<(), pinhold::policy::HostError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum UnpinnedName {
     /// An IP address.
     Address(IpAddr),

@@ -163,6 +163,24 @@ fn redirect_policy(pinning: Pinning) -> Policy {
     })
 }
 
+fn server_name(url: &Url) -> Result<ServerName<'_>, RequestError> {
+    let name = url.host_str().unwrap_or_default();
+    let bare = without_brackets(name).map_err(RequestError::Host)?;
+    ServerName::try_from(bare).map_err(|_| {
+        RequestError::Host(HostError::Invalid {
+            name: name.to_owned(),
+        })
+    })
+}
+
+/// Emits the event of an unpinned host to which a request without TLS is sent. The connections of
+/// reqwest do not show the names that they are made for.
+pub(crate) fn report_unpinned(pinning: &Pinning, url: &Url) {
+    if let (Ok(name), Some(now)) = (server_name(url), pinning.clock().current_time()) {
+        pinning.report_unpinned(&name, now);
+    }
+}
+
 /// Refuses a URL that must not be requested: plain HTTP to a host whose pins are enforced, because
 /// it would bypass them, and unpinned hosts if the application refuses these.
 pub(crate) fn ensure_allowed(pinning: &Pinning, url: &Url) -> Result<(), RequestError> {
@@ -172,13 +190,7 @@ pub(crate) fn ensure_allowed(pinning: &Pinning, url: &Url) -> Result<(), Request
     }
     let now = pinning.clock().current_time();
     if pinning.refuses_unpinned_hosts() {
-        let invalid = |_| {
-            RequestError::Host(HostError::Invalid {
-                name: url.host_str().unwrap_or_default().to_owned(),
-            })
-        };
-        let bare = without_brackets(url.host_str().unwrap_or_default());
-        let name = ServerName::try_from(bare.map_err(RequestError::Host)?).map_err(invalid)?;
+        let name = server_name(url)?;
         // Without the time it is not known which pins are in effect.
         let now = now.unwrap_or(UnixTime::since_unix_epoch(Duration::MAX));
         if let Some(unpinned) = pinning.refused_as_unpinned(&name, now) {

@@ -17,7 +17,7 @@ use crate::layer::NotePins;
 use crate::pinning::Pinning;
 use crate::policy::uri::without_brackets;
 use crate::reqwest::error::RequestError;
-use crate::reqwest::inner_clients::{CurrentClients, ensure_allowed};
+use crate::reqwest::inner_clients::{CurrentClients, ensure_allowed, report_unpinned};
 use crate::reqwest::redirect::{RedirectState, Redirects};
 use crate::tls::VerifiedConnection;
 
@@ -126,7 +126,10 @@ impl NotingClient {
         let method = request.method().clone();
         let clients = self.clients.get().map_err(RequestError::Rebuild)?;
         let client = match &clients.http {
-            Some(http) if request.url().scheme() == "http" => http,
+            Some(http) if request.url().scheme() == "http" => {
+                report_unpinned(&self.pinning, request.url());
+                http
+            }
             _ => &clients.https,
         };
         let mut response = client.reqwest.execute(request).await?;

@@ -11,9 +11,9 @@ use crate::tls::resumption::ResumptionCheck;
 #[cfg(feature = "hyper")]
 use {
     crate::chain::ValidatedChain,
-    crate::pinning::Decision,
+    crate::pinning::{Decision, Event},
     crate::policy::{AnchorOrigin, Host},
-    crate::violation::PinViolation,
+    crate::violation::{PinViolation, UnpinnedHost},
     http::Extensions,
     hyper_util::client::legacy::connect::{CaptureConnection, Connected},
     parking_lot::Mutex,
@@ -51,12 +51,21 @@ struct Facts {
     decision: Decision,
     at: UnixTime,
     handshake: HandshakeKind,
-    ended_by: OnceLock<PinViolation>,
+    ended_by: OnceLock<EndedBy>,
     /// What a request captured, by which the pool is made to discard the connection. Removed when
     /// the connection is closed, since it leads back to these facts.
     captured: Mutex<Option<CaptureConnection>>,
     /// [`OPEN`], [`CAPTURED`] or [`CLOSED`], which each request reads.
     state: AtomicU8,
+}
+
+/// Why current pins refuse an open connection.
+#[cfg(feature = "hyper")]
+#[derive(Clone, Debug)]
+pub(crate) enum EndedBy {
+    Pins(PinViolation),
+    /// No enforced static policy covers the host any more.
+    Unpinned(UnpinnedHost),
 }
 
 /// The connection is open, and no request has captured it.
@@ -88,15 +97,23 @@ impl VerifiedConnection {
         }))
     }
 
-    /// Returns the violation that closed the connection; `None` if no change of pins has closed it.
+    /// Returns the violation that closed the connection; `None` if no violation has closed it.
     /// Needed for the body of an HTTP/2 response, whose error is only text.
     #[must_use]
     pub fn ended_by(&self) -> Option<&PinViolation> {
+        match self.refused_by()? {
+            EndedBy::Pins(violation) => Some(violation),
+            EndedBy::Unpinned(_) => None,
+        }
+    }
+
+    /// Returns why the connection was closed by a change of pins; `None` if it was not.
+    pub(crate) fn refused_by(&self) -> Option<&EndedBy> {
         self.0.ended_by.get()
     }
 
-    /// Records the violation that closes the connection. The first one is kept.
-    pub(crate) fn end(&self, by: PinViolation) {
+    /// Records the refusal that closes the connection. The first one is kept.
+    pub(crate) fn end(&self, by: EndedBy) {
         self.0.ended_by.get_or_init(|| by);
     }
 
@@ -373,10 +390,14 @@ pub(crate) fn record_offer(sessions: &Arc<ResumptionCheck>, chains: Vec<Validate
 /// resolver must neither count for the connection nor replace its event.
 #[cfg(feature = "hyper")]
 fn record_event(sessions: Option<&Arc<ResumptionCheck>>, event: HandshakeEvent) {
-    let _ = SLOT.try_with(|slot| {
+    let replaced = SLOT.try_with(|slot| {
         let mut slot = slot.borrow_mut();
-        if slot.counts(sessions) {
-            slot.last = Some(event);
-        }
+        slot.counts(sessions).then(|| slot.last.replace(event))
     });
+    // That of an HTTPS proxy, whose connection is recorded nowhere else.
+    if let Ok(Some(Some(HandshakeEvent::Verified(verified)))) = replaced
+        && let Some(unpinned) = verified.evaluation.unpinned()
+    {
+        verified.pinning.emit(Event::Unpinned(unpinned.clone()));
+    }
 }

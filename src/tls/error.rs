@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::{CertificateError, OtherError};
 
 #[cfg(feature = "hyper")]
-use crate::tls::connection::VerifiedConnection;
+use crate::tls::connection::{EndedBy, VerifiedConnection};
 use crate::violation::{PinViolation, UnpinnedHost, UnverifiablePath};
 
 impl PinViolation {
@@ -44,7 +44,10 @@ impl PinViolation {
             Some(violation) => Some(Self::clone(violation)),
             // HTTP/2 turns the error of a connection into text; the connection still has it.
             #[cfg(feature = "hyper")]
-            None => of_connection(error),
+            None => match of_connection(error)? {
+                EndedBy::Pins(violation) => Some(violation),
+                EndedBy::Unpinned(_) => None,
+            },
             #[cfg(not(feature = "hyper"))]
             None => None,
         })
@@ -61,7 +64,16 @@ impl UnpinnedHost {
     /// any depth of wrapping.
     #[must_use]
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
-        find(error, &|error| error.downcast_ref().cloned())
+        find(error, &|error| match error.downcast_ref() {
+            Some(unpinned) => Some(Self::clone(unpinned)),
+            #[cfg(feature = "hyper")]
+            None => match of_connection(error)? {
+                EndedBy::Pins(_) => None,
+                EndedBy::Unpinned(unpinned) => Some(unpinned),
+            },
+            #[cfg(not(feature = "hyper"))]
+            None => None,
+        })
     }
 }
 
@@ -137,14 +149,14 @@ fn find<T>(
     None
 }
 
-/// Returns the violation that closed the connection over which a request of hyper-util's client
+/// Returns the refusal that closed the connection over which a request of hyper-util's client
 /// failed.
 #[cfg(feature = "hyper")]
-fn of_connection(error: &(dyn Error + 'static)) -> Option<PinViolation> {
+fn of_connection(error: &(dyn Error + 'static)) -> Option<EndedBy> {
     let error = error.downcast_ref::<hyper_util::client::legacy::Error>()?;
     let mut extras = http::Extensions::new();
     error.connect_info()?.get_extras(&mut extras);
-    extras.get::<VerifiedConnection>()?.ended_by().cloned()
+    extras.get::<VerifiedConnection>()?.refused_by().cloned()
 }
 
 /// Returns whether a request failed because the pins closed its connection, and not in the

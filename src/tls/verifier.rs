@@ -37,8 +37,8 @@ use crate::violation::UnverifiablePath;
 /// # #[cfg(all(feature = "webpki-roots", feature = "aws-lc-rs", not(feature = "ring")))] {
 /// let pinning = Pinning::builder()
 ///     .static_pins("example.com", pinhold::PinPolicy::new([
-///         "sha256/AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
-///         "sha256/AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=",
+///         "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+///         "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
 ///     ])?)
 ///     .build()?;
 /// let config = PinningVerifier::builder(pinning).with_webpki_roots().client_config()?;
@@ -192,6 +192,9 @@ impl PinningVerifier {
             if is_refused {
                 return Err(path.into_rustls());
             }
+        }
+        if let Some(unpinned) = &lookup.policies.unpinned {
+            self.pinning.emit(Event::Unpinned(unpinned.clone()));
         }
         if let Some(sessions) = &self.sessions {
             sessions.await_signature(Found::NoPath {

@@ -110,31 +110,43 @@ impl PinViolation {
     /// Returns a pinned key whose certificate was served, but is not on the validated path. It
     /// proves nothing, but hints at the cause: an appended certificate, or a missing intermediate.
     fn unused_pinned_certificate(&self) -> Option<SpkiFingerprint> {
-        let mut keys = self.0.chain.served_keys();
+        let chain = &self.0.chain;
+        // With pins of groups, a pinned key may be on the path of a refused chain.
+        let mut keys = chain
+            .served_keys()
+            .filter(|key| !chain.fingerprints().contains(key));
         keys.find(|key| self.0.policy.pins.contains(key))
+    }
+
+    /// Returns the likely cause and what to do, if the pins themselves show it.
+    fn explanation_by_pins(&self) -> Option<(&'static str, &'static str)> {
+        if self.0.policy.state == PolicyState::Expired {
+            return Some((
+                "the application is older than its pins, and the policy refuses after its expiry",
+                "update the application",
+            ));
+        }
+        if self.0.policy.source == PinSource::RefusedKeys {
+            return Some((
+                "the server uses a key, or a CA, that the application no longer trusts",
+                "ask the server's operator for a certificate with another key; remove the key from \
+                 the refused ones only if it was listed by mistake",
+            ));
+        }
+        if !self.certificate_pins().is_empty() {
+            return Some((
+                "a pin was computed from the whole certificate instead of its public key",
+                "replace it by the pin of the key; `pinhold fingerprint` prints it for a file or a \
+                 server",
+            ));
+        }
+        None
     }
 
     /// Returns the likely cause and what to do.
     fn explanation(&self) -> (&'static str, &'static str) {
-        if self.0.policy.state == PolicyState::Expired {
-            return (
-                "the application is older than its pins, and the policy refuses after its expiry",
-                "update the application",
-            );
-        }
-        if self.0.policy.source == PinSource::RefusedKeys {
-            return (
-                "the server uses a key, or a CA, that the application no longer trusts",
-                "ask the server's operator for a certificate with another key; remove the key from \
-                 the refused ones only if it was listed by mistake",
-            );
-        }
-        if !self.certificate_pins().is_empty() {
-            return (
-                "a pin was computed from the whole certificate instead of its public key",
-                "replace it by the pin of the key; `pinhold fingerprint` prints it for a file or a \
-                 server",
-            );
+        if let Some(explanation) = self.explanation_by_pins() {
+            return explanation;
         }
         match (self.0.chain.anchor_origin(), self.0.policy.source) {
             (AnchorOrigin::UserAdded, _) => (

@@ -63,9 +63,9 @@ impl Report {
 
     /// Returns the requested host and the host whose policy failed.
     #[cfg(feature = "tracing")]
-    pub(crate) fn names(&self) -> (&Host, &Host) {
+    pub(crate) fn names(&self) -> (&Host, &Host, u16) {
         let policy = self.violation.policy();
-        (self.violation.host(), &policy.noted_hostname)
+        (self.violation.host(), &policy.noted_hostname, self.port())
     }
 
     /// Returns an identifier of 32 hexadecimal digits. It does not depend on the form and is the

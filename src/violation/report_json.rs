@@ -23,6 +23,9 @@ impl Report {
     /// 9999. The validated chain ends with the certificate of the root if that is known: because
     /// the application supplied it, or because the server sent it.
     ///
+    /// If the application refuses a key of the chain, `known-pins` is empty, and the additional field
+    /// `refused-keys` has these keys in its syntax (none with [`ReportDetail::Counts`]).
+    ///
     /// ```
     /// use pinhold::PinViolation;
     /// use pinhold::report::{Report, ReportForm};
@@ -91,7 +94,8 @@ impl ReportDetail {
             pins.map(|pin| pin.to_directive()).collect::<Vec<_>>()
         };
         if is_refused_key {
-            let keys = policy.pins.iter().map(|key| key.to_directive());
+            let keys = policy.pins.iter().filter(|_| self != Self::Counts);
+            let keys = keys.map(|key| key.to_directive());
             json.add("refused-keys", keys.collect::<Vec<_>>());
         }
         match self {

@@ -107,8 +107,8 @@ impl fmt::Display for UnverifiablePath {
             )?,
             None => writeln!(
                 f,
-                "  the inner verifier accepts the server, but neither revocation lists nor pins \
-                 that are added later can be checked"
+                "  the inner verifier accepts the server, but neither revocation lists nor refused \
+                 keys nor pins that are added later can be checked"
             )?,
         }
         write!(f, "  what to do: {}", self.remedy())

@@ -25,6 +25,8 @@ pub mod proxy;
 pub mod recording;
 #[cfg(feature = "reqwest")]
 pub mod reqwests;
+#[cfg(all(feature = "hyper", feature = "pin-file"))]
+pub mod rules;
 #[cfg(feature = "hyper")]
 pub mod server;
 pub mod tls;

@@ -11,7 +11,11 @@
 mod common;
 mod connector;
 mod pooled;
+#[cfg(feature = "pin-file")]
+mod refused_keys;
 mod replaced_pins;
 mod resumed_peers;
 mod resumption;
 mod rfc7469_sessions;
+#[cfg(feature = "pin-file")]
+mod unpinned;

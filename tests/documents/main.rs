@@ -26,7 +26,16 @@ const PAGE_WORDS: usize = 600;
 const EXAMPLE_LINES: usize = 40;
 
 /// The kinds of blocks. Others would not compile in rustdoc, or not be compiled there.
-const KINDS: [&str; 7] = ["rust", "rust,no_run", "sh", "text", "toml", "http", "xml"];
+const KINDS: [&str; 8] = [
+    "rust",
+    "rust,no_run",
+    "sh",
+    "text",
+    "toml",
+    "http",
+    "json",
+    "xml",
+];
 
 #[test]
 fn every_rust_block_compiles_as_it_stands_with_the_dependencies_beside_it() {
@@ -109,6 +118,18 @@ fn every_block_is_of_a_known_kind_and_hides_no_line() {
         let hides = block.is_rust() && block.text.lines().any(hidden);
         assert!(!hides, "{block}: hides a line");
     }
+}
+
+#[cfg(feature = "pin-file")]
+#[test]
+fn the_pin_files_of_the_guide_can_be_used() {
+    let blocks = all_blocks().into_iter();
+    let files = blocks.filter(|block| block.kind == "json");
+    let used = files.map(|block| {
+        let pins = pinhold::pin_file::PinFile::parse(&block.text).unwrap();
+        pinhold::Pinning::builder().pins(pins).build().unwrap()
+    });
+    assert_eq!(used.count(), 1);
 }
 
 #[test]

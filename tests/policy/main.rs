@@ -8,8 +8,16 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod matching_model;
+#[cfg(feature = "pin-file")]
+mod pin_files;
+#[cfg(feature = "pin-file")]
+mod printed_pin_files;
+#[cfg(all(feature = "pin-file", unix))]
+mod reloaded;
 mod rfc7469_directives;
 #[cfg(feature = "hyper")]
 mod rfc7469_matching;
 mod rfc7469_syntax;
+mod scopes;
 mod static_policies;

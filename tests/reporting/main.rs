@@ -19,6 +19,8 @@ mod observer_thread;
 #[cfg(all(feature = "hyper", feature = "reports"))]
 mod observers;
 #[cfg(all(feature = "hyper", feature = "reports"))]
+mod refused_keys;
+#[cfg(all(feature = "hyper", feature = "reports"))]
 mod report;
 #[cfg(all(feature = "hyper", feature = "reports"))]
 mod report_endpoints;

@@ -234,7 +234,7 @@ async fn a_report_names_the_noted_superdomain_with_its_expiry_and_flag() {
     visit(&intruder, &fixture.pinning, uri, anchors).await;
     let report = fixture.recorder.reports(&fixture.pinning).pop().unwrap();
     let policy = report.violation().policy();
-    assert_eq!(policy.report_uris.first(), entry.report_uri.as_ref());
+    assert_eq!(policy.report_uris().first(), entry.report_uri.as_ref());
     let report = full(&report);
     assert_eq!(report.get("hostname"), "www.example.com");
     assert_eq!(report.get("noted-hostname"), "example.com");

@@ -130,10 +130,7 @@ async fn a_failed_report_only_header_is_reported_and_has_no_other_effect() {
     let policy = violation.policy();
     assert_eq!(violation.host().as_str(), "example.com");
     assert_eq!(policy.noted_hostname.as_str(), "example.com");
-    assert_eq!(
-        policy.report_uris[0].as_str(),
-        "https://r.example/ro"
-    );
+    assert_eq!(policy.report_uris()[0].as_str(), "https://r.example/ro");
     assert!(policy.scope.includes_subdomains());
     assert_eq!(policy.state, PolicyState::ReportOnly);
     assert_eq!(policy.source, PinSource::Noted);
@@ -154,7 +151,7 @@ async fn a_failed_field_without_report_uri_is_an_event() {
     let fixture = Fixture::new();
     fixture.receive(&[(RO, &directive(pin(1)))]).await;
     let violation = fixture.recorder.would_be_violation(&fixture.pinning);
-    assert!(violation.policy().report_uris.is_empty());
+    assert!(violation.policy().report_uris().is_empty());
 }
 
 #[tokio::test]

@@ -14,17 +14,18 @@ use std::path::{Path, PathBuf};
 /// module. `mod.rs` imports from all files of its module.
 const MODULES: &str = "
     1 guide: auditing backup_key choosing_pins command_line comparison desktop links mobile moving noting \
-        performance reqwest rolling_out rotating stacks testing user_added_roots
-    1 policy: der header_tokens origin sha256 text timestamp fingerprint_error host report_uri \
-        fingerprint pem uri fingerprint_text header pin_set applied judgement known_host \
-        pin_policy
+        performance pin_file reqwest rolling_out rotating stacks testing user_added_roots
+    1 policy: der enforcement header_tokens origin plain_http scope sha256 text timestamp fingerprint_error host report_uri \
+        fingerprint pem uri fingerprint_text header pin_set pin_group applied judgement known_host \
+        pin_policy unpinned static_rules
+    2 pin_file: schema words error members pins read print file
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
     2 store: domains public_suffixes observed_clock worker generation record line noted change format error \
         file_lock pending queue storage entries eviction records journal file compaction repair durable writer \
         pin_store builder update
     3 chain: certificate fingerprint_cache revocation signature_cache validated path_builder
-    4 violation: pin_violation report_error report_pem unverifiable report report_json
-    5 pinning: clock noting rollout evaluation event lanes build_error static_pins observers handle builder \
+    4 violation: pin_violation report_error report_pem unpinned_host unverifiable report report_json
+    5 pinning: clock noting rollout evaluation event lanes build_error static_pins rare_rules observers handle builder \
         note record
     6 tls: provider resumption connection observed_config error verifier verifier_builder
     7 connector: error schemes stream handshake service builder
@@ -38,7 +39,7 @@ const MODULES: &str = "
 /// Each dependency and all that import it: a module, or one file of it as `module/file`.
 const IMPORTERS: &str = "
     base64: policy/fingerprint violation/report_pem
-    foldhash: chain layer pinning roots store tls
+    foldhash: chain layer pin_file pinning roots store tls
     futures_timer: connector/stream layer/note_pins
     hmac_sha256: policy/sha256
     http: connector http_reporter layer reqwest tls
@@ -52,10 +53,11 @@ const IMPORTERS: &str = "
     reqwest: reqwest
     rustls: chain connector http_reporter lib pinning policy reqwest roots store tls violation
     rustls_native_certs: roots/native
-    rustls_pki_types: chain connector http_reporter layer pinning policy reqwest roots store tls \
+    rustls_pki_types: chain connector http_reporter layer pin_file pinning policy reqwest roots store tls \
         violation
     security_framework: roots/provenance
-    serde_json: violation/report_json
+    serde: pin_file
+    serde_json: pin_file violation/report_json
     smol_str: policy/host
     spki: chain/certificate policy/der policy/fingerprint policy/timestamp
     tokio: http_reporter tls

@@ -17,3 +17,5 @@ mod redirects;
 mod replaced;
 mod resumed;
 mod settings;
+#[cfg(feature = "pin-file")]
+mod unpinned;

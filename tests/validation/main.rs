@@ -22,6 +22,10 @@ mod own_ca;
 #[cfg(feature = "hyper")]
 mod paths;
 #[cfg(feature = "hyper")]
+mod pin_groups;
+#[cfg(feature = "hyper")]
+mod refused_keys;
+#[cfg(feature = "hyper")]
 mod rfc7469_validation;
 #[cfg(all(feature = "hyper", feature = "native-certs"))]
 mod root_files;

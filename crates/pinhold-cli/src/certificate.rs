@@ -19,6 +19,8 @@ use crate::rfc3339;
 pub(crate) struct Facts {
     /// Distinguished name (RFC 4514).
     pub(crate) subject: String,
+    /// The organisation of the subject.
+    pub(crate) organization: Option<String>,
     pub(crate) issuer: String,
     pub(crate) not_before: UnixTime,
     pub(crate) not_after: UnixTime,
@@ -39,6 +41,7 @@ impl Facts {
         };
         Some(Self {
             subject: name_text(body.subject()),
+            organization: organization(body.subject()),
             issuer: name_text(body.issuer()),
             not_before: unix_time(body.validity().not_before),
             not_after: unix_time(body.validity().not_after),
@@ -81,11 +84,17 @@ pub(crate) fn last_of_path(served: &[CertificateDer<'_>]) -> Option<Facts> {
     }
 }
 
-fn name_text(name: &Name) -> String {
+/// Returns a distinguished name as text, escaped and cut.
+pub(crate) fn name_text(name: &Name) -> String {
     let mut text = String::new();
     // `to_string` would panic on a name whose formatting returns an error.
     let _ = write!(text, "{name}");
     cut(&printable(&text), MAX_NAME)
+}
+
+fn organization(name: &Name) -> Option<String> {
+    let organization = name.organization().ok()??;
+    Some(cut(&printable(&organization.value()), MAX_NAME))
 }
 
 fn host_name(name: &GeneralName) -> Option<String> {

@@ -1,14 +1,17 @@
 //! Failures of the program: their exit codes, their text, and their kinds in JSON.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::{fmt, io, iter};
 
 use hyper_util::client::legacy as client;
 use pinhold::connector::ConnectError;
+use pinhold::policy::PolicyState;
 use pinhold::storage::StorageError;
-use pinhold::{BuildError, PinViolation, Pinning};
+use pinhold::{BuildError, PinViolation, Pinning, UnpinnedHost};
 use serde_json::{Value, json};
 
+use crate::output::wrapped;
 use crate::peer::{Peer, Target};
 use crate::refusal::Refusal;
 use crate::storage_error;
@@ -25,7 +28,7 @@ pub(crate) enum Failure {
         target: Target,
         chain: Box<InvalidChain>,
     },
-    /// Standard output, or the runtime of the program, failed.
+    /// Standard output, a new file, or the runtime of the program, failed.
     Internal {
         subject: &'static str,
         error: io::Error,
@@ -67,6 +70,8 @@ pub(crate) enum RequestFailure {
     Timeout,
     /// The TLS handshake, for another reason than an invalid chain.
     Tls,
+    /// The host is not pinned, and the pin file refuses such hosts.
+    UnpinnedHost,
 }
 
 impl RequestFailure {
@@ -79,6 +84,7 @@ impl RequestFailure {
             Self::Status(_) => "status",
             Self::Timeout => "timeout",
             Self::Tls => "tls",
+            Self::UnpinnedHost => "unpinned-host",
         }
     }
 }
@@ -94,9 +100,17 @@ impl Failure {
     pub(crate) fn of_build(error: &BuildError) -> Self {
         Self::Usage(match error {
             BuildError::DuplicateHost { .. }
+            | BuildError::Exemption { .. }
             | BuildError::Host(_)
             | BuildError::ReportEndpoint { .. }
             | BuildError::ReportUri(_) => error.to_string(),
+            BuildError::HostInPinFile { host } => format!(
+                "{host} has pins in the pin file and by an option, expected all of them in one place"
+            ),
+            BuildError::UnionOfGroups { host } => format!(
+                "the policy of {host} has several groups of pins (`all_of`), expected one group in \
+                 each policy with `\"overlap\": \"union\"`"
+            ),
             BuildError::Tls(error) => format!("TLS: {}", tls_error::text(error)),
             _ => "the TLS settings can't be used".to_owned(),
         })
@@ -105,8 +119,11 @@ impl Failure {
     /// Returns the failure for an error of a request or of its connection.
     pub(crate) fn of_request(peer: &Peer, error: &(dyn Error + 'static)) -> Self {
         if let Some(violation) = PinViolation::find(error) {
-            let refusal = Refusal::new(violation, peer.roots, peer.store.clone());
+            let refusal = Refusal::new(violation, peer.roots, peer.sources.clone());
             return Self::PinViolation(Box::new(refusal));
+        }
+        if let Some(unpinned) = UnpinnedHost::find(error) {
+            return peer.failure(RequestFailure::UnpinnedHost, unpinned_text(&unpinned, peer));
         }
         let target = &peer.target;
         if let Some(error) = find::<rustls::Error>(error) {
@@ -172,6 +189,10 @@ impl Failure {
         match self {
             Self::AlreadyPrinted { code } => *code,
             Self::OutputClosed => 0,
+            Self::Request {
+                kind: RequestFailure::UnpinnedHost,
+                ..
+            } => 90,
             Self::Certificate { .. }
             | Self::Internal { .. }
             | Self::Request { .. }
@@ -240,6 +261,31 @@ impl fmt::Display for Failure {
             Self::Usage(message) => f.write_str(message),
         }
     }
+}
+
+/// Returns the facts of an unpinned host as the library states them, in words of the pin file.
+fn unpinned_text(unpinned: &UnpinnedHost, peer: &Peer) -> String {
+    let name = unpinned.server_name().to_str();
+    let file = peer.sources.pins.as_deref().map(|file| file.display());
+    let file = file.map_or_else(|| "the pin file".to_owned(), |file| file.to_string());
+    let why = match unpinned.policy() {
+        Some(policy) if policy.state == PolicyState::ReportOnly => {
+            format!(
+                "its policy, that of {}, is report-only",
+                policy.noted_hostname
+            )
+        }
+        _ if unpinned.server_name().to_str().parse::<IpAddr>().is_ok() => {
+            "it is an IP address, which can't be pinned".to_owned()
+        }
+        _ => "no policy covers it: none is set, it is exempt, or the policy has expired".to_owned(),
+    };
+    let remedy = "if it may be connected to, add a policy for it or list it in `allow_unpinned`";
+    format!(
+        "{name} is not pinned, and {file} refuses unpinned hosts\n{}\n{}",
+        wrapped(&why),
+        wrapped(&format!("what to do: {remedy}"))
+    )
 }
 
 /// Finds an error of this type in an error or in its causes.

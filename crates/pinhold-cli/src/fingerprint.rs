@@ -1,17 +1,19 @@
-//! The command `pinhold fingerprint`: prints the keys in a file or of a server.
+//! The command `pinhold fingerprint`: prints the keys in files and of servers, or their pins in the
+//! form of a client's configuration.
 
 use std::path::Path;
 
 use clap::{Args, ValueHint};
-use pinhold::SpkiFingerprint;
-use rustls::pki_types::pem::{PemObject, SectionKind};
+use pinhold::{Host, SpkiFingerprint};
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use serde_json::{Value, json};
 
 use crate::certificate::Facts;
 use crate::failure::{Failure, RequestFailure};
+use crate::key_file::{STANDARD_INPUT, keys_in_file};
 use crate::network::{self, NetworkOptions};
-use crate::output::Output;
+use crate::output::{Output, printable};
+use crate::pin_format::{self, Format};
 use crate::rfc3339;
 use crate::server_keys::{served_keys, validated_keys};
 use crate::style::{GOOD, STRONG, paint};
@@ -19,57 +21,118 @@ use crate::style::{GOOD, STRONG, paint};
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// File with certificates or public keys (PEM or DER), host, host and port, or https URL; a
-    /// file is preferred to a host of the same name
-    #[arg(value_name = "FILE|HOST[:PORT]|URL", value_hint = ValueHint::AnyPath)]
-    source: String,
+    /// Files with certificates, certificate requests, public keys or private keys (PEM or DER),
+    /// `-` for standard input, hosts, hosts and ports, or https URLs; a file is preferred to a
+    /// host of the same name
+    #[arg(value_name = "FILE|HOST[:PORT]|URL", required = true, value_hint = ValueHint::AnyPath)]
+    sources: Vec<String>,
     /// Print the keys that a server sends, without validating its chain
     #[arg(long)]
     insecure: bool,
+    /// Print the pins in this form: of a server those of the recommended keys, of a file all.
+    /// `header` has the pin directives of a Public-Key-Pins header, without its max-age
+    #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
+    format: Format,
+    /// Print pins for this host instead of the servers, with --format pin-file or kotlin
+    #[arg(long, value_name = "HOST", value_parser = Host::parse)]
+    host: Vec<Host>,
     #[command(flatten)]
     network: NetworkOptions,
 }
 
 pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
-    let source = arguments.source.as_str();
-    let is_file = is_file(source);
-    if is_file && (arguments.insecure || !arguments.network.is_empty()) {
-        return Err(Failure::input(
-            source,
-            "is a file, expected a host or URL with --insecure and connection options",
-        ));
+    arguments.refuse_meaningless()?;
+    let mut sources = Vec::new();
+    for name in &arguments.sources {
+        sources.push(arguments.read(name).await?);
     }
-    if is_file && matches!(Path::new(source).try_exists(), Ok(false)) {
-        let reason = "no such file; a URL with a path begins with https://";
-        return Err(Failure::input(network::without_login(source), reason));
-    }
-    let validated = !is_file && !arguments.insecure;
-    let keys = if is_file {
-        keys_in_file(source)
-    } else if arguments.insecure {
-        served_keys(source, &arguments.network).await
-    } else {
-        validated_keys(source, &arguments.network).await
-    };
-    let keys = keys.map_err(|failure| or_no_file(failure, source))?;
     if arguments.insecure {
         output.message(&"the chain was not validated: these keys may belong to an attacker");
     }
-    let mut lines = keys.iter().map(Key::text).collect::<Vec<_>>();
-    if keys.iter().any(|key| key.advice.is_some()) {
+    match arguments.format {
+        Format::Text => print(&sources, output),
+        format => pin_format::print(format, &sources, &arguments.host, output),
+    }
+}
+
+impl Arguments {
+    /// Refuses options that have no effect on these sources or on this form.
+    fn refuse_meaningless(&self) -> Result<(), Failure> {
+        if let Some(file) = self.sources.first()
+            && self.sources.iter().all(|source| is_file(source))
+            && (self.insecure || !self.network.is_empty())
+        {
+            let reason = "is a file, expected a host or URL with --insecure and connection options";
+            return Err(Failure::input(file, reason));
+        }
+        if !self.host.is_empty() && !self.format.has_hosts() {
+            let reason = "has no effect, expected --format pin-file or kotlin with it";
+            return Err(Failure::input("--host", reason));
+        }
+        Ok(())
+    }
+
+    async fn read(&self, name: &str) -> Result<Source, Failure> {
+        let is_file = is_file(name);
+        let is_missing =
+            name != STANDARD_INPUT && matches!(Path::new(name).try_exists(), Ok(false));
+        if is_file && is_missing {
+            let reason = "no such file; a URL with a path begins with https://";
+            return Err(Failure::input(network::without_login(name), reason));
+        }
+        let keys = if is_file {
+            keys_in_file(name)
+        } else if self.insecure {
+            served_keys(name, &self.network).await
+        } else {
+            validated_keys(name, &self.network).await
+        };
+        let keys = keys.map_err(|failure| or_no_file(failure, name))?;
+        let uri = (!is_file).then(|| network::url(name)).transpose()?;
+        Ok(Source {
+            name: name.to_owned(),
+            host: uri.and_then(|uri| uri.host().map(str::to_owned)),
+            is_validated: !is_file && !self.insecure,
+            keys,
+        })
+    }
+}
+
+/// A file or a server with its keys.
+pub(crate) struct Source {
+    pub(crate) name: String,
+    /// The name or address of a server.
+    pub(crate) host: Option<String>,
+    is_validated: bool,
+    pub(crate) keys: Vec<Key>,
+}
+
+fn print(sources: &[Source], output: Output) -> Result<(), Failure> {
+    let is_only = sources.len() == 1;
+    let mut lines = Vec::new();
+    let mut certificates = Vec::new();
+    for source in sources {
+        if !is_only {
+            lines.push(format!("{}:", printable(&source.name)));
+        }
+        lines.extend(source.keys.iter().map(Key::text));
+        certificates.extend(source.keys.iter().map(|key| key.json(source)));
+    }
+    let mut keys = sources.iter().flat_map(|source| &source.keys);
+    if keys.any(|key| key.is_recommended()) {
         lines.push(BACKUP.to_owned());
     }
     let json = json!({
-        "source": source,
-        "validated": validated,
-        "certificates": keys.iter().map(Key::json).collect::<Vec<_>>(),
+        "source": sources.first().filter(|_| is_only).map(|source| &source.name),
+        "validated": sources.iter().all(|source| source.is_validated),
+        "certificates": certificates,
     });
     output.print(&json, &lines.join("\n"))
 }
 
 /// Returns whether the argument is a file and not the name of a server.
 fn is_file(source: &str) -> bool {
-    let is_path = source.is_empty() || source.contains(['/', '\\']);
+    let is_path = ["", STANDARD_INPUT].contains(&source) || source.contains(['/', '\\']);
     !source.contains("://") && (is_path || Path::new(source).exists())
 }
 
@@ -88,6 +151,7 @@ fn or_no_file(mut failure: Failure, source: &str) -> Failure {
 }
 
 /// A key, which is one entry of the result.
+#[derive(PartialEq)]
 pub(crate) struct Key {
     fingerprint: SpkiFingerprint,
     /// Leaf, intermediate, root, and what is none of these.
@@ -127,9 +191,12 @@ impl Key {
         })
     }
 
-    fn of_key(der: &SubjectPublicKeyInfoDer<'_>) -> Option<Self> {
+    pub(crate) fn of_public_key(
+        der: &SubjectPublicKeyInfoDer<'_>,
+        role: &'static str,
+    ) -> Option<Self> {
         let fingerprint = SpkiFingerprint::of_public_key(der).ok()?;
-        Some(Self::without_certificate(fingerprint, "key", String::new()))
+        Some(Self::without_certificate(fingerprint, role, String::new()))
     }
 
     pub(crate) fn without_certificate(
@@ -147,6 +214,10 @@ impl Key {
         }
     }
 
+    pub(crate) fn with_subject(self, subject: String) -> Self {
+        Self { subject, ..self }
+    }
+
     /// Sets the option that a root came from.
     pub(crate) fn with_source(self, source: &'static str) -> Self {
         Self {
@@ -161,12 +232,32 @@ impl Key {
     /// roots may be pinned. A leaf's key is replaced with each certificate unless it is kept.
     pub(crate) fn with_advice(self) -> Self {
         let advice = match self.role {
-            "key" => Some("pin this if it is your server's key, or a backup that is kept offline"),
+            "csr" | "key" | "private-key" => {
+                Some("pin this if it is your server's key, or a backup that is kept offline")
+            }
             "leaf" => Some("pin this if you run the server and keep this key at renewal"),
             "root" => Some("pin this if the server stays with this CA: it survives renewals"),
             _ => None,
         };
         Self { advice, ..self }
+    }
+
+    pub(crate) fn fingerprint(&self) -> SpkiFingerprint {
+        self.fingerprint
+    }
+
+    pub(crate) fn is_recommended(&self) -> bool {
+        self.advice.is_some()
+    }
+
+    /// Returns what a reader of a pin file learns about this key.
+    pub(crate) fn comment(&self, source: &str) -> String {
+        let subject = if self.subject.is_empty() {
+            source
+        } else {
+            &self.subject
+        };
+        format!("{}, {subject}", self.role)
     }
 
     fn text(&self) -> String {
@@ -189,8 +280,10 @@ impl Key {
         text
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, source: &Source) -> Value {
         json!({
+            "source": source.name,
+            "validated": source.is_validated,
             "fingerprint": self.fingerprint.to_string(),
             "subject": self.subject,
             "role": self.role,
@@ -201,50 +294,12 @@ impl Key {
     }
 }
 
-fn keys_in_file(name: &str) -> Result<Vec<Key>, Failure> {
-    let bytes = network::read(Path::new(name))?;
-    network::refuse_unread(Path::new(name), &bytes)?;
-    let unreadable = || {
-        let reason = "not a certificate or public key, expected one or more in PEM or DER";
-        Failure::input(name, reason)
-    };
-    let mut keys = Vec::new();
-    let mut known = Vec::new();
-    let kinds = ["CERTIFICATE", "PUBLIC KEY"];
-    let begun = kinds
-        .map(|kind| network::begun(&bytes, kind))
-        .iter()
-        .sum::<usize>();
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&bytes) {
-        let (kind, der) = section.map_err(|_| unreadable())?;
-        if !matches!(kind, SectionKind::Certificate | SectionKind::PublicKey) {
-            continue;
-        }
-        let is_known = known.contains(&der);
-        known.push(der.clone());
-        let key = match kind {
-            _ if is_known => continue,
-            SectionKind::Certificate => Key::of_certificate(&der.into(), None),
-            SectionKind::PublicKey => Key::of_key(&der.into()),
-            _ => continue,
-        };
-        keys.push(key.ok_or_else(unreadable)?);
-    }
-    if known.len() < begun {
-        return Err(network::not_at_start(Path::new(name)));
-    }
-    if keys.is_empty() {
-        let certificate = Key::of_certificate(&bytes.as_slice().into(), None);
-        let key = certificate.or_else(|| Key::of_key(&bytes.as_slice().into()));
-        keys.push(key.ok_or_else(unreadable)?);
-    }
-    Ok(keys.into_iter().map(Key::with_advice).collect())
-}
-
 const BACKUP: &str = "Pin a backup, too: a key that is kept offline, or a root of another CA.";
 
 const EXAMPLES: &str = "\
 Examples:
   pinhold fingerprint example.com
   pinhold fingerprint example.com:8443 --ca root.pem
-  pinhold fingerprint backup.pub --json";
+  pinhold fingerprint backup.key backup.csr --json
+  openssl pkey -in encrypted.key -pubout | pinhold fingerprint -
+  pinhold fingerprint example.com backup.key --format pin-file";

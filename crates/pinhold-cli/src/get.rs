@@ -10,6 +10,8 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use pinhold::header::{IgnoreReason, Noted};
+use pinhold::pin_file::PinFile;
+use pinhold::policy::{AppliedPolicies, UnpinnedHosts, UnpinnedName};
 use pinhold::storage::StorageError;
 use pinhold::{
     Decision, Host, NotePinsLayer, PinPolicy, PinStore, Pinning, PinningBuilder, SpkiFingerprint,
@@ -23,10 +25,10 @@ use crate::failure::{Failure, RequestFailure};
 use crate::network::{self, NetworkOptions};
 use crate::output::Output;
 use crate::peer::Peer;
-use crate::refusal::{chain_json, key_lines};
+use crate::refusal::{PinSources, chain_json, key_lines};
 use crate::reporting::{self, Reporting};
 use crate::syntax::{Field, Syntax};
-use crate::{storage_error, store};
+use crate::{clock, pin_file, pins, storage_error, store};
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -61,10 +63,13 @@ pub(crate) struct Arguments {
 struct PinningOptions {
     /// Pin of the URL's host: the validated chain must contain the key of at least one --pin; the
     /// text of a PEM file with one key is a pin, too
-    #[arg(long = "pin", value_name = "FINGERPRINT", allow_hyphen_values = true)]
-    pins: Vec<SpkiFingerprint>,
+    #[arg(long, value_name = "FINGERPRINT", allow_hyphen_values = true)]
+    pin: Vec<SpkiFingerprint>,
+    /// Enforce this pin file, too; its hosts must be others than that of --pin
+    #[arg(long = "pins", value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Apply each --pin to the subdomains of the host, too
-    #[arg(long, requires = "pins")]
+    #[arg(long, requires = "pin")]
     include_subdomains: bool,
     /// Enforce the pins on chains to --user-ca roots, too, in place of skipping them
     #[arg(long, requires = "user_ca")]
@@ -73,14 +78,19 @@ struct PinningOptions {
 
 pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let uri = network::url(&arguments.url)?;
-    let peer = arguments
-        .network
-        .peer(&arguments.url, &uri, arguments.store.as_deref());
+    let sources = PinSources {
+        has_pin_options: !arguments.pinning.pin.is_empty(),
+        pins: arguments.pinning.file.clone(),
+        store: arguments.store.clone(),
+    };
+    let peer = arguments.network.peer(&arguments.url, &uri, sources);
     let store = match &arguments.store {
         Some(file) => store::open(file)?,
         None => PinStore::in_memory(),
     };
-    let mut builder = builder(&arguments, &uri, &store)?;
+    let file = arguments.pinning.file.as_deref();
+    let file = file.map(pin_file::open).transpose()?;
+    let mut builder = builder(&arguments, &uri, &store, file.as_ref())?;
     let mut reporting = None;
     if let Some(to) = &arguments.report_to {
         let to = reporting::endpoint(to)?;
@@ -89,6 +99,12 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     }
     let pinning = builder.build();
     let pinning = pinning.map_err(|error| Failure::of_build(&error))?;
+    if is_reported_as_unpinned(&uri, file.as_ref(), &pinning) {
+        let host = &peer.target.host;
+        output.message(&format_args!(
+            "{host} is not pinned, and the pin file reports unpinned hosts"
+        ));
+    }
     let response = fetch(&arguments, &uri, &peer, pinning.clone()).await;
     let stored = store_changes(&store, &peer, response.is_ok()).await;
     if let Err(error) = &stored {
@@ -200,7 +216,12 @@ fn body_failure(peer: &Peer, error: &(dyn Error + 'static)) -> Failure {
     Failure::of_request(peer, error)
 }
 
-fn builder(arguments: &Arguments, uri: &Uri, store: &PinStore) -> Result<PinningBuilder, Failure> {
+fn builder(
+    arguments: &Arguments,
+    uri: &Uri,
+    store: &PinStore,
+    file: Option<&PinFile>,
+) -> Result<PinningBuilder, Failure> {
     let mut builder = Pinning::builder()
         .store(store.clone())
         .header_syntax(arguments.syntax.into());
@@ -208,18 +229,35 @@ fn builder(arguments: &Arguments, uri: &Uri, store: &PinStore) -> Result<Pinning
     if options.enforce_on_user_ca {
         builder = builder.user_added_roots(UserAddedRoots::EnforcePins);
     }
-    if !options.pins.is_empty() {
+    if !options.pin.is_empty() {
         let host = Host::parse(uri.host().unwrap_or_default())
             .map_err(|error| Failure::input("--pin", error))?;
         // These pins apply to one request only, so they need no backup pin.
-        let mut policy = PinPolicy::without_backup(options.pins.iter().copied())
+        let mut policy = PinPolicy::without_backup(options.pin.iter().copied())
             .map_err(|error| Failure::input("--pin", error))?;
         if options.include_subdomains {
             policy = policy.include_subdomains();
         }
         builder = builder.static_pins(host, policy);
     }
+    if let Some(file) = file {
+        // Reports are sent without a proxy, which is checked for the endpoint of the option only.
+        builder = builder.pins(pins::without_report_uris(file)?);
+    }
     Ok(builder)
+}
+
+/// Returns whether the pin file wants connections to the host of this URL to be reported.
+fn is_reported_as_unpinned(uri: &Uri, file: Option<&PinFile>, pinning: &Pinning) -> bool {
+    let Ok(name) = UnpinnedName::try_from(uri.host().unwrap_or_default()) else {
+        return false;
+    };
+    let policies = match &name {
+        UnpinnedName::Host(host) => pinning.policies(host, clock::now()),
+        _ => AppliedPolicies::default(),
+    };
+    let policy = policies.static_policy.as_ref();
+    pin_file::unpinned(file, &name, policy) == Some(UnpinnedHosts::Report)
 }
 
 /// Prints what the user should know besides the body.

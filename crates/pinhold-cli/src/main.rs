@@ -5,16 +5,20 @@
 
 mod certificate;
 mod clock;
+mod explain;
 mod failure;
 mod fingerprint;
 mod get;
 mod header;
+mod key;
+mod key_file;
 mod manual;
 mod network;
 mod output;
 mod peer;
+mod pin_file;
+mod pin_format;
 mod pins;
-mod policy_match;
 mod proxy;
 mod refusal;
 mod reporting;
@@ -50,15 +54,17 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print the fingerprint of each key in a file or of a server, and which ones to pin
+    /// Show which policy applies to a host name
+    Explain(explain::Arguments),
+    /// Print the fingerprint of each key in files or of servers, and which ones to pin
     Fingerprint(fingerprint::Arguments),
     /// Fetch a URL over a connection that satisfies the pins
     Get(get::Arguments),
     /// Show how a client handles a Public-Key-Pins header; exits with 0 for any value
     Header(header::Arguments),
-    /// Show which policy applies to a host name
-    Match(policy_match::Arguments),
-    /// Convert pins between formats of other systems, and compare files of them
+    /// Make a key and its certificate signing request
+    Key(key::Arguments),
+    /// Check, convert and compare files of pins
     Pins(pins::Arguments),
     /// Inspect, change or recover a store file of noted pins
     Store(store::Arguments),
@@ -78,11 +84,12 @@ fn main() -> ExitCode {
         Command::Completions(arguments) => {
             manual::completions(&arguments, Arguments::command(), output)
         }
+        Command::Explain(arguments) => explain::run(&arguments, output),
         Command::Fingerprint(arguments) => block_on(fingerprint::run(arguments, output)),
         Command::Get(arguments) => block_on(get::run(arguments, output)),
         Command::Header(arguments) => header::run(&arguments, output),
+        Command::Key(arguments) => key::run(&arguments, output),
         Command::Man => manual::man(Arguments::command(), output),
-        Command::Match(arguments) => policy_match::run(&arguments, output),
         Command::Pins(arguments) => pins::run(&arguments, output),
         Command::Store(arguments) => store::run(arguments, output),
     };
@@ -131,13 +138,13 @@ fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 const EXIT_CODES: &str = "\
 Exit codes:
   0   success
-  1   the connection, the validation or the request failed, noted pins
-      could not be written, or --fail was given and the response has a
-      status of 400 or above
-  2   invalid usage or input
-  3   pins convert --strict: something is lost; pins diff: the files
-      differ
-  90  pin violation: the chain is valid, but contains no pinned key
+  1   no result: the connection, the validation or the request failed,
+      a file could not be written, or --fail was given and the response
+      has a status of 400 or above
+  2   invalid usage or input, such as a file that can't be read
+  3   finding: a check of pins, or a comparison, found a difference
+  90  pin violation: the chain is valid, but contains no pinned key, or a
+      refused one; or the host is not pinned, and the pin file refuses such
 
 Environment (the names in upper case, too):
   https_proxy, http_proxy, all_proxy

@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::output::cut;
 use crate::peer::{Deadline, Peer, Target, Timeout};
 use crate::proxy::Proxy;
+use crate::refusal::PinSources;
 use crate::roots::Roots;
 use crate::transport::{AddressOverride, Overrides, Transport};
 use crate::verifier::{Recorder, Served};
@@ -41,13 +42,13 @@ pub(crate) struct NetworkOptions {
 
 impl NetworkOptions {
     /// Returns the server of a URL. The time limit begins now.
-    pub(crate) fn peer(&self, url: &str, uri: &Uri, store: Option<&Path>) -> Peer {
+    pub(crate) fn peer(&self, url: &str, uri: &Uri, sources: PinSources) -> Peer {
         Peer {
             url: url.to_owned(),
             target: Target::of(uri),
             served: Served::default(),
             roots: self.roots(),
-            store: store.map(Path::to_owned),
+            sources,
             deadline: Deadline::after(self.timeout),
         }
     }
@@ -131,9 +132,9 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 }
 
 /// Reads the certificates of a PEM file, or the one of a DER file.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let bytes = read(file)?;
-    refuse_unread(file, &bytes)?;
+    refuse_unread(file, &String::from_utf8_lossy(&bytes))?;
     let sections = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
     match sections {
         Ok(certificates) if certificates.len() < begun(&bytes, "CERTIFICATE") => {
@@ -151,10 +152,20 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = fs::read(file);
     let mut bytes = bytes.map_err(|error| Failure::input(&file.display().to_string(), error))?;
+    remove_byte_order_mark(&mut bytes);
+    Ok(bytes)
+}
+
+pub(crate) fn remove_byte_order_mark(bytes: &mut Vec<u8>) {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }
-    Ok(bytes)
+}
+
+/// Returns the labels of all PEM sections, wherever they begin.
+pub(crate) fn labels(text: &str) -> impl Iterator<Item = &str> {
+    let begun = text.split("-----BEGIN ").skip(1);
+    begun.filter_map(|begun| Some(begun.split_once("-----")?.0))
 }
 
 /// Returns how many PEM sections of this kind begin anywhere in the text. The parser finds only
@@ -167,11 +178,8 @@ pub(crate) fn begun(text: &[u8], kind: &str) -> usize {
 
 /// Refuses PEM with certificates or public keys in a form that the parser skips, such as OpenSSL's
 /// `TRUSTED CERTIFICATE`. The others of the file may not be all that the user means.
-pub(crate) fn refuse_unread(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let text = String::from_utf8_lossy(bytes);
-    let begun = text.split("-----BEGIN ").skip(1);
-    let mut labels = begun.filter_map(|begun| Some(begun.split_once("-----")?.0));
-    let unread = labels.find(|label| {
+pub(crate) fn refuse_unread(file: &Path, text: &str) -> Result<(), Failure> {
+    let unread = labels(text).find(|label| {
         let is_key = label.ends_with(" CERTIFICATE") || label.ends_with(" PUBLIC KEY");
         is_key || ["PKCS7", "CMS"].contains(label)
     });
@@ -194,7 +202,7 @@ pub(crate) fn not_at_start(file: &Path) -> Failure {
     )
 }
 
-fn not_a_certificate(file: &Path) -> Failure {
+pub(crate) fn not_a_certificate(file: &Path) -> Failure {
     Failure::input(
         &file.display().to_string(),
         "no certificate, or one that can't be read; expected one or more in PEM, or one in DER",

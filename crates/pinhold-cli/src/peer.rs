@@ -1,7 +1,6 @@
 //! The server that a command connects to, as errors name it, and the time limit of the command.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use http::Uri;
 use tokio::time::Instant;
 
 use crate::failure::{Failure, RequestFailure};
+use crate::refusal::PinSources;
 use crate::roots::Roots;
 use crate::verifier::Served;
 
@@ -45,8 +45,7 @@ pub(crate) struct Peer {
     pub(crate) target: Target,
     pub(crate) served: Served,
     pub(crate) roots: Roots,
-    /// The store file, if one is in use.
-    pub(crate) store: Option<PathBuf>,
+    pub(crate) sources: PinSources,
     pub(crate) deadline: Deadline,
 }
 

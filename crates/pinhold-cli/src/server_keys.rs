@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::failure::{Failure, RequestFailure};
 use crate::fingerprint::Key;
 use crate::network::{self, NetworkOptions};
-use crate::refusal::role_name;
+use crate::refusal::{PinSources, role_name};
 use crate::roots::Roots;
 use crate::verifier::AcceptAll;
 
@@ -25,7 +25,7 @@ pub(crate) async fn validated_keys(
     network: &NetworkOptions,
 ) -> Result<Vec<Key>, Failure> {
     let uri = https_url(source)?;
-    let peer = network.peer(source, &uri, None);
+    let peer = network.peer(source, &uri, PinSources::default());
     let pinning = Pinning::builder().build();
     let pinning = pinning.map_err(|error| Failure::of_build(&error))?;
     let mut connector = network.connector(&pinning, &peer, &uri)?;
@@ -80,7 +80,7 @@ pub(crate) async fn served_keys(
     network: &NetworkOptions,
 ) -> Result<Vec<Key>, Failure> {
     let uri = https_url(source)?;
-    let peer = network.peer(source, &uri, None);
+    let peer = network.peer(source, &uri, PinSources::default());
     let host = uri.host().unwrap_or_default();
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
         .map_err(|error| Failure::input(source, error))?;

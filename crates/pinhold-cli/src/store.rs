@@ -62,13 +62,7 @@ pub(crate) fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
             "--file is missing, expected the store file of noted pins".to_owned(),
         ));
     };
-    // A mistyped path must not look like a store without entries, as it would to `PinStore::open`.
-    if fs::symlink_metadata(&file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-        return Err(Failure::input(
-            &file.display().to_string(),
-            "no such file, expected a store file of noted pins",
-        ));
-    }
+    ensure_exists(&file)?;
     match arguments.action {
         Action::Check => check(&file, output),
         Action::Clear { since } => clear(&file, since, output),
@@ -77,6 +71,24 @@ pub(crate) fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Action::Query { host } => query(&file, &host, output),
         Action::Recover => recover(&file, output),
     }
+}
+
+/// Fails for a path that is mistyped, which must not look like a store without entries, as it would
+/// to `PinStore::open`.
+fn ensure_exists(file: &Path) -> Result<(), Failure> {
+    if fs::symlink_metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Err(Failure::input(
+            &file.display().to_string(),
+            "no such file, expected a store file of noted pins",
+        ));
+    }
+    Ok(())
+}
+
+/// Opens a store file, which must be intact.
+pub(crate) fn open_existing(file: &Path) -> Result<PinStore, Failure> {
+    ensure_exists(file)?;
+    open(file)
 }
 
 /// Opens a store file, which must be intact or absent.

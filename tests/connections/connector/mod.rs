@@ -1,6 +1,7 @@
 //! The connector in hyper-util's client: which connections it accepts, and how it reports refusals.
 
 mod during_handshake;
+mod plain_http;
 mod proxies;
 mod schemes;
 mod tls_config;

@@ -7,6 +7,8 @@
 
 mod config;
 mod connector;
+#[cfg(feature = "pin-file")]
+mod rules;
 
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use crate::common::server::server_config;
 use crate::common::tls::{SwappableCertificate, VERSIONS, handshake};
 use crate::common::validated::built_in_anchors;
 use crate::common::{Clock, providers};
-use pinhold::{PinPolicy, PinViolation, Pinning, PinningVerifier, TrustAnchors};
+use pinhold::{PinPolicy, PinViolation, Pinning, PinningBuilder, PinningVerifier, TrustAnchors};
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, Error, HandshakeKind, ServerConfig, SupportedProtocolVersion};
 
@@ -52,9 +54,28 @@ fn fixture_of(
     leaf: Leaf,
     anchors: TrustAnchors,
 ) -> Fixture {
-    let clock = Clock::new();
-    let pinning = Pinning::builder().time_provider(clock.clone());
-    let pinning = pinning.build().unwrap();
+    let builder = Pinning::builder();
+    fixture_with(
+        builder,
+        Clock::new(),
+        provider,
+        versions,
+        root,
+        leaf,
+        anchors,
+    )
+}
+
+fn fixture_with(
+    builder: PinningBuilder,
+    clock: Arc<Clock>,
+    provider: Arc<CryptoProvider>,
+    versions: &'static [&'static SupportedProtocolVersion],
+    root: Ca,
+    leaf: Leaf,
+    anchors: TrustAnchors,
+) -> Fixture {
+    let pinning = builder.time_provider(clock.clone()).build().unwrap();
     let swap = SwappableCertificate::new(&leaf, provider.clone());
     let mut server = server_config(&leaf, provider.clone(), versions);
     server.cert_resolver = swap.clone();

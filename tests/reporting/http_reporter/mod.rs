@@ -1,6 +1,7 @@
 //! [`HttpReporter`] and its endpoints, over real connections. Reports never delay the connection
 //! that failed its pins.
 
+mod endpoints;
 mod failing_endpoints;
 mod waiting;
 

@@ -121,7 +121,7 @@ async fn noted_pins_refuse_beside_a_candidate_and_a_noted_host_has_no_rollout() 
     assert!(fixture.connect().await.is_none());
     let report = fixture.recorder.reports(&fixture.pinning).remove(0);
     let policy = report.violation().policy();
-    let uri = &policy.report_uris[0];
+    let uri = &policy.report_uris()[0];
     assert_eq!(uri.as_str(), "https://r.example/hpkp");
     assert_eq!(policy.source, PinSource::Noted);
     assert_eq!(fixture.counts(), (0, 0));

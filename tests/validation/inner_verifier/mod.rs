@@ -4,6 +4,7 @@
 
 #[cfg(all(feature = "native-certs", target_os = "linux"))]
 mod platform;
+mod refused_keys;
 mod resumption;
 mod signatures;
 

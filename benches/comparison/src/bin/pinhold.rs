@@ -5,7 +5,7 @@ use pinhold_comparison::{Arguments, Failure, provider, send};
 
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse()?;
-    let backup = "sha256/AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    let backup = "sha256/Q6/afnLXEZWcGnLIRR7DOU+NAJtEoPVqWsomIpZsw/4=";
     let policy = PinPolicy::new([arguments.pin.as_str(), backup])?;
     let pinning = Pinning::builder()
         .static_pins("localhost", policy)

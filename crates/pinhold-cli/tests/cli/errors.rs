@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::net::TcpSocket;
 
-use crate::common::unrelated_pin;
-use crate::program::{Folder, Run, Site, run};
+use crate::program::{Folder, Run, Site, run, unrelated_pin};
 
 /// Far less than the default time limit, which a command without `--timeout` would reach.
 const BOUND: Duration = Duration::from_secs(20);

@@ -1,15 +1,12 @@
 //! `pinhold fingerprint`: keys in files and of servers, compared with `openssl`.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use pinhold::SpkiFingerprint;
 use serde_json::{Value, json};
 
 use crate::peers;
 use crate::pki::Ca;
-use crate::program::{Folder, Run, Site, pem, run, run_async};
+use crate::program::{Folder, Run, Site, openssl, pem, pin_by_openssl, run, run_async};
 
 /// The only key of a result.
 fn only_key(run: &Run) -> Value {
@@ -38,32 +35,28 @@ fn prints_all_certificates_and_keys_of_a_file() {
     let json = run(["fingerprint", &file, "--json"]).expect_code(0).json();
     assert_eq!(json["source"], file);
     assert_eq!(json["validated"], false);
-    let not_after = "4096-01-01T00:00:00Z";
+    let not_after = Some("4096-01-01T00:00:00Z");
+    let entry = |fingerprint: &str, subject, role, not_after: Option<&str>, advice| {
+        json!({
+            "source": file,
+            "validated": false,
+            "fingerprint": fingerprint,
+            "subject": subject,
+            "role": role,
+            "from": null,
+            "not_after": not_after,
+            "pin_this": advice,
+        })
+    };
+    let [leaf, root] = [leaf.pin(), root.pin()].map(|pin| pin.to_string());
+    let key = "sha256/oekVYFTgT6yJmunydRMs3Ael28TqLCrTof/G4NJTaB8=";
+    let kept = "pin this if you run the server and keep this key at renewal";
+    let renewed = "pin this if the server stays with this CA: it survives renewals";
+    let backup = "pin this if it is your server's key, or a backup that is kept offline";
     let expected = json!([
-        {
-            "fingerprint": leaf.pin().to_string(),
-            "subject": "CN=shop.example",
-            "role": "leaf",
-            "from": null,
-            "not_after": not_after,
-            "pin_this": "pin this if you run the server and keep this key at renewal",
-        },
-        {
-            "fingerprint": root.pin().to_string(),
-            "subject": "CN=Root",
-            "role": "root",
-            "from": null,
-            "not_after": not_after,
-            "pin_this": "pin this if the server stays with this CA: it survives renewals",
-        },
-        {
-            "fingerprint": "sha256/oekVYFTgT6yJmunydRMs3Ael28TqLCrTof/G4NJTaB8=",
-            "subject": "",
-            "role": "key",
-            "from": null,
-            "not_after": null,
-            "pin_this": "pin this if it is your server's key, or a backup that is kept offline",
-        },
+        entry(&leaf, "CN=shop.example", "leaf", not_after, kept),
+        entry(&root, "CN=Root", "root", not_after, renewed),
+        entry(key, "", "key", None, backup),
     ]);
     assert_eq!(json["certificates"], expected);
     let run = run(["fingerprint", &file]).expect_code(0);
@@ -123,13 +116,11 @@ fn a_subject_cannot_control_the_terminal() {
 fn other_content_than_certificates_and_keys_exits_with_2() {
     let folder = Folder::new();
     let root = Ca::root("Root");
-    let private = root.leaf(&["shop.example"]);
-    let private = pem("PRIVATE KEY", private.key().secret_der());
     let good = folder.write("root.pem", root.pem());
     for file in [
         folder.write("text", "hello"),
         folder.write("empty", ""),
-        folder.write("private.pem", private),
+        folder.write("crl.pem", pem("X509 CRL", b"list")),
         folder.write("corrupt.pem", pem("CERTIFICATE", b"corrupt")),
         folder.write("half.pem", root.pem() + &pem("CERTIFICATE", b"corrupt")),
         folder.path("missing.pem"),
@@ -315,32 +306,15 @@ fn a_name_that_is_no_host_is_said_to_be_no_file_either() {
     }
 }
 
-fn openssl(program: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {stderr}");
-    output.stdout
-}
-
 /// Makes a key with these `genpkey` arguments. Returns its pin, computed by `openssl`, and files
 /// with the key or its certificate.
-fn made_by_openssl(
-    program: &Path,
-    key: &[&str],
-    folder: &Folder,
-) -> (SpkiFingerprint, Vec<String>) {
+fn made_by_openssl(program: &Path, key: &[&str], folder: &Folder) -> (String, Vec<String>) {
     let generate = [&["genpkey", "-algorithm"], key].concat();
     let secret = openssl(program, &generate, b"");
     let secret_file = folder.write("secret.pem", &secret);
     let public = ["pkey", "-pubout", "-outform", "DER"];
     let public = openssl(program, &public, &secret);
-    let digest = openssl(program, &["dgst", "-sha256", "-binary"], &public);
-    let pin = SpkiFingerprint::from_digest(digest.try_into().unwrap());
+    let pin = pin_by_openssl(program, &public);
 
     let certificate = folder.path("certificate.pem");
     let request = "req -x509 -new -subj /CN=shop.example -days 30";
@@ -373,7 +347,7 @@ fn agrees_with_openssl() {
         let (pin, files) = made_by_openssl(&program, key, &folder);
         for file in files {
             let entry = only_key(&run(["fingerprint", "--json", &file]).expect_code(0));
-            assert_eq!(entry["fingerprint"], pin.to_string(), "{key:?} {file}");
+            assert_eq!(entry["fingerprint"], pin, "{key:?} {file}");
         }
     }
 }

@@ -5,9 +5,9 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
-use crate::common::{header_value, unrelated_pin};
+use crate::common::header_value;
 use crate::pki::Ca;
-use crate::program::{Folder, Site, command, finish, pem, run, run_async};
+use crate::program::{Folder, Site, command, finish, pem, run, run_async, unrelated_pin};
 use crate::server::{Server, answer};
 
 #[tokio::test(flavor = "multi_thread")]

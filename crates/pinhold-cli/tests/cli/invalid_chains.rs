@@ -4,7 +4,7 @@ use rcgen::CertificateParams;
 use serde_json::Value;
 
 use crate::pki::{Ca, Leaf, leaf_params};
-use crate::program::{Run, Site, pem, run_async};
+use crate::program::{Run, Site, pem, run_async, unrelated_pin};
 use crate::usage::assert_plain_text;
 
 /// The longest message: a terminal shows it as a whole.
@@ -178,7 +178,7 @@ async fn long_subjects_are_cut() {
     let site = Site::with_chain(root, leaf, &[]).await;
     let json = error_of(&site, "get", &[]).await;
     assert_eq!(json["reason"], "unknown-issuer");
-    let pin = crate::common::unrelated_pin().to_string();
+    let pin = unrelated_pin().to_string();
     let run = site.run_trusted("get", &["--pin", &pin]).await;
     let stderr = run.expect_code(90).stderr;
     assert!(stderr.len() < MAX_LEN, "{} bytes", stderr.len());

@@ -19,15 +19,20 @@ mod collector;
 #[path = "../../../../tests/common/mod.rs"]
 mod common;
 mod errors;
+mod explain;
 mod fingerprint;
 mod get;
 mod header;
 mod invalid_chains;
+mod key;
+mod key_file;
 mod kit;
 mod manual;
-mod matching;
 mod noted;
+mod pin_format;
 mod pins;
+mod pins_check;
+mod pins_option;
 mod program;
 mod proxies;
 #[allow(dead_code, reason = "these tests use a part of it")]

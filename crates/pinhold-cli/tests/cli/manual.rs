@@ -2,13 +2,14 @@
 
 use crate::program::run;
 
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 9] = [
     "completions",
+    "explain",
     "fingerprint",
     "get",
     "header",
+    "key",
     "man",
-    "match",
     "pins",
     "store",
 ];
@@ -42,6 +43,10 @@ fn the_man_page_has_every_command_with_its_options() {
     }
     for action in ACTIONS {
         let section = format!(".SH \"PINHOLD STORE {}\"", action.to_uppercase());
+        assert!(page.contains(&section), "{action}");
+    }
+    for action in ["CHECK", "CONVERT", "DIFF"] {
+        let section = format!(".SH \"PINHOLD PINS {action}\"");
         assert!(page.contains(&section), "{action}");
     }
     for text in ["timeout", "no_proxy", "EXIT CODES", "EXAMPLES"] {

@@ -3,10 +3,10 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use crate::common::{NOW, at, header_value, unrelated_pin};
+use crate::common::{NOW, at, header_value};
 use crate::peers::{Peer, Tls};
 use crate::pki::Ca;
-use crate::program::{Folder, Site, run, run_async};
+use crate::program::{Folder, Site, run, run_async, unrelated_pin};
 use crate::server::Server;
 use crate::store_files::{LAST, V2, entry, hosts, store, stored, write};
 

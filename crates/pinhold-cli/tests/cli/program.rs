@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use pinhold::SpkiFingerprint;
 use serde_json::Value;
 
 use crate::common::TIMEOUT;
@@ -50,6 +51,7 @@ pub fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Run {
 /// The program with none of the environment variables that it reads.
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pinhold"));
+    command.stdin(Stdio::null());
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
         command.env_remove(name).env_remove(name.to_lowercase());
     }
@@ -70,13 +72,36 @@ pub fn run_with<S: AsRef<OsStr>>(
     finish(&mut command)
 }
 
+/// Runs the program with this file as its standard input.
+pub fn run_with_input<S: AsRef<OsStr>>(file: &str, arguments: impl IntoIterator<Item = S>) -> Run {
+    let mut command = command();
+    command.stdin(File::open(file).unwrap()).args(arguments);
+    finish(command.stdout(Stdio::piped()))
+}
+
+/// Runs `openssl` with these arguments and this input. Returns its output.
+pub fn openssl(program: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    output.stdout
+}
+
+/// Returns the pin of a public key in DER, as `openssl` computes it.
+pub fn pin_by_openssl(program: &Path, public: &[u8]) -> String {
+    let digest = openssl(program, &["dgst", "-sha256", "-binary"], public);
+    let base64 = openssl(program, &["base64"], &digest);
+    format!("sha256/{}", String::from_utf8(base64).unwrap().trim_end())
+}
+
 /// Runs a command to its end, for a limited time. Its output is empty unless it is a pipe.
 pub fn finish(command: &mut Command) -> Run {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let stdout = child.stdout.take();
     let stdout = stdout.map_or_else(|| read_all(io::empty()), read_all);
     let stderr = read_all(child.stderr.take().unwrap());
@@ -162,6 +187,18 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// A pin that begins with this byte. Its text can be parsed, unlike that of 32 equal bytes.
+pub fn pin(byte: u8) -> SpkiFingerprint {
+    let mut digest = [byte; 32];
+    digest[31] = !byte;
+    SpkiFingerprint::from_digest(digest)
+}
+
+/// A pin that matches no key in any test.
+pub fn unrelated_pin() -> SpkiFingerprint {
+    pin(0xab)
 }
 
 pub fn pem(label: &str, der: &[u8]) -> String {

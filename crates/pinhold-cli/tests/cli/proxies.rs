@@ -1,8 +1,7 @@
 //! The proxy variables: honoured by HTTP CONNECT, or refused.
 
 use crate::collector::{Answer, Collector};
-use crate::common::unrelated_pin;
-use crate::program::{Run, Site, run_async_with, run_with};
+use crate::program::{Run, Site, run_async_with, run_with, unrelated_pin};
 #[cfg(unix)]
 use crate::program::{command, finish};
 use crate::proxy::Proxy;

@@ -5,11 +5,12 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::collector::{Answer, Collector};
-use crate::common::{TIMEOUT, header_value, unrelated_pin};
-use crate::program::{Site, command};
+use crate::common::{TIMEOUT, header_value};
+use crate::program::{Site, command, unrelated_pin};
 
 const REPORTS: &str = "reports.example";
 
@@ -40,6 +41,30 @@ async fn a_violation_is_reported_and_the_exit_code_is_90() {
     assert_eq!(report["port"], site.port());
     let sent = format!("1 report sent to {}", options[1]);
     assert!(run.stderr.contains(&sent), "{}", run.stderr);
+}
+
+/// Those of the file would bypass a proxy.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_endpoints_of_a_pin_file_are_not_used() {
+    let site = Site::start(&[]).await;
+    let (own, options) = collector(&site).await;
+    let (of_file, of_file_options) = collector(&site).await;
+    let document = json!({
+        "version": 1,
+        "policies": [{
+            "hosts": ["shop.example"],
+            "pins": [unrelated_pin().to_string()],
+            "without_backup": true,
+            "report_uris": [of_file_options[1]],
+        }],
+    });
+    let file = site.folder.write("pins.json", document.to_string());
+    let mut arguments = vec!["--pins", &file];
+    let options = options.iter().chain(&of_file_options[2..]);
+    arguments.extend(options.map(String::as_str));
+    let run = site.run_trusted("get", &arguments).await.expect_code(90);
+    assert!(run.stderr.contains("1 report sent"), "{}", run.stderr);
+    assert_eq!((own.connections(), of_file.connections()), (1, 0));
 }
 
 /// 7469-2.3.2-b, 7469-2.5-f

@@ -1,7 +1,6 @@
 //! Invalid usage with `--json`, schemes of URLs, and the words of help and errors.
 
-use crate::common::unrelated_pin;
-use crate::program::{Folder, Site, run, run_async};
+use crate::program::{Folder, Site, run, run_async, unrelated_pin};
 use crate::server::answer;
 use crate::store_files::{UNREACHABLE, V2};
 
@@ -39,7 +38,9 @@ fn invalid_usage_is_an_object_with_json() {
         &["get", "https://shop.example/", "--timeout", "soon"],
         &["get", "https://shop.example/", "--timeout", "0"],
         &["get", "ftp://shop.example/"],
-        &["fingerprint", "a", "b"],
+        &["fingerprint"],
+        &["key"],
+        &["key", "new"],
         &["store", "list"],
         &["store"],
         &["unknown"],
@@ -176,7 +177,8 @@ fn help_and_errors_are_free_of_names_of_rust_items() {
         &["get", "--help"],
         &["fingerprint", "--help"],
         &["header", "--help"],
-        &["match", "--help"],
+        &["key", "new", "--help"],
+        &["explain", "--help"],
         &["store", "--help"],
         &["store", "clear", "--help"],
         &["completions", "--help"],
@@ -192,7 +194,7 @@ fn help_and_errors_are_free_of_names_of_rust_items() {
         &["store", "check", "--file", &corrupt],
         &["store", "forget", "192.0.2.1", "--file", &corrupt],
         &[
-            "match",
+            "explain",
             "--policy",
             "a.example",
             "--policy",
@@ -243,7 +245,8 @@ fn the_help_fits_into_80_columns() {
         &["get"][..],
         &["fingerprint"],
         &["header"],
-        &["match"],
+        &["key", "new"],
+        &["explain"],
         &["store"],
         &[],
     ] {

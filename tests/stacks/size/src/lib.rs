@@ -24,8 +24,17 @@ pub fn plain() -> Result<ClientConfig, rustls::Error> {
     Ok(config)
 }
 
+/// Returns the pins of a client with a pin file.
+#[cfg(feature = "pin-file")]
+pub fn pinning() -> Result<pinhold::Pinning, Box<dyn Error>> {
+    use pinhold::pin_file::PinFile;
+
+    let pins = PinFile::open("pins.json")?;
+    Ok(pinhold::Pinning::builder().pins(pins).build()?)
+}
+
 /// Returns the pins of a client with pins.
-#[cfg(feature = "pinned")]
+#[cfg(all(feature = "pinned", not(feature = "pin-file")))]
 pub fn pinning() -> Result<pinhold::Pinning, Box<dyn Error>> {
     use pinhold::{PinPolicy, Pinning};
 
