@@ -1,16 +1,32 @@
 //! Policies that cover the same names, in formats that apply others of them.
 
+use pinhold::Enforcement;
 use pinhold::policy::{Overlap, PinGroup, Scope};
 
 use crate::pins::abilities::{Abilities, Expiry, Overlaps};
 use crate::pins::loss::{LossKind, Losses};
 use crate::pins::rules::{Index, Rule, Rules, group};
 
-/// Changes policies so that a format that applies the nearest one applies the same pins.
-pub(crate) fn resolve(rules: &mut Rules, overlap: Overlaps, losses: &mut Losses) {
-    let is_union = rules.overlap == Some(Overlap::Union);
-    if is_union && !matches!(overlap, Overlaps::Both | Overlaps::Union) {
-        flatten(rules, losses);
+/// Adds the pins of united policies to each other, if the format unites none, or can't say some of
+/// the names of a policy.
+pub(crate) fn resolve(
+    rules: &mut Rules,
+    overlap: Overlaps,
+    is_narrowed: bool,
+    losses: &mut Losses,
+) {
+    if rules.overlap != Some(Overlap::Union) {
+        return;
+    }
+    match overlap {
+        Overlaps::Both => {}
+        Overlaps::Union => {
+            if is_narrowed {
+                flatten(rules, losses);
+            }
+            rules.overlap = Some(Overlap::Union);
+        }
+        _ => flatten(rules, losses),
     }
 }
 
@@ -62,36 +78,40 @@ fn lose_nearest(rules: &Rules, losses: &mut Losses) {
     }
 }
 
-/// Adds to each policy the pins of those that cover all its names, too.
+/// Adds to each policy the pins of those that cover some of its names, too, so that no key is
+/// refused that is accepted by the union.
 fn flatten(rules: &mut Rules, losses: &mut Losses) {
     let all = rules.rules.clone();
     let index = Index::new(&all);
     for (near, own) in rules.rules.iter_mut().zip(&all) {
         for far in index.far(own) {
-            if far.pins().iter().all(|pin| own.pins().contains(pin)) {
+            // A policy of several groups can't be united with others.
+            let ([one], [other]) = (&mut *near.groups, &*far.groups) else {
+                continue;
+            };
+            let united = joined(one, other);
+            let is_weaker =
+                far.enforcement != own.enforcement && far.enforcement == Enforcement::ReportOnly;
+            if united == *one || is_weaker {
                 continue;
             }
-            let is_joinable = far.covers_all_of(own) && are_joinable(own, far);
-            match (&mut *near.groups, &*far.groups) {
-                ([one], [other]) if is_joinable => *one = joined(one, other),
-                _ => {
-                    let detail = format!(
-                        "the source accepts the pins of {} for some of these names, too, and the \
-                         target does not",
-                        far.host
-                    );
-                    losses.of(&near.host, LossKind::Overlap, detail);
-                }
+            *one = united;
+            if !far.covers_all_of(own) || !is_as_valid(far, own) {
+                let detail = format!(
+                    "the source accepts the pins of {} for some of these names or for some time, \
+                     and the target always",
+                    far.host
+                );
+                losses.of(&near.host, LossKind::Overlap, detail);
             }
         }
     }
     rules.overlap = None;
 }
 
-/// Whether the pins of `far` are as valid as those of `near`, whatever else the policies set.
-fn are_joinable(near: &Rule, far: &Rule) -> bool {
+/// Returns whether the pins of `far` are in effect whenever and wherever those of `near` are.
+fn is_as_valid(far: &Rule, near: &Rule) -> bool {
     far.expiry == near.expiry
-        && far.enforcement == near.enforcement
         && far.exempt.iter().all(|name| {
             name != &near.host
                 && !near.host.is_subdomain_of(name)

@@ -28,7 +28,11 @@ pub(crate) fn reduce(
         simplify(rule);
     }
     merge_scopes(&mut rules);
-    overlap::resolve(&mut rules, abilities.overlap, losses);
+    let is_narrowed = rules.rules.iter().any(|rule| {
+        let is_exempt = abilities.exempt != Exempt::Full && !rule.exempt.is_empty();
+        is_exempt || narrowed(rule.scope, abilities) != [rule.scope]
+    });
+    overlap::resolve(&mut rules, abilities.overlap, is_narrowed, losses);
     let before = rules.rules.clone();
     let before = Index::new(&before);
     let mut kept = Vec::new();
@@ -150,22 +154,26 @@ fn joined_scope(one: Scope, other: Scope) -> Option<Scope> {
 type LeftOut = (LossKind, String);
 
 fn leave_out(rule: &Rule, kind: LossKind, why: String, all: &Index<'_>, losses: &mut Losses) {
-    let others = all.far(rule);
     let names = match rule.scope {
         Scope::Host => "",
         Scope::OneLabel => " (the names with one label more)",
         Scope::Subdomains => " (its subdomains)",
         _ => " (with its subdomains)",
     };
-    let instead = others.map(|it| it.host.as_str()).next().map_or_else(
-        || "its names are pinned by the source and not by the target".to_owned(),
-        |host| format!("the target applies the pins of {host} to its names, if it has them"),
-    );
-    losses.of(
-        &rule.host,
-        kind,
-        format!("{why}: the policy{names} is left out; {instead}"),
-    );
+    let instead = instead(rule, "its names", all);
+    let detail = format!("{why}: the policy{names} is left out; {instead}");
+    losses.of(&rule.host, kind, detail);
+}
+
+/// Returns what applies to names of a policy that the target does not have.
+fn instead(rule: &Rule, names: &str, all: &Index<'_>) -> String {
+    match all.far(rule).next() {
+        Some(far) => format!(
+            "the target applies the pins of {} to {names}, if it has them",
+            far.host
+        ),
+        None => format!("{names} are pinned by the source and not by the target"),
+    }
 }
 
 /// Reduces all but the names that a policy covers.
@@ -277,13 +285,12 @@ fn narrow_scopes(rules: &mut Rules, abilities: &Abilities, losses: &mut Losses) 
             let why = "the names can't be said".to_owned();
             leave_out(rule, LossKind::Scope, why, &index, losses);
         } else if scopes != [rule.scope] {
-            let detail = if scopes.len() > 1 || scopes.contains(&Scope::OneLabel) {
-                "names with two and more labels more than the host are pinned by the source and \
-                 not by the target"
+            let names = if scopes.contains(&Scope::OneLabel) {
+                "names with two and more labels more than the host"
             } else {
-                "the subdomains are pinned by the source and not by the target"
+                "the subdomains"
             };
-            losses.of(&rule.host, LossKind::Scope, detail);
+            losses.of(&rule.host, LossKind::Scope, instead(rule, names, &index));
         }
         for scope in scopes {
             // A policy of its own for these names is nearer.
@@ -372,10 +379,8 @@ fn narrow_for_exemptions(rules: &mut Rules, abilities: &Abilities, losses: &mut 
         let mut rule = rule.clone();
         if let Some(name) = lost {
             is_changed = true;
-            let detail = format!(
-                "the exemption of {name} can't be said: all subdomains are left out, so that the \
-                 target does not pin it"
-            );
+            let instead = instead(&rule, "the subdomains", &index);
+            let detail = format!("the exemption of {name} can't be said: {instead}");
             losses.of(&rule.host, LossKind::Exempt, detail);
             let is_host = |it: &&Rule| it.scope == Scope::Host;
             if rule.scope != Scope::HostAndSubdomains || index.of(&rule.host).iter().any(is_host) {

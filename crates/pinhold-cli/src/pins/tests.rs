@@ -2,8 +2,8 @@
 
 mod generate;
 
-use pinhold::policy::{PinGroup, PolicyState};
-use pinhold::{Host, Pinning};
+use pinhold::policy::{PinGroup, PinRole, PolicyState};
+use pinhold::{Host, Pinning, SpkiFingerprint};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -14,7 +14,7 @@ use crate::pins::loss::{LossKind, Losses};
 use crate::pins::reduce::reduce;
 use crate::pins::rules::{Rule, Rules, group};
 use crate::pins::source::Context;
-use crate::pins::tests::generate::{NAMES, NOW, at, rules};
+use crate::pins::tests::generate::{NAMES, NOW, at, pin, rules};
 
 const OTHERS: [Format; 9] = [
     Format::AndroidNsc,
@@ -68,6 +68,17 @@ fn applied(rules: &Rules, name: &str) -> Option<(PolicyState, Vec<PinGroup>, Str
     };
     let others = format!("{:?} {:?}", applied.user_added_roots, applied.plain_http);
     Some((applied.state, groups, others))
+}
+
+/// Returns whether the keys of a leaf and of its CA satisfy all groups.
+fn accepts(groups: &[PinGroup], [leaf, ca]: &[SpkiFingerprint; 2]) -> bool {
+    let has = |group: &PinGroup, role, key| group.pins(role).is_some_and(|it| it.contains(key));
+    groups.iter().all(|group| {
+        has(group, PinRole::Leaf, leaf)
+            || has(group, PinRole::Ca, ca)
+            || has(group, PinRole::Any, leaf)
+            || has(group, PinRole::Any, ca)
+    })
 }
 
 proptest! {
@@ -157,6 +168,24 @@ proptest! {
                 continue;
             }
             prop_assert!(is_enforced(&rules, name) || !is_enforced(&reduced, name), "{}", name);
+        }
+    }
+
+    #[test]
+    fn no_key_is_refused_that_was_accepted(rules in rules(), format in select(OTHERS.to_vec())) {
+        let (reduced, losses) = reduced(&rules, format);
+        let has_other_pins = losses.iter().any(|it| it.detail.contains("the target applies the pins"));
+        if has_other_pins || reduced.rules.is_empty() {
+            return Ok(());
+        }
+        let keys = (1..6).flat_map(|leaf| (1..6).map(move |ca| [pin(leaf), pin(ca)]));
+        for name in NAMES {
+            let (Some(before), Some(after)) = (applied(&rules, name), applied(&reduced, name)) else {
+                continue;
+            };
+            for chain in keys.clone() {
+                prop_assert!(accepts(&after.1, &chain) || !accepts(&before.1, &chain), "{}", name);
+            }
         }
     }
 

@@ -42,7 +42,7 @@ pub(super) fn at(seconds: u64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(seconds))
 }
 
-fn pin(index: u8) -> SpkiFingerprint {
+pub(super) fn pin(index: u8) -> SpkiFingerprint {
     let mut digest = [index; 32];
     // The text of 32 equal bytes is refused as a placeholder.
     digest[31] = !index;

@@ -115,3 +115,15 @@ fn results_are_written_for_ci() {
     let missing = folder.path("no/such/folder");
     run(fixed.iter().chain(&["--junit", &missing])).expect_code(2);
 }
+
+#[test]
+fn text_of_a_file_does_not_control_the_terminal() {
+    let folder = Folder::new();
+    let first = folder.write("a.json", file(&[A, B]));
+    let kotlin = "CertificatePinner.Builder().add(\"example.com\", \"sha256/{A}\", \"sha256/{B}\", \
+                  \"sha1/\u{1b}[31m\")";
+    let second = folder.write("Pins.kt", filled(kotlin));
+    let found = run(["pins", "diff", &first, &second]).expect_code(3);
+    assert!(!found.text().contains('\u{1b}'), "{}", found.text());
+    assert!(found.text().contains("[31m"), "{}", found.text());
+}

@@ -261,6 +261,62 @@ fn two_asterisks_of_okhttp_include_the_host_and_one_does_not() {
 }
 
 #[test]
+fn an_expired_entry_hides_its_parents_and_an_expired_policy_does_not() {
+    let file = json!({ "version": 1, "policies": [
+        { "hosts": ["example.com"], "scope": "host-and-subdomains", "pins": [A, B] },
+        { "hosts": ["api.example.com"], "pins": [C, D],
+          "expires": "2027-06-30T00:00:00Z", "after_expiry": "unpin" },
+    ]});
+    let json = convert("pin-file", "trustkit-ios", &file.to_string(), &[])
+        .expect_code(0)
+        .json();
+    assert_eq!(kinds(&json), ["expiry"]);
+    assert_eq!(json["losses"][0]["host"], "api.example.com");
+    let written = json["output"].as_str().unwrap();
+    let json = convert("trustkit-ios", "pin-file", written, &[])
+        .expect_code(0)
+        .json();
+    assert_eq!(kinds(&json), ["expiry"]);
+}
+
+#[test]
+fn trustkit_for_android_inherits_each_value_and_the_platform_the_set() {
+    let input = nsc(&format!(
+        "<domain-config><domain>a.example</domain>{}\
+         <trustkit-config enforcePinning=\"true\" disableDefaultReportUri=\"true\"/>\
+         <domain-config><domain>b.example</domain>{PIN_SET}</domain-config></domain-config>",
+        PIN_SET.replace("<pin-set>", "<pin-set expiration=\"2027-06-30\">")
+    ));
+    let policy = |host: &str, expires: bool| {
+        let mut policy = json!({ "hosts": [host], "pins": [A, B] });
+        if expires {
+            policy["expires"] = json!("2027-06-30T00:00:00Z");
+            policy["after_expiry"] = json!("unpin");
+        }
+        policy
+    };
+    let both = json!([policy("a.example", true), policy("b.example", true)]);
+    assert_read("trustkit-android", &input, &both, &["expiry"]);
+    let first = json!([policy("a.example", true), policy("b.example", false)]);
+    assert_read("android-nsc", &input, &first, &["expiry", "ignored"]);
+}
+
+/// The names with two labels more than the host can't be said, and the pins of the pattern count for
+/// the host below it.
+#[test]
+fn pins_of_a_united_policy_that_is_narrowed_are_kept() {
+    let file = json!({ "version": 1, "overlap": "union", "policies": [
+        { "hosts": ["example.com"], "scope": "subdomains", "pins": [A, B] },
+        { "hosts": ["v2.api.example.com"], "pins": [C, D] },
+    ]});
+    let json = convert("pin-file", "okhttp", &file.to_string(), &[])
+        .expect_code(0)
+        .json();
+    let text = json["output"].as_str().unwrap();
+    assert_eq!(text.matches("sha256/").count(), 6, "{text}");
+}
+
+#[test]
 fn patterns_of_okhttp_are_united() {
     let input = filled(
         r#"CertificatePinner.Builder().add("**.example.com", "sha256/{A}", "sha256/{B}")
