@@ -37,7 +37,8 @@ pub enum BuildError {
     },
     /// The TLS configuration enables early data, which is sent before any pin is checked.
     EarlyData,
-    /// The policy does not cover the exempt name, or the name has a policy of its own.
+    /// The policy does not cover the exempt name, or the exemption has no effect, since policies of
+    /// the name itself cover it and its subdomains.
     Exemption {
         /// The host of the policy.
         host: Host,
@@ -98,7 +99,7 @@ impl BuildError {
             Self::Exemption { host, exempt } => write!(
                 f,
                 "{exempt} can't be exempt from the policy of {host}, expected a subdomain that the \
-                 policy covers and that has no policy of its own"
+                 policy covers and that has no policy of its own for itself and its subdomains"
             ),
             Self::HostInPinFile { host } => write!(
                 f,

@@ -283,9 +283,13 @@ impl StaticEntries {
         let more_labels = labels(&exempt).saturating_sub(labels(&host));
         let is_covered = exempt.is_subdomain_of(&host) && scope.covers(more_labels);
         let entry = self.entry(&exempt);
-        let mut own = entry.policies.iter();
-        let is_pinned = own.any(|pinned| pinned.policy.scope_setting().covers(0));
-        if is_pinned || !is_covered {
+        let is_pinned = |more_labels| {
+            let mut own = entry.policies.iter();
+            own.any(|pinned| pinned.policy.scope_setting().covers(more_labels))
+        };
+        // Names that no exemption can reach: the name itself, one label below, and deeper.
+        let has_no_effect = (0..=2).all(is_pinned);
+        if has_no_effect || !is_covered {
             return Err(BuildError::Exemption { host, exempt });
         }
         entry.exempt_from.push((host, scope));

@@ -9,7 +9,8 @@ use rustls_pki_types::UnixTime;
 use crate::chain::ValidatedChain;
 use crate::policy::text::write_with_causes;
 use crate::policy::{
-    AnchorOrigin, AppliedPolicy, Host, PinSource, PolicyState, SpkiFingerprint, sha256,
+    AnchorOrigin, AppliedPolicy, Host, PinRole, PinSet, PinSource, PolicyState, SpkiFingerprint,
+    sha256,
 };
 
 /// The refusal of a server whose chain is valid, but lacks the keys pinned to its name, or contains a
@@ -227,8 +228,11 @@ impl Facts {
         for group in policy.groups() {
             let found = group.matches(self.chain.fingerprints());
             writeln!(f, "    {}:", if found { "found" } else { "missing" })?;
-            for (role, pin) in group.iter() {
-                writeln!(f, "      {pin} {role}")?;
+            for role in [PinRole::Leaf, PinRole::Ca, PinRole::Any] {
+                let pins = group.pins(role).map(PinSet::iter);
+                for pin in pins.into_iter().flatten() {
+                    writeln!(f, "      {pin} {role}")?;
+                }
             }
         }
         Ok(())

@@ -150,7 +150,7 @@ fn an_exempt_name_must_be_in_the_scope_of_its_policy() {
             Err(error) => panic!("{error:?}"),
         }
     }
-    // A name with a policy of its own can't be exempt, one with a policy for other names can.
+    // An exemption without effect is refused: the name's own policy covers all that it covers.
     let exempting = || policy(1).include_subdomains().exempt("dev.example.com");
     let own = |scope| {
         let policies = [
@@ -164,6 +164,11 @@ fn an_exempt_name_must_be_in_the_scope_of_its_policy() {
     let pinning = own(Scope::Subdomains).unwrap();
     assert!(applied(&pinning, "dev.example.com").is_none());
     assert_eq!(pins(&pinning, "a.dev.example.com"), [2]);
+    // The name is pinned alone, and the names below it are not.
+    let pinning = own(Scope::Host).unwrap();
+    assert_eq!(pins(&pinning, "dev.example.com"), [2]);
+    assert!(applied(&pinning, "a.dev.example.com").is_none());
+    assert_eq!(pins(&pinning, "www.example.com"), [1]);
 }
 
 /// The other policy did not state the exemption.
