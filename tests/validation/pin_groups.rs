@@ -116,7 +116,7 @@ async fn leaf_and_ca_must_both_match() {
         let visit = accepted(&setup, both(), &impostor, &anchors).await;
         let text = visit.unwrap_err();
         assert!(
-            text.contains("(found)") && text.contains("(missing)"),
+            text.contains(" found:") && text.contains(" missing:"),
             "{text}"
         );
         // The key of the CA is on the path, so that no message may deny that.
