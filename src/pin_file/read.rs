@@ -216,9 +216,13 @@ impl Members for Policy {
             of: Self::KIND,
         })?;
         let exempt = self.exempt.unwrap_or_default();
-        // A policy of several hosts exempts a name from that of its own host only.
+        // A policy of several hosts exempts a name from those above it only. A name that is below
+        // none of them stays, so that the pins are refused when they are set.
+        let is_misplaced = |name: &&Host| !hosts.iter().any(|host| name.is_subdomain_of(host));
+        let misplaced = exempt.iter().find(is_misplaced);
         let of = |host: &Host| {
-            let own = |name: &&Host| hosts.len() == 1 || name.is_subdomain_of(host);
+            let is_below = |name: &Host| hosts.len() == 1 || name.is_subdomain_of(host);
+            let own = |name: &&Host| is_below(name) || misplaced == Some(*name);
             exempt.iter().filter(own).cloned().collect::<Vec<_>>()
         };
         let with_exemptions = |host: &Host| {

@@ -322,6 +322,28 @@ fn replaced_pins_take_the_rules_of_the_new_file_and_keep_those_of_the_builder() 
 }
 
 #[test]
+fn an_exempt_name_below_none_of_several_hosts_is_refused() {
+    let two = format!(r#""pins":["{A}","{B}"],"scope":"host-and-subdomains""#);
+    for (exempt, is_valid) in [
+        ("dev.one.example", true),
+        ("dev.two.example", true),
+        ("dev.three.example", false),
+        ("one.example", false),
+    ] {
+        let policy =
+            format!(r#"{{"hosts":["one.example","two.example"],"exempt":["{exempt}"],{two}}}"#);
+        let file = parse(&format!(r#"{{"version":1,"policies":[{policy}]}}"#));
+        match Pinning::builder().pins(file).build() {
+            Ok(_) => assert!(is_valid, "{exempt}"),
+            Err(BuildError::Exemption { exempt: found, .. }) => {
+                assert!(!is_valid && found.as_str() == exempt, "{exempt}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
 fn a_file_is_opened_with_its_path_in_errors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pins.json");
