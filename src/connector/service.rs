@@ -110,16 +110,12 @@ impl<H> PinningConnector<H> {
             Err(error) => return Err(ConnectError::Host(error)),
         };
         let Handshaker { pinning, .. } = &*self.handshaker;
-        let Ok(name) = ServerName::try_from(bare) else {
-            // Resolvers read some numbers as an IP address, which is no name and has no pins.
-            return if host.is_some() || pinning.refuses_unpinned_hosts() {
-                Err(ConnectError::Host(HostError::Invalid {
-                    name: bare.to_owned(),
-                }))
-            } else {
-                Ok(Admitted::Number)
-            };
-        };
+        // Resolvers read some numbers as an IP address. They are no names, and no rule finds them.
+        let name = ServerName::try_from(bare).map_err(|_| {
+            ConnectError::Host(HostError::Invalid {
+                name: bare.to_owned(),
+            })
+        })?;
         let target = PlainTarget {
             name: name.to_owned(),
             host,
@@ -150,8 +146,6 @@ fn ensure_port(uri: &Uri) -> Result<(), ConnectError> {
 
 /// How the connection to a URI is made.
 enum Admitted {
-    /// Without TLS, to an IP address that is spelled as a number.
-    Number,
     /// Without TLS.
     Plain {
         target: PlainTarget,
@@ -199,7 +193,6 @@ where
                         .for_each(|it| pinning.emit(Event::Unpinned(it)));
                     return Ok(PinnedStream::plain(transport, pinning, target, validity));
                 }
-                Admitted::Number => return Ok(PinnedStream::unpinned(transport)),
                 Admitted::Tls(target) => target,
             };
             // D-12: a server that rotated its key must not be locked out by a recorded session. A

@@ -252,14 +252,6 @@ impl Drop for PinCheck {
 }
 
 impl<T> PinnedStream<T> {
-    /// Returns a plain connection that pins don't close.
-    pub(crate) fn unpinned(transport: T) -> Self {
-        Self {
-            stream: Stream::Plain(transport),
-            check: None,
-        }
-    }
-
     /// Returns a plain connection that is closed once it is no longer allowed.
     pub(crate) fn plain(
         transport: T,

@@ -84,17 +84,17 @@ impl PinFile {
     /// The largest file that [`open`](Self::open) reads, in bytes: 64 MiB, about 250,000 hosts.
     pub const MAX_SIZE: u64 = 64 << 20;
 
-    /// Reads a pin file from its text.
+    /// Reads a pin file from its text. A byte order mark is ignored.
     ///
     /// # Errors
     ///
     /// A [`PinFileError`] with the line and the column of the first problem.
     pub fn parse(text: &str) -> Result<Self, PinFileError> {
-        let rules = read::rules(text)?;
+        let rules = read::rules(text.strip_prefix('\u{feff}').unwrap_or(text))?;
         Ok(Self { rules })
     }
 
-    /// Reads a pin file from the file system. A byte order mark is ignored.
+    /// Reads a pin file from the file system.
     ///
     /// # Errors
     ///
@@ -110,8 +110,7 @@ impl PinFile {
         let path = path.as_ref();
         let text = read_text(path);
         let text = text.map_err(|problem| PinFileError::new(problem, 0, 0).in_file(path))?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        Self::parse(text).map_err(|error| error.in_file(path))
+        Self::parse(&text).map_err(|error| error.in_file(path))
     }
 
     /// Creates the contents of a pin file with these policies, to be printed.
@@ -211,7 +210,9 @@ impl FromStr for PinFile {
 }
 
 /// Prints the file as JSON that [`PinFile::parse`] reads back to an equal value, with a policy for
-/// each host. Comments are not kept.
+/// each host. Comments are not kept. Two values can't be read back: a pin that is a placeholder, made
+/// by [`SpkiFingerprint::from_digest`](crate::SpkiFingerprint::from_digest), and an expiry beyond the
+/// year 9999.
 impl fmt::Display for PinFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&print::rules(&self.rules))

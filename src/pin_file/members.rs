@@ -3,28 +3,44 @@
 //! serde's errors are texts. A seed therefore leaves the typed problem in a [`Problems`] and fails
 //! with any error, to which serde_json adds line and column.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
+use foldhash::fast::RandomState;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::pin_file::error::PinFileProblem;
 use crate::pin_file::words::Words;
+use crate::policy::{Host, Scope};
 
-/// The first problem of a file.
+/// The first problem of a file, and what has to be distinct in it.
 #[derive(Default)]
-pub(crate) struct Problems(Cell<Option<PinFileProblem>>);
+pub(crate) struct Problems {
+    first: Cell<Option<PinFileProblem>>,
+    policies: RefCell<HashSet<(Host, Scope), RandomState>>,
+}
 
 impl Problems {
     /// Keeps the problem, and returns the error to fail with.
     pub(crate) fn fail<E: Error>(&self, problem: PinFileProblem) -> E {
-        self.0.set(Some(problem));
+        self.first.set(Some(problem));
         E::custom("")
     }
 
     pub(crate) fn take(&self) -> Option<PinFileProblem> {
-        self.0.take()
+        self.first.take()
+    }
+
+    /// Fails if the host has a policy with this scope already.
+    pub(crate) fn ensure_first(&self, host: &Host, scope: Scope) -> Result<(), PinFileProblem> {
+        let mut policies = self.policies.borrow_mut();
+        if policies.insert((host.clone(), scope)) {
+            return Ok(());
+        }
+        let host = host.clone();
+        Err(PinFileProblem::DuplicateHost { host, scope })
     }
 
     /// Reads the value of a member by this seed into its place.
@@ -60,7 +76,7 @@ pub(crate) trait Members: Default {
     ) -> Result<(), A::Error>;
 
     /// Returns the result once all members were read.
-    fn finish(self) -> Result<Self::Value, PinFileProblem>;
+    fn finish(self, problems: &Problems) -> Result<Self::Value, PinFileProblem>;
 }
 
 /// Returns the problem of an object that lacks a member.
@@ -113,7 +129,9 @@ impl<'de, M: Members> Visitor<'de> for Object<'_, M> {
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        self.0.finish().map_err(|problem| problems.fail(problem))
+        self.0
+            .finish(problems)
+            .map_err(|problem| problems.fail(problem))
     }
 }
 

@@ -60,7 +60,11 @@ impl Pins {
     pub(crate) fn groups(&self, of: &'static str) -> Result<Vec<PinGroup>, PinFileProblem> {
         match (self.group()?, &self.all_of) {
             (Some(_), Some(_)) => Err(PinFileProblem::ConflictingMembers {
-                one: "pins",
+                one: match self {
+                    Self { any: Some(_), .. } => "pins",
+                    Self { ca: Some(_), .. } => "ca_pins",
+                    _ => "leaf_pins",
+                },
                 other: "all_of",
             }),
             (Some(group), None) => Ok(vec![group]),
@@ -87,7 +91,7 @@ impl Members for Candidate {
         self.0.read(name, map, problems)
     }
 
-    fn finish(self) -> Result<Self::Value, PinFileProblem> {
+    fn finish(self, _: &Problems) -> Result<Self::Value, PinFileProblem> {
         self.0.groups(Self::KIND)
     }
 }
@@ -109,7 +113,7 @@ impl Members for Group {
         self.0.read(name, map, problems)
     }
 
-    fn finish(self) -> Result<PinGroup, PinFileProblem> {
+    fn finish(self, _: &Problems) -> Result<PinGroup, PinFileProblem> {
         self.0.group()?.ok_or_else(|| missing::<Self>("pins"))
     }
 }
@@ -161,7 +165,7 @@ impl Members for PinObject {
         problems.read(&mut self.0, name, Text(parse, problems), map)
     }
 
-    fn finish(self) -> Result<Self::Value, PinFileProblem> {
+    fn finish(self, _: &Problems) -> Result<Self::Value, PinFileProblem> {
         self.0.ok_or_else(|| missing::<Self>("pin"))
     }
 }

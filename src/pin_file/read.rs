@@ -1,10 +1,8 @@
 //! The members of a pin file, and what they mean.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
-use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
@@ -33,18 +31,12 @@ pub(crate) fn rules(text: &str) -> Result<StaticRules, PinFileError> {
 
 /// Fails if there is no policy, or if a host has two policies with the same scope.
 pub(crate) fn ensure_distinct(policies: &[(Host, PinPolicy)]) -> Result<(), PinFileProblem> {
-    let mut known = HashSet::with_capacity_and_hasher(policies.len(), RandomState::default());
-    for (host, policy) in policies {
-        let scope = policy.scope_setting();
-        if !known.insert((host, scope)) {
-            let host = host.clone();
-            return Err(PinFileProblem::DuplicateHost { host, scope });
-        }
+    let known = Problems::default();
+    let mut policies = policies.iter();
+    if policies.len() == 0 {
+        return Err(PinFileProblem::NoPolicies);
     }
-    match policies {
-        [] => Err(PinFileProblem::NoPolicies),
-        _ => Ok(()),
-    }
+    policies.try_for_each(|(host, policy)| known.ensure_first(host, policy.scope_setting()))
 }
 
 /// Returns the text of an error of serde_json without line and column.
@@ -113,11 +105,13 @@ impl Members for File {
         }
     }
 
-    fn finish(self) -> Result<StaticRules, PinFileProblem> {
+    fn finish(self, _: &Problems) -> Result<StaticRules, PinFileProblem> {
         self.version.ok_or_else(|| missing::<Self>("version"))?;
         let policies = self.policies.ok_or_else(|| missing::<Self>("policies"))?;
         let policies = policies.into_iter().flatten().collect::<Vec<_>>();
-        ensure_distinct(&policies)?;
+        if policies.is_empty() {
+            return Err(PinFileProblem::NoPolicies);
+        }
         Ok(StaticRules {
             policies,
             settings: Settings {
@@ -208,7 +202,7 @@ impl Members for Policy {
         }
     }
 
-    fn finish(self) -> Result<Self::Value, PinFileProblem> {
+    fn finish(self, problems: &Problems) -> Result<Self::Value, PinFileProblem> {
         let policy = self.policy()?;
         let hosts = self.hosts.filter(|hosts| !hosts.is_empty());
         let hosts = hosts.ok_or(PinFileProblem::MissingMember {
@@ -228,7 +222,9 @@ impl Members for Policy {
         let with_exemptions = |host: &Host| {
             let with = |policy: PinPolicy, name| policy.exempt(name);
             let policy = of(host).into_iter().try_fold(policy.clone(), with);
-            Ok((host.clone(), policy.map_err(PinFileProblem::Policy)?))
+            let policy = policy.map_err(PinFileProblem::Policy)?;
+            problems.ensure_first(host, policy.scope_setting())?;
+            Ok((host.clone(), policy))
         };
         hosts.iter().map(with_exemptions).collect()
     }

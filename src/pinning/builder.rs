@@ -17,7 +17,7 @@ use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
 use crate::pinning::observers::{Callback, EventQueue, Observers, SharedQueue};
 use crate::pinning::rare_rules::merge_settings;
-use crate::pinning::static_pins::{MergeSettings, StaticEntries, StaticPins};
+use crate::pinning::static_pins::{MergeSettings, StaticEntries, StaticPins, with_pin_file};
 use crate::policy::{
     HeaderSyntax, Host, HostError, Overlap, ParseFingerprintError, PinPolicy, PinSet, Settings,
     SpkiFingerprint, StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots,
@@ -111,7 +111,9 @@ impl PinningBuilder {
     }
 
     /// Sets the static pins of a pin file, in addition to those of
-    /// [`static_pins`](Self::static_pins) for other hosts. Replaces an earlier pin file.
+    /// [`static_pins`](Self::static_pins) for other hosts. Replaces an earlier pin file. If
+    /// [`Pinning::replace_pins`](crate::Pinning::replace_pins) replaces the file by another one, those
+    /// of `static_pins` stay.
     ///
     /// Of the rules for unpinned hosts the stricter one holds, the file's or the builder's; the names
     /// that may be unpinned, and the refused keys, are those of both. The builder's overlap comes
@@ -324,12 +326,10 @@ impl PinningBuilder {
         self.overrides.announce();
         let mut policies = self.statics;
         let mut settings = Settings::default();
+        let mut beside_pin_file = Vec::new();
         if let Some(pins) = self.pins {
-            let is_named = |host| policies.iter().any(|(known, _)| known == host);
-            if let Some((host, _)) = pins.policies.iter().find(|(host, _)| is_named(host)) {
-                return Err(BuildError::HostInPinFile { host: host.clone() });
-            }
-            policies.extend(pins.policies);
+            beside_pin_file.clone_from(&policies);
+            policies = with_pin_file(policies, pins.policies)?;
             settings = pins.settings;
         }
         let merge = self.merge_settings;
@@ -337,6 +337,7 @@ impl PinningBuilder {
         let entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
         let shared = Arc::new(Shared {
             settings: self.settings,
+            beside_pin_file,
             merge_settings: self.merge_settings,
             statics: RwLock::new(StaticPins {
                 entries,

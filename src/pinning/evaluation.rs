@@ -33,14 +33,19 @@ impl Policies {
         self.unpinned.as_ref().filter(|host| host.is_refused())
     }
 
-    /// Returns whether a policy applies that can refuse, and that does not allow `http://`.
+    /// Returns whether a policy applies that is enforced and does not allow `http://`, or one that
+    /// has expired with "refuse".
     /// `default` is for policies without a setting of their own.
     #[cfg(feature = "hyper")]
     pub(crate) fn refuses_plain_http(&self, default: PlainHttp) -> bool {
         let mut policies = self.applied.iter();
         policies.any(|policy| {
             let setting = policy.plain_http.unwrap_or(default);
-            policy.state != PolicyState::ReportOnly && setting == PlainHttp::Refuse
+            match policy.state {
+                PolicyState::Enforced => setting == PlainHttp::Refuse,
+                PolicyState::Expired => true,
+                PolicyState::ReportOnly => false,
+            }
         })
     }
 

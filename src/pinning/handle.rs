@@ -20,12 +20,14 @@ use crate::pinning::noting::{HeaderEffect, IgnoreReason};
 use crate::pinning::observers::Observers;
 use crate::pinning::rare_rules::merge_settings;
 use crate::pinning::rollout::Rollout;
-use crate::pinning::static_pins::{Covering, MergeSettings, RareRules, StaticEntries, StaticPins};
+use crate::pinning::static_pins::{
+    Covering, MergeSettings, RareRules, StaticEntries, StaticPins, with_pin_file,
+};
 #[cfg(any(feature = "reqwest", all(feature = "hyper", feature = "reports")))]
 use crate::policy::PlainHttp;
 use crate::policy::{
     AppliedPolicies, AppliedPolicy, HeaderSyntax, Host, HostMatch, IntoStaticRules, PinHeader,
-    PinSet, PinSource, PolicyState, Scope, Settings, UserAddedRoots,
+    PinPolicy, PinSet, PinSource, PolicyState, Scope, Settings, UserAddedRoots,
 };
 #[cfg(pinhold_debug_overrides)]
 use crate::roots::Overrides;
@@ -63,6 +65,8 @@ pub(crate) struct Shared {
     /// The settings of the builder, which `replace_pins` does not replace.
     pub(crate) settings: Settings,
     pub(crate) merge_settings: Option<MergeSettings>,
+    /// The policies of `static_pins`, if the builder had a pin file, too.
+    pub(crate) beside_pin_file: Vec<(Host, PinPolicy)>,
     pub(crate) store: PinStore,
     pub(crate) note_only: Option<HashSet<Host, RandomState>>,
     pub(crate) syntax: HeaderSyntax,
@@ -203,8 +207,10 @@ impl Pinning {
 
     /// Evaluates the pins of `host` on a validated chain. Changes nothing and emits no event.
     ///
-    /// Checks the pins only: the leaf was validated for [`ValidatedChain::server_name`], which may
-    /// be another name than `host`.
+    /// Checks the pins and the refused keys only. The leaf was validated for
+    /// [`ValidatedChain::server_name`], which may be another name than `host`. Whether an
+    /// [unpinned host](crate::PinningBuilder::unpinned_hosts) may be connected to is decided before
+    /// there is a chain, by connector and verifier.
     #[must_use]
     pub fn check(&self, host: &Host, chain: &ValidatedChain, now: UnixTime) -> Decision {
         self.lookup(Some(host), now).decide(host, chain, now)
@@ -294,7 +300,8 @@ impl Pinning {
     }
 
     /// Replaces all static pins of all clones in one step: each evaluation uses either the old ones
-    /// or the new ones. `rules` are pairs of a host and its policy, or a `PinFile`.
+    /// or the new ones. `rules` are pairs of a host and its policy, or a `PinFile`. If the builder had
+    /// a pin file and other policies beside it, a new pin file replaces the pin file only.
     ///
     /// Also replaced are the refused keys, the overlap and the rules for unpinned hosts of an
     /// earlier pin file. Those that the builder set stay, and disabled hosts stay disabled. The
@@ -302,8 +309,8 @@ impl Pinning {
     ///
     /// # Errors
     ///
-    /// [`BuildError::Host`], [`BuildError::DuplicateHost`], [`BuildError::Exemption`] and
-    /// [`BuildError::UnionOfGroups`], as from
+    /// [`BuildError::Host`], [`BuildError::DuplicateHost`], [`BuildError::Exemption`],
+    /// [`BuildError::HostInPinFile`] and [`BuildError::UnionOfGroups`], as from
     /// [`PinningBuilder::build`](crate::PinningBuilder::build). The pins are then unchanged.
     ///
     /// ```
@@ -324,7 +331,11 @@ impl Pinning {
             merge = Some(merge_settings);
         }
         let merged = merge.map(|merge| merge(&self.shared.settings, rules.settings));
-        let mut entries = StaticEntries::new(rules.policies, merged.unwrap_or_default())?;
+        let mut policies = rules.policies;
+        if R::HAS_SETTINGS {
+            policies = with_pin_file(self.shared.beside_pin_file.clone(), policies)?;
+        }
+        let mut entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
         // Lookups continue while the new entries are prepared and while the old ones are dropped.
         let statics = self.shared.statics.upgradable_read();
         statics.carry_over(&mut entries);

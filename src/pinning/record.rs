@@ -31,6 +31,9 @@ impl Pinning {
     ) {
         if let Some(unpinned) = evaluation.unpinned() {
             self.emit(Event::Unpinned(unpinned.clone()));
+            if unpinned.is_refused() {
+                return;
+            }
         }
         match decision {
             Decision::NotPinned => return,

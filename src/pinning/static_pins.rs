@@ -300,3 +300,20 @@ impl StaticEntries {
         self.of_hosts.len()
     }
 }
+
+/// Returns the policies of the application and those of its pin file.
+///
+/// # Errors
+///
+/// [`BuildError::HostInPinFile`] for a host that both name.
+pub(crate) fn with_pin_file(
+    mut policies: Vec<(Host, PinPolicy)>,
+    of_file: Vec<(Host, PinPolicy)>,
+) -> Result<Vec<(Host, PinPolicy)>, BuildError> {
+    let is_named = |host| policies.iter().any(|(known, _)| known == host);
+    if let Some((host, _)) = of_file.iter().find(|(host, _)| is_named(host)) {
+        return Err(BuildError::HostInPinFile { host: host.clone() });
+    }
+    policies.extend(of_file);
+    Ok(policies)
+}

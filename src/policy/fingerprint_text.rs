@@ -77,6 +77,11 @@ fn parse_digest(text: &str) -> Result<SpkiFingerprint, ParseFingerprintError> {
         let name = name.to_owned();
         return Err(ParseFingerprintError::Algorithm { name });
     }
+    // The length of a digest by another algorithm is named, also in hexadecimal.
+    let digits = text.bytes().filter(|byte| *byte != b':').count();
+    if matches!(digits, 32 | 40) && text.bytes().all(|it| it == b':' || it.is_ascii_hexdigit()) {
+        return Err(ParseFingerprintError::Length { bytes: digits / 2 });
+    }
     match from_hex(text) {
         Some(digest) => Ok(SpkiFingerprint::from_digest(digest)),
         None => SpkiFingerprint::from_base64(text.as_bytes()),
@@ -228,6 +233,9 @@ mod tests {
                 "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLA=",
                 E::Length { bytes: 20 },
             ),
+            (&"0b".repeat(20), E::Length { bytes: 20 }),
+            (&["0B"; 20].join(":"), E::Length { bytes: 20 }),
+            (&"0b".repeat(16), E::Length { bytes: 16 }),
             (&hex, E::Placeholder),
             (&format!("sha256/{}=", "A".repeat(43)), E::Placeholder),
             (

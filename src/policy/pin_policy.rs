@@ -240,8 +240,9 @@ impl PinPolicy {
         self
     }
 
-    /// Sets whether `http://` is allowed to the hosts of this policy, where pins can't be checked.
-    /// The default is the setting of the connector or client.
+    /// Sets whether `http://` is allowed to the hosts of this policy while it is enforced, since pins
+    /// can't be checked there. The default is the setting of the connector or client. A report-only
+    /// policy refuses nothing.
     #[must_use]
     pub fn plain_http(mut self, choice: PlainHttp) -> Self {
         self.plain_http = Some(choice);

@@ -36,7 +36,7 @@ pub fn strict() -> PinningBuilder {
     builder().unpinned_hosts(UnpinnedHosts::Refuse)
 }
 
-/// Removes all static pins but those that the builder set.
+/// Removes all static pins.
 pub fn remove_pins(pinning: &Pinning) {
     let none = std::iter::empty::<(&str, PinPolicy)>();
     pinning.replace_pins(none).unwrap();

@@ -54,7 +54,7 @@ fn everything() -> String {
                     "exempt": ["dev.example.com"],
                     "leaf_pins": ["{A}", {{ "pin": "{B}", "comment": "next" }}],
                     "ca_pins": ["{C}"],
-                    "candidate": {{ "all_of": [{{ "pins": ["{B}"] }}, {{ "ca_pins": ["{C}"] }}] }},
+                    "candidate": {{ "comment": 1, "all_of": [{{ "comment": [], "pins": ["{B}"] }}, {{ "ca_pins": ["{C}"] }}] }},
                     "enforcement": "report-only",
                     "expires": "2027-06-30T23:59:59Z",
                     "after_expiry": "refuse",
@@ -271,13 +271,15 @@ fn a_host_has_one_policy_of_each_scope_and_all_of_them_in_one_place() {
     let two = format!(r#""pins":["{A}","{B}"]"#);
     let policy = format!(r#"{{"hosts":["a.example","A.example."],{two}}}"#);
     let file = format!(r#"{{"version":1,"policies":[{policy}]}}"#);
+    let error = PinFile::parse(&file).unwrap_err();
     assert!(matches!(
-        problem(&file),
+        error.problem(),
         Problem::DuplicateHost {
             scope: Scope::Host,
             ..
         }
     ));
+    assert_eq!(error.column(), file.len() - 2, "the end of the policy");
     let file = parse(&with_policy(&two));
     let policy = PinPolicy::new([A, B]).unwrap().scope(Scope::OneLabel);
     let built = Pinning::builder()
@@ -312,6 +314,19 @@ fn replaced_pins_take_the_rules_of_the_new_file_and_keep_those_of_the_builder() 
     assert_eq!(refused("two.example"), Some(vec![key(D)]));
     let is_pinned = |name| pinning.policies(&host(name), now()).static_policy.is_some();
     assert!(is_pinned("two.example") && !is_pinned("one.example"));
+    // Pins beside the file stay, and may not be in the new file.
+    let policy = PinPolicy::new([A, B]).unwrap();
+    let beside = Pinning::builder()
+        .static_pins("beside.example", policy)
+        .overlap(Overlap::Nearest)
+        .pins(rules(r#""overlap":"union","#, "one.example"))
+        .build()
+        .unwrap();
+    beside.replace_pins(rules("", "two.example")).unwrap();
+    let has_pins = |name| beside.policies(&host(name), now()).static_policy.is_some();
+    assert!(has_pins("beside.example") && has_pins("two.example") && !has_pins("one.example"));
+    let conflict = beside.replace_pins(rules("", "beside.example"));
+    assert!(matches!(conflict, Err(BuildError::HostInPinFile { .. })));
     // A file that contradicts itself changes nothing.
     let wrong = parse(&with_policy(&format!(
         r#""pins":["{A}","{B}"],"exempt":["dev.example.org"]"#
@@ -341,6 +356,38 @@ fn an_exempt_name_below_none_of_several_hosts_is_refused() {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+#[test]
+fn the_overlap_of_the_builder_comes_before_that_of_the_file() {
+    let file = |overlap: &str| {
+        parse(&format!(
+            r#"{{"version":1,"overlap":"{overlap}","policies":[
+                {{"hosts":["example.com"],"scope":"host-and-subdomains","pins":["{A}","{B}"]}},
+                {{"hosts":["a.example.com"],"pins":["{C}","{D}"]}}]}}"#
+        ))
+    };
+    let pins = |pinning: Pinning| {
+        let host = Host::parse("a.example.com").unwrap();
+        let policies = pinning.policies(&host, now());
+        policies.static_policy.unwrap().pins.len()
+    };
+    let builder = || Pinning::builder().pins(file("union"));
+    assert_eq!(pins(builder().build().unwrap()), 4);
+    let nearest = builder().overlap(Overlap::Nearest);
+    assert_eq!(pins(nearest.build().unwrap()), 2);
+    let union = Pinning::builder()
+        .pins(file("nearest"))
+        .overlap(Overlap::Union);
+    assert_eq!(pins(union.build().unwrap()), 4);
+}
+
+#[test]
+fn equal_groups_count_once_and_a_byte_order_mark_is_ignored() {
+    let two = format!(r#""pins":["{A}","{B}"]"#);
+    let text = with_policy(&format!(r#""all_of":[{{{two}}},{{{two},"comment":0}}]"#));
+    let file = parse(&format!("\u{feff}{text}"));
+    assert_eq!(file, parse(&with_policy(&two)));
 }
 
 #[test]

@@ -411,3 +411,25 @@ async fn a_host_whose_disabled_pins_were_removed_is_refused() {
     assert!(matches!(visit, Err(ConnectError::Unpinned(_))));
     assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn a_name_that_the_pin_file_allows_may_be_unpinned() {
+    let root = Ca::root("Root");
+    let file = r#"{"version":1,"unpinned_hosts":"refuse","allow_unpinned":["cdn.test"],"policies":[
+        {"hosts":["example.com"],"pins":["sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+        "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI="]}]}"#;
+    let pinning = Pinning::builder().pins(file.parse().unwrap());
+    let pinning = pinning.allow_unpinned(["own.test"]).build().unwrap();
+    let (inner, calls) = counting(&Names::new([]));
+    let connector = connector(&pinning, &root).wrap_connector(inner).unwrap();
+    for (uri, is_allowed) in [
+        ("https://cdn.test/", true),
+        ("https://own.test/", true),
+        ("https://other.test/", false),
+    ] {
+        let visit = connector.clone().oneshot(http::Uri::from_static(uri)).await;
+        let is_refused = matches!(visit, Err(ConnectError::Unpinned(_)));
+        assert_eq!(is_refused, !is_allowed, "{uri}");
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}

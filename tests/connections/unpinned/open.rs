@@ -201,8 +201,12 @@ async fn an_open_connection_ends_when_the_policy_of_its_host_expires() {
                 (AfterExpiry::Refuse, Some(_)) => {
                     assert!(PinViolation::find(&written.unwrap_err()).is_some());
                 }
-                // The connector allows plain HTTP to pinned hosts.
-                (AfterExpiry::Refuse, None) => written.unwrap(),
+                // The connector allows plain HTTP to pinned hosts, but this policy refuses everything.
+                (AfterExpiry::Refuse, None) => {
+                    let error = written.unwrap_err();
+                    let error = error.get_ref().and_then(|error| error.downcast_ref());
+                    assert!(matches!(error, Some(ConnectError::PlainHttp { .. })));
+                }
                 _ => assert_unpinned(&written.unwrap_err()),
             }
         }

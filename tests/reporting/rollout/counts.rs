@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http_body_util::Empty;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use pinhold::policy::Scope;
 use pinhold::{Decision, Enforcement, PinViolation, PinningVerifier, VerifiedConnection};
 
 use super::{Fixture, NAMES, host, with_candidate};
@@ -169,4 +170,30 @@ async fn counts_outlive_a_replacement_that_keeps_the_pins_of_the_rollout() {
     let policies = [("www.example.com", fixture.failing())];
     fixture.pinning.replace_pins(policies).unwrap();
     assert_eq!(fixture.pinning.rollout(&host("example.com")), None);
+}
+
+#[tokio::test]
+async fn two_policies_of_a_host_with_the_same_pins_keep_their_own_counts() {
+    let fixture = Fixture::start().await;
+    let replace = || {
+        let policies = [Scope::Host, Scope::Subdomains];
+        let policies = policies.map(|scope| ("example.com", fixture.live().scope(scope)));
+        fixture.pinning.replace_pins(policies).unwrap();
+    };
+    let connections = |name| fixture.pinning.rollout(&host(name)).unwrap().connections;
+    replace();
+    let anchors = built_in_anchors(&[&fixture.root]);
+    fixture
+        .connect_with(anchors, "www.example.com")
+        .await
+        .unwrap();
+    assert_eq!(
+        (connections("example.com"), connections("www.example.com")),
+        (0, 1)
+    );
+    replace();
+    assert_eq!(
+        (connections("example.com"), connections("www.example.com")),
+        (0, 1)
+    );
 }
