@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use pinhold::Host;
 use serde_json::{Value, json};
 
+use crate::output::printable;
+
 /// What can't be said, or is not taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum LossKind {
@@ -79,7 +81,7 @@ impl Loss {
     /// Returns the line for this loss.
     pub(crate) fn line(&self) -> String {
         let host = self.host.as_ref().map_or("all hosts", Host::as_str);
-        format!("{}: {host}: {}", self.kind.name(), self.detail)
+        format!("{}: {host}: {}", self.kind.name(), printable(&self.detail))
     }
 
     pub(crate) fn json(&self) -> Value {

@@ -232,6 +232,10 @@ fn deep_nesting_is_refused_by_every_reader() {
         ),
         format!("<plist>{}</plist>", deep("<array>", "</array>")),
         format!("<plist><dict>{}", "<key>a</key><dict>".repeat(100_000)),
+        format!(
+            "<!DOCTYPE plist [<!ENTITY a \"{}\">]><plist>&a;</plist>",
+            deep("<array>", "</array>")
+        ),
         deep("[", "]"),
         deep("{\"a\":", "}"),
         format!(".add({}", "(".repeat(100_000)),

@@ -40,6 +40,12 @@ fn ensure_shallow(text: &str) -> Result<(), InputError> {
         match reader.read_event() {
             Ok(Event::Start(_)) => depth += 1,
             Ok(Event::End(_)) => depth = depth.saturating_sub(1),
+            // The text of an entity may have elements, whose depth is not counted here.
+            Ok(Event::DocType(text)) if text.contains('[') => {
+                return Err(InputError::whole(
+                    "not a configuration: the DTD declares entities",
+                ));
+            }
             // The other parser says where and why.
             Ok(Event::Eof) | Err(_) => return Ok(()),
             Ok(_) => {}

@@ -53,6 +53,19 @@ fn losses_go_to_standard_error_and_the_result_to_standard_output() {
 }
 
 #[test]
+fn a_loss_is_one_line() {
+    let folder = Folder::new();
+    let input = "<plist><dict><key>TSKPinnedDomains</key><dict><key>example.com</key><dict>\
+                 <key>a\npinhold: b</key><true/><key>TSKDisableDefaultReportUri</key><true/>\
+                 <key>TSKPublicKeyHashes</key><array><string>{A}</string><string>{B}</string>\
+                 </array></dict></dict></dict></plist>";
+    let file = folder.write("Info.plist", filled(input));
+    let fixed = ["pins", "convert", "--from", "trustkit-ios", "--to"];
+    let run = run(fixed.iter().chain(&["pin-file", &file])).expect_code(0);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+}
+
+#[test]
 fn an_error_names_its_place() {
     for (format, input, place) in [
         (
