@@ -21,3 +21,5 @@ mod rfc7469_matching;
 mod rfc7469_syntax;
 mod scopes;
 mod static_policies;
+#[cfg(feature = "pin-file")]
+mod used_pin_files;
