@@ -11,12 +11,14 @@ pub mod header;
 pub mod host;
 pub mod paths;
 pub mod pin_file;
+pub mod pin_formats;
 pub mod redirect;
 pub mod report_endpoint;
 pub mod store_file;
 
 mod certificates;
 mod input;
+mod pins;
 mod policy;
 mod valid_paths;
 mod violation;
@@ -57,6 +59,10 @@ pub const TARGETS: &[Target] = &[
         run: pin_file::target,
     },
     Target {
+        name: "pin_formats",
+        run: pin_formats::target,
+    },
+    Target {
         name: "redirect",
         run: redirect::target,
     },
@@ -69,3 +75,13 @@ pub const TARGETS: &[Target] = &[
         run: store_file::target,
     },
 ];
+
+/// What the files of `pinhold-cli` import from its module `output`.
+mod output {
+    pub(crate) fn printable(text: &str) -> String {
+        text.to_owned()
+    }
+}
+
+#[path = "../../crates/pinhold-cli/src/rfc3339.rs"]
+mod rfc3339;

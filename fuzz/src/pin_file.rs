@@ -28,7 +28,11 @@ pub fn target(data: &[u8]) {
         assert!(policy.pins().len() > 0 && !policy.groups().is_empty());
     }
     let printed = file.to_string();
-    assert_eq!(PinFile::parse(&printed).as_ref().ok(), Some(&file), "{printed}");
+    assert_eq!(
+        PinFile::parse(&printed).as_ref().ok(),
+        Some(&file),
+        "{printed}"
+    );
     // An error for contradictions, such as an exemption that no policy covers.
     let built = Pinning::builder().pins(file.clone()).build();
     let empty = Pinning::builder().build().expect("no pins");
