@@ -14,6 +14,7 @@ nightly one. That is done for rustdoc alone, so that the dependencies are not bu
 
 import difflib
 import json
+import re
 import os
 import subprocess
 import sys
@@ -110,8 +111,9 @@ class Listing:
             path, *others = sorted(set(paths), key=lambda path: (path.count("::"), path))
             entries += self.describe(id, path)
             entries += [(other, 0, f"pub use {other} = {path}") for other in others]
-        # By path: an item, then its fields and functions, then its traits.
-        entries = sorted(set(entries), key=lambda entry: (*entry[:2], entry[2].split("] ")[-1]))
+        # By path: an item, then its fields and functions, then its traits. Attributes do not count.
+        without_attributes = lambda line: re.sub(r"^(#\[[^]]*\] )*", "", line)
+        entries = sorted(set(entries), key=lambda entry: (*entry[:2], without_attributes(entry[2])))
         return [line for _, _, line in entries]
 
     # The functions below make entries: a path, the place among the entries of that path, a line.
