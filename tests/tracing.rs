@@ -256,7 +256,8 @@ fn a_subscriber_may_use_the_store_when_removals_are_dropped() {
             emit.send(LogEvent::new(event)).unwrap();
         });
         let guard = tracing::subscriber::set_default(subscriber);
-        for number in 0..6000 {
+        // More than twice the limit, since the writer thread may take up to the limit before it hangs.
+        for number in 0..12_000 {
             store.forget(&Host::parse(&format!("h{number}.example")).unwrap());
         }
         drop(guard);
