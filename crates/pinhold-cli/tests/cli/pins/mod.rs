@@ -3,6 +3,7 @@
 mod diff;
 mod kit;
 mod losses;
+mod okhttp;
 mod peers;
 mod reading;
 mod traps;
