@@ -8,7 +8,7 @@ use crate::pins::abilities::{Abilities, Exempt, Expiry, Names, Overlaps, Roles};
 use crate::pins::expiry::after;
 use crate::pins::loss::{LossKind, Losses};
 use crate::pins::rules::{Rule, Rules, group_of};
-use crate::pins::source::{Context, HostLines, InputError, Place, no_host};
+use crate::pins::source::{Context, HostLines, InputError, Place, host_line, no_host};
 
 const FIELD: &str = "Public-Key-Pins";
 const REPORT_ONLY: &str = "Public-Key-Pins-Report-Only";
@@ -46,6 +46,11 @@ pub(super) fn read(
         let Some(group) = group_of(PinRole::Any, header.pins().iter().copied()) else {
             return Err(place.error("no SHA-256 pin"));
         };
+        if !is_report_only && header.pins().len() == 1 {
+            let detail = "a client of the source ignores a field with a single SHA-256 pin (RFC 7469 \
+                          section 2.5): the target pins the host";
+            losses.of(&host, LossKind::Backup, detail);
+        }
         let known = rules.iter_mut().find(|rule| rule.host == host);
         let rule = rule(host, &header, group, context, is_report_only, losses);
         match known {
@@ -144,7 +149,7 @@ fn join(known: &mut Rule, other: Rule, losses: &mut Losses) {
 pub(super) fn write(rules: &Rules, context: &Context) -> String {
     let mut text = String::new();
     for rule in &rules.rules {
-        text += &format!("# {}\n", rule.host);
+        text += &host_line(&rule.host);
         if rule.enforcement == Enforcement::ReportOnly {
             text += &field(REPORT_ONLY, None, rule, &rule.groups);
             continue;

@@ -2,6 +2,7 @@
 
 mod diff;
 mod kit;
+mod lines;
 mod losses;
 mod okhttp;
 mod peers;

@@ -48,7 +48,7 @@ pub(super) fn source(text: &str) -> Result<Source, usize> {
     let mut tokens = Tokens::new(text);
     let mut before = Before::default();
     let mut is_known = !text.contains("CertificatePinner");
-    while let Some((offset, token)) = tokens.next() {
+    for (offset, token) in tokens.by_ref() {
         match &token {
             Token::Char('(' | '[' | '{') => {
                 if frames.len() == MAX_DEPTH {
