@@ -1,5 +1,7 @@
 //! Header fields `Public-Key-Pins` and `Public-Key-Pins-Report-Only` (RFC 7469).
 
+use std::collections::HashMap;
+
 use pinhold::header::{HeaderSyntax, PinHeader};
 use pinhold::policy::{AfterExpiry, PinGroup, PinRole, Scope};
 use pinhold::{Enforcement, Host};
@@ -33,6 +35,7 @@ pub(super) fn read(
     losses: &mut Losses,
 ) -> Result<Rules, InputError> {
     let mut rules: Vec<Rule> = Vec::new();
+    let mut known = HashMap::new();
     for (place, host, line) in HostLines::new(text, context) {
         let (header, is_report_only) = parse(place, line)?;
         let host = host.ok_or_else(|| no_host(place))?;
@@ -51,9 +54,10 @@ pub(super) fn read(
                           section 2.5): the target pins the host";
             losses.of(&host, LossKind::Backup, detail);
         }
-        let known = rules.iter_mut().find(|rule| rule.host == host);
+        let next = rules.len();
+        let index = *known.entry(host.clone()).or_insert(next);
         let rule = rule(host, &header, group, context, is_report_only, losses);
-        match known {
+        match rules.get_mut(index) {
             None => rules.push(rule),
             Some(known) if known.enforcement == rule.enforcement || !known.candidate.is_empty() => {
                 return Err(place.error(format!("a second field of its kind of {}", rule.host)));
