@@ -267,14 +267,14 @@ fn long_sources_are_read_in_linear_time() {
         digest[..4].copy_from_slice(&index.to_be_bytes());
         SpkiFingerprint::from_digest(digest)
     };
-    let adds = (0..30_000).map(|it| format!(".add(\"h.example\", \"{}\")\n", digest(it)));
+    let adds = (0..80_000).map(|it| format!(".add(\"h.example\", \"{}\")\n", digest(it)));
     let pinned = adds.collect::<String>();
     let begin = Instant::now();
     // A role gathers the pins of each group once more.
     let mut with_role = context();
     with_role.role = Some(PinRole::Ca);
     let read = Format::Okhttp.read(&pinned, &with_role).unwrap();
-    assert_eq!(read.rules.rules[0].pins().len(), 30_000);
+    assert_eq!(read.rules.rules[0].pins().len(), 80_000);
     for (text, policies) in [
         (&pinned, 1),
         (&"x.add(a,b)\n".repeat(100_000), 0),
