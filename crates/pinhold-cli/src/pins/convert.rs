@@ -8,6 +8,7 @@ use crate::output::{Output, counted};
 use crate::pins::formats::Format;
 use crate::pins::input::{Options, read_text};
 use crate::pins::loss::Losses;
+use crate::pins::source::InputError;
 use crate::pins::{DIFFERENT, INVALID};
 
 #[derive(Args)]
@@ -32,7 +33,15 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
     let context = arguments.options.context()?;
     let text = read_text(&arguments.file)?;
     let read = arguments.from.read(&text, &context);
-    let read = read.map_err(|error| Failure::input(&arguments.file, error.message(&text)))?;
+    let read = match read.map_err(InputError::into_nothing) {
+        Ok(read) => read,
+        Err(Ok(losses)) => {
+            let message = format!("no policy of {} can be taken over", arguments.file);
+            let losses = [(arguments.from, losses)];
+            return Err(refuse(&Refusal::Nothing(message), &losses, output));
+        }
+        Err(Err(error)) => return Err(Failure::input(&arguments.file, error.message(&text))),
+    };
     let mut losses = vec![(arguments.from, read.losses)];
     let written = match arguments.to.write(read.rules, &context) {
         Ok(written) => written,

@@ -1,6 +1,6 @@
 //! [`Rules`], the contents of a pin file with open fields, as readers create and writers print them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pinhold::pin_file::PinFile;
 use pinhold::policy::{
@@ -237,14 +237,17 @@ impl From<&PinFile> for Rules {
 pub(crate) fn group(
     pins: impl IntoIterator<Item = (PinRole, SpkiFingerprint)>,
 ) -> Option<PinGroup> {
-    let pins = pins.into_iter().collect::<Vec<_>>();
+    let pins = pins.into_iter().collect::<HashSet<_>>();
     let has = |role, pin| pins.contains(&(role, pin));
-    let single = |&(role, pin): &(PinRole, SpkiFingerprint)| {
-        let is_any = has(PinRole::Any, pin) || has(PinRole::Leaf, pin) && has(PinRole::Ca, pin);
-        let role = if is_any { PinRole::Any } else { role };
-        PinGroup::of_role(role, [pin]).ok()
+    let of_role = |role| {
+        let own = pins.iter().filter(|&&(own, pin)| {
+            let is_any = has(PinRole::Any, pin) || has(PinRole::Leaf, pin) && has(PinRole::Ca, pin);
+            role == if is_any { PinRole::Any } else { own }
+        });
+        group_of(role, own.map(|(_, pin)| *pin))
     };
-    pins.iter().filter_map(single).reduce(PinGroup::or)
+    let roles = [PinRole::Any, PinRole::Leaf, PinRole::Ca];
+    roles.into_iter().filter_map(of_role).reduce(PinGroup::or)
 }
 
 /// Returns the group of these pins, which are accepted with this role.
@@ -252,6 +255,9 @@ pub(crate) fn group_of(
     role: PinRole,
     pins: impl IntoIterator<Item = SpkiFingerprint>,
 ) -> Option<PinGroup> {
+    let mut pins = pins.into_iter().collect::<Vec<_>>();
+    // A set of sorted pins is created in less than quadratic time.
+    pins.sort_unstable();
     PinGroup::of_role(role, pins).ok()
 }
 

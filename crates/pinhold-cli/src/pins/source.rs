@@ -6,6 +6,8 @@ use pinhold::policy::{PinRole, ReportUri};
 use pinhold::{Host, SpkiFingerprint};
 use rustls::pki_types::UnixTime;
 
+use crate::pins::loss::Losses;
+
 /// What a conversion needs beside its input.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
@@ -24,6 +26,8 @@ pub(crate) struct Context {
 pub(crate) struct InputError {
     place: Option<Place>,
     text: String,
+    /// What was not taken over, if no policy is left.
+    nothing: Option<Losses>,
 }
 
 impl InputError {
@@ -31,6 +35,23 @@ impl InputError {
         Self {
             place: None,
             text: text.to_string(),
+            nothing: None,
+        }
+    }
+
+    /// The error of an input without a policy that can be taken over.
+    pub(crate) fn nothing(losses: Losses) -> Self {
+        Self {
+            nothing: Some(losses),
+            ..Self::whole("no policy can be taken over")
+        }
+    }
+
+    /// Returns what was not taken over, if no policy is left.
+    pub(crate) fn into_nothing(self) -> Result<Losses, Self> {
+        match self.nothing {
+            Some(losses) => Ok(losses),
+            None => Err(self),
         }
     }
 
@@ -68,6 +89,7 @@ impl Place {
         InputError {
             place: Some(self),
             text: text.to_string(),
+            nothing: None,
         }
     }
 
@@ -84,9 +106,11 @@ impl Place {
     }
 }
 
-/// The lines of a text that names the host of what follows in a comment: `# example.com`.
+/// The lines of a text that names the host of what follows in a comment: `# example.com`, or
+/// `# host: localhost` for a name without a dot. With the option `--host` comments have no meaning.
 pub(crate) struct HostLines<'t> {
     lines: std::iter::Enumerate<std::str::Lines<'t>>,
+    is_fixed: bool,
     host: Option<Host>,
 }
 
@@ -94,6 +118,7 @@ impl<'t> HostLines<'t> {
     pub(crate) fn new(text: &'t str, context: &Context) -> Self {
         Self {
             lines: text.lines().enumerate(),
+            is_fixed: context.host.is_some(),
             host: context.host.clone(),
         }
     }
@@ -107,7 +132,9 @@ impl<'t> Iterator for HostLines<'t> {
             let (index, line) = self.lines.next()?;
             let line = line.trim();
             if let Some(comment) = line.strip_prefix('#') {
-                if let Ok(host) = Host::parse(comment.trim()) {
+                if !self.is_fixed
+                    && let Some(host) = host_of(comment)
+                {
                     self.host = Some(host);
                 }
             } else if !line.is_empty() {
@@ -117,7 +144,24 @@ impl<'t> Iterator for HostLines<'t> {
     }
 }
 
+/// Returns the host that a comment names. A word without a dot, such as `TODO`, is none.
+fn host_of(comment: &str) -> Option<Host> {
+    let comment = comment.trim();
+    if let Some(name) = comment.strip_prefix("host:") {
+        return Host::parse(name.trim()).ok();
+    }
+    let host = Host::parse(comment).ok();
+    host.filter(|host| host.as_str().contains('.'))
+}
+
+/// Returns the line that names `host` for the lines after it.
+pub(crate) fn host_line(host: &Host) -> String {
+    let name = host.as_str();
+    let key = if name.contains('.') { "" } else { "host: " };
+    format!("# {key}{name}\n")
+}
+
 /// The error of a value whose host is not known.
 pub(crate) fn no_host(place: Place) -> InputError {
-    place.error("the host is not known, expected a line `# HOST` before, or --host")
+    place.error("the host is not known, expected a line `# HOST` before (`# host: NAME` without a dot), or --host")
 }

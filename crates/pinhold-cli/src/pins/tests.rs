@@ -2,6 +2,8 @@
 
 mod generate;
 
+use std::time::{Duration, Instant};
+
 use pinhold::policy::{PinGroup, PinRole, PolicyState};
 use pinhold::{Host, Pinning, SpkiFingerprint};
 use proptest::collection::vec;
@@ -255,4 +257,34 @@ fn deep_nesting_is_refused_by_every_reader() {
         }
         assert!(Format::PinFile.read(text, &context()).is_err());
     }
+}
+
+/// The time of quadratic reading is minutes, and that of linear reading is below a second.
+#[test]
+fn long_sources_are_read_in_linear_time() {
+    let digest = |index: u32| {
+        let mut digest = [0x5a; 32];
+        digest[..4].copy_from_slice(&index.to_be_bytes());
+        SpkiFingerprint::from_digest(digest)
+    };
+    let adds = (0..80_000).map(|it| format!(".add(\"h.example\", \"{}\")\n", digest(it)));
+    let pinned = adds.collect::<String>();
+    let begin = Instant::now();
+    // A role gathers the pins of each group once more.
+    let mut with_role = context();
+    with_role.role = Some(PinRole::Ca);
+    let read = Format::Okhttp.read(&pinned, &with_role).unwrap();
+    assert_eq!(read.rules.rules[0].pins().len(), 80_000);
+    for (text, policies) in [
+        (&pinned, 1),
+        (&"x.add(a,b)\n".repeat(100_000), 0),
+        (&"\"\" ".repeat(500_000), 0),
+        (&"/* /* */ ".repeat(100_000), 0),
+        (&".add(\"a\", b(\n".repeat(900), 0),
+    ] {
+        let read = Format::Okhttp.read(text, &context());
+        let count = read.map_or(0, |it| it.rules.rules.len());
+        assert_eq!(count, policies);
+    }
+    assert!(begin.elapsed() < Duration::from_secs(20));
 }

@@ -3,15 +3,39 @@
 //! curl compares the key of the server's certificate only, independently of validation
 //! (`Curl_pin_peer_pubkey`), and the option applies to every URL of a transfer.
 
+use std::collections::HashSet;
+
+use http::Uri;
 use pinhold::policy::{PinRole, Scope};
 use pinhold::{Host, SpkiFingerprint};
 
 use crate::pins::abilities::{Abilities, Exempt, Expiry, Overlaps, Roles};
 use crate::pins::loss::{LossKind, Losses};
 use crate::pins::rules::{Rule, Rules, group_of};
-use crate::pins::source::{Context, HostLines, InputError, Place, no_host};
+use crate::pins::source::{Context, HostLines, InputError, Place, host_line, no_host};
 
 const OPTION: &str = "pinnedpubkey";
+/// The other options with a value, of which a URL is none of the transfer (`curl --help all`).
+const LONG: &str = "\
+    abstract-unix-socket alt-svc aws-sigv4 cacert capath cert cert-type ciphers config \
+    connect-timeout connect-to continue-at cookie cookie-jar create-file-mode crlfile curves \
+    data data-ascii data-binary data-raw data-urlencode delegation dns-interface dns-ipv4-addr \
+    dns-ipv6-addr dns-servers doh-url dump-header ech egd-file engine etag-compare etag-save \
+    expect100-timeout form form-string ftp-account ftp-alternative-to-user ftp-method ftp-port \
+    ftp-ssl-ccc-mode happy-eyeballs-timeout-ms haproxy-clientip header hostpubmd5 hostpubsha256 \
+    hsts interface ip-tos ipfs-gateway json keepalive-cnt keepalive-time key key-type krb \
+    libcurl limit-rate local-port login-options mail-auth mail-from mail-rcpt max-filesize \
+    max-redirs max-time netrc-file noproxy oauth2-bearer output output-dir parallel-max pass \
+    preproxy proto proto-default proto-redir proxy proxy-cacert proxy-capath proxy-cert \
+    proxy-cert-type proxy-ciphers proxy-crlfile proxy-header proxy-key proxy-key-type proxy-pass \
+    proxy-pinnedpubkey proxy-service-name proxy-tls13-ciphers proxy-tlsauthtype \
+    proxy-tlspassword proxy-tlsuser proxy-user proxy1.0 pubkey quote random-file range rate \
+    referer request request-target resolve retry retry-delay retry-max-time sasl-authzid \
+    service-name socks4 socks4a socks5 socks5-gssapi-service socks5-hostname speed-limit \
+    speed-time stderr telnet-option tftp-blksize time-cond tls-max tls13-ciphers tlsauthtype \
+    tlspassword tlsuser trace trace-ascii trace-config unix-socket upload-file url-query user \
+    user-agent variable vlan-priority write-out";
+const SHORT: &str = "ACDEFHKPQTUXYbcdehmortuwxyz";
 
 pub(super) fn abilities() -> Abilities {
     Abilities {
@@ -32,40 +56,41 @@ pub(super) fn read(
     losses: &mut Losses,
 ) -> Result<Rules, InputError> {
     let mut rules: Vec<Rule> = Vec::new();
+    let mut known = HashSet::new();
     for (place, host, line) in HostLines::new(text, context) {
         let words = words(line);
-        let is_insecure =
-            |word: &String| word == "-k" || word == "--insecure" || word == "insecure";
-        if words.iter().any(is_insecure) {
+        let command = Command::parse(&words);
+        if command.has_next {
+            return Err(place.error("--next, expected a line for each transfer"));
+        }
+        if command.is_insecure {
             let detail = "--insecure: the source does not validate the chain, the target does";
             losses.of_file(LossKind::Validation, detail);
         }
-        let Some(value) = value(&words) else {
-            if !words.iter().any(is_insecure) {
-                let detail = format!("line {}: no --{OPTION}", number(place));
-                losses.of_file(LossKind::Ignored, detail);
+        let value = match *command.pins {
+            [value] => value,
+            [] => {
+                if !command.is_insecure {
+                    let detail = format!("line {}: no --{OPTION}", number(place));
+                    losses.of_file(LossKind::Ignored, detail);
+                }
+                continue;
             }
-            continue;
+            _ => {
+                return Err(place.error(format!(
+                    "--{OPTION} twice, of which curl takes the last one"
+                )));
+            }
         };
-        let url = words.iter().find_map(|word| word.strip_prefix("https://"));
-        let host = match url.map(|rest| rest.split(['/', ':', '?', '#']).next().unwrap_or(rest)) {
-            Some(name) => place.host(name)?,
-            None => host.ok_or_else(|| no_host(place))?,
-        };
-        let options = words.iter().filter(|word| word.contains(OPTION));
-        if options.count() > 1 {
-            return Err(place.error(format!(
-                "--{OPTION} twice, of which curl takes the last one"
-            )));
-        }
-        let pins = pins(place, value)?;
-        let Some(group) = group_of(PinRole::Leaf, pins) else {
+        let Some(group) = group_of(PinRole::Leaf, pins(place, value)?) else {
             return Err(place.error(format!("no pin in --{OPTION}")));
         };
-        if rules.iter().any(|rule| rule.host == host) {
-            return Err(place.error(format!("a second --{OPTION} for {host}")));
+        for host in hosts(place, &command.urls, host, losses)? {
+            if !known.insert(host.clone()) {
+                return Err(place.error(format!("a second --{OPTION} for {host}")));
+            }
+            rules.push(Rule::new(host, Scope::Host, vec![group.clone()]));
         }
-        rules.push(Rule::new(host, Scope::Host, vec![group]));
     }
     Ok(Rules {
         rules,
@@ -80,31 +105,124 @@ fn number(place: Place) -> usize {
     }
 }
 
-/// Returns the value of the option. A line may be the value alone.
-fn value(words: &[String]) -> Option<&str> {
-    let mut rest = words.iter().map(String::as_str);
-    if let [only] = words
-        && only.starts_with("sha256//")
-    {
-        return Some(only);
-    }
-    while let Some(word) = rest.next() {
-        let name = word.trim_start_matches('-');
-        if name == OPTION {
-            return rest.next();
+/// Returns the hosts of these URLs, each once; `known` if none is of TLS.
+fn hosts(
+    place: Place,
+    urls: &[&str],
+    known: Option<Host>,
+    losses: &mut Losses,
+) -> Result<Vec<Host>, InputError> {
+    let mut hosts = Vec::new();
+    let mut distinct = HashSet::new();
+    for url in urls {
+        let Some((scheme, rest)) = url.split_once("://") else {
+            continue;
+        };
+        if !scheme.eq_ignore_ascii_case("https") {
+            let detail = format!("line {}: a URL of {scheme}, expected https", number(place));
+            losses.of_file(LossKind::Ignored, detail);
+            continue;
         }
-        let assigned = name
-            .strip_prefix(OPTION)
-            .filter(|it| it.starts_with(['=', ':']));
-        if let Some(value) = assigned.and_then(|value| value.get(1..)) {
-            return if value.is_empty() {
-                rest.next()
+        if authority_of(rest).contains('@') {
+            return Err(place.error("user information in a URL, expected https://HOST"));
+        }
+        // A path of curl may have characters that one of a URI does not.
+        let uri = format!("https://{}", authority_of(rest)).parse::<Uri>();
+        let uri = uri.map_err(|error| place.error(format!("{url:?}: {error}")))?;
+        let host = place.host(uri.host().unwrap_or_default())?;
+        if distinct.insert(host.clone()) {
+            hosts.push(host);
+        }
+    }
+    if hosts.is_empty() {
+        hosts.push(known.ok_or_else(|| no_host(place))?);
+    }
+    Ok(hosts)
+}
+
+fn authority_of(rest: &str) -> &str {
+    rest.split(['/', '?', '#']).next().unwrap_or(rest)
+}
+
+/// What a line has of a transfer.
+#[derive(Default)]
+struct Command<'w> {
+    /// The values of the option.
+    pins: Vec<&'w str>,
+    urls: Vec<&'w str>,
+    is_insecure: bool,
+    has_next: bool,
+}
+
+impl<'w> Command<'w> {
+    /// Reads a command, a line of a configuration file, or the value of the option alone.
+    fn parse(words: &'w [String]) -> Self {
+        let mut command = Self::default();
+        let mut rest = words.iter().map(String::as_str);
+        if let Some(first) = words.first() {
+            let (name, _) = assigned(first);
+            if words.len() == 1 && first.starts_with("sha256//") {
+                command.pins.push(first);
+                return command;
+            }
+            if takes_value(name) || matches!(name, "insecure" | "next") {
+                rest.next();
+                command.long(first, &mut rest);
+            }
+        }
+        while let Some(word) = rest.next() {
+            if let Some(option) = word.strip_prefix("--") {
+                command.long(option, &mut rest);
+            } else if let Some(options) = word.strip_prefix('-') {
+                command.short(options, &mut rest);
             } else {
-                Some(value)
-            };
+                command.urls.push(word);
+            }
+        }
+        command
+    }
+
+    fn long(&mut self, option: &'w str, rest: &mut impl Iterator<Item = &'w str>) {
+        let (name, value) = assigned(option);
+        self.is_insecure |= name == "insecure";
+        self.has_next |= name == "next";
+        if !takes_value(name) {
+            return;
+        }
+        let Some(value) = value.or_else(|| rest.next()) else {
+            return;
+        };
+        match name {
+            OPTION => self.pins.push(value),
+            "url" => self.urls.push(value),
+            _ => {}
         }
     }
-    None
+
+    fn short(&mut self, options: &str, rest: &mut impl Iterator<Item = &'w str>) {
+        for (index, option) in options.char_indices() {
+            self.is_insecure |= option == 'k';
+            self.has_next |= option == ':';
+            if SHORT.contains(option) {
+                if index + option.len_utf8() == options.len() {
+                    rest.next();
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// Splits `name=value` or `name:value`.
+fn assigned(option: &str) -> (&str, Option<&str>) {
+    match option.split_once(['=', ':']) {
+        Some((name, value)) => (name, Some(value).filter(|value| !value.is_empty())),
+        None => (option, None),
+    }
+}
+
+fn takes_value(name: &str) -> bool {
+    name == OPTION || name == "url" || LONG.split_whitespace().any(|it| it == name)
 }
 
 fn pins(place: Place, value: &str) -> Result<Vec<SpkiFingerprint>, InputError> {
@@ -136,8 +254,8 @@ fn words(line: &str) -> Vec<String> {
             (char, Some(end)) if char == end => quote = None,
             ('\\', Some('"') | None) => word.extend(chars.next()),
             ('"' | '\'', None) => quote = Some(char),
-            (' ' | '\t' | ',', None) if !word.is_empty() => words.push(String::new()),
-            (' ' | '\t' | ',', None) => {}
+            (' ' | '\t', None) if !word.is_empty() => words.push(String::new()),
+            (' ' | '\t', None) => {}
             ('=', None) if word.trim_start_matches('-') == OPTION => words.push(String::new()),
             ('=' | ':', None) if word.is_empty() => {}
             _ => word.push(char),
@@ -163,5 +281,5 @@ fn line(host: &Host, pins: &[SpkiFingerprint]) -> String {
         .iter()
         .map(|pin| format!("sha256//{}", pin.to_base64()));
     let pins = pins.collect::<Vec<_>>().join(";");
-    format!("# {host}\n{OPTION} = \"{pins}\"\n")
+    format!("{}{OPTION} = \"{pins}\"\n", host_line(host))
 }

@@ -1,5 +1,7 @@
 //! Header fields `Public-Key-Pins` and `Public-Key-Pins-Report-Only` (RFC 7469).
 
+use std::collections::HashMap;
+
 use pinhold::header::{HeaderSyntax, PinHeader};
 use pinhold::policy::{AfterExpiry, PinGroup, PinRole, Scope};
 use pinhold::{Enforcement, Host};
@@ -8,7 +10,7 @@ use crate::pins::abilities::{Abilities, Exempt, Expiry, Names, Overlaps, Roles};
 use crate::pins::expiry::after;
 use crate::pins::loss::{LossKind, Losses};
 use crate::pins::rules::{Rule, Rules, group_of};
-use crate::pins::source::{Context, HostLines, InputError, Place, no_host};
+use crate::pins::source::{Context, HostLines, InputError, Place, host_line, no_host};
 
 const FIELD: &str = "Public-Key-Pins";
 const REPORT_ONLY: &str = "Public-Key-Pins-Report-Only";
@@ -33,6 +35,7 @@ pub(super) fn read(
     losses: &mut Losses,
 ) -> Result<Rules, InputError> {
     let mut rules: Vec<Rule> = Vec::new();
+    let mut known = HashMap::new();
     for (place, host, line) in HostLines::new(text, context) {
         let (header, is_report_only) = parse(place, line)?;
         let host = host.ok_or_else(|| no_host(place))?;
@@ -46,9 +49,15 @@ pub(super) fn read(
         let Some(group) = group_of(PinRole::Any, header.pins().iter().copied()) else {
             return Err(place.error("no SHA-256 pin"));
         };
-        let known = rules.iter_mut().find(|rule| rule.host == host);
+        if !is_report_only && header.pins().len() == 1 {
+            let detail = "a client of the source ignores a field with a single SHA-256 pin (RFC 7469 \
+                          section 2.5): the target pins the host";
+            losses.of(&host, LossKind::Backup, detail);
+        }
+        let next = rules.len();
+        let index = *known.entry(host.clone()).or_insert(next);
         let rule = rule(host, &header, group, context, is_report_only, losses);
-        match known {
+        match rules.get_mut(index) {
             None => rules.push(rule),
             Some(known) if known.enforcement == rule.enforcement || !known.candidate.is_empty() => {
                 return Err(place.error(format!("a second field of its kind of {}", rule.host)));
@@ -144,7 +153,7 @@ fn join(known: &mut Rule, other: Rule, losses: &mut Losses) {
 pub(super) fn write(rules: &Rules, context: &Context) -> String {
     let mut text = String::new();
     for rule in &rules.rules {
-        text += &format!("# {}\n", rule.host);
+        text += &host_line(&rule.host);
         if rule.enforcement == Enforcement::ReportOnly {
             text += &field(REPORT_ONLY, None, rule, &rule.groups);
             continue;

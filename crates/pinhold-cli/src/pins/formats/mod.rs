@@ -108,8 +108,11 @@ impl Format {
         if let Some(role) = context.role {
             rules.assign_role(role);
         }
-        ensure_valid(&rules).map_err(InputError::whole)?;
-        Ok(Read { rules, losses })
+        match ensure_valid(&rules) {
+            Ok(()) => Ok(Read { rules, losses }),
+            Err(_) if rules.rules.is_empty() => Err(InputError::nothing(losses)),
+            Err(error) => Err(InputError::whole(error)),
+        }
     }
 
     /// Writes rules. An error is why the format can say none of them.

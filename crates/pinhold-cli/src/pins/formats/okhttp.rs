@@ -4,11 +4,18 @@
 //! the pins of all patterns that match are united (`CertificatePinner.Pin.matchesHostname` and
 //! `findMatchingPins` of OkHttp 4 and 5).
 
-use pinhold::policy::{Overlap, PinRole, Scope};
+mod calls;
+mod tokens;
 
+use std::collections::HashMap;
+
+use pinhold::policy::{Overlap, PinRole, Scope};
+use pinhold::{Host, SpkiFingerprint};
+
+use self::calls::source;
 use crate::pins::abilities::{Abilities, Exempt, Expiry, Names, Overlaps, Roles};
 use crate::pins::loss::{LossKind, Losses};
-use crate::pins::rules::{Rule, Rules, group, group_of};
+use crate::pins::rules::{Rule, Rules, group_of};
 use crate::pins::source::{InputError, Place};
 
 pub(super) fn abilities() -> Abilities {
@@ -29,213 +36,114 @@ pub(super) fn abilities() -> Abilities {
 }
 
 pub(super) fn read(text: &str, losses: &mut Losses) -> Result<Rules, InputError> {
-    let begin = text.find("CertificatePinner").unwrap_or(0);
-    let mut rules = Rules::default();
-    for call in calls(text, begin) {
-        let place = Place::Offset(call.offset);
-        let Some(arguments) = call.arguments else {
-            let line = text
-                .get(..call.offset)
-                .unwrap_or_default()
-                .matches('\n')
-                .count()
-                + 1;
-            let detail = format!(
-                "line {line}: an argument of add() is not a string literal: the call is not taken \
-                 over"
-            );
-            losses.of_file(LossKind::Ignored, detail);
-            continue;
-        };
-        if let Some((pattern, pins)) = arguments.split_first()
-            && pins.iter().any(|pin| pin.contains('/'))
-        {
-            add(place, pattern, pins, &mut rules, losses)?;
+    let source = source(text);
+    let source = source
+        .map_err(|offset| Place::Offset(offset).error("nested too deep, expected 1000 at most"))?;
+    let ends = text.match_indices('\n').map(|(end, _)| end);
+    let ends = ends.collect::<Vec<_>>();
+    let line = |offset: usize| ends.partition_point(|end| *end < offset) + 1;
+    if source.builders > 1 {
+        let detail = format!(
+            "{} builders: the source applies the pins of each on their own, the target those of all",
+            source.builders
+        );
+        losses.of_file(LossKind::Overlap, detail);
+    }
+    let mut patterns = Patterns::default();
+    for call in source.calls {
+        match call.arguments.as_deref().and_then(<[_]>::split_first) {
+            Some((pattern, pins)) => {
+                patterns.add(Place::Offset(call.offset), pattern, pins, losses)?;
+            }
+            None => {
+                let detail = format!(
+                    "line {}: an argument of add() is not a string literal: the call is not taken \
+                     over",
+                    line(call.offset)
+                );
+                losses.of_file(LossKind::Ignored, detail);
+            }
         }
     }
+    for offset in source.other_pins {
+        let detail = format!("line {}: a pin is not taken over", line(offset));
+        losses.of_file(LossKind::Ignored, detail);
+    }
+    let mut rules = Rules {
+        rules: patterns.rules(losses),
+        ..Rules::default()
+    };
     if rules.has_overlap() {
         rules.overlap = Some(Overlap::Union);
     }
     Ok(rules)
 }
 
-fn add(
-    place: Place,
-    pattern: &str,
-    pins: &[String],
-    rules: &mut Rules,
-    losses: &mut Losses,
-) -> Result<(), InputError> {
-    let (scope, name) = if let Some(name) = pattern.strip_prefix("**.") {
-        (Scope::HostAndSubdomains, name)
-    } else if let Some(name) = pattern.strip_prefix("*.") {
-        (Scope::OneLabel, name)
-    } else {
-        (Scope::Host, pattern)
-    };
-    let host = place.host(name)?;
-    let mut parsed = Vec::new();
-    for pin in pins {
-        if pin.starts_with("sha1/") {
-            let detail = format!("{pin} is accepted by the source and not by the target");
-            losses.of(&host, LossKind::Algorithm, detail);
-        } else if pin.starts_with("sha256/") {
-            parsed.push(place.pin(pin)?);
+/// The pins of each pattern, in the order of their first calls.
+#[derive(Default)]
+struct Patterns {
+    all: Vec<(Host, Scope, Vec<SpkiFingerprint>)>,
+    known: HashMap<(Host, Scope), usize>,
+}
+
+impl Patterns {
+    fn add(
+        &mut self,
+        place: Place,
+        pattern: &str,
+        pins: &[String],
+        losses: &mut Losses,
+    ) -> Result<(), InputError> {
+        let (scope, name) = if let Some(name) = pattern.strip_prefix("**.") {
+            (Scope::HostAndSubdomains, name)
+        } else if let Some(name) = pattern.strip_prefix("*.") {
+            (Scope::OneLabel, name)
         } else {
-            return Err(place.error(format!("the pin {pin:?}, expected sha256/BASE64")));
-        }
-    }
-    let Some(added) = group_of(PinRole::Any, parsed) else {
-        return Ok(());
-    };
-    let known = rules
-        .rules
-        .iter_mut()
-        .find(|rule| rule.host == host && rule.scope == scope);
-    match known {
-        Some(rule) => {
-            let pins = rule.groups.iter().chain([&added]).flat_map(|it| it.iter());
-            let joined = group(pins.map(|(role, pin)| (role, *pin)));
-            rule.groups = joined.into_iter().collect();
-        }
-        None => rules.rules.push(Rule::new(host, scope, vec![added])),
-    }
-    Ok(())
-}
-
-/// A call of `.add(...)`.
-struct Call {
-    offset: usize,
-    /// `None` if one is not a string literal.
-    arguments: Option<Vec<String>>,
-}
-
-/// Returns the calls of `.add(` that have string literals with pins as arguments, or may have them.
-fn calls(text: &str, begin: usize) -> Vec<Call> {
-    let mut calls = Vec::new();
-    let mut tokens = Tokens {
-        text,
-        offset: begin,
-    };
-    while let Some((offset, token)) = tokens.next() {
-        if token != Token::Char('.') || !tokens.skip_name("add") {
-            continue;
-        }
-        if tokens.next().map(|(_, token)| token) == Some(Token::Char('('))
-            && let Some(call) = arguments(&mut tokens, offset)
-        {
-            calls.push(call);
-        }
-    }
-    calls
-}
-
-/// Reads arguments to the closing parenthesis. `None` if the call can't be one of the builder: it
-/// has a single argument.
-fn arguments(tokens: &mut Tokens<'_>, offset: usize) -> Option<Call> {
-    let mut literals = Some(Vec::new());
-    let mut commas = 0;
-    let mut depth = 0_usize;
-    for (_, token) in tokens.by_ref() {
-        match token {
-            Token::Char('(') => {
-                depth += 1;
-                literals = None;
-            }
-            Token::Char(')') if depth == 0 => break,
-            Token::Char(')') => depth -= 1,
-            Token::Char(',') if depth == 0 => commas += 1,
-            // `$` inserts a variable in Kotlin.
-            Token::Text(text) if !text.contains('$') => {
-                if let Some(literals) = &mut literals {
-                    literals.push(text);
-                }
-            }
-            _ => literals = None,
-        }
-    }
-    // A comma may follow the last one.
-    let is_complete = |it: &Vec<String>| it.len() >= commas.max(1);
-    (commas > 0).then_some(Call {
-        offset,
-        arguments: literals.filter(is_complete),
-    })
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Token {
-    Char(char),
-    Text(String),
-}
-
-/// The characters and string literals of a source, without white space and comments.
-struct Tokens<'t> {
-    text: &'t str,
-    offset: usize,
-}
-
-impl Tokens<'_> {
-    fn rest(&self) -> &str {
-        self.text.get(self.offset..).unwrap_or_default()
-    }
-
-    fn skip_past(&mut self, end: &str) {
-        let found = self.rest().find(end);
-        self.offset = found.map_or(self.text.len(), |found| self.offset + found + end.len());
-    }
-
-    /// Skips a name if it comes next as a whole.
-    fn skip_name(&mut self, name: &str) -> bool {
-        let is_next = self.rest().strip_prefix(name).is_some_and(|rest| {
-            !rest.starts_with(|char: char| char.is_alphanumeric() || char == '_')
-        });
-        if is_next {
-            self.offset += name.len();
-        }
-        is_next
-    }
-
-    /// Reads a string literal, after its opening quote.
-    fn literal(&mut self) -> String {
-        let mut literal = String::new();
-        let rest = self.rest().to_owned();
-        let mut chars = rest.char_indices();
-        while let Some((index, char)) = chars.next() {
-            match char {
-                '"' => {
-                    self.offset += index + 1;
-                    return literal;
-                }
-                '\\' => literal.extend(chars.next().map(|(_, char)| char)),
-                _ => literal.push(char),
-            }
-        }
-        self.offset = self.text.len();
-        literal
-    }
-}
-
-impl Iterator for Tokens<'_> {
-    type Item = (usize, Token);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let offset = self.offset;
-            let char = self.rest().chars().next()?;
-            if self.rest().starts_with("//") {
-                self.skip_past("\n");
-            } else if self.rest().starts_with("/*") {
-                self.skip_past("*/");
-            } else if char == '"' {
-                self.offset += 1;
-                return Some((offset, Token::Text(self.literal())));
+            (Scope::Host, pattern)
+        };
+        let host = place.host(name)?;
+        let mut parsed = Vec::new();
+        for pin in pins {
+            if pin.starts_with("sha1/") {
+                let detail = format!("{pin} is accepted by the source and not by the target");
+                losses.of(&host, LossKind::Algorithm, detail);
+            } else if pin.starts_with("sha256/") {
+                parsed.push(place.pin(pin)?);
             } else {
-                self.offset += char.len_utf8();
-                if !char.is_whitespace() {
-                    return Some((offset, Token::Char(char)));
+                return Err(place.error(format!("the pin {pin:?}, expected sha256/BASE64")));
+            }
+        }
+        let next = self.all.len();
+        let index = *self.known.entry((host.clone(), scope)).or_insert(next);
+        match self.all.get_mut(index) {
+            Some((.., known)) => known.append(&mut parsed),
+            None => self.all.push((host, scope, parsed)),
+        }
+        Ok(())
+    }
+
+    fn rules(self, losses: &mut Losses) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (host, scope, pins) in self.all {
+            match group_of(PinRole::Any, pins) {
+                Some(group) => rules.push(Rule::new(host, scope, vec![group])),
+                None => {
+                    let prefix = prefix(scope);
+                    let detail = format!("{prefix}{host}: no pin is left: it is not pinned");
+                    losses.of(&host, LossKind::Algorithm, detail);
                 }
             }
         }
+        rules
+    }
+}
+
+/// Returns what a pattern has before the host.
+fn prefix(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Host => "",
+        Scope::OneLabel => "*.",
+        _ => "**.",
     }
 }
 
@@ -244,11 +152,7 @@ pub(super) fn write(rules: &Rules) -> String {
                     CertificatePinner.Builder()\n"
         .to_owned();
     for rule in &rules.rules {
-        let prefix = match rule.scope {
-            Scope::Host => "",
-            Scope::OneLabel => "*.",
-            _ => "**.",
-        };
+        let prefix = prefix(rule.scope);
         let pins = rule.pins();
         let pins = pins.iter().map(|pin| format!("        \"{pin}\""));
         let pins = pins.collect::<Vec<_>>().join(",\n");

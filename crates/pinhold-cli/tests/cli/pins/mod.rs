@@ -2,7 +2,9 @@
 
 mod diff;
 mod kit;
+mod lines;
 mod losses;
+mod okhttp;
 mod peers;
 mod reading;
 mod traps;

@@ -478,5 +478,5 @@ fn a_header_that_removes_pins_or_has_none_is_refused() {
     }
     let input = filled("max-age=9; pin-sha256=\"{A}\"; pin-md5=\"AAAA\"");
     let run = convert("header", "pin-file", &input, &["--host", "example.com"]).expect_code(0);
-    assert_eq!(kinds(&run.json()), ["algorithm", "expiry"]);
+    assert_eq!(kinds(&run.json()), ["algorithm", "backup", "expiry"]);
 }
