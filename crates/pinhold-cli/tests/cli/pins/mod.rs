@@ -7,3 +7,4 @@ mod peers;
 mod reading;
 mod traps;
 mod usage;
+mod zones;
