@@ -125,7 +125,7 @@ impl Reader<'_> {
         let settings = self.settings(node, parent, true)?;
         let mut hosts = Vec::new();
         for domain in node.children().filter(|it| it.has_tag_name("domain")) {
-            let host = xml::place(domain).host(xml::text(domain))?;
+            let host = xml::place(domain).host(&xml::text(domain)?)?;
             if !self.known.insert(host.clone()) {
                 return Err(xml::place(domain).error(format!("the domain {host} twice")));
             }
@@ -201,7 +201,7 @@ impl Reader<'_> {
         for pin in node.children().filter(|it| it.has_tag_name("pin")) {
             let place = xml::place(pin);
             match pin.attribute("digest") {
-                Some("SHA-256") => pins.push(place.pin(xml::text(pin))?),
+                Some("SHA-256") => pins.push(place.pin(&xml::text(pin)?)?),
                 digest => {
                     let digest = digest.unwrap_or("none");
                     let text = format!("the digest {digest}, expected SHA-256");
@@ -257,7 +257,7 @@ impl Reader<'_> {
         let disabled = boolean(node, "disableDefaultReportUri")?;
         settings.default_report = disabled.map(|it| !it).or(settings.default_report);
         let uris = node.children().filter(|it| it.has_tag_name("report-uri"));
-        let uris = uris.map(|uri| xml::place(uri).report_uri(xml::text(uri)));
+        let uris = uris.map(|uri| xml::place(uri).report_uri(&xml::text(uri)?));
         settings.report_uris = Some(uris.collect::<Result<_, _>>()?);
         Ok(())
     }

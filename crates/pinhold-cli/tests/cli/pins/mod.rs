@@ -5,6 +5,7 @@ mod kit;
 mod losses;
 mod peers;
 mod reading;
+mod texts;
 mod traps;
 mod usage;
 mod zones;
