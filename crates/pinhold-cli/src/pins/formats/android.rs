@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::net::IpAddr;
 
 use pinhold::policy::{AfterExpiry, PinRole, PlainHttp, ReportUri, Scope};
 use pinhold::{Enforcement, Host, SpkiFingerprint, UserAddedRoots};
@@ -88,14 +89,15 @@ pub(super) fn read(text: &str, flavour: Flavour, losses: &mut Losses) -> Result<
         domains: Vec::new(),
         known: HashSet::new(),
     };
-    let mut base = Settings::default();
     // `XmlConfigSource` takes the base-config for those domain-configs only that follow it, but sets
     // the parent of the others afterwards: the order has no effect.
-    for node in root
-        .children()
-        .filter(|node| node.has_tag_name("base-config"))
-    {
-        base = reader.settings(node, &Settings::default(), false)?;
+    let mut bases = root.children().filter(|it| it.has_tag_name("base-config"));
+    let base = match bases.next() {
+        Some(node) => reader.base(node)?,
+        None => Settings::default(),
+    };
+    if let Some(second) = bases.next() {
+        return Err(xml::place(second).error("a second <base-config>"));
     }
     for node in root.children().filter(Node::is_element) {
         match node.tag_name().name() {
@@ -121,31 +123,40 @@ struct Reader<'l> {
 }
 
 impl Reader<'_> {
+    fn base(&mut self, node: Node<'_, '_>) -> Result<Settings, InputError> {
+        let settings = self.settings(node, &Settings::default(), false)?;
+        if settings.plain_http.is_some() {
+            let detail = "cleartextTrafficPermitted of <base-config> is taken over for pinned hosts \
+                          only";
+            self.losses.of_file(LossKind::PlainHttp, detail);
+        }
+        Ok(settings)
+    }
+
     fn config(&mut self, node: Node<'_, '_>, parent: &Settings) -> Result<(), InputError> {
         let settings = self.settings(node, parent, true)?;
         let mut hosts = Vec::new();
-        for domain in node.children().filter(|it| it.has_tag_name("domain")) {
-            let host = xml::place(domain).host(&xml::text(domain)?)?;
-            if !self.known.insert(host.clone()) {
-                return Err(xml::place(domain).error(format!("the domain {host} twice")));
+        let domains = node.children().filter(|it| it.has_tag_name("domain"));
+        let domains = domains.collect::<Vec<_>>();
+        for domain in &domains {
+            if let Some(host) = self.domain(*domain, &settings)? {
+                hosts.push(host);
             }
-            hosts.push(host.clone());
-            self.domains.push(Domain {
-                host,
-                includes_subdomains: boolean(domain, "includeSubdomains")?.unwrap_or(false),
-                settings: settings.clone(),
-            });
         }
-        let Some(last) = hosts.last() else {
+        let Some(last) = domains.last() else {
             return Err(xml::place(node).error("a <domain-config> without a <domain>"));
         };
-        if hosts.len() > 1 && self.flavour == Flavour::TrustKit {
+        if let Some(host) = hosts.last()
+            && domains.len() > 1
+            && self.flavour == Flavour::TrustKit
+        {
             let detail = format!(
-                "TrustKit applies a <domain-config> to its last <domain>, here {last}, and the \
-                 target to each of {}",
+                "TrustKit applies a <domain-config> to its last <domain>, here {}, and the target \
+                 to each of {}",
+                xml::text(*last)?,
                 hosts.len()
             );
-            self.losses.of(last, LossKind::SeveralHosts, detail);
+            self.losses.of(host, LossKind::SeveralHosts, detail);
         }
         for nested in node
             .children()
@@ -154,6 +165,37 @@ impl Reader<'_> {
             self.config(nested, &settings)?;
         }
         Ok(())
+    }
+
+    /// Adds a domain. Returns `None` for an IP address, which a policy can't have.
+    fn domain(
+        &mut self,
+        node: Node<'_, '_>,
+        settings: &Settings,
+    ) -> Result<Option<Host>, InputError> {
+        let place = xml::place(node);
+        let name = xml::text(node)?;
+        if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+            let has_pins = settings.pins.as_ref().is_some_and(|pins| !pins.is_empty());
+            let (kind, what) = if has_pins {
+                (LossKind::Scope, "its pins are not taken over")
+            } else {
+                (LossKind::Ignored, "its settings are not taken over")
+            };
+            let detail = format!("{name} is an IP address: {what}");
+            self.losses.of_file(kind, detail);
+            return Ok(None);
+        }
+        let host = place.host(&name)?;
+        if !self.known.insert(host.clone()) {
+            return Err(place.error(format!("the domain {host} twice")));
+        }
+        self.domains.push(Domain {
+            host: host.clone(),
+            includes_subdomains: boolean(node, "includeSubdomains")?.unwrap_or(false),
+            settings: settings.clone(),
+        });
+        Ok(Some(host))
     }
 
     fn settings(
@@ -201,7 +243,14 @@ impl Reader<'_> {
         for pin in node.children().filter(|it| it.has_tag_name("pin")) {
             let place = xml::place(pin);
             match pin.attribute("digest") {
-                Some("SHA-256") => pins.push(place.pin(&xml::text(pin)?)?),
+                // The platform compares ignoring the case, TrustKit does not.
+                Some(digest)
+                    if digest == "SHA-256"
+                        || (self.flavour == Flavour::Platform
+                            && digest.eq_ignore_ascii_case("SHA-256")) =>
+                {
+                    pins.push(place.pin(&xml::text(pin)?)?);
+                }
                 digest => {
                     let digest = digest.unwrap_or("none");
                     let text = format!("the digest {digest}, expected SHA-256");
@@ -224,8 +273,10 @@ impl Reader<'_> {
 
     fn anchors(&mut self, node: Node<'_, '_>) -> Result<Option<UserAddedRoots>, InputError> {
         let mut user = None;
+        let mut has_system = false;
         for source in node.children().filter(|it| it.has_tag_name("certificates")) {
             let overrides = boolean(source, "overridePins")?.unwrap_or(false);
+            has_system |= source.attribute("src") == Some("system");
             match source.attribute("src") {
                 Some("user") if overrides => user = Some(UserAddedRoots::SkipPins),
                 Some("user") => user = user.or(Some(UserAddedRoots::EnforcePins)),
@@ -242,6 +293,10 @@ impl Reader<'_> {
                     self.losses.of_file(LossKind::Ignored, detail);
                 }
             }
+        }
+        if !has_system {
+            let detail = "<trust-anchors> without the roots of the system, which the target trusts";
+            self.losses.of_file(LossKind::Ignored, detail);
         }
         Ok(user)
     }

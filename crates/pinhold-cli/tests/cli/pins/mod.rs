@@ -1,5 +1,6 @@
 //! `pinhold pins`: conversions and comparisons of pins in the formats of other systems.
 
+mod android;
 mod diff;
 mod kit;
 mod losses;
