@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::pins::kit::{A, B, assert_read, convert, filled};
+use crate::program::Folder;
 
 const PIN_SET: &str =
     r#"<pin-set><pin digest="SHA-256">{A}</pin><pin digest="SHA-256">{B}</pin></pin-set>"#;
@@ -68,4 +69,27 @@ fn many_keys_are_read_at_once() {
         "{:?}",
         begin.elapsed()
     );
+}
+
+#[test]
+fn chromium_includes_subdomains_for_pins_alone() {
+    let input = r#"{ "pinsets": [{ "name": "s", "static_spki_hashes": ["sha256/{A}", "sha256/{B}"] }],
+        "entries": [{ "name": "example.com", "pins": "s", "include_subdomains": false,
+        "include_subdomains_for_pinning": true }] }"#;
+    let policies = json!([
+        { "hosts": ["example.com"], "scope": "host-and-subdomains", "pins": [A, B] },
+    ]);
+    assert_read("chromium", input, &policies, &[]);
+}
+
+#[test]
+fn a_repeated_key_of_chromium_is_refused() {
+    let input = r#"{ "pinsets": [{ "name": "s", "static_spki_hashes": ["One", "Two"] }],
+        "entries": [{ "name": "example.com", "pins": "s" }] }"#;
+    let folder = Folder::new();
+    for (last, code) in [("Three", 0), ("One", 2)] {
+        let keys = format!("One\nsha256/{{A}}\nTwo\nsha256/{{B}}\n{last}\nsha256/{{A}}\n");
+        let keys = folder.write(last, filled(&keys));
+        convert("chromium", "pin-file", input, &["--chromium-pins", &keys]).expect_code(code);
+    }
 }
