@@ -92,6 +92,26 @@ fn a_format_is_named_or_found_by_its_contents() {
 }
 
 #[test]
+fn a_format_is_found_by_how_a_file_begins() {
+    let folder = Folder::new();
+    let mut json = serde_json::from_str::<Value>(&file(&[A, B])).unwrap();
+    json["policies"][0]["report_uris"] = json!(["https://r.example/CertificatePinner"]);
+    let first = folder.write("a", json.to_string());
+    let kotlin = "// replaces <network-security-config>\nval p = CertificatePinner.Builder()\n\
+                  .add(\"**.example.com\", \"sha256/{A}\", \"sha256/{B}\")";
+    let second = folder.write("b", filled(kotlin));
+    let chromium = convert("pin-file", "chromium", &file(&[A, B]), &[]).expect_code(0);
+    let chromium = chromium.json()["output"].as_str().unwrap().to_owned();
+    let third = folder.write("c", format!("// CertificatePinner\n{chromium}"));
+    let json = run(["pins", "diff", "--json", &first, &second, &third])
+        .expect_code(3)
+        .json();
+    assert_eq!(json["first"]["format"], "pin-file");
+    assert_eq!(json["comparisons"][0]["second"]["format"], "okhttp");
+    assert_eq!(json["comparisons"][1]["second"]["format"], "chromium");
+}
+
+#[test]
 fn results_are_written_for_ci() {
     let folder = Folder::new();
     let first = folder.write("a.json", file(&[A, B]));
