@@ -28,7 +28,7 @@ pub(crate) enum Failure {
         target: Target,
         chain: Box<InvalidChain>,
     },
-    /// Standard output, a new file, or the runtime of the program, failed.
+    /// Standard output, a new file, the file of a result, or the runtime of the program, failed.
     Internal {
         subject: &'static str,
         error: io::Error,
