@@ -135,27 +135,23 @@ impl Reader<'_> {
     fn config(&mut self, node: Node<'_, '_>, parent: &Settings) -> Result<(), InputError> {
         let settings = self.settings(node, parent, true)?;
         let mut hosts = Vec::new();
-        let domains = node.children().filter(|it| it.has_tag_name("domain"));
-        let domains = domains.collect::<Vec<_>>();
-        for domain in &domains {
-            if let Some(host) = self.domain(*domain, &settings)? {
-                hosts.push(host);
-            }
+        let mut last = None;
+        for domain in node.children().filter(|it| it.has_tag_name("domain")) {
+            let host = self.domain(domain, &settings)?;
+            hosts.extend(host.clone());
+            last = Some((domain, host));
         }
-        let Some(last) = domains.last() else {
+        let Some((last, last_host)) = last else {
             return Err(xml::place(node).error("a <domain-config> without a <domain>"));
         };
-        if let Some(host) = hosts.last()
-            && domains.len() > 1
-            && self.flavour == Flavour::TrustKit
-        {
+        let other = hosts.iter().rfind(|host| Some(*host) != last_host.as_ref());
+        if let Some(other) = other.filter(|_| self.flavour == Flavour::TrustKit) {
             let detail = format!(
                 "TrustKit applies a <domain-config> to its last <domain>, here {}, and the target \
-                 to each of {}",
-                xml::text(*last)?,
-                hosts.len()
+                 to each of them",
+                xml::text(last)?
             );
-            self.losses.of(host, LossKind::SeveralHosts, detail);
+            self.losses.of(other, LossKind::SeveralHosts, detail);
         }
         for nested in node
             .children()

@@ -26,16 +26,19 @@ fn an_ip_address_is_stated() {
             format!("<domain-config cleartextTrafficPermitted=\"true\">{address}</domain-config>");
         let input = nsc(&(config + &pinned(DOMAIN, "")));
         assert_read("android-nsc", &input, &policies, &["ignored"]);
-        let input = nsc(&pinned(&(address + DOMAIN), ""));
-        assert_read("android-nsc", &input, &policies, &["scope"]);
-        let more = r#"<trustkit-config enforcePinning="true" disableDefaultReportUri="true"/>"#;
-        let input = input.replace("</domain-config>", &format!("{more}</domain-config>"));
+        let first = address.clone() + DOMAIN;
         assert_read(
-            "trustkit-android",
-            &input,
+            "android-nsc",
+            &nsc(&pinned(&first, "")),
             &policies,
-            &["scope", "several-hosts"],
+            &["scope"],
         );
+        let more = r#"<trustkit-config enforcePinning="true" disableDefaultReportUri="true"/>"#;
+        let input = nsc(&pinned(&first, more));
+        assert_read("trustkit-android", &input, &policies, &["scope"]);
+        let input = nsc(&pinned(&(DOMAIN.to_owned() + &address), more));
+        let losses = ["scope", "several-hosts"];
+        assert_read("trustkit-android", &input, &policies, &losses);
     }
 }
 
