@@ -161,12 +161,6 @@ fn entry_rule(
     let set = sets.get(set_name).ok_or_else(|| {
         InputError::whole(format!("{host}: the pin set {set_name} is not defined"))
     })?;
-    let mut choices = SUBDOMAINS.iter().map(|name| entry.get(name));
-    let scope = if choices.any(|choice| choice == Some(&Value::Bool(true))) {
-        Scope::HostAndSubdomains
-    } else {
-        Scope::Host
-    };
     refused.extend(set.bad.iter().copied());
     let Some(group) = group_of(PinRole::Any, set.good.iter().copied()) else {
         losses.of(
@@ -176,12 +170,21 @@ fn entry_rule(
         );
         return Ok(None);
     };
-    let mut rule = Rule::new(host, scope, vec![group]);
+    let mut rule = Rule::new(host, scope(entry), vec![group]);
     if let Some(uri) = &set.report_uri {
         let uri = pinhold::policy::ReportUri::parse(uri).map_err(InputError::whole)?;
         rule.report_uris.push(uri);
     }
     Ok(Some(rule))
+}
+
+fn scope(entry: &Value) -> Scope {
+    let mut choices = SUBDOMAINS.iter().map(|name| entry.get(name));
+    if choices.any(|choice| choice == Some(&Value::Bool(true))) {
+        Scope::HostAndSubdomains
+    } else {
+        Scope::Host
+    }
 }
 
 /// Reads the file of keys: a name, and then a hash, a certificate or a public key.
