@@ -28,7 +28,7 @@ pub(crate) enum Failure {
         target: Target,
         chain: Box<InvalidChain>,
     },
-    /// Standard output, a new file, or the runtime of the program, failed.
+    /// Standard output, a new file, the file of a result, or the runtime of the program, failed.
     Internal {
         subject: &'static str,
         error: io::Error,
@@ -268,6 +268,8 @@ fn unpinned_text(unpinned: &UnpinnedHost, peer: &Peer) -> String {
     let name = unpinned.server_name().to_str();
     let file = peer.sources.pins.as_deref().map(|file| file.display());
     let file = file.map_or_else(|| "the pin file".to_owned(), |file| file.to_string());
+    let mut remedy =
+        "if it may be connected to, add a policy for it or list it in `allow_unpinned`";
     let why = match unpinned.policy() {
         Some(policy) if policy.state == PolicyState::ReportOnly => {
             format!(
@@ -276,11 +278,11 @@ fn unpinned_text(unpinned: &UnpinnedHost, peer: &Peer) -> String {
             )
         }
         _ if unpinned.server_name().to_str().parse::<IpAddr>().is_ok() => {
+            remedy = "if it may be connected to, list it in `allow_unpinned`";
             "it is an IP address, which can't be pinned".to_owned()
         }
         _ => "no policy covers it: none is set, it is exempt, or the policy has expired".to_owned(),
     };
-    let remedy = "if it may be connected to, add a policy for it or list it in `allow_unpinned`";
     format!(
         "{name} is not pinned, and {file} refuses unpinned hosts\n{}\n{}",
         wrapped(&why),

@@ -146,7 +146,10 @@ impl<'a> NewFile<'a> {
             if error.kind() == io::ErrorKind::AlreadyExists {
                 Failure::input(&path, "the file exists, expected a NAME of new files")
             } else {
-                Failure::input(&path, format!("can't be created: {error}"))
+                Failure::Internal {
+                    subject: "new file",
+                    error: io::Error::other(format!("{path}: {error}")),
+                }
             }
         })?;
         Ok(Self {

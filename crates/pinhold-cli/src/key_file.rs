@@ -3,7 +3,7 @@
 //! Of a private key only the public key is kept. The buffers of this module are overwritten after
 //! use; those of the PEM parser are not.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 #[cfg(feature = "aws-lc-rs")]
@@ -65,20 +65,14 @@ impl<'a> File<'a> {
     fn read(name: &'a str) -> Result<Self, Failure> {
         let (name, bytes) = if name == STANDARD_INPUT {
             let name = "standard input";
-            let mut bytes = Vec::new();
-            let read = io::stdin().lock().read_to_end(&mut bytes);
-            read.map_err(|error| Failure::input(name, error))?;
+            let bytes = network::whole(io::stdin().lock());
+            let mut bytes = bytes.map_err(|error| Failure::input(name, error))?;
             network::remove_byte_order_mark(&mut bytes);
             (name, bytes)
         } else {
             (name, network::read(Path::new(name))?)
         };
-        let mut bytes = Zeroizing::new(bytes);
-        // The label that old versions of OpenSSL and Windows write, which the parser would skip.
-        let old = b"NEW CERTIFICATE REQUEST-----";
-        while let Some(at) = bytes.windows(old.len()).position(|window| window == old) {
-            bytes.drain(at..at + b"NEW ".len());
-        }
+        let bytes = with_present_label(&Zeroizing::new(bytes));
         Ok(Self { name, bytes })
     }
 
@@ -161,6 +155,20 @@ impl<'a> File<'a> {
             ),
         )
     }
+}
+
+/// Replaces the label that old versions of OpenSSL and Windows write, which the parser would skip.
+fn with_present_label(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    let old = b"NEW CERTIFICATE REQUEST-----";
+    let mut present = Zeroizing::new(Vec::with_capacity(bytes.len()));
+    let mut rest = bytes;
+    let next = |rest: &[u8]| rest.windows(old.len()).position(|window| window == old);
+    while let Some((before, label)) = next(rest).and_then(|at| rest.split_at_checked(at)) {
+        present.extend_from_slice(before);
+        rest = label.get(b"NEW ".len()..).unwrap_or_default();
+    }
+    present.extend_from_slice(rest);
+    present
 }
 
 fn of_request(der: &[u8]) -> Option<Key> {

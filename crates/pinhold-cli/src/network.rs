@@ -1,12 +1,14 @@
 //! Options of all commands that connect to a server: trust anchors, addresses and the time limit.
 //! Parsing of URLs, and the connector.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use http::Uri;
+use pinhold::pin_file::PinFile;
 use pinhold::policy::HostError;
 use pinhold::{Host, Pinning, PinningConnector, PinningVerifier, TrustAnchors};
 use rustls::crypto::CryptoProvider;
@@ -150,9 +152,26 @@ pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
 /// Reads a file, without the byte order mark that text editors on Windows write: it would hide the
 /// first PEM section.
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    let bytes = fs::read(file);
+    let bytes = File::open(file).and_then(whole);
     let mut bytes = bytes.map_err(|error| Failure::input(&file.display().to_string(), error))?;
     remove_byte_order_mark(&mut bytes);
+    Ok(bytes)
+}
+
+/// Reads an input that is not larger than [`MAX_SIZE`], which devices such as `/dev/zero` are.
+pub(crate) fn whole(input: impl Read) -> io::Result<Vec<u8>> {
+    let bytes = begin(input)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len <= MAX_SIZE) {
+        Ok(bytes)
+    } else {
+        Err(io::Error::other("larger than 64 MiB"))
+    }
+}
+
+/// Reads an input, of a larger one than [`MAX_SIZE`] one byte more than that.
+pub(crate) fn begin(input: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -274,6 +293,9 @@ fn with_a_labels(url: &str) -> Result<String, HostError> {
     let host = Host::parse(host)?;
     Ok(format!("{scheme}://{host}{port}{path}"))
 }
+
+/// The largest file that is read, in bytes.
+const MAX_SIZE: u64 = PinFile::MAX_SIZE;
 
 #[cfg(test)]
 mod tests {

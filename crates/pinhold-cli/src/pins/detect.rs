@@ -11,23 +11,38 @@ pub(super) fn split(argument: &str) -> (Option<Format>, &str) {
     known.map_or((None, argument), |(format, path)| (Some(format), path))
 }
 
-/// Returns the format of a text by what only that format has in it.
+/// Returns the format of a text by how it begins, and then by what only that format has in it.
 pub(super) fn format(text: &str) -> Option<Format> {
     let has = |part| text.contains(part);
-    let formats = [
-        (has("<trustkit-config"), Format::TrustkitAndroid),
-        (has("<network-security-config"), Format::AndroidNsc),
-        (has("TSKPinnedDomains"), Format::TrustkitIos),
-        (has("NSPinnedDomains"), Format::Apple),
-        (has("CertificatePinner"), Format::Okhttp),
-        (has("\"pinsets\""), Format::Chromium),
-        (has("\"policies\""), Format::PinFile),
-        (has("pin-sha256"), Format::Header),
-        (has("sha256//") || has("pinnedpubkey"), Format::Curl),
-        (has("TLSA") || has("tlsa"), Format::Tlsa),
-    ];
-    formats
-        .into_iter()
-        .find(|(is, _)| *is)
-        .map(|(_, format)| format)
+    let formats: &[(bool, Format)] = match first_char(text) {
+        Some('<') => &[
+            (has("<trustkit-config"), Format::TrustkitAndroid),
+            (has("<network-security-config"), Format::AndroidNsc),
+            (has("TSKPinnedDomains"), Format::TrustkitIos),
+            (has("NSPinnedDomains"), Format::Apple),
+        ],
+        Some('{') => &[
+            (has("\"pinsets\""), Format::Chromium),
+            (has("\"policies\""), Format::PinFile),
+        ],
+        _ => &[
+            (has("CertificatePinner"), Format::Okhttp),
+            (has("pin-sha256"), Format::Header),
+            (has("sha256//") || has("pinnedpubkey"), Format::Curl),
+            (has("TLSA") || has("tlsa"), Format::Tlsa),
+        ],
+    };
+    let found = formats.iter().find(|(is, _)| *is);
+    found.map(|(_, format)| *format)
+}
+
+/// Returns the first character after comments, with which Chromium's list and sources in Kotlin
+/// begin.
+fn first_char(text: &str) -> Option<char> {
+    let lines = text
+        .trim_start_matches('\u{feff}')
+        .lines()
+        .map(str::trim_start);
+    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with("//"));
+    lines.next()?.chars().next()
 }

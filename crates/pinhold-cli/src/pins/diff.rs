@@ -3,7 +3,8 @@
 //! Two files are compared by what both formats can say: both are reduced to it. What is lost by
 //! that is no difference, and is listed as notes.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use pinhold::Host;
@@ -36,6 +37,31 @@ pub(crate) struct Arguments {
     files: Vec<String>,
 }
 
+impl Arguments {
+    /// Refuses to write a result over a file that is compared, or over the other result.
+    fn refuse_overwriting(&self) -> Result<(), Failure> {
+        let compared = self
+            .files
+            .iter()
+            .map(|file| Path::new(detect::split(file).1));
+        let mut known = compared.collect::<Vec<_>>();
+        for result in [&self.junit, &self.sarif].into_iter().flatten() {
+            if known.iter().any(|path| is_same(path, result)) {
+                let reason = "is another file of the comparison, too; expected a path of its own";
+                return Err(Failure::input(&result.display().to_string(), reason));
+            }
+            known.push(result);
+        }
+        Ok(())
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let same = |(one, other): (PathBuf, PathBuf)| one == other;
+    let files = fs::canonicalize(one).ok().zip(fs::canonicalize(other).ok());
+    one == other || files.is_some_and(same)
+}
+
 /// A file that was read.
 pub(super) struct File {
     pub(super) path: String,
@@ -66,6 +92,7 @@ pub(super) struct Difference {
 }
 
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
+    arguments.refuse_overwriting()?;
     let context = arguments.options.context()?;
     let files = arguments
         .files

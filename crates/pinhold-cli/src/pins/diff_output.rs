@@ -1,7 +1,7 @@
 //! The result of a comparison as text, JSON, JUnit XML and SARIF.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use quick_xml::events::BytesText;
 use serde_json::{Value, json};
@@ -13,7 +13,10 @@ use crate::pins::xml;
 
 /// Writes a result file.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text).map_err(|error| Failure::input(&path.display().to_string(), error))
+    fs::write(path, text).map_err(|error| Failure::Internal {
+        subject: "result file",
+        error: io::Error::other(format!("{}: {error}", path.display())),
+    })
 }
 
 pub(super) fn text(first: &File, comparisons: &[Comparison<'_>]) -> String {
@@ -114,19 +117,20 @@ pub(super) fn junit(first: &File, comparisons: &[Comparison<'_>]) -> Result<Stri
     })
 }
 
-fn suite(xml: &mut xml::Xml, first: &File, comparison: &Comparison<'_>) -> std::io::Result<()> {
+fn suite(xml: &mut xml::Xml, first: &File, comparison: &Comparison<'_>) -> io::Result<()> {
     let hosts = comparison.hosts.iter().map(Some).chain([None]);
     let cases = hosts.map(|host| {
         let differences = comparison.differences.iter();
         let own = differences.filter(|it| it.host.as_ref() == host);
-        let texts = own.map(|it| description(it, first, comparison.file));
+        let texts = own.map(|it| printable(&description(it, first, comparison.file)));
         let name = host.map_or("all hosts", pinhold::Host::as_str);
         (name, texts.collect::<Vec<_>>())
     });
     let cases = cases.collect::<Vec<_>>();
     let failures = cases.iter().filter(|(_, texts)| !texts.is_empty()).count();
     let (tests, failures) = (cases.len().to_string(), failures.to_string());
-    let name = format!("{} and {}", first.path, comparison.file.path);
+    // XML can't have control characters, not even as references.
+    let name = printable(&format!("{} and {}", first.path, comparison.file.path));
     let suite = xml.create_element("testsuite").with_attributes([
         ("name", name.as_str()),
         ("tests", &tests),

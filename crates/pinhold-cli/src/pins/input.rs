@@ -9,13 +9,9 @@ use pinhold::Host;
 use pinhold::policy::PinRole;
 use rustls::pki_types::UnixTime;
 
-use crate::clock;
 use crate::failure::Failure;
 use crate::pins::source::Context;
-use crate::rfc3339;
-
-/// The largest input, in bytes.
-const MAX_SIZE: u64 = 64 << 20;
+use crate::{clock, network, rfc3339};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -73,13 +69,7 @@ fn read_file(path: &Path) -> io::Result<String> {
 }
 
 fn read(input: impl Read) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    let mut limited = input.take(MAX_SIZE + 1);
-    limited.read_to_end(&mut bytes)?;
-    if limited.limit() == 0 {
-        return Err(io::Error::other("larger than 64 MiB"));
-    }
-    match String::from_utf8(bytes) {
+    match String::from_utf8(network::whole(input)?) {
         Ok(text) => Ok(text),
         // Its reader names the format.
         Err(error) if error.as_bytes().starts_with(b"bplist") => Ok("bplist".to_owned()),

@@ -1,5 +1,6 @@
 //! Reading and writing of XML and of property lists in XML.
 
+use std::collections::HashSet;
 use std::io;
 
 use quick_xml::Writer;
@@ -62,9 +63,19 @@ pub(crate) fn place(node: Node<'_, '_>) -> Place {
     Place::Offset(node.range().start)
 }
 
-/// Returns the text of an element that has nothing else in it.
-pub(crate) fn text<'d>(node: Node<'d, '_>) -> &'d str {
-    node.text().unwrap_or_default().trim()
+/// Returns the text of an element, without white space around it. Comments are no part of it.
+pub(crate) fn text(node: Node<'_, '_>) -> Result<String, InputError> {
+    Ok(whole_text(node)?.trim().to_owned())
+}
+
+fn whole_text(node: Node<'_, '_>) -> Result<String, InputError> {
+    if let Some(inner) = node.children().find(Node::is_element) {
+        let (inner, outer) = (inner.tag_name().name(), node.tag_name().name());
+        let text = format!("<{inner}> in <{outer}>, expected text alone");
+        return Err(place(node).error(text));
+    }
+    let texts = node.children().filter(Node::is_text);
+    Ok(texts.filter_map(|text| text.text()).collect())
 }
 
 /// A writer of XML, indented.
@@ -160,7 +171,7 @@ fn entry(node: Node<'_, '_>) -> Result<Entry, InputError> {
         "array" => Plist::Array(children.map(entry).collect::<Result<_, _>>()?),
         "dict" => Plist::Dict(dict(children)?),
         "false" => Plist::Bool(false),
-        "string" => Plist::String(node.text().unwrap_or_default().to_owned()),
+        "string" => Plist::String(whole_text(node)?),
         "true" => Plist::Bool(true),
         "data" | "date" | "integer" | "real" => Plist::Other,
         name => return Err(place(node).error(format!("<{name}> in a property list"))),
@@ -173,16 +184,17 @@ fn dict<'d, 'i: 'd>(
     children: impl Iterator<Item = Node<'d, 'i>>,
 ) -> Result<Vec<(String, Entry)>, InputError> {
     let mut entries: Vec<(String, Entry)> = Vec::new();
+    let mut known = HashSet::new();
     let mut children = children;
     while let Some(key) = children.next() {
         if !key.has_tag_name("key") {
             return Err(place(key).error("a value without its <key>"));
         }
-        let name = text(key).to_owned();
+        let name = text(key)?;
         let Some(value) = children.next() else {
             return Err(place(key).error(format!("the key {name} has no value")));
         };
-        if entries.iter().any(|(other, _)| *other == name) {
+        if !known.insert(name.clone()) {
             return Err(place(key).error(format!("the key {name} twice")));
         }
         entries.push((name, entry(value)?));

@@ -177,7 +177,11 @@ fn nothing_is_written_for_an_invalid_host_or_into_a_missing_folder() {
     ] {
         run(["key", "new", &name, "--host", host]).expect_code(2);
     }
-    run(["key", "new", &folder.path("missing/backup")]).expect_code(2);
+    let missing = folder.path("missing/backup");
+    let json = run(["key", "new", &missing, "--json"])
+        .expect_code(1)
+        .json();
+    assert_eq!(json["error"], "internal");
     assert!(folder.contents().is_empty());
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::pins_option::digest_pin;
 use crate::pki::Ca;
-use crate::program::{Folder, Run, pem, run, unrelated_pin};
+use crate::program::{Folder, Run, pem, run, run_with_input, unrelated_pin};
 use crate::usage::assert_plain_text;
 
 const X1: &str = "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=";
@@ -38,6 +38,36 @@ fn check(text: impl AsRef<[u8]>, options: &[&str]) -> Run {
     let folder = Folder::new();
     let file = folder.write("pins.json", text);
     run([&["pins", "check", &file, "--at", AT, "--json"], options].concat())
+}
+
+#[test]
+fn standard_input_is_checked_like_a_file() {
+    let folder = Folder::new();
+    let file = folder.write(
+        "pins.json",
+        format!("\u{feff}{}", document(json!({}), json!({}))),
+    );
+    let run = run_with_input(&file, ["pins", "check", "-", "--at", AT, "--json"]);
+    assert!(findings(&run.expect_code(0)).is_empty());
+    let run = run_with_input(&file, ["pins", "check", "-", "--chain", &file]);
+    run.expect_code(2);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_input_without_end_is_refused() {
+    let zero = "/dev/zero";
+    let run = run_with_input(zero, ["pins", "check", zero, "--json"]).expect_code(3);
+    assert_eq!(run.json()["findings"][0]["id"], "unreadable");
+    let folder = Folder::new();
+    let file = folder.write("pins.json", document(json!({}), json!({})));
+    for arguments in [
+        &["pins", "check", &file, "--chain", zero][..],
+        &["fingerprint", "-"],
+        &["fingerprint", zero],
+    ] {
+        run_with_input(zero, arguments).expect_code(2);
+    }
 }
 
 /// Returns the severity and the kind of each finding, as in "error expired".

@@ -175,13 +175,25 @@ async fn unpinned_hosts_are_refused_or_reported() {
     let refuse = file("refuse", &["192.0.2.1"]);
     let run = get(&site, &refuse, &[]).await.expect_code(90);
     assert!(run.stderr.contains("allow_unpinned"), "{}", run.stderr);
+    assert!(run.stderr.contains("add a policy"), "{}", run.stderr);
     assert_plain_text(&run.stderr);
     let json = run.json();
     assert_eq!(json["error"], "unpinned-host");
     assert_eq!(json["host"], "shop.example");
     assert_eq!(json["port"], site.port());
     let address = run_async(&["get", UNREACHABLE, "--pins", &refuse, "--json"]).await;
-    assert_eq!(address.expect_code(90).json()["error"], "unpinned-host");
+    let address = address.expect_code(90);
+    assert_eq!(address.json()["error"], "unpinned-host");
+    assert!(
+        !address.stderr.contains("add a policy"),
+        "{}",
+        address.stderr
+    );
+    assert!(
+        address.stderr.contains("allow_unpinned"),
+        "{}",
+        address.stderr
+    );
     assert_eq!(site.server.connections(), 0, "no connection was made");
     // Pins by an option make the host pinned.
     let pin = site.leaf.pin().to_string();

@@ -7,7 +7,9 @@ mod policies;
 mod source;
 mod unusable;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use pinhold::Pinning;
@@ -27,7 +29,7 @@ use crate::{clock, network, rfc3339};
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Pin file
+    /// Pin file; `-` is standard input
     #[arg(value_hint = ValueHint::FilePath)]
     file: PathBuf,
     /// Certificates (PEM, or one in DER) such as the chain of a server: finds pins that are the
@@ -43,7 +45,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
-    let bytes = network::read(&arguments.file)?;
+    let bytes = read(&arguments.file)?;
     let known = Known::with_chains(&arguments.chain)?;
     let now = arguments.at.unwrap_or_else(clock::now);
     let findings = findings(&bytes, &known, now);
@@ -65,6 +67,18 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
         return Err(Failure::AlreadyPrinted { code: DIFFERENT });
     }
     Ok(())
+}
+
+/// Reads a file, or standard input for `-`. A size above the limit of pin files is a finding.
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = if file == Path::new("-") {
+        network::begin(io::stdin().lock())
+    } else {
+        File::open(file).and_then(network::begin)
+    };
+    let mut bytes = bytes.map_err(|error| Failure::input(&file.display().to_string(), error))?;
+    network::remove_byte_order_mark(&mut bytes);
+    Ok(bytes)
 }
 
 /// Returns the findings about a file with these contents, in the order of their places.

@@ -5,7 +5,7 @@
 //! `DomainPinningPolicy`.
 
 use std::collections::HashSet;
-use std::io;
+use std::net::IpAddr;
 
 use pinhold::policy::{AfterExpiry, PinRole, PlainHttp, ReportUri, Scope};
 use pinhold::{Enforcement, Host, SpkiFingerprint, UserAddedRoots};
@@ -13,12 +13,12 @@ use roxmltree::Node;
 use rustls::pki_types::UnixTime;
 
 use crate::pins::abilities::{Abilities, Exempt, Expiry, Names, Overlaps, Roles};
-use crate::pins::expiry::{ZONE, parse_date, print_date};
+use crate::pins::expiry::{ZONE, parse_date};
 use crate::pins::loss::{LossKind, Losses};
 use crate::pins::overlap::lose_after_expiry;
 use crate::pins::rules::{Rule, Rules, group_of};
 use crate::pins::source::InputError;
-use crate::pins::xml::{self, Xml, element};
+use crate::pins::xml;
 
 /// The reader of the file on the device.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,14 +88,15 @@ pub(super) fn read(text: &str, flavour: Flavour, losses: &mut Losses) -> Result<
         domains: Vec::new(),
         known: HashSet::new(),
     };
-    let mut base = Settings::default();
     // `XmlConfigSource` takes the base-config for those domain-configs only that follow it, but sets
     // the parent of the others afterwards: the order has no effect.
-    for node in root
-        .children()
-        .filter(|node| node.has_tag_name("base-config"))
-    {
-        base = reader.settings(node, &Settings::default(), false)?;
+    let mut bases = root.children().filter(|it| it.has_tag_name("base-config"));
+    let base = match bases.next() {
+        Some(node) => reader.base(node)?,
+        None => Settings::default(),
+    };
+    if let Some(second) = bases.next() {
+        return Err(xml::place(second).error("a second <base-config>"));
     }
     for node in root.children().filter(Node::is_element) {
         match node.tag_name().name() {
@@ -121,31 +122,36 @@ struct Reader<'l> {
 }
 
 impl Reader<'_> {
+    fn base(&mut self, node: Node<'_, '_>) -> Result<Settings, InputError> {
+        let settings = self.settings(node, &Settings::default(), false)?;
+        if settings.plain_http.is_some() {
+            let detail = "cleartextTrafficPermitted of <base-config> is taken over for pinned hosts \
+                          only";
+            self.losses.of_file(LossKind::PlainHttp, detail);
+        }
+        Ok(settings)
+    }
+
     fn config(&mut self, node: Node<'_, '_>, parent: &Settings) -> Result<(), InputError> {
         let settings = self.settings(node, parent, true)?;
         let mut hosts = Vec::new();
+        let mut last = None;
         for domain in node.children().filter(|it| it.has_tag_name("domain")) {
-            let host = xml::place(domain).host(xml::text(domain))?;
-            if !self.known.insert(host.clone()) {
-                return Err(xml::place(domain).error(format!("the domain {host} twice")));
-            }
-            hosts.push(host.clone());
-            self.domains.push(Domain {
-                host,
-                includes_subdomains: boolean(domain, "includeSubdomains")?.unwrap_or(false),
-                settings: settings.clone(),
-            });
+            let host = self.domain(domain, &settings)?;
+            hosts.extend(host.clone());
+            last = Some((domain, host));
         }
-        let Some(last) = hosts.last() else {
+        let Some((last, last_host)) = last else {
             return Err(xml::place(node).error("a <domain-config> without a <domain>"));
         };
-        if hosts.len() > 1 && self.flavour == Flavour::TrustKit {
+        let other = hosts.iter().rfind(|host| Some(*host) != last_host.as_ref());
+        if let Some(other) = other.filter(|_| self.flavour == Flavour::TrustKit) {
             let detail = format!(
-                "TrustKit applies a <domain-config> to its last <domain>, here {last}, and the \
-                 target to each of {}",
-                hosts.len()
+                "TrustKit applies a <domain-config> to its last <domain>, here {}, and the target \
+                 to each of them",
+                xml::text(last)?
             );
-            self.losses.of(last, LossKind::SeveralHosts, detail);
+            self.losses.of(other, LossKind::SeveralHosts, detail);
         }
         for nested in node
             .children()
@@ -154,6 +160,37 @@ impl Reader<'_> {
             self.config(nested, &settings)?;
         }
         Ok(())
+    }
+
+    /// Adds a domain. Returns `None` for an IP address, which a policy can't have.
+    fn domain(
+        &mut self,
+        node: Node<'_, '_>,
+        settings: &Settings,
+    ) -> Result<Option<Host>, InputError> {
+        let place = xml::place(node);
+        let name = xml::text(node)?;
+        if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+            let has_pins = settings.pins.as_ref().is_some_and(|pins| !pins.is_empty());
+            let (kind, what) = if has_pins {
+                (LossKind::Scope, "its pins are not taken over")
+            } else {
+                (LossKind::Ignored, "its settings are not taken over")
+            };
+            let detail = format!("{name} is an IP address: {what}");
+            self.losses.of_file(kind, detail);
+            return Ok(None);
+        }
+        let host = place.host(&name)?;
+        if !self.known.insert(host.clone()) {
+            return Err(place.error(format!("the domain {host} twice")));
+        }
+        self.domains.push(Domain {
+            host: host.clone(),
+            includes_subdomains: boolean(node, "includeSubdomains")?.unwrap_or(false),
+            settings: settings.clone(),
+        });
+        Ok(Some(host))
     }
 
     fn settings(
@@ -201,7 +238,14 @@ impl Reader<'_> {
         for pin in node.children().filter(|it| it.has_tag_name("pin")) {
             let place = xml::place(pin);
             match pin.attribute("digest") {
-                Some("SHA-256") => pins.push(place.pin(xml::text(pin))?),
+                // The platform compares ignoring the case, TrustKit does not.
+                Some(digest)
+                    if digest == "SHA-256"
+                        || (self.flavour == Flavour::Platform
+                            && digest.eq_ignore_ascii_case("SHA-256")) =>
+                {
+                    pins.push(place.pin(&xml::text(pin)?)?);
+                }
                 digest => {
                     let digest = digest.unwrap_or("none");
                     let text = format!("the digest {digest}, expected SHA-256");
@@ -224,8 +268,10 @@ impl Reader<'_> {
 
     fn anchors(&mut self, node: Node<'_, '_>) -> Result<Option<UserAddedRoots>, InputError> {
         let mut user = None;
+        let mut has_system = false;
         for source in node.children().filter(|it| it.has_tag_name("certificates")) {
             let overrides = boolean(source, "overridePins")?.unwrap_or(false);
+            has_system |= source.attribute("src") == Some("system");
             match source.attribute("src") {
                 Some("user") if overrides => user = Some(UserAddedRoots::SkipPins),
                 Some("user") => user = user.or(Some(UserAddedRoots::EnforcePins)),
@@ -243,6 +289,10 @@ impl Reader<'_> {
                 }
             }
         }
+        if !has_system {
+            let detail = "<trust-anchors> without the roots of the system, which the target trusts";
+            self.losses.of_file(LossKind::Ignored, detail);
+        }
         Ok(user)
     }
 
@@ -257,7 +307,7 @@ impl Reader<'_> {
         let disabled = boolean(node, "disableDefaultReportUri")?;
         settings.default_report = disabled.map(|it| !it).or(settings.default_report);
         let uris = node.children().filter(|it| it.has_tag_name("report-uri"));
-        let uris = uris.map(|uri| xml::place(uri).report_uri(xml::text(uri)));
+        let uris = uris.map(|uri| xml::place(uri).report_uri(&xml::text(uri)?));
         settings.report_uris = Some(uris.collect::<Result<_, _>>()?);
         Ok(())
     }
@@ -360,109 +410,4 @@ fn exempt(domain: &Domain, rules: &mut [Rule], losses: &mut Losses) {
         let detail = "a host without pins: whether http:// is allowed is not taken over";
         losses.of(host, LossKind::PlainHttp, detail);
     }
-}
-
-pub(super) fn write(rules: &Rules, flavour: Flavour) -> io::Result<String> {
-    xml::write(|xml| {
-        let root = xml.create_element("network-security-config");
-        root.write_inner_content(|xml| {
-            for rule in &rules.rules {
-                config(xml, rule, rules, flavour)?;
-            }
-            Ok(())
-        })?;
-        Ok(())
-    })
-}
-
-fn config(xml: &mut Xml, rule: &Rule, rules: &Rules, flavour: Flavour) -> io::Result<()> {
-    let mut config = xml.create_element("domain-config");
-    if let Some(choice) = rule.plain_http {
-        let value = (choice == PlainHttp::Allow).to_string();
-        config = config.with_attribute(("cleartextTrafficPermitted", value.as_str()));
-    }
-    config.write_inner_content(|xml| {
-        domain(xml, &rule.host, rule.scope.includes_subdomains())?;
-        pin_set(xml, rule)?;
-        if let Some(choice) = rule.user_added_roots {
-            anchors(xml, choice)?;
-        }
-        if flavour == Flavour::TrustKit {
-            trustkit(xml, rule)?;
-        }
-        for name in &rule.exempt {
-            // A domain may be listed once: in the nearest domain-config that exempts it.
-            let mut others = rules.rules.iter();
-            if others.any(|it| it.is_nearer_than(rule) && it.exempt.contains(name)) {
-                continue;
-            }
-            let nested = xml.create_element("domain-config");
-            nested.write_inner_content(|xml| {
-                domain(xml, name, true)?;
-                xml.create_element("pin-set").write_empty()?;
-                Ok(())
-            })?;
-        }
-        Ok(())
-    })?;
-    Ok(())
-}
-
-fn domain(xml: &mut Xml, host: &Host, includes_subdomains: bool) -> io::Result<()> {
-    let value = includes_subdomains.to_string();
-    let element = xml.create_element("domain");
-    let element = element.with_attribute(("includeSubdomains", value.as_str()));
-    element.write_text_content(quick_xml::events::BytesText::new(host.as_str()))?;
-    Ok(())
-}
-
-fn pin_set(xml: &mut Xml, rule: &Rule) -> io::Result<()> {
-    let mut set = xml.create_element("pin-set");
-    let date = rule.expiry.map(|(at, _)| print_date(at));
-    if let Some(date) = &date {
-        set = set.with_attribute(("expiration", date.as_str()));
-    }
-    set.write_inner_content(|xml| {
-        for pin in rule.pins() {
-            let base64 = pin.to_base64();
-            let element = xml
-                .create_element("pin")
-                .with_attribute(("digest", "SHA-256"));
-            element.write_text_content(quick_xml::events::BytesText::new(&base64))?;
-        }
-        Ok(())
-    })?;
-    Ok(())
-}
-
-fn anchors(xml: &mut Xml, choice: UserAddedRoots) -> io::Result<()> {
-    xml.create_element("trust-anchors")
-        .write_inner_content(|xml| {
-            xml.create_element("certificates")
-                .with_attribute(("src", "system"))
-                .write_empty()?;
-            let mut user = xml
-                .create_element("certificates")
-                .with_attribute(("src", "user"));
-            if choice == UserAddedRoots::SkipPins {
-                user = user.with_attribute(("overridePins", "true"));
-            }
-            user.write_empty()?;
-            Ok(())
-        })?;
-    Ok(())
-}
-
-fn trustkit(xml: &mut Xml, rule: &Rule) -> io::Result<()> {
-    let enforce = (rule.enforcement == Enforcement::Enforce).to_string();
-    let config = xml.create_element("trustkit-config");
-    let config = config.with_attribute(("enforcePinning", enforce.as_str()));
-    let config = config.with_attribute(("disableDefaultReportUri", "true"));
-    config.write_inner_content(|xml| {
-        for uri in &rule.report_uris {
-            element(xml, "report-uri", uri.as_str())?;
-        }
-        Ok(())
-    })?;
-    Ok(())
 }

@@ -17,6 +17,8 @@ use crate::pins::source::{Context, InputError, Place};
 
 const GOOD: &str = "static_spki_hashes";
 const BAD: &str = "bad_static_spki_hashes";
+/// The second is for entries whose HSTS is for the host alone.
+const SUBDOMAINS: [&str; 2] = ["include_subdomains", "include_subdomains_for_pinning"];
 
 pub(super) fn abilities() -> Abilities {
     Abilities {
@@ -139,7 +141,8 @@ fn entry_rule(
         .flat_map(|members| members.keys());
     for member in members {
         // `policy` is of the maintenance of Chromium's list.
-        if !["include_subdomains", "name", "pins", "policy"].contains(&member.as_str()) {
+        let known = ["name", "pins", "policy"].contains(&member.as_str());
+        if !known && !SUBDOMAINS.contains(&member.as_str()) {
             losses.of(
                 &host,
                 LossKind::Ignored,
@@ -158,10 +161,6 @@ fn entry_rule(
     let set = sets.get(set_name).ok_or_else(|| {
         InputError::whole(format!("{host}: the pin set {set_name} is not defined"))
     })?;
-    let scope = match entry.get("include_subdomains") {
-        Some(Value::Bool(true)) => Scope::HostAndSubdomains,
-        _ => Scope::Host,
-    };
     refused.extend(set.bad.iter().copied());
     let Some(group) = group_of(PinRole::Any, set.good.iter().copied()) else {
         losses.of(
@@ -171,12 +170,21 @@ fn entry_rule(
         );
         return Ok(None);
     };
-    let mut rule = Rule::new(host, scope, vec![group]);
+    let mut rule = Rule::new(host, scope(entry), vec![group]);
     if let Some(uri) = &set.report_uri {
         let uri = pinhold::policy::ReportUri::parse(uri).map_err(InputError::whole)?;
         rule.report_uris.push(uri);
     }
     Ok(Some(rule))
+}
+
+fn scope(entry: &Value) -> Scope {
+    let mut choices = SUBDOMAINS.iter().map(|name| entry.get(name));
+    if choices.any(|choice| choice == Some(&Value::Bool(true))) {
+        Scope::HostAndSubdomains
+    } else {
+        Scope::Host
+    }
 }
 
 /// Reads the file of keys: a name, and then a hash, a certificate or a public key.
@@ -200,7 +208,9 @@ fn names(text: &str) -> Result<BTreeMap<String, SpkiFingerprint>, InputError> {
         }
         let pin = value.parse::<SpkiFingerprint>();
         let pin = pin.map_err(|problem| error(problem.to_string()))?;
-        names.insert(name.to_owned(), pin);
+        if names.insert(name.to_owned(), pin).is_some() {
+            return Err(error("the key twice, expected each name once".to_owned()));
+        }
     }
     Ok(names)
 }

@@ -1,6 +1,7 @@
 //! The formats that pins are read from and written to, one file for each.
 
 mod android;
+mod android_output;
 mod apple;
 mod chromium;
 mod curl;
@@ -132,14 +133,14 @@ impl Format {
             return Err(losses);
         }
         let text = match self {
-            Self::AndroidNsc => android::write(&rules, android::Flavour::Platform),
+            Self::AndroidNsc => android_output::write(&rules, android::Flavour::Platform),
             Self::Apple => apple::write(&rules),
             Self::Chromium => Ok(chromium::write(&rules, &mut losses)),
             Self::Curl => Ok(curl::write(&rules, &mut losses)),
             Self::Header => Ok(header::write(&rules, context)),
             Self::Okhttp => Ok(okhttp::write(&rules)),
             Self::PinFile | Self::Tlsa => Ok(tlsa::write(&rules)),
-            Self::TrustkitAndroid => android::write(&rules, android::Flavour::TrustKit),
+            Self::TrustkitAndroid => android_output::write(&rules, android::Flavour::TrustKit),
             Self::TrustkitIos => trustkit_ios::write(&rules),
         };
         // Writing to memory does not fail.

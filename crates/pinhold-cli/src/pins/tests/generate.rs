@@ -177,8 +177,11 @@ fn repair(rules: &mut Rules) {
         }
         let covering = rule.clone();
         rule.exempt.retain(|name| {
-            let is_pinned = known.iter().any(|(host, _)| host == name);
-            name.is_subdomain_of(&covering.host) && covering.covers(name) && !is_pinned
+            // Whether the policies of the name cover all names that the exemption is of.
+            let has = |scope| known.contains(&(name.clone(), scope));
+            let has_no_effect =
+                has(Scope::HostAndSubdomains) || (has(Scope::Host) && has(Scope::Subdomains));
+            name.is_subdomain_of(&covering.host) && covering.covers(name) && !has_no_effect
         });
     }
 }

@@ -92,6 +92,26 @@ fn a_format_is_named_or_found_by_its_contents() {
 }
 
 #[test]
+fn a_format_is_found_by_how_a_file_begins() {
+    let folder = Folder::new();
+    let mut json = serde_json::from_str::<Value>(&file(&[A, B])).unwrap();
+    json["policies"][0]["report_uris"] = json!(["https://r.example/CertificatePinner"]);
+    let first = folder.write("a", json.to_string());
+    let kotlin = "// replaces <network-security-config>\nval p = CertificatePinner.Builder()\n\
+                  .add(\"**.example.com\", \"sha256/{A}\", \"sha256/{B}\")";
+    let second = folder.write("b", filled(kotlin));
+    let chromium = convert("pin-file", "chromium", &file(&[A, B]), &[]).expect_code(0);
+    let chromium = chromium.json()["output"].as_str().unwrap().to_owned();
+    let third = folder.write("c", format!("// CertificatePinner\n{chromium}"));
+    let json = run(["pins", "diff", "--json", &first, &second, &third])
+        .expect_code(3)
+        .json();
+    assert_eq!(json["first"]["format"], "pin-file");
+    assert_eq!(json["comparisons"][0]["second"]["format"], "okhttp");
+    assert_eq!(json["comparisons"][1]["second"]["format"], "chromium");
+}
+
+#[test]
 fn results_are_written_for_ci() {
     let folder = Folder::new();
     let first = folder.write("a.json", file(&[A, B]));
@@ -113,7 +133,43 @@ fn results_are_written_for_ci() {
     let uri = &results[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
     assert!(uri.as_str().unwrap().ends_with("/b.json"), "{uri}");
     let missing = folder.path("no/such/folder");
-    run(fixed.iter().chain(&["--junit", &missing])).expect_code(2);
+    for option in ["--junit", "--sarif"] {
+        run(fixed.iter().chain(&[option, &missing])).expect_code(1);
+    }
+}
+
+#[test]
+fn a_result_is_not_written_over_a_compared_file() {
+    let folder = Folder::new();
+    let first = folder.write("a.json", file(&[A, B]));
+    let second = folder.write("b.json", file(&[A, C]));
+    let before = folder.contents();
+    let other_name = folder.path("./a.json");
+    let named = format!("pin-file:{first}");
+    let result = folder.path("result");
+    for options in [
+        &["--junit", &first][..],
+        &["--sarif", &second],
+        &["--junit", &other_name],
+        &["--junit", &result, "--sarif", &result],
+    ] {
+        let fixed = ["pins", "diff", &named, &second];
+        run(fixed.iter().chain(options)).expect_code(2);
+    }
+    assert_eq!(folder.contents(), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn junit_has_no_control_characters() {
+    let folder = Folder::new();
+    let first = folder.write("a\u{1b}.json", file(&[A, B]));
+    let second = folder.write("b.json", file(&[A, C]));
+    let junit = folder.path("junit.xml");
+    run(["pins", "diff", &first, &second, "--junit", &junit]).expect_code(3);
+    let xml = std::fs::read_to_string(&junit).unwrap();
+    assert!(!xml.contains('\u{1b}'), "{xml}");
+    assert_eq!(xml.matches("\\u{1b}").count(), 2, "{xml}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `pinhold pins`: conversions and comparisons of pins in the formats of other systems.
 
+mod android;
 mod diff;
 mod kit;
 mod lines;
@@ -7,5 +8,7 @@ mod losses;
 mod okhttp;
 mod peers;
 mod reading;
+mod texts;
 mod traps;
 mod usage;
+mod zones;
