@@ -219,14 +219,20 @@ impl Members for Policy {
             let own = |name: &&Host| is_below(name) || misplaced == Some(*name);
             exempt.iter().filter(own).cloned().collect::<Vec<_>>()
         };
-        let with_exemptions = |host: &Host| {
+        let with_exemptions = |host: Host, policy: PinPolicy| {
+            problems.ensure_first(&host, policy.scope_setting())?;
             let with = |policy: PinPolicy, name| policy.exempt(name);
-            let policy = of(host).into_iter().try_fold(policy.clone(), with);
-            let policy = policy.map_err(PinFileProblem::Policy)?;
-            problems.ensure_first(host, policy.scope_setting())?;
-            Ok((host.clone(), policy))
+            let policy = of(&host).into_iter().try_fold(policy, with);
+            Ok((host, policy.map_err(PinFileProblem::Policy)?))
         };
-        hosts.iter().map(with_exemptions).collect()
+        if let [host] = &*hosts {
+            // Not copied: nearly every policy is of one host.
+            return Ok(vec![with_exemptions(host.clone(), policy)?]);
+        }
+        let hosts = hosts.iter().cloned();
+        hosts
+            .map(|host| with_exemptions(host, policy.clone()))
+            .collect()
     }
 }
 
