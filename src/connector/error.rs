@@ -45,7 +45,7 @@ pub enum ConnectError {
     /// The TLS configuration then has another verifier. With reqwest, the URI may also be
     /// `http://`.
     NotVerified,
-    /// The validated chain contains no pinned key.
+    /// The validated chain does not satisfy the pins, or contains a refused key.
     Pins(PinViolation),
     /// The URI is `http://`, and its host is pinned. An open plain connection is closed with this
     /// error once its host is pinned.

@@ -65,9 +65,10 @@ impl EndpointRules {
     ) -> Vec<Result<Endpoint, (Option<ReportUri>, EndpointError)>> {
         let endpoints = self.endpoints.iter().cloned().map(Ok);
         let mut endpoints = endpoints.collect::<Vec<_>>();
-        let uris = report.violation().policy().report_uris().iter();
-        for named in uris.filter_map(|uri| Some((uri, self.endpoint_of_policy(uri, report)?))) {
-            let (uri, named) = named;
+        for uri in report.violation().policy().report_uris() {
+            let Some(named) = self.endpoint_of_policy(uri, report) else {
+                continue;
+            };
             let mut known = endpoints.iter().flatten();
             let is_known = named
                 .as_ref()

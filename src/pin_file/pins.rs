@@ -45,7 +45,7 @@ impl Pins {
             (PinRole::Leaf, &self.leaf),
         ] {
             if let Some(pins) = pins {
-                let pins = PinSet::new(pins.iter().copied()).map_err(PinFileProblem::Policy)?;
+                let pins = PinSet::of(pins).map_err(PinFileProblem::Policy)?;
                 let group = PinGroup::of_set(role, pins);
                 joined = Some(match joined {
                     None => group,

@@ -116,7 +116,7 @@ impl Members for File {
             policies,
             settings: Settings {
                 overlap: self.overlap,
-                refused_keys: PinSet::new(self.refused_keys.unwrap_or_default()).ok(),
+                refused_keys: PinSet::of(&self.refused_keys.unwrap_or_default()).ok(),
                 unpinned_hosts: self.unpinned_hosts.unwrap_or_default(),
                 allow_unpinned: self.allow_unpinned.unwrap_or_default(),
             },

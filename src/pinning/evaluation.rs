@@ -211,12 +211,13 @@ fn violation<P: Borrow<AppliedPolicy>>(
 pub enum Decision {
     /// No policy applies.
     NotPinned,
-    /// The chain contains a pinned key of every enforced policy, and fails no report-only policy.
+    /// The chain satisfies the pins of every policy.
     Pass,
-    /// For an enforced policy, the chain contains no pinned key, or the policy has expired with
-    /// "refuse": the connection must be closed.
+    /// The chain does not satisfy the pins of an enforced policy, an enforced policy has expired with
+    /// "refuse", or the chain contains a refused key: the connection must be closed.
     Refuse(PinViolation),
-    /// Only for a report-only policy, the chain contains no pinned key: the connection is used.
+    /// The chain does not satisfy the pins of a report-only policy, and of no other: the connection
+    /// is used.
     ReportOnly(PinViolation),
     /// The chain ends in a user-added root, and the policy skips its pins there.
     Skipped,

@@ -91,7 +91,7 @@ impl Pinning {
     /// refused keys apply.
     pub(crate) fn lookup(&self, host: Option<&Host>, now: UnixTime) -> Policies {
         let mut policies = Policies::default();
-        self.look_up(host, None, now, &mut policies);
+        self.fill_in(host, None, now, &mut policies);
         policies
     }
 
@@ -103,12 +103,12 @@ impl Pinning {
         now: UnixTime,
     ) -> Policies {
         let mut policies = Policies::default();
-        self.look_up(host, Some(name), now, &mut policies);
+        self.fill_in(host, Some(name), now, &mut policies);
         policies
     }
 
     /// Fills in the policies, which are empty before. They are large, and moved nowhere.
-    fn look_up(
+    fn fill_in(
         &self,
         host: Option<&Host>,
         name: Option<&ServerName<'_>>,

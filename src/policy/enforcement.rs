@@ -16,7 +16,7 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Enforcement {
-    /// A connection whose validated chain contains no pinned key is refused.
+    /// A connection whose validated chain does not satisfy the pins is refused.
     #[default]
     Enforce,
     /// The connection is used. The decision, observers and reports show that it would have been

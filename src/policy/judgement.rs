@@ -153,16 +153,16 @@ impl AppliedPolicy {
 /// What one policy decides about one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The path contains a pinned key.
+    /// The path satisfies the pins.
     Pass,
-    /// The path contains no pinned key, or the policy has expired with "refuse".
+    /// The path does not satisfy the pins, or the policy has expired with "refuse".
     Refuse,
-    /// The path contains no pinned key and ends in a user-added root, for which the pins are
+    /// The path does not satisfy the pins and ends in a user-added root, for which they are
     /// skipped.
     Skip,
     /// The same as [`Skip`](Self::Skip), for a report-only policy.
     SkipReportOnly,
-    /// The path contains no pinned key, and the policy is report-only.
+    /// The path does not satisfy the pins, and the policy is report-only.
     WouldRefuse,
 }
 

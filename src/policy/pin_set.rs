@@ -38,17 +38,30 @@ impl PinSet {
     /// # Ok::<(), pinhold::policy::PolicyError>(())
     /// ```
     pub fn new(pins: impl IntoIterator<Item = SpkiFingerprint>) -> Result<Self, PolicyError> {
-        let mut distinct = Vec::new();
-        for pin in pins {
-            // Inserted in order, since a sort afterwards adds three kilobytes to a binary.
-            if let Err(index) = distinct.binary_search(&pin) {
-                distinct.insert(index, pin);
-            }
-        }
-        if distinct.is_empty() {
+        Self::of(&Vec::from_iter(pins))
+    }
+
+    pub(crate) fn of(pins: &[SpkiFingerprint]) -> Result<Self, PolicyError> {
+        if pins.is_empty() {
             return Err(PolicyError::NoPins);
         }
-        Ok(Self(distinct.into()))
+        Ok(Self::of_any_number(pins))
+    }
+
+    /// Merges sets of few pins, into which pins are inserted in order: the time for many pins is
+    /// then not quadratic, and the sort of the standard library adds three kilobytes to a binary.
+    fn of_any_number(pins: &[SpkiFingerprint]) -> Self {
+        if pins.len() > MAX_INSERTED {
+            let (one, other) = pins.split_at(pins.len() / 2);
+            return Self::of_any_number(one).join(&Self::of_any_number(other));
+        }
+        let mut distinct = Vec::with_capacity(pins.len());
+        for pin in pins {
+            if let Err(index) = distinct.binary_search(pin) {
+                distinct.insert(index, *pin);
+            }
+        }
+        Self(distinct.into())
     }
 
     /// Creates a set of these pins, given as fingerprints or as text.
@@ -58,17 +71,21 @@ impl PinSet {
     {
         let pins = pins.into_iter().map(TryInto::try_into);
         let pins = pins.collect::<Result<Vec<_>, _>>();
-        Self::new(pins.map_err(|error| PolicyError::Pin(error.into()))?)
+        Self::of(&pins.map_err(|error| PolicyError::Pin(error.into()))?)
     }
 
     /// Returns the pins of both sets.
     pub(crate) fn join(&self, other: &Self) -> Self {
-        let mut joined = self.0.to_vec();
+        let mut joined = Vec::with_capacity(self.len() + other.len());
+        let mut own = self.iter().peekable();
         for pin in other.iter() {
-            if let Err(index) = joined.binary_search(pin) {
-                joined.insert(index, *pin);
+            while let Some(smaller) = own.next_if(|own| *own < pin) {
+                joined.push(*smaller);
             }
+            own.next_if(|own| *own == pin);
+            joined.push(*pin);
         }
+        joined.extend(own);
         Self(joined.into())
     }
 
@@ -142,3 +159,30 @@ impl fmt::Debug for PolicyError {
 }
 
 impl Error for PolicyError {}
+
+/// The pins that are inserted into a set, one by one.
+const MAX_INSERTED: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_set_has_each_pin_once_in_order(digests in prop::collection::vec(0..300_u16, 1..400)) {
+            let pins = digests.iter().map(|number| {
+                let mut digest = [7; 32];
+                digest[..2].copy_from_slice(&number.to_be_bytes());
+                SpkiFingerprint::from_digest(digest)
+            });
+            let pins = Vec::from_iter(pins);
+            let set = PinSet::new(pins.iter().copied()).unwrap();
+            let expected = BTreeSet::from_iter(&pins);
+            prop_assert!(set.iter().eq(expected));
+        }
+    }
+}

@@ -145,7 +145,8 @@ impl ClientFactory {
 }
 
 /// The default policy for redirects that reqwest follows: refuses plain HTTP after HTTPS and to
-/// known pinned hosts, and unpinned hosts if the application refuses these, and is reqwest's own otherwise.
+/// known pinned hosts, and unpinned hosts if the application refuses these; otherwise it is reqwest's
+/// own.
 fn redirect_policy(pinning: Pinning) -> Policy {
     Policy::custom(move |attempt| {
         let url = attempt.url().clone();

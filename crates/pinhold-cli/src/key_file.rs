@@ -210,3 +210,15 @@ const PRIVATE_KEYS: &str = if cfg!(feature = "aws-lc-rs") {
 } else {
     "RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519"
 };
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::growth::assert_linear;
+
+    #[test]
+    fn old_labels_are_replaced_in_linear_time() {
+        let labels = |count| "NEW CERTIFICATE REQUEST-----\n".repeat(count).into_bytes();
+        assert_linear(20_000, labels, |bytes| drop(with_present_label(bytes)));
+    }
+}

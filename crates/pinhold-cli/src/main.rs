@@ -9,6 +9,8 @@ mod explain;
 mod failure;
 mod fingerprint;
 mod get;
+#[cfg(all(test, unix))]
+mod growth;
 mod header;
 mod key;
 mod key_file;

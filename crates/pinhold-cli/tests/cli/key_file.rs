@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use pinhold::SpkiFingerprint;
 use serde_json::Value;
@@ -218,19 +217,6 @@ fn the_old_label_of_a_request_is_read() {
     let file = folder.write("old.csr", old.repeat(2));
     let found = run(["fingerprint", &file, "--json"]).expect_code(0);
     assert_eq!(only_entry(&found)["fingerprint"], json["fingerprint"]);
-}
-
-#[test]
-fn many_old_labels_are_replaced_at_once() {
-    let folder = Folder::new();
-    let file = folder.write("many", "NEW CERTIFICATE REQUEST-----\n".repeat(60_000));
-    let begin = Instant::now();
-    run(["fingerprint", &file]).expect_code(2);
-    assert!(
-        begin.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        begin.elapsed()
-    );
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Texts in XML and JSON that a reader could take for less than they are.
 
-use std::time::{Duration, Instant};
-
 use serde_json::json;
 
 use crate::pins::kit::{A, B, assert_read, convert, filled};
@@ -54,21 +52,6 @@ fn an_element_in_a_text_is_refused() {
     ] {
         convert("apple", "pin-file", &filled(&input), &[]).expect_code(2);
     }
-}
-
-#[test]
-fn many_keys_are_read_at_once() {
-    let keys = (0..100_000).map(|index| format!("<key>{index}</key><true/>"));
-    let keys = keys.collect::<String>();
-    let input =
-        filled(&plist("example.net", "{A}")).replacen("<dict>", &format!("<dict>{keys}"), 1);
-    let begin = Instant::now();
-    convert("apple", "pin-file", &input, &[]).expect_code(0);
-    assert!(
-        begin.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        begin.elapsed()
-    );
 }
 
 #[test]
