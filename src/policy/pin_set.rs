@@ -166,10 +166,36 @@ const MAX_INSERTED: usize = 64;
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::time::Duration;
 
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Four times the pins take less than ten times the processor time of this thread: insertion of
+    /// each pin would take sixteen times.
+    #[cfg(unix)]
+    #[test]
+    fn many_pins_in_no_order_take_no_quadratic_time() {
+        use rustix::time::{ClockId, clock_gettime};
+
+        let now = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+        let [few, many] = [20_000, 80_000].map(|count: u32| {
+            let pins = (0..count).map(|index| {
+                let mut digest = [7; 32];
+                digest[..4].copy_from_slice(&index.wrapping_mul(0x9e37_79b1).to_be_bytes());
+                SpkiFingerprint::from_digest(digest)
+            });
+            let pins = Vec::from_iter(pins);
+            let times = (0..3).map(|_| {
+                let begin = now();
+                assert_eq!(PinSet::of(&pins).unwrap().len(), pins.len());
+                now() - begin
+            });
+            times.min().unwrap()
+        });
+        assert!(many < 10 * few, "{few:?}, then {many:?}");
+    }
 
     proptest! {
         #[test]
