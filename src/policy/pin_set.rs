@@ -166,7 +166,6 @@ const MAX_INSERTED: usize = 64;
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::time::Duration;
 
     use proptest::prelude::*;
 
@@ -177,6 +176,8 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn many_pins_in_no_order_take_no_quadratic_time() {
+        use std::time::Duration;
+
         use rustix::time::{ClockId, clock_gettime};
 
         let now = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
