@@ -67,6 +67,7 @@
 //! | `reports` | | reports as JSON and, with `hyper`, [`HttpReporter`](report::HttpReporter), which sends them |
 //! | `idn` | | host names outside ASCII, converted to A-labels |
 //! | `pin-file` | | [pins as data](pin_file): a JSON file for all platforms |
+//! | `bundles` | | pins that are changed without a release: signed [pin bundles](bundle) |
 //! | `tracing` | | events (target `pinhold`) for refusals, skipped pins and received headers |
 //!
 //! The version of rustls that pinhold uses is re-exported as [`rustls`]. The command line is a
@@ -88,6 +89,8 @@ macro_rules! event {
     }};
 }
 
+#[cfg(feature = "bundles")]
+mod bundles;
 mod chain;
 #[cfg(feature = "hyper")]
 pub mod connector;
@@ -121,6 +124,17 @@ pub use crate::tls::PinningVerifier;
 #[cfg(feature = "hyper")]
 pub use crate::tls::VerifiedConnection;
 pub use crate::violation::{PinViolation, UnpinnedHost};
+
+/// Pin bundles: signed static pins that an application takes at run time.
+#[cfg(feature = "bundles")]
+pub mod bundle {
+    pub use crate::bundles::{
+        BundleError, InstallId, NoteError, NoteSignature, PinBundle, PinRoot, RootError,
+        SignedNote, Staging, VerifierKey, WhenStale,
+    };
+    pub use crate::pinning::{BundleCounts, BundleOutcome, BundleStatus, PinBundles};
+    pub use crate::policy::BundleVersion;
+}
 
 /// `Public-Key-Pins` header fields: their syntax, and the effect of a received one.
 pub mod header {

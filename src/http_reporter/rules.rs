@@ -88,10 +88,9 @@ impl EndpointRules {
     ) -> Option<Result<Endpoint, EndpointError>> {
         let violation = report.violation();
         let named_by = match violation.policy().source {
-            PinSource::RefusedKeys | PinSource::Static => {
-                return Some(Endpoint::parse(uri, NamedBy::Application));
-            }
             PinSource::Noted => NamedBy::Server,
+            // The application, or its operator by a bundle.
+            _ => return Some(Endpoint::parse(uri, NamedBy::Application)),
         };
         match self.report_uri_policy {
             ReportUriPolicy::Any => Some(Endpoint::parse(uri, named_by)),

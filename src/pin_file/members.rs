@@ -19,10 +19,30 @@ use crate::policy::{Host, Scope};
 #[derive(Default)]
 pub(crate) struct Problems {
     first: Cell<Option<PinFileProblem>>,
+    /// Whether members that this version does not know are ignored.
+    #[cfg(feature = "bundles")]
+    ignores_unknown: bool,
     policies: RefCell<HashSet<(Host, Scope), RandomState>>,
 }
 
 impl Problems {
+    /// Returns the problems of a text that programs of different versions read: what a newer
+    /// version defines is ignored.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn ignoring_unknown_members() -> Self {
+        Self {
+            ignores_unknown: true,
+            ..Self::default()
+        }
+    }
+
+    fn ignores_unknown(&self) -> bool {
+        #[cfg(feature = "bundles")]
+        return self.ignores_unknown;
+        #[cfg(not(feature = "bundles"))]
+        false
+    }
+
     /// Keeps the problem, and returns the error to fail with.
     pub(crate) fn fail<E: Error>(&self, problem: PinFileProblem) -> E {
         self.first.set(Some(problem));
@@ -115,7 +135,7 @@ impl<'de, M: Members> Visitor<'de> for Object<'_, M> {
             let mut names = M::NAMES.iter();
             match names.find(|known| **known == name) {
                 Some(known) => Ok(Some(*known)),
-                None if name == "comment" => Ok(None),
+                None if name == "comment" || problems.ignores_unknown() => Ok(None),
                 None => Err(PinFileProblem::UnknownMember {
                     name: name.to_owned(),
                     of: M::KIND,
@@ -218,5 +238,31 @@ impl<'de, T: Words> DeserializeSeed<'de> for Word<'_, T> {
             })
         };
         Text(parse, self.problems).deserialize(input)
+    }
+}
+
+/// Reads a number.
+#[cfg(feature = "bundles")]
+pub(crate) struct Number;
+
+#[cfg(feature = "bundles")]
+impl<'de> DeserializeSeed<'de> for Number {
+    type Value = u64;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<u64, D::Error> {
+        input.deserialize_u64(self)
+    }
+}
+
+#[cfg(feature = "bundles")]
+impl Visitor<'_> for Number {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number")
+    }
+
+    fn visit_u64<E: Error>(self, found: u64) -> Result<u64, E> {
+        Ok(found)
     }
 }

@@ -19,3 +19,13 @@ mod words;
 
 pub use crate::pin_file::error::{PinFileError, PinFileProblem};
 pub use crate::pin_file::file::PinFile;
+#[cfg(feature = "bundles")]
+pub(crate) use crate::pin_file::members::{
+    List, Members, Number, Object, Problems, Text, Word, missing,
+};
+#[cfg(feature = "bundles")]
+pub(crate) use crate::pin_file::pins::Pin;
+#[cfg(feature = "bundles")]
+pub(crate) use crate::pin_file::read::{File, MEMBER_NAMES, parse_host, parse_time, without_place};
+#[cfg(feature = "bundles")]
+pub(crate) use crate::pin_file::words::Words;

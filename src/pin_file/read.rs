@@ -40,14 +40,14 @@ pub(crate) fn ensure_distinct(policies: &[(Host, PinPolicy)]) -> Result<(), PinF
 }
 
 /// Returns the text of an error of serde_json without line and column.
-fn without_place(error: &serde_json::Error) -> String {
+pub(crate) fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());
     text.get(..end).unwrap_or_default().to_owned()
 }
 
 #[derive(Default)]
-struct File {
+pub(crate) struct File {
     version: Option<()>,
     policies: Option<Vec<Vec<(Host, PinPolicy)>>>,
     overlap: Option<Overlap>,
@@ -296,11 +296,11 @@ impl Visitor<'_> for Version<'_> {
     }
 }
 
-fn parse_host(text: &str) -> Result<Host, PinFileProblem> {
+pub(crate) fn parse_host(text: &str) -> Result<Host, PinFileProblem> {
     Host::parse(text).map_err(PinFileProblem::Host)
 }
 
-fn parse_time(text: &str) -> Result<UnixTime, PinFileProblem> {
+pub(crate) fn parse_time(text: &str) -> Result<UnixTime, PinFileProblem> {
     timestamp::parse(text).ok_or_else(|| PinFileProblem::Time {
         text: text.to_owned(),
     })
@@ -309,3 +309,13 @@ fn parse_time(text: &str) -> Result<UnixTime, PinFileProblem> {
 fn parse_uri(text: &str) -> Result<ReportUri, PinFileProblem> {
     ReportUri::parse(text).map_err(PinFileProblem::ReportUri)
 }
+
+/// The names of the members of all objects of a pin file.
+#[cfg(feature = "bundles")]
+pub(crate) const MEMBER_NAMES: [&[&str]; 5] = [
+    File::NAMES,
+    Policy::NAMES,
+    Candidate::NAMES,
+    &["pin"],
+    &["comment"],
+];

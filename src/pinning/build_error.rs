@@ -5,6 +5,8 @@ use std::fmt;
 
 use rustls::client::VerifierBuilderError;
 
+#[cfg(feature = "bundles")]
+use crate::bundles::{BundleError, RootError};
 use crate::policy::text::write_with_causes;
 use crate::policy::{Host, HostError, ParseFingerprintError, ReportUri, ReportUriError};
 use crate::violation::EndpointError;
@@ -25,6 +27,9 @@ use crate::violation::EndpointError;
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// The pin bundle that the application contains is refused.
+    #[cfg(feature = "bundles")]
+    Bundle(BundleError),
     /// A TLS configuration is given together with a setting that it contains already.
     ConflictingTlsSettings {
         /// The name of the builder's method for the other setting.
@@ -45,6 +50,12 @@ pub enum BuildError {
         /// The exempt name.
         exempt: Host,
     },
+    /// A [fixed](crate::PinPolicy::fixed) policy has no backup pin, and no bundle could repair it.
+    #[cfg(feature = "bundles")]
+    FixedWithoutBackup {
+        /// The host.
+        host: Host,
+    },
     /// A name is not a host.
     Host(HostError),
     /// A host has policies of a pin file and others that were set by
@@ -55,11 +66,17 @@ pub enum BuildError {
     },
     /// There is no crypto provider: none was given or installed, and no feature enables one.
     NoCryptoProvider,
+    /// The crypto provider can't verify Ed25519, by which pin bundles are signed.
+    #[cfg(feature = "bundles")]
+    NoEd25519,
     /// There is no trust anchor, so every chain would be refused.
     NoTrustAnchors,
     /// A verifier was built with other pins than the client that uses it. Resumed sessions would be
     /// checked by the pins of the verifier only.
     OtherPins,
+    /// The root of trust for pins can't be used.
+    #[cfg(feature = "bundles")]
+    PinRoot(RootError),
     /// A refused key can't be parsed.
     RefusedKey(ParseFingerprintError),
     /// An endpoint of the application can't receive reports.
@@ -124,6 +141,21 @@ impl fmt::Display for BuildError {
                 "a TLS configuration and `{setting}` are both given, expected one of them: the \
                  configuration has anchors and provider already"
             ),
+            #[cfg(feature = "bundles")]
+            Self::Bundle(error) => write!(f, "the bundle in the application: {error}"),
+            #[cfg(feature = "bundles")]
+            Self::FixedWithoutBackup { host } => write!(
+                f,
+                "the fixed policy of {host} has fewer than 2 distinct pins, expected a backup: no \
+                 bundle can repair it"
+            ),
+            #[cfg(feature = "bundles")]
+            Self::NoEd25519 => f.write_str(
+                "the crypto provider can't verify Ed25519, expected one that can, such as aws-lc-rs \
+                 or ring: pin bundles are signed by it",
+            ),
+            #[cfg(feature = "bundles")]
+            Self::PinRoot(error) => write!(f, "root of trust for pins: {error}"),
             Self::DuplicateHost { .. }
             | Self::Exemption { .. }
             | Self::HostInPinFile { .. }

@@ -12,6 +12,8 @@ use rustls::time_provider::TimeProvider;
 #[cfg(feature = "pin-file")]
 use crate::pin_file::PinFile;
 use crate::pinning::build_error::BuildError;
+#[cfg(feature = "bundles")]
+use crate::pinning::bundle_setup::PinBundles;
 use crate::pinning::clock::SystemClock;
 use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
@@ -47,6 +49,8 @@ impl Pinning {
             callbacks: Vec::new(),
             reporter: None,
             observe: None,
+            #[cfg(feature = "bundles")]
+            bundles: None,
             error: None,
         }
     }
@@ -87,6 +91,8 @@ pub struct PinningBuilder {
     observe: Option<Observe>,
     #[cfg(pinhold_debug_overrides)]
     overrides: Overrides,
+    #[cfg(feature = "bundles")]
+    bundles: Option<PinBundles>,
     error: Option<BuildError>,
 }
 
@@ -121,6 +127,20 @@ impl PinningBuilder {
     #[cfg(feature = "pin-file")]
     pub fn pins(mut self, pins: PinFile) -> Self {
         self.pins = Some(pins.rules);
+        self.merge_settings = Some(merge_settings);
+        self
+    }
+
+    /// Takes pin bundles that the keys of a root have signed, beginning with the one that the
+    /// application contains. A bundle in effect replaces the static policies of each host that it
+    /// names, unless they are [fixed](PinPolicy::fixed). Bundles are stored in the
+    /// [`store`](Self::store).
+    ///
+    /// [`build`](Self::build) then fails with [`BuildError::Bundle`], [`BuildError::NoEd25519`] or
+    /// [`BuildError::PinRoot`] if the root or the bundle can't be used.
+    #[cfg(feature = "bundles")]
+    pub fn bundles(mut self, bundles: PinBundles) -> Self {
+        self.bundles = Some(bundles);
         self.merge_settings = Some(merge_settings);
         self
     }
@@ -332,6 +352,14 @@ impl PinningBuilder {
             policies = with_pin_file(policies, pins.policies)?;
             settings = pins.settings;
         }
+        #[cfg(feature = "bundles")]
+        let bundles = match self.bundles {
+            Some(bundles) => Some(bundles.open(StaticRules {
+                policies: policies.clone(),
+                settings: settings.clone(),
+            })?),
+            None => None,
+        };
         let merge = self.merge_settings;
         let merged = merge.map(|merge| merge(&self.settings, settings));
         let entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
@@ -348,6 +376,8 @@ impl PinningBuilder {
             syntax: self.syntax,
             user_added_roots: self.user_added_roots,
             clock: self.clock,
+            #[cfg(feature = "bundles")]
+            bundles,
             #[cfg(pinhold_debug_overrides)]
             overrides: self.overrides,
         });
@@ -356,6 +386,8 @@ impl PinningBuilder {
             None => Pinning::new(shared, Observers::None),
         };
         pinning.emit_clock_behind();
+        #[cfg(feature = "bundles")]
+        pinning.begin_bundles()?;
         Ok(pinning)
     }
 

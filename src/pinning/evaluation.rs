@@ -7,6 +7,8 @@
 use std::borrow::Borrow;
 use std::sync::Arc;
 
+#[cfg(feature = "bundles")]
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::UnixTime;
 
 use crate::chain::ValidatedChain;
@@ -25,6 +27,9 @@ pub(crate) struct Policies {
     pub(crate) tally: Option<Arc<Tally>>,
     /// The host, if no enforced static policy covers it and that matters to the application.
     pub(crate) unpinned: Option<UnpinnedHost>,
+    /// Certificates of a pin bundle by which paths can be built, too.
+    #[cfg(feature = "bundles")]
+    pub(crate) intermediates: Option<Arc<[CertificateDer<'static>]>>,
 }
 
 impl Policies {

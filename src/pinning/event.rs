@@ -5,6 +5,10 @@ use std::borrow::Cow;
 use rustls_pki_types::UnixTime;
 
 use crate::pinning::noting::{IgnoreReason, RemovalReason};
+#[cfg(feature = "bundles")]
+use crate::bundles::BundleError;
+#[cfg(feature = "bundles")]
+use crate::policy::BundleVersion;
 use crate::policy::{Host, PinSource, ReportUri};
 use crate::store::StorageError;
 use crate::violation::{DropReason, Report, UnpinnedHost, UnverifiablePath};
@@ -17,6 +21,13 @@ use crate::violation::{DropReason, Report, UnpinnedHost, UnverifiablePath};
 ///
 /// | message | level | fields |
 /// |---|---|---|
+/// | `pin bundle applied` | `INFO` | `version` |
+/// | `kill switch of a pin bundle` | `WARN` | `version` |
+/// | `pins recovered by a pin bundle` | `WARN` | `host`, `version` |
+/// | `pin bundle refused` | `WARN` | `error` |
+/// | `pin bundle staged` | `INFO` | `version`, `percent` |
+/// | `pin bundle is stale` | `WARN` | `version` |
+/// | `stored pin bundle is unreadable` | `WARN` | `version`, `in_effect` |
 /// | `pin violation` | `WARN` | `host`, `port`, `noted_hostname` |
 /// | `pins would have failed` | `WARN` | `host`, `port`, `noted_hostname` |
 /// | `pins skipped` | `WARN` | `host` |
@@ -45,6 +56,60 @@ use crate::violation::{DropReason, Report, UnpinnedHost, UnverifiablePath};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// A pin bundle is in effect from now on.
+    #[cfg(feature = "bundles")]
+    BundleApplied {
+        /// Its version.
+        version: BundleVersion,
+    },
+    /// The kill switch of the bundle in effect is on: pins are report-only. Fixed policies and
+    /// refused keys still refuse.
+    #[cfg(feature = "bundles")]
+    BundleKilled {
+        /// The version of the bundle.
+        version: BundleVersion,
+        /// The last second at which the switch is on.
+        until: UnixTime,
+    },
+    /// A host was refused by its pins, and a pin bundle that was fetched because of that allows the
+    /// chain.
+    #[cfg(feature = "bundles")]
+    BundleRecovered {
+        /// The host.
+        host: Host,
+        /// The version of the bundle.
+        version: BundleVersion,
+    },
+    /// A pin bundle was refused. The last good one stays in effect.
+    #[cfg(feature = "bundles")]
+    BundleRefused(BundleError),
+    /// A pin bundle was stored that is staged for other installations. Its policies are evaluated
+    /// and counted, but refuse nothing.
+    #[cfg(feature = "bundles")]
+    BundleStaged {
+        /// Its version.
+        version: BundleVersion,
+        /// The percentage of installations.
+        percent: u8,
+    },
+    /// The pin bundle in effect has expired, and none that is newer was received. Emitted once in
+    /// a process for each version, when a bundle is applied or a connection is made.
+    #[cfg(feature = "bundles")]
+    BundleStale {
+        /// The version of the bundle.
+        version: BundleVersion,
+        /// The last second at which it was not stale.
+        expired: UnixTime,
+    },
+    /// A stored pin bundle is missing, damaged or not trusted by the root that the application
+    /// contains. The newest readable one is in effect.
+    #[cfg(feature = "bundles")]
+    BundleUnreadable {
+        /// The version of the bundle.
+        version: BundleVersion,
+        /// The version of the bundle in effect.
+        in_effect: BundleVersion,
+    },
     /// The clock shows a time of more than one day before pins of the store were noted: it was
     /// ahead then, or is behind now. Emitted when a [`Pinning`](crate::Pinning) is built.
     ///
@@ -154,6 +219,15 @@ impl Event {
             | Self::WouldBeViolation(report) => report.violation().host(),
             Self::Unpinned(unpinned) => return Some(unpinned.server_name().to_str()),
             Self::Unverifiable(unverifiable) => return Some(unverifiable.server_name().to_str()),
+            #[cfg(feature = "bundles")]
+            Self::BundleApplied { .. }
+            | Self::BundleKilled { .. }
+            | Self::BundleRefused(_)
+            | Self::BundleStaged { .. }
+            | Self::BundleStale { .. }
+            | Self::BundleUnreadable { .. } => return None,
+            #[cfg(feature = "bundles")]
+            Self::BundleRecovered { host, .. } => host,
             Self::ClockBehind { .. } | Self::Lost { .. } | Self::StorageFailed(_) => return None,
         };
         Some(Cow::Borrowed(host.as_str()))
@@ -177,8 +251,32 @@ impl Event {
         }
     }
 
+    #[cfg(all(feature = "bundles", feature = "tracing"))]
+    fn trace_bundle(&self) {
+        match self {
+            Self::BundleApplied { version } => event!(INFO, %version, "pin bundle applied"),
+            Self::BundleKilled { version, .. } => {
+                event!(WARN, %version, "kill switch of a pin bundle");
+            }
+            Self::BundleRecovered { host, version } => {
+                event!(WARN, %host, %version, "pins recovered by a pin bundle");
+            }
+            Self::BundleRefused(error) => event!(WARN, %error, "pin bundle refused"),
+            Self::BundleStaged { version, percent } => {
+                event!(INFO, %version, percent, "pin bundle staged");
+            }
+            Self::BundleStale { version, .. } => event!(WARN, %version, "pin bundle is stale"),
+            Self::BundleUnreadable { version, in_effect } => {
+                event!(WARN, %version, %in_effect, "stored pin bundle is unreadable");
+            }
+            _ => {}
+        }
+    }
+
     /// Emits the event as a `tracing` event.
     pub(crate) fn trace(&self) {
+        #[cfg(all(feature = "bundles", feature = "tracing"))]
+        self.trace_bundle();
         match self {
             #[cfg(feature = "tracing")]
             Self::ClockBehind { entries, .. } => {

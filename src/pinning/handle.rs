@@ -13,6 +13,8 @@ use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::chain::ValidatedChain;
 use crate::pinning::build_error::BuildError;
+#[cfg(feature = "bundles")]
+use crate::pinning::bundle_engine::Bundles;
 use crate::pinning::evaluation::{Decision, Evaluation, Policies};
 #[cfg(feature = "hyper")]
 use crate::pinning::event::Event;
@@ -29,6 +31,8 @@ use crate::policy::{
     AppliedPolicies, AppliedPolicy, HeaderSyntax, Host, HostMatch, IntoStaticRules, PinHeader,
     PinPolicy, PinSet, PinSource, PolicyState, Scope, Settings, UserAddedRoots,
 };
+#[cfg(feature = "bundles")]
+use crate::policy::StaticRules;
 #[cfg(pinhold_debug_overrides)]
 use crate::roots::Overrides;
 use crate::store::{Generation, PinStore, Validity};
@@ -72,8 +76,35 @@ pub(crate) struct Shared {
     pub(crate) syntax: HeaderSyntax,
     pub(crate) user_added_roots: UserAddedRoots,
     pub(crate) clock: Arc<dyn TimeProvider>,
+    #[cfg(feature = "bundles")]
+    pub(crate) bundles: Option<Bundles>,
     #[cfg(pinhold_debug_overrides)]
     pub(crate) overrides: Overrides,
+}
+
+impl Shared {
+    /// Replaces the entries, and whatever `change` changes, in one step.
+    pub(crate) fn replace_entries(
+        &self,
+        mut entries: StaticEntries,
+        change: impl FnOnce(&mut StaticPins),
+    ) {
+        // Lookups continue while the new entries are prepared and while the old ones are dropped.
+        let statics = self.statics.upgradable_read();
+        statics.carry_over(&mut entries);
+        let mut statics = RwLockUpgradableReadGuard::upgrade(statics);
+        let replaced = std::mem::replace(&mut statics.entries, entries);
+        change(&mut statics);
+        self.announce_change(statics);
+        drop(replaced);
+    }
+
+    /// Begins a new generation, so that every open connection is evaluated again.
+    fn announce_change(&self, statics: RwLockWriteGuard<'_, StaticPins>) {
+        self.store.generation().advance();
+        drop(statics);
+        self.store.generation().wake();
+    }
 }
 
 impl Pinning {
@@ -134,6 +165,12 @@ impl Pinning {
         if let Some(keys) = &statics.entries.refused_keys {
             applied.refused_keys = Some(keys.clone());
         }
+        #[cfg(feature = "bundles")]
+        if let Some(host) = host
+            && let Some(bundled) = &statics.bundled
+        {
+            bundled.apply(&statics, host, nearest.as_ref(), roots, policies, now);
+        }
         if let Some(rules) = &statics.entries.rare_rules {
             let nearest = host.zip(nearest.as_ref());
             self.apply_rare_rules(&**rules, &statics, nearest, name, policies, now);
@@ -162,6 +199,8 @@ impl Pinning {
             && !self.observers.are_of_reporter()
         {
             let policy = applied.static_policy.as_ref();
+            #[cfg(feature = "bundles")]
+            let policy = policy.or(applied.fixed.as_ref());
             policies.unpinned = rules.unpinned(statics, name, policy, now);
         }
     }
@@ -268,6 +307,10 @@ impl Pinning {
     pub fn rollout(&self, host: &Host) -> Option<Rollout> {
         let now = self.shared.clock.current_time()?;
         let statics = self.shared.statics.read();
+        #[cfg(feature = "bundles")]
+        if let Some(staged) = statics.staged(host, now) {
+            return Some(staged.tally().rollout());
+        }
         Some(statics.nearest(host, now)?.tally().rollout())
     }
 
@@ -330,33 +373,26 @@ impl Pinning {
         if R::HAS_SETTINGS {
             merge = Some(merge_settings);
         }
-        let merged = merge.map(|merge| merge(&self.shared.settings, rules.settings));
         let mut policies = rules.policies;
         if R::HAS_SETTINGS {
             policies = with_pin_file(self.shared.beside_pin_file.clone(), policies)?;
         }
-        let mut entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
-        // Lookups continue while the new entries are prepared and while the old ones are dropped.
-        let statics = self.shared.statics.upgradable_read();
-        statics.carry_over(&mut entries);
-        let mut statics = RwLockUpgradableReadGuard::upgrade(statics);
-        let replaced = std::mem::replace(&mut statics.entries, entries);
-        self.announce_change(statics);
-        drop(replaced);
+        #[cfg(feature = "bundles")]
+        if let Some(bundles) = &self.shared.bundles {
+            let settings = rules.settings;
+            let rules = StaticRules { policies, settings };
+            return bundles.replace_base(&self.shared, rules);
+        }
+        let merged = merge.map(|merge| merge(&self.shared.settings, rules.settings));
+        let entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
+        self.shared.replace_entries(entries, |_| {});
         Ok(())
     }
 
     fn change(&self, change: impl FnOnce(&mut StaticPins)) {
         let mut statics = self.shared.statics.write();
         change(&mut statics);
-        self.announce_change(statics);
-    }
-
-    /// Begins a new generation, so that every open connection is evaluated again.
-    fn announce_change(&self, statics: RwLockWriteGuard<'_, StaticPins>) {
-        self.generation().advance();
-        drop(statics);
-        self.generation().wake();
+        self.shared.announce_change(statics);
     }
 
     /// Returns the counter of changes that may affect a decision.

@@ -8,6 +8,14 @@
 
 mod build_error;
 mod builder;
+#[cfg(feature = "bundles")]
+mod bundle_engine;
+#[cfg(feature = "bundles")]
+mod bundle_records;
+#[cfg(feature = "bundles")]
+mod bundle_rules;
+#[cfg(feature = "bundles")]
+mod bundle_setup;
 mod clock;
 mod evaluation;
 mod event;
@@ -16,6 +24,7 @@ mod lanes;
 mod note;
 mod noting;
 mod observers;
+pub(crate) mod provider;
 mod rare_rules;
 mod record;
 mod rollout;
@@ -23,6 +32,12 @@ mod static_pins;
 
 pub use crate::pinning::build_error::BuildError;
 pub use crate::pinning::builder::PinningBuilder;
+#[cfg(feature = "bundles")]
+pub use crate::pinning::bundle_engine::{BundleOutcome, BundleStatus};
+#[cfg(feature = "bundles")]
+pub use crate::pinning::bundle_records::BundleCounts;
+#[cfg(feature = "bundles")]
+pub use crate::pinning::bundle_setup::PinBundles;
 pub use crate::pinning::evaluation::Decision;
 pub(crate) use crate::pinning::evaluation::{Evaluation, Policies};
 pub use crate::pinning::event::Event;

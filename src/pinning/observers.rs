@@ -40,6 +40,15 @@ impl Observers {
         matches!(self, Self::ReportsOnly(_))
     }
 
+    /// Returns the receiver of all events.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn sink(&self) -> Option<Weak<dyn EventSink>> {
+        match self {
+            Self::All(sink) => Some(Arc::downgrade(sink)),
+            Self::None | Self::ReportsOnly(_) => None,
+        }
+    }
+
     pub(crate) fn emit(&self, event: Event) {
         event.trace();
         match self {

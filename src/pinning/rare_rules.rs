@@ -88,6 +88,11 @@ impl RareRules for Rules {
         let allowed = match name {
             ServerName::DnsName(name) => {
                 let host = Host::from(name);
+                // A bundle that makes pins report-only must not make their hosts unreachable.
+                #[cfg(feature = "bundles")]
+                if statics.is_loosened(&host, now) {
+                    return None;
+                }
                 // The user has chosen to connect without these pins (RFC 7469 section 2.7).
                 if is_pinned_unless_disabled(statics, &host, now) {
                     return None;

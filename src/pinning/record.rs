@@ -29,6 +29,8 @@ impl Pinning {
         decision: &Decision,
         port: Option<u16>,
     ) {
+        #[cfg(feature = "bundles")]
+        self.report_stale_bundle();
         if let Some(unpinned) = evaluation.unpinned() {
             self.emit(Event::Unpinned(unpinned.clone()));
             if unpinned.is_refused() {

@@ -9,6 +9,8 @@ use foldhash::fast::RandomState;
 use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::pinning::build_error::BuildError;
+#[cfg(feature = "bundles")]
+use crate::pinning::bundle_rules::BundleRules;
 use crate::pinning::rollout::Tally;
 use crate::policy::{
     AppliedPolicy, Host, PinPolicy, PinSet, PolicyState, Scope, Settings, UserAddedRoots,
@@ -21,6 +23,9 @@ pub(crate) struct StaticPins {
     pub(crate) entries: StaticEntries,
     pub(crate) all_disabled: bool,
     pub(crate) disabled: HashSet<Host, RandomState>,
+    /// What the pin bundle in effect changes.
+    #[cfg(feature = "bundles")]
+    pub(crate) bundled: Option<BundleRules>,
 }
 
 /// The rules of the application in the form of the lookup. The application chooses the names, so a
@@ -101,6 +106,13 @@ impl<'s> Covering<'s> {
         &self.pinned.policy
     }
 
+    /// Returns whether both are the policy of the same host with the same scope.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn is_same(&self, other: &Covering<'_>) -> bool {
+        let scope = |it: &Covering<'_>| it.policy().scope_setting();
+        self.host == other.host && scope(self) == scope(other)
+    }
+
     /// Returns the counts of the policy's roll-out.
     pub(crate) fn tally(&self) -> &'s Arc<Tally> {
         &self.pinned.tally
@@ -116,11 +128,21 @@ impl<'s> Covering<'s> {
 impl StaticPins {
     /// Returns the nearest policy that covers `host` and is in effect at `now`.
     pub(crate) fn nearest(&self, host: &Host, now: UnixTime) -> Option<Covering<'_>> {
-        if self.entries.of_hosts.is_empty() || self.all_disabled {
+        self.nearest_in(self.entries_at(now), host, now)
+    }
+
+    /// As [`nearest`](Self::nearest), among these entries.
+    pub(crate) fn nearest_in<'s>(
+        &'s self,
+        entries: &'s StaticEntries,
+        host: &Host,
+        now: UnixTime,
+    ) -> Option<Covering<'s>> {
+        if entries.of_hosts.is_empty() || self.all_disabled {
             return None;
         }
         let mut nearest = None;
-        self.visit_covering(host, now, &self.disabled, |covering| {
+        self.visit_covering(entries, host, now, &self.disabled, |covering| {
             nearest = Some(covering);
             ControlFlow::Break(())
         });
@@ -136,7 +158,7 @@ impl StaticPins {
         disabled: &HashSet<Host, RandomState>,
     ) -> Vec<Covering<'_>> {
         let mut found = Vec::new();
-        self.visit_covering(host, now, disabled, |covering| {
+        self.visit_covering(self.entries_at(now), host, now, disabled, |covering| {
             found.push(covering);
             ControlFlow::Continue(())
         });
@@ -146,7 +168,8 @@ impl StaticPins {
     /// Calls `visit` with each of the policies of [`all_covering`](Self::all_covering), until it
     /// breaks.
     fn visit_covering<'s>(
-        &'s self,
+        &self,
+        entries: &'s StaticEntries,
         host: &Host,
         now: UnixTime,
         disabled: &HashSet<Host, RandomState>,
@@ -157,7 +180,7 @@ impl StaticPins {
             if disabled.contains(name) {
                 return;
             }
-            let Some((host, entry)) = self.entries.of_hosts.get_key_value(name) else {
+            let Some((host, entry)) = entries.of_hosts.get_key_value(name) else {
                 continue;
             };
             for pinned in &entry.policies {
@@ -167,7 +190,7 @@ impl StaticPins {
                 if !scope.covers(more_labels) || is_exempt {
                     continue;
                 }
-                if let Some(state) = pinned.policy.state(now)
+                if let Some(state) = self.state(&pinned.policy, now)
                     && visit(Covering {
                         host,
                         pinned,
@@ -183,18 +206,36 @@ impl StaticPins {
         }
     }
 
-    /// Returns the past and future expiry times of the policies of the host and its superdomains.
+    /// Returns the entries that apply at `now`.
+    fn entries_at(&self, now: UnixTime) -> &StaticEntries {
+        #[cfg(feature = "bundles")]
+        if let Some(fallback) = self.bundled.as_ref().and_then(|it| it.fallback_at(now)) {
+            return fallback;
+        }
+        let _ = now;
+        &self.entries
+    }
+
+    /// Returns what a failed pin check means at `now`; `None` if the policy is unpinned by then.
+    fn state(&self, policy: &PinPolicy, now: UnixTime) -> Option<PolicyState> {
+        let state = policy.state(now)?;
+        #[cfg(feature = "bundles")]
+        if let Some(bundled) = &self.bundled
+            && bundled.loosens(policy, now)
+        {
+            return Some(PolicyState::ReportOnly);
+        }
+        Some(state)
+    }
+
+    /// Returns the past and future times at which the policies of the host and its superdomains
+    /// change.
     pub(crate) fn expiry_times(&self, host: &Host) -> Vec<UnixTime> {
         let mut times = Vec::new();
-        for name in host.and_superdomains() {
-            let policies = self
-                .entries
-                .of_hosts
-                .get(name)
-                .map(|entry| &*entry.policies);
-            for pinned in policies.unwrap_or_default() {
-                times.extend(pinned.policy.expiry().map(|(at, _)| at));
-            }
+        self.entries.add_expiry_times(host, &mut times);
+        #[cfg(feature = "bundles")]
+        if let Some(bundled) = &self.bundled {
+            bundled.add_times(host, &mut times);
         }
         times
     }
@@ -230,26 +271,65 @@ impl StaticEntries {
         policies: Vec<(Host, PinPolicy)>,
         settings: MergedSettings,
     ) -> Result<Self, BuildError> {
-        let mut entries = Self {
-            of_hosts: HashMap::with_capacity_and_hasher(policies.len(), RandomState::default()),
-            refused_keys: settings.refused_keys,
-            rare_rules: settings.rare_rules,
-        };
-        let mut exemptions = Vec::new();
-        for (host, policy) in policies {
-            for exempt in policy.exemptions() {
-                let scope = policy.scope_setting();
-                exemptions.push((host.clone(), exempt.clone(), scope));
-            }
-            entries.add(host, policy)?;
-        }
+        let mut entries = Self::default();
+        let exemptions = entries.add_all(policies, settings)?;
         for (host, exempt, scope) in exemptions {
             entries.exempt(host, exempt, scope)?;
         }
         Ok(entries)
     }
 
+    /// As [`new`](Self::new), without an error for an exemption that has no effect: policies of
+    /// several origins need not know each other.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn merged(
+        policies: Vec<(Host, PinPolicy)>,
+        settings: MergedSettings,
+    ) -> Result<Self, BuildError> {
+        let mut entries = Self::default();
+        let exemptions = entries.add_all(policies, settings)?;
+        for (host, exempt, scope) in exemptions {
+            let _ = entries.exempt(host, exempt, scope);
+        }
+        Ok(entries)
+    }
+
+    /// Adds the policies, and returns their exemptions with the scopes of the policies.
+    fn add_all(
+        &mut self,
+        policies: Vec<(Host, PinPolicy)>,
+        settings: MergedSettings,
+    ) -> Result<Vec<(Host, Host, Scope)>, BuildError> {
+        let hasher = RandomState::default();
+        self.of_hosts = HashMap::with_capacity_and_hasher(policies.len(), hasher);
+        self.refused_keys = settings.refused_keys;
+        self.rare_rules = settings.rare_rules;
+        let mut exemptions = Vec::new();
+        for (host, policy) in policies {
+            for exempt in policy.exemptions() {
+                let scope = policy.scope_setting();
+                exemptions.push((host.clone(), exempt.clone(), scope));
+            }
+            self.add(host, policy)?;
+        }
+        Ok(exemptions)
+    }
+
+    /// Adds the past and future expiry times of the policies of the host and its superdomains.
+    pub(crate) fn add_expiry_times(&self, host: &Host, times: &mut Vec<UnixTime>) {
+        for name in host.and_superdomains() {
+            let policies = self.of_hosts.get(name).map(|entry| &*entry.policies);
+            for pinned in policies.unwrap_or_default() {
+                times.extend(pinned.policy.expiry().map(|(at, _)| at));
+            }
+        }
+    }
+
     fn add(&mut self, host: Host, policy: PinPolicy) -> Result<(), BuildError> {
+        #[cfg(feature = "bundles")]
+        if policy.is_fixed() && !policy.has_backup() {
+            return Err(BuildError::FixedWithoutBackup { host });
+        }
         let unites = self.rare_rules.as_ref().is_some_and(|rules| rules.unites());
         if unites && policy.has_several_groups() {
             return Err(BuildError::UnionOfGroups { host });

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
+#[cfg(feature = "bundles")]
+use crate::policy::bundle_version::BundleVersion;
 use crate::policy::fingerprint::SpkiFingerprint;
 use crate::policy::host::Host;
 use crate::policy::pin_group::{PinGroup, Requirement};
@@ -103,6 +105,9 @@ impl AppliedPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PinSource {
+    /// The operator of the application, by a [pin bundle](crate::bundle) of this version.
+    #[cfg(feature = "bundles")]
+    Bundle(BundleVersion),
     /// The server, by a `Public-Key-Pins` header field.
     Noted,
     /// The application, by its list of [refused keys](crate::PinningBuilder::refuse_keys).

@@ -42,6 +42,10 @@ pub struct AppliedPolicies {
     /// The candidate pins of the static policy, see
     /// [`PinPolicy::candidate`](crate::PinPolicy::candidate).
     pub candidate: Option<AppliedPolicy>,
+    /// The [fixed](crate::PinPolicy::fixed) policy of the application, if a pin bundle has replaced
+    /// its static policy.
+    #[cfg(feature = "bundles")]
+    pub fixed: Option<AppliedPolicy>,
     /// The keys that no validated chain may contain, whatever the policies say.
     pub refused_keys: Option<PinSet>,
 }
@@ -51,26 +55,30 @@ impl AppliedPolicies {
     /// refused.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.static_policy.is_none()
-            && self.noted.is_none()
-            && self.candidate.is_none()
-            && self.refused_keys.is_none()
+        self.iter().next().is_none() && self.refused_keys.is_none()
     }
 
-    /// Returns the policies in this order: static, noted, candidate.
+    /// Returns the policies in this order: static, noted, candidate, fixed.
     pub fn iter(&self) -> impl Iterator<Item = &AppliedPolicy> {
-        let without_candidate = self.static_policy.iter().chain(&self.noted);
-        without_candidate.chain(&self.candidate)
+        self.all().into_iter().flatten()
+    }
+
+    fn all(&self) -> [Option<&AppliedPolicy>; COUNT] {
+        [
+            self.static_policy.as_ref(),
+            self.noted.as_ref(),
+            self.candidate.as_ref(),
+            #[cfg(feature = "bundles")]
+            self.fixed.as_ref(),
+        ]
     }
 
     /// Evaluates each policy independently on a path with these keys to an anchor of this origin
     /// (D-05: static and noted pins must both pass).
     pub(crate) fn judge(&self, keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Verdicts {
-        let judge = |policy: &Option<AppliedPolicy>| Some(policy.as_ref()?.judge(keys, origin));
+        let judge = |policy: Option<&AppliedPolicy>| Some(policy?.judge(keys, origin));
         Verdicts {
-            static_policy: judge(&self.static_policy),
-            noted: judge(&self.noted),
-            candidate: judge(&self.candidate),
+            of_policies: self.all().map(judge),
             has_refused_key: refused(self.refused_keys.as_ref(), keys).next().is_some(),
         }
     }
@@ -81,7 +89,13 @@ impl AppliedPolicies {
         keys: &[SpkiFingerprint],
         origin: AnchorOrigin,
     ) -> JudgedPolicies<AppliedPolicy> {
-        let policies = [self.static_policy, self.noted, self.candidate];
+        let policies = [
+            self.static_policy,
+            self.noted,
+            self.candidate,
+            #[cfg(feature = "bundles")]
+            self.fixed,
+        ];
         JudgedPolicies::new(policies, self.refused_keys.as_ref(), keys, origin)
     }
 
@@ -91,9 +105,7 @@ impl AppliedPolicies {
         keys: &[SpkiFingerprint],
         origin: AnchorOrigin,
     ) -> JudgedPolicies<&AppliedPolicy> {
-        let policies = [&self.static_policy, &self.noted, &self.candidate];
-        let policies = policies.map(Option::as_ref);
-        JudgedPolicies::new(policies, self.refused_keys.as_ref(), keys, origin)
+        JudgedPolicies::new(self.all(), self.refused_keys.as_ref(), keys, origin)
     }
 }
 
@@ -131,7 +143,14 @@ impl AppliedPolicy {
 impl AppliedPolicy {
     /// Returns a phrase for messages: who set the pins, for which names, and when they expire.
     pub(crate) fn provenance(&self) -> impl fmt::Display {
+        #[cfg(feature = "bundles")]
+        let of_bundle;
         let source = match self.source {
+            #[cfg(feature = "bundles")]
+            PinSource::Bundle(version) => {
+                of_bundle = format!("set by pin bundle {version}");
+                &of_bundle
+            }
             PinSource::Noted => "noted from a Public-Key-Pins header",
             PinSource::RefusedKeys => "refused by the application",
             PinSource::Static => "set by the application",
@@ -169,9 +188,7 @@ pub(crate) enum Verdict {
 /// The verdict of each policy of a host on one path, without the policies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdicts {
-    static_policy: Option<Verdict>,
-    noted: Option<Verdict>,
-    candidate: Option<Verdict>,
+    of_policies: [Option<Verdict>; COUNT],
     has_refused_key: bool,
 }
 
@@ -180,8 +197,7 @@ impl Verdicts {
         if self.has_refused_key && verdict == Verdict::Refuse {
             return true;
         }
-        let verdict = Some(verdict);
-        self.static_policy == verdict || self.noted == verdict || self.candidate == verdict
+        self.of_policies.contains(&Some(verdict))
     }
 
     pub(crate) fn refuses(self) -> bool {
@@ -201,17 +217,20 @@ impl Verdicts {
     }
 }
 
-/// The policies of a host, each with its verdict on one path: static, noted, candidate. There is no
+/// The number of policies that may apply to one host: static, noted, candidate, and fixed.
+const COUNT: usize = if cfg!(feature = "bundles") { 4 } else { 3 };
+
+/// The policies of a host, each with its verdict on one path: static, noted, candidate, fixed. There is no
 /// verdict without its policy, so that every refusal can name the policy that refuses.
 pub(crate) struct JudgedPolicies<P> {
-    policies: [Option<(P, Verdict)>; 3],
+    policies: [Option<(P, Verdict)>; COUNT],
     /// The keys of the path that are refused, whatever the policies say.
     refused_keys: Option<PinSet>,
 }
 
 impl<P: Borrow<AppliedPolicy>> JudgedPolicies<P> {
     fn new(
-        policies: [Option<P>; 3],
+        policies: [Option<P>; COUNT],
         refused_keys: Option<&PinSet>,
         keys: &[SpkiFingerprint],
         origin: AnchorOrigin,
@@ -258,7 +277,7 @@ impl<P: Borrow<AppliedPolicy>> JudgedPolicies<P> {
     /// Returns the verdict of the pins that are being rolled out: the candidate's, else the static
     /// ones.
     pub(crate) fn rolled_out(&self) -> Option<Verdict> {
-        let [static_policy, _, candidate] = &self.policies;
+        let [static_policy, _, candidate, ..] = &self.policies;
         let (_, verdict) = candidate.as_ref().or(static_policy.as_ref())?;
         Some(*verdict)
     }

@@ -8,6 +8,8 @@
 //! Offers the types by which all modules above name hosts, keys and policies.
 
 mod applied;
+#[cfg(feature = "bundles")]
+mod bundle_version;
 pub(crate) mod der;
 mod enforcement;
 pub(crate) mod fingerprint;
@@ -37,6 +39,8 @@ pub(crate) mod uri;
 pub use crate::policy::applied::{
     AppliedPolicy, HostMatch, PinSource, PolicyState, UserAddedRoots,
 };
+#[cfg(feature = "bundles")]
+pub use crate::policy::bundle_version::BundleVersion;
 pub use crate::policy::enforcement::{AfterExpiry, Enforcement};
 pub use crate::policy::fingerprint::SpkiFingerprint;
 pub use crate::policy::fingerprint_error::ParseFingerprintError;

@@ -3,6 +3,8 @@
 use rustls_pki_types::UnixTime;
 
 use crate::policy::applied::{AppliedPolicy, HostMatch, PinSource, PolicyState, UserAddedRoots};
+#[cfg(feature = "bundles")]
+use crate::policy::bundle_version::BundleVersion;
 use crate::policy::enforcement::{AfterExpiry, Enforcement};
 use crate::policy::fingerprint::SpkiFingerprint;
 use crate::policy::fingerprint_error::ParseFingerprintError;
@@ -42,6 +44,11 @@ pub struct PinPolicy {
     plain_http: Option<PlainHttp>,
     exempt: Vec<Host>,
     candidate: Option<Requirement>,
+    /// The bundle that the policy is from.
+    #[cfg(feature = "bundles")]
+    bundle: Option<BundleVersion>,
+    #[cfg(feature = "bundles")]
+    is_fixed: bool,
 }
 
 impl PinPolicy {
@@ -134,6 +141,10 @@ impl PinPolicy {
             plain_http: None,
             exempt: Vec::new(),
             candidate: None,
+            #[cfg(feature = "bundles")]
+            bundle: None,
+            #[cfg(feature = "bundles")]
+            is_fixed: false,
         }
     }
 
@@ -324,6 +335,55 @@ impl PinPolicy {
         self.plain_http
     }
 
+    /// Makes the policy apply whatever pin bundles say: beside that of a bundle, it must hold, too,
+    /// and no kill switch makes it report-only. Without bundles it has no effect.
+    ///
+    /// No bundle can repair a wrong fixed policy. So it needs a backup pin
+    /// ([`BuildError::FixedWithoutBackup`](crate::BuildError::FixedWithoutBackup)), whose key is not
+    /// in the live chain: [`Event::FixedWithoutBackup`](crate::Event::FixedWithoutBackup) shows a
+    /// chain that contains all of them.
+    ///
+    /// ```
+    /// use pinhold::PinPolicy;
+    ///
+    /// let policy = PinPolicy::new([
+    ///     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+    ///     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
+    /// ])?
+    /// .fixed();
+    /// assert!(policy.is_fixed());
+    /// # Ok::<(), pinhold::policy::PolicyError>(())
+    /// ```
+    #[cfg(feature = "bundles")]
+    #[must_use]
+    pub fn fixed(mut self) -> Self {
+        self.is_fixed = true;
+        self
+    }
+
+    /// Returns whether pin bundles leave the policy in effect.
+    #[cfg(feature = "bundles")]
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.is_fixed
+    }
+
+    /// Returns the policy as one of a bundle.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn of_bundle(mut self, version: BundleVersion) -> Self {
+        self.bundle = Some(version);
+        self
+    }
+
+    /// Returns who set the policy.
+    pub(crate) fn source(&self) -> PinSource {
+        #[cfg(feature = "bundles")]
+        if let Some(version) = self.bundle {
+            return PinSource::Bundle(version);
+        }
+        PinSource::Static
+    }
+
     /// Returns the pins that the roll-out counts refer to: those of the candidate if there is one,
     /// else those of the policy.
     pub(crate) fn rolled_out_pins(&self) -> &Requirement {
@@ -384,7 +444,7 @@ impl PinPolicy {
     ) -> AppliedPolicy {
         AppliedPolicy {
             noted_hostname: noted_hostname.clone(),
-            source: PinSource::Static,
+            source: self.source(),
             matched: if more_labels == 0 {
                 HostMatch::Congruent
             } else {

@@ -154,11 +154,13 @@ impl PinStoreBuilder {
     /// not enforced: prefer [`open_or_recover`](Self::open_or_recover) if the application continues
     /// after an error.
     pub fn open(self, mut storage: impl Storage) -> Result<PinStore, StorageError> {
-        let (entries, unreadable) = entries(&load(&mut storage)?);
+        let records = load(&mut storage)?;
+        let (entries, unreadable) = entries(&records);
         if let Some(error) = unreadable {
             return Err(error);
         }
-        PinStore::with_entries(entries, self.limits).start_writer(storage, self.settings)
+        let store = PinStore::with_entries(entries, self.limits).with_others(records);
+        store.start_writer(storage, self.settings)
     }
 
     /// Opens a storage. Returns a store even if that fails, with every entry that can be recovered.
@@ -187,18 +189,18 @@ impl PinStoreBuilder {
                 (Recovered::InMemory(records), error) => {
                     event!(WARN, %error, "noted pins are kept in memory only");
                     let (entries, _) = entries(&records);
-                    return (PinStore::with_entries(entries, self.limits), Some(error));
+                    let store = PinStore::with_entries(entries, self.limits);
+                    return (store.with_others(records), Some(error));
                 }
                 (Recovered::Stored(records), error) => (records, Some(error)),
             },
         };
         let (entries, unreadable) = entries(&records);
-        drop(records);
         let error = error.or(unreadable);
         if let Some(_error) = &error {
             event!(WARN, error = %_error, "noted pins were corrupt");
         }
-        let store = PinStore::with_entries(entries, self.limits);
+        let store = PinStore::with_entries(entries, self.limits).with_others(records);
         match store.clone().start_writer(storage, self.settings) {
             Ok(store) => (store, error),
             Err(no_thread) => (store, Some(error.unwrap_or(no_thread))),

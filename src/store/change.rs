@@ -7,6 +7,8 @@ use std::sync::Arc;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::KnownPinnedHost;
+#[cfg(feature = "bundles")]
+use crate::store::bundle_floor;
 use crate::store::noted::{Effect, HostChange, MAX_TIME, NOTED_PINS, NotedChange};
 use crate::store::record::{Record, Update};
 
@@ -48,6 +50,19 @@ impl Change {
         }
     }
 
+    /// Returns the change that removes a record.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn remove(kind: &'static str, key: &str) -> Self {
+        Self {
+            update: Update::Removed {
+                kind: Cow::Borrowed(kind),
+                key: key.into(),
+            },
+            replaces: MAX_TIME,
+            is_replacement: false,
+        }
+    }
+
     /// Returns the update without its condition.
     #[must_use]
     pub fn update(&self) -> &Update {
@@ -59,11 +74,15 @@ impl Change {
     /// change the record. For [`Update::ClearedSince`], pass `None`.
     #[must_use]
     pub fn resolve(&self, stored: Option<&Record>) -> Option<Update> {
-        if self.update.id().is_some_and(|(kind, _)| kind == NOTED_PINS) {
+        match self.update.id() {
             // Pins that this version can't read stay where a header was not evaluated against them.
-            resolve(self, stored)
-        } else {
-            Some(self.update.clone())
+            Some((NOTED_PINS, _)) => resolve(self, stored),
+            #[cfg(feature = "bundles")]
+            Some((Record::BUNDLE_FLOOR, _)) => bundle_floor::resolve(&self.update, stored),
+            // The first process chooses the number of the installation.
+            #[cfg(feature = "bundles")]
+            Some((Record::BUNDLE_STATE, "install")) if stored.is_some() => None,
+            _ => Some(self.update.clone()),
         }
     }
 }

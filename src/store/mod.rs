@@ -12,6 +12,8 @@
 //! the other background threads of the crate.
 
 mod builder;
+#[cfg(feature = "bundles")]
+mod bundle_floor;
 mod change;
 mod compaction;
 mod domains;
@@ -31,6 +33,8 @@ mod journal;
 mod line;
 mod noted;
 mod observed_clock;
+#[cfg(feature = "bundles")]
+mod other_records;
 mod pending;
 mod pin_store;
 mod public_suffixes;
@@ -44,6 +48,8 @@ mod worker;
 mod writer;
 
 pub use crate::store::builder::PinStoreBuilder;
+#[cfg(feature = "bundles")]
+pub(crate) use crate::store::bundle_floor::BundleFloor;
 pub use crate::store::change::Change;
 pub use crate::store::durable::DurableFuture;
 pub use crate::store::error::StorageError;
@@ -52,10 +58,16 @@ pub use crate::store::format::Corruption;
 #[cfg(feature = "hyper")]
 pub(crate) use crate::store::generation::GenerationWatch;
 pub(crate) use crate::store::generation::{Generation, Validity};
+#[cfg(feature = "bundles")]
+pub(crate) use crate::store::observed_clock::EARLIEST_TIME;
+#[cfg(feature = "bundles")]
+pub(crate) use crate::store::other_records::RecordListener;
 pub use crate::store::pin_store::PinStore;
 pub use crate::store::public_suffixes::{PublicSuffixes, PublicSuffixesError};
 pub(crate) use crate::store::queue::StorageErrorListener;
 pub use crate::store::record::{Record, RecordError, Update};
+#[cfg(feature = "bundles")]
+pub(crate) use crate::store::records::Records;
 pub use crate::store::storage::{Merged, Recovered, Storage, StorageWaker};
 pub(crate) use crate::store::update::Inserted;
 #[cfg(feature = "hyper")]

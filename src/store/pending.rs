@@ -7,6 +7,8 @@ use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, KnownPinnedHost};
+#[cfg(feature = "bundles")]
+use crate::store::other_records::OtherChanges;
 use crate::store::noted::{HostChange, MAX_TIME, NotedChange, Stored, clear_since};
 
 /// The changes since the last commit, at most one for each host.
@@ -18,6 +20,9 @@ pub(crate) struct Pending {
     removals: usize,
     /// Whether removals were dropped because there were too many.
     pub(crate) has_dropped_removals: bool,
+    /// The changes of other records, in their order.
+    #[cfg(feature = "bundles")]
+    pub(crate) others: OtherChanges,
 }
 
 impl Pending {
@@ -120,6 +125,8 @@ impl Pending {
     pub(crate) fn put_back(&mut self, older: Self) {
         let newer = std::mem::replace(self, older);
         self.has_dropped_removals |= newer.has_dropped_removals;
+        #[cfg(feature = "bundles")]
+        self.others.extend(newer.others.clone());
         newer
             .into_changes()
             .into_iter()

@@ -16,6 +16,11 @@ use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
 use crate::store::noted::{HostChange, MAX_TIME, MIN_TIME, NotedChange};
+#[cfg(feature = "bundles")]
+use crate::store::change::Change;
+#[cfg(feature = "bundles")]
+use crate::store::other_records::OtherRecords;
+use crate::store::record::Record;
 use crate::store::observed_clock::{ObservedClock, is_in_future};
 use crate::store::queue::{StorageErrorListener, WriterSettings};
 use crate::store::storage::Storage;
@@ -214,12 +219,46 @@ impl PinStore {
             clock: ObservedClock::new(limits.max_age_cap, &entries),
             entries: RwLock::new(entries.into_iter().map(Arc::new).collect()),
             generation: Arc::default(),
+            #[cfg(feature = "bundles")]
+            others: OtherRecords::default(),
         };
         Self {
             memory: Arc::new(memory),
             writer: None,
             limits,
         }
+    }
+
+    /// Adds the records of other kinds to a store that has no other handle yet.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn with_others(mut self, records: Vec<Record>) -> Self {
+        if let Some(memory) = Arc::get_mut(&mut self.memory) {
+            memory.others = OtherRecords::of_loaded(records);
+        }
+        self
+    }
+
+    #[cfg(not(feature = "bundles"))]
+    pub(crate) fn with_others(self, records: Vec<Record>) -> Self {
+        drop(records);
+        self
+    }
+
+    /// Returns the records of other kinds, as they are durable.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn others(&self) -> &OtherRecords {
+        &self.memory.others
+    }
+
+    /// Stores changes of other records, in their order. They take effect in memory once they are
+    /// durable; a store without a storage makes them at once.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn store_others(&self, changes: Vec<Change>) -> DurableFuture {
+        if let Some(writer) = &self.writer {
+            return writer.record_others(changes);
+        }
+        self.memory.others.change(&changes);
+        DurableFuture::ready()
     }
 
     /// Starts the thread that commits all later changes to the storage.

@@ -39,6 +39,21 @@ impl Record {
     /// The kind of noted pins. The key is the host name, the time that of the last header.
     pub const NOTED_PINS: &str = "noted-pins";
 
+    /// The kind of the versions of pin bundles that were accepted. The keys are `full`, `staged`, and
+    /// `recovered` for a staged bundle by which a host was reached again.
+    #[cfg(feature = "bundles")]
+    pub const BUNDLE_FLOOR: &str = "bundle-floor";
+
+    /// The kind of the parts of stored pin bundles. The key is the digest of the bundle's text, a
+    /// full stop and the number of the part.
+    #[cfg(feature = "bundles")]
+    pub const BUNDLE_TEXT: &str = "bundle-text";
+
+    /// The kind of what else is kept about pin bundles: the key `counts`, `install` for the random
+    /// number of the installation, and `fetch` for the attempts to fetch a bundle.
+    #[cfg(feature = "bundles")]
+    pub const BUNDLE_STATE: &str = "bundle-state";
+
     /// The maximum length of a value: 64 KiB. A header has 8 KiB at most.
     pub const MAX_VALUE_LEN: usize = 64 * 1024;
 

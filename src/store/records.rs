@@ -37,6 +37,11 @@ impl Records {
         self.0.get(&ByKey::new(kind, key)).map(|found| &found.0)
     }
 
+    #[cfg(feature = "bundles")]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.0.iter().map(|ByKey(record)| record)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -18,6 +18,8 @@ use crate::store::error::StorageError;
 use crate::store::generation::Generation;
 use crate::store::noted::NotedChange;
 use crate::store::observed_clock::ObservedClock;
+#[cfg(feature = "bundles")]
+use crate::store::other_records::{OtherChanges, OtherRecords};
 use crate::store::pending::Pending;
 use crate::store::queue::{Queue, State, StorageErrorListener, WriterSettings};
 use crate::store::storage::{Merged, Storage, StorageWaker};
@@ -40,6 +42,8 @@ pub(crate) struct Memory {
     pub(crate) entries: RwLock<Entries>,
     pub(crate) generation: Arc<Generation>,
     pub(crate) clock: ObservedClock,
+    #[cfg(feature = "bundles")]
+    pub(crate) others: OtherRecords,
 }
 
 /// Whether a crash may lose a change.
@@ -97,6 +101,18 @@ impl Writer {
             state.due = Some(state.due.map_or(due, |known| known.min(due)));
             self.queue.changed.notify_all();
         }
+    }
+
+    /// Queues changes of other records, to be written without delay.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn record_others(&self, changes: Vec<Change>) -> DurableFuture {
+        let mut state = self.queue.state.lock();
+        state.pending.others.extend(changes.into());
+        state.latest += 1;
+        state.due = Some(Instant::now());
+        self.queue.changed.notify_all();
+        let latest = state.latest;
+        self.durable(&mut state, latest)
     }
 
     /// Returns a future that resolves once every change so far that must be written without delay
@@ -209,10 +225,10 @@ impl<S: Storage> WriterThread<S> {
                     "too many removals are waiting for the storage, all of them are dropped"
                 );
             }
-            let (changes, result) = self.commit(pending);
+            let (batch, result) = self.commit(pending);
             let may_compact = matches!(&result, Ok(()) | Err(StorageError::TooLarge { .. }));
-            let may_compact = may_compact && !changes.is_empty();
-            self.complete(latest, changes, result);
+            let may_compact = may_compact && !batch.is_empty();
+            self.complete(latest, batch, result);
             // Also before the thread ends: a process may make one commit only.
             if may_compact {
                 self.call(|storage| storage.compact());
@@ -225,16 +241,16 @@ impl<S: Storage> WriterThread<S> {
     }
 
     /// Commits the changes, and returns them with the outcome.
-    fn commit(&mut self, mut pending: Pending) -> (Vec<NotedChange>, Result<(), StorageError>) {
+    fn commit(&mut self, mut pending: Pending) -> (Batch, Result<(), StorageError>) {
         if self.has_lost_records {
             self.add_all(&mut pending);
         }
-        let changes = pending.into_changes();
-        if changes.is_empty() {
-            return (changes, Ok(()));
+        let batch = Batch::from(pending);
+        if batch.is_empty() {
+            return (batch, Ok(()));
         }
-        let mut committed = Vec::new();
-        let mut result = self.commit_changes(&changes);
+        let mut all = None;
+        let mut result = self.commit_batch(&batch);
         let is_lost = match &result {
             Ok(Merged::Lost) => true,
             // The file was repaired, without what could not be read.
@@ -249,23 +265,30 @@ impl<S: Storage> WriterThread<S> {
         };
         if is_lost {
             self.has_lost_records = true;
-            let mut all = Pending::default();
-            changes
-                .iter()
-                .cloned()
-                .for_each(|change| all.record(change));
-            self.add_all(&mut all);
-            committed = all.into_changes();
-            result = self.commit_changes(&committed);
+            let mut pending = batch.clone().into_pending();
+            self.add_all(&mut pending);
+            let batch = all.insert(Batch::from(pending));
+            result = self.commit_batch(batch);
         }
         self.has_lost_records &= result.is_err();
-        committed.extend(changes.iter().cloned());
-        let result = result.map(|merged| self.merge(&committed, merged));
-        (changes, result)
+        let result = result.map(|merged| {
+            let committed = all.as_ref().unwrap_or(&batch);
+            #[cfg(feature = "bundles")]
+            self.memory.others.merge(committed.others.as_slice(), &merged);
+            let mut noted = committed.noted.clone();
+            if all.is_some() {
+                noted.extend(batch.noted.iter().cloned());
+            }
+            self.merge(&noted, merged);
+        });
+        (batch, result)
     }
 
-    fn commit_changes(&mut self, changes: &[NotedChange]) -> Result<Merged, StorageError> {
-        let changes = changes.iter().map(Change::from).collect::<Vec<_>>();
+    fn commit_batch(&mut self, batch: &Batch) -> Result<Merged, StorageError> {
+        let changes = batch.noted.iter().map(Change::from);
+        #[cfg(feature = "bundles")]
+        let changes = changes.chain(batch.others.as_slice().iter().cloned());
+        let changes = changes.collect::<Vec<_>>();
         let storage = &mut self.storage;
         contain(|| storage.commit(&changes)).unwrap_or(Err(StorageError::Panicked))
     }
@@ -278,10 +301,14 @@ impl<S: Storage> WriterThread<S> {
         for entry in entries.iter() {
             pending.add_stored(Arc::clone(entry), &state.pending);
         }
+        #[cfg(feature = "bundles")]
+        pending.others.add_stored(self.memory.others.to_changes());
     }
 
     fn pull(&mut self) {
         if let Some(merged) = self.call(|storage| storage.pull()) {
+            #[cfg(feature = "bundles")]
+            self.memory.others.merge(&[], &merged);
             self.merge(&[], merged);
         }
     }
@@ -346,15 +373,14 @@ impl<S: Storage> WriterThread<S> {
     fn complete(
         &mut self,
         until: u64,
-        changes: Vec<NotedChange>,
+        batch: Batch,
         result: Result<(), StorageError>,
     ) {
         let mut unwritten = Pending::default();
         if result.is_err() {
-            let changes = changes.into_iter();
             // Merged before the state is locked: recording a change waits for that lock with the
             // entries locked, and then lookups wait, too.
-            changes.for_each(|change| unwritten.record(change));
+            unwritten = batch.into_pending();
         }
         let mut state = self.queue.state.lock();
         let mut failure = None;
@@ -389,6 +415,44 @@ impl<S: Storage> WriterThread<S> {
         let mut state = queue.state.lock();
         state.worker.stopped();
         queue.release(state);
+    }
+}
+
+/// The changes of one commit.
+#[derive(Clone)]
+struct Batch {
+    noted: Vec<NotedChange>,
+    #[cfg(feature = "bundles")]
+    others: OtherChanges,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        #[cfg(feature = "bundles")]
+        if !self.others.as_slice().is_empty() {
+            return false;
+        }
+        self.noted.is_empty()
+    }
+
+    /// Returns the changes in the form in which later ones are added to them.
+    fn into_pending(self) -> Pending {
+        let mut pending = Pending::default();
+        let noted = self.noted.into_iter();
+        noted.for_each(|change| pending.record(change));
+        #[cfg(feature = "bundles")]
+        pending.others.extend(self.others);
+        pending
+    }
+}
+
+impl From<Pending> for Batch {
+    fn from(mut pending: Pending) -> Self {
+        Self {
+            #[cfg(feature = "bundles")]
+            others: std::mem::take(&mut pending.others),
+            noted: pending.into_changes(),
+        }
     }
 }
 

@@ -12,7 +12,6 @@ pub(crate) mod connection;
 pub(crate) mod error;
 #[cfg(feature = "reqwest")]
 mod observed_config;
-mod provider;
 pub(crate) mod resumption;
 mod verifier;
 mod verifier_builder;

@@ -15,12 +15,11 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName,
 use crate::chain::{
     CachingAlgorithms, FingerprintCache, PathBuilder, Revocation, RevocationChoice,
 };
-use crate::pinning::{BuildError, Pinning};
+use crate::pinning::{provider, BuildError, Pinning};
 use crate::policy::KeyHash;
 use crate::roots::TrustAnchors;
 #[cfg(feature = "reqwest")]
 use crate::tls::observed_config::{ObservedConfig, ObservedSessions};
-use crate::tls::provider;
 use crate::tls::resumption::ResumptionCheck;
 use crate::tls::verifier::PinningVerifier;
 

@@ -168,8 +168,9 @@ impl PinViolation {
                 "if it was added on purpose, pass it to `TrustAnchors::with_user_added` (all such \
                  roots: `with_unknown_as_user_added`)",
             ),
-            (AnchorOrigin::BuiltIn, PinSource::Static)
-                if self.0.policy.state == PolicyState::ReportOnly =>
+            (AnchorOrigin::BuiltIn, source)
+                if source != PinSource::Noted && source != PinSource::RefusedKeys
+                    && self.0.policy.state == PolicyState::ReportOnly =>
             {
                 (
                     "the server uses a key or CA that these pins lack, or the certificate was \
@@ -178,6 +179,13 @@ impl PinViolation {
                      add its pin before these pins are enforced",
                 )
             }
+            #[cfg(feature = "bundles")]
+            (AnchorOrigin::BuiltIn, PinSource::Bundle(_)) => (
+                "the server now uses a key or CA that the pin bundle lacks, or the certificate was \
+                 issued to another party",
+                "ask the server's operator over another channel; if the key is the server's, issue \
+                 a bundle with its pin",
+            ),
             (AnchorOrigin::BuiltIn, PinSource::RefusedKeys | PinSource::Static) => (
                 "the server now uses a key or CA that the application does not pin, or the \
                  certificate was issued to another party",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-use crate::pinning::BuildError;
+use crate::pinning::build_error::BuildError;
 
 /// Returns the caller's provider, else the process default, else the only one that a feature
 /// enables. rustls's own choice is not used: it panics if it can't decide, and installs its choice

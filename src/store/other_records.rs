@@ -1,0 +1,146 @@
+//! Records of other kinds than noted pins, as they are stored: [`OtherRecords`].
+
+use std::sync::Weak;
+
+use parking_lot::Mutex;
+
+use crate::store::change::Change;
+use crate::store::record::{Record, Update};
+use crate::store::records::Records;
+use crate::store::storage::Merged;
+
+/// The records about pin bundles, as they are durable in the storage.
+#[derive(Default)]
+pub(crate) struct OtherRecords {
+    records: Mutex<Records>,
+    listener: Mutex<Option<Weak<dyn RecordListener>>>,
+}
+
+/// Is notified of records that were stored, by this process or another one.
+pub(crate) trait RecordListener: Send + Sync {
+    fn on_records_changed(&self);
+}
+
+impl OtherRecords {
+    /// Returns the records about pin bundles among those of a storage.
+    pub(crate) fn of_loaded(loaded: Vec<Record>) -> Self {
+        let mut records = Records::default();
+        for record in loaded.into_iter().filter(|record| is_kept(record.kind())) {
+            records.apply(Update::Put(record));
+        }
+        Self {
+            records: Mutex::new(records),
+            listener: Mutex::default(),
+        }
+    }
+
+    /// Sets the listener, in place of an earlier one.
+    pub(crate) fn watch(&self, listener: Weak<dyn RecordListener>) {
+        *self.listener.lock() = Some(listener);
+    }
+
+    /// Returns what `read` returns of the records. It must not wait.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Records) -> T) -> T {
+        read(&self.records.lock())
+    }
+
+    /// Makes the changes, which no storage has to keep.
+    pub(crate) fn change(&self, changes: &[Change]) {
+        self.merge(changes, &Merged::Nothing);
+    }
+
+    /// Takes over the outcome of a commit of these changes, or of a pull.
+    pub(crate) fn merge(&self, committed: &[Change], merged: &Merged) {
+        let mut records = self.records.lock();
+        let is_changed = match merged {
+            Merged::Nothing => {
+                let stored = |change: &Change| {
+                    let (kind, key) = change.update().id()?;
+                    records.get(kind, key).cloned()
+                };
+                let made = committed.iter().filter_map(|change| {
+                    let stored = stored(change);
+                    change.resolve(stored.as_ref())
+                });
+                let made = made.collect::<Vec<_>>();
+                let is_changed = !made.is_empty();
+                made.into_iter().for_each(|update| records.apply(update));
+                is_changed
+            }
+            Merged::Updates(updates) => {
+                let updates = updates.iter().filter(|update| is_kept(kind(update)));
+                updates.fold(false, |_, update| {
+                    records.apply(update.clone());
+                    true
+                })
+            }
+            Merged::All(all) => {
+                let all = all.iter().filter(|record| is_kept(record.kind()));
+                *records = Records::default();
+                all.for_each(|record| records.apply(Update::Put(record.clone())));
+                true
+            }
+            Merged::Lost => false,
+        };
+        drop(records);
+        let listener = self.listener.lock().as_ref().and_then(Weak::upgrade);
+        if let Some(listener) = listener.filter(|_| is_changed) {
+            listener.on_records_changed();
+        }
+    }
+
+    /// Returns changes that store all records again.
+    pub(crate) fn to_changes(&self) -> Vec<Change> {
+        let records = self.records.lock();
+        let all = records.iter().cloned().map(Change::put);
+        let mut all = all.collect::<Vec<_>>();
+        // A version is stored after the text that it is of: a crash may store the first ones only.
+        all.sort_by_key(|change| matches!(change.update().id(), Some((Record::BUNDLE_FLOOR, _))));
+        all
+    }
+}
+
+/// Changes of other records that wait for a commit, at most one of each record.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OtherChanges(Vec<Change>);
+
+impl OtherChanges {
+    /// Adds later changes. They keep their order, since a crash may store the first ones only.
+    pub(crate) fn extend(&mut self, later: Self) {
+        for change in later.0 {
+            self.0.retain(|known| known.update().id() != change.update().id());
+            self.0.push(change);
+        }
+    }
+
+    /// Adds changes of records that have none yet, before the others.
+    pub(crate) fn add_stored(&mut self, stored: Vec<Change>) {
+        let later = std::mem::replace(self, Self(stored));
+        self.extend(later);
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Change] {
+        &self.0
+    }
+}
+
+impl From<Vec<Change>> for OtherChanges {
+    fn from(changes: Vec<Change>) -> Self {
+        Self(changes)
+    }
+}
+
+fn kind(update: &Update) -> &str {
+    match update {
+        Update::Put(record) => record.kind(),
+        Update::Removed { kind, .. } | Update::ClearedSince { kind, .. } => kind,
+    }
+}
+
+/// Returns whether records of this kind are kept in memory.
+fn is_kept(kind: &str) -> bool {
+    matches!(
+        kind,
+        Record::BUNDLE_FLOOR | Record::BUNDLE_STATE | Record::BUNDLE_TEXT
+    )
+}
