@@ -189,9 +189,7 @@ impl Members for BodyMembers {
                 let hosts = List(|| Text(parse_host, problems));
                 problems.read(&mut self.suspend_noted, name, hosts, map)
             }
-            "intermediates" => {
-                problems.read(&mut self.intermediates, name, texts(problems), map)
-            }
+            "intermediates" => problems.read(&mut self.intermediates, name, texts(problems), map),
             "critical" => problems.read(&mut self.critical, name, texts(problems), map),
             // Read before, as a `Head`.
             _ => map.next_value::<IgnoredAny>().map(drop),

@@ -70,7 +70,9 @@ impl SignedNote {
         ensure_printable(note)?;
         // The text may contain empty lines.
         let blank = note.rfind("\n\n").ok_or(NoteError::NoSignatures)?;
-        let (text, lines) = note.split_at_checked(blank + 1).ok_or(NoteError::NoSignatures)?;
+        let (text, lines) = note
+            .split_at_checked(blank + 1)
+            .ok_or(NoteError::NoSignatures)?;
         let lines = lines.strip_prefix('\n').unwrap_or_default();
         let lines = lines.strip_suffix('\n').ok_or(NoteError::NoSignatures)?;
         let signatures = lines.split('\n').enumerate().map(|(index, line)| {

@@ -78,7 +78,10 @@ impl PinBundle {
     ) -> Result<Self, BundleError> {
         let Some(algorithm) = crate::bundles::verifier::ed25519(provider) else {
             let threshold = root.threshold();
-            return Err(BundleError::Signatures { valid: 0, threshold });
+            return Err(BundleError::Signatures {
+                valid: 0,
+                threshold,
+            });
         };
         let verifier = crate::bundles::verifier::Verifier::new(root.clone(), algorithm);
         verifier.verify(bytes)

@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::bundles::error::RootError;
-use crate::policy::text::hex;
 use crate::policy::fingerprint::{decode_base64, encode_base64};
 use crate::policy::sha256;
+use crate::policy::text::hex;
 
 /// The public Ed25519 key of a signer, with its name, as the [C2SP signed note] defines it
 /// ("vkey"): `NAME+KEYID+BASE64`.
@@ -73,7 +73,10 @@ impl VerifierKey {
             return Err(malformed());
         };
         let encoded = decode_base64(encoded.as_bytes()).ok_or_else(malformed)?;
-        let is_id = id.len() == 8 && id.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        let is_id = id.len() == 8
+            && id
+                .bytes()
+                .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
         if !is_key_name(name) || !is_id {
             return Err(malformed());
         }

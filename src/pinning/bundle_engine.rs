@@ -195,7 +195,9 @@ impl Bundles {
         let bytes = bundle_records::text(&floor, records);
         let verified = bytes.and_then(|bytes| self.verifier.verify(&bytes).ok());
         let bundle = verified.filter(|bundle| floor_of(bundle) == floor);
-        bundle.map(|bundle| Some(Arc::new(bundle))).ok_or(floor.version)
+        bundle
+            .map(|bundle| Some(Arc::new(bundle)))
+            .ok_or(floor.version)
     }
 
     /// Chooses the bundles by the stored records, and lets them take effect.
@@ -222,8 +224,8 @@ impl Bundles {
             ok(full);
             let staged = ok(staged);
             let recovered = Slot::Recovered.floor(records);
-            let is_recovered = recovered.is_some()
-                && staged.as_ref().map(|staged| floor_of(staged)) == recovered;
+            let is_recovered =
+                recovered.is_some() && staged.as_ref().map(|staged| floor_of(staged)) == recovered;
             (newest, staged, damaged, is_recovered)
         });
         let includes = |staged: &Arc<PinBundle>| {
@@ -357,11 +359,19 @@ impl Bundles {
                 });
             }
             let state = self.state.lock();
-            let mut known = [Some(&state.full), state.staged.as_ref()].into_iter().flatten();
+            let mut known = [Some(&state.full), state.staged.as_ref()]
+                .into_iter()
+                .flatten();
             if known.any(|known| floor_of(known) == offered) {
                 return Ok(None);
             }
-            Ok(bundle_records::store(slot, offered, bytes, bundle.issued(), records))
+            Ok(bundle_records::store(
+                slot,
+                offered,
+                bytes,
+                bundle.issued(),
+                records,
+            ))
         })?;
         let Some(changes) = changes else {
             return Ok(BundleOutcome::Unchanged(version));
@@ -540,10 +550,7 @@ fn policies_of(bundle: &PinBundle) -> Vec<(Host, PinPolicy)> {
 }
 
 /// Returns the policies `over`, and those `below` of all hosts that `over` does not name.
-fn overlay(
-    below: &[(Host, PinPolicy)],
-    over: &[(Host, PinPolicy)],
-) -> Vec<(Host, PinPolicy)> {
+fn overlay(below: &[(Host, PinPolicy)], over: &[(Host, PinPolicy)]) -> Vec<(Host, PinPolicy)> {
     let named = over.iter().map(|(host, _)| host);
     let named = named.collect::<HashSet<_, RandomState>>();
     let kept = below.iter().filter(|(host, _)| !named.contains(host));

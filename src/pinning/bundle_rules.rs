@@ -10,9 +10,7 @@ use crate::bundles::{PinBundle, WhenStale};
 use crate::pinning::evaluation::Policies;
 use crate::pinning::static_pins::{Covering, StaticEntries, StaticPins};
 use crate::policy::timestamp::at;
-use crate::policy::{
-    BundleVersion, Host, PinPolicy, PinSource, PolicyState, UserAddedRoots,
-};
+use crate::policy::{BundleVersion, Host, PinPolicy, PinSource, PolicyState, UserAddedRoots};
 use crate::store::EARLIEST_TIME;
 
 /// What the bundle in effect changes, beside the entries that its policies are merged into.
@@ -68,9 +66,7 @@ impl Terms {
 impl BundleRules {
     /// Returns the entries that apply in place of those with the bundle's policies.
     pub(crate) fn fallback_at(&self, now: UnixTime) -> Option<&StaticEntries> {
-        self.fallback
-            .as_ref()
-            .filter(|_| self.terms.is_stale(now))
+        self.fallback.as_ref().filter(|_| self.terms.is_stale(now))
     }
 
     /// Returns whether a policy is report-only because of the kill switch, or because the bundle that
@@ -118,9 +114,8 @@ impl BundleRules {
             policies.tally = Some(Arc::clone(staged.tally()));
         }
         if let Some(fixed) = statics.nearest_in(&self.fixed, host, now) {
-            let is_applied = nearest.is_some_and(|nearest| {
-                nearest.policy().is_fixed() && nearest.is_same(&fixed)
-            });
+            let is_applied = nearest
+                .is_some_and(|nearest| nearest.policy().is_fixed() && nearest.is_same(&fixed));
             if !is_applied {
                 applied.fixed = Some(fixed.apply(roots));
             }

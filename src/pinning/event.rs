@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use rustls_pki_types::UnixTime;
 
-use crate::pinning::noting::{IgnoreReason, RemovalReason};
 #[cfg(feature = "bundles")]
 use crate::bundles::BundleError;
+use crate::pinning::noting::{IgnoreReason, RemovalReason};
 #[cfg(feature = "bundles")]
 use crate::policy::BundleVersion;
 use crate::policy::{Host, PinSource, ReportUri};

@@ -27,12 +27,12 @@ use crate::pinning::static_pins::{
 };
 #[cfg(any(feature = "reqwest", all(feature = "hyper", feature = "reports")))]
 use crate::policy::PlainHttp;
+#[cfg(feature = "bundles")]
+use crate::policy::StaticRules;
 use crate::policy::{
     AppliedPolicies, AppliedPolicy, HeaderSyntax, Host, HostMatch, IntoStaticRules, PinHeader,
     PinPolicy, PinSet, PinSource, PolicyState, Scope, Settings, UserAddedRoots,
 };
-#[cfg(feature = "bundles")]
-use crate::policy::StaticRules;
 #[cfg(pinhold_debug_overrides)]
 use crate::roots::Overrides;
 use crate::store::{Generation, PinStore, Validity};

@@ -20,7 +20,16 @@ impl BundleFloor {
     pub(crate) fn to_value(self) -> String {
         let BundleVersion { root, bundle } = self.version;
         let (root, bundle) = (root.to_string(), bundle.to_string());
-        [ROOT, &root, VERSION, &bundle, DIGEST, &hex(&self.digest), END].concat()
+        [
+            ROOT,
+            &root,
+            VERSION,
+            &bundle,
+            DIGEST,
+            &hex(&self.digest),
+            END,
+        ]
+        .concat()
     }
 
     /// Parses what [`to_value`](Self::to_value) returns.
@@ -103,9 +112,8 @@ mod tests {
 
     #[test]
     fn the_higher_version_stays_whatever_process_writes_last() {
-        let record = |floor: BundleFloor| {
-            Record::of_parts("bundle-floor", "full", &floor.to_value(), at(1))
-        };
+        let record =
+            |floor: BundleFloor| Record::of_parts("bundle-floor", "full", &floor.to_value(), at(1));
         for (stored, new, is_put) in [
             (None, floor(1, 1, 1), true),
             (Some(floor(1, 1, 1)), floor(1, 2, 2), true),

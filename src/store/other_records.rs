@@ -108,7 +108,8 @@ impl OtherChanges {
     /// Adds later changes. They keep their order, since a crash may store the first ones only.
     pub(crate) fn extend(&mut self, later: Self) {
         for change in later.0 {
-            self.0.retain(|known| known.update().id() != change.update().id());
+            self.0
+                .retain(|known| known.update().id() != change.update().id());
             self.0.push(change);
         }
     }

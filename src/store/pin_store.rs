@@ -10,19 +10,19 @@ use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, HostMatch, IntoUnixTime, KnownPinnedHost};
+#[cfg(feature = "bundles")]
+use crate::store::change::Change;
 use crate::store::domains::Domains;
 use crate::store::durable::{CLOSING_TIMEOUT, DurableFuture};
 use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
 use crate::store::noted::{HostChange, MAX_TIME, MIN_TIME, NotedChange};
-#[cfg(feature = "bundles")]
-use crate::store::change::Change;
+use crate::store::observed_clock::{ObservedClock, is_in_future};
 #[cfg(feature = "bundles")]
 use crate::store::other_records::OtherRecords;
-use crate::store::record::Record;
-use crate::store::observed_clock::{ObservedClock, is_in_future};
 use crate::store::queue::{StorageErrorListener, WriterSettings};
+use crate::store::record::Record;
 use crate::store::storage::Storage;
 use crate::store::writer::{Memory, Urgency, Writer};
 

@@ -274,7 +274,9 @@ impl<S: Storage> WriterThread<S> {
         let result = result.map(|merged| {
             let committed = all.as_ref().unwrap_or(&batch);
             #[cfg(feature = "bundles")]
-            self.memory.others.merge(committed.others.as_slice(), &merged);
+            self.memory
+                .others
+                .merge(committed.others.as_slice(), &merged);
             let mut noted = committed.noted.clone();
             if all.is_some() {
                 noted.extend(batch.noted.iter().cloned());
@@ -370,12 +372,7 @@ impl<S: Storage> WriterThread<S> {
     }
 
     /// Records the outcome of a commit of everything up to the number `until`.
-    fn complete(
-        &mut self,
-        until: u64,
-        batch: Batch,
-        result: Result<(), StorageError>,
-    ) {
+    fn complete(&mut self, until: u64, batch: Batch, result: Result<(), StorageError>) {
         let mut unwritten = Pending::default();
         if result.is_err() {
             // Merged before the state is locked: recording a change waits for that lock with the
@@ -447,10 +444,10 @@ impl Batch {
 }
 
 impl From<Pending> for Batch {
-    fn from(mut pending: Pending) -> Self {
+    fn from(pending: Pending) -> Self {
         Self {
             #[cfg(feature = "bundles")]
-            others: std::mem::take(&mut pending.others),
+            others: pending.others.clone(),
             noted: pending.into_changes(),
         }
     }

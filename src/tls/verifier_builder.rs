@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName,
 use crate::chain::{
     CachingAlgorithms, FingerprintCache, PathBuilder, Revocation, RevocationChoice,
 };
-use crate::pinning::{provider, BuildError, Pinning};
+use crate::pinning::{BuildError, Pinning, provider};
 use crate::policy::KeyHash;
 use crate::roots::TrustAnchors;
 #[cfg(feature = "reqwest")]

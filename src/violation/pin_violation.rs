@@ -169,7 +169,8 @@ impl PinViolation {
                  roots: `with_unknown_as_user_added`)",
             ),
             (AnchorOrigin::BuiltIn, source)
-                if source != PinSource::Noted && source != PinSource::RefusedKeys
+                if source != PinSource::Noted
+                    && source != PinSource::RefusedKeys
                     && self.0.policy.state == PolicyState::ReportOnly =>
             {
                 (

@@ -12,6 +12,8 @@
     reason = "each test binary uses a part of this module, and none of it is a public interface"
 )]
 
+#[cfg(feature = "bundles")]
+pub mod bundles;
 #[cfg(feature = "hyper")]
 pub mod collector;
 pub mod header;

@@ -1,0 +1,197 @@
+//! Whose pins win: built-in, fixed and noted policies, and those of a bundle that is in effect, stale
+//! or killed.
+
+use crate::common::bundles::{Body, ISSUED, Operator, pins, policy, time};
+use crate::common::header::{directive, parse};
+use crate::common::pki::Ca;
+use crate::common::validated::{built_in_anchors, verified_chain};
+use crate::common::{DAY, at};
+use pinhold::bundle::{BundleOutcome, BundleVersion};
+use pinhold::header::Noted;
+use pinhold::{Decision, Host, PinStore, Pinning, SpkiFingerprint, ValidatedChain};
+
+const HOST: &str = "api.example.com";
+
+/// A server with a certificate of each of two CAs: the checked chain, and one that notes wrong pins.
+struct Chains {
+    checked: ValidatedChain,
+    other: ValidatedChain,
+    /// The key of the checked chain's root, and a backup.
+    right: [SpkiFingerprint; 2],
+    other_root: SpkiFingerprint,
+}
+
+impl Chains {
+    async fn new() -> Self {
+        let [root, other] = ["root", "other"].map(Ca::root);
+        let anchors = built_in_anchors(&[&root, &other]);
+        Self {
+            checked: verified_chain(&root.leaf(&[HOST]), HOST, &anchors).await,
+            other: verified_chain(&other.leaf(&[HOST]), HOST, &anchors).await,
+            right: [root.pin(), pins(99)[0]],
+            other_root: other.pin(),
+        }
+    }
+
+    /// Returns a store in which the host has noted pins.
+    fn store(&self, noted: Has, now: u64) -> PinStore {
+        let store = PinStore::in_memory();
+        let (chain, pin) = match noted {
+            Has::Nothing => return store,
+            Has::Right => (&self.checked, self.right[0]),
+            Has::Wrong => (&self.other, self.other_root),
+        };
+        let backup = directive(self.right[1]);
+        let header = format!("{}; {backup}; max-age=5000000", directive(pin));
+        let noting = Pinning::builder().store(store.clone()).build().unwrap();
+        let noted = noting.note(&host(HOST), &parse(&header).unwrap(), chain, at(now));
+        assert_eq!(noted, Noted::Added);
+        store
+    }
+}
+
+fn host(name: &str) -> Host {
+    Host::parse(name).unwrap()
+}
+
+/// A policy of the table: absent, with a key of the chain, or without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Has {
+    Nothing,
+    Right,
+    Wrong,
+}
+
+impl Has {
+    const ALL: [Self; 3] = [Self::Nothing, Self::Right, Self::Wrong];
+
+    fn pins(self, right: [SpkiFingerprint; 2], wrong: u8) -> Option<[SpkiFingerprint; 2]> {
+        match self {
+            Self::Nothing => None,
+            Self::Right => Some(right),
+            Self::Wrong => Some(pins(wrong)),
+        }
+    }
+}
+
+/// What a bundle is at the time of the check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Is {
+    Current,
+    Killed,
+    KilledBefore,
+    StaleBuiltIn,
+    StaleEnforced,
+    StaleReportOnly,
+}
+
+impl Is {
+    const ALL: [Self; 6] = [
+        Self::Current,
+        Self::Killed,
+        Self::KilledBefore,
+        Self::StaleBuiltIn,
+        Self::StaleEnforced,
+        Self::StaleReportOnly,
+    ];
+
+    fn is_stale(self) -> bool {
+        matches!(
+            self,
+            Self::StaleBuiltIn | Self::StaleEnforced | Self::StaleReportOnly
+        )
+    }
+
+    fn apply(self, body: Body) -> Body {
+        let kill_switch = format!(r#"{{ "until": {} }}"#, time(ISSUED + 10 * DAY));
+        match self {
+            Self::Current | Self::StaleEnforced => body,
+            Self::Killed | Self::KilledBefore => body.with("kill_switch", kill_switch),
+            Self::StaleBuiltIn => body.with("when_stale", r#""built-in""#),
+            Self::StaleReportOnly => body.with("when_stale", r#""report-only""#),
+        }
+    }
+
+    fn now(self) -> u64 {
+        match self {
+            _ if self.is_stale() => ISSUED + 90 * DAY + 1,
+            Self::KilledBefore => ISSUED + 10 * DAY + 1,
+            _ => ISSUED + 10 * DAY,
+        }
+    }
+}
+
+/// The rules in words, independent of the code: whether the host is refused.
+fn expected(built_in: Has, fixed: Has, noted: Has, bundle: Has, is: Is) -> bool {
+    let refuses_fixed = fixed == Has::Wrong;
+    let refuses_noted = noted == Has::Wrong;
+    // A fixed policy is a built-in one that stays.
+    let built_in = if fixed == Has::Nothing {
+        built_in
+    } else {
+        fixed
+    };
+    let falls_back = is == Is::StaleBuiltIn && built_in != Has::Nothing;
+    let replaces = bundle != Has::Nothing && !falls_back;
+    let wins = if replaces { bundle } else { built_in };
+    let is_loose = match is {
+        Is::Killed => true,
+        Is::StaleReportOnly => replaces,
+        _ => false,
+    };
+    refuses_fixed || refuses_noted || (wins == Has::Wrong && !is_loose)
+}
+
+#[tokio::test]
+async fn every_combination_of_policies_is_decided_as_the_table_says() {
+    let chains = Chains::new().await;
+    let operator = Operator::default();
+    let mut refused = 0;
+    for case in cases() {
+        let (built_in, fixed, noted, bundle, is) = case;
+        let now = is.now();
+        let mut builder = Pinning::builder()
+            .store(chains.store(noted, now))
+            .bundles(operator.bundles(&Body::new(1, [("other.example.com", pins(1))])));
+        if let Some(pins) = built_in.pins(chains.right, 2) {
+            builder = builder.static_pins(HOST, policy(pins));
+        }
+        if let Some(pins) = fixed.pins(chains.right, 3) {
+            builder = builder.static_pins(HOST, policy(pins).fixed());
+        }
+        let pinning = builder.build().unwrap();
+        let named = bundle.pins(chains.right, 6).map(|pins| (HOST, pins));
+        let body = Body::new(2, named.into_iter().chain([("third.example.com", pins(5))]));
+        let applied = pinning.apply_bundle(&operator.sign(&is.apply(body)));
+        assert_eq!(
+            applied.unwrap(),
+            BundleOutcome::Applied(BundleVersion::new(1, 2))
+        );
+        let decision = pinning.check(&host(HOST), &chains.checked, at(now));
+        let is_refused = matches!(decision, Decision::Refuse(_));
+        let expected = expected(built_in, fixed, noted, bundle, is);
+        assert_eq!(is_refused, expected, "{case:?}");
+        refused += usize::from(is_refused);
+    }
+    assert!((100..200).contains(&refused), "{refused}");
+}
+
+type Case = (Has, Has, Has, Has, Is);
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for built_in in Has::ALL {
+        for fixed in Has::ALL {
+            // A host has one policy of a scope.
+            if built_in != Has::Nothing && fixed != Has::Nothing {
+                continue;
+            }
+            for noted in Has::ALL {
+                for bundle in Has::ALL {
+                    cases.extend(Is::ALL.map(|is| (built_in, fixed, noted, bundle, is)));
+                }
+            }
+        }
+    }
+    cases
+}

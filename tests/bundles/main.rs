@@ -1,0 +1,13 @@
+//! Pin bundles: which are accepted, what they change, and how they are kept.
+#![cfg(feature = "bundles")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[cfg(feature = "hyper")]
+mod effect;
