@@ -107,6 +107,8 @@ pub mod reqwest;
 pub mod roots;
 mod store;
 pub mod tls;
+#[cfg(all(feature = "bundles", feature = "hyper"))]
+mod updater;
 mod violation;
 
 pub use rustls;
@@ -134,6 +136,10 @@ pub mod bundle {
     };
     pub use crate::pinning::{BundleCounts, BundleOutcome, BundleStatus, PinBundles};
     pub use crate::policy::BundleVersion;
+    #[cfg(feature = "hyper")]
+    pub use crate::updater::{
+        FetchError, PinUpdater, PinUpdaterBuilder, UpdateError, UpdateFailure, UpdateOutcome,
+    };
 }
 
 /// `Public-Key-Pins` header fields: their syntax, and the effect of a received one.

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use rustls::crypto::CryptoProvider;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::bundles::body::{Body, BodyMembers, Head, HeadMembers, WhenStale};
 use crate::bundles::error::BundleError;
 use crate::bundles::note::SignedNote;
-use crate::bundles::root::{self, PinRoot};
+use crate::bundles::root;
 use crate::bundles::staging::Staging;
 use crate::pin_file::PinFile;
 use crate::policy::fingerprint::decode_base64;
@@ -63,28 +62,6 @@ impl PinBundle {
     pub fn parse_text(text: &str) -> Result<Self, BundleError> {
         let note = SignedNote::new(text).map_err(BundleError::Note)?;
         Self::read(&note, head(&note)?)
-    }
-
-    /// Verifies a bundle by a root, and reads it.
-    ///
-    /// # Errors
-    ///
-    /// A [`BundleError`] if the root and its successors in the bundle do not make the bundle
-    /// trusted. [`BundleError::Signatures`] if the provider has no Ed25519, too.
-    pub fn verify(
-        bytes: &[u8],
-        root: &PinRoot,
-        provider: &CryptoProvider,
-    ) -> Result<Self, BundleError> {
-        let Some(algorithm) = crate::bundles::verifier::ed25519(provider) else {
-            let threshold = root.threshold();
-            return Err(BundleError::Signatures {
-                valid: 0,
-                threshold,
-            });
-        };
-        let verifier = crate::bundles::verifier::Verifier::new(root.clone(), algorithm);
-        verifier.verify(bytes)
     }
 
     pub(crate) fn read(note: &SignedNote, head: Head) -> Result<Self, BundleError> {

@@ -20,6 +20,30 @@ pub(crate) fn ed25519(
     found.find_map(|(_, algorithms)| algorithms.first().copied())
 }
 
+impl PinBundle {
+    /// Verifies a bundle by a root, and reads it.
+    ///
+    /// # Errors
+    ///
+    /// A [`BundleError`] if the root and its successors in the bundle do not make the bundle
+    /// trusted. [`BundleError::Signatures`] if the provider has no Ed25519, too.
+    pub fn verify(
+        bytes: &[u8],
+        root: &PinRoot,
+        provider: &CryptoProvider,
+    ) -> Result<Self, BundleError> {
+        let Some(algorithm) = ed25519(provider) else {
+            let threshold = root.threshold();
+            return Err(BundleError::Signatures {
+                valid: 0,
+                threshold,
+            });
+        };
+        let verifier = Verifier::new(root.clone(), algorithm);
+        verifier.verify(bytes)
+    }
+}
+
 /// The root that an application contains, and the implementation of the signatures.
 pub(crate) struct Verifier {
     root: PinRoot,

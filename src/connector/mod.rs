@@ -15,8 +15,10 @@ mod service;
 mod stream;
 
 pub use crate::connector::builder::PinningConnectorBuilder;
-#[cfg(feature = "reports")]
+#[cfg(any(feature = "bundles", feature = "reports"))]
 pub(crate) use crate::connector::builder::tcp;
+#[cfg(feature = "bundles")]
+pub(crate) use crate::connector::error::BoxError;
 pub use crate::connector::error::ConnectError;
 pub use crate::connector::service::PinningConnector;
 pub use crate::connector::stream::PinnedStream;

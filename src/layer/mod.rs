@@ -12,6 +12,7 @@ mod cached_header;
 mod note_pins;
 mod open_connections;
 mod pin_fields;
+mod recovery;
 mod request_context;
 mod retry;
 mod target;

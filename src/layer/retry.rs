@@ -2,6 +2,7 @@
 //! its pins.
 
 use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,6 +12,9 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::layer::recovery::{Recovering, Recovery};
+#[cfg(feature = "bundles")]
+use crate::pinning::Pinning;
 use crate::tls::error;
 
 /// Repeats a request, once, if its connection was closed because pins changed.
@@ -38,15 +42,29 @@ use crate::tls::error;
 /// # }
 /// # Ok::<(), pinhold::BuildError>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct PinRetryLayer;
+pub struct PinRetryLayer {
+    recovery: Recovery,
+}
 
 impl PinRetryLayer {
     /// Returns a layer; it has no options.
     #[must_use]
     pub fn new() -> Self {
-        Self
+        Self::default()
+    }
+
+    /// Repeats a request, once, also if the pins refused its connection in the handshake and a pin
+    /// bundle that is fetched because of that accepts it. The request waits for that for at most 5
+    /// seconds. It was not sent, so requests of any method are repeated.
+    ///
+    /// Has an effect while a [`PinUpdater`](crate::bundle::PinUpdater) of the same pins exists.
+    #[cfg(feature = "bundles")]
+    #[must_use]
+    pub fn recover(mut self, pinning: Pinning) -> Self {
+        self.recovery.pinning = Some(pinning);
+        self
     }
 }
 
@@ -54,7 +72,10 @@ impl<S> Layer<S> for PinRetryLayer {
     type Service = PinRetry<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        PinRetry { inner }
+        PinRetry {
+            inner,
+            recovery: self.recovery.clone(),
+        }
     }
 }
 
@@ -72,6 +93,7 @@ impl<S> Layer<S> for PinRetryLayer {
 #[derive(Clone, Debug)]
 pub struct PinRetry<S> {
     inner: S,
+    recovery: Recovery,
 }
 
 impl<S, A> Service<Request<A>> for PinRetry<S>
@@ -89,8 +111,11 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let is_idempotent = request.method().is_idempotent() && request.method() != Method::CONNECT;
+        let is_kept = is_idempotent || self.recovery.is_wanted();
         PinRetryFuture {
-            retry: is_idempotent.then(|| (self.inner.clone(), request.clone())),
+            retry: is_kept.then(|| (self.inner.clone(), request.clone())),
+            is_idempotent,
+            recovery: self.recovery.clone(),
             state: State::Waiting {
                 response: self.inner.call(request),
             },
@@ -116,26 +141,41 @@ pin_project! {
     ///     client.call(request)
     /// }
     /// ```
-    #[derive(Debug)]
-    pub struct PinRetryFuture<S, A, F> {
+    pub struct PinRetryFuture<S, A, F>
+    where
+        F: Future,
+    {
         retry: Option<(S, Request<A>)>,
+        // Whether the request may be repeated if its connection was closed, which happens once.
+        is_idempotent: bool,
+        recovery: Recovery,
         #[pin]
         state: State<S, A, F>,
     }
 }
 
 pin_project! {
-    #[derive(Debug)]
     #[project = StateProjection]
-    enum State<S, A, F> {
+    enum State<S, A, F>
+    where
+        F: Future,
+    {
         Waiting { #[pin] response: F },
+        Recovering { recovery: Recovering, refused: Option<F::Output> },
         Retrying { client: S, request: Option<Request<A>> },
+    }
+}
+
+impl<S, A, F: Future> fmt::Debug for PinRetryFuture<S, A, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinRetryFuture").finish_non_exhaustive()
     }
 }
 
 impl<S, A> Future for PinRetryFuture<S, A, S::Future>
 where
-    S: Service<Request<A>, Error: Error + 'static>,
+    S: Service<Request<A>, Error: Error + 'static> + Clone,
+    A: Clone,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -145,18 +185,35 @@ where
             match this.state.as_mut().project() {
                 StateProjection::Waiting { response } => {
                     let outcome = ready!(response.poll(cx));
-                    let was_closed = outcome
-                        .as_ref()
-                        .is_err_and(|error| error::is_closed_by_pins(error));
-                    let Some((client, request)) = this.retry.take().filter(|_| was_closed) else {
+                    let Err(error) = &outcome else {
                         return Poll::Ready(outcome);
                     };
-                    let _host = request.uri().host();
-                    event!(
-                        DEBUG,
-                        host = ?_host,
-                        "request repeated: changed pins closed its connection"
-                    );
+                    if *this.is_idempotent && error::is_closed_by_pins(error) {
+                        *this.is_idempotent = false;
+                        event!(
+                            DEBUG,
+                            "request repeated: changed pins closed its connection"
+                        );
+                        let Some((client, request)) = this.retry.clone() else {
+                            return Poll::Ready(outcome);
+                        };
+                        let request = Some(request);
+                        this.state.set(State::Retrying { client, request });
+                        continue;
+                    }
+                    let Some(recovery) = this.recovery.begin(error) else {
+                        return Poll::Ready(outcome);
+                    };
+                    let refused = Some(outcome);
+                    this.state.set(State::Recovering { recovery, refused });
+                }
+                StateProjection::Recovering { recovery, refused } => {
+                    let is_accepted = ready!(Pin::new(recovery).poll(cx));
+                    let retry = this.retry.take().filter(|_| is_accepted);
+                    let Some((client, request)) = retry else {
+                        return refused.take().map_or(Poll::Pending, Poll::Ready);
+                    };
+                    event!(DEBUG, "request repeated: a pin bundle accepts its server");
                     let request = Some(request);
                     this.state.set(State::Retrying { client, request });
                 }

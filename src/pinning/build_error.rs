@@ -66,9 +66,16 @@ pub enum BuildError {
     },
     /// There is no crypto provider: none was given or installed, and no feature enables one.
     NoCryptoProvider,
+    /// The [`Pinning`](crate::Pinning) that an updater is for has no
+    /// [bundles](crate::PinningBuilder::bundles).
+    #[cfg(feature = "bundles")]
+    NoBundles,
     /// The crypto provider can't verify Ed25519, by which pin bundles are signed.
     #[cfg(feature = "bundles")]
     NoEd25519,
+    /// An updater of pin bundles has no URL.
+    #[cfg(feature = "bundles")]
+    NoUpdateUrl,
     /// There is no trust anchor, so every chain would be refused.
     NoTrustAnchors,
     /// A verifier was built with other pins than the client that uses it. Resumed sessions would be
@@ -99,6 +106,12 @@ pub enum BuildError {
     UnionOfGroups {
         /// The host of the policy.
         host: Host,
+    },
+    /// A URL of pin bundles is not an `https` URL.
+    #[cfg(feature = "bundles")]
+    UpdateUrl {
+        /// The text.
+        url: String,
     },
 }
 
@@ -156,6 +169,16 @@ impl fmt::Display for BuildError {
             ),
             #[cfg(feature = "bundles")]
             Self::PinRoot(error) => write!(f, "root of trust for pins: {error}"),
+            #[cfg(feature = "bundles")]
+            Self::NoBundles => f.write_str(
+                "the pins take no bundles, expected `PinningBuilder::bundles` before an updater",
+            ),
+            #[cfg(feature = "bundles")]
+            Self::NoUpdateUrl => f.write_str("no URL of pin bundles, expected at least one"),
+            #[cfg(feature = "bundles")]
+            Self::UpdateUrl { url } => {
+                write!(f, "{url:?} is not an https URL of pin bundles")
+            }
             Self::DuplicateHost { .. }
             | Self::Exemption { .. }
             | Self::HostInPinFile { .. }

@@ -4,25 +4,23 @@
 //! [`Shared`], for what this process has stored and for what another one has.
 
 use std::collections::HashSet;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
-use parking_lot::Mutex;
-use rustls::crypto::CryptoProvider;
 use rustls_pki_types::UnixTime;
 
-use crate::bundles::{BundleError, InstallId, PinBundle, Verifier, WhenStale};
+use crate::bundles::{BundleError, InstallId, PinBundle, WhenStale};
 use crate::pinning::build_error::BuildError;
-use crate::pinning::bundle_records::{self, BundleCounts, Slot, floor_of};
-use crate::pinning::bundle_rules::{BundleRules, Terms};
+use crate::pinning::bundle_records::{self, BundleCounts, FetchState, Slot, floor_of};
+use crate::pinning::bundle_state::{Bundles, State};
+use crate::pinning::bundle_terms::Terms;
 use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
-use crate::pinning::observers::EventSink;
 use crate::pinning::rare_rules::merge_settings;
-use crate::pinning::static_pins::StaticEntries;
+use crate::pinning::static_pins::{BundleRules, StaticEntries};
 use crate::policy::timestamp::at;
 use crate::policy::{BundleVersion, Host, PinPolicy, PinSet, Settings, StaticRules};
-use crate::store::{BundleFloor, EARLIEST_TIME, RecordListener, Records};
+use crate::store::{EARLIEST_TIME, RecordListener};
 
 /// What [`Pinning::apply_bundle`] did with a bundle.
 ///
@@ -73,83 +71,7 @@ pub struct BundleStatus {
     pub counts: BundleCounts,
 }
 
-/// The bundles, and what is needed to accept others.
-pub(crate) struct Bundles {
-    verifier: Verifier,
-    /// The bundle that the application contains.
-    built_in: Arc<PinBundle>,
-    provider: Arc<CryptoProvider>,
-    /// Locked while a bundle is accepted, until it is durable.
-    accepting: Mutex<()>,
-    state: Mutex<State>,
-    /// The observers. Weak, since they own the reporter, which owns a handle to the pins.
-    events: OnceLock<Weak<dyn EventSink>>,
-}
-
-struct State {
-    /// The rules of the application.
-    base: StaticRules,
-    full: Arc<PinBundle>,
-    /// A staged bundle that is newer than `full`.
-    staged: Option<Arc<PinBundle>>,
-    /// Whether the staged bundle is in effect.
-    is_included: bool,
-    /// Whether the entries were made of these bundles and rules.
-    is_applied: bool,
-    /// The version whose records can't be used, as far as that was reported.
-    damaged: Option<BundleVersion>,
-    /// The version that was reported as stale.
-    stale: Option<BundleVersion>,
-    counts: BundleCounts,
-    install: Option<InstallId>,
-}
-
-impl State {
-    fn in_effect(&self) -> &Arc<PinBundle> {
-        match &self.staged {
-            Some(staged) if self.is_included => staged,
-            _ => &self.full,
-        }
-    }
-
-    /// Returns the staged bundle if it is not in effect.
-    fn candidate(&self) -> Option<&Arc<PinBundle>> {
-        self.staged.as_ref().filter(|_| !self.is_included)
-    }
-}
-
 impl Bundles {
-    pub(crate) fn new(
-        verifier: Verifier,
-        built_in: PinBundle,
-        base: StaticRules,
-        provider: Arc<CryptoProvider>,
-    ) -> Self {
-        let built_in = Arc::new(built_in);
-        Self {
-            verifier,
-            provider,
-            accepting: Mutex::default(),
-            state: Mutex::new(State {
-                base,
-                full: Arc::clone(&built_in),
-                staged: None,
-                is_included: false,
-                is_applied: false,
-                damaged: None,
-                stale: None,
-                counts: BundleCounts::default(),
-                install: None,
-            }),
-            built_in,
-            events: OnceLock::new(),
-        }
-    }
-
-    pub(crate) fn provider(&self) -> &Arc<CryptoProvider> {
-        &self.provider
-    }
-
     /// Replaces the rules of the application.
     pub(crate) fn replace_base(
         &self,
@@ -167,41 +89,8 @@ impl Bundles {
         applied
     }
 
-    /// Returns the lowest version that is accepted.
-    fn floor(&self, records: &Records) -> BundleFloor {
-        let mut floor = floor_of(&self.built_in);
-        for stored in [Slot::Full, Slot::Staged].map(|slot| slot.floor(records)) {
-            floor = stored.filter(|it| it.is_above(&floor)).unwrap_or(floor);
-        }
-        floor
-    }
-
-    /// Returns the stored bundle of a slot if it is newer than `than`.
-    fn stored(
-        &self,
-        slot: Slot,
-        than: &PinBundle,
-        known: Option<&Arc<PinBundle>>,
-        records: &Records,
-    ) -> Result<Option<Arc<PinBundle>>, BundleVersion> {
-        let floor = slot.floor(records);
-        let Some(floor) = floor.filter(|floor| floor.is_above(&floor_of(than))) else {
-            return Ok(None);
-        };
-        if let Some(known) = known.filter(|known| floor_of(known) == floor) {
-            return Ok(Some(Arc::clone(known)));
-        }
-        // Verified again, since a file may be damaged, or may be that of another application.
-        let bytes = bundle_records::text(&floor, records);
-        let verified = bytes.and_then(|bytes| self.verifier.verify(&bytes).ok());
-        let bundle = verified.filter(|bundle| floor_of(bundle) == floor);
-        bundle
-            .map(|bundle| Some(Arc::new(bundle)))
-            .ok_or(floor.version)
-    }
-
     /// Chooses the bundles by the stored records, and lets them take effect.
-    fn reload(&self, shared: &Shared) -> Result<(), BuildError> {
+    pub(crate) fn reload(&self, shared: &Shared) -> Result<(), BuildError> {
         let mut events = Vec::new();
         let mut state = self.state.lock();
         let before = state.in_effect().version();
@@ -209,6 +98,10 @@ impl Bundles {
         let others = shared.store.others();
         let (full, staged, damaged, is_recovered) = others.read(|records| {
             state.install = bundle_records::install(records).or(state.install);
+            let fetch = FetchState::of_stored(records);
+            if fetch.last > state.fetch.last {
+                state.fetch = fetch;
+            }
             let full = self.stored(Slot::Full, &self.built_in, Some(&state.full), records);
             let newest = full.as_ref().ok().cloned().flatten();
             let newest = newest.unwrap_or_else(|| Arc::clone(&self.built_in));
@@ -404,7 +297,7 @@ impl Bundles {
     }
 
     /// Emits events and stores the counts, without waiting.
-    fn emit_all(&self, shared: &Shared, events: Vec<Event>) {
+    pub(crate) fn emit_all(&self, shared: &Shared, events: Vec<Event>) {
         if events.is_empty() {
             return;
         }

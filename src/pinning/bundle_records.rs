@@ -7,7 +7,7 @@ use rustls_pki_types::UnixTime;
 use crate::bundles::{InstallId, PinBundle};
 use crate::policy::fingerprint::{decode_base64, encode_base64};
 use crate::policy::text::hex;
-use crate::store::{BundleFloor, Change, PinStore, Record, Records};
+use crate::store::{BundleFloor, Change, Record, Records};
 
 /// Counts of what happened to pin bundles, over all runs of the application with this storage.
 ///
@@ -183,17 +183,45 @@ pub(crate) struct FetchState {
 }
 
 impl FetchState {
-    pub(crate) fn of_stored(store: &PinStore) -> Self {
-        store.others().read(|records| {
-            let record = records.get(Record::BUNDLE_STATE, "fetch");
-            let value = record.map(Record::value).unwrap_or_default();
-            let mut numbers = value.trim_matches(['[', ']']).split(',');
-            let mut number = || numbers.next().and_then(|number| number.parse().ok());
-            Self {
-                attempts: number().unwrap_or_default(),
-                last: number().unwrap_or_default(),
-            }
-        })
+    pub(crate) fn of_stored(records: &Records) -> Self {
+        let record = records.get(Record::BUNDLE_STATE, "fetch");
+        let value = record.map(Record::value).unwrap_or_default();
+        let mut numbers = value.trim_matches(['[', ']']).split(',');
+        let mut number = || numbers.next().and_then(|number| number.parse().ok());
+        Self {
+            attempts: number().unwrap_or_default(),
+            last: number().unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(feature = "hyper")]
+impl FetchState {
+    /// Returns whether the next attempt may begin: a minute after the first one, then after twice as
+    /// long each time, up to an hour. A clock that was set, in either direction, delays no attempt by
+    /// more than that.
+    pub(crate) fn is_due(self, now: UnixTime) -> bool {
+        let Some(earlier) = self.attempts.checked_sub(1) else {
+            return true;
+        };
+        let backoff = FIRST_BACKOFF << earlier.min(10);
+        now.as_secs().abs_diff(self.last) >= backoff.min(MAX_BACKOFF)
+    }
+
+    /// Returns the state after an attempt begins.
+    pub(crate) fn begun(self, now: UnixTime) -> Self {
+        Self {
+            attempts: self.attempts.saturating_add(1),
+            last: now.as_secs(),
+        }
+    }
+
+    /// Returns the state after an attempt that brought a new bundle.
+    pub(crate) fn succeeded(self) -> Self {
+        Self {
+            attempts: 0,
+            ..self
+        }
     }
 
     pub(crate) fn to_change(self, now: UnixTime) -> Option<Change> {
@@ -212,6 +240,13 @@ fn part_key(floor: &BundleFloor, index: usize) -> String {
     [&hex(&floor.digest), ".", &index.to_string()].concat()
 }
 
+/// The time between the first two attempts to fetch a bundle because of violations, in seconds. Each
+/// attempt costs a connection, and an attacker on the network can cause violations at any rate.
+#[cfg(feature = "hyper")]
+const FIRST_BACKOFF: u64 = 60;
+/// The longest time between two such attempts, in seconds.
+#[cfg(feature = "hyper")]
+const MAX_BACKOFF: u64 = 60 * 60;
 /// The bytes of one part. In base64 they fit in a record.
 const PART: usize = 45 * 1024;
 

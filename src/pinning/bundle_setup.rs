@@ -6,7 +6,7 @@ use rustls::crypto::CryptoProvider;
 
 use crate::bundles::{Verifier, ed25519};
 use crate::pinning::build_error::BuildError;
-use crate::pinning::bundle_engine::Bundles;
+use crate::pinning::bundle_state::Bundles;
 use crate::pinning::provider;
 use crate::policy::StaticRules;
 

@@ -12,26 +12,20 @@ use rustls::time_provider::TimeProvider;
 use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::chain::ValidatedChain;
-use crate::pinning::build_error::BuildError;
 #[cfg(feature = "bundles")]
-use crate::pinning::bundle_engine::Bundles;
+use crate::pinning::bundle_state::Bundles;
 use crate::pinning::evaluation::{Decision, Evaluation, Policies};
 #[cfg(feature = "hyper")]
 use crate::pinning::event::Event;
 use crate::pinning::noting::{HeaderEffect, IgnoreReason};
 use crate::pinning::observers::Observers;
-use crate::pinning::rare_rules::merge_settings;
 use crate::pinning::rollout::Rollout;
-use crate::pinning::static_pins::{
-    Covering, MergeSettings, RareRules, StaticEntries, StaticPins, with_pin_file,
-};
+use crate::pinning::static_pins::{Covering, MergeSettings, RareRules, StaticEntries, StaticPins};
 #[cfg(any(feature = "reqwest", all(feature = "hyper", feature = "reports")))]
 use crate::policy::PlainHttp;
-#[cfg(feature = "bundles")]
-use crate::policy::StaticRules;
 use crate::policy::{
-    AppliedPolicies, AppliedPolicy, HeaderSyntax, Host, HostMatch, IntoStaticRules, PinHeader,
-    PinPolicy, PinSet, PinSource, PolicyState, Scope, Settings, UserAddedRoots,
+    AppliedPolicies, AppliedPolicy, HeaderSyntax, Host, HostMatch, PinHeader, PinPolicy, PinSet,
+    PinSource, PolicyState, Scope, Settings, UserAddedRoots,
 };
 #[cfg(pinhold_debug_overrides)]
 use crate::roots::Overrides;
@@ -340,53 +334,6 @@ impl Pinning {
             statics.all_disabled = false;
             statics.disabled.clear();
         });
-    }
-
-    /// Replaces all static pins of all clones in one step: each evaluation uses either the old ones
-    /// or the new ones. `rules` are pairs of a host and its policy, or a `PinFile`. If the builder had
-    /// a pin file and other policies beside it, a new pin file replaces the pin file only.
-    ///
-    /// Also replaced are the refused keys, the overlap and the rules for unpinned hosts of an
-    /// earlier pin file. Those that the builder set stay, and disabled hosts stay disabled. The
-    /// roll-out counts of a host are kept if the counted pins stay the same.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::Host`], [`BuildError::DuplicateHost`], [`BuildError::Exemption`],
-    /// [`BuildError::HostInPinFile`] and [`BuildError::UnionOfGroups`], as from
-    /// [`PinningBuilder::build`](crate::PinningBuilder::build). The pins are then unchanged.
-    ///
-    /// ```
-    /// use pinhold::{PinPolicy, Pinning};
-    ///
-    /// let pinning = Pinning::builder().build()?;
-    /// let policy = PinPolicy::new([
-    ///     "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
-    ///     "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
-    /// ])?;
-    /// pinning.replace_pins([("example.com", policy)])?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn replace_pins<R: IntoStaticRules>(&self, rules: R) -> Result<(), BuildError> {
-        let rules = rules.into_rules().map_err(BuildError::Host)?;
-        let mut merge = self.shared.merge_settings;
-        if R::HAS_SETTINGS {
-            merge = Some(merge_settings);
-        }
-        let mut policies = rules.policies;
-        if R::HAS_SETTINGS {
-            policies = with_pin_file(self.shared.beside_pin_file.clone(), policies)?;
-        }
-        #[cfg(feature = "bundles")]
-        if let Some(bundles) = &self.shared.bundles {
-            let settings = rules.settings;
-            let rules = StaticRules { policies, settings };
-            return bundles.replace_base(&self.shared, rules);
-        }
-        let merged = merge.map(|merge| merge(&self.shared.settings, rules.settings));
-        let entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
-        self.shared.replace_entries(entries, |_| {});
-        Ok(())
     }
 
     fn change(&self, change: impl FnOnce(&mut StaticPins)) {

@@ -12,10 +12,16 @@ mod builder;
 mod bundle_engine;
 #[cfg(feature = "bundles")]
 mod bundle_records;
+#[cfg(all(feature = "bundles", feature = "hyper"))]
+mod bundle_recovery;
 #[cfg(feature = "bundles")]
 mod bundle_rules;
 #[cfg(feature = "bundles")]
 mod bundle_setup;
+#[cfg(feature = "bundles")]
+mod bundle_state;
+#[cfg(feature = "bundles")]
+mod bundle_terms;
 mod clock;
 mod evaluation;
 mod event;
@@ -27,6 +33,9 @@ mod observers;
 pub(crate) mod provider;
 mod rare_rules;
 mod record;
+#[cfg(all(feature = "bundles", feature = "hyper"))]
+mod recovery;
+mod replace;
 mod rollout;
 mod static_pins;
 
@@ -43,4 +52,6 @@ pub(crate) use crate::pinning::evaluation::{Evaluation, Policies};
 pub use crate::pinning::event::Event;
 pub use crate::pinning::handle::Pinning;
 pub use crate::pinning::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
+#[cfg(all(feature = "bundles", feature = "hyper"))]
+pub(crate) use crate::pinning::recovery::{Recovering, Recovery};
 pub use crate::pinning::rollout::Rollout;

@@ -74,6 +74,8 @@ impl Pinning {
 
     /// Emits a violation for each policy by which a connection was refused or closed.
     pub(crate) fn emit_violation(&self, violation: &PinViolation, port: Option<u16>) {
+        #[cfg(all(feature = "bundles", feature = "hyper"))]
+        self.start_recovery(violation);
         for violation in violation.each() {
             self.emit(Event::Violation(report(violation, port)));
         }

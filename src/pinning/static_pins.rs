@@ -6,12 +6,18 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+#[cfg(feature = "bundles")]
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::{ServerName, UnixTime};
 
+#[cfg(feature = "bundles")]
+use crate::bundles::WhenStale;
 use crate::pinning::build_error::BuildError;
 #[cfg(feature = "bundles")]
-use crate::pinning::bundle_rules::BundleRules;
+use crate::pinning::bundle_terms::Terms;
 use crate::pinning::rollout::Tally;
+#[cfg(feature = "bundles")]
+use crate::policy::PinSource;
 use crate::policy::{
     AppliedPolicy, Host, PinPolicy, PinSet, PolicyState, Scope, Settings, UserAddedRoots,
 };
@@ -378,6 +384,48 @@ impl StaticEntries {
 
     pub(crate) fn len(&self) -> usize {
         self.of_hosts.len()
+    }
+}
+
+#[cfg(feature = "bundles")]
+/// What the bundle in effect changes, beside the entries that its policies are merged into.
+pub(crate) struct BundleRules {
+    pub(crate) terms: Terms,
+    /// The policies of the application that no bundle replaces.
+    pub(crate) fixed: StaticEntries,
+    /// The entries that apply once the bundle is stale, if others do.
+    pub(crate) fallback: Option<StaticEntries>,
+    /// The policies of a staged bundle that is not in effect here.
+    pub(crate) staged: Option<StaticEntries>,
+    pub(crate) suspend_noted: HashSet<Host, RandomState>,
+    pub(crate) intermediates: Option<Arc<[CertificateDer<'static>]>>,
+}
+
+#[cfg(feature = "bundles")]
+impl BundleRules {
+    /// Returns the entries that apply in place of those with the bundle's policies.
+    pub(crate) fn fallback_at(&self, now: UnixTime) -> Option<&StaticEntries> {
+        self.fallback.as_ref().filter(|_| self.terms.is_stale(now))
+    }
+
+    /// Returns whether a policy is report-only because of the kill switch, or because the bundle that
+    /// it is from is stale.
+    pub(crate) fn loosens(&self, policy: &PinPolicy, now: UnixTime) -> bool {
+        let is_of_bundle = policy.source() != PinSource::Static;
+        let is_stale = is_of_bundle
+            && self.terms.when_stale == WhenStale::ReportOnly
+            && self.terms.is_stale(now);
+        !policy.is_fixed() && (is_stale || self.terms.is_killed(now))
+    }
+
+    /// Adds the times at which the terms or the policies change that are not among the entries.
+    pub(crate) fn add_times(&self, host: &Host, times: &mut Vec<UnixTime>) {
+        times.push(self.terms.expires);
+        times.extend(self.terms.kill_switch);
+        let others = [&self.fallback, &self.staged].into_iter().flatten();
+        for entries in others.chain([&self.fixed]) {
+            entries.add_expiry_times(host, times);
+        }
     }
 }
 

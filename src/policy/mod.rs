@@ -10,6 +10,8 @@
 mod applied;
 #[cfg(feature = "bundles")]
 mod bundle_version;
+#[cfg(feature = "bundles")]
+mod bundled_policy;
 pub(crate) mod der;
 mod enforcement;
 pub(crate) mod fingerprint;

@@ -20,6 +20,8 @@ use crate::reqwest::error::RequestError;
 use crate::reqwest::inner_clients::{CurrentClients, ensure_allowed, report_unpinned};
 use crate::reqwest::redirect::{RedirectState, Redirects};
 use crate::tls::VerifiedConnection;
+#[cfg(feature = "bundles")]
+use crate::violation::PinViolation;
 
 /// A [`reqwest::Client`](::reqwest::Client) that enforces pins and notes `Public-Key-Pins`.
 ///
@@ -33,6 +35,10 @@ use crate::tls::VerifiedConnection;
 /// with all connections, once current pins refuse one of the chains that it connected with. Other
 /// changes of pins keep the connections. Cookies remain if they are in a shared `cookie_provider`
 /// ([`configure`](crate::reqwest::NotingClientBuilder::configure)).
+///
+/// If the pins refuse the connection of a request, and a pin bundle that a `PinUpdater` (feature
+/// `bundles`) fetches because of that accepts it, the request is sent again, once, unless its body is a
+/// stream. It waits for that for at most 5 seconds.
 ///
 /// # Limits
 ///
@@ -108,16 +114,49 @@ impl NotingClient {
     /// pins refused a connection.
     pub async fn execute(&self, mut request: Request) -> Result<Response, RequestError> {
         let Redirects::Noted(referer) = self.redirects else {
-            return self.execute_once(request).await;
+            return self.execute_recovering(request).await;
         };
         let mut redirects = RedirectState::new(&request, referer);
         loop {
-            let response = self.execute_once(request).await?;
+            let response = self.execute_recovering(request).await?;
             match redirects.next(response.status(), response.headers())? {
                 Some(next) => request = next,
                 None => return Ok(response),
             }
         }
+    }
+
+    /// Sends one request. If the pins refuse its connection and a pin bundle that is fetched because
+    /// of that accepts it, sends it again.
+    #[cfg(feature = "bundles")]
+    async fn execute_recovering(&self, request: Request) -> Result<Response, RequestError> {
+        // Where reqwest follows redirects, the server of an earlier hop may have received it.
+        let is_unsent = matches!(self.redirects, Redirects::Noted(_));
+        let is_safe = is_unsent || request.method().is_idempotent();
+        let Some(recovery) = self.pinning.recovery().filter(|_| is_safe) else {
+            return self.execute_once(request).await;
+        };
+        let again = request.try_clone();
+        let refused = match self.execute_once(request).await {
+            Err(refused) => refused,
+            response => return response,
+        };
+        match (PinViolation::find(&refused), again) {
+            (Some(violation), Some(again)) => {
+                let is_accepted = recovery.recover(violation).await;
+                if is_accepted {
+                    self.execute_once(again).await
+                } else {
+                    Err(refused)
+                }
+            }
+            _ => Err(refused),
+        }
+    }
+
+    #[cfg(not(feature = "bundles"))]
+    async fn execute_recovering(&self, request: Request) -> Result<Response, RequestError> {
+        self.execute_once(request).await
     }
 
     /// Sends one request and notes the pins of its response.

@@ -34,7 +34,10 @@ mod line;
 mod noted;
 mod observed_clock;
 #[cfg(feature = "bundles")]
+mod other_changes;
+#[cfg(feature = "bundles")]
 mod other_records;
+mod others;
 mod pending;
 mod pin_store;
 mod public_suffixes;

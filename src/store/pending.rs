@@ -9,7 +9,7 @@ use rustls_pki_types::UnixTime;
 use crate::policy::{Host, KnownPinnedHost};
 use crate::store::noted::{HostChange, MAX_TIME, NotedChange, Stored, clear_since};
 #[cfg(feature = "bundles")]
-use crate::store::other_records::OtherChanges;
+use crate::store::other_changes::OtherChanges;
 
 /// The changes since the last commit, at most one for each host.
 #[derive(Default)]

@@ -10,8 +10,6 @@ use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{Host, HostMatch, IntoUnixTime, KnownPinnedHost};
-#[cfg(feature = "bundles")]
-use crate::store::change::Change;
 use crate::store::domains::Domains;
 use crate::store::durable::{CLOSING_TIMEOUT, DurableFuture};
 use crate::store::entries::{Entries, sorted};
@@ -22,7 +20,6 @@ use crate::store::observed_clock::{ObservedClock, is_in_future};
 #[cfg(feature = "bundles")]
 use crate::store::other_records::OtherRecords;
 use crate::store::queue::{StorageErrorListener, WriterSettings};
-use crate::store::record::Record;
 use crate::store::storage::Storage;
 use crate::store::writer::{Memory, Urgency, Writer};
 
@@ -84,7 +81,7 @@ use crate::store::writer::{Memory, Urgency, Writer};
 #[derive(Clone)]
 pub struct PinStore {
     pub(crate) memory: Arc<Memory>,
-    writer: Option<Arc<Writer>>,
+    pub(super) writer: Option<Arc<Writer>>,
     pub(crate) limits: Limits,
 }
 
@@ -227,38 +224,6 @@ impl PinStore {
             writer: None,
             limits,
         }
-    }
-
-    /// Adds the records of other kinds to a store that has no other handle yet.
-    #[cfg(feature = "bundles")]
-    pub(crate) fn with_others(mut self, records: Vec<Record>) -> Self {
-        if let Some(memory) = Arc::get_mut(&mut self.memory) {
-            memory.others = OtherRecords::of_loaded(records);
-        }
-        self
-    }
-
-    #[cfg(not(feature = "bundles"))]
-    pub(crate) fn with_others(self, records: Vec<Record>) -> Self {
-        drop(records);
-        self
-    }
-
-    /// Returns the records of other kinds, as they are durable.
-    #[cfg(feature = "bundles")]
-    pub(crate) fn others(&self) -> &OtherRecords {
-        &self.memory.others
-    }
-
-    /// Stores changes of other records, in their order. They take effect in memory once they are
-    /// durable; a store without a storage makes them at once.
-    #[cfg(feature = "bundles")]
-    pub(crate) fn store_others(&self, changes: Vec<Change>) -> DurableFuture {
-        if let Some(writer) = &self.writer {
-            return writer.record_others(changes);
-        }
-        self.memory.others.change(&changes);
-        DurableFuture::ready()
     }
 
     /// Starts the thread that commits all later changes to the storage.

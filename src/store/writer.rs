@@ -19,7 +19,9 @@ use crate::store::generation::Generation;
 use crate::store::noted::NotedChange;
 use crate::store::observed_clock::ObservedClock;
 #[cfg(feature = "bundles")]
-use crate::store::other_records::{OtherChanges, OtherRecords};
+use crate::store::other_changes::OtherChanges;
+#[cfg(feature = "bundles")]
+use crate::store::other_records::OtherRecords;
 use crate::store::pending::Pending;
 use crate::store::queue::{Queue, State, StorageErrorListener, WriterSettings};
 use crate::store::storage::{Merged, Storage, StorageWaker};

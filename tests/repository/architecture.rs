@@ -15,24 +15,27 @@ use std::path::{Path, PathBuf};
 const MODULES: &str = "
     1 guide: auditing backup_key choosing_pins command_line comparison desktop links mobile moving noting \
         performance pin_file reqwest rolling_out rotating stacks testing user_added_roots
-    1 policy: der enforcement header_tokens origin plain_http scope sha256 text timestamp fingerprint_error host report_uri \
-        fingerprint pem uri fingerprint_text header pin_set pin_group applied judgement known_host \
-        pin_policy unpinned static_rules
+    1 policy: bundle_version der enforcement header_tokens origin plain_http scope sha256 text timestamp fingerprint_error host \
+        report_uri fingerprint pem uri fingerprint_text header pin_set pin_group applied judgement known_host \
+        pin_policy bundled_policy unpinned static_rules
     2 pin_file: schema words error members pins read print file
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
-    2 store: domains public_suffixes observed_clock worker generation record line noted change format error \
-        file_lock pending queue storage entries eviction records journal file compaction repair durable writer \
-        pin_store builder update
+    2 store: domains public_suffixes observed_clock worker generation record line bundle_floor noted change other_changes \
+        format error file_lock pending queue storage entries eviction records other_records journal file compaction \
+        repair durable writer pin_store others builder update
+    3 bundles: format error verifier_key note staging root body pin_bundle verifier
     3 chain: certificate fingerprint_cache revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unpinned_host unverifiable report report_json
-    5 pinning: clock noting rollout evaluation event lanes build_error static_pins rare_rules observers handle builder \
-        note record
-    6 tls: provider resumption connection observed_config error verifier verifier_builder
+    5 pinning: clock noting rollout evaluation event lanes build_error provider bundle_terms static_pins bundle_rules \
+        rare_rules observers recovery bundle_records bundle_state handle bundle_engine replace bundle_recovery \
+        bundle_setup builder note record
+    6 tls: resumption connection observed_config error verifier verifier_builder
     7 connector: error schemes stream handshake service builder
-    7 layer: cached_header pin_fields retry target target_connections open_connections request_context \
+    7 layer: cached_header pin_fields recovery retry target target_connections open_connections request_context \
         note_pins
     8 reqwest: known_chains connection_map redirect client_builder error settings inner_clients \
         noting_client noting_builder
+    8 updater: schedule error fetch pin_updater builder
     8 http_reporter: endpoint rate_limit rules transport queue reporter builder
 ";
 
@@ -40,30 +43,30 @@ const MODULES: &str = "
 const IMPORTERS: &str = "
     base64: policy/fingerprint violation/report_pem
     foldhash: chain layer pin_file pinning roots store tls
-    futures_timer: connector/stream layer/note_pins
+    futures_timer: connector/stream layer/note_pins updater
     hmac_sha256: policy/sha256
-    http: connector http_reporter layer reqwest tls
-    hyper: connector
-    hyper_util: connector http_reporter layer reqwest tls
+    http: connector http_reporter layer reqwest tls updater
+    hyper: connector updater
+    hyper_util: connector http_reporter layer reqwest tls updater
     idna: policy/host
     iri_string: policy/report_uri
     openssl_probe: roots/root_files
-    parking_lot: chain http_reporter layer pinning reqwest store tls
+    parking_lot: chain http_reporter layer pinning reqwest store tls updater
     pin_project_lite: layer
     reqwest: reqwest
-    rustls: chain connector http_reporter lib pinning policy reqwest roots store tls violation
+    rustls: bundles chain connector http_reporter lib pinning policy reqwest roots store tls violation
     rustls_native_certs: roots/native
-    rustls_pki_types: chain connector http_reporter layer pin_file pinning policy reqwest roots store tls \
+    rustls_pki_types: bundles chain connector http_reporter layer pin_file pinning policy reqwest roots store tls \
         violation
     security_framework: roots/provenance
-    serde: pin_file
-    serde_json: pin_file violation/report_json
+    serde: bundles pin_file
+    serde_json: bundles pin_file violation/report_json
     smol_str: policy/host
     spki: chain/certificate policy/der policy/fingerprint policy/timestamp
-    tokio: http_reporter tls
+    tokio: http_reporter tls updater
     tokio_rustls: connector
     tower_layer: layer reqwest
-    tower_service: connector http_reporter layer reqwest
+    tower_service: connector http_reporter layer reqwest updater
     tracing: lib pinning/event
     webpki: chain
     webpki_roots: roots
