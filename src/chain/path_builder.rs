@@ -202,6 +202,12 @@ pub(crate) struct ValidPath {
 }
 
 impl ValidPath {
+    /// Returns whether the policies refuse the path.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn is_refused(&self) -> bool {
+        self.verdicts.refuses()
+    }
+
     /// Returns the order of preference, the least value first, as [`Verdicts::rank`] defines it.
     fn rank(&self) -> (bool, bool, AnchorOrigin, bool) {
         self.verdicts.rank(self.anchor.origin)

@@ -203,10 +203,7 @@ impl Bundles {
             suspend_noted: hosts.collect::<HashSet<Host, RandomState>>(),
             intermediates: (!intermediates.is_empty()).then(|| intermediates.into()),
         };
-        let mut replaced = None;
-        shared.replace_entries(entries, |statics| {
-            replaced = statics.bundled.replace(rules);
-        });
+        shared.replace_entries(entries, |statics| statics.replace_bundled(rules));
         state.is_applied = true;
         Ok(())
     }
@@ -236,6 +233,7 @@ impl Bundles {
             _ => Slot::Full,
         };
         let others = shared.store.others();
+        let state = self.state.lock();
         let changes = others.read(|records| {
             let floor = self.floor(records);
             if version < floor.version {
@@ -251,7 +249,6 @@ impl Bundles {
                     refused: offered.digest,
                 });
             }
-            let state = self.state.lock();
             let mut known = [Some(&state.full), state.staged.as_ref()]
                 .into_iter()
                 .flatten();
@@ -266,6 +263,7 @@ impl Bundles {
                 records,
             ))
         })?;
+        drop(state);
         let Some(changes) = changes else {
             return Ok(BundleOutcome::Unchanged(version));
         };

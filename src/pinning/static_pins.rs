@@ -248,8 +248,29 @@ impl StaticPins {
 
     /// Keeps the roll-out counts in the new entries, for policies whose counted pins are the same.
     pub(crate) fn carry_over(&self, entries: &mut StaticEntries) {
-        for (host, entry) in &mut entries.of_hosts {
-            let Some(old) = self.entries.of_hosts.get(host) else {
+        entries.carry_over(&self.entries);
+        #[cfg(feature = "bundles")]
+        if let Some(staged) = self.bundled.as_ref().and_then(|it| it.staged.as_ref()) {
+            entries.carry_over(staged);
+        }
+    }
+
+    /// Replaces what a bundle changes, and keeps the roll-out counts of a staged one.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn replace_bundled(&mut self, mut rules: BundleRules) {
+        let known = self.bundled.as_ref().and_then(|it| it.staged.as_ref());
+        if let Some((staged, known)) = rules.staged.as_mut().zip(known) {
+            staged.carry_over(known);
+        }
+        self.bundled = Some(rules);
+    }
+}
+
+impl StaticEntries {
+    /// Keeps the roll-out counts of policies whose counted pins are the same.
+    fn carry_over(&mut self, known: &Self) {
+        for (host, entry) in &mut self.of_hosts {
+            let Some(old) = known.of_hosts.get(host) else {
                 continue;
             };
             let is_single = old.policies.len() == 1 && entry.policies.len() == 1;
@@ -264,9 +285,7 @@ impl StaticPins {
             }
         }
     }
-}
 
-impl StaticEntries {
     /// Creates the entries of these policies.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::store::storage::Merged;
 #[derive(Default)]
 pub(crate) struct OtherRecords {
     records: Mutex<Records>,
-    listener: Mutex<Option<Weak<dyn RecordListener>>>,
+    listeners: Mutex<Vec<Weak<dyn RecordListener>>>,
 }
 
 /// Is notified of records that were stored, by this process or another one.
@@ -30,13 +30,15 @@ impl OtherRecords {
         }
         Self {
             records: Mutex::new(records),
-            listener: Mutex::default(),
+            listeners: Mutex::default(),
         }
     }
 
-    /// Sets the listener, in place of an earlier one.
+    /// Adds a listener.
     pub(crate) fn watch(&self, listener: Weak<dyn RecordListener>) {
-        *self.listener.lock() = Some(listener);
+        let mut listeners = self.listeners.lock();
+        listeners.retain(|known| known.strong_count() > 0);
+        listeners.push(listener);
     }
 
     /// Returns what `read` returns of the records. It must not wait.
@@ -83,8 +85,15 @@ impl OtherRecords {
             Merged::Lost => false,
         };
         drop(records);
-        let listener = self.listener.lock().as_ref().and_then(Weak::upgrade);
-        if let Some(listener) = listener.filter(|_| is_changed) {
+        if !is_changed {
+            return;
+        }
+        let listeners = self.listeners.lock();
+        let existing = listeners.iter().filter_map(Weak::upgrade);
+        let existing = existing.collect::<Vec<_>>();
+        // Called without the lock, since a listener may store records itself.
+        drop(listeners);
+        for listener in existing {
             listener.on_records_changed();
         }
     }

@@ -232,10 +232,25 @@ impl ServerCertVerifier for PinningVerifier {
             intermediates,
             name: server_name,
         };
-        let Ok(path) = self
-            .paths
-            .validate(presented, &lookup.policies.applied, now)
-        else {
+        let policies = &lookup.policies.applied;
+        let path = self.paths.validate(presented, policies, now);
+        #[cfg(feature = "bundles")]
+        let added = lookup.policies.intermediates.clone();
+        #[cfg(feature = "bundles")]
+        if let Some(all) = with_added(added.as_deref(), intermediates, path.as_ref().ok()) {
+            // Used only if it leads to a path that passes: otherwise an error or a report would show
+            // certificates that the server did not send.
+            let presented = Presented {
+                intermediates: &all,
+                ..presented
+            };
+            let path = self.paths.validate(presented, policies, now).ok();
+            if let Some(path) = path.filter(|path| !path.is_refused()) {
+                self.conclude(path, lookup, presented, now)?;
+                return Ok(ServerCertVerified::assertion());
+            }
+        }
+        let Ok(path) = path else {
             // This is never a pin violation: rustls returns what is wrong with chain or name.
             return match self.rustls_verdict(presented, now) {
                 Err(reason) => self.on_unverifiable_path(presented, &lookup, reason, now),
@@ -295,6 +310,22 @@ impl ServerCertVerifier for PinningVerifier {
     fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
         self.inner.as_ref()?.root_hint_subjects()
     }
+}
+
+/// Returns the served certificates with those of a pin bundle, if there are any and the path through
+/// the served ones can't be used.
+#[cfg(feature = "bundles")]
+fn with_added<'a>(
+    added: Option<&'a [CertificateDer<'static>]>,
+    served: &'a [CertificateDer<'a>],
+    path: Option<&ValidPath>,
+) -> Option<Vec<CertificateDer<'a>>> {
+    let added = added?;
+    if path.is_some_and(|path| !path.is_refused()) {
+        return None;
+    }
+    let added = added.iter().map(|der| CertificateDer::from(der.as_ref()));
+    Some(served.iter().cloned().chain(added).collect())
 }
 
 impl fmt::Debug for PinningVerifier {

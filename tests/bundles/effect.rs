@@ -1,14 +1,15 @@
 //! Whose pins win: built-in, fixed and noted policies, and those of a bundle that is in effect, stale
 //! or killed.
 
-use crate::common::bundles::{Body, ISSUED, Operator, pins, policy, time};
+use crate::common::bundles::{Body, ISSUED, Operator, base64, pins, policy, time};
 use crate::common::header::{directive, parse};
 use crate::common::pki::Ca;
+use crate::common::server::{Names, Server, client, get};
 use crate::common::validated::{built_in_anchors, verified_chain};
-use crate::common::{DAY, at};
+use crate::common::{Clock, DAY, at};
 use pinhold::bundle::{BundleOutcome, BundleVersion};
 use pinhold::header::Noted;
-use pinhold::{Decision, Host, PinStore, Pinning, SpkiFingerprint, ValidatedChain};
+use pinhold::{Decision, Host, PinStore, PinViolation, Pinning, SpkiFingerprint, ValidatedChain};
 
 const HOST: &str = "api.example.com";
 
@@ -194,4 +195,44 @@ fn cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// A server that does not send the cross-signed certificate of its CA.
+#[tokio::test]
+async fn a_path_through_a_certificate_of_the_bundle_is_found_when_the_server_does_not_send_it() {
+    let [old, new] = ["old root", "new root"].map(Ca::root);
+    let cross = old.cross_sign(&new);
+    let leaf = new.leaf(&[HOST]);
+    // The application knows the old root only, and pins it.
+    let anchors = built_in_anchors(&[&old]);
+    let operator = Operator::default();
+    let built_in = Body::new(1, [(HOST, [old.pin(), pins(1)[0]])]);
+    let pinning = Pinning::builder().time_provider(Clock::new());
+    let pinning = pinning
+        .bundles(operator.bundles(&built_in))
+        .build()
+        .unwrap();
+    let server = Server::start(&leaf, &[]).await;
+    let names = Names::new([(HOST, &server)]);
+    let mut client = client(&pinning, anchors, &names);
+    let url = format!("https://{HOST}/");
+    assert!(get(&mut client, &url).await.is_err());
+    let body = Body::new(2, [(HOST, [old.pin(), pins(1)[0]])]);
+    let unrelated = Ca::root("unrelated").certificate();
+    for (version, certificate, is_found) in [(2, &unrelated, false), (3, &cross, true)] {
+        let body = body.clone().with("version", version);
+        let body = body.with("intermediates", format!("[\"{}\"]", base64(certificate)));
+        pinning.apply_bundle(&operator.sign(&body)).unwrap();
+        let response = get(&mut client, &url).await;
+        assert_eq!(response.is_ok(), is_found, "{version}");
+    }
+    // Wrong pins are not helped by it.
+    let wrong = Body::new(4, [(HOST, pins(2))]);
+    let wrong = wrong.with("intermediates", format!("[\"{}\"]", base64(&cross)));
+    pinning.apply_bundle(&operator.sign(&wrong)).unwrap();
+    let error = get(&mut client, &url).await.unwrap_err();
+    assert!(
+        PinViolation::find(&error).is_none(),
+        "the server's own chain is not valid"
+    );
 }

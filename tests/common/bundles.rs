@@ -185,3 +185,23 @@ pub fn pins(number: u8) -> [SpkiFingerprint; 2] {
         SpkiFingerprint::from_digest(digest)
     })
 }
+
+/// Returns the base64 text of these bytes.
+pub fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = group
+            .iter()
+            .fold(0, |bits, byte| bits << 8 | usize::from(*byte));
+        let bits = bits << (8 * (3 - group.len()));
+        for place in 0..4 {
+            if place > group.len() {
+                text.push('=');
+            } else {
+                text.push(DIGITS[bits >> (18 - 6 * place) & 63].into());
+            }
+        }
+    }
+    text
+}
