@@ -12,4 +12,8 @@ mod common;
 #[cfg(feature = "hyper")]
 mod effect;
 #[cfg(feature = "hyper")]
+mod hostile_servers;
+#[cfg(feature = "hyper")]
 mod updater;
+#[cfg(feature = "hyper")]
+mod world;

@@ -1,177 +1,17 @@
-//! The updater: recovery of refused requests, and servers that withhold, delay or replace bundles.
+//! The updater: announced and unannounced rotations, wrong pins, and when it fetches.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::StatusCode;
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Empty, Full};
 use pinhold::bundle::{
-    BundleError, BundleOutcome, BundleVersion, FetchError, NoteError, PinUpdater, UpdateOutcome,
+    BundleError, BundleOutcome, BundleVersion, FetchError, NoteError, UpdateOutcome,
 };
-use pinhold::layer::PinRetryLayer;
-use pinhold::{Event, PinViolation, Pinning, SpkiFingerprint, TrustAnchors};
+use pinhold::{Event, FileStorage, PinStore, PinViolation};
 use tower::{Service, ServiceExt};
-use tower_layer::Layer;
 
-use crate::common::bundles::{Body, ISSUED, Operator, pins};
-use crate::common::pki::{Ca, Leaf};
-use crate::common::server::{Loopback, Names, Request, Response, Server, client, server_config};
-use crate::common::validated::built_in_anchors;
-use crate::common::{Clock, provider};
-
-const API: &str = "api.example.com";
-const PINS: &str = "pins.example.com";
-const URL: &str = "https://pins.example.com/pins.bundle";
-
-/// What the server of bundles serves. It counts its requests.
-#[derive(Clone, Default)]
-struct Served {
-    bundle: Arc<Mutex<Vec<u8>>>,
-    requests: Arc<AtomicUsize>,
-}
-
-impl Served {
-    fn set(&self, bundle: Vec<u8>) {
-        *self.bundle.lock().unwrap() = bundle;
-    }
-
-    fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
-    }
-
-    /// Responds with the bundle, and with 304 to a request that has its entity tag.
-    fn answer(&self) -> impl Fn(&Request) -> Response + Send + Sync + 'static {
-        let served = self.clone();
-        move |request| {
-            served.requests.fetch_add(1, Ordering::SeqCst);
-            let bundle = served.bundle.lock().unwrap().clone();
-            let mut hasher = DefaultHasher::new();
-            bundle.hash(&mut hasher);
-            let tag = format!("\"{}\"", hasher.finish());
-            let known = request.headers().get("if-none-match");
-            let response = http::Response::builder().header("etag", &tag);
-            if known.is_some_and(|known| known == tag.as_str()) {
-                let response = response.status(StatusCode::NOT_MODIFIED);
-                return response.body(boxed(Vec::new())).unwrap();
-            }
-            response.body(boxed(bundle)).unwrap()
-        }
-    }
-}
-
-fn boxed(bytes: Vec<u8>) -> BoxBody<Bytes, std::io::Error> {
-    let body = Full::new(Bytes::from(bytes));
-    body.map_err(|never| match never {}).boxed()
-}
-
-/// An application with a server, whose pins it contains in a bundle, and a server of bundles.
-struct World {
-    operator: Operator,
-    names: Names,
-    anchors: TrustAnchors,
-    pinning: Pinning,
-    clock: Arc<Clock>,
-    served: Served,
-    root: Ca,
-    live: Leaf,
-    events: Arc<Mutex<Vec<Event>>>,
-    _servers: Vec<Server>,
-}
-
-impl World {
-    /// The application pins the key of the first leaf. The server uses the second one if `rotated`.
-    async fn new() -> Self {
-        let root = Ca::root("root");
-        let live = root.leaf(&[API]);
-        let operator = Operator::default();
-        let built_in = Body::new(1, [(API, [live.pin(), pins(50)[0]])]);
-        let clock = Clock::new();
-        clock.set(ISSUED);
-        let events = Arc::<Mutex<Vec<Event>>>::default();
-        let recorded = Arc::clone(&events);
-        let pinning = Pinning::builder()
-            .bundles(operator.bundles(&built_in))
-            .time_provider(clock.clone())
-            .observer(move |event| recorded.lock().unwrap().push(event.clone()))
-            .build()
-            .unwrap();
-        let served = Served::default();
-        served.set(operator.sign(&built_in));
-        let config = |leaf: &Leaf| server_config(leaf, provider(), rustls::ALL_VERSIONS);
-        let api = Server::start(&live, &[]).await;
-        let of_pins = config(&root.leaf(&[PINS]));
-        let of_pins = Server::with_config(of_pins, served.answer()).await;
-        let names = Names::new([(API, &api), (PINS, &of_pins)]);
-        Self {
-            anchors: built_in_anchors(&[&root]),
-            operator,
-            names,
-            pinning,
-            clock,
-            served,
-            root,
-            live,
-            events,
-            _servers: vec![api, of_pins],
-        }
-    }
-
-    /// Moves the host to a server with a new key, and returns the pin of the key.
-    async fn rotate(&mut self) -> SpkiFingerprint {
-        let leaf = self.root.leaf(&[API]);
-        let server = Server::start(&leaf, &[]).await;
-        self.names.point(API, &server);
-        self._servers.push(server);
-        leaf.pin()
-    }
-
-    fn updater(&self) -> PinUpdater {
-        PinUpdater::builder(&self.pinning)
-            .url(URL)
-            .with_anchors(self.anchors.clone())
-            .wrap_connector(Loopback::new(&self.names))
-            .unwrap()
-    }
-
-    /// A client that repeats refused requests.
-    fn client(
-        &self,
-    ) -> impl Service<
-        http::Request<Empty<Bytes>>,
-        Response = http::Response<hyper::body::Incoming>,
-        Error = hyper_util::client::legacy::Error,
-        Future: Send,
-    > + Clone
-    + Send
-    + 'static {
-        let client = client(&self.pinning, self.anchors.clone(), &self.names);
-        let layer = PinRetryLayer::new().recover(self.pinning.clone());
-        layer.layer(client)
-    }
-
-    fn bundle(&self, version: u64, pin: SpkiFingerprint) -> Body {
-        Body::new(version, [(API, [pin, pins(51)[0]])])
-    }
-
-    fn events(&self, is: impl Fn(&Event) -> bool) -> usize {
-        assert!(self.pinning.flush_reports(crate::common::TIMEOUT));
-        let events = self.events.lock().unwrap();
-        events.iter().filter(|event| is(event)).count()
-    }
-}
-
-fn request(method: &str) -> http::Request<Empty<Bytes>> {
-    let request = http::Request::builder().method(method);
-    let request = request.uri(format!("https://{API}/"));
-    request.body(Empty::new()).unwrap()
-}
-
-fn is_recovered(event: &Event) -> bool {
-    matches!(event, Event::BundleRecovered { host, .. } if host.as_str() == API)
-}
+use crate::common::bundles::{Body, ISSUED, pins};
+use crate::common::noted::temp_dir;
+use crate::common::server::{Server, client};
+use crate::world::{API, World, is_recovered, request};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_announced_rotation_fails_no_request() {
@@ -212,7 +52,7 @@ async fn an_announced_rotation_fails_no_request() {
         world.events(|event| matches!(event, Event::Violation(_))),
         0
     );
-    world._servers.push(server);
+    world.servers.push(server);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -322,15 +162,12 @@ async fn a_bundle_that_is_not_signed_by_both_never_helps() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn violations_cause_fetches_after_growing_times_also_after_a_restart() {
+async fn violations_cause_fetches_after_growing_times() {
     let mut world = World::new().await;
     let _updater = world.updater();
     world.rotate().await;
     // Nothing new is served: a client under attack, for example.
-    let mut expected = 0;
-    let mut elapsed = 0;
-    let mut due = 0;
-    let mut backoff = 60;
+    let (mut expected, mut elapsed, mut due, mut backoff) = (0, 0, 0, 60);
     for _ in 0..150 {
         world.clock.set(ISSUED + elapsed);
         let error = world.client().oneshot(request("GET")).await.unwrap_err();
@@ -344,6 +181,28 @@ async fn violations_cause_fetches_after_growing_times_also_after_a_restart() {
         elapsed += 120;
     }
     assert!(expected >= 8, "{expected}");
+    // A clock that is set back delays no attempt by more than an hour.
+    world.clock.set(ISSUED - 3600);
+    assert!(world.client().oneshot(request("GET")).await.is_err());
+    assert_eq!(world.served.requests(), expected + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_times_between_fetches_hold_after_a_restart() {
+    let folder = temp_dir();
+    let file = folder.path().join("pins.jsonl");
+    let open = || PinStore::open(FileStorage::new(&file)).unwrap();
+    let mut fetches = Vec::new();
+    for elapsed in [0, 59, 60, 179, 180] {
+        let mut world = World::with(|builder| builder.store(open())).await;
+        let _updater = world.updater();
+        world.clock.set(ISSUED + elapsed);
+        world.rotate().await;
+        assert!(world.client().oneshot(request("GET")).await.is_err());
+        fetches.push(world.served.requests());
+        world.pinning.store().flush().unwrap();
+    }
+    assert_eq!(fetches, [1, 0, 1, 0, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -357,4 +216,61 @@ async fn a_known_bundle_is_not_sent_again() {
     let unchanged = updater.run_once().await.unwrap();
     assert_eq!(unchanged, UpdateOutcome::Unchanged);
     assert_eq!(world.served.requests(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn run_fetches_at_once_and_after_each_interval() {
+    let world = World::new().await;
+    let updater = world.updater_with(|builder| builder.interval(Duration::from_millis(20)));
+    let task = tokio::spawn(updater.run());
+    let several = async {
+        while world.served.requests() < 4 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::common::TIMEOUT, several)
+        .await
+        .unwrap();
+    task.abort();
+}
+
+/// What an updater on a thread without a runtime can't do, `run` does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_violation_outside_of_a_runtime_is_recovered_from_by_run() {
+    let mut world = World::new().await;
+    let task = tokio::spawn(world.updater().run());
+    let first = async {
+        while world.served.requests() < 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::common::TIMEOUT, first)
+        .await
+        .unwrap();
+    let pin = world.rotate().await;
+    world.served.set(world.operator.sign(&world.bundle(2, pin)));
+    let config = world.pinning.client_config(world.anchors.clone()).unwrap();
+    let address = world.names.address(API).unwrap();
+    let handshake = std::thread::spawn(move || {
+        let name = API.try_into().unwrap();
+        let mut connection = rustls::ClientConnection::new(config.into(), name).unwrap();
+        let mut socket = std::net::TcpStream::connect(address).unwrap();
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        Ok::<_, std::io::Error>(())
+    });
+    let error = tokio::task::spawn_blocking(|| handshake.join().unwrap())
+        .await
+        .unwrap();
+    assert!(PinViolation::find(&error.unwrap_err()).is_some());
+    let recovered = async {
+        while world.events(is_recovered) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::common::TIMEOUT, recovered)
+        .await
+        .unwrap();
+    task.abort();
 }
