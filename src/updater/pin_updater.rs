@@ -174,7 +174,10 @@ impl Inner {
             let fetched = within(self.timeout, self.update_from(source)).await;
             match fetched.unwrap_or(Err(FetchError::TimedOut(self.timeout))) {
                 Ok(UpdateOutcome::Unchanged) => is_known = true,
-                Ok(updated) => return Ok(updated),
+                Ok(updated) => {
+                    self.pinning.end_backoff();
+                    return Ok(updated);
+                }
                 Err(error) => failures.push(UpdateFailure {
                     url: source.url.clone(),
                     error,
@@ -215,10 +218,8 @@ impl Inner {
         self.adopt_staged().await;
         if !self.all_accepted() && self.pinning.is_fetch_due() {
             self.pinning.begin_fetch();
-            match self.update().await {
-                Ok(UpdateOutcome::Updated(_)) => self.pinning.end_backoff(),
-                Ok(UpdateOutcome::Unchanged) => {}
-                Err(_error) => event!(WARN, error = %_error, "no pin bundle received"),
+            if let Err(_error) = self.update().await {
+                event!(WARN, error = %_error, "no pin bundle received");
             }
             self.adopt_staged().await;
         }

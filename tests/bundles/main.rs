@@ -14,6 +14,8 @@ mod effect;
 #[cfg(feature = "hyper")]
 mod hostile_servers;
 #[cfg(feature = "hyper")]
+mod real_servers;
+#[cfg(feature = "hyper")]
 mod updater;
 #[cfg(feature = "hyper")]
 mod world;

@@ -188,6 +188,47 @@ impl Peer {
         }))
     }
 
+    /// Starts nginx with the files of this folder.
+    pub fn nginx_with_files(leaf: &Leaf, files: &Path) -> Option<Self> {
+        let program = program("nginx")?;
+        let folder = Folder::new();
+        let (chain, key) = folder.write_leaf(leaf);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let files = files.display();
+        let config = format!(
+            r#"daemon off; master_process off; pid nginx.pid; error_log stderr notice;
+             events {{}}
+             http {{
+                log_format requested '{REQUESTED}$uri $status';
+                access_log /dev/stdout requested;
+                client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+                uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+                server {{
+                    listen {address} ssl;
+                    ssl_certificate "{chain}";
+                    ssl_certificate_key "{key}";
+                    root "{files}";
+                }}
+             }}"#
+        );
+        folder.write("nginx.conf", &config);
+        let mut command = Command::new(program);
+        command.args(["-e", "stderr", "-c", "nginx.conf", "-p"]);
+        command.arg(&folder.0);
+        Some(Self::start(folder, &mut command, |line| {
+            line.contains("event method").then_some(address)
+        }))
+    }
+
+    /// Returns the requests to [`Peer::nginx_with_files`] so far, each with its path and status.
+    pub fn requested(&self) -> Vec<String> {
+        let lines = self.lines.try_iter();
+        let requested = lines.filter_map(|line| Some(line.strip_prefix(REQUESTED)?.to_owned()));
+        requested.collect()
+    }
+
     /// Returns the next body posted to [`Peer::nginx_as_collector`].
     pub fn next_report(&self) -> String {
         loop {
@@ -309,6 +350,17 @@ pub fn rsa_key(bits: u32) -> Option<KeyPair> {
     Some(KeyPair::from_pem(str::from_utf8(&output.stdout).unwrap()).unwrap())
 }
 
+/// Runs `openssl` with these arguments, and returns its standard output.
+pub fn openssl(arguments: &[&str]) -> Option<Vec<u8>> {
+    let mut command = Command::new(program("openssl")?);
+    let output = command.args(arguments).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+    Some(output.stdout)
+}
+
+/// The prefix of a logged request.
+const REQUESTED: &str = "requested: ";
 /// The prefix of a logged body.
 const REPORTED: &str = "posted: ";
 
