@@ -112,6 +112,15 @@ impl Source {
     }
 }
 
+/// Whether a server may respond that a bundle is known already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tags {
+    /// Not after a violation: nginx's tag of a file is its size and the second of its change, so a
+    /// bundle that is replaced twice in a second keeps its tag.
+    Omit,
+    Send,
+}
+
 /// The recovery that is under way, for all hosts.
 #[derive(Default)]
 pub(crate) struct Flight {
@@ -137,7 +146,7 @@ impl PinUpdater {
         &self,
     ) -> impl Future<Output = Result<UpdateOutcome, UpdateError>> + Send + use<> {
         let inner = Arc::clone(&self.inner);
-        async move { inner.update().await }
+        async move { inner.update(Tags::Send).await }
     }
 
     /// Returns a future that fetches a bundle now and then after each interval, and never ends. Spawn
@@ -152,7 +161,7 @@ impl Inner {
     async fn run(&self) {
         let mut failures = 0_u32;
         loop {
-            failures = match self.update().await {
+            failures = match self.update(Tags::Send).await {
                 Ok(_) => 0,
                 Err(_error) => {
                     event!(WARN, error = %_error, "no pin bundle received");
@@ -167,11 +176,11 @@ impl Inner {
     }
 
     /// Fetches from each source until a bundle is new.
-    async fn update(&self) -> Result<UpdateOutcome, UpdateError> {
+    async fn update(&self, tags: Tags) -> Result<UpdateOutcome, UpdateError> {
         let mut failures = Vec::new();
         let mut is_known = false;
         for source in &self.sources {
-            let fetched = within(self.timeout, self.update_from(source)).await;
+            let fetched = within(self.timeout, self.update_from(source, tags)).await;
             match fetched.unwrap_or(Err(FetchError::TimedOut(self.timeout))) {
                 Ok(UpdateOutcome::Unchanged) => is_known = true,
                 Ok(updated) => {
@@ -191,8 +200,8 @@ impl Inner {
         }
     }
 
-    async fn update_from(&self, source: &Source) -> Result<UpdateOutcome, FetchError> {
-        let known = source.tag.lock().clone();
+    async fn update_from(&self, source: &Source, tags: Tags) -> Result<UpdateOutcome, FetchError> {
+        let known = source.tag.lock().clone().filter(|_| tags == Tags::Send);
         let (bytes, tag) = match self.fetch.fetch(source.url.clone(), known).await? {
             Fetched::Bundle(bytes, tag) => (bytes, tag),
             Fetched::NotModified => return Ok(UpdateOutcome::Unchanged),
@@ -218,7 +227,7 @@ impl Inner {
         self.adopt_staged().await;
         if !self.all_accepted() && self.pinning.is_fetch_due() {
             self.pinning.begin_fetch();
-            if let Err(_error) = self.update().await {
+            if let Err(_error) = self.update(Tags::Omit).await {
                 event!(WARN, error = %_error, "no pin bundle received");
             }
             self.adopt_staged().await;
