@@ -13,6 +13,8 @@ mod common;
 mod effect;
 #[cfg(feature = "hyper")]
 mod hostile_servers;
+#[cfg(feature = "reqwest")]
+mod noting_client;
 #[cfg(feature = "hyper")]
 mod real_servers;
 #[cfg(feature = "hyper")]

@@ -5,11 +5,12 @@ use std::time::Duration;
 use pinhold::bundle::{
     BundleError, BundleOutcome, BundleVersion, FetchError, NoteError, UpdateOutcome,
 };
-use pinhold::{Event, FileStorage, PinStore, PinViolation};
+use pinhold::{Event, FileStorage, PinStore, PinViolation, PinningVerifier};
 use tower::{Service, ServiceExt};
 
 use crate::common::bundles::{Body, ISSUED, pins};
 use crate::common::noted::temp_dir;
+use crate::common::provider;
 use crate::common::server::{Server, client};
 use crate::world::{API, World, is_recovered, request};
 
@@ -249,7 +250,11 @@ async fn a_violation_outside_of_a_runtime_is_recovered_from_by_run() {
         .unwrap();
     let pin = world.rotate().await;
     world.served.set(world.operator.sign(&world.bundle(2, pin)));
-    let config = world.pinning.client_config(world.anchors.clone()).unwrap();
+    let verifier = PinningVerifier::builder(world.pinning.clone());
+    let verifier = verifier
+        .with_anchors(world.anchors.clone())
+        .with_provider(provider());
+    let config = verifier.client_config().unwrap();
     let address = world.names.address(API).unwrap();
     let handshake = std::thread::spawn(move || {
         let name = API.try_into().unwrap();
