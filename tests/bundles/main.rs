@@ -11,3 +11,5 @@
 mod common;
 #[cfg(feature = "hyper")]
 mod effect;
+mod texts;
+mod trust;
