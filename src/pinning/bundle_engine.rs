@@ -342,6 +342,14 @@ impl Bundles {
             Some(staging) if staging.percent() < 100 => Slot::Staged,
             _ => Slot::Full,
         };
+        let state = self.state.lock();
+        let known = [Some(&state.full), state.staged.as_ref()];
+        let is_known = known
+            .into_iter()
+            .flatten()
+            .any(|it| floor_of(it) == offered);
+        // Released before the records are locked: `reload` locks the two in the other order.
+        drop(state);
         let others = shared.store.others();
         let changes = others.read(|records| {
             let floor = self.floor(records);
@@ -358,11 +366,7 @@ impl Bundles {
                     refused: offered.digest,
                 });
             }
-            let state = self.state.lock();
-            let mut known = [Some(&state.full), state.staged.as_ref()]
-                .into_iter()
-                .flatten();
-            if known.any(|known| floor_of(known) == offered) {
+            if is_known {
                 return Ok(None);
             }
             Ok(bundle_records::store(
