@@ -13,7 +13,8 @@ use crate::store::storage::Merged;
 #[derive(Default)]
 pub(crate) struct OtherRecords {
     records: Mutex<Records>,
-    listener: Mutex<Option<Weak<dyn RecordListener>>>,
+    /// One for each set of pins with this store.
+    listeners: Mutex<Vec<Weak<dyn RecordListener>>>,
 }
 
 /// Is notified of records that were stored, by this process or another one.
@@ -30,13 +31,15 @@ impl OtherRecords {
         }
         Self {
             records: Mutex::new(records),
-            listener: Mutex::default(),
+            listeners: Mutex::default(),
         }
     }
 
-    /// Sets the listener, in place of an earlier one.
+    /// Adds a listener.
     pub(crate) fn watch(&self, listener: Weak<dyn RecordListener>) {
-        *self.listener.lock() = Some(listener);
+        let mut listeners = self.listeners.lock();
+        listeners.retain(|known| known.strong_count() > 0);
+        listeners.push(listener);
     }
 
     /// Returns what `read` returns of the records. It must not wait.
@@ -83,8 +86,15 @@ impl OtherRecords {
             Merged::Lost => false,
         };
         drop(records);
-        let listener = self.listener.lock().as_ref().and_then(Weak::upgrade);
-        if let Some(listener) = listener.filter(|_| is_changed) {
+        if !is_changed {
+            return;
+        }
+        let listeners = self.listeners.lock();
+        let live = listeners.iter().filter_map(Weak::upgrade);
+        let live = live.collect::<Vec<_>>();
+        // A listener may store other records, whose listeners are then notified.
+        drop(listeners);
+        for listener in live {
             listener.on_records_changed();
         }
     }

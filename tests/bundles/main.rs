@@ -7,9 +7,13 @@
     reason = "tests"
 )]
 
+#[cfg(feature = "hyper")]
+mod app;
 #[path = "../common/mod.rs"]
 mod common;
 #[cfg(feature = "hyper")]
 mod effect;
+#[cfg(feature = "hyper")]
+mod refused;
 mod texts;
 mod trust;
