@@ -84,7 +84,7 @@ impl PinBundle {
             });
         };
         let verifier = crate::bundles::verifier::Verifier::new(root.clone(), algorithm);
-        verifier.verify(bytes)
+        verifier.verify(bytes, None).map(|verified| verified.bundle)
     }
 
     pub(crate) fn read(note: &SignedNote, head: Head) -> Result<Self, BundleError> {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::UnixTime;
 
-use crate::bundles::{BundleError, InstallId, PinBundle, Verifier, WhenStale};
+use crate::bundles::{BundleError, InstallId, PinBundle, PinRoot, Verified, Verifier, WhenStale};
 use crate::pinning::build_error::BuildError;
 use crate::pinning::bundle_records::{self, BundleCounts, Slot, floor_of};
 use crate::pinning::bundle_rules::{BundleRules, Terms};
@@ -81,6 +81,9 @@ pub(crate) struct Bundles {
     provider: Arc<CryptoProvider>,
     /// Locked while a bundle is accepted, until it is durable.
     accepting: Mutex<()>,
+    /// The newest root of a bundle that is or was in use here, if it is a successor of that of the
+    /// application: the keys before it count no more, even if they have signed another successor.
+    newest_root: Mutex<Option<PinRoot>>,
     state: Mutex<State>,
     /// The observers. Weak, since they own the reporter, which owns a handle to the pins.
     events: OnceLock<Weak<dyn EventSink>>,
@@ -121,15 +124,17 @@ impl State {
 impl Bundles {
     pub(crate) fn new(
         verifier: Verifier,
-        built_in: PinBundle,
+        built_in: Verified,
         base: StaticRules,
         provider: Arc<CryptoProvider>,
     ) -> Self {
-        let built_in = Arc::new(built_in);
+        let newest_root = Mutex::new(built_in.successor);
+        let built_in = Arc::new(built_in.bundle);
         Self {
             verifier,
             provider,
             accepting: Mutex::default(),
+            newest_root,
             state: Mutex::new(State {
                 base,
                 full: Arc::clone(&built_in),
@@ -193,11 +198,20 @@ impl Bundles {
         }
         // Verified again, since a file may be damaged, or may be that of another application.
         let bytes = bundle_records::text(&floor, records);
-        let verified = bytes.and_then(|bytes| self.verifier.verify(&bytes).ok());
-        let bundle = verified.filter(|bundle| floor_of(bundle) == floor);
-        bundle
-            .map(|bundle| Some(Arc::new(bundle)))
-            .ok_or(floor.version)
+        let verified = bytes.and_then(|bytes| self.verifier.verify(&bytes, None).ok());
+        let verified = verified.filter(|verified| floor_of(&verified.bundle) == floor);
+        let Verified { bundle, successor } = verified.ok_or(floor.version)?;
+        self.learn(successor);
+        Ok(Some(Arc::new(bundle)))
+    }
+
+    /// Keeps the newest root.
+    fn learn(&self, successor: Option<PinRoot>) {
+        let version = |root: &Option<PinRoot>| root.as_ref().map(PinRoot::version);
+        let mut newest = self.newest_root.lock();
+        if version(&successor) > version(&newest) {
+            *newest = successor;
+        }
     }
 
     /// Chooses the bundles by the stored records, and lets them take effect.
@@ -334,10 +348,11 @@ impl Bundles {
 
     /// Stores a bundle that is newer than all that are known.
     fn accept(&self, shared: &Shared, bytes: &[u8]) -> Result<BundleOutcome, BundleError> {
-        let bundle = self.verifier.verify(bytes)?;
+        let _one_at_a_time = self.accepting.lock();
+        let root = self.newest_root.lock().clone();
+        let bundle = self.verifier.verify(bytes, root.as_ref())?.bundle;
         self.ensure_usable(shared, &bundle)?;
         let (offered, version) = (floor_of(&bundle), bundle.version());
-        let _one_at_a_time = self.accepting.lock();
         let slot = match bundle.staging() {
             Some(staging) if staging.percent() < 100 => Slot::Staged,
             _ => Slot::Full,
