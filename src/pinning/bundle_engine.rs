@@ -92,11 +92,7 @@ pub(crate) struct Bundles {
 struct State {
     /// The rules of the application.
     base: StaticRules,
-    full: Arc<PinBundle>,
-    /// A staged bundle that is newer than `full`.
-    staged: Option<Arc<PinBundle>>,
-    /// Whether the staged bundle is in effect.
-    is_included: bool,
+    chosen: Chosen,
     /// Whether the entries were made of these bundles and rules.
     is_applied: bool,
     /// The version whose records can't be used, as far as that was reported.
@@ -107,17 +103,34 @@ struct State {
     install: Option<InstallId>,
 }
 
+/// The bundles that are in use.
+struct Chosen {
+    full: Arc<PinBundle>,
+    /// A staged bundle that is newer than `full`.
+    staged: Option<Arc<PinBundle>>,
+    /// Whether the staged bundle is in effect.
+    is_included: bool,
+}
+
+impl Chosen {
+    fn newest(&self) -> &Arc<PinBundle> {
+        self.staged.as_ref().unwrap_or(&self.full)
+    }
+}
+
 impl State {
     fn in_effect(&self) -> &Arc<PinBundle> {
-        match &self.staged {
-            Some(staged) if self.is_included => staged,
-            _ => &self.full,
+        let chosen = &self.chosen;
+        match &chosen.staged {
+            Some(staged) if chosen.is_included => staged,
+            _ => &chosen.full,
         }
     }
 
     /// Returns the staged bundle if it is not in effect.
     fn candidate(&self) -> Option<&Arc<PinBundle>> {
-        self.staged.as_ref().filter(|_| !self.is_included)
+        let staged = self.chosen.staged.as_ref();
+        staged.filter(|_| !self.chosen.is_included)
     }
 }
 
@@ -137,9 +150,11 @@ impl Bundles {
             newest_root,
             state: Mutex::new(State {
                 base,
-                full: Arc::clone(&built_in),
-                staged: None,
-                is_included: false,
+                chosen: Chosen {
+                    full: Arc::clone(&built_in),
+                    staged: None,
+                    is_included: false,
+                },
                 is_applied: false,
                 damaged: None,
                 stale: None,
@@ -223,10 +238,16 @@ impl Bundles {
         let others = shared.store.others();
         let (full, staged, damaged, is_recovered) = others.read(|records| {
             state.install = bundle_records::install(records).or(state.install);
-            let full = self.stored(Slot::Full, &self.built_in, Some(&state.full), records);
+            state.counts = state.counts.max(BundleCounts::of_stored(records));
+            let full = self.stored(
+                Slot::Full,
+                &self.built_in,
+                Some(&state.chosen.full),
+                records,
+            );
             let newest = full.as_ref().ok().cloned().flatten();
             let newest = newest.unwrap_or_else(|| Arc::clone(&self.built_in));
-            let staged = self.stored(Slot::Staged, &newest, state.staged.as_ref(), records);
+            let staged = self.stored(Slot::Staged, &newest, state.chosen.staged.as_ref(), records);
             let is_damaged = [Slot::Full, Slot::Staged].map(|slot| slot.is_damaged(records));
             let mut damaged = is_damaged.contains(&true).then_some(newest.version());
             let mut ok = |stored: Result<Option<_>, BundleVersion>| {
@@ -248,25 +269,31 @@ impl Bundles {
             is_recovered || staging.all(|it| install.is_some_and(|id| it.includes(id)))
         };
         let is_included = staged.as_ref().is_some_and(includes);
-        let is_same = Arc::ptr_eq(&full, &state.full)
-            && staged.as_ref().map(Arc::as_ptr) == state.staged.as_ref().map(Arc::as_ptr)
-            && is_included == state.is_included;
-        (state.full, state.staged, state.is_included) = (full, staged, is_included);
-        if let Some(version) = damaged.filter(|version| state.damaged != Some(*version)) {
-            let in_effect = state.in_effect().version();
-            events.push(Event::BundleUnreadable { version, in_effect });
-        }
-        state.damaged = damaged;
+        let is_same = Arc::ptr_eq(&full, &state.chosen.full)
+            && staged.as_ref().map(Arc::as_ptr) == state.chosen.staged.as_ref().map(Arc::as_ptr)
+            && is_included == state.chosen.is_included;
+        let mut damaged = damaged;
         if !is_same || !state.is_applied {
-            self.apply(shared, &mut state)?;
+            let chosen = Chosen {
+                full,
+                staged,
+                is_included,
+            };
+            let replaced = std::mem::replace(&mut state.chosen, chosen);
+            if self.apply(shared, &mut state).is_err() {
+                // Another release of the application, with other policies, has accepted it.
+                let unusable = std::mem::replace(&mut state.chosen, replaced);
+                damaged = Some(unusable.newest().version());
+                if !state.is_applied {
+                    self.apply(shared, &mut state)?;
+                }
+            }
             let in_effect = Arc::clone(state.in_effect());
             if in_effect.version() > before {
                 let version = in_effect.version();
                 events.push(Event::BundleApplied { version });
-                state.counts.applied += 1;
                 if let Some(until) = in_effect.kill_switch() {
                     events.push(Event::BundleKilled { version, until });
-                    state.counts.killed += 1;
                 }
             }
             if let Some(staged) = state.candidate()
@@ -275,28 +302,49 @@ impl Bundles {
                 let version = staged.version();
                 let percent = staged.staging().map_or(100, |it| it.percent());
                 events.push(Event::BundleStaged { version, percent });
-                state.counts.staged += 1;
             }
         }
+        if let Some(version) = damaged.filter(|version| state.damaged != Some(*version)) {
+            let in_effect = state.in_effect().version();
+            events.insert(0, Event::BundleUnreadable { version, in_effect });
+        }
+        state.damaged = damaged;
         drop(state);
         self.emit_all(shared, events);
         Ok(())
     }
 
-    /// Makes the entries of the rules of the application and of the bundles.
+    /// Makes the entries of the rules of the application and of the bundles take effect.
     fn apply(&self, shared: &Shared, state: &mut State) -> Result<(), BuildError> {
-        let in_effect = state.in_effect();
-        let base = &state.base;
+        let candidate = state.candidate().map(|staged| &**staged);
+        let (entries, rules) = self.entries(shared, &state.base, state.in_effect(), candidate)?;
+        let mut replaced = None;
+        shared.replace_entries(entries, |statics| {
+            replaced = statics.bundled.replace(rules);
+        });
+        state.is_applied = true;
+        Ok(())
+    }
+
+    /// Returns the entries of the rules of the application and of the bundles.
+    fn entries(
+        &self,
+        shared: &Shared,
+        base: &StaticRules,
+        in_effect: &PinBundle,
+        candidate: Option<&PinBundle>,
+    ) -> Result<(StaticEntries, BundleRules), BuildError> {
         let of_bundle = policies_of(in_effect);
-        let settings = |bundle: &PinBundle| {
-            let mut settings = base.settings.with(bundle.pins().rules.settings.clone());
-            for staged in state.candidate().into_iter().chain([in_effect]) {
-                settings.refused_keys = join(settings.refused_keys.take(), refused_keys(staged));
+        let settings = || {
+            let of_bundle = in_effect.pins().rules.settings.clone();
+            let mut settings = base.settings.with(of_bundle);
+            for bundle in candidate.into_iter().chain([in_effect]) {
+                settings.refused_keys = join(settings.refused_keys.take(), refused_keys(bundle));
             }
             merge_settings(&shared.settings, settings)
         };
         let merged = overlay(&base.policies, &of_bundle);
-        let entries = StaticEntries::merged(merged, settings(in_effect))?;
+        let entries = StaticEntries::merged(merged, settings())?;
         let fixed = base.policies.iter().filter(|(_, policy)| policy.is_fixed());
         let fixed = fixed.cloned().collect();
         let without = || merge_settings(&Settings::default(), Settings::default());
@@ -308,11 +356,11 @@ impl Bundles {
                     built_in = overlay(&built_in, &policies_of(&self.built_in));
                 }
                 let policies = overlay(&of_bundle, &built_in);
-                Some(StaticEntries::merged(policies, settings(in_effect))?)
+                Some(StaticEntries::merged(policies, settings())?)
             }
             WhenStale::Enforce | WhenStale::ReportOnly => None,
         };
-        let staged = state.candidate().map(|staged| policies_of(staged));
+        let staged = candidate.map(policies_of);
         let staged = staged.map(|staged| StaticEntries::merged(staged, without()));
         let hosts = in_effect.suspend_noted().iter().cloned();
         let intermediates = in_effect.intermediates();
@@ -324,20 +372,18 @@ impl Bundles {
             suspend_noted: hosts.collect::<HashSet<Host, RandomState>>(),
             intermediates: (!intermediates.is_empty()).then(|| intermediates.into()),
         };
-        let mut replaced = None;
-        shared.replace_entries(entries, |statics| {
-            replaced = statics.bundled.replace(rules);
-        });
-        state.is_applied = true;
-        Ok(())
+        Ok((entries, rules))
     }
 
-    /// Returns an error for policies that no lookup could use.
+    /// Returns an error for policies that no lookup could use, alone or beside those of the
+    /// application.
     fn ensure_usable(&self, shared: &Shared, bundle: &PinBundle) -> Result<(), BundleError> {
         let rules = bundle.pins().rules.clone();
-        let base = self.state.lock().base.settings.clone();
-        let settings = merge_settings(&shared.settings, base.with(rules.settings));
-        match StaticEntries::new(rules.policies, settings) {
+        let base = self.state.lock().base.clone();
+        let settings = merge_settings(&shared.settings, base.settings.with(rules.settings));
+        let alone = StaticEntries::new(rules.policies, settings).map(drop);
+        let usable = alone.and_then(|()| self.entries(shared, &base, bundle, None).map(drop));
+        match usable {
             Err(BuildError::Exemption { host, exempt }) => {
                 Err(BundleError::Exemption { host, exempt })
             }
@@ -358,7 +404,7 @@ impl Bundles {
             _ => Slot::Full,
         };
         let state = self.state.lock();
-        let known = [Some(&state.full), state.staged.as_ref()];
+        let known = [Some(&state.chosen.full), state.chosen.staged.as_ref()];
         let is_known = known
             .into_iter()
             .flatten()
@@ -367,30 +413,12 @@ impl Bundles {
         drop(state);
         let others = shared.store.others();
         let changes = others.read(|records| {
-            let floor = self.floor(records);
-            if version < floor.version {
-                return Err(BundleError::Rollback {
-                    offered: version,
-                    floor: floor.version,
-                });
-            }
-            if version == floor.version && offered.digest != floor.digest {
-                return Err(BundleError::Equivocation {
-                    version,
-                    known: floor.digest,
-                    refused: offered.digest,
-                });
-            }
+            ensure_not_below(self.floor(records), offered)?;
             if is_known {
                 return Ok(None);
             }
-            Ok(bundle_records::store(
-                slot,
-                offered,
-                bytes,
-                bundle.issued(),
-                records,
-            ))
+            let issued = bundle.issued();
+            Ok(bundle_records::store(slot, offered, bytes, issued, records))
         })?;
         let Some(changes) = changes else {
             return Ok(BundleOutcome::Unchanged(version));
@@ -399,6 +427,8 @@ impl Bundles {
         stored.wait().map_err(BundleError::Storage)?;
         // The writer thread has reloaded, unless what is stored was restored only.
         let _ = self.reload(shared);
+        // What another process has stored meanwhile stays.
+        ensure_not_below(others.read(|records| self.floor(records)), offered)?;
         let state = self.state.lock();
         Ok(match state.candidate() {
             Some(staged) if floor_of(staged) == offered => BundleOutcome::Staged(version),
@@ -422,14 +452,37 @@ impl Bundles {
         }
     }
 
+    /// Counts an outcome. Only the process that was given the bundle does.
+    fn count(&self, shared: &Shared, outcome: &Result<BundleOutcome, BundleError>) {
+        let mut state = self.state.lock();
+        let kills = state.in_effect().kill_switch().is_some();
+        let counts = &mut state.counts;
+        match outcome {
+            Ok(BundleOutcome::Applied(_)) => {
+                counts.applied += 1;
+                counts.killed += u64::from(kills);
+            }
+            Ok(BundleOutcome::Staged(_)) => counts.staged += 1,
+            Ok(BundleOutcome::Unchanged(_)) => return,
+            Err(_) => counts.refused += 1,
+        }
+        drop(state);
+        self.store_counts(shared);
+    }
+
+    /// Stores the counts, without waiting.
+    fn store_counts(&self, shared: &Shared) {
+        let counts = self.state.lock().counts;
+        let change = counts.to_change(at(EARLIEST_TIME));
+        drop(shared.store.store_others(change.into_iter().collect()));
+    }
+
     /// Emits events and stores the counts, without waiting.
     fn emit_all(&self, shared: &Shared, events: Vec<Event>) {
         if events.is_empty() {
             return;
         }
-        let counts = self.state.lock().counts;
-        let change = counts.to_change(at(EARLIEST_TIME));
-        drop(shared.store.store_others(change.into_iter().collect()));
+        self.store_counts(shared);
         let sink = self.events.get().and_then(Weak::upgrade);
         for event in events {
             event.trace();
@@ -477,8 +530,8 @@ impl Pinning {
             return Err(BundleError::NotSetUp);
         };
         let outcome = bundles.accept(&self.shared, bundle);
+        bundles.count(&self.shared, &outcome);
         if let Err(error) = &outcome {
-            bundles.state.lock().counts.refused += 1;
             let event = Event::BundleRefused(error.clone());
             bundles.emit_all(&self.shared, vec![event]);
         }
@@ -556,6 +609,24 @@ impl Bundles {
         drop(shared.store.store_others(change.into_iter().collect()));
         Ok(install)
     }
+}
+
+/// Fails if a bundle is older than the newest one that was accepted, or another one with its version.
+fn ensure_not_below(floor: BundleFloor, offered: BundleFloor) -> Result<(), BundleError> {
+    if offered.version < floor.version {
+        return Err(BundleError::Rollback {
+            offered: offered.version,
+            floor: floor.version,
+        });
+    }
+    if offered.version == floor.version && offered.digest != floor.digest {
+        return Err(BundleError::Equivocation {
+            version: offered.version,
+            known: floor.digest,
+            refused: offered.digest,
+        });
+    }
+    Ok(())
 }
 
 /// Returns the policies of a bundle.
