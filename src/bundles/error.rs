@@ -291,13 +291,11 @@ pub enum BundleError {
     },
 }
 
-impl fmt::Display for BundleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("pin bundle refused: ")?;
+impl BundleError {
+    /// Prints why a bundle is not trusted, or not received as a whole.
+    fn fmt_untrusted(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadSignature { name } => write!(f, "the signature of {name:?} is wrong"),
-            Self::Body(error) => write_body(f, error),
-            Self::Critical { member } => write_critical(f, member),
             Self::Equivocation {
                 version,
                 known,
@@ -309,6 +307,38 @@ impl fmt::Display for BundleError {
                 hex(known),
                 hex(refused)
             ),
+            Self::Note(error) => write!(f, "{error}"),
+            Self::NotNewestRoot { root, newest } => write!(
+                f,
+                "it is signed for root {root}, expected the newest one, root {newest}"
+            ),
+            Self::NotSetUp => f.write_str("the application has set up no root of trust for pins"),
+            Self::Rollback { offered, floor } => write!(
+                f,
+                "version {offered} is older than {floor}, which is known: an old bundle is served"
+            ),
+            Self::Root { index, error } => write!(f, "root {index} of its chain: {error}"),
+            Self::RootGap { expected, found } => write!(
+                f,
+                "its chain of roots has version {found} where {expected} is expected"
+            ),
+            Self::Signatures { valid, threshold } => write!(
+                f,
+                "signed by {valid} distinct keys of the newest root, expected at least {threshold}"
+            ),
+            Self::Storage(error) => write!(f, "it can't be stored: {error}"),
+            Self::TooLarge { size } => write!(f, "it has {size} bytes, expected at most 1 MiB"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for BundleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("pin bundle refused: ")?;
+        match self {
+            Self::Body(error) => write_body(f, error),
+            Self::Critical { member } => write_critical(f, member),
             Self::Exemption { host, exempt } => write!(
                 f,
                 "{exempt} is exempt from the pins of {host}, which do not apply to it, or which it \
@@ -331,39 +361,29 @@ impl fmt::Display for BundleError {
                 print_capped(*until),
                 print_capped(*limit)
             ),
-            Self::Note(error) => error.fmt(f),
-            Self::NotNewestRoot { root, newest } => write!(
-                f,
-                "it is signed for root {root}, expected the newest one, root {newest}"
-            ),
-            Self::NotSetUp => f.write_str("the application has set up no root of trust for pins"),
-            Self::Rollback { offered, floor } => write!(
-                f,
-                "version {offered} is older than {floor}, which is known: an old bundle is served"
-            ),
-            Self::Root { index, error } => write!(f, "root {index} of its chain: {error}"),
-            Self::RootGap { expected, found } => write!(
-                f,
-                "its chain of roots has version {found} where {expected} is expected"
-            ),
-            Self::Signatures { valid, threshold } => write!(
-                f,
-                "signed by {valid} distinct keys of the newest root, expected at least {threshold}"
-            ),
             Self::Staging { percent } => {
                 write!(f, "it is staged for {percent} percent, expected 0 to 100")
             }
-            Self::Storage(error) => write!(f, "it can't be stored: {error}"),
             Self::SuspendsOther { host } => write!(
                 f,
                 "it suspends the noted pins of {host}, which none of its policies names"
             ),
-            Self::TooLarge { size } => write!(f, "it has {size} bytes, expected at most 1 MiB"),
             Self::UnionOfGroups { host } => write!(
                 f,
                 "the policy of {host} has several groups of pins, which can't be united with \
                  overlapping policies"
             ),
+            Self::BadSignature { .. }
+            | Self::Equivocation { .. }
+            | Self::Note(_)
+            | Self::NotNewestRoot { .. }
+            | Self::NotSetUp
+            | Self::Rollback { .. }
+            | Self::Root { .. }
+            | Self::RootGap { .. }
+            | Self::Signatures { .. }
+            | Self::Storage(_)
+            | Self::TooLarge { .. } => self.fmt_untrusted(f),
         }
     }
 }

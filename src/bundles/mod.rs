@@ -25,5 +25,5 @@ pub use crate::bundles::note::{NoteSignature, SignedNote};
 pub use crate::bundles::pin_bundle::PinBundle;
 pub use crate::bundles::root::PinRoot;
 pub use crate::bundles::staging::{InstallId, Staging};
-pub(crate) use crate::bundles::verifier::{Verifier, ed25519};
+pub(crate) use crate::bundles::verifier::{Verified, Verifier, ed25519};
 pub use crate::bundles::verifier_key::VerifierKey;

@@ -136,9 +136,11 @@ impl fmt::Display for SignedNote {
 impl NoteSignature {
     fn parse(line: &str) -> Option<Self> {
         let (name, encoded) = line.strip_prefix(DASH)?.split_once(' ')?;
-        let encoded = decode_base64(encoded.as_bytes())?;
-        let (key_id, bytes) = encoded.split_first_chunk()?;
-        (is_key_name(name) && !bytes.is_empty()).then(|| Self {
+        let decoded = decode_base64(encoded.as_bytes())?;
+        // The decoder ignores the last bits: a note would have several spellings.
+        let is_canonical = encode_base64(&decoded) == encoded;
+        let (key_id, bytes) = decoded.split_first_chunk()?;
+        (is_key_name(name) && is_canonical && !bytes.is_empty()).then(|| Self {
             name: name.to_owned(),
             key_id: *key_id,
             bytes: bytes.to_vec(),
@@ -172,7 +174,7 @@ impl NoteSignature {
 
 fn ensure_printable(note: &str) -> Result<(), NoteError> {
     let is_excluded = |byte: &u8| *byte < b' ' && *byte != b'\n';
-    match note.as_bytes().iter().position(|byte| is_excluded(byte)) {
+    match note.as_bytes().iter().position(is_excluded) {
         Some(offset) => Err(NoteError::ControlCharacter { offset }),
         None => Ok(()),
     }

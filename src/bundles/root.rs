@@ -68,9 +68,9 @@ impl PinRoot {
     /// [`RootError::Threshold`].
     pub fn from_note(note: &SignedNote) -> Result<Self, RootError> {
         let body = read::<Root>(note.text()).map_err(RootError::Body)?;
-        let critical = body.critical.into_iter();
+        let mut critical = body.critical.into_iter();
         let known = |name: &String| Root::NAMES.contains(&&**name) || name == "comment";
-        if let Some(member) = critical.filter(|name| !known(name)).next() {
+        if let Some(member) = critical.find(|name| !known(name)) {
             return Err(RootError::Critical { member });
         }
         let keys = body.keys.iter().map(|key| VerifierKey::parse(key));

@@ -40,7 +40,7 @@ impl PinBundle {
             });
         };
         let verifier = Verifier::new(root.clone(), algorithm);
-        verifier.verify(bytes)
+        verifier.verify(bytes, None).map(|verified| verified.bundle)
     }
 }
 
@@ -72,12 +72,19 @@ impl Verifier {
 
     /// Verifies a bundle: its roots are a chain of successors of the known root, each signed by the
     /// thresholds of its predecessor and of itself, and the bundle is signed by the threshold of the
-    /// last one.
-    pub(crate) fn verify(&self, bytes: &[u8]) -> Result<PinBundle, BundleError> {
+    /// last one. The known root is `newer` if that has a higher version than the root of the
+    /// application.
+    pub(crate) fn verify(
+        &self,
+        bytes: &[u8],
+        newer: Option<&PinRoot>,
+    ) -> Result<Verified, BundleError> {
+        let known = newer.filter(|newer| newer.version() > self.root.version());
+        let known = known.unwrap_or(&self.root);
         let note = note_of(bytes)?;
         let head = head(&note)?;
-        let newest = self.newest(&head.roots)?;
-        let newest = newest.as_ref().unwrap_or(&self.root);
+        let successor = self.newest(known, &head.roots)?;
+        let newest = successor.as_ref().unwrap_or(known);
         if head.root_version != newest.version() {
             return Err(BundleError::NotNewestRoot {
                 root: head.root_version,
@@ -93,17 +100,18 @@ impl Verifier {
         if valid < threshold {
             return Err(BundleError::Signatures { valid, threshold });
         }
-        PinBundle::read(&note, head)
+        let bundle = PinBundle::read(&note, head)?;
+        Ok(Verified { bundle, successor })
     }
 
     /// Returns the last successor of the known root; `None` if there is none.
-    fn newest(&self, roots: &[String]) -> Result<Option<PinRoot>, BundleError> {
+    fn newest(&self, known: &PinRoot, roots: &[String]) -> Result<Option<PinRoot>, BundleError> {
         let mut newest = None;
         for (index, text) in roots.iter().enumerate() {
             let failed = |error| BundleError::Root { index, error };
             let note = SignedNote::parse(text).map_err(|error| failed(RootError::Note(error)))?;
             let root = PinRoot::from_note(&note).map_err(failed)?;
-            let known = newest.as_ref().unwrap_or(&self.root);
+            let known = newest.as_ref().unwrap_or(known);
             if root.version() <= known.version() {
                 continue;
             }
@@ -120,6 +128,13 @@ impl Verifier {
         }
         Ok(newest)
     }
+}
+
+/// A bundle whose signatures are valid.
+pub(crate) struct Verified {
+    pub(crate) bundle: PinBundle,
+    /// The root that has signed it, if it is a successor of the known one.
+    pub(crate) successor: Option<PinRoot>,
 }
 
 impl fmt::Debug for Verifier {

@@ -146,6 +146,34 @@ impl BuildError {
     }
 }
 
+#[cfg(feature = "bundles")]
+impl BuildError {
+    /// Prints an error of the setting up of pin bundles.
+    fn fmt_bundles(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bundle(error) => write!(f, "the bundle in the application: {error}"),
+            Self::FixedWithoutBackup { host } => write!(
+                f,
+                "the fixed policy of {host} has fewer than 2 distinct pins, expected a backup: no \
+                 bundle can repair it"
+            ),
+            Self::NoEd25519 => f.write_str(
+                "the crypto provider can't verify Ed25519, expected one that can, such as aws-lc-rs \
+                 or ring: pin bundles are signed by it",
+            ),
+            Self::PinRoot(error) => write!(f, "root of trust for pins: {error}"),
+            Self::NoBundles => f.write_str(
+                "the pins take no bundles, expected `PinningBuilder::bundles` before an updater",
+            ),
+            Self::NoUpdateUrl => f.write_str("no URL of pin bundles, expected at least one"),
+            Self::UpdateUrl { url } => {
+                write!(f, "{url:?} is not an https URL of pin bundles")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -155,30 +183,13 @@ impl fmt::Display for BuildError {
                  configuration has anchors and provider already"
             ),
             #[cfg(feature = "bundles")]
-            Self::Bundle(error) => write!(f, "the bundle in the application: {error}"),
-            #[cfg(feature = "bundles")]
-            Self::FixedWithoutBackup { host } => write!(
-                f,
-                "the fixed policy of {host} has fewer than 2 distinct pins, expected a backup: no \
-                 bundle can repair it"
-            ),
-            #[cfg(feature = "bundles")]
-            Self::NoEd25519 => f.write_str(
-                "the crypto provider can't verify Ed25519, expected one that can, such as aws-lc-rs \
-                 or ring: pin bundles are signed by it",
-            ),
-            #[cfg(feature = "bundles")]
-            Self::PinRoot(error) => write!(f, "root of trust for pins: {error}"),
-            #[cfg(feature = "bundles")]
-            Self::NoBundles => f.write_str(
-                "the pins take no bundles, expected `PinningBuilder::bundles` before an updater",
-            ),
-            #[cfg(feature = "bundles")]
-            Self::NoUpdateUrl => f.write_str("no URL of pin bundles, expected at least one"),
-            #[cfg(feature = "bundles")]
-            Self::UpdateUrl { url } => {
-                write!(f, "{url:?} is not an https URL of pin bundles")
-            }
+            Self::Bundle(_)
+            | Self::FixedWithoutBackup { .. }
+            | Self::NoBundles
+            | Self::NoEd25519
+            | Self::NoUpdateUrl
+            | Self::PinRoot(_)
+            | Self::UpdateUrl { .. } => self.fmt_bundles(f),
             Self::DuplicateHost { .. }
             | Self::Exemption { .. }
             | Self::HostInPinFile { .. }

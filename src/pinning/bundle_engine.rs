@@ -1,75 +1,27 @@
-//! The pin bundles of a [`Pinning`]: acceptance, storage, and the choice of the one in effect.
+//! The pin bundles of a [`Pinning`](crate::Pinning): acceptance, storage, and the choice of the one in effect.
 //!
 //! A bundle takes effect by its records only, once they are durable: the writer thread notifies
 //! [`Shared`], for what this process has stored and for what another one has.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
 use foldhash::fast::RandomState;
 use rustls_pki_types::UnixTime;
 
-use crate::bundles::{BundleError, InstallId, PinBundle, WhenStale};
+use crate::bundles::{BundleError, PinBundle, Staging, WhenStale};
 use crate::pinning::build_error::BuildError;
-use crate::pinning::bundle_records::{self, BundleCounts, FetchState, Slot, floor_of};
-use crate::pinning::bundle_state::{Bundles, State};
+use crate::pinning::bundle_records::{self, Slot, floor_of};
+use crate::pinning::bundle_state::{Bundles, Chosen, State};
+use crate::pinning::bundle_status::{BundleOutcome, BundleStatus};
 use crate::pinning::bundle_terms::Terms;
 use crate::pinning::event::Event;
-use crate::pinning::handle::{Pinning, Shared};
+use crate::pinning::handle::Shared;
 use crate::pinning::rare_rules::merge_settings;
 use crate::pinning::static_pins::{BundleRules, StaticEntries};
 use crate::policy::timestamp::at;
 use crate::policy::{BundleVersion, Host, PinPolicy, PinSet, Settings, StaticRules};
-use crate::store::{EARLIEST_TIME, RecordListener};
-
-/// What [`Pinning::apply_bundle`] did with a bundle.
-///
-/// ```
-/// use pinhold::bundle::BundleOutcome;
-///
-/// fn is_new(outcome: &BundleOutcome) -> bool {
-///     !matches!(outcome, BundleOutcome::Unchanged(_))
-/// }
-/// # let _ = is_new;
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BundleOutcome {
-    /// It is in effect.
-    Applied(BundleVersion),
-    /// It is stored, and staged for other installations: its policies are evaluated and counted
-    /// here, but refuse nothing. Its refused keys are refused.
-    Staged(BundleVersion),
-    /// It is the newest one that is known already.
-    Unchanged(BundleVersion),
-}
-
-/// The pin bundles of an application at one moment.
-///
-/// ```
-/// use pinhold::Pinning;
-///
-/// let pinning = Pinning::builder().build()?;
-/// assert!(pinning.bundle_status().is_none()); // no bundles were set up
-/// # Ok::<(), pinhold::BuildError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BundleStatus {
-    /// The bundle in effect.
-    pub in_effect: BundleVersion,
-    /// The lowest version that is accepted. That of a staged bundle is higher than the one in
-    /// effect.
-    pub floor: BundleVersion,
-    /// The last second at which the bundle in effect is not stale.
-    pub expires: UnixTime,
-    /// Whether the bundle in effect is stale.
-    pub is_stale: bool,
-    /// The last second of the kill switch, if it is on.
-    pub killed_until: Option<UnixTime>,
-    /// The counts.
-    pub counts: BundleCounts,
-}
+use crate::store::{BundleFloor, EARLIEST_TIME};
 
 impl Bundles {
     /// Replaces the rules of the application.
@@ -91,91 +43,87 @@ impl Bundles {
 
     /// Chooses the bundles by the stored records, and lets them take effect.
     pub(crate) fn reload(&self, shared: &Shared) -> Result<(), BuildError> {
-        let mut events = Vec::new();
         let mut state = self.state.lock();
         let before = state.in_effect().version();
         let was_staged = state.candidate().map(|staged| staged.version());
         let others = shared.store.others();
-        let (full, staged, damaged, is_recovered) = others.read(|records| {
-            state.install = bundle_records::install(records).or(state.install);
-            let fetch = FetchState::of_stored(records);
-            if fetch.last > state.fetch.last {
-                state.fetch = fetch;
-            }
-            let full = self.stored(Slot::Full, &self.built_in, Some(&state.full), records);
-            let newest = full.as_ref().ok().cloned().flatten();
-            let newest = newest.unwrap_or_else(|| Arc::clone(&self.built_in));
-            let staged = self.stored(Slot::Staged, &newest, state.staged.as_ref(), records);
-            let is_damaged = [Slot::Full, Slot::Staged].map(|slot| slot.is_damaged(records));
-            let mut damaged = is_damaged.contains(&true).then_some(newest.version());
-            let mut ok = |stored: Result<Option<_>, BundleVersion>| {
-                stored.unwrap_or_else(|version| {
-                    damaged = Some(version);
-                    None
-                })
-            };
-            ok(full);
-            let staged = ok(staged);
-            let recovered = Slot::Recovered.floor(records);
-            let is_recovered =
-                recovered.is_some() && staged.as_ref().map(|staged| floor_of(staged)) == recovered;
-            (newest, staged, damaged, is_recovered)
-        });
-        let includes = |staged: &Arc<PinBundle>| {
-            let install = state.install;
-            let mut staging = staged.staging().into_iter();
-            is_recovered || staging.all(|it| install.is_some_and(|id| it.includes(id)))
-        };
-        let is_included = staged.as_ref().is_some_and(includes);
-        let is_same = Arc::ptr_eq(&full, &state.full)
-            && staged.as_ref().map(Arc::as_ptr) == state.staged.as_ref().map(Arc::as_ptr)
-            && is_included == state.is_included;
-        (state.full, state.staged, state.is_included) = (full, staged, is_included);
-        if let Some(version) = damaged.filter(|version| state.damaged != Some(*version)) {
-            let in_effect = state.in_effect().version();
+        let (chosen, mut damaged) = others.read(|records| self.choose(&mut state, records));
+        if chosen != state.chosen || !state.is_applied {
+            let unusable = self.switch(shared, &mut state, chosen)?;
+            damaged = unusable.or(damaged);
+        }
+        let in_effect = state.in_effect();
+        let version = in_effect.version();
+        let mut events = Vec::new();
+        if let Some(version) = damaged.filter(|damaged| state.damaged != Some(*damaged)) {
+            let in_effect = in_effect.version();
             events.push(Event::BundleUnreadable { version, in_effect });
         }
-        state.damaged = damaged;
-        if !is_same || !state.is_applied {
-            self.apply(shared, &mut state)?;
-            let in_effect = Arc::clone(state.in_effect());
-            if in_effect.version() > before {
-                let version = in_effect.version();
-                events.push(Event::BundleApplied { version });
-                state.counts.applied += 1;
-                if let Some(until) = in_effect.kill_switch() {
-                    events.push(Event::BundleKilled { version, until });
-                    state.counts.killed += 1;
-                }
-            }
-            if let Some(staged) = state.candidate()
-                && was_staged != Some(staged.version())
-            {
-                let version = staged.version();
-                let percent = staged.staging().map_or(100, |it| it.percent());
-                events.push(Event::BundleStaged { version, percent });
-                state.counts.staged += 1;
-            }
+        if version > before {
+            events.push(Event::BundleApplied { version });
+            let kill_switch = in_effect.kill_switch();
+            events.extend(kill_switch.map(|until| Event::BundleKilled { version, until }));
         }
+        if let Some(staged) = state.candidate()
+            && was_staged != Some(staged.version())
+        {
+            let version = staged.version();
+            let percent = staged.staging().map_or(100, Staging::percent);
+            events.push(Event::BundleStaged { version, percent });
+        }
+        state.damaged = damaged;
         drop(state);
         self.emit_all(shared, events);
         Ok(())
     }
 
-    /// Makes the entries of the rules of the application and of the bundles.
+    /// Lets other bundles take effect. Returns the version of one that can't be used beside the
+    /// policies of this release of the application: another one has accepted it.
+    fn switch(
+        &self,
+        shared: &Shared,
+        state: &mut State,
+        chosen: Chosen,
+    ) -> Result<Option<BundleVersion>, BuildError> {
+        let replaced = std::mem::replace(&mut state.chosen, chosen);
+        if self.apply(shared, state).is_ok() {
+            return Ok(None);
+        }
+        let unusable = std::mem::replace(&mut state.chosen, replaced);
+        if !state.is_applied {
+            self.apply(shared, state)?;
+        }
+        Ok(Some(unusable.newest().version()))
+    }
+
+    /// Makes the entries of the rules of the application and of the bundles take effect.
     fn apply(&self, shared: &Shared, state: &mut State) -> Result<(), BuildError> {
-        let in_effect = state.in_effect();
-        let base = &state.base;
+        let candidate = state.candidate().map(|staged| &**staged);
+        let (entries, rules) = self.entries(shared, &state.base, state.in_effect(), candidate)?;
+        shared.replace_entries(entries, |statics| statics.replace_bundled(rules));
+        state.is_applied = true;
+        Ok(())
+    }
+
+    /// Returns the entries of the rules of the application and of the bundles.
+    fn entries(
+        &self,
+        shared: &Shared,
+        base: &StaticRules,
+        in_effect: &PinBundle,
+        candidate: Option<&PinBundle>,
+    ) -> Result<(StaticEntries, BundleRules), BuildError> {
         let of_bundle = policies_of(in_effect);
-        let settings = |bundle: &PinBundle| {
-            let mut settings = base.settings.with(bundle.pins().rules.settings.clone());
-            for staged in state.candidate().into_iter().chain([in_effect]) {
-                settings.refused_keys = join(settings.refused_keys.take(), refused_keys(staged));
+        let settings = || {
+            let of_bundle = in_effect.pins().rules.settings.clone();
+            let mut settings = base.settings.with(of_bundle);
+            for bundle in candidate.into_iter().chain([in_effect]) {
+                settings.refused_keys = join(settings.refused_keys.take(), refused_keys(bundle));
             }
             merge_settings(&shared.settings, settings)
         };
         let merged = overlay(&base.policies, &of_bundle);
-        let entries = StaticEntries::merged(merged, settings(in_effect))?;
+        let entries = StaticEntries::merged(merged, settings())?;
         let fixed = base.policies.iter().filter(|(_, policy)| policy.is_fixed());
         let fixed = fixed.cloned().collect();
         let without = || merge_settings(&Settings::default(), Settings::default());
@@ -187,11 +135,11 @@ impl Bundles {
                     built_in = overlay(&built_in, &policies_of(&self.built_in));
                 }
                 let policies = overlay(&of_bundle, &built_in);
-                Some(StaticEntries::merged(policies, settings(in_effect))?)
+                Some(StaticEntries::merged(policies, settings())?)
             }
             WhenStale::Enforce | WhenStale::ReportOnly => None,
         };
-        let staged = state.candidate().map(|staged| policies_of(staged));
+        let staged = candidate.map(policies_of);
         let staged = staged.map(|staged| StaticEntries::merged(staged, without()));
         let hosts = in_effect.suspend_noted().iter().cloned();
         let intermediates = in_effect.intermediates();
@@ -203,17 +151,18 @@ impl Bundles {
             suspend_noted: hosts.collect::<HashSet<Host, RandomState>>(),
             intermediates: (!intermediates.is_empty()).then(|| intermediates.into()),
         };
-        shared.replace_entries(entries, |statics| statics.replace_bundled(rules));
-        state.is_applied = true;
-        Ok(())
+        Ok((entries, rules))
     }
 
-    /// Returns an error for policies that no lookup could use.
+    /// Returns an error for policies that no lookup could use, alone or beside those of the
+    /// application.
     fn ensure_usable(&self, shared: &Shared, bundle: &PinBundle) -> Result<(), BundleError> {
         let rules = bundle.pins().rules.clone();
-        let base = self.state.lock().base.settings.clone();
-        let settings = merge_settings(&shared.settings, base.with(rules.settings));
-        match StaticEntries::new(rules.policies, settings) {
+        let base = self.state.lock().base.clone();
+        let settings = merge_settings(&shared.settings, base.settings.with(rules.settings));
+        let alone = StaticEntries::new(rules.policies, settings).map(drop);
+        let usable = alone.and_then(|()| self.entries(shared, &base, bundle, None).map(drop));
+        match usable {
             Err(BuildError::Exemption { host, exempt }) => {
                 Err(BundleError::Exemption { host, exempt })
             }
@@ -223,47 +172,37 @@ impl Bundles {
     }
 
     /// Stores a bundle that is newer than all that are known.
-    fn accept(&self, shared: &Shared, bytes: &[u8]) -> Result<BundleOutcome, BundleError> {
-        let bundle = self.verifier.verify(bytes)?;
+    pub(crate) fn accept(
+        &self,
+        shared: &Shared,
+        bytes: &[u8],
+    ) -> Result<BundleOutcome, BundleError> {
+        let _one_at_a_time = self.accepting.lock();
+        let root = self.newest_root.lock().clone();
+        let bundle = self.verifier.verify(bytes, root.as_ref())?.bundle;
         self.ensure_usable(shared, &bundle)?;
         let (offered, version) = (floor_of(&bundle), bundle.version());
-        let _one_at_a_time = self.accepting.lock();
         let slot = match bundle.staging() {
             Some(staging) if staging.percent() < 100 => Slot::Staged,
             _ => Slot::Full,
         };
-        let others = shared.store.others();
         let state = self.state.lock();
+        let known = [Some(&state.chosen.full), state.chosen.staged.as_ref()];
+        let is_known = known
+            .into_iter()
+            .flatten()
+            .any(|it| floor_of(it) == offered);
+        // Released before the records are locked: `reload` locks the two in the other order.
+        drop(state);
+        let others = shared.store.others();
         let changes = others.read(|records| {
-            let floor = self.floor(records);
-            if version < floor.version {
-                return Err(BundleError::Rollback {
-                    offered: version,
-                    floor: floor.version,
-                });
-            }
-            if version == floor.version && offered.digest != floor.digest {
-                return Err(BundleError::Equivocation {
-                    version,
-                    known: floor.digest,
-                    refused: offered.digest,
-                });
-            }
-            let mut known = [Some(&state.full), state.staged.as_ref()]
-                .into_iter()
-                .flatten();
-            if known.any(|known| floor_of(known) == offered) {
+            ensure_not_below(self.floor(records), offered)?;
+            if is_known {
                 return Ok(None);
             }
-            Ok(bundle_records::store(
-                slot,
-                offered,
-                bytes,
-                bundle.issued(),
-                records,
-            ))
+            let issued = bundle.issued();
+            Ok(bundle_records::store(slot, offered, bytes, issued, records))
         })?;
-        drop(state);
         let Some(changes) = changes else {
             return Ok(BundleOutcome::Unchanged(version));
         };
@@ -271,6 +210,8 @@ impl Bundles {
         stored.wait().map_err(BundleError::Storage)?;
         // The writer thread has reloaded, unless what is stored was restored only.
         let _ = self.reload(shared);
+        // What another process has stored meanwhile stays.
+        ensure_not_below(others.read(|records| self.floor(records)), offered)?;
         let state = self.state.lock();
         Ok(match state.candidate() {
             Some(staged) if floor_of(staged) == offered => BundleOutcome::Staged(version),
@@ -279,7 +220,7 @@ impl Bundles {
         })
     }
 
-    fn status(&self, shared: &Shared, now: UnixTime) -> BundleStatus {
+    pub(crate) fn status(&self, shared: &Shared, now: UnixTime) -> BundleStatus {
         let floor = shared.store.others().read(|records| self.floor(records));
         let state = self.state.lock();
         let in_effect = state.in_effect();
@@ -294,14 +235,37 @@ impl Bundles {
         }
     }
 
+    /// Counts an outcome. Only the process that was given the bundle does.
+    pub(crate) fn count(&self, shared: &Shared, outcome: &Result<BundleOutcome, BundleError>) {
+        let mut state = self.state.lock();
+        let kills = state.in_effect().kill_switch().is_some();
+        let counts = &mut state.counts;
+        match outcome {
+            Ok(BundleOutcome::Applied(_)) => {
+                counts.applied += 1;
+                counts.killed += u64::from(kills);
+            }
+            Ok(BundleOutcome::Staged(_)) => counts.staged += 1,
+            Ok(BundleOutcome::Unchanged(_)) => return,
+            Err(_) => counts.refused += 1,
+        }
+        drop(state);
+        self.store_counts(shared);
+    }
+
+    /// Stores the counts, without waiting.
+    fn store_counts(&self, shared: &Shared) {
+        let counts = self.state.lock().counts;
+        let change = counts.to_change(at(EARLIEST_TIME));
+        drop(shared.store.store_others(change.into_iter().collect()));
+    }
+
     /// Emits events and stores the counts, without waiting.
     pub(crate) fn emit_all(&self, shared: &Shared, events: Vec<Event>) {
         if events.is_empty() {
             return;
         }
-        let counts = self.state.lock().counts;
-        let change = counts.to_change(at(EARLIEST_TIME));
-        drop(shared.store.store_others(change.into_iter().collect()));
+        self.store_counts(shared);
         let sink = self.events.get().and_then(Weak::upgrade);
         for event in events {
             event.trace();
@@ -312,122 +276,22 @@ impl Bundles {
     }
 }
 
-impl RecordListener for Shared {
-    fn on_records_changed(&self) {
-        if let Some(bundles) = &self.bundles {
-            // Only rules that another release of the application accepts can fail here. Those in
-            // effect then stay.
-            let _ = bundles.reload(self);
-        }
-    }
-}
-
-impl Pinning {
-    /// Applies a pin bundle: the bytes that `pinhold bundle sign` makes, from any source. Uses no
-    /// network. Blocks until the bundle and its version are durable in the
-    /// [`store`](crate::PinningBuilder::store), and only then lets it take effect, for every clone
-    /// and every open connection. In asynchronous code call it on a thread for blocking work.
-    ///
-    /// # Errors
-    ///
-    /// A [`BundleError`]. The last good bundle then stays in effect, and
-    /// [`Event::BundleRefused`](crate::Event::BundleRefused) is emitted.
-    ///
-    /// ```no_run
-    /// # fn received() -> Vec<u8> { Vec::new() }
-    /// use pinhold::Pinning;
-    ///
-    /// # let pinning = Pinning::builder().build()?;
-    /// match pinning.apply_bundle(&received()) {
-    ///     Ok(outcome) => println!("{outcome:?}"),
-    ///     Err(error) => eprintln!("{error}"),
-    /// }
-    /// # Ok::<(), pinhold::BuildError>(())
-    /// ```
-    pub fn apply_bundle(&self, bundle: &[u8]) -> Result<BundleOutcome, BundleError> {
-        let Some(bundles) = &self.shared.bundles else {
-            return Err(BundleError::NotSetUp);
-        };
-        let outcome = bundles.accept(&self.shared, bundle);
-        if let Err(error) = &outcome {
-            bundles.state.lock().counts.refused += 1;
-            let event = Event::BundleRefused(error.clone());
-            bundles.emit_all(&self.shared, vec![event]);
-        }
-        self.report_stale_bundle();
-        outcome
-    }
-
-    /// Returns which bundle is in effect; `None` if the application has set up none, or the clock
-    /// can't be read.
-    #[must_use]
-    pub fn bundle_status(&self) -> Option<BundleStatus> {
-        let now = self.clock().current_time()?;
-        Some(self.shared.bundles.as_ref()?.status(&self.shared, now))
-    }
-
-    /// Loads the stored bundles, and follows those that other processes store.
-    pub(crate) fn begin_bundles(&self) -> Result<(), BuildError> {
-        let Some(bundles) = &self.shared.bundles else {
-            return Ok(());
-        };
-        if let Some(sink) = self.observers.sink() {
-            bundles.events.get_or_init(|| sink);
-        }
-        let listener: Weak<Shared> = Arc::downgrade(&self.shared);
-        let others = self.shared.store.others();
-        others.watch(listener);
-        let (install, counts) = others.read(|records| {
-            let counts = BundleCounts::of_stored(records);
-            (bundle_records::install(records), counts)
+/// Fails if a bundle is older than the newest one that was accepted, or another one with its version.
+fn ensure_not_below(floor: BundleFloor, offered: BundleFloor) -> Result<(), BundleError> {
+    if offered.version < floor.version {
+        return Err(BundleError::Rollback {
+            offered: offered.version,
+            floor: floor.version,
         });
-        let install = match install {
-            Some(install) => install,
-            None => bundles.new_install(&self.shared)?,
-        };
-        let mut state = bundles.state.lock();
-        (state.counts, state.install) = (counts, Some(install));
-        drop(state);
-        bundles.reload(&self.shared)?;
-        self.report_stale_bundle();
-        Ok(())
     }
-
-    /// Emits that the bundle in effect is stale, once for each version.
-    pub(crate) fn report_stale_bundle(&self) {
-        let Some(bundles) = &self.shared.bundles else {
-            return;
-        };
-        let Some(now) = self.clock().current_time() else {
-            return;
-        };
-        let mut state = bundles.state.lock();
-        let terms = Terms::of(state.in_effect());
-        if !terms.is_stale(now) || state.stale == Some(terms.version) {
-            return;
-        }
-        state.stale = Some(terms.version);
-        state.counts.stale += 1;
-        drop(state);
-        let event = Event::BundleStale {
-            version: terms.version,
-            expired: terms.expires,
-        };
-        bundles.emit_all(&self.shared, vec![event]);
+    if offered.version == floor.version && offered.digest != floor.digest {
+        return Err(BundleError::Equivocation {
+            version: offered.version,
+            known: floor.digest,
+            refused: offered.digest,
+        });
     }
-}
-
-impl Bundles {
-    /// Chooses the number of this installation.
-    fn new_install(&self, shared: &Shared) -> Result<InstallId, BuildError> {
-        let mut bytes = [0; 16];
-        let filled = self.provider.secure_random.fill(&mut bytes);
-        filled.map_err(|_| BuildError::Tls(rustls::Error::FailedToGetRandomBytes))?;
-        let install = InstallId::from_bytes(bytes);
-        let change = bundle_records::put_install(install, at(EARLIEST_TIME));
-        drop(shared.store.store_others(change.into_iter().collect()));
-        Ok(install)
-    }
+    Ok(())
 }
 
 /// Returns the policies of a bundle.

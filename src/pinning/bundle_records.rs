@@ -46,6 +46,14 @@ impl BundleCounts {
         ]
     }
 
+    /// Returns the higher ones of both: another process may have counted since.
+    pub(crate) fn max(mut self, mut other: Self) -> Self {
+        for (count, other) in self.fields().into_iter().zip(other.fields()) {
+            *count = (*count).max(*other);
+        }
+        self
+    }
+
     /// Returns the change that stores the counts.
     pub(crate) fn to_change(mut self, now: UnixTime) -> Option<Change> {
         let counts = self.fields().map(|count| count.to_string());

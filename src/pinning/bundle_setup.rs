@@ -60,7 +60,8 @@ impl PinBundles {
         let provider = provider::choose(self.provider)?;
         let algorithm = ed25519(&provider).ok_or(BuildError::NoEd25519)?;
         let verifier = Verifier::of_note(&self.root, algorithm).map_err(BuildError::PinRoot)?;
-        let bundle = verifier.verify(&self.bundle).map_err(BuildError::Bundle)?;
+        let bundle = verifier.verify(&self.bundle, None);
+        let bundle = bundle.map_err(BuildError::Bundle)?;
         Ok(Bundles::new(verifier, bundle, base, provider))
     }
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use parking_lot::RwLock;
 use rustls::crypto::CryptoProvider;
 
-use crate::bundles::{InstallId, PinBundle, Verifier};
+use crate::bundles::{InstallId, PinBundle, PinRoot, Verified, Verifier};
 use crate::pinning::bundle_records::{self, BundleCounts, FetchState, Slot, floor_of};
 use crate::pinning::observers::EventSink;
 #[cfg(feature = "hyper")]
@@ -23,6 +23,9 @@ pub(crate) struct Bundles {
     pub(crate) provider: Arc<CryptoProvider>,
     /// Locked while a bundle is accepted, until it is durable.
     pub(crate) accepting: Mutex<()>,
+    /// The newest root of a bundle that is or was in use here, if it is a successor of that of the
+    /// application: the keys before it count no more, even if they have signed another successor.
+    pub(crate) newest_root: Mutex<Option<PinRoot>>,
     pub(crate) state: Mutex<State>,
     /// What fetches bundles because of violations.
     #[cfg(feature = "hyper")]
@@ -34,11 +37,7 @@ pub(crate) struct Bundles {
 pub(crate) struct State {
     /// The rules of the application.
     pub(crate) base: StaticRules,
-    pub(crate) full: Arc<PinBundle>,
-    /// A staged bundle that is newer than `full`.
-    pub(crate) staged: Option<Arc<PinBundle>>,
-    /// Whether the staged bundle is in effect.
-    pub(crate) is_included: bool,
+    pub(crate) chosen: Chosen,
     /// Whether the entries were made of these bundles and rules.
     pub(crate) is_applied: bool,
     /// The version whose records can't be used, as far as that was reported.
@@ -50,37 +49,59 @@ pub(crate) struct State {
     pub(crate) fetch: FetchState,
 }
 
+/// The bundles that are in use.
+#[derive(PartialEq)]
+pub(crate) struct Chosen {
+    pub(crate) full: Arc<PinBundle>,
+    /// A staged bundle that is newer than `full`.
+    pub(crate) staged: Option<Arc<PinBundle>>,
+    /// Whether the staged bundle is in effect.
+    pub(crate) is_included: bool,
+}
+
+impl Chosen {
+    pub(crate) fn newest(&self) -> &Arc<PinBundle> {
+        self.staged.as_ref().unwrap_or(&self.full)
+    }
+}
+
 impl State {
     pub(crate) fn in_effect(&self) -> &Arc<PinBundle> {
-        match &self.staged {
-            Some(staged) if self.is_included => staged,
-            _ => &self.full,
+        let chosen = &self.chosen;
+        match &chosen.staged {
+            Some(staged) if chosen.is_included => staged,
+            _ => &chosen.full,
         }
     }
 
     /// Returns the staged bundle if it is not in effect.
     pub(crate) fn candidate(&self) -> Option<&Arc<PinBundle>> {
-        self.staged.as_ref().filter(|_| !self.is_included)
+        let staged = self.chosen.staged.as_ref();
+        staged.filter(|_| !self.chosen.is_included)
     }
 }
 
 impl Bundles {
     pub(crate) fn new(
         verifier: Verifier,
-        built_in: PinBundle,
+        built_in: Verified,
         base: StaticRules,
         provider: Arc<CryptoProvider>,
     ) -> Self {
-        let built_in = Arc::new(built_in);
+        let newest_root = Mutex::new(built_in.successor);
+        let built_in = Arc::new(built_in.bundle);
         Self {
             verifier,
             provider,
             accepting: Mutex::default(),
+            newest_root,
             state: Mutex::new(State {
                 base,
-                full: Arc::clone(&built_in),
-                staged: None,
-                is_included: false,
+                chosen: Chosen {
+                    full: Arc::clone(&built_in),
+                    staged: None,
+                    is_included: false,
+                },
                 is_applied: false,
                 damaged: None,
                 stale: None,
@@ -109,8 +130,51 @@ impl Bundles {
         floor
     }
 
+    /// Returns the bundles that the stored records choose, and the version of one that is missing or
+    /// can't be read.
+    pub(crate) fn choose(
+        &self,
+        state: &mut State,
+        records: &Records,
+    ) -> (Chosen, Option<BundleVersion>) {
+        state.install = bundle_records::install(records).or(state.install);
+        let fetch = FetchState::of_stored(records);
+        if fetch.last > state.fetch.last {
+            state.fetch = fetch;
+        }
+        state.counts = state.counts.max(BundleCounts::of_stored(records));
+        let known = &state.chosen;
+        let is_damaged = [Slot::Full, Slot::Staged].map(|slot| slot.is_damaged(records));
+        let in_effect = state.in_effect().version();
+        let mut damaged = is_damaged.contains(&true).then_some(in_effect);
+        let mut readable = |stored: Result<Option<_>, BundleVersion>| {
+            stored.unwrap_or_else(|version| {
+                damaged = Some(version);
+                None
+            })
+        };
+        let full = self.stored(Slot::Full, &self.built_in, Some(&known.full), records);
+        let full = readable(full).unwrap_or_else(|| Arc::clone(&self.built_in));
+        let staged = self.stored(Slot::Staged, &full, known.staged.as_ref(), records);
+        let staged = readable(staged);
+        let recovered = Slot::Recovered.floor(records);
+        let includes = |staged: &Arc<PinBundle>| {
+            let install = state.install;
+            let mut staging = staged.staging().into_iter();
+            recovered == Some(floor_of(staged))
+                || staging.all(|it| install.is_some_and(|id| it.includes(id)))
+        };
+        let is_included = staged.as_ref().is_some_and(includes);
+        let chosen = Chosen {
+            full,
+            staged,
+            is_included,
+        };
+        (chosen, damaged)
+    }
+
     /// Returns the stored bundle of a slot if it is newer than `than`.
-    pub(crate) fn stored(
+    fn stored(
         &self,
         slot: Slot,
         than: &PinBundle,
@@ -126,10 +190,19 @@ impl Bundles {
         }
         // Verified again, since a file may be damaged, or may be that of another application.
         let bytes = bundle_records::text(&floor, records);
-        let verified = bytes.and_then(|bytes| self.verifier.verify(&bytes).ok());
-        let bundle = verified.filter(|bundle| floor_of(bundle) == floor);
-        bundle
-            .map(|bundle| Some(Arc::new(bundle)))
-            .ok_or(floor.version)
+        let verified = bytes.and_then(|bytes| self.verifier.verify(&bytes, None).ok());
+        let verified = verified.filter(|verified| floor_of(&verified.bundle) == floor);
+        let Verified { bundle, successor } = verified.ok_or(floor.version)?;
+        self.learn(successor);
+        Ok(Some(Arc::new(bundle)))
+    }
+
+    /// Keeps the newest root.
+    fn learn(&self, successor: Option<PinRoot>) {
+        let version = |root: &Option<PinRoot>| root.as_ref().map(PinRoot::version);
+        let mut newest = self.newest_root.lock();
+        if version(&successor) > version(&newest) {
+            *newest = successor;
+        }
     }
 }

@@ -277,6 +277,10 @@ impl Event {
     pub(crate) fn trace(&self) {
         #[cfg(all(feature = "bundles", feature = "tracing"))]
         self.trace_bundle();
+        self.trace_pins();
+    }
+
+    fn trace_pins(&self) {
         match self {
             #[cfg(feature = "tracing")]
             Self::ClockBehind { entries, .. } => {

@@ -6,6 +6,8 @@
 //! Offers [`Pinning`], the handle with the methods `check` and `note`, and its builder. Offers to
 //! the modules above the [`Evaluation`] of a connection and the emission of its events.
 
+#[cfg(feature = "bundles")]
+mod apply_bundle;
 mod build_error;
 mod builder;
 #[cfg(feature = "bundles")]
@@ -20,6 +22,8 @@ mod bundle_rules;
 mod bundle_setup;
 #[cfg(feature = "bundles")]
 mod bundle_state;
+#[cfg(feature = "bundles")]
+mod bundle_status;
 #[cfg(feature = "bundles")]
 mod bundle_terms;
 mod clock;
@@ -42,11 +46,11 @@ mod static_pins;
 pub use crate::pinning::build_error::BuildError;
 pub use crate::pinning::builder::PinningBuilder;
 #[cfg(feature = "bundles")]
-pub use crate::pinning::bundle_engine::{BundleOutcome, BundleStatus};
-#[cfg(feature = "bundles")]
 pub use crate::pinning::bundle_records::BundleCounts;
 #[cfg(feature = "bundles")]
 pub use crate::pinning::bundle_setup::PinBundles;
+#[cfg(feature = "bundles")]
+pub use crate::pinning::bundle_status::{BundleOutcome, BundleStatus};
 pub use crate::pinning::evaluation::Decision;
 pub(crate) use crate::pinning::evaluation::{Evaluation, Policies};
 pub use crate::pinning::event::Event;

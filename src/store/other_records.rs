@@ -13,6 +13,7 @@ use crate::store::storage::Merged;
 #[derive(Default)]
 pub(crate) struct OtherRecords {
     records: Mutex<Records>,
+    /// One for each set of pins with this store.
     listeners: Mutex<Vec<Weak<dyn RecordListener>>>,
 }
 
@@ -89,11 +90,11 @@ impl OtherRecords {
             return;
         }
         let listeners = self.listeners.lock();
-        let existing = listeners.iter().filter_map(Weak::upgrade);
-        let existing = existing.collect::<Vec<_>>();
-        // Called without the lock, since a listener may store records itself.
+        let live = listeners.iter().filter_map(Weak::upgrade);
+        let live = live.collect::<Vec<_>>();
+        // A listener may store other records, whose listeners are then notified.
         drop(listeners);
-        for listener in existing {
+        for listener in live {
             listener.on_records_changed();
         }
     }

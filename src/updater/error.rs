@@ -90,8 +90,8 @@ impl fmt::Display for FetchError {
         match self {
             Self::Bundle(error) => error.fmt(f),
             Self::Connection(error) => {
-                write!(f, "no connection")?;
-                let mut cause = Some(&**error as &(dyn Error + 'static));
+                write!(f, "no connection: {error}")?;
+                let mut cause = error.source();
                 while let Some(error) = cause {
                     write!(f, ": {error}")?;
                     cause = error.source();

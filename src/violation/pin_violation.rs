@@ -168,18 +168,18 @@ impl PinViolation {
                 "if it was added on purpose, pass it to `TrustAnchors::with_user_added` (all such \
                  roots: `with_unknown_as_user_added`)",
             ),
-            (AnchorOrigin::BuiltIn, source)
-                if source != PinSource::Noted
-                    && source != PinSource::RefusedKeys
-                    && self.0.policy.state == PolicyState::ReportOnly =>
-            {
-                (
-                    "the server uses a key or CA that these pins lack, or the certificate was \
-                     issued to another party",
-                    "ask the server's operator over another channel; if the key is the server's, \
-                     add its pin before these pins are enforced",
-                )
-            }
+            (AnchorOrigin::BuiltIn, PinSource::Noted) => (
+                "the server now uses keys that its header had not announced, or the certificate \
+                 was issued to another party",
+                "ask the server's operator over another channel; if the key is the server's, \
+                 forget the noted host (`PinStore::forget`)",
+            ),
+            (AnchorOrigin::BuiltIn, _) if self.0.policy.state == PolicyState::ReportOnly => (
+                "the server uses a key or CA that these pins lack, or the certificate was issued to \
+                 another party",
+                "ask the server's operator over another channel; if the key is the server's, add \
+                 its pin before these pins are enforced",
+            ),
             #[cfg(feature = "bundles")]
             (AnchorOrigin::BuiltIn, PinSource::Bundle(_)) => (
                 "the server now uses a key or CA that the pin bundle lacks, or the certificate was \
@@ -192,12 +192,6 @@ impl PinViolation {
                  certificate was issued to another party",
                 "ask the server's operator over another channel; if the key is the server's, add \
                  its pin to the static policy and ship an update",
-            ),
-            (AnchorOrigin::BuiltIn, PinSource::Noted) => (
-                "the server now uses keys that its header had not announced, or the certificate \
-                 was issued to another party",
-                "ask the server's operator over another channel; if the key is the server's, \
-                 forget the noted host (`PinStore::forget`)",
             ),
         }
     }

@@ -7,6 +7,8 @@
     reason = "tests"
 )]
 
+#[cfg(feature = "hyper")]
+mod app;
 #[path = "../common/mod.rs"]
 mod common;
 #[cfg(feature = "hyper")]
@@ -17,6 +19,9 @@ mod hostile_servers;
 mod noting_client;
 #[cfg(feature = "hyper")]
 mod real_servers;
+mod refused;
+mod texts;
+mod trust;
 #[cfg(feature = "hyper")]
 mod updater;
 #[cfg(feature = "hyper")]

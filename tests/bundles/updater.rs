@@ -57,7 +57,7 @@ async fn an_announced_rotation_fails_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rotation_that_nobody_announced_is_recovered_from_by_one_fetch_for_a_thousand_requests() {
+async fn an_unannounced_rotation_is_recovered_from_by_one_fetch_for_a_thousand_requests() {
     let mut world = World::new().await;
     let updater = world.updater();
     let pin = world.rotate().await;

@@ -1,0 +1,319 @@
+//! Bundles that are refused: the last good one stays in effect, in this process and the next one.
+
+use crate::app::{App, assert_in_effect, body, version};
+use crate::common::bundles::{Body, ISSUED, Operator, Signer, pins, root, signed, time};
+use crate::common::noted::temp_dir;
+use crate::common::{DAY, TIMEOUT};
+use pinhold::bundle::{BundleError, BundleOutcome, BundleVersion, PinBundle, SignedNote};
+use pinhold::policy::PinGroup;
+use pinhold::{Event, PinPolicy, PinStore, Pinning};
+
+type IsExpected = fn(&BundleError) -> bool;
+
+/// Returns bundles that are refused where that with the number 5 is in effect.
+fn refused(operator: &Operator) -> Vec<(&'static str, Vec<u8>, IsExpected)> {
+    let [one, other] = operator.both();
+    let next = body(6);
+    let by_one = next.signed(&[one]);
+    let until = format!(r#"{{ "until": {} }}"#, time(ISSUED + 30 * DAY + 1));
+    let union = r#"{ "version": 1, "overlap": "union", "policies": [{ "hosts": ["a.example"],
+        "without_backup": true, "all_of": [{ "pins": ["PIN"] }, { "ca_pins": ["PIN"] }] }] }"#;
+    let exempt = r#"{ "version": 1, "policies": [{ "hosts": ["a.example"], "exempt": ["b.example"],
+        "without_backup": true, "pins": ["PIN"] }] }"#;
+    let pins_of = |text: &str| {
+        text.replace("PIN", &pins(6)[0].to_string())
+            .replace('\n', " ")
+    };
+    let mut wrong = SignedNote::new(next.text()).unwrap();
+    wrong.sign(&one.key, &[1; 64]);
+    other.sign(&mut wrong);
+    let stranger = Signer::new(one.key.name());
+    vec![
+        ("an old one", operator.sign(&body(4)), |it| {
+            matches!(it, BundleError::Rollback { offered, floor }
+                if (*offered, *floor) == (version(1, 4), version(1, 5)))
+        }),
+        (
+            "the one in the application",
+            operator.sign(&body(1)),
+            |it| matches!(it, BundleError::Rollback { .. }),
+        ),
+        (
+            "another one with its version",
+            operator.sign(&body(5).with("comment", 1)),
+            |it| {
+                matches!(it, BundleError::Equivocation { version: of, known, refused }
+                if *of == version(1, 5) && known != refused)
+            },
+        ),
+        ("one signature", by_one, |it| {
+            matches!(
+                it,
+                BundleError::Signatures {
+                    valid: 1,
+                    threshold: 2
+                }
+            )
+        }),
+        ("another key", next.signed(&[&stranger, other]), |it| {
+            matches!(it, BundleError::Signatures { valid: 1, .. })
+        }),
+        ("a wrong signature", wrong.to_string().into_bytes(), |it| {
+            matches!(it, BundleError::BadSignature { .. })
+        }),
+        ("a login page", b"<html>\n\n</html>\n".to_vec(), |it| {
+            matches!(it, BundleError::Note(_))
+        }),
+        ("nothing", Vec::new(), |it| {
+            matches!(it, BundleError::Note(_))
+        }),
+        ("too much", vec![b'\n'; PinBundle::MAX_SIZE + 1], |it| {
+            matches!(it, BundleError::TooLarge { .. })
+        }),
+        ("its root", operator.root.clone().into_bytes(), |it| {
+            matches!(it, BundleError::Body(_))
+        }),
+        (
+            "another root",
+            operator.sign(&next.clone().with("root_version", 2)),
+            |it| matches!(it, BundleError::NotNewestRoot { root: 2, newest: 1 }),
+        ),
+        (
+            "a long kill switch",
+            operator.sign(&next.clone().with("kill_switch", until)),
+            |it| matches!(it, BundleError::KillSwitch { .. }),
+        ),
+        (
+            "an unknown critical member",
+            operator.sign(&next.clone().with("critical", r#"["next"]"#)),
+            |it| matches!(it, BundleError::Critical { member } if member == "next"),
+        ),
+        ("no policies", operator.sign(&Body::new(6, [])), |it| {
+            matches!(it, BundleError::Body(_))
+        }),
+        (
+            "united groups",
+            operator.sign(&next.clone().with("pins", pins_of(union))),
+            |it| matches!(it, BundleError::UnionOfGroups { host } if host.as_str() == "a.example"),
+        ),
+        (
+            "an exemption of nothing",
+            operator.sign(&next.with("pins", pins_of(exempt))),
+            |it| matches!(it, BundleError::Exemption { exempt, .. } if exempt.as_str() == "b.example"),
+        ),
+    ]
+}
+
+#[test]
+fn the_last_good_bundle_stays_in_effect_after_each_refusal() {
+    let operator = Operator::default();
+    let folder = temp_dir();
+    let file = folder.path().join("pins.jsonl");
+    let with_file = || App::with_file(&operator, &body(1), &file);
+    for app in [App::in_memory(&operator, &body(1)), with_file()] {
+        let outcome = app.pinning.apply_bundle(&operator.sign(&body(5))).unwrap();
+        assert_eq!(outcome, BundleOutcome::Applied(version(1, 5)));
+        assert_in_effect(&app, 5);
+        app.events();
+        for (index, (case, bundle, is_expected)) in refused(&operator).iter().enumerate() {
+            let error = app.pinning.apply_bundle(bundle).unwrap_err();
+            assert!(is_expected(&error), "{case}: {error}");
+            assert_in_effect(&app, 5);
+            assert_eq!(
+                app.status().counts.refused,
+                u64::try_from(index).unwrap() + 1
+            );
+            match &app.events()[..] {
+                [Event::BundleRefused(error)] => assert!(is_expected(error), "{case}: {error}"),
+                events => panic!("{case}: {events:?}"),
+            }
+        }
+    }
+    let app = with_file();
+    assert_in_effect(&app, 5);
+    for (case, bundle, is_expected) in refused(&operator) {
+        let error = app.pinning.apply_bundle(&bundle).unwrap_err();
+        assert!(is_expected(&error), "{case}: {error}");
+    }
+    app.pinning.apply_bundle(&operator.sign(&body(6))).unwrap();
+    assert_in_effect(&app, 6);
+}
+
+/// The keys have signed one text: who has signed it in which order does not matter.
+#[test]
+fn other_signatures_of_the_same_text_are_no_equivocation() {
+    let operator = Operator::default();
+    let [one, other] = operator.both();
+    let third = Signer::new("example.com/pins/3");
+    let app = App::in_memory(&operator, &body(1));
+    app.pinning.apply_bundle(&operator.sign(&body(5))).unwrap();
+    for signers in [vec![other, one], vec![&third, one, other]] {
+        let outcome = app.pinning.apply_bundle(&body(5).signed(&signers));
+        assert_eq!(outcome.unwrap(), BundleOutcome::Unchanged(version(1, 5)));
+    }
+    let built_in = App::in_memory(&operator, &body(1));
+    let outcome = built_in.pinning.apply_bundle(&operator.sign(&body(1)));
+    assert_eq!(outcome.unwrap(), BundleOutcome::Unchanged(version(1, 1)));
+    let error = built_in
+        .pinning
+        .apply_bundle(&operator.sign(&body(1).with("comment", 1)));
+    let error = error.unwrap_err();
+    assert!(matches!(error, BundleError::Equivocation { .. }), "{error}");
+    for app in [app, built_in] {
+        let counts = app.status().counts;
+        assert!(counts.applied < 2 && counts.staged == 0, "{counts:?}");
+    }
+}
+
+/// Stolen keys can sign the last version. The operator then replaces the root.
+#[test]
+fn a_new_root_ends_what_stolen_keys_have_signed() {
+    let operator = Operator::default();
+    let stolen = operator.both();
+    let new = ["example.com/pins/3", "example.com/pins/4"].map(Signer::new);
+    let new = [&new[0], &new[1]];
+    let second = root(2, 2, &new, &stolen);
+    let folder = temp_dir();
+    let file = folder.path().join("pins.jsonl");
+    let app = App::with_file(&operator, &body(1), &file);
+    let last = Body::new(u64::MAX, [("api.example.com", pins(66))]);
+    let outcome = app.pinning.apply_bundle(&operator.sign(&last)).unwrap();
+    assert_eq!(outcome, BundleOutcome::Applied(version(1, u64::MAX)));
+    let error = app
+        .pinning
+        .apply_bundle(&operator.sign(&body(9)))
+        .unwrap_err();
+    assert!(matches!(error, BundleError::Rollback { .. }), "{error}");
+
+    let recovery = body(1).with_roots(2, &[&second]).signed(&new);
+    let outcome = app.pinning.apply_bundle(&recovery).unwrap();
+    assert_eq!(outcome, BundleOutcome::Applied(version(2, 1)));
+    assert_eq!(app.pins(), pins(1));
+    drop(app);
+
+    // The thief signs a second root of its own, and third ones, in this process and the next one.
+    let thief = Signer::new("thief.example");
+    let own = root(2, 1, &[&thief], &stolen);
+    let own_third = root(3, 1, &[&thief], &[]);
+    let by_stolen = root(3, 1, &[&thief], &stolen);
+    let forged = |version, number: u64, roots: &[&str]| {
+        let body = Body::new(number, [("api.example.com", pins(66))]);
+        let mut signers = stolen.to_vec();
+        signers.push(&thief);
+        body.with_roots(version, roots).signed(&signers)
+    };
+    for app in [
+        App::with_file(&operator, &body(1), &file),
+        App::with_file(&operator, &body(1), &file),
+    ] {
+        for (case, bundle) in [
+            ("the old chain", operator.sign(&last)),
+            ("another second root", forged(2, 9, &[&own])),
+            ("both second roots", forged(2, 9, &[&second, &own])),
+            (
+                "both second roots, reversed",
+                forged(2, 9, &[&own, &second]),
+            ),
+            (
+                "a third root after another second one",
+                forged(3, 9, &[&own, &own_third]),
+            ),
+            (
+                "a third root by the stolen keys",
+                forged(3, 9, &[&second, &by_stolen]),
+            ),
+            ("that alone", forged(3, 9, &[&by_stolen])),
+        ] {
+            assert!(app.pinning.apply_bundle(&bundle).is_err(), "{case}");
+            assert_eq!(app.versions(), (version(2, 1), version(2, 1)), "{case}");
+            assert_eq!(app.pins(), pins(1), "{case}");
+        }
+    }
+    let app = App::with_file(&operator, &body(1), &file);
+    let next = body(2).with_roots(2, &[&second]).signed(&new);
+    app.pinning.apply_bundle(&next).unwrap();
+    assert_eq!(app.pins(), pins(2));
+}
+
+/// A bundle can be usable alone, and contradict the policies of the application.
+#[test]
+fn a_bundle_that_no_lookup_could_use_is_refused() {
+    let operator = Operator::default();
+    let groups = [1, 2].map(|number| PinGroup::new(pins(number)).unwrap());
+    let grouped = PinPolicy::all_of(groups).unwrap();
+    let builder = Pinning::builder().bundles(operator.bundles(&body(1)));
+    let app = App::build(builder.static_pins("grouped.example", grouped));
+    let pins = r#"{ "version": 1, "overlap": "union", "policies": [{ "hosts": ["api.example.com"],
+        "without_backup": true, "pins": ["PIN"] }] }"#;
+    let pins = pins.replace("PIN", &pins_text(2)).replace('\n', " ");
+    let error = app
+        .pinning
+        .apply_bundle(&operator.sign(&body(2).with("pins", pins)));
+    let error = error.unwrap_err();
+    let expected =
+        matches!(&error, BundleError::UnionOfGroups { host } if host.as_str() == "grouped.example");
+    assert!(expected, "{error}");
+    assert_in_effect(&app, 1);
+}
+
+fn pins_text(number: u8) -> String {
+    pins(number)[0].to_string()
+}
+
+#[test]
+fn handles_to_one_store_agree() {
+    let operator = Operator::default();
+    let store = PinStore::in_memory();
+    let [one, other] = [(), ()].map(|()| App::start(&operator, &body(1), store.clone()));
+    for number in 2..6 {
+        let app = [&one, &other][usize::from(number % 2)];
+        app.pinning
+            .apply_bundle(&operator.sign(&body(number)))
+            .unwrap();
+        assert_in_effect(&one, number);
+        assert_in_effect(&other, number);
+    }
+}
+
+/// One thread applies bundles, others cause events, and the writer thread takes over what is stored.
+#[test]
+fn bundles_are_applied_while_others_are_loaded() {
+    let operator = Operator::default();
+    let folder = temp_dir();
+    let file = folder.path().join("pins.jsonl");
+    let app = App::with_file(&operator, &body(1), &file);
+    let bundles = (2..100).map(|number| operator.sign(&body(number)));
+    let bundles = bundles.collect::<Vec<_>>();
+    let (sender, finished) = std::sync::mpsc::channel();
+    for _ in 0..3 {
+        let (pinning, sender) = (app.pinning.clone(), sender.clone());
+        let bundles = bundles.clone();
+        std::thread::spawn(move || {
+            for bundle in &bundles {
+                let _ = pinning.apply_bundle(bundle);
+                let _ = pinning.apply_bundle(b"");
+            }
+            let _ = sender.send(());
+        });
+    }
+    for _ in 0..3 {
+        finished
+            .recv_timeout(TIMEOUT)
+            .expect("a thread waits for another one");
+    }
+    assert_in_effect(&app, 99);
+    assert_eq!(app.status().counts.applied, 98);
+}
+
+#[test]
+fn an_application_without_bundles_refuses_them() {
+    let pinning = Pinning::builder().build().unwrap();
+    let operator = Operator::default();
+    let error = pinning.apply_bundle(&operator.sign(&body(1))).unwrap_err();
+    assert!(matches!(error, BundleError::NotSetUp), "{error}");
+    let signed = signed(&body(1).text(), &operator.both());
+    let version = PinBundle::parse_unverified(signed.as_bytes())
+        .unwrap()
+        .version();
+    assert_eq!(version, BundleVersion::new(1, 1));
+}
