@@ -45,7 +45,22 @@ pub fn pinning() -> Result<pinhold::Pinning, Box<dyn Error>> {
     let builder = Pinning::builder().static_pins("example.com", policy);
     #[cfg(not(feature = "static"))]
     let builder = builder.store(store());
-    Ok(builder.build()?)
+    #[cfg(feature = "bundles")]
+    let builder = builder.bundles(bundles()?);
+    let pinning = builder.build()?;
+    #[cfg(feature = "bundles")]
+    pinning.apply_bundle(&std::fs::read("new.bundle")?)?;
+    Ok(pinning)
+}
+
+#[cfg(feature = "bundles")]
+fn bundles() -> Result<pinhold::bundle::PinBundles, Box<dyn Error>> {
+    let (root, bundle) = (
+        std::fs::read_to_string("pins.root")?,
+        std::fs::read("pins.bundle")?,
+    );
+    let bundles = pinhold::bundle::PinBundles::new(root, bundle);
+    Ok(bundles.with_provider(provider()))
 }
 
 #[cfg(all(feature = "pinned", not(feature = "static")))]
@@ -62,9 +77,10 @@ fn store() -> pinhold::PinStore {
 /// Returns a configuration with these pins, or without pins if pinhold is not part of the build.
 pub fn config() -> Result<ClientConfig, Box<dyn Error>> {
     #[cfg(feature = "pinned")]
-    return Ok(pinhold::PinningVerifier::builder(pinning()?).with_anchors(pinhold::TrustAnchors::webpki_roots())
-    .with_provider(provider())
-    .client_config()?);
+    return Ok(pinhold::PinningVerifier::builder(pinning()?)
+        .with_anchors(pinhold::TrustAnchors::webpki_roots())
+        .with_provider(provider())
+        .client_config()?);
     #[cfg(not(feature = "pinned"))]
     Ok(plain()?)
 }

@@ -4,9 +4,10 @@ use std::error::Error;
 
 fn config() -> Result<rustls::ClientConfig, Box<dyn Error>> {
     #[cfg(feature = "pinned")]
-    return Ok(pinhold::PinningVerifier::builder(pinhold_size::pinning()?).with_anchors(pinhold::TrustAnchors::webpki_roots())
-    .with_provider(pinhold_size::provider())
-    .client_config()?);
+    return Ok(pinhold::PinningVerifier::builder(pinhold_size::pinning()?)
+        .with_anchors(pinhold::TrustAnchors::webpki_roots())
+        .with_provider(pinhold_size::provider())
+        .client_config()?);
     #[cfg(not(feature = "pinned"))]
     {
         let mut config = pinhold_size::plain()?;
