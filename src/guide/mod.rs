@@ -16,6 +16,8 @@
 //! |---|---|
 //! | [choosing pins](self::choosing_pins) | Which keys, and when is it better not to pin? |
 //! | [a backup key](self::backup_key) | How is it made, kept and used? |
+//! | [pins that change without a release](self::bundles) | How does an application take signed pins, and recover from a rotation without an announcement? |
+//! | [a root of trust for pins](self::pin_root) | Who holds which key, and what if one is lost or stolen? |
 //! | [pins in a file](self::pin_file) | How are pins kept as data, for all platforms, and replaced in a running client? |
 //! | [rolling out pins](self::rolling_out) | How are they enforced without locking users out? |
 //! | [rotating keys and pins](self::rotating) | How does a key change while clients are installed? |
@@ -43,6 +45,16 @@ pub mod auditing {}
 #[doc = include_str!("links.txt")]
 #[doc = include_str!("backup_key.md")]
 pub mod backup_key {}
+
+#[doc = include_str!("links.txt")]
+#[cfg_attr(
+    any(
+        not(doctest),
+        all(feature = "bundles", feature = "hyper", feature = "webpki-roots")
+    ),
+    doc = include_str!("bundles.md")
+)]
+pub mod bundles {}
 
 #[doc = include_str!("links.txt")]
 #[doc = include_str!("choosing_pins.md")]
@@ -86,6 +98,10 @@ pub mod performance {}
 #[doc = include_str!("links.txt")]
 #[cfg_attr(any(not(doctest), feature = "pin-file"), doc = include_str!("pin_file.md"))]
 pub mod pin_file {}
+
+#[doc = include_str!("links.txt")]
+#[doc = include_str!("pin_root.md")]
+pub mod pin_root {}
 
 #[doc = include_str!("links.txt")]
 #[cfg_attr(
