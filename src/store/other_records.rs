@@ -99,6 +99,16 @@ impl OtherRecords {
         }
     }
 
+    /// Drops the changes that have no effect on what was stored since they were made.
+    pub(crate) fn drop_unfounded(&self, changes: &mut OtherChanges) {
+        let records = self.records.lock();
+        changes.0.retain(|change| {
+            let id = change.update().id();
+            let stored = id.and_then(|(kind, key)| records.get(kind, key));
+            change.resolve(stored).is_some()
+        });
+    }
+
     /// Returns changes that store all records again.
     pub(crate) fn to_changes(&self) -> Vec<Change> {
         let records = self.records.lock();

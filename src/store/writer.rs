@@ -242,6 +242,9 @@ impl<S: Storage> WriterThread<S> {
 
     /// Commits the changes, and returns them with the outcome.
     fn commit(&mut self, mut pending: Pending) -> (Batch, Result<(), StorageError>) {
+        // A storage resolves them only by what it has not returned yet.
+        #[cfg(feature = "bundles")]
+        self.memory.others.drop_unfounded(&mut pending.others);
         if self.has_lost_records {
             self.add_all(&mut pending);
         }

@@ -15,5 +15,7 @@ mod common;
 mod effect;
 #[cfg(feature = "hyper")]
 mod refused;
+#[cfg(feature = "hyper")]
+mod storage;
 mod texts;
 mod trust;
