@@ -155,7 +155,8 @@ impl Drop for Writer {
         state.is_closing = true;
         self.queue.changed.notify_all();
         let until = deadline(CLOSING_TIMEOUT);
-        while state.worker.is_running() {
+        // The thread may own the last handle while it notifies a listener. It ends afterwards.
+        while state.worker.is_running() && !state.worker.is_current_thread() {
             if self.queue.changed.wait_until(&mut state, until).timed_out() {
                 drop(state);
                 self.emit(&StorageError::Slow {
