@@ -16,6 +16,8 @@ mod effect;
 #[cfg(feature = "hyper")]
 mod refused;
 #[cfg(feature = "hyper")]
+mod staging;
+#[cfg(feature = "hyper")]
 mod storage;
 mod texts;
 mod trust;

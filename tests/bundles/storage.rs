@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 
 use crate::app::{App, HOST, assert_in_effect, body, version};
 use crate::common::bundles::{Body, ISSUED, Operator, Signer, pins, root, time};
 use crate::common::noted::temp_dir;
-use crate::common::{DAY, TIMEOUT, at};
+use crate::common::{DAY, at};
 use pinhold::bundle::{BundleError, BundleOutcome, PinBundle};
 use pinhold::policy::PinGroup;
 use pinhold::storage::{Change, Record, Storage};
