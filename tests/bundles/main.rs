@@ -21,3 +21,4 @@ mod staging;
 mod storage;
 mod texts;
 mod trust;
+mod vectors;
