@@ -16,14 +16,14 @@ use crate::policy::{Host, SpkiFingerprint, StaticRules};
 #[non_exhaustive]
 pub enum WhenStale {
     /// The policies that the application contains apply to the hosts that they name. The policies of
-    /// other hosts stay enforced. Whoever can keep a client from receiving bundles then chooses the
-    /// older pins.
+    /// other hosts stay enforced. An attacker who can keep a client from receiving bundles then
+    /// chooses the older pins.
     BuiltIn,
     /// Its pins stay enforced.
     #[default]
     Enforce,
-    /// Its pins are report-only. Whoever can keep a client from receiving bundles then turns them
-    /// off.
+    /// Its pins are report-only. An attacker who can keep a client from receiving bundles then turns
+    /// them off.
     ReportOnly,
 }
 

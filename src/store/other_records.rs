@@ -99,6 +99,16 @@ impl OtherRecords {
         }
     }
 
+    /// Drops the changes that have no effect on what was stored since they were made.
+    pub(crate) fn drop_unfounded(&self, changes: &mut OtherChanges) {
+        let records = self.records.lock();
+        changes.0.retain(|change| {
+            let id = change.update().id();
+            let stored = id.and_then(|(kind, key)| records.get(kind, key));
+            change.resolve(stored).is_some()
+        });
+    }
+
     /// Returns changes that store all records again.
     pub(crate) fn to_changes(&self) -> Vec<Change> {
         let records = self.records.lock();
@@ -123,4 +133,56 @@ fn is_kept(kind: &str) -> bool {
         kind,
         Record::BUNDLE_FLOOR | Record::BUNDLE_STATE | Record::BUNDLE_TEXT
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::policy::timestamp::at;
+    use crate::store::{PinStore, Storage, StorageError};
+
+    /// A storage that commits when the test lets it.
+    struct Blocked(Receiver<()>);
+
+    impl Storage for Blocked {
+        fn load(&mut self) -> Result<Vec<Record>, StorageError> {
+            Ok(Vec::new())
+        }
+
+        fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> {
+            self.0.recv().unwrap();
+            Ok(Merged::Nothing)
+        }
+    }
+
+    struct Owner(Mutex<Option<PinStore>>);
+
+    impl RecordListener for Owner {
+        fn on_records_changed(&self) {
+            drop(self.0.lock().take());
+        }
+    }
+
+    #[test]
+    fn a_listener_that_drops_the_last_handle_does_not_wait_for_its_own_thread() {
+        let (release, released) = channel();
+        let (sender, errors) = channel();
+        let builder = PinStore::builder().on_error(move |error| drop(sender.send(error.clone())));
+        let store = builder.open(Blocked(released)).unwrap();
+        let owner = Arc::new(Owner(Mutex::new(Some(store.clone()))));
+        let listener = Arc::clone(&owner) as Arc<dyn RecordListener>;
+        store.others().watch(Arc::downgrade(&listener));
+        let record = Record::of_parts(Record::BUNDLE_STATE, "counts", "[1]", at(1));
+        let stored = store.store_others(vec![Change::put(record)]);
+        drop(store);
+        release.send(()).unwrap();
+        stored.wait().unwrap();
+        assert!(owner.0.lock().is_none());
+        // Ends with the writer thread.
+        let errors = errors.iter().collect::<Vec<_>>();
+        assert!(errors.is_empty(), "{errors:?}");
+    }
 }

@@ -157,7 +157,8 @@ impl Drop for Writer {
         state.is_closing = true;
         self.queue.changed.notify_all();
         let until = deadline(CLOSING_TIMEOUT);
-        while state.worker.is_running() {
+        // The thread may own the last handle while it notifies a listener. It ends afterwards.
+        while state.worker.is_running() && !state.worker.is_current_thread() {
             if self.queue.changed.wait_until(&mut state, until).timed_out() {
                 drop(state);
                 self.emit(&StorageError::Slow {
@@ -244,6 +245,9 @@ impl<S: Storage> WriterThread<S> {
 
     /// Commits the changes, and returns them with the outcome.
     fn commit(&mut self, mut pending: Pending) -> (Batch, Result<(), StorageError>) {
+        // A storage resolves them only by what it has not returned yet.
+        #[cfg(feature = "bundles")]
+        self.memory.others.drop_unfounded(&mut pending.others);
         if self.has_lost_records {
             self.add_all(&mut pending);
         }

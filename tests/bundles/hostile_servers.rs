@@ -127,7 +127,7 @@ async fn a_redirect_to_another_host_is_not_followed() {
     assert_eq!(world.served.requests(), 0);
 }
 
-/// Whoever controls a CA can serve bundles, but signs none: an old one is refused, and so is one with a
+/// An attacker with a CA can serve bundles, but signs none: an old one is refused, and so is one with a
 /// single signature.
 #[tokio::test]
 async fn a_compromised_ca_on_the_channel_gains_only_delay() {

@@ -20,9 +20,14 @@ mod noting_client;
 #[cfg(feature = "hyper")]
 mod real_servers;
 mod refused;
+#[cfg(feature = "hyper")]
+mod staging;
+#[cfg(feature = "hyper")]
+mod storage;
 mod texts;
 mod trust;
 #[cfg(feature = "hyper")]
 mod updater;
+mod vectors;
 #[cfg(feature = "hyper")]
 mod world;

@@ -123,7 +123,7 @@ async fn wrong_pins_that_were_shipped_are_replaced() {
     assert_eq!(response.status(), 200);
 }
 
-/// The server of bundles, or whoever has its certificate, can only withhold bundles.
+/// The server of bundles, or another one with its certificate, can only withhold bundles.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bundle_that_is_not_signed_by_both_never_helps() {
     let mut world = World::new().await;
