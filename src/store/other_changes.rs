@@ -4,7 +4,7 @@ use crate::store::change::Change;
 
 /// Changes of other records that wait for a commit, at most one of each record.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OtherChanges(Vec<Change>);
+pub(crate) struct OtherChanges(pub(super) Vec<Change>);
 
 impl OtherChanges {
     /// Adds later changes. They keep their order, since a crash may store the first ones only.

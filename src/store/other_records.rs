@@ -5,6 +5,7 @@ use std::sync::Weak;
 use parking_lot::Mutex;
 
 use crate::store::change::Change;
+use crate::store::other_changes::OtherChanges;
 use crate::store::record::{Record, Update};
 use crate::store::records::Records;
 use crate::store::storage::Merged;
