@@ -8,6 +8,7 @@ use crate::pinning::bundle_records::{self, BundleCounts};
 use crate::pinning::bundle_state::Bundles;
 use crate::pinning::bundle_status::{BundleOutcome, BundleStatus};
 use crate::pinning::bundle_terms::Terms;
+use crate::pinning::evaluation::Evaluation;
 use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
 use crate::policy::timestamp::at;
@@ -84,6 +85,31 @@ impl Pinning {
         Ok(())
     }
 
+    /// Emits that all pins of a fixed policy are in a chain, once for each host.
+    pub(crate) fn report_fixed_without_backup(&self, evaluation: &Evaluation) {
+        let Some((bundles, host)) = self.shared.bundles.as_ref().zip(evaluation.host()) else {
+            return;
+        };
+        let statics = self.shared.statics.read();
+        let fixed = statics.fixed(host, evaluation.at());
+        let pins = fixed.map(|fixed| fixed.policy().pins().clone());
+        drop(statics);
+        let Some(pins) = pins else {
+            return;
+        };
+        let live = evaluation.chain().fingerprints();
+        if !pins.iter().all(|pin| live.contains(pin)) {
+            return;
+        }
+        let mut state = bundles.state.lock();
+        if state.without_backup.len() >= MAX_REPORTED || state.without_backup.contains(host) {
+            return;
+        }
+        state.without_backup.push(host.clone());
+        drop(state);
+        self.emit(Event::FixedWithoutBackup { host: host.clone() });
+    }
+
     /// Emits that the bundle in effect is stale, once for each version.
     pub(crate) fn report_stale_bundle(&self) {
         let Some(bundles) = &self.shared.bundles else {
@@ -130,3 +156,6 @@ impl Bundles {
         Ok(install)
     }
 }
+
+/// The number of hosts whose fixed policies are reported: names below one policy have no limit.
+const MAX_REPORTED: usize = 64;

@@ -34,7 +34,7 @@ impl BundleRules {
             applied.candidate = Some(candidate);
             policies.tally = Some(Arc::clone(staged.tally()));
         }
-        if let Some(fixed) = statics.nearest_in(&self.fixed, host, now) {
+        if let Some(fixed) = statics.fixed(host, now) {
             let is_applied = nearest
                 .is_some_and(|nearest| nearest.policy().is_fixed() && nearest.is_same(&fixed));
             if !is_applied {
@@ -50,6 +50,11 @@ impl StaticPins {
     pub(crate) fn staged(&self, host: &Host, now: UnixTime) -> Option<Covering<'_>> {
         let staged = self.bundled.as_ref()?.staged.as_ref()?;
         self.nearest_in(staged, host, now)
+    }
+
+    /// Returns the nearest policy of the application that no bundle replaces.
+    pub(crate) fn fixed(&self, host: &Host, now: UnixTime) -> Option<Covering<'_>> {
+        self.nearest_in(&self.bundled.as_ref()?.fixed, host, now)
     }
 
     /// Returns whether the host would be pinned by an enforced policy if the bundle had not made it

@@ -12,7 +12,7 @@ use crate::pinning::bundle_records::{self, BundleCounts, FetchState, Slot, floor
 use crate::pinning::observers::EventSink;
 #[cfg(feature = "hyper")]
 use crate::pinning::recovery::Recovery;
-use crate::policy::{BundleVersion, StaticRules};
+use crate::policy::{BundleVersion, Host, StaticRules};
 use crate::store::{BundleFloor, Records};
 
 /// The bundles, and what is needed to accept others.
@@ -46,6 +46,8 @@ pub(crate) struct State {
     pub(crate) stale: Option<BundleVersion>,
     pub(crate) counts: BundleCounts,
     pub(crate) install: Option<InstallId>,
+    /// The hosts whose fixed policies were reported as being without a backup.
+    pub(crate) without_backup: Vec<Host>,
     pub(crate) fetch: FetchState,
 }
 
@@ -107,6 +109,7 @@ impl Bundles {
                 stale: None,
                 counts: BundleCounts::default(),
                 install: None,
+                without_backup: Vec::new(),
                 fetch: FetchState::default(),
             }),
             #[cfg(feature = "hyper")]

@@ -111,7 +111,7 @@ impl Evaluation {
         &self.chain
     }
 
-    #[cfg(feature = "hyper")]
+    #[cfg(any(feature = "bundles", feature = "hyper"))]
     pub(crate) fn at(&self) -> UnixTime {
         self.at
     }

@@ -30,6 +30,7 @@ use crate::violation::{DropReason, Report, UnpinnedHost, UnverifiablePath};
 /// | `stored pin bundle is unreadable` | `WARN` | `version`, `in_effect` |
 /// | `pin violation` | `WARN` | `host`, `port`, `noted_hostname` |
 /// | `pins would have failed` | `WARN` | `host`, `port`, `noted_hostname` |
+/// | `fixed pins without a backup` | `WARN` | `host` |
 /// | `pins skipped` | `WARN` | `host` |
 /// | `pins noted` | `INFO` | `host` |
 /// | `pins removed` | `INFO` | `host`, `reason` |
@@ -120,6 +121,13 @@ pub enum Event {
         entries: usize,
         /// The time that the clock shows.
         now: UnixTime,
+    },
+    /// The validated chain of a host contains all pins of its [fixed](crate::PinPolicy::fixed)
+    /// policy: none is a backup. Emitted once for each host in a process.
+    #[cfg(feature = "bundles")]
+    FixedWithoutBackup {
+        /// The host.
+        host: Host,
     },
     /// A `Public-Key-Pins` or `Public-Key-Pins-Report-Only` field was ignored.
     ///
@@ -227,7 +235,7 @@ impl Event {
             | Self::BundleStale { .. }
             | Self::BundleUnreadable { .. } => return None,
             #[cfg(feature = "bundles")]
-            Self::BundleRecovered { host, .. } => host,
+            Self::BundleRecovered { host, .. } | Self::FixedWithoutBackup { host } => host,
             Self::ClockBehind { .. } | Self::Lost { .. } | Self::StorageFailed(_) => return None,
         };
         Some(Cow::Borrowed(host.as_str()))
@@ -262,6 +270,7 @@ impl Event {
                 event!(WARN, %host, %version, "pins recovered by a pin bundle");
             }
             Self::BundleRefused(error) => event!(WARN, %error, "pin bundle refused"),
+            Self::FixedWithoutBackup { host } => event!(WARN, %host, "fixed pins without a backup"),
             Self::BundleStaged { version, percent } => {
                 event!(INFO, %version, percent, "pin bundle staged");
             }

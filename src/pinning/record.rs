@@ -30,7 +30,10 @@ impl Pinning {
         port: Option<u16>,
     ) {
         #[cfg(feature = "bundles")]
-        self.report_stale_bundle();
+        {
+            self.report_stale_bundle();
+            self.report_fixed_without_backup(evaluation);
+        }
         if let Some(unpinned) = evaluation.unpinned() {
             self.emit(Event::Unpinned(unpinned.clone()));
             if unpinned.is_refused() {

@@ -5,13 +5,17 @@ use std::time::Duration;
 use pinhold::bundle::{
     BundleError, BundleOutcome, BundleVersion, FetchError, NoteError, UpdateOutcome,
 };
-use pinhold::{Event, FileStorage, PinStore, PinViolation, PinningVerifier};
+use pinhold::{
+    BuildError, Event, FileStorage, PinPolicy, PinStore, PinViolation, Pinning, PinningVerifier,
+};
 use tower::{Service, ServiceExt};
 
-use crate::common::bundles::{Body, ISSUED, pins};
+use crate::common::bundles::{Body, ISSUED, pins, policy};
 use crate::common::noted::temp_dir;
+use crate::common::pki::Ca;
 use crate::common::provider;
-use crate::common::server::{Server, client};
+use crate::common::server::{Server, client, get};
+use crate::common::validated::built_in_anchors;
 use crate::world::{API, World, is_recovered, request};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -278,4 +282,33 @@ async fn a_violation_outside_of_a_runtime_is_recovered_from_by_run() {
         .await
         .unwrap();
     task.abort();
+}
+
+/// No bundle can repair a fixed policy whose keys are all in use.
+#[tokio::test]
+async fn a_fixed_policy_whose_pins_are_all_in_the_live_chain_is_reported_once() {
+    for has_backup in [false, true] {
+        let root = Ca::root("fixed");
+        let leaf = root.leaf(&["fixed.example.com"]);
+        let other = if has_backup { pins(3)[0] } else { root.pin() };
+        let fixed = policy([leaf.pin(), other]).fixed();
+        let mut world =
+            World::with(|builder| builder.static_pins("fixed.example.com", fixed)).await;
+        let server = Server::start(&leaf, &[]).await;
+        world.names.point("fixed.example.com", &server);
+        world.anchors = built_in_anchors(&[&root]);
+        for _ in 0..2 {
+            let mut client = client(&world.pinning, world.anchors.clone(), &world.names);
+            get(&mut client, "https://fixed.example.com/")
+                .await
+                .unwrap();
+        }
+        let reported = |event: &Event| matches!(event, Event::FixedWithoutBackup { .. });
+        assert_eq!(world.events(reported), usize::from(!has_backup));
+    }
+    let alone = PinPolicy::without_backup([pins(3)[0]]).unwrap().fixed();
+    let error = Pinning::builder()
+        .static_pins("fixed.example.com", alone)
+        .build();
+    assert!(matches!(error, Err(BuildError::FixedWithoutBackup { .. })));
 }
