@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use rustls::crypto::CryptoProvider;
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use serde::de::MapAccess;
 
 use crate::bundles::error::{NoteError, RootError};
-use crate::bundles::note::SignedNote;
+use crate::bundles::note::{NoteSignature, SignedNote};
 use crate::bundles::verifier_key::VerifierKey;
 use crate::pin_file::{
     List, Members, Number, Object, PinFileError, PinFileProblem, Problems, Text, Word, Words,
@@ -117,6 +118,42 @@ impl PinRoot {
         )
     }
 
+    /// Returns the keys of this root with a valid signature of the note; none if the provider has no
+    /// Ed25519. A threshold counts their distinct public keys.
+    ///
+    /// # Errors
+    ///
+    /// [`RootError::BadSignature`] for a wrong signature by a key of this root.
+    ///
+    /// ```
+    /// use std::collections::BTreeSet;
+    ///
+    /// use pinhold::bundle::{PinRoot, RootError, SignedNote, VerifierKey};
+    /// use rustls::crypto::CryptoProvider;
+    ///
+    /// /// Returns how many keys still have to sign.
+    /// fn missing(
+    ///     root: &PinRoot,
+    ///     note: &SignedNote,
+    ///     provider: &CryptoProvider,
+    /// ) -> Result<usize, RootError> {
+    ///     let signers = root.signers(note, provider)?.into_iter();
+    ///     let distinct = signers.map(VerifierKey::public_key).collect::<BTreeSet<_>>();
+    ///     Ok(root.threshold().saturating_sub(distinct.len()))
+    /// }
+    /// # let _ = missing;
+    /// ```
+    pub fn signers(
+        &self,
+        note: &SignedNote,
+        provider: &CryptoProvider,
+    ) -> Result<Vec<&VerifierKey>, RootError> {
+        match crate::bundles::verifier::ed25519(provider) {
+            Some(algorithm) => self.valid_signers(note, algorithm),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Counts the distinct keys of this root with a valid signature of the note.
     ///
     /// # Errors
@@ -128,22 +165,35 @@ impl PinRoot {
         algorithm: &dyn SignatureVerificationAlgorithm,
     ) -> Result<usize, RootError> {
         // By key, not by name: one key under two names must not count twice.
-        let mut valid = BTreeSet::new();
+        let signers = self.valid_signers(note, algorithm)?.into_iter();
+        let distinct = signers.map(VerifierKey::public_key);
+        Ok(distinct.collect::<BTreeSet<_>>().len())
+    }
+
+    fn valid_signers(
+        &self,
+        note: &SignedNote,
+        algorithm: &dyn SignatureVerificationAlgorithm,
+    ) -> Result<Vec<&VerifierKey>, RootError> {
+        let mut valid = Vec::new();
         for key in &self.keys {
-            for signature in note.signatures() {
-                if !signature.is_of(key) {
-                    continue;
-                }
-                let (message, signature) = (note.text().as_bytes(), signature.as_bytes());
+            let mut own = note.signatures().iter().filter(|it| it.is_of(key));
+            let message = note.text().as_bytes();
+            let is_wrong = |signature: &NoteSignature| {
+                let signature = signature.as_bytes();
                 let verified = algorithm.verify_signature(key.public_key(), message, signature);
-                if verified.is_err() {
+                verified.is_err()
+            };
+            match own.clone().next() {
+                Some(_) if own.any(is_wrong) => {
                     let name = key.name().to_owned();
                     return Err(RootError::BadSignature { name });
                 }
-                valid.insert(key.public_key());
+                Some(_) => valid.push(key),
+                None => {}
             }
         }
-        Ok(valid.len())
+        Ok(valid)
     }
 
     /// Fails unless enough keys of this root have signed the note of a root.
