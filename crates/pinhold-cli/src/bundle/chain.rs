@@ -8,7 +8,7 @@ use crate::bundle::progress::Progress;
 use crate::failure::Failure;
 
 #[derive(Args)]
-pub(super) struct Options {
+pub(super) struct RootOptions {
     /// Root that clients contain
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) root: Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct Options {
     previous: Option<String>,
 }
 
-impl Options {
+impl RootOptions {
     /// Opens `--root`.
     pub(super) fn open_root(&self) -> Result<Root, Failure> {
         let root = self.root.as_deref();

@@ -160,8 +160,9 @@ fn ensure_readable(path: &str, text: &str) -> Result<(), Failure> {
             path,
             format!(
                 "the private key is encrypted, and this program reads no passphrases\n  \
-                 what to do: pinhold bundle tbs PINS_FILE --root ROOT --output TEXT [...]\n  \
-                 openssl pkeyutl -sign -rawin -inkey {file} -in TEXT -out SIGNATURE\n  \
+                 what to do:\n    \
+                 pinhold bundle tbs PINS_FILE --root ROOT --output TEXT [...]\n    \
+                 openssl pkeyutl -sign -rawin -inkey {file} -in TEXT -out SIGNATURE\n    \
                  pinhold bundle attach TEXT --key NAME=PUBLIC --signature SIGNATURE"
             ),
         ));

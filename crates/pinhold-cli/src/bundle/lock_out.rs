@@ -17,7 +17,7 @@ use crate::pins::check::{self, known::Known};
 use super::FINDING;
 
 #[derive(Args)]
-pub(super) struct Options {
+pub(super) struct Allowance {
     /// Finding of `pinhold pins check` in spite of which the bundle is signed; can be repeated
     #[arg(long, value_enum, value_name = "FINDING")]
     allow: Vec<Allowed>,
@@ -53,7 +53,7 @@ const SINGLE_KEYS: [&str; 2] = ["no-backup", "repeated-key"];
 /// What was found.
 pub(super) struct Checked(Vec<Finding>);
 
-impl Options {
+impl Allowance {
     /// Fails for a bundle in which there are findings that were not allowed. `pin_file` is the text
     /// of its pins, if it was made of one.
     pub(super) fn check(

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use clap::{Args, ValueHint};
-use pinhold::bundle::{PinRoot, SignedNote, VerifierKey};
+use pinhold::bundle::{PinRoot, RootError, SignedNote, VerifierKey};
 use serde_json::{Value, json};
 
 use crate::bundle::chain;
@@ -217,20 +217,33 @@ impl Next {
         Ok(())
     }
 
-    /// As [`progress`](Self::progress), where a wrong signature is a refused root.
+    /// Fails with the rule that the root does not follow, unless the root before it and the root
+    /// itself are complete.
     pub(super) fn verified(&self) -> Result<Vec<Progress>, Failure> {
-        let roots = self.before.iter().chain(std::iter::once(&self.own));
-        let progress = roots.map(|it| Progress::of(&it.root, &self.own.note));
-        let progress = progress.collect::<Result<Vec<_>, _>>();
-        progress.map_err(|error| error::refused_root(&self.own.name, &error))
+        let name = &self.own.name;
+        let refused = |error| error::refused_root(name, &error);
+        let progress = self.each_progress().map_err(refused)?;
+        if progress::are_complete(&progress) {
+            return Ok(progress);
+        }
+        let (version, lines) = (self.own.root.version(), progress::lines(&progress));
+        Err(Failure::Bundle {
+            subject: name.clone(),
+            reason: "signatures",
+            detail: format!("root {version} is incomplete\n{lines}"),
+        })
+    }
+
+    fn progress(&self) -> Result<Vec<Progress>, Failure> {
+        let progress = self.each_progress();
+        progress.map_err(|error| Failure::input(&self.own.name, error))
     }
 
     /// Returns the progress by the root before, if there is one, and by the root itself.
-    pub(super) fn progress(&self) -> Result<Vec<Progress>, Failure> {
+    fn each_progress(&self) -> Result<Vec<Progress>, RootError> {
         let roots = self.before.iter().chain(std::iter::once(&self.own));
         let progress = roots.map(|it| Progress::of(&it.root, &self.own.note));
-        let progress = progress.collect::<Result<Vec<_>, _>>();
-        progress.map_err(|error| Failure::input(&self.own.name, error))
+        progress.collect()
     }
 }
 

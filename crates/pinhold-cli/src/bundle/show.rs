@@ -110,7 +110,7 @@ fn show_bundle(document: &Document, root: Option<Root>, output: Output) -> Resul
     lines.extend(stale.iter().map(verify::Staleness::text));
     for (name, value) in &terms {
         lines.extend(
-            values(value)
+            values(name, value)
                 .iter()
                 .map(|value| format!("  {name:<14} {value}")),
         );
@@ -163,12 +163,19 @@ pub(super) fn terms(
 }
 
 /// Returns the lines of a term.
-fn values(value: &Value) -> Vec<String> {
+fn values(name: &str, value: &Value) -> Vec<String> {
     match value {
         Value::Null => Vec::new(),
+        Value::Array(roots) if name == "roots" => roots.iter().map(root_text).collect(),
         Value::Array(values) => values.iter().map(value_text).collect(),
         value => vec![value_text(value)],
     }
+}
+
+fn root_text(root: &Value) -> String {
+    let member = |name| root.get(name).map(value_text).unwrap_or_default();
+    let (version, threshold, keys) = (member("version"), member("threshold"), member("keys"));
+    format!("{version}: {threshold} must sign of {keys}")
 }
 
 /// Returns a value in one line that can't control the terminal.
@@ -214,13 +221,13 @@ fn show_root(document: Document, before: Option<Root>, output: Output) -> Result
     let next = Next::new(before, root)?;
     let (json, state) = if has_before {
         let progress = next.verified()?;
-        let is_complete = progress::are_complete(&progress);
         let more = json!({
-            "verified": is_complete,
+            "verified": true,
             "stated_signers": stated.stated,
             "signatures": progress::json(&progress),
         });
-        let lines = format!("verified by --root:\n{}", progress::lines(&progress));
+        let verified = paint(GOOD, "verified");
+        let lines = format!("{verified}\n{}", progress::lines(&progress));
         (facts::joined(json, more), lines)
     } else {
         (facts::joined(json, stated.json()), stated.text())

@@ -29,9 +29,9 @@ pub(super) struct Arguments {
     #[arg(long = "key", value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
     keys: Vec<String>,
     #[command(flatten)]
-    roots: chain::Options,
+    roots: chain::RootOptions,
     #[command(flatten)]
-    lock_out: lock_out::Options,
+    lock_out: lock_out::Allowance,
     #[command(flatten)]
     destination: Destination,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use pinhold::bundle::{BundleVersion, PinBundle, SignedNote};
+use pinhold::bundle::{BundleError, BundleVersion, PinBundle, SignedNote};
 use pinhold::pin_file::PinFile;
 use rustls::pki_types::UnixTime;
 use serde_json::json;
@@ -27,9 +27,9 @@ pub(super) struct Arguments {
     #[arg(value_name = "PINS_FILE", value_hint = ValueHint::FilePath)]
     file: String,
     #[command(flatten)]
-    roots: chain::Options,
+    roots: chain::RootOptions,
     #[command(flatten)]
-    lock_out: lock_out::Options,
+    lock_out: lock_out::Allowance,
     #[command(flatten)]
     destination: Destination,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
 /// Returns how a text is signed without this program.
 pub(super) fn recipe(file: &str) -> String {
     format!(
-        "  what to do: openssl pkeyutl -sign -rawin -inkey KEY -in {file} -out SIGNATURE\n  \
+        "  what to do:\n    openssl pkeyutl -sign -rawin -inkey KEY -in {file} -out SIGNATURE\n    \
          pinhold bundle attach {file} --key NAME=PUBLIC --signature SIGNATURE --output NOTE"
     )
 }
@@ -83,9 +83,9 @@ pub(super) fn recipe(file: &str) -> String {
 /// What the text of a bundle is made with.
 #[derive(Clone, Copy)]
 pub(super) struct Maker<'a> {
-    pub(super) roots: &'a chain::Options,
+    pub(super) roots: &'a chain::RootOptions,
     pub(super) terms: &'a Terms,
-    pub(super) lock_out: &'a lock_out::Options,
+    pub(super) lock_out: &'a lock_out::Allowance,
 }
 
 /// A bundle that may be signed.
@@ -108,6 +108,10 @@ impl Maker<'_> {
         let terms = self.terms.resolve(root, previous.as_ref(), now)?;
         let text = text::of(&terms, &chain, &pins);
         let refused = |error| Failure::input(name, error::of_bundle(&error));
+        let size = text.len();
+        if size > PinBundle::MAX_SIZE {
+            return Err(refused(BundleError::TooLarge { size }));
+        }
         let bundle = PinBundle::parse_text(&text).map_err(refused)?;
         let note = SignedNote::new(text).map_err(|error| Failure::input(name, error))?;
         let previous = previous.map(|previous| previous.version());
