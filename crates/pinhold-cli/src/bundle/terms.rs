@@ -194,7 +194,7 @@ impl Terms {
         };
         // A newer root begins anew where a thief has signed the highest number there is.
         let next = previous.bundle.checked_add(1);
-        let next = next.or((root > previous.root).then_some(1));
+        let next = next.or_else(|| (root > previous.root).then_some(1));
         next.ok_or_else(|| {
             Failure::Usage(format!(
                 "--previous has the version {previous}, and there is no higher one of this root\n  \

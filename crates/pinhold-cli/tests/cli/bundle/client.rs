@@ -3,7 +3,7 @@
 use pinhold::bundle::{BundleError, BundleOutcome, BundleVersion, PinBundle, PinBundles, PinRoot};
 use pinhold::{Host, PinStore, Pinning};
 
-use crate::bundle::kit::{Team, pins};
+use crate::bundle::kit::{SIGN, SIGN_ROLLED, Team, pins};
 use crate::common::now;
 use crate::pins::kit::{A, C};
 use crate::provider;
@@ -21,47 +21,29 @@ fn client(team: &Team, bundle: &str) -> Pinning {
 #[test]
 fn a_client_accepts_each_bundle_of_the_program_and_no_older_one() {
     let team = Team::with_root();
-    team.sign("1.bundle", &["--version", "1"]).expect_code(0);
+    team.sign("--version 1 -o 1.bundle").expect_code(0);
     team.folder.write("pins.json", pins(&[A, C]).to_string());
-    team.sign("2.bundle", &["--previous", "1.bundle"])
-        .expect_code(0);
+    team.sign("--previous 1.bundle -o 2.bundle").expect_code(0);
     team.roll();
-    let sign = [
-        "sign",
-        "pins.json",
-        "--root",
-        "1.root",
-        "--roots",
-        "2.root",
-        "--expires",
-        "90d",
-    ];
-    let keys = [
-        "--key",
-        "3.key",
-        "--key",
-        "4.key",
-        "--previous",
-        "2.bundle",
-        "-o",
-        "3.bundle",
-    ];
-    team.run(&sign, &keys).expect_code(0);
+    let keys = "--key 3.key --key 4.key";
+    team.run(&format!(
+        "{SIGN_ROLLED} {keys} --previous 2.bundle -o 3.bundle"
+    ))
+    .expect_code(0);
 
     let client = client(&team, "1.bundle");
     let apply = |name: &str| client.apply_bundle(team.read(name).as_bytes());
-    for (name, version) in [
-        ("2.bundle", BundleVersion::new(1, 2)),
-        ("3.bundle", BundleVersion::new(2, 3)),
-    ] {
-        assert_eq!(apply(name).unwrap(), BundleOutcome::Applied(version));
-        let policies = client.policies(&Host::parse("api.example.com").unwrap(), now());
-        let policy = policies.static_policy.unwrap();
+    for (name, root, version) in [("2.bundle", 1, 2), ("3.bundle", 2, 3)] {
+        let applied = BundleOutcome::Applied(BundleVersion::new(root, version));
+        assert_eq!(apply(name).unwrap(), applied);
+        let host = Host::parse("api.example.com").unwrap();
+        let policy = client.policies(&host, now()).static_policy.unwrap();
         assert!(policy.pins.iter().any(|pin| pin.to_string() == C));
     }
     for name in ["1.bundle", "2.bundle"] {
+        let refused = apply(name);
         assert!(
-            matches!(apply(name), Err(BundleError::Rollback { .. })),
+            matches!(refused, Err(BundleError::Rollback { .. })),
             "{name}"
         );
     }
@@ -70,42 +52,23 @@ fn a_client_accepts_each_bundle_of_the_program_and_no_older_one() {
 #[test]
 fn a_client_refuses_what_the_program_calls_incomplete() {
     let team = Team::with_root();
-    let sign = [
-        "sign",
-        "pins.json",
-        "--root",
-        "1.root",
-        "--expires",
-        "90d",
-        "--version",
-        "1",
-    ];
-    team.run(&sign, &["--key", "1.key", "-o", "part.bundle"])
-        .expect_code(0);
+    let json = team.json(&format!("{SIGN} --version 1 --key 1.key -o part.bundle"));
+    assert_eq!(json["complete"], false);
     let root = PinRoot::parse(&team.read("1.root")).unwrap();
-    let bundle = team.read("part.bundle");
-    let verified = PinBundle::verify(bundle.as_bytes(), &root, &provider());
+    let verify = |name: &str| {
+        let bundle = team.read(name);
+        PinBundle::verify(bundle.as_bytes(), &root, &provider())
+    };
+    let refused = verify("part.bundle").unwrap_err();
     assert!(matches!(
-        verified,
-        Err(BundleError::Signatures {
+        refused,
+        BundleError::Signatures {
             valid: 1,
             threshold: 2
-        })
+        }
     ));
-    team.run(
-        &[
-            "sign",
-            "part.bundle",
-            "--root",
-            "1.root",
-            "--key",
-            "2.key",
-            "-o",
-            "1.bundle",
-        ],
-        &[],
-    )
-    .expect_code(0);
-    let bundle = PinBundle::verify(team.read("1.bundle").as_bytes(), &root, &provider()).unwrap();
-    assert_eq!(bundle.version(), BundleVersion::new(1, 1));
+    let json = team.json("sign part.bundle --root 1.root --key 2.key -o 1.bundle");
+    assert_eq!(json["complete"], true);
+    let version = verify("1.bundle").unwrap().version();
+    assert_eq!(version, BundleVersion::new(1, 1));
 }

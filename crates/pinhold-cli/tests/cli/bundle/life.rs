@@ -1,10 +1,33 @@
 //! Signing with `openssl` alone, and by several signers on different machines.
 
 use std::fs;
+use std::path::Path;
 
-use crate::bundle::kit::{Team, expect_error};
+use serde_json::json;
+
+use crate::bundle::kit::{NAME, SIGN, TBS, Team};
 use crate::peers;
 use crate::program::openssl;
+
+/// Makes the keys of three signers by `openssl`.
+fn generate(program: &Path, team: &Team) {
+    for number in 1..=3 {
+        let key = team.folder.path(&format!("{number}.key"));
+        let new = ["genpkey", "-algorithm", "ed25519", "-out", &key];
+        openssl(program, &new, b"");
+        let public = openssl(program, &["pkey", "-in", &key, "-pubout"], b"");
+        team.folder.write(&format!("{number}.pub"), public);
+    }
+}
+
+/// Signs a file by `openssl`, to `1.signature` and so on.
+fn sign(program: &Path, team: &Team, number: u8, text: &str) {
+    let path = |name: &str| team.folder.path(name);
+    let (key, text) = (path(&format!("{number}.key")), path(text));
+    let file = path(&format!("{number}.signature"));
+    let arguments = ["pkeyutl", "-sign", "-rawin", "-inkey", &key, "-in", &text];
+    openssl(program, &[&arguments[..], &["-out", &file]].concat(), b"");
+}
 
 /// No private key is read by the program under test.
 #[test]
@@ -13,99 +36,41 @@ fn openssl_alone_signs_a_root_and_a_bundle() {
         return;
     };
     let team = Team::new();
-    let path = |name: &str| team.folder.path(name);
-    for number in ["1", "2", "3"] {
-        let key = path(&format!("{number}.key"));
-        let new = ["genpkey", "-algorithm", "ed25519", "-out", &key];
-        openssl(&program, &new, b"");
-        let public = openssl(&program, &["pkey", "-in", &key, "-pubout"], b"");
-        team.folder.write(&format!("{number}.pub"), public);
-    }
-    let sign = |number: u8, text: &str| {
-        let (key, text) = (path(&format!("{number}.key")), path(text));
-        let file = path(&format!("{number}.signature"));
-        let arguments = ["pkeyutl", "-sign", "-rawin", "-inkey", &key, "-in", &text];
-        openssl(&program, &[&arguments[..], &["-out", &file]].concat(), b"");
-        format!("{number}.signature")
-    };
-
-    let keys = [1, 2, 3].map(|number| team.named(number, "pub"));
-    let [one, two, three] = keys.each_ref().map(String::as_str);
-    let init = ["init-root", "--key", one, "--key", two, "--key", three];
-    team.run(&init, &["-o", "root.text"]).expect_code(0);
-    let (first, third) = (sign(1, "root.text"), sign(3, "root.text"));
-    let attach = [
-        "attach",
-        "root.text",
-        "--key",
-        "example.com/pins/1",
-        "--signature",
-        &first,
-    ];
-    team.run(&attach, &["-o", "part.root"]).expect_code(0);
-    let attach = ["attach", "part.root", "--key", three, "--signature", &third];
-    let json = team
-        .run(&attach, &["-o", "1.root", "--json"])
-        .expect_code(0)
-        .json();
-    assert_eq!(json["complete"], true);
-    team.run(&["verify", "1.root", "--root", "1.root"], &[])
+    generate(&program, &team);
+    team.run("init-root --key @1.pub --key @2.pub --key @3.pub -o root.text")
         .expect_code(0);
+    sign(&program, &team, 1, "root.text");
+    sign(&program, &team, 3, "root.text");
+    let name = format!("--key {NAME}1");
+    team.run(&format!(
+        "attach root.text {name} --signature 1.signature -o part.root"
+    ))
+    .expect_code(0);
+    let json = team.json("attach part.root --key @3.pub --signature 3.signature -o 1.root");
+    assert_eq!(json["complete"], true);
+    team.run("verify 1.root --root 1.root").expect_code(0);
 
-    let tbs = [
-        "tbs",
-        "pins.json",
-        "--root",
-        "1.root",
-        "--version",
-        "1",
-        "--expires",
-        "90d",
-    ];
-    team.run(&tbs, &["-o", "pins.text"]).expect_code(0);
+    team.run(&format!("{TBS} -o pins.text")).expect_code(0);
     let text = team.read("pins.text");
     assert!(text.ends_with("}\n") && !text.contains('\t'), "{text}");
-    let (first, second) = (sign(1, "pins.text"), sign(2, "pins.text"));
-    let root = ["--root", "1.root", "--json"];
-    let attach = [
-        "attach",
-        "pins.text",
-        "--key",
-        "example.com/pins/1",
-        "--signature",
-        &first,
-    ];
-    let json = team.run(&attach, &[&root[..], &["-o", "part.bundle"]].concat());
-    let json = json.expect_code(0).json();
-    assert_eq!(
-        (&json["complete"], &json["signatures"][0]["missing"]),
-        (&false.into(), &1.into())
-    );
-    let refused = expect_error(team.run(&["verify", "part.bundle"], &root), 1, "bundle");
+    sign(&program, &team, 1, "pins.text");
+    sign(&program, &team, 2, "pins.text");
+    let attach = format!("attach pins.text --root 1.root {name} --signature 1.signature");
+    let json = team.json(&format!("{attach} -o part.bundle"));
+    let state = (&json["complete"], &json["signatures"][0]["missing"]);
+    assert_eq!(state, (&false.into(), &1.into()));
+    let refused = team.fail("verify part.bundle --root 1.root", 1, "bundle");
     assert_eq!(refused["reason"], "signatures");
 
-    let attach = [
-        "attach",
-        "part.bundle",
-        "--key",
-        two,
-        "--signature",
-        &second,
-    ];
-    team.run(&attach, &[&root[..], &["-o", "pins.bundle"]].concat())
-        .expect_code(0);
-    let json = team
-        .run(&["verify", "pins.bundle"], &root)
-        .expect_code(0)
-        .json();
+    let attach = "attach part.bundle --root 1.root --key @2.pub --signature 2.signature";
+    team.run(&format!("{attach} -o pins.bundle")).expect_code(0);
+    let json = team.json("verify pins.bundle --root 1.root");
     assert_eq!(
         json["signers"],
-        serde_json::json!(["example.com/pins/1", "example.com/pins/2"])
+        json!([format!("{NAME}1"), format!("{NAME}2")])
     );
-    assert!(
-        team.read("pins.bundle")
-            .starts_with(&format!("{text}\n\u{2014} "))
-    );
+    let bundle = team.read("pins.bundle");
+    assert!(bundle.starts_with(&format!("{text}\n\u{2014} ")));
 }
 
 #[test]
@@ -114,80 +79,38 @@ fn openssl_verifies_a_signature_of_the_program() {
         return;
     };
     let team = Team::with_root();
-    team.sign("1.bundle", &["--version", "1"]).expect_code(0);
+    team.sign("--version 1 -o 1.bundle").expect_code(0);
     let note = team.read("1.bundle");
     let (text, signatures) = note.split_once("\n\n").unwrap();
-    team.folder.write("1.text", format!("{text}\n"));
-    let encoded = signatures
-        .lines()
-        .next()
-        .unwrap()
-        .rsplit_once(' ')
-        .unwrap()
-        .1;
+    let text = team.folder.write("1.text", format!("{text}\n"));
+    let first = signatures.lines().next().unwrap();
+    let encoded = first.rsplit_once(' ').unwrap().1;
     let decoded = openssl(&program, &["base64", "-d", "-A"], encoded.as_bytes());
-    team.folder.write("1.signature", &decoded[4..]);
-    let path = |name: &str| team.folder.path(name);
-    let (key, text, signature) = (path("1.pub"), path("1.text"), path("1.signature"));
-    let verify = [
-        "pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", &key, "-in", &text,
-    ];
-    openssl(
-        &program,
-        &[&verify[..], &["-sigfile", &signature]].concat(),
-        b"",
-    );
+    let signature = team.folder.write("1.signature", &decoded[4..]);
+    let key = team.folder.path("1.pub");
+    let verify = ["pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", &key];
+    let files = ["-in", &text, "-sigfile", &signature];
+    openssl(&program, &[&verify[..], &files].concat(), b"");
 }
 
 #[test]
 fn two_signers_sign_one_after_the_other() {
     let team = Team::with_root();
-    let first = [
-        "sign",
-        "pins.json",
-        "--root",
-        "1.root",
-        "--expires",
-        "90d",
-        "--version",
-        "1",
-    ];
-    let json = team.run(&first, &["--key", "3.key", "-o", "part.bundle", "--json"]);
-    let json = json.expect_code(0).json();
+    let json = team.json(&format!("{SIGN} --version 1 --key 3.key -o part.bundle"));
     assert_eq!(json["complete"], false);
-    let second = [
-        "sign",
-        "part.bundle",
-        "--root",
-        "1.root",
-        "--key",
-        "2.key",
-        "--json",
-    ];
-    let json = team
-        .run(&second, &["-o", "pins.bundle"])
-        .expect_code(0)
-        .json();
+    let json = team.json("sign part.bundle --root 1.root --key 2.key -o pins.bundle");
     let signature = &json["signatures"][0];
-    assert_eq!(
-        signature["signers"],
-        serde_json::json!(["example.com/pins/2", "example.com/pins/3"])
-    );
-    assert_eq!(
-        (&json["complete"], &signature["missing"]),
-        (&true.into(), &0.into())
-    );
-    team.run(&["verify", "pins.bundle", "--root", "1.root"], &[])
-        .expect_code(0);
+    let expected = json!([format!("{NAME}2"), format!("{NAME}3")]);
+    assert_eq!(signature["signers"], expected);
+    let state = (&json["complete"], &signature["missing"]);
+    assert_eq!(state, (&true.into(), &0.into()));
+    team.run("verify pins.bundle --root 1.root").expect_code(0);
     // A second signature of one key changes nothing.
-    let again = ["sign", "pins.bundle", "--root", "1.root", "--key", "2.key"];
-    team.run(&again, &["-o", "again.bundle"]).expect_code(0);
+    team.run("sign pins.bundle --root 1.root --key 2.key -o again.bundle")
+        .expect_code(0);
     let lines = |name: &str| {
-        let mut lines = team
-            .read(name)
-            .lines()
-            .map(str::to_owned)
-            .collect::<Vec<_>>();
+        let text = team.read(name);
+        let mut lines = text.lines().map(str::to_owned).collect::<Vec<_>>();
         lines.sort();
         lines
     };
@@ -197,36 +120,24 @@ fn two_signers_sign_one_after_the_other() {
 #[test]
 fn standard_input_and_output_stand_for_files() {
     let team = Team::with_root();
-    let terms = ["--root", "1.root", "--version", "1", "--expires", "90d"];
-    let text = team
-        .run_with_input("pins.json", &["tbs", "-"], &terms)
-        .expect_code(0);
-    assert!(
-        text.text().starts_with("{\n  \"type\": \"pin-bundle\""),
-        "{}",
-        text.text()
-    );
+    let tbs = TBS.replace("pins.json", "-");
+    let text = team.run_with_input("pins.json", &tbs).expect_code(0);
+    let begin = "{\n  \"type\": \"pin-bundle\"";
+    assert!(text.text().starts_with(begin), "{}", text.text());
     assert!(text.stderr.contains("pkeyutl"), "{}", text.stderr);
     team.folder.write("a.text", &text.stdout);
-    let keys = ["--key", "1.key", "--key", "2.key"];
-    let signed = team.run_with_input("a.text", &["sign", "-", "--root", "1.root"], &keys);
-    team.folder.write("a.bundle", signed.expect_code(0).stdout);
-    for command in [&["verify", "-", "--root", "1.root"][..], &["show", "-"]] {
-        team.run_with_input("a.bundle", command, &[]).expect_code(0);
+    let sign = "sign - --root 1.root --key 1.key --key 2.key";
+    let signed = team.run_with_input("a.text", sign).expect_code(0);
+    team.folder.write("a.bundle", signed.stdout);
+    for line in ["verify - --root 1.root", "show -", "diff - a.text"] {
+        team.run_with_input("a.bundle", line).expect_code(0);
     }
-    let json = team
-        .run(&["tbs", "pins.json", "--json"], &terms)
-        .expect_code(0)
-        .json();
-    let output = json["output"].as_str().unwrap();
+    let json = team.json(TBS);
     assert!(
-        output.starts_with("{\n  \"type\": \"pin-bundle\""),
-        "{output}"
+        json["output"].as_str().unwrap().starts_with(begin),
+        "{json}"
     );
-    assert_eq!(
-        (&json["version"], &json["file"]),
-        (&1.into(), &serde_json::Value::Null)
-    );
+    assert_eq!((&json["version"], &json["file"]), (&json!(1), &json!(null)));
 }
 
 #[test]
@@ -234,17 +145,15 @@ fn the_output_is_not_overwritten_unless_forced() {
     let team = Team::with_root();
     let file = team.folder.write("1.bundle", "precious");
     let before = team.folder.contents();
-    let version = ["--version", "1", "--json"];
-    let json = expect_error(team.sign("1.bundle", &version), 2, "usage");
+    let sign = format!("{SIGN} --key 1.key --key 2.key --version 1 -o");
+    let json = team.fail(&format!("{sign} 1.bundle"), 2, "usage");
     assert!(json["message"].as_str().unwrap().contains(&file), "{json}");
     let missing = team.folder.path("missing/1.bundle");
-    expect_error(team.sign(&missing, &version), 1, "internal");
+    team.fail(&format!("{sign} {missing}"), 1, "internal");
     assert_eq!(team.folder.contents(), before);
-    team.sign("1.bundle", &[&version[..], &["--force"]].concat())
-        .expect_code(0);
+    team.run(&format!("{sign} 1.bundle --force")).expect_code(0);
     assert_eq!(team.folder.contents().len(), before.len());
-    team.run(&["verify", "1.bundle", "--root", "1.root"], &[])
-        .expect_code(0);
+    team.run("verify 1.bundle --root 1.root").expect_code(0);
 }
 
 /// A limit on the length of files stands for a full disk.
@@ -255,9 +164,9 @@ fn a_full_disk_leaves_no_file_and_changes_none() {
     team.folder.write("old.bundle", "precious");
     let before = team.folder.contents();
     for name in ["new.bundle", "old.bundle"] {
-        let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" bundle \"$@\"";
+        let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" bundle tbs \"$@\"";
         let mut command = std::process::Command::new("sh");
-        command.args(["-c", script, env!("CARGO_BIN_EXE_pinhold"), "tbs"]);
+        command.args(["-c", script, env!("CARGO_BIN_EXE_pinhold")]);
         command.arg(team.folder.path("pins.json"));
         command.args(["--root", &team.folder.path("1.root"), "--version", "1"]);
         command.args(["--expires", "90d", "--json", "--force"]);
@@ -266,8 +175,6 @@ fn a_full_disk_leaves_no_file_and_changes_none() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(team.folder.contents(), before);
     }
-    assert_eq!(
-        fs::read(team.folder.path("old.bundle")).unwrap(),
-        b"precious"
-    );
+    let old = fs::read(team.folder.path("old.bundle")).unwrap();
+    assert_eq!(old, b"precious");
 }
