@@ -3,9 +3,11 @@
 use clap::{Args, ValueHint};
 use pinhold::bundle::{PinBundle, PinRoot};
 
-use crate::bundle::input::{Document, Root};
+use crate::bundle::error;
+use crate::bundle::input::{self, Root};
 use crate::bundle::progress::Progress;
 use crate::failure::Failure;
+use crate::network;
 
 #[derive(Args)]
 pub(super) struct RootOptions {
@@ -16,7 +18,8 @@ pub(super) struct RootOptions {
     /// taken over
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) roots: Vec<String>,
-    /// Bundle that was issued last: the new one must have a higher version
+    /// Bundle that was issued last, which --root must verify: the new one must have a higher
+    /// version
     #[arg(long, value_name = "BUNDLE", value_hint = ValueHint::FilePath)]
     previous: Option<String>,
 }
@@ -31,15 +34,27 @@ impl RootOptions {
         Root::open(root)
     }
 
-    /// Reads `--previous`.
-    pub(super) fn open_previous(&self) -> Result<Option<PinBundle>, Failure> {
-        let bundle = self.previous.as_deref().map(Document::open_bundle);
-        Ok(bundle.transpose()?.map(|(_, bundle)| bundle))
+    /// Reads `--previous`, which the root must verify: a forged one with the highest version there is
+    /// would end all versions, and its roots would be taken over.
+    pub(super) fn open_previous(&self, known: &PinRoot) -> Result<Option<PinBundle>, Failure> {
+        let Some(name) = self.previous.as_deref() else {
+            return Ok(None);
+        };
+        let bytes = input::read_binary(name)?;
+        let bundle = PinBundle::verify(&bytes, known, &network::provider());
+        bundle.map(Some).map_err(|error| {
+            let reason = error::of_bundle(&error);
+            let advice = "for a bundle of an older root: --root with that one, or --version";
+            Failure::input(input::shown(name), format!("{reason}\n  {advice}"))
+        })
     }
 
     /// Returns the chain with the successors of `--previous` and of `--roots`.
-    pub(super) fn chain(&self, previous: Option<&PinBundle>) -> Result<Chain, Failure> {
-        let known = self.open_root()?;
+    pub(super) fn chain(
+        &self,
+        known: Root,
+        previous: Option<&PinBundle>,
+    ) -> Result<Chain, Failure> {
         let mut successors = previous.map(successors).transpose()?.unwrap_or_default();
         for name in &self.roots {
             successors.push(Root::open(name)?);

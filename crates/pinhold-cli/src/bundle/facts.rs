@@ -29,14 +29,21 @@ pub(super) fn joined(mut one: Value, other: Value) -> Value {
     one
 }
 
-/// Returns version, size and expiry in one line.
+/// Returns version, size and expiry in one line, and what weakens the bundle.
 pub(super) fn summary(bundle: &PinBundle) -> String {
     let hosts = counted(bundle.pins().policies().len(), "host", "hosts");
     let expires = rfc3339::print(bundle.expires());
-    format!(
+    let mut text = format!(
         "bundle {} with {hosts}, not stale until {expires}",
         bundle.version()
-    )
+    );
+    if let Some(staging) = bundle.staging() {
+        text += &format!(", staged for {} %", staging.percent());
+    }
+    if let Some(until) = bundle.kill_switch() {
+        text += &format!(", report-only until {}", rfc3339::print(until));
+    }
+    text
 }
 
 pub(super) fn when_stale(choice: WhenStale) -> &'static str {

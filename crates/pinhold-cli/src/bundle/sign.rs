@@ -100,7 +100,7 @@ impl Arguments {
         }
         let chain = Chain::new(self.roots.open_root()?, chain::successors(&bundle)?)?;
         ensure_root(name, &bundle, &chain)?;
-        let previous = self.roots.open_previous()?;
+        let previous = self.roots.open_previous(&chain.known)?;
         let previous = previous.map(|previous| previous.version());
         let now = clock::now();
         tbs::ensure_signable(name, &bundle, previous, now)?;

@@ -102,8 +102,9 @@ impl Maker<'_> {
         let now = clock::now();
         let file = str::from_utf8(bytes).map_err(|_| Failure::input(name, "not UTF-8 text"))?;
         let pins = PinFile::parse(file).map_err(|error| Failure::input(name, error))?;
-        let previous = self.roots.open_previous()?;
-        let chain = self.roots.chain(previous.as_ref())?;
+        let known = self.roots.open_root()?;
+        let previous = self.roots.open_previous(&known.root)?;
+        let chain = self.roots.chain(known, previous.as_ref())?;
         let root = chain.newest.version();
         let terms = self.terms.resolve(root, previous.as_ref(), now)?;
         let text = text::of(&terms, &chain, &pins);

@@ -130,6 +130,22 @@ fn a_version_must_be_above_that_of_the_previous_bundle() {
     team.fail(&format!("{SIGN} --key 1.key"), 2, "usage");
 }
 
+/// Its version would be the highest one, and its roots would be part of the next bundle.
+#[test]
+fn a_previous_bundle_that_the_root_does_not_verify_is_refused() {
+    let team = Team::with_root();
+    team.sign("--version 7 -o 7.bundle").expect_code(0);
+    let forged = team.read("7.bundle");
+    let forged = forged.replace("\"version\": 7", "\"version\": 18446744073709551614");
+    team.folder.write("forged.bundle", forged);
+    team.run(&format!("{SIGN} --version 9 --key 3.key -o part.bundle"))
+        .expect_code(0);
+    for previous in ["forged.bundle", "part.bundle", "pins.json", "1.root"] {
+        let sign = format!("{SIGN} --key 1.key --previous {previous}");
+        team.fail(&sign, 2, "usage");
+    }
+}
+
 #[test]
 fn a_bundle_of_another_root_is_not_signed() {
     let team = Team::with_root();

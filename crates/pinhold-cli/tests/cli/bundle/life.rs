@@ -74,6 +74,30 @@ fn openssl_alone_signs_a_root_and_a_bundle() {
 }
 
 #[test]
+fn openssl_signs_the_next_root() {
+    let Some(program) = peers::program("openssl") else {
+        return;
+    };
+    let team = Team::new();
+    generate(&program, &team);
+    team.run("init-root --key @1.key --key @2.key --key @3.pub -o 1.root")
+        .expect_code(0);
+    let add = format!("add-key 1.root @4.pub --remove {NAME}2 -o next.text");
+    team.run(&add).expect_code(0);
+    sign(&program, &team, 1, "next.text");
+    sign(&program, &team, 3, "next.text");
+    let attach = format!("attach next.text --key {NAME}1 --signature 1.signature --root 1.root");
+    let json = team.json(&format!("{attach} -o part.root"));
+    assert_eq!(json["complete"], false);
+    team.run("sign part.root --root 1.root --key 3.key -o signed.root")
+        .expect_code(0);
+    let attach = format!("attach part.root --key {NAME}3 --signature 3.signature --root 1.root");
+    assert_eq!(team.json(&format!("{attach} -o 2.root"))["complete"], true);
+    assert_eq!(team.read("signed.root"), team.read("2.root"));
+    team.run("verify 2.root --root 1.root").expect_code(0);
+}
+
+#[test]
 fn openssl_verifies_a_signature_of_the_program() {
     let Some(program) = peers::program("openssl") else {
         return;

@@ -211,3 +211,24 @@ fn two_roots_with_one_version_are_refused() {
         "usage",
     );
 }
+
+/// The keys of an attacker sign a root of their own; and a root whose own keys have not signed could
+/// never be replaced.
+#[test]
+fn a_root_needs_the_signatures_of_both_thresholds() {
+    let team = Team::with_root();
+    let remove = format!("--remove {NAME}1 --remove {NAME}2 --remove {NAME}3");
+    let json = team.json(&format!(
+        "roll-root 1.root {remove} --add @4.key --threshold 1 -o new.root"
+    ));
+    assert_eq!(json["signatures"][0]["missing"], 2);
+    assert_eq!(json["signatures"][1]["missing"], 0);
+    let roll = "roll-root 1.root --add @4.pub --threshold 3 --key 1.key --key 2.key";
+    let json = team.json(&format!("{roll} -o old.root"));
+    assert_eq!(json["signatures"][0]["missing"], 0);
+    assert_eq!(json["signatures"][1]["missing"], 1);
+    for root in ["new.root", "old.root"] {
+        team.fail(&format!("{TBS} --roots {root}"), 2, "usage");
+        team.fail(&format!("verify {root} --root 1.root"), 1, "bundle");
+    }
+}
