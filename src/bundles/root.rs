@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use rustls::crypto::CryptoProvider;
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use serde::de::MapAccess;
 
@@ -118,42 +117,6 @@ impl PinRoot {
         )
     }
 
-    /// Returns the keys of this root with a valid signature of the note; none if the provider has no
-    /// Ed25519. A threshold counts their distinct public keys.
-    ///
-    /// # Errors
-    ///
-    /// [`RootError::BadSignature`] for a wrong signature by a key of this root.
-    ///
-    /// ```
-    /// use std::collections::BTreeSet;
-    ///
-    /// use pinhold::bundle::{PinRoot, RootError, SignedNote, VerifierKey};
-    /// use rustls::crypto::CryptoProvider;
-    ///
-    /// /// Returns how many keys still have to sign.
-    /// fn missing(
-    ///     root: &PinRoot,
-    ///     note: &SignedNote,
-    ///     provider: &CryptoProvider,
-    /// ) -> Result<usize, RootError> {
-    ///     let signers = root.signers(note, provider)?.into_iter();
-    ///     let distinct = signers.map(VerifierKey::public_key).collect::<BTreeSet<_>>();
-    ///     Ok(root.threshold().saturating_sub(distinct.len()))
-    /// }
-    /// # let _ = missing;
-    /// ```
-    pub fn signers(
-        &self,
-        note: &SignedNote,
-        provider: &CryptoProvider,
-    ) -> Result<Vec<&VerifierKey>, RootError> {
-        match crate::bundles::verifier::ed25519(provider) {
-            Some(algorithm) => self.valid_signers(note, algorithm),
-            None => Ok(Vec::new()),
-        }
-    }
-
     /// Counts the distinct keys of this root with a valid signature of the note.
     ///
     /// # Errors
@@ -170,7 +133,12 @@ impl PinRoot {
         Ok(distinct.collect::<BTreeSet<_>>().len())
     }
 
-    fn valid_signers(
+    /// Returns the keys of this root with a valid signature of the note.
+    ///
+    /// # Errors
+    ///
+    /// As of [`count_signatures`](Self::count_signatures).
+    pub(crate) fn valid_signers(
         &self,
         note: &SignedNote,
         algorithm: &dyn SignatureVerificationAlgorithm,
