@@ -6,7 +6,7 @@ use rustls_pki_types::SignatureVerificationAlgorithm;
 use serde::de::MapAccess;
 
 use crate::bundles::error::{NoteError, RootError};
-use crate::bundles::note::{NoteSignature, SignedNote};
+use crate::bundles::note::SignedNote;
 use crate::bundles::verifier_key::VerifierKey;
 use crate::pin_file::{
     List, Members, Number, Object, PinFileError, PinFileProblem, Problems, Text, Word, Words,
@@ -145,20 +145,19 @@ impl PinRoot {
     ) -> Result<Vec<&VerifierKey>, RootError> {
         let mut valid = Vec::new();
         for key in &self.keys {
-            let mut own = note.signatures().iter().filter(|it| it.is_of(key));
-            let message = note.text().as_bytes();
-            let is_wrong = |signature: &NoteSignature| {
-                let signature = signature.as_bytes();
+            for signature in note.signatures() {
+                if !signature.is_of(key) {
+                    continue;
+                }
+                let (message, signature) = (note.text().as_bytes(), signature.as_bytes());
                 let verified = algorithm.verify_signature(key.public_key(), message, signature);
-                verified.is_err()
-            };
-            match own.clone().next() {
-                Some(_) if own.any(is_wrong) => {
+                if verified.is_err() {
                     let name = key.name().to_owned();
                     return Err(RootError::BadSignature { name });
                 }
-                Some(_) => valid.push(key),
-                None => {}
+                if valid.last() != Some(&key) {
+                    valid.push(key);
+                }
             }
         }
         Ok(valid)
