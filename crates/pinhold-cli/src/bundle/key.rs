@@ -44,10 +44,10 @@ pub(super) struct NamedKey {
 
 impl NamedKey {
     pub(super) fn open(text: &str) -> Result<Self, Failure> {
-        let parsed = text.parse::<VerifierKey>();
-        if let Ok(key) = parsed {
-            return Ok(Self { key, private: None });
-        }
+        let error = match text.parse::<VerifierKey>() {
+            Ok(key) => return Ok(Self { key, private: None }),
+            Err(error) => error,
+        };
         if let Some((name, path)) = text.split_once('=') {
             let file = KeyFile::open(path)?;
             let key = VerifierKey::new(name, file.public);
@@ -60,10 +60,7 @@ impl NamedKey {
             return Ok(Self { key, private });
         }
         if text.matches('+').count() > 1 && !Path::new(text).exists() {
-            return Err(parsed.map_or_else(
-                |error| Failure::Usage(error.to_string()),
-                |_| not_a_key(text),
-            ));
+            return Err(Failure::Usage(error.to_string()));
         }
         let file = KeyFile::open(text)?;
         match file.name {

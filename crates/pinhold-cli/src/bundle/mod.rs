@@ -12,6 +12,7 @@ mod error;
 mod facts;
 mod input;
 mod key;
+mod known;
 mod lock_out;
 mod next_root;
 mod progress;

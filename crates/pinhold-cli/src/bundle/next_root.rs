@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::bundle::chain;
 use crate::bundle::destination::{Destination, Made};
-use crate::bundle::input::Root;
+use crate::bundle::input::{Document, Root};
 use crate::bundle::key::{KeyFile, NamedKey};
 use crate::bundle::progress::{self, Progress};
-use crate::bundle::{error, root, tbs};
+use crate::bundle::{error, known, root, tbs};
 use crate::failure::Failure;
 use crate::output::{Output, counted, wrapped};
 use crate::refusal::shell_word;
@@ -92,7 +92,11 @@ pub(super) fn roll(arguments: &RollRoot, output: Output) -> Result<(), Failure> 
     let keys = arguments.keys.iter().map(|path| KeyFile::open(path));
     let mut keys = keys.collect::<Result<Vec<_>, _>>()?;
     let next = match &arguments.next {
-        Some(next) => Root::open(next)?,
+        Some(next) => {
+            let document = Document::open(next)?;
+            known::ensure_known(&document)?;
+            document.root()?
+        }
         None => {
             let added = NamedKey::open_all(&arguments.add)?;
             let change = Change {
@@ -254,7 +258,7 @@ pub(super) fn made(next: &Next, destination: &Destination) -> Result<Made, Failu
     let is_complete = progress::are_complete(&progress);
     let is_signed = !note.signatures().is_empty();
     let keys = root.keys().iter().map(ToString::to_string);
-    let notice = root::notices(root);
+    let notice = root::notice(root);
     let facts = json!({
         "kind": "root",
         "version": root.version(),

@@ -65,7 +65,7 @@ pub(super) struct Notice {
     pub(super) text: &'static str,
 }
 
-pub(super) fn notices(root: &PinRoot) -> Option<Notice> {
+pub(super) fn notice(root: &PinRoot) -> Option<Notice> {
     let (threshold, keys) = (root.threshold(), root.keys().len());
     if keys == 1 {
         return Some(Notice {

@@ -9,6 +9,7 @@ use crate::bundle::chain::{self, Chain};
 use crate::bundle::destination::{Destination, Made};
 use crate::bundle::input::{Document, Input, Kind};
 use crate::bundle::key::KeyFile;
+use crate::bundle::known;
 use crate::bundle::lock_out;
 use crate::bundle::next_root::{self, Next};
 use crate::bundle::progress::{self, Progress};
@@ -53,6 +54,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
         }
         Input::Document(document) => {
             arguments.ensure_no_terms(&document.name)?;
+            known::ensure_known(&document)?;
             if document.kind == Kind::Root {
                 return arguments.sign_root(document, &keys, output);
             }

@@ -82,6 +82,46 @@ fn a_text_is_checked_again_where_the_next_signer_signs_it() {
 }
 
 #[test]
+fn a_byte_order_mark_hides_no_finding() {
+    let team = Team::with_root();
+    let file = format!("\u{feff}{}", pins(&[A]));
+    team.folder.write("pins.json", file);
+    team.fail(TBS, 3, "lock-out");
+    let tbs = format!("{} --json", TBS.replace("pins.json", "-"));
+    team.run_with_input("pins.json", &tbs).expect_code(3);
+}
+
+/// The next version of the program may know what it makes clients do.
+#[test]
+fn a_text_with_an_unknown_member_is_not_signed() {
+    let team = Team::with_root();
+    team.run(&format!(
+        "{TBS} --staging 10:x --kill-switch-until 3d -o 1.text"
+    ))
+    .expect_code(0);
+    team.run("add-key 1.root @4.pub -o 2.text").expect_code(0);
+    let keys = "--root 1.root --key 1.key";
+    for (file, member) in [
+        ("1.text", "\"type\""),
+        ("1.text", "\"until\""),
+        ("1.text", "\"percent\""),
+        ("1.text", "\"hosts\""),
+        ("2.text", "\"type\""),
+    ] {
+        let text = team.read(file);
+        for (added, code) in [("comment", 0), ("unknown", 2)] {
+            let text = text.replacen(member, &format!("\"{added}\": 1, {member}"), 1);
+            team.folder.write("x.text", text);
+            team.run(&format!("sign x.text {keys}")).expect_code(code);
+            if file == "2.text" {
+                team.run("roll-root 1.root --next x.text --key 1.key")
+                    .expect_code(code);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_pin_that_the_bundle_refuses_is_a_lock_out() {
     let team = Team::with_root();
     let refused = team.fail(&format!("{TBS} --refuse-key {B}"), 3, "lock-out");

@@ -1,6 +1,6 @@
 //! Inputs that are not what they should be, each with its exit code.
 
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, SigningKey};
 
 use crate::bundle::kit::{NAME, TBS, Team};
 use crate::peers;
@@ -117,6 +117,20 @@ fn a_signature_of_another_text_key_or_length_is_refused() {
     }
     let attach = "attach pins.json --key @1.pub --signature wrong.signature";
     team.fail(attach, 2, "usage");
+}
+
+/// It counts for no client, and a reader of the bundle could take it for one that does.
+#[test]
+fn a_valid_signature_of_another_key_than_the_roots_is_refused() {
+    let team = Team::with_root();
+    team.run(&format!("{TBS} -o 1.text")).expect_code(0);
+    let key = KeyPair::from_pem(&team.read("4.key")).unwrap();
+    let text = team.read("1.text");
+    let signature = key.sign(text.as_bytes()).unwrap();
+    team.folder.write("4.signature", signature);
+    let attach = "attach 1.text --key @4.pub --signature 4.signature";
+    team.fail(&format!("{attach} --root 1.root"), 2, "usage");
+    assert_eq!(team.json(attach)["complete"], serde_json::Value::Null);
 }
 
 /// Returns bundles that a client refuses, each with the rule that it does not follow.

@@ -231,4 +231,9 @@ fn a_root_needs_the_signatures_of_both_thresholds() {
         team.fail(&format!("{TBS} --roots {root}"), 2, "usage");
         team.fail(&format!("verify {root} --root 1.root"), 1, "bundle");
     }
+    // No client contains such a root, so none would take its successor.
+    team.run("init-root --key @1.key --key @2.pub --key @3.pub -o part.root")
+        .expect_code(0);
+    let roll = "roll-root part.root --add @4.pub --key 1.key";
+    team.fail(roll, 2, "usage");
 }
