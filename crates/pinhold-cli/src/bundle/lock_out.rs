@@ -100,9 +100,12 @@ impl Allowance {
         }
         let count = counted(refused.len(), "finding", "findings");
         let mut message = format!("{name}: {count} by which clients could lose their servers");
-        let mut allowed = Allowed::value_variants().iter().map(|it| it.id());
-        if let Some(id) = allowed.find(|id| refused.iter().any(|it| it.id == *id)) {
-            message += &format!("\n  what to do: see above; if it is intended: --allow {id}");
+        let allowed = Allowed::value_variants().iter().map(|it| it.id());
+        let allowed = allowed.filter(|id| refused.iter().any(|it| it.id == *id));
+        let allowed = allowed.map(|id| format!("--allow {id}"));
+        let allowed = allowed.collect::<Vec<_>>().join(" ");
+        if !allowed.is_empty() {
+            message += &format!("\n  what to do: see above; if it is intended: {allowed}");
         }
         output.print_error(&json!({
             "error": "lock-out",
