@@ -15,6 +15,7 @@ mod error;
 mod note;
 mod pin_bundle;
 mod root;
+mod signers;
 mod staging;
 mod verifier;
 mod verifier_key;

@@ -128,7 +128,22 @@ impl PinRoot {
         algorithm: &dyn SignatureVerificationAlgorithm,
     ) -> Result<usize, RootError> {
         // By key, not by name: one key under two names must not count twice.
-        let mut valid = BTreeSet::new();
+        let signers = self.valid_signers(note, algorithm)?.into_iter();
+        let distinct = signers.map(VerifierKey::public_key);
+        Ok(distinct.collect::<BTreeSet<_>>().len())
+    }
+
+    /// Returns the keys of this root with a valid signature of the note.
+    ///
+    /// # Errors
+    ///
+    /// As of [`count_signatures`](Self::count_signatures).
+    pub(crate) fn valid_signers(
+        &self,
+        note: &SignedNote,
+        algorithm: &dyn SignatureVerificationAlgorithm,
+    ) -> Result<Vec<&VerifierKey>, RootError> {
+        let mut valid = Vec::new();
         for key in &self.keys {
             for signature in note.signatures() {
                 if !signature.is_of(key) {
@@ -140,10 +155,12 @@ impl PinRoot {
                     let name = key.name().to_owned();
                     return Err(RootError::BadSignature { name });
                 }
-                valid.insert(key.public_key());
+                if valid.last() != Some(&key) {
+                    valid.push(key);
+                }
             }
         }
-        Ok(valid.len())
+        Ok(valid)
     }
 
     /// Fails unless enough keys of this root have signed the note of a root.

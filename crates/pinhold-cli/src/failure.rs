@@ -22,6 +22,13 @@ use crate::transport::{TransportError, Via};
 pub(crate) enum Failure {
     /// The message about what failed was printed.
     AlreadyPrinted { code: u8 },
+    /// A bundle, or a root of trust for pins, is not trusted.
+    Bundle {
+        subject: String,
+        /// The rule that failed, which scripts match.
+        reason: &'static str,
+        detail: String,
+    },
     /// Validation rejects the chain of the server.
     Certificate {
         url: String,
@@ -193,7 +200,8 @@ impl Failure {
                 kind: RequestFailure::UnpinnedHost,
                 ..
             } => 90,
-            Self::Certificate { .. }
+            Self::Bundle { .. }
+            | Self::Certificate { .. }
             | Self::Internal { .. }
             | Self::Request { .. }
             | Self::StorageWrite(_) => 1,
@@ -206,6 +214,11 @@ impl Failure {
         let message = self.to_string();
         match self {
             Self::AlreadyPrinted { .. } | Self::OutputClosed => json!(null),
+            Self::Bundle { reason, .. } => json!({
+                "error": "bundle",
+                "reason": reason,
+                "message": message,
+            }),
             Self::Certificate { target, chain, .. } => {
                 let mut object = json!({
                     "error": "certificate",
@@ -248,6 +261,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AlreadyPrinted { .. } => f.write_str("failure already printed"),
+            Self::Bundle {
+                subject, detail, ..
+            } => write!(f, "{subject}: {detail}"),
             Self::Certificate { url, chain, .. } => write!(f, "{url}: {}", chain.text),
             Self::Internal { subject, error } => write!(f, "{subject}: {error}"),
             Self::OutputClosed => f.write_str("standard output is closed"),

@@ -1,8 +1,7 @@
 //! The command `pinhold key`: makes a key, which is pinned as a backup before a server uses it, with
 //! its certificate signing request.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -15,6 +14,7 @@ use serde_json::json;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::failure::Failure;
+use crate::new_file::{NewFile, Readers};
 use crate::output::Output;
 use crate::refusal::shell_word;
 use crate::style::{STRONG, paint};
@@ -68,8 +68,9 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
         error: io::Error::other(error),
     })?;
     // A file that is not kept is removed, so that both files exist afterwards, or none.
-    let mut key = NewFile::create(&key_file)?;
-    let mut csr = NewFile::create(&csr_file)?;
+    let create = |path| NewFile::create(path, Readers::Owner, "a NAME of new files");
+    let mut key = create(&key_file)?;
+    let mut csr = create(&csr_file)?;
     key.write(made.key.as_bytes())?;
     csr.write(made.csr.as_bytes())?;
     key.keep();
@@ -124,62 +125,6 @@ impl Made {
         };
         key.zeroize();
         Ok(made)
-    }
-}
-
-/// A file that did not exist before. It is removed on drop unless it is kept.
-struct NewFile<'a> {
-    path: &'a Path,
-    file: File,
-    is_kept: bool,
-}
-
-impl<'a> NewFile<'a> {
-    /// Creates a file that on Unix only its owner may read.
-    fn create(path: &'a Path) -> Result<Self, Failure> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path).map_err(|error| {
-            let path = path.display().to_string();
-            if error.kind() == io::ErrorKind::AlreadyExists {
-                Failure::input(&path, "the file exists, expected a NAME of new files")
-            } else {
-                Failure::Internal {
-                    subject: "new file",
-                    error: io::Error::other(format!("{path}: {error}")),
-                }
-            }
-        })?;
-        Ok(Self {
-            path,
-            file,
-            is_kept: false,
-        })
-    }
-
-    /// Writes the contents, and waits until the disk has them.
-    fn write(&mut self, contents: &[u8]) -> Result<(), Failure> {
-        let written = self.file.write_all(contents);
-        let written = written.and_then(|()| self.file.sync_all());
-        written.map_err(|error| Failure::Internal {
-            subject: "new file",
-            error: io::Error::other(format!("{}: {error}", self.path.display())),
-        })
-    }
-
-    fn keep(mut self) {
-        self.is_kept = true;
-    }
-}
-
-impl Drop for NewFile<'_> {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            // The failure that is reported names the reason.
-            let _ = fs::remove_file(self.path);
-        }
     }
 }
 

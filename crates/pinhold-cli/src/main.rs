@@ -3,6 +3,7 @@
 //!
 //! Results go to standard output, everything else to standard error.
 
+mod bundle;
 mod certificate;
 mod clock;
 mod explain;
@@ -16,6 +17,7 @@ mod key;
 mod key_file;
 mod manual;
 mod network;
+mod new_file;
 mod output;
 mod peer;
 mod pin_file;
@@ -56,6 +58,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make, sign, verify, show and compare pin bundles and the roots that they are verified by
+    Bundle(bundle::Arguments),
     /// Show which policy applies to a host name
     Explain(explain::Arguments),
     /// Print the fingerprint of each key in files or of servers, and which ones to pin
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
     };
     let output = Output::new(arguments.json);
     let result = match arguments.command {
+        Command::Bundle(arguments) => bundle::run(&arguments, output),
         Command::Completions(arguments) => {
             manual::completions(&arguments, Arguments::command(), output)
         }
@@ -141,10 +146,11 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   success
   1   no result: the connection, the validation or the request failed,
-      a file could not be written, or --fail was given and the response
-      has a status of 400 or above
+      a file could not be written, a bundle is not trusted, or --fail was
+      given and the response has a status of 400 or above
   2   invalid usage or input, such as a file that can't be read
-  3   finding: a check of pins, or a comparison, found a difference
+  3   finding: a check of pins, or a comparison, found a difference, or
+      a bundle is stale or soon will be
   90  pin violation: the chain is valid, but contains no pinned key, or a
       refused one; or the host is not pinned, and the pin file refuses such
 

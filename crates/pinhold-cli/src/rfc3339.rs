@@ -20,3 +20,11 @@ pub(crate) fn parse(text: &str) -> Result<UnixTime, String> {
     let time = time.map_err(|_| "expected a time in UTC as in 2026-11-23T04:16:53Z".to_owned())?;
     Ok(UnixTime::since_unix_epoch(time.unix_duration()))
 }
+
+/// Parses a time, or a date, which is the beginning of its day.
+pub(crate) fn parse_date(text: &str) -> Result<UnixTime, String> {
+    let parsed = parse(&format!("{text}T00:00:00Z")).or_else(|_| parse(text));
+    parsed.map_err(|_| {
+        "expected a date as in 2027-06-30, or a time as in 2027-06-30T23:59:59Z".into()
+    })
+}

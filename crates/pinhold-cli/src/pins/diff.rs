@@ -82,13 +82,13 @@ pub(super) struct Comparison<'f> {
 
 /// A value that differs.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Difference {
+pub(crate) struct Difference {
     /// `None` if it is of the whole file.
-    pub(super) host: Option<Host>,
-    pub(super) field: &'static str,
+    pub(crate) host: Option<Host>,
+    pub(crate) field: &'static str,
     /// The value in the first file, or the part of it that the other one lacks.
-    pub(super) first: Value,
-    pub(super) second: Value,
+    pub(crate) first: Value,
+    pub(crate) second: Value,
 }
 
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
@@ -154,7 +154,7 @@ fn compare<'f>(first: &File, second: &'f File, context: &Context) -> Comparison<
 }
 
 /// Returns all hosts, and the differences.
-pub(super) fn differences(one: &Rules, other: &Rules) -> (Vec<Host>, Vec<Difference>) {
+pub(crate) fn differences(one: &Rules, other: &Rules) -> (Vec<Host>, Vec<Difference>) {
     let mut differences = Vec::new();
     let all = one.rules.iter().chain(&other.rules);
     let mut hosts = all.map(|rule| rule.host.clone()).collect::<Vec<_>>();

@@ -2,10 +2,10 @@
 //! and compares files of them.
 
 mod abilities;
-mod check;
+pub(crate) mod check;
 mod convert;
 mod detect;
-mod diff;
+pub(crate) mod diff;
 mod diff_output;
 mod expiry;
 mod formats;
@@ -13,7 +13,7 @@ mod input;
 mod loss;
 mod overlap;
 mod reduce;
-mod rules;
+pub(crate) mod rules;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@
     reason = "tests"
 )]
 
+mod bundle;
 #[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "../../../../tests/common/collector.rs"]
 mod collector;

@@ -2,7 +2,8 @@
 
 use crate::program::run;
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
+    "bundle",
     "completions",
     "explain",
     "fingerprint",
@@ -47,6 +48,20 @@ fn the_man_page_has_every_command_with_its_options() {
     }
     for action in ["CHECK", "CONVERT", "DIFF"] {
         let section = format!(".SH \"PINHOLD PINS {action}\"");
+        assert!(page.contains(&section), "{action}");
+    }
+    let bundle = [
+        "INIT-ROOT",
+        "ADD-KEY",
+        "ROLL-ROOT",
+        "TBS",
+        "SIGN",
+        "ATTACH",
+        "VERIFY",
+        "SHOW",
+    ];
+    for action in bundle {
+        let section = format!(".SH \"PINHOLD BUNDLE {action}\"");
         assert!(page.contains(&section), "{action}");
     }
     for text in ["timeout", "no_proxy", "EXIT CODES", "EXAMPLES"] {

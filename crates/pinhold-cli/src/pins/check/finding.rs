@@ -16,7 +16,7 @@ pub(crate) enum Severity {
 
 pub(crate) struct Finding {
     /// The kind, which scripts match.
-    id: &'static str,
+    pub(crate) id: &'static str,
     pub(crate) severity: Severity,
     host: Option<String>,
     place: Option<Place>,
@@ -57,6 +57,14 @@ impl Finding {
         }
     }
 
+    /// Removes the place, for a text that is not the input.
+    pub(crate) fn without_place(self) -> Self {
+        Self {
+            place: None,
+            ..self
+        }
+    }
+
     /// Returns the key by which findings are sorted: those without a place are the first.
     pub(crate) fn order(&self) -> (usize, usize) {
         self.place
@@ -88,10 +96,18 @@ impl Finding {
             Severity::Error => BAD,
             Severity::Warning => STRONG,
         };
+        self.lines(file, &paint(style, self.severity_word()))
+    }
+
+    /// As [`text`](Self::text), without colours.
+    pub(crate) fn plain_text(&self, file: &str) -> String {
+        self.lines(file, self.severity_word())
+    }
+
+    fn lines(&self, file: &str, severity: &str) -> String {
         let place = self.place.map_or_else(String::new, |place| {
             format!(":{}:{}", place.line, place.column)
         });
-        let severity = paint(style, self.severity_word());
         let (detail, id) = (printable(&self.detail), self.id);
         let remedy = wrapped(&format!("what to do: {}", printable(&self.remedy)));
         format!("{file}{place}: {severity}: {detail} [{id}]\n{remedy}")

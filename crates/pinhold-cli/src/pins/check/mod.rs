@@ -1,7 +1,7 @@
 //! The command `pinhold pins check`: shows what is wrong with a pin file, where, and what to do.
 
-mod finding;
-mod known;
+pub(crate) mod finding;
+pub(crate) mod known;
 mod pins;
 mod policies;
 mod source;
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PEM")]
     chain: Vec<PathBuf>,
     /// Check what has expired at this time, as in 2027-06-30 or 2027-06-30T23:59:59Z [default: now]
-    #[arg(long, value_name = "DATE", value_parser = date)]
+    #[arg(long, value_name = "DATE", value_parser = rfc3339::parse_date)]
     at: Option<UnixTime>,
     /// Exit with 3 for warnings, too
     #[arg(long)]
@@ -82,7 +82,7 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Returns the findings about a file with these contents, in the order of their places.
-fn findings(bytes: &[u8], known: &Known, now: UnixTime) -> Vec<Finding> {
+pub(crate) fn findings(bytes: &[u8], known: &Known, now: UnixTime) -> Vec<Finding> {
     let text = match unusable::text(bytes) {
         Ok(text) => text,
         Err(finding) => return vec![finding],
@@ -105,15 +105,6 @@ fn findings(bytes: &[u8], known: &Known, now: UnixTime) -> Vec<Finding> {
     }
     findings.sort_by_key(Finding::order);
     findings
-}
-
-/// Parses a time, or a date, which is the beginning of its day.
-fn date(text: &str) -> Result<UnixTime, String> {
-    let time = format!("{text}T00:00:00Z");
-    let parsed = rfc3339::parse(&time).or_else(|_| rfc3339::parse(text));
-    parsed.map_err(|_| {
-        "expected a date as in 2027-06-30, or a time as in 2027-06-30T23:59:59Z".into()
-    })
 }
 
 const EXAMPLES: &str = "\

@@ -2,7 +2,7 @@
 
 mod android;
 mod diff;
-mod kit;
+pub mod kit;
 mod lines;
 mod losses;
 mod okhttp;
