@@ -23,7 +23,7 @@ const MODULES: &str = "
     2 store: domains public_suffixes observed_clock worker generation record line bundle_floor noted change other_changes \
         format error file_lock pending queue storage entries eviction records other_records journal file compaction \
         repair durable writer pin_store others builder update
-    3 bundles: format error verifier_key note staging root body pin_bundle verifier
+    3 bundles: format error verifier_key note staging root body pin_bundle verifier signers
     3 chain: certificate fingerprint_cache revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unpinned_host unverifiable report report_json
     5 pinning: clock noting rollout evaluation event lanes build_error provider bundle_terms static_pins bundle_rules \
