@@ -73,7 +73,7 @@ impl Verifier {
     /// Verifies a bundle: its roots are a chain of successors of the known root, each signed by the
     /// thresholds of its predecessor and of itself, and the bundle is signed by the threshold of the
     /// last one. The known root is `newer` if that has a higher version than the root of the
-    /// application.
+    /// application. The chain leads from the root of the application to the last one then, too.
     pub(crate) fn verify(
         &self,
         bytes: &[u8],
@@ -99,6 +99,16 @@ impl Verifier {
         let threshold = newest.threshold();
         if valid < threshold {
             return Err(BundleError::Signatures { valid, threshold });
+        }
+        // A later run of the application knows its own root only, and has to find the same one.
+        if known != &self.root {
+            let found = self.newest(&self.root, &head.roots)?;
+            if found.as_ref() != Some(newest) {
+                return Err(BundleError::NotNewestRoot {
+                    root: head.root_version,
+                    newest: found.as_ref().unwrap_or(&self.root).version(),
+                });
+            }
         }
         let bundle = PinBundle::read(&note, head)?;
         Ok(Verified { bundle, successor })

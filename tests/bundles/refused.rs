@@ -235,6 +235,37 @@ fn a_new_root_ends_what_stolen_keys_have_signed() {
     assert_eq!(app.pins(), pins(2));
 }
 
+/// A later run has the root of the application only: it could not load a bundle without the chain.
+#[test]
+fn a_bundle_without_the_whole_chain_of_roots_is_refused_also_where_its_root_is_known() {
+    let operator = Operator::default();
+    let [second, third] = [2, 3].map(|number| root(number, 2, &operator.both(), &[]));
+    let bundle = |version, number: u8, roots: &[&str]| {
+        operator.sign(&body(number).with_roots(version, roots))
+    };
+    let folder = temp_dir();
+    let file = folder.path().join("pins.jsonl");
+    for app in [
+        App::in_memory(&operator, &body(1)),
+        App::with_file(&operator, &body(1), &file),
+    ] {
+        app.pinning.apply_bundle(&bundle(2, 1, &[&second])).unwrap();
+        for (case, bundle) in [
+            ("no root", bundle(2, 2, &[])),
+            ("the last root only", bundle(3, 2, &[&third])),
+        ] {
+            assert!(app.pinning.apply_bundle(&bundle).is_err(), "{case}");
+            let known = version(2, 1);
+            assert_eq!(app.versions(), (known, known), "{case}");
+        }
+        app.pinning
+            .apply_bundle(&bundle(3, 4, &[&second, &third]))
+            .unwrap();
+        assert_eq!(app.versions(), (version(3, 4), version(3, 4)));
+        assert_eq!(app.pins(), pins(4));
+    }
+}
+
 /// A bundle can be usable alone, and contradict the policies of the application.
 #[test]
 fn a_bundle_that_no_lookup_could_use_is_refused() {
