@@ -37,7 +37,9 @@ impl BundleRules {
         if let Some(fixed) = statics.fixed(host, now) {
             let is_applied = nearest
                 .is_some_and(|nearest| nearest.policy().is_fixed() && nearest.is_same(&fixed));
-            if !is_applied {
+            // A bundle could add pins to a united policy.
+            let mut rules = statics.entries.rare_rules.iter();
+            if !is_applied || rules.any(|rules| rules.unites()) {
                 applied.fixed = Some(fixed.apply(roots));
             }
         }

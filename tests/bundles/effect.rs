@@ -236,3 +236,28 @@ async fn a_path_through_a_certificate_of_the_bundle_is_found_when_the_server_doe
         "the server's own chain is not valid"
     );
 }
+
+/// A bundle can't add pins to a fixed policy by uniting it with those of a superdomain.
+#[tokio::test]
+async fn no_union_of_a_bundle_loosens_a_fixed_policy() {
+    let chains = Chains::new().await;
+    let operator = Operator::default();
+    let pinning = Pinning::builder()
+        .bundles(operator.bundles(&Body::new(1, [("other.example.com", pins(1))])))
+        .static_pins(HOST, policy(pins(3)).fixed())
+        .build()
+        .unwrap();
+    let is_refused = || {
+        let decision = pinning.check(&host(HOST), &chains.checked, at(ISSUED));
+        matches!(decision, Decision::Refuse(_))
+    };
+    assert!(is_refused());
+    let [one, other] = chains.right;
+    let united = format!(
+        r#"{{ "version": 1, "overlap": "union", "policies": [{{ "hosts": ["example.com"],
+        "scope": "subdomains", "pins": ["{one}", "{other}"] }}] }}"#
+    );
+    let body = Body::new(2, []).with("pins", united.replace('\n', " "));
+    pinning.apply_bundle(&operator.sign(&body)).unwrap();
+    assert!(is_refused());
+}
