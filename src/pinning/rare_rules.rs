@@ -114,6 +114,7 @@ fn is_pinned_unless_disabled(statics: &StaticPins, host: &Host, now: UnixTime) -
         return false;
     }
     let covering = statics.all_covering(host, now, &HashSet::default());
-    let state = covering.first().map(|it| it.state);
+    // Not that of a lookup, which a bundle may have made report-only.
+    let state = covering.first().and_then(|it| it.policy().state(now));
     state.is_some_and(|state| state != PolicyState::ReportOnly)
 }

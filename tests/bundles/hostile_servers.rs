@@ -188,6 +188,26 @@ async fn no_pin_refused_key_or_rule_for_unpinned_hosts_applies_to_the_channel() 
     assert_eq!(response.status(), 200);
 }
 
+/// Neither the user, who disables pins, nor the operator, who turns the kill switch on, makes hosts
+/// unreachable.
+#[tokio::test]
+async fn hosts_whose_pins_are_killed_and_disabled_are_not_unpinned() {
+    let world = World::with(|builder| builder.unpinned_hosts(UnpinnedHosts::Refuse)).await;
+    let until = format!("{{ \"until\": {} }}", time(ISSUED + DAY));
+    let killed = world.bundle(2, pins(7)[0]).with("kill_switch", until);
+    world
+        .pinning
+        .apply_bundle(&world.operator.sign(&killed))
+        .unwrap();
+    for is_disabled in [false, true] {
+        if is_disabled {
+            world.pinning.disable_all_static();
+        }
+        let response = world.client().oneshot(request("GET")).await;
+        assert_eq!(response.unwrap().status(), 200, "{is_disabled}");
+    }
+}
+
 /// A network that serves the same bundle for ever: it goes on enforcing, and the application knows.
 #[tokio::test]
 async fn a_frozen_bundle_is_stale_and_goes_on_enforcing() {
