@@ -169,8 +169,10 @@ impl Inner {
                 }
             };
             let delay = schedule::delay(self.interval, failures, schedule::random());
-            if within(delay, self.wanted.notified()).await.is_some() {
-                self.recover_all().await;
+            if within(delay, self.wanted.notified()).await.is_some()
+                && let Some(flight) = self.begin_flight()
+            {
+                flight.0.recover_all().await;
             }
         }
     }
@@ -223,7 +225,6 @@ impl Inner {
 
     /// Tries to make the pins accept the chains of all violations so far.
     async fn recover_all(&self) {
-        let end = EndOfFlight(self);
         self.adopt_staged().await;
         if !self.all_accepted() && self.pinning.is_fetch_due() {
             self.pinning.begin_fetch();
@@ -238,7 +239,13 @@ impl Inner {
                 self.pinning.record_recovery(violation.host());
             }
         }
-        drop(end);
+    }
+
+    /// Begins a recovery, unless one is under way.
+    fn begin_flight(&self) -> Option<RunningFlight> {
+        let this = self.this.upgrade()?;
+        let was_running = std::mem::replace(&mut self.flight.lock().is_running, true);
+        (!was_running).then(|| RunningFlight(this))
     }
 
     /// Lets a staged bundle take effect if it accepts a chain that the pins refuse.
@@ -273,16 +280,13 @@ impl Recovery for Inner {
         if !is_known && flight.violations.len() < MAX_VIOLATIONS {
             flight.violations.push(violation.clone());
         }
-        if flight.is_running {
-            return;
-        }
+        drop(flight);
         let Ok(runtime) = Handle::try_current() else {
             self.wanted.notify_one();
             return;
         };
-        if let Some(this) = self.this.upgrade() {
-            flight.is_running = true;
-            runtime.spawn(async move { this.recover_all().await });
+        if let Some(flight) = self.begin_flight() {
+            runtime.spawn(async move { flight.0.recover_all().await });
         }
     }
 
@@ -303,10 +307,11 @@ impl Recovery for Inner {
     }
 }
 
-/// Ends a recovery, also if its runtime is shut down before.
-struct EndOfFlight<'a>(&'a Inner);
+/// A recovery that is under way. Dropping it ends it, also if its runtime is shut down before its
+/// task has begun.
+struct RunningFlight(Arc<Inner>);
 
-impl Drop for EndOfFlight<'_> {
+impl Drop for RunningFlight {
     fn drop(&mut self) {
         let mut flight = self.0.flight.lock();
         flight.is_running = false;

@@ -254,21 +254,7 @@ async fn a_violation_outside_of_a_runtime_is_recovered_from_by_run() {
         .unwrap();
     let pin = world.rotate().await;
     world.served.set(world.operator.sign(&world.bundle(2, pin)));
-    let verifier = PinningVerifier::builder(world.pinning.clone());
-    let verifier = verifier
-        .with_anchors(world.anchors.clone())
-        .with_provider(provider());
-    let config = verifier.client_config().unwrap();
-    let address = world.names.address(API).unwrap();
-    let handshake = std::thread::spawn(move || {
-        let name = API.try_into().unwrap();
-        let mut connection = rustls::ClientConnection::new(config.into(), name).unwrap();
-        let mut socket = std::net::TcpStream::connect(address).unwrap();
-        while connection.is_handshaking() {
-            connection.complete_io(&mut socket)?;
-        }
-        Ok::<_, std::io::Error>(())
-    });
+    let handshake = std::thread::spawn(handshake(&world));
     let error = tokio::task::spawn_blocking(|| handshake.join().unwrap())
         .await
         .unwrap();
@@ -282,6 +268,44 @@ async fn a_violation_outside_of_a_runtime_is_recovered_from_by_run() {
         .await
         .unwrap();
     task.abort();
+}
+
+/// Returns a handshake with the host that blocks its thread.
+fn handshake(world: &World) -> impl FnOnce() -> std::io::Result<()> + Send + 'static {
+    let verifier = PinningVerifier::builder(world.pinning.clone());
+    let verifier = verifier
+        .with_anchors(world.anchors.clone())
+        .with_provider(provider());
+    let config = verifier.client_config().unwrap();
+    let address = world.names.address(API).unwrap();
+    move || {
+        let name = API.try_into().unwrap();
+        let mut connection = rustls::ClientConnection::new(config.into(), name).unwrap();
+        let mut socket = std::net::TcpStream::connect(address)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        Ok(())
+    }
+}
+
+/// A client may run each request on a runtime of its own, which ends before the fetch has begun.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runtime_that_ends_with_the_request_does_not_end_recovery() {
+    let mut world = World::new().await;
+    let _updater = world.updater();
+    let pin = world.rotate().await;
+    world.served.set(world.operator.sign(&world.bundle(2, pin)));
+    let request_of_its_own = handshake(&world);
+    let refused = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(async { request_of_its_own() })
+    });
+    let error = tokio::task::spawn_blocking(|| refused.join().unwrap());
+    assert!(PinViolation::find(&error.await.unwrap().unwrap_err()).is_some());
+    assert_eq!(world.served.requests(), 0);
+    let response = world.client().oneshot(request("GET")).await.unwrap();
+    assert_eq!(response.status(), 200);
 }
 
 /// No bundle can repair a fixed policy whose keys are all in use.
