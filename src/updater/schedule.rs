@@ -13,7 +13,7 @@ pub(crate) fn delay(interval: Duration, failures: u32, random: u64) -> Duration 
     };
     let tenth = delay / 10;
     let spread = u32::try_from(random % 1000).unwrap_or_default();
-    delay - tenth + tenth * spread / 500
+    (delay - tenth).saturating_add((tenth / 500).saturating_mul(spread))
 }
 
 /// Returns a number that differs in each call and process. It is no secret.
@@ -35,6 +35,7 @@ mod tests {
         let delays = [0, 1, 2, 3, 7, 8, 1000].map(|failures| delay(HOUR, failures, 500).as_secs());
         assert_eq!(delays, [3600, 60, 120, 240, 3600, 3600, 3600]);
         assert_eq!(delay(Duration::from_secs(5), 9, 500).as_secs(), 5);
+        assert!(delay(Duration::MAX, 0, 999) > Duration::MAX / 10 * 9);
     }
 
     #[test]
