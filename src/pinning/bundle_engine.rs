@@ -144,7 +144,7 @@ impl Bundles {
         let hosts = in_effect.suspend_noted().iter().cloned();
         let intermediates = in_effect.intermediates();
         let rules = BundleRules {
-            terms: Terms::of(in_effect),
+            terms: Terms::of(in_effect, candidate),
             fixed: StaticEntries::merged(fixed, without())?,
             fallback,
             staged: staged.transpose()?,
@@ -224,7 +224,7 @@ impl Bundles {
         let floor = shared.store.others().read(|records| self.floor(records));
         let state = self.state.lock();
         let in_effect = state.in_effect();
-        let terms = Terms::of(in_effect);
+        let terms = state.terms();
         BundleStatus {
             in_effect: in_effect.version(),
             floor: floor.version,
