@@ -22,10 +22,11 @@ pub(crate) struct Terms {
 impl Terms {
     /// Returns the terms of the bundle in effect, beside a staged one that is known.
     pub(crate) fn of(bundle: &PinBundle, candidate: Option<&PinBundle>) -> Self {
-        let known = candidate.map_or(bundle.issued(), PinBundle::issued);
+        let issued = candidate.into_iter().chain([bundle]).map(PinBundle::issued);
+        let newest = issued.fold(at(EARLIEST_TIME), UnixTime::max);
         Self {
             version: bundle.version(),
-            earliest: known.max(bundle.issued()).max(at(EARLIEST_TIME)),
+            earliest: newest,
             expires: bundle.expires(),
             when_stale: bundle.when_stale(),
             kill_switch: bundle.kill_switch(),
