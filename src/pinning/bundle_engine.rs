@@ -177,7 +177,7 @@ impl Bundles {
         shared: &Shared,
         bytes: &[u8],
     ) -> Result<BundleOutcome, BundleError> {
-        let _one_at_a_time = self.accepting.lock();
+        let one_at_a_time = self.accepting.lock();
         let root = self.newest_root.lock().clone();
         let bundle = self.verifier.verify(bytes, root.as_ref())?.bundle;
         self.ensure_usable(shared, &bundle)?;
@@ -208,6 +208,8 @@ impl Bundles {
         };
         let stored = shared.store.store_others(changes);
         stored.wait().map_err(BundleError::Storage)?;
+        // A `tracing` subscriber, which the application wrote, may apply a bundle, too.
+        drop(one_at_a_time);
         // The writer thread has reloaded, unless what is stored was restored only.
         let _ = self.reload(shared);
         // What another process has stored meanwhile stays.
