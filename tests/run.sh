@@ -74,6 +74,10 @@ main() {
         cargo clippy "${LIBRARY[@]}" "${RING_SET[@]}" --all-targets -- -D warnings
     step 'clippy, reqwest' 300 \
         cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" --features reqwest -- -D warnings
+    step 'clippy, bundles' 240 \
+        cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" --features bundles -- -D warnings
+    step 'clippy, bundles, hyper' 240 \
+        cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" --features bundles,hyper -- -D warnings
     step 'clippy, reports' 120 \
         cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" --features reports -- -D warnings
     step 'clippy, no features' 120 cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" -- -D warnings

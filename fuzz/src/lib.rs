@@ -5,6 +5,8 @@
 //! `tests/replay.rs` calls the functions on the files of `corpus` without it. Private parsers of
 //! the library are compiled into this crate by their paths, so that it exports nothing for it.
 
+pub mod bundle_body;
+pub mod bundle_note;
 pub mod certificate;
 pub mod fingerprint;
 pub mod header;
@@ -34,6 +36,14 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    Target {
+        name: "bundle_body",
+        run: bundle_body::target,
+    },
+    Target {
+        name: "bundle_note",
+        run: bundle_note::target,
+    },
     Target {
         name: "certificate",
         run: certificate::target,

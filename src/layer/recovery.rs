@@ -36,11 +36,16 @@ impl Recovery {
         false
     }
 
-    /// Begins the recovery from an error, if pins refused the server in the handshake: the request was
-    /// not sent then. There is one recovery for each request.
+    /// Begins the recovery from an error, if pins refused the server and the request may be repeated: it
+    /// is idempotent, or was not sent. There is one recovery for each request.
     #[cfg(feature = "bundles")]
-    pub(crate) fn begin(&mut self, error: &(impl Error + 'static)) -> Option<Recovering> {
-        if self.pinning.is_none() || error::is_closed_by_pins(error) {
+    pub(crate) fn begin(
+        &mut self,
+        error: &(impl Error + 'static),
+        is_idempotent: bool,
+    ) -> Option<Recovering> {
+        // With the client of another crate it is not known what was sent.
+        if self.pinning.is_none() || !(is_idempotent || error::is_unsent(error)) {
             return None;
         }
         let violation = PinViolation::find(error)?;
@@ -55,7 +60,7 @@ impl Recovery {
         clippy::needless_pass_by_ref_mut,
         reason = "see above"
     )]
-    pub(crate) fn begin(&mut self, _: &(impl Error + 'static)) -> Option<Recovering> {
+    pub(crate) fn begin(&mut self, _: &(impl Error + 'static), _: bool) -> Option<Recovering> {
         None
     }
 }

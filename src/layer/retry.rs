@@ -57,7 +57,8 @@ impl PinRetryLayer {
 
     /// Repeats a request, once, also if the pins refused its connection in the handshake and a pin
     /// bundle that is fetched because of that accepts it. The request waits for that for at most 5
-    /// seconds. It was not sent, so requests of any method are repeated.
+    /// seconds. With hyper-util's client, which shows that the request was not sent, requests of any
+    /// method are repeated, with other clients idempotent ones.
     ///
     /// Has an effect while a [`PinUpdater`](crate::bundle::PinUpdater) of the same pins exists.
     #[cfg(feature = "bundles")]
@@ -115,6 +116,7 @@ where
         PinRetryFuture {
             retry: is_kept.then(|| (self.inner.clone(), request.clone())),
             is_idempotent,
+            was_repeated: false,
             recovery: self.recovery.clone(),
             state: State::Waiting {
                 response: self.inner.call(request),
@@ -146,8 +148,9 @@ pin_project! {
         F: Future,
     {
         retry: Option<(S, Request<A>)>,
-        // Whether the request may be repeated if its connection was closed, which happens once.
         is_idempotent: bool,
+        // Whether the request was repeated because its connection was closed.
+        was_repeated: bool,
         recovery: Recovery,
         #[pin]
         state: State<S, A, F>,
@@ -188,8 +191,9 @@ where
                     let Err(error) = &outcome else {
                         return Poll::Ready(outcome);
                     };
-                    if *this.is_idempotent && error::is_closed_by_pins(error) {
-                        *this.is_idempotent = false;
+                    let may_repeat = *this.is_idempotent && !*this.was_repeated;
+                    if may_repeat && error::is_closed_by_pins(error) {
+                        *this.was_repeated = true;
                         event!(
                             DEBUG,
                             "request repeated: changed pins closed its connection"
@@ -201,7 +205,7 @@ where
                         this.state.set(State::Retrying { client, request });
                         continue;
                     }
-                    let Some(recovery) = this.recovery.begin(error) else {
+                    let Some(recovery) = this.recovery.begin(error, *this.is_idempotent) else {
                         return Poll::Ready(outcome);
                     };
                     let refused = Some(outcome);

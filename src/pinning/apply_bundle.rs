@@ -7,7 +7,6 @@ use crate::pinning::build_error::BuildError;
 use crate::pinning::bundle_records::{self, BundleCounts};
 use crate::pinning::bundle_state::Bundles;
 use crate::pinning::bundle_status::{BundleOutcome, BundleStatus};
-use crate::pinning::bundle_terms::Terms;
 use crate::pinning::evaluation::Evaluation;
 use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
@@ -119,7 +118,7 @@ impl Pinning {
             return;
         };
         let mut state = bundles.state.lock();
-        let terms = Terms::of(state.in_effect());
+        let terms = state.terms();
         if !terms.is_stale(now) || state.stale == Some(terms.version) {
             return;
         }

@@ -144,7 +144,7 @@ impl Bundles {
         let hosts = in_effect.suspend_noted().iter().cloned();
         let intermediates = in_effect.intermediates();
         let rules = BundleRules {
-            terms: Terms::of(in_effect),
+            terms: Terms::of(in_effect, candidate),
             fixed: StaticEntries::merged(fixed, without())?,
             fallback,
             staged: staged.transpose()?,
@@ -177,7 +177,7 @@ impl Bundles {
         shared: &Shared,
         bytes: &[u8],
     ) -> Result<BundleOutcome, BundleError> {
-        let _one_at_a_time = self.accepting.lock();
+        let one_at_a_time = self.accepting.lock();
         let root = self.newest_root.lock().clone();
         let bundle = self.verifier.verify(bytes, root.as_ref())?.bundle;
         self.ensure_usable(shared, &bundle)?;
@@ -208,6 +208,8 @@ impl Bundles {
         };
         let stored = shared.store.store_others(changes);
         stored.wait().map_err(BundleError::Storage)?;
+        // A `tracing` subscriber, which the application wrote, may apply a bundle, too.
+        drop(one_at_a_time);
         // The writer thread has reloaded, unless what is stored was restored only.
         let _ = self.reload(shared);
         // What another process has stored meanwhile stays.
@@ -224,7 +226,7 @@ impl Bundles {
         let floor = shared.store.others().read(|records| self.floor(records));
         let state = self.state.lock();
         let in_effect = state.in_effect();
-        let terms = Terms::of(in_effect);
+        let terms = state.terms();
         BundleStatus {
             in_effect: in_effect.version(),
             floor: floor.version,

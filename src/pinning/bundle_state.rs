@@ -9,6 +9,7 @@ use rustls::crypto::CryptoProvider;
 
 use crate::bundles::{InstallId, PinBundle, PinRoot, Verified, Verifier};
 use crate::pinning::bundle_records::{self, BundleCounts, FetchState, Slot, floor_of};
+use crate::pinning::bundle_terms::Terms;
 use crate::pinning::observers::EventSink;
 #[cfg(feature = "hyper")]
 use crate::pinning::recovery::Recovery;
@@ -74,6 +75,10 @@ impl State {
             Some(staged) if chosen.is_included => staged,
             _ => &chosen.full,
         }
+    }
+
+    pub(crate) fn terms(&self) -> Terms {
+        Terms::of(self.in_effect(), self.candidate().map(|staged| &**staged))
     }
 
     /// Returns the staged bundle if it is not in effect.

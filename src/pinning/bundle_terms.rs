@@ -11,35 +11,34 @@ use crate::store::EARLIEST_TIME;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) version: BundleVersion,
-    issued: UnixTime,
+    /// The time that has passed for certain: that of the release, and the newest issue of a bundle,
+    /// whose keys have signed it.
+    earliest: UnixTime,
     pub(crate) expires: UnixTime,
     pub(crate) when_stale: WhenStale,
     pub(crate) kill_switch: Option<UnixTime>,
 }
 
 impl Terms {
-    pub(crate) fn of(bundle: &PinBundle) -> Self {
+    /// Returns the terms of the bundle in effect, beside a staged one that is known.
+    pub(crate) fn of(bundle: &PinBundle, candidate: Option<&PinBundle>) -> Self {
+        let issued = candidate.into_iter().chain([bundle]).map(PinBundle::issued);
+        let newest = issued.fold(at(EARLIEST_TIME), UnixTime::max);
         Self {
             version: bundle.version(),
-            issued: bundle.issued(),
+            earliest: newest,
             expires: bundle.expires(),
             when_stale: bundle.when_stale(),
             kill_switch: bundle.kill_switch(),
         }
     }
 
-    /// Returns the time by which the terms are evaluated: at least that of the release and of the
-    /// issue of the bundle, whose keys have signed that it has passed.
-    fn time(&self, now: UnixTime) -> UnixTime {
-        now.max(self.issued).max(at(EARLIEST_TIME))
-    }
-
     pub(crate) fn is_stale(&self, now: UnixTime) -> bool {
-        self.time(now) > self.expires
+        now.max(self.earliest) > self.expires
     }
 
     pub(crate) fn is_killed(&self, now: UnixTime) -> bool {
         self.kill_switch
-            .is_some_and(|until| self.time(now) <= until)
+            .is_some_and(|until| now.max(self.earliest) <= until)
     }
 }

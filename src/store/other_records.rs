@@ -174,7 +174,7 @@ mod tests {
         let builder = PinStore::builder().on_error(move |error| drop(sender.send(error.clone())));
         let store = builder.open(Blocked(released)).unwrap();
         let owner = Arc::new(Owner(Mutex::new(Some(store.clone()))));
-        let listener = Arc::clone(&owner) as Arc<dyn RecordListener>;
+        let listener: Arc<dyn RecordListener> = owner.clone();
         store.others().watch(Arc::downgrade(&listener));
         let record = Record::of_parts(Record::BUNDLE_STATE, "counts", "[1]", at(1));
         let stored = store.store_others(vec![Change::put(record)]);

@@ -159,6 +159,19 @@ fn of_connection(error: &(dyn Error + 'static)) -> Option<EndedBy> {
     extras.get::<VerifiedConnection>()?.refused_by().cloned()
 }
 
+/// Returns whether a request failed before it was sent: its connection could not be made.
+#[cfg(all(feature = "bundles", feature = "hyper"))]
+pub(crate) fn is_unsent(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+            return error.is_connect();
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// Returns whether a request failed because the pins closed its connection, and not in the
 /// handshake of a new one.
 #[cfg(feature = "hyper")]

@@ -241,7 +241,7 @@ async fn neither_a_clock_in_1970_nor_one_in_2040_turns_enforced_pins_off() {
         world.rotate().await;
         let error = world.client().oneshot(request("GET")).await.unwrap_err();
         assert_eq!(PinViolation::find(&error).is_some(), now > 0);
-        // The kill switch of a bundle ends by the time of a later bundle, also in 1970.
+        // The kill switch of a bundle ends by the time of a later one, even a staged one, also in 1970.
         let until = format!("{{ \"until\": {} }}", time(ISSUED + 30 * DAY));
         let killed = world.bundle(2, world.live.pin()).with("kill_switch", until);
         world
@@ -260,6 +260,7 @@ async fn neither_a_clock_in_1970_nor_one_in_2040_turns_enforced_pins_off() {
         let later = world.bundle(3, world.live.pin());
         let later = later.with("issued", time(ISSUED + 31 * DAY));
         let later = later.with("expires", time(ISSUED + 99 * DAY));
+        let later = later.with("staging", r#"{ "percent": 0, "salt": "" }"#);
         world
             .pinning
             .apply_bundle(&world.operator.sign(&later))

@@ -3,6 +3,7 @@
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "tests"
 )]
@@ -11,6 +12,8 @@
 mod app;
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(all(unix, feature = "hyper"))]
+mod crash;
 #[cfg(feature = "hyper")]
 mod effect;
 #[cfg(feature = "hyper")]

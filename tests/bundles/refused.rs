@@ -12,41 +12,41 @@ type IsExpected = fn(&BundleError) -> bool;
 
 /// Returns bundles that are refused where that with the number 5 is in effect.
 fn refused(operator: &Operator) -> Vec<(&'static str, Vec<u8>, IsExpected)> {
-    let [one, other] = operator.both();
-    let next = body(6);
-    let by_one = next.signed(&[one]);
-    let until = format!(r#"{{ "until": {} }}"#, time(ISSUED + 30 * DAY + 1));
-    let union = r#"{ "version": 1, "overlap": "union", "policies": [{ "hosts": ["a.example"],
-        "without_backup": true, "all_of": [{ "pins": ["PIN"] }, { "ca_pins": ["PIN"] }] }] }"#;
-    let exempt = r#"{ "version": 1, "policies": [{ "hosts": ["a.example"], "exempt": ["b.example"],
-        "without_backup": true, "pins": ["PIN"] }] }"#;
-    let pins_of = |text: &str| {
-        text.replace("PIN", &pins(6)[0].to_string())
-            .replace('\n', " ")
-    };
-    let mut wrong = SignedNote::new(next.text()).unwrap();
-    wrong.sign(&one.key, &[1; 64]);
-    other.sign(&mut wrong);
-    let stranger = Signer::new(one.key.name());
+    let mut all = refused_by_version(operator);
+    all.extend(refused_by_signatures(operator));
+    all.extend(refused_by_contents(operator));
+    all
+}
+
+fn refused_by_version(operator: &Operator) -> Vec<(&'static str, Vec<u8>, IsExpected)> {
+    let another = operator.sign(&body(5).with("comment", 1));
+    let of_root_2 = operator.sign(&body(6).with("root_version", 2));
     vec![
         ("an old one", operator.sign(&body(4)), |it| {
             matches!(it, BundleError::Rollback { offered, floor }
                 if (*offered, *floor) == (version(1, 4), version(1, 5)))
         }),
-        (
-            "the one in the application",
-            operator.sign(&body(1)),
-            |it| matches!(it, BundleError::Rollback { .. }),
-        ),
-        (
-            "another one with its version",
-            operator.sign(&body(5).with("comment", 1)),
-            |it| {
-                matches!(it, BundleError::Equivocation { version: of, known, refused }
+        ("the contained one", operator.sign(&body(1)), |it| {
+            matches!(it, BundleError::Rollback { .. })
+        }),
+        ("another one with its version", another, |it| {
+            matches!(it, BundleError::Equivocation { version: of, known, refused }
                 if *of == version(1, 5) && known != refused)
-            },
-        ),
-        ("one signature", by_one, |it| {
+        }),
+        ("one of another root", of_root_2, |it| {
+            matches!(it, BundleError::NotNewestRoot { root: 2, newest: 1 })
+        }),
+    ]
+}
+
+fn refused_by_signatures(operator: &Operator) -> Vec<(&'static str, Vec<u8>, IsExpected)> {
+    let [one, other] = operator.both();
+    let mut wrong = SignedNote::new(body(6).text()).unwrap();
+    wrong.sign(&one.key, &[1; 64]);
+    other.sign(&mut wrong);
+    let stranger = Signer::new(one.key.name());
+    vec![
+        ("one signature", body(6).signed(&[one]), |it| {
             matches!(
                 it,
                 BundleError::Signatures {
@@ -55,7 +55,7 @@ fn refused(operator: &Operator) -> Vec<(&'static str, Vec<u8>, IsExpected)> {
                 }
             )
         }),
-        ("another key", next.signed(&[&stranger, other]), |it| {
+        ("another key", body(6).signed(&[&stranger, other]), |it| {
             matches!(it, BundleError::Signatures { valid: 1, .. })
         }),
         ("a wrong signature", wrong.to_string().into_bytes(), |it| {
@@ -73,19 +73,26 @@ fn refused(operator: &Operator) -> Vec<(&'static str, Vec<u8>, IsExpected)> {
         ("its root", operator.root.clone().into_bytes(), |it| {
             matches!(it, BundleError::Body(_))
         }),
-        (
-            "another root",
-            operator.sign(&next.clone().with("root_version", 2)),
-            |it| matches!(it, BundleError::NotNewestRoot { root: 2, newest: 1 }),
-        ),
-        (
-            "a long kill switch",
-            operator.sign(&next.clone().with("kill_switch", until)),
-            |it| matches!(it, BundleError::KillSwitch { .. }),
-        ),
+    ]
+}
+
+fn refused_by_contents(operator: &Operator) -> Vec<(&'static str, Vec<u8>, IsExpected)> {
+    let with = |name: &str, value: &str| {
+        let value = value.replace("PIN", &pins(6)[0].to_string());
+        operator.sign(&body(6).with(name, value.replace('\n', " ")))
+    };
+    let until = format!(r#"{{ "until": {} }}"#, time(ISSUED + 30 * DAY + 1));
+    let union = r#"{ "version": 1, "overlap": "union", "policies": [{ "hosts": ["a.example"],
+        "without_backup": true, "all_of": [{ "pins": ["PIN"] }, { "ca_pins": ["PIN"] }] }] }"#;
+    let exempt = r#"{ "version": 1, "policies": [{ "hosts": ["a.example"], "exempt": ["b.example"],
+        "without_backup": true, "pins": ["PIN"] }] }"#;
+    vec![
+        ("a long kill switch", with("kill_switch", &until), |it| {
+            matches!(it, BundleError::KillSwitch { .. })
+        }),
         (
             "an unknown critical member",
-            operator.sign(&next.clone().with("critical", r#"["next"]"#)),
+            with("critical", r#"["next"]"#),
             |it| matches!(it, BundleError::Critical { member } if member == "next"),
         ),
         ("no policies", operator.sign(&Body::new(6, [])), |it| {
@@ -93,12 +100,12 @@ fn refused(operator: &Operator) -> Vec<(&'static str, Vec<u8>, IsExpected)> {
         }),
         (
             "united groups",
-            operator.sign(&next.clone().with("pins", pins_of(union))),
+            with("pins", union),
             |it| matches!(it, BundleError::UnionOfGroups { host } if host.as_str() == "a.example"),
         ),
         (
             "an exemption of nothing",
-            operator.sign(&next.with("pins", pins_of(exempt))),
+            with("pins", exempt),
             |it| matches!(it, BundleError::Exemption { exempt, .. } if exempt.as_str() == "b.example"),
         ),
     ]
@@ -189,42 +196,10 @@ fn a_new_root_ends_what_stolen_keys_have_signed() {
     let outcome = app.pinning.apply_bundle(&recovery).unwrap();
     assert_eq!(outcome, BundleOutcome::Applied(version(2, 1)));
     assert_eq!(app.pins(), pins(1));
-    drop(app);
-
-    // The thief signs a second root of its own, and third ones, in this process and the next one.
-    let thief = Signer::new("thief.example");
-    let own = root(2, 1, &[&thief], &stolen);
-    let own_third = root(3, 1, &[&thief], &[]);
-    let by_stolen = root(3, 1, &[&thief], &stolen);
-    let forged = |version, number: u64, roots: &[&str]| {
-        let body = Body::new(number, [("api.example.com", pins(66))]);
-        let mut signers = stolen.to_vec();
-        signers.push(&thief);
-        body.with_roots(version, roots).signed(&signers)
-    };
-    for app in [
-        App::with_file(&operator, &body(1), &file),
-        App::with_file(&operator, &body(1), &file),
-    ] {
-        for (case, bundle) in [
-            ("the old chain", operator.sign(&last)),
-            ("another second root", forged(2, 9, &[&own])),
-            ("both second roots", forged(2, 9, &[&second, &own])),
-            (
-                "both second roots, reversed",
-                forged(2, 9, &[&own, &second]),
-            ),
-            (
-                "a third root after another second one",
-                forged(3, 9, &[&own, &own_third]),
-            ),
-            (
-                "a third root by the stolen keys",
-                forged(3, 9, &[&second, &by_stolen]),
-            ),
-            ("that alone", forged(3, 9, &[&by_stolen])),
-        ] {
-            assert!(app.pinning.apply_bundle(&bundle).is_err(), "{case}");
+    // In this process and the next one.
+    for app in [app, App::with_file(&operator, &body(1), &file)] {
+        for (case, forged) in forged(&stolen, &second) {
+            assert!(app.pinning.apply_bundle(&forged).is_err(), "{case}");
             assert_eq!(app.versions(), (version(2, 1), version(2, 1)), "{case}");
             assert_eq!(app.pins(), pins(1), "{case}");
         }
@@ -233,6 +208,36 @@ fn a_new_root_ends_what_stolen_keys_have_signed() {
     let next = body(2).with_roots(2, &[&second]).signed(&new);
     app.pinning.apply_bundle(&next).unwrap();
     assert_eq!(app.pins(), pins(2));
+}
+
+/// Returns what a thief can sign by the keys of root 1 where root 2 is known: a second root of its
+/// own, and third ones.
+fn forged(stolen: &[&Signer; 2], second: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let thief = Signer::new("thief.example");
+    let own = root(2, 1, &[&thief], stolen);
+    let own_third = root(3, 1, &[&thief], &[]);
+    let by_stolen = root(3, 1, &[&thief], stolen);
+    let forged = |version, roots: &[&str]| {
+        let body = Body::new(9, [("api.example.com", pins(66))]);
+        let signers = [stolen.as_slice(), &[&thief]].concat();
+        body.with_roots(version, roots).signed(&signers)
+    };
+    let last = Body::new(u64::MAX, [("api.example.com", pins(66))]);
+    vec![
+        ("the old chain", last.signed(stolen)),
+        ("another second root", forged(2, &[&own])),
+        ("both second roots", forged(2, &[second, &own])),
+        ("both second roots, reversed", forged(2, &[&own, second])),
+        (
+            "a third root after another second one",
+            forged(3, &[&own, &own_third]),
+        ),
+        (
+            "a third root by the stolen keys",
+            forged(3, &[second, &by_stolen]),
+        ),
+        ("that alone", forged(3, &[&by_stolen])),
+    ]
 }
 
 /// A later run has the root of the application only: it could not load a bundle without the chain.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::common::bundles::{Body, ISSUED, Operator, pins, time};
+use crate::common::bundles::{Body, ISSUED, Operator, pins, signed, time};
 use crate::common::{DAY, Random, at, provider};
 use pinhold::bundle::{BundleError, NoteError, PinBundle, PinRoot, RootError, SignedNote};
 use pinhold::pin_file::PinFileProblem;
@@ -91,89 +91,63 @@ fn bytes_that_two_changes_hit_are_not_accepted() {
     }
 }
 
-#[test]
-fn what_is_not_a_note_is_refused() {
-    let client = Client::new();
-    let bundle = client.operator.sign(&body());
-    let text = String::from_utf8(bundle).unwrap();
+/// Returns texts without the form of a note, among them what networks return that require a login.
+fn texts_without_signatures() -> Vec<(&'static str, String, NoteError)> {
     let captive = "<!DOCTYPE html>\n<html>\n\n<body>Please log in.</body>\n\n</html>\n";
     let no_empty_line = "<html>\n<body>Please log in.</body>\n</html>\n";
-    for (case, text, expected) in [
-        ("empty", String::new(), NoteError::NoSignatures),
+    let not_signed = NoteError::NoSignatures;
+    vec![
+        ("empty", String::new(), not_signed.clone()),
         (
             "a captive portal",
             captive.to_owned(),
             NoteError::SignatureLine { number: 1 },
         ),
-        (
-            "one page",
-            no_empty_line.to_owned(),
-            NoteError::NoSignatures,
-        ),
-        ("JSON alone", body().text(), NoteError::NoSignatures),
-        (
-            "no signatures",
-            body().text() + "\n",
-            NoteError::NoSignatures,
-        ),
-        (
-            "CRLF",
-            text.replace('\n', "\r\n"),
-            NoteError::ControlCharacter { offset: 1 },
-        ),
+        ("one page", no_empty_line.to_owned(), not_signed.clone()),
+        ("JSON alone", body().text(), not_signed.clone()),
+        ("no signatures", body().text() + "\n", not_signed),
+    ]
+}
+
+/// Returns changes of the note of a bundle.
+fn changed_notes(text: &str) -> Vec<(&'static str, String, NoteError)> {
+    let control = |offset| NoteError::ControlCharacter { offset };
+    let line = |number| NoteError::SignatureLine { number };
+    let (dash, marked) = ('\u{2014}', "\n\u{feff}\u{2014}");
+    vec![
+        ("CRLF", text.replace('\n', "\r\n"), control(1)),
         (
             "NUL at the end",
-            text.clone() + "\0",
-            NoteError::ControlCharacter { offset: text.len() },
+            text.to_owned() + "\0",
+            control(text.len()),
         ),
-        (
-            "a tab",
-            text.replacen("  ", "\t", 1),
-            NoteError::ControlCharacter { offset: 2 },
-        ),
-        (
-            "an escape",
-            text.replacen("  ", "\u{1b}[", 1),
-            NoteError::ControlCharacter { offset: 2 },
-        ),
-        (
-            "spaced",
-            text.replace("\u{2014} ", "\u{2014}  "),
-            NoteError::SignatureLine { number: 1 },
-        ),
-        (
-            "a hyphen",
-            text.replace('\u{2014}', "-"),
-            NoteError::SignatureLine { number: 1 },
-        ),
-        (
-            "no name",
-            text.replace(" example.com/pins/2", ""),
-            NoteError::SignatureLine { number: 2 },
-        ),
-        (
-            "a plus",
-            text.replace("/pins/2", "/pins+2"),
-            NoteError::SignatureLine { number: 2 },
-        ),
+        ("a tab", text.replacen("  ", "\t", 1), control(2)),
+        ("an escape", text.replacen("  ", "\u{1b}[", 1), control(2)),
+        ("spaced", text.replace("\u{2014} ", "\u{2014}  "), line(1)),
+        ("a hyphen", text.replace(dash, "-"), line(1)),
+        ("no name", text.replace(" example.com/pins/2", ""), line(2)),
+        ("a plus", text.replace("/pins/2", "/pins+2"), line(2)),
         (
             "a byte order mark in a line",
-            text.replace("\n\u{2014}", "\n\u{feff}\u{2014}"),
-            NoteError::SignatureLine { number: 1 },
+            text.replace("\n\u{2014}", marked),
+            line(1),
         ),
-    ] {
+    ]
+}
+
+#[test]
+fn what_is_not_a_note_is_refused() {
+    let client = Client::new();
+    let text = String::from_utf8(client.operator.sign(&body())).unwrap();
+    for (case, text, expected) in [texts_without_signatures(), changed_notes(&text)].concat() {
         match client.verify(text.as_bytes()).unwrap_err() {
             BundleError::Note(error) => assert_eq!(error, expected, "{case}"),
             error => panic!("{case}: {error}"),
         }
     }
     let latin = text.replacen("api", "\u{e9}", 1).into_bytes();
-    let latin = latin
-        .iter()
-        .copied()
-        .filter(|byte| *byte != 0xc3)
-        .collect::<Vec<_>>();
-    let error = client.verify(&latin).unwrap_err();
+    let latin = latin.into_iter().filter(|byte| *byte != 0xc3);
+    let error = client.verify(&latin.collect::<Vec<_>>()).unwrap_err();
     assert!(
         matches!(error, BundleError::Note(NoteError::Utf8)),
         "{error}"
@@ -275,9 +249,9 @@ fn values_that_contradict_the_format_are_refused() {
 }
 
 #[test]
-fn a_member_that_is_known_stands_once_and_has_its_type() {
+fn a_member_that_is_known_stands_once() {
     let client = Client::new();
-    for (name, again) in [
+    for (name, value) in [
         ("type", r#""pin-bundle""#),
         ("version", "8"),
         ("root_version", "1"),
@@ -285,51 +259,52 @@ fn a_member_that_is_known_stands_once_and_has_its_type() {
         ("critical", "[]"),
         ("when_stale", r#""enforce""#),
     ] {
-        // The second name is an escape of the first: parsers that compare bytes miss it.
-        for spelling in [
-            name.to_owned(),
-            format!("\\u{:04x}{}", u32::from(name.as_bytes()[0]), &name[1..]),
-        ] {
-            let once = body().with(name, again);
-            let twice = once.with(&spelling, again);
-            let text = if spelling == name {
-                once_more(&body().with(name, again).text(), name, again)
-            } else {
-                twice.text()
-            };
-            let signed = crate::common::bundles::signed(&text, &client.operator.both());
+        let once = body().with(name, value).text();
+        // An escape of the name: parsers that compare bytes miss it.
+        let escaped = format!("\\u{:04x}{}", u32::from(name.as_bytes()[0]), &name[1..]);
+        for spelling in [name, &escaped] {
+            let text = once_more(&once, spelling, value);
+            let signed = signed(&text, &client.operator.both());
             let error = client.verify(signed.as_bytes()).unwrap_err();
             let BundleError::Body(error) = error else {
                 panic!("{name}: {error}");
             };
-            let expected = matches!(error.problem(), PinFileProblem::DuplicateMember { name: of } if *of == name);
+            let problem = error.problem();
+            let expected =
+                matches!(problem, PinFileProblem::DuplicateMember { name: of } if *of == name);
             assert!(expected, "{spelling}: {error}");
         }
     }
-    for (name, value) in [
-        ("version", "1.0"),
-        ("version", "1e3"),
-        ("version", "-1"),
-        ("version", "-0"),
-        ("version", "18446744073709551616"),
-        ("version", "\"7\""),
-        ("version", "1e999999999"),
-        ("version", "007"),
-        ("version", "null"),
-        ("root_version", "18446744073709551616"),
-        ("roots", "{}"),
-        ("roots", "[1]"),
-        ("issued", "1798761600"),
-        ("pins", "[]"),
-        ("kill_switch", "true"),
-        ("staging", "10"),
-        ("critical", "\"pins\""),
-    ] {
+}
+
+/// Members with a value of another type.
+const WRONG_TYPES: [(&str, &str); 17] = [
+    ("version", "1.0"),
+    ("version", "1e3"),
+    ("version", "-1"),
+    ("version", "-0"),
+    ("version", "18446744073709551616"),
+    ("version", "\"7\""),
+    ("version", "1e999999999"),
+    ("version", "007"),
+    ("version", "null"),
+    ("root_version", "18446744073709551616"),
+    ("roots", "{}"),
+    ("roots", "[1]"),
+    ("issued", "1798761600"),
+    ("pins", "[]"),
+    ("kill_switch", "true"),
+    ("staging", "10"),
+    ("critical", "\"pins\""),
+];
+
+#[test]
+fn a_member_has_a_value_of_its_type() {
+    let client = Client::new();
+    for (name, value) in WRONG_TYPES {
         let problem = client.problem(&body().with(name, value));
-        assert!(
-            matches!(problem, PinFileProblem::Json { .. }),
-            "{name} {value}: {problem}"
-        );
+        let is_json = matches!(problem, PinFileProblem::Json { .. });
+        assert!(is_json, "{name} {value}: {problem}");
     }
     for (name, value) in [
         ("issued", r#""2027-01-01T00:00:00+00:00""#),
@@ -410,13 +385,13 @@ fn a_root_in_the_chain_is_read_as_strictly() {
         root("<html></html>"),
         RootError::Note(NoteError::NoSignatures)
     ));
-    let signed = |text: &str| crate::common::bundles::signed(text, &client.operator.both());
+    let by_both = |text: &str| signed(text, &client.operator.both());
     let known = SignedNote::parse(&client.operator.root).unwrap();
     let next = known.text().replace("\"version\": 1", "\"version\": 2");
     let with = |from: &str, to: &str| {
         let text = next.replace(from, to);
         assert_ne!(text, next);
-        root(&signed(&text))
+        root(&by_both(&text))
     };
     let critical = with("{\n", "{\n  \"critical\": [\"next\"],\n");
     assert!(

@@ -57,7 +57,7 @@ fn a_threshold_counts_distinct_keys_with_a_valid_signature() {
     let stranger = Signer::new(other.key.name());
     for (case, bundle) in [
         ("one of two", by_one.clone()),
-        ("a doubled signature", with_line(by_one.clone(), &again)),
+        ("a doubled signature", with_line(by_one, &again)),
         ("another name of the key", body(7).signed(&[one, &renamed])),
         (
             "another key with the name",
@@ -74,7 +74,7 @@ fn a_threshold_counts_distinct_keys_with_a_valid_signature() {
         );
         assert!(expected, "{case}: {error}");
     }
-    let unsigned = text.clone() + "\n" + &line("example.com/x", [0; 4], &[1]);
+    let unsigned = text + "\n" + &line("example.com/x", [0; 4], &[1]);
     let error = verify(unsigned.as_bytes(), &operator.root).unwrap_err();
     assert!(
         matches!(error, BundleError::Signatures { valid: 0, .. }),

@@ -5,10 +5,12 @@ use std::time::Duration;
 use pinhold::bundle::{
     BundleError, BundleOutcome, BundleVersion, FetchError, NoteError, UpdateOutcome,
 };
+use pinhold::layer::PinRetryLayer;
 use pinhold::{
     BuildError, Event, FileStorage, PinPolicy, PinStore, PinViolation, Pinning, PinningVerifier,
 };
 use tower::{Service, ServiceExt};
+use tower_layer::Layer;
 
 use crate::common::bundles::{Body, ISSUED, pins, policy};
 use crate::common::noted::temp_dir;
@@ -335,4 +337,38 @@ async fn a_fixed_policy_whose_pins_are_all_in_the_live_chain_is_reported_once() 
         .static_pins("fixed.example.com", alone)
         .build();
     assert!(matches!(error, Err(BuildError::FixedWithoutBackup { .. })));
+}
+
+/// The error of a client of another crate, which does not show whether the request was sent.
+#[derive(Debug)]
+struct OtherError(PinViolation);
+
+impl std::fmt::Display for OtherError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("refused")
+    }
+}
+
+impl std::error::Error for OtherError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// A server might otherwise receive a payment twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_another_client_only_idempotent_requests_are_repeated() {
+    for (method, is_repeated) in [("POST", false), ("GET", true)] {
+        let mut world = World::new().await;
+        let _updater = world.updater();
+        let pin = world.rotate().await;
+        world.served.set(world.operator.sign(&world.bundle(2, pin)));
+        let client = client(&world.pinning, world.anchors.clone(), &world.names);
+        let client = client.map_err(|error| OtherError(PinViolation::find(&error).unwrap()));
+        let client = PinRetryLayer::new()
+            .recover(world.pinning.clone())
+            .layer(client);
+        let response = client.oneshot(request(method)).await;
+        assert_eq!(response.is_ok(), is_repeated, "{method}");
+    }
 }
