@@ -61,8 +61,10 @@ impl Bundles {
         }
         if version > before {
             events.push(Event::BundleApplied { version });
-            let kill_switch = in_effect.kill_switch();
-            events.extend(kill_switch.map(|until| Event::BundleKilled { version, until }));
+            let (now, terms) = (shared.clock.current_time(), state.terms());
+            let is_killed = |_: &UnixTime| now.is_none_or(|now| terms.is_killed(now));
+            let until = terms.kill_switch.filter(is_killed);
+            events.extend(until.map(|until| Event::BundleKilled { version, until }));
         }
         if let Some(staged) = state.candidate()
             && was_staged != Some(staged.version())

@@ -36,8 +36,13 @@ impl App {
     }
 
     pub(crate) fn build(builder: PinningBuilder) -> Self {
+        Self::build_at(ISSUED + DAY, builder)
+    }
+
+    /// Starts it at this time, in seconds since the Unix epoch.
+    pub(crate) fn build_at(now: u64, builder: PinningBuilder) -> Self {
         let clock = Clock::new();
-        clock.set(ISSUED + DAY);
+        clock.set(now);
         let (sender, events) = channel();
         let builder = builder.time_provider(clock.clone());
         let builder = builder.observer(move |event| drop(sender.send(event.clone())));

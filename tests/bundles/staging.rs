@@ -11,7 +11,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pinhold::bundle::{BundleError, BundleOutcome, InstallId, Staging};
 use pinhold::storage::{Change, Merged, Record, Storage, StorageError};
-use pinhold::{Decision, Event, Host, PinStore, SpkiFingerprint, ValidatedChain};
+use pinhold::{
+    Decision, Event, FileStorage, Host, PinStore, Pinning, SpkiFingerprint, ValidatedChain,
+};
 
 /// A storage with the number of an installation, and nothing else.
 struct Install(u128);
@@ -301,5 +303,28 @@ async fn connections_are_counted_by_the_staged_pins() {
             assert_eq!(rollout.connections, expected);
             assert_eq!(rollout.would_have_failed, expected);
         }
+    }
+}
+
+/// The event says that the switch is on.
+#[test]
+fn a_kill_switch_that_has_ended_is_not_reported_after_a_restart() {
+    let operator = Operator::default();
+    let folder = temp_dir();
+    let file = folder.path().join("pins.jsonl");
+    let until = format!(r#"{{ "until": {} }}"#, time(ISSUED + 2 * DAY));
+    let killed = Body::new(2, [(HOST, pins(2))]).with("kill_switch", until);
+    let built_in = Body::new(1, [(HOST, pins(1))]);
+    let is_killed = |event: &Event| matches!(event, Event::BundleKilled { .. });
+    let app = App::with_file(&operator, &built_in, &file);
+    app.pinning.apply_bundle(&operator.sign(&killed)).unwrap();
+    assert!(app.events().iter().any(is_killed));
+    drop(app);
+    for (now, is_on) in [(ISSUED + 2 * DAY, true), (ISSUED + 2 * DAY + 1, false)] {
+        let store = PinStore::open(FileStorage::new(&file)).unwrap();
+        let builder = Pinning::builder().bundles(operator.bundles(&built_in));
+        let app = App::build_at(now, builder.store(store));
+        assert_eq!(app.status().in_effect, version(1, 2));
+        assert_eq!(app.events().iter().any(is_killed), is_on);
     }
 }
