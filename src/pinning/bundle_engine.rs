@@ -194,6 +194,10 @@ impl Bundles {
             .into_iter()
             .flatten()
             .any(|it| floor_of(it) == offered);
+        let salt = |bundle: &PinBundle| bundle.staging().map(|it| it.salt().to_owned());
+        let same_rollout = state.chosen.staged.as_ref();
+        let same_rollout = same_rollout.filter(|it| salt(it) == salt(&bundle));
+        let same_rollout = same_rollout.map(|it| floor_of(it));
         // Released before the records are locked: `reload` locks the two in the other order.
         drop(state);
         let others = shared.store.others();
@@ -203,7 +207,15 @@ impl Bundles {
                 return Ok(None);
             }
             let issued = bundle.issued();
-            Ok(bundle_records::store(slot, offered, bytes, issued, records))
+            let mut changes = bundle_records::store(slot, offered, bytes, issued, records);
+            // An installation that needs the roll-out does not leave it.
+            if same_rollout.is_some() && same_rollout == Slot::Recovered.floor(records) {
+                let recovered = Slot::Recovered.put(offered, issued);
+                changes
+                    .iter_mut()
+                    .for_each(|it| it.extend(recovered.clone()));
+            }
+            Ok(changes)
         })?;
         let Some(changes) = changes else {
             return Ok(BundleOutcome::Unchanged(version));

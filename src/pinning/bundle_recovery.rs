@@ -15,10 +15,13 @@ use crate::policy::{BundleVersion, Host};
 use crate::violation::PinViolation;
 
 impl Pinning {
-    /// Sets what fetches bundles because of violations, in place of an earlier one.
+    /// Sets what fetches bundles because of violations, in place of an earlier one for as long as it
+    /// exists.
     pub(crate) fn set_recovery(&self, recovery: Weak<dyn Recovery>) {
         if let Some(bundles) = &self.shared.bundles {
-            *bundles.recovery.write() = Some(recovery);
+            let mut known = bundles.recovery.write();
+            known.retain(|known| known.strong_count() > 0);
+            known.push(recovery);
         }
     }
 
@@ -31,7 +34,7 @@ impl Pinning {
     pub(crate) fn recovery(&self) -> Option<Arc<dyn Recovery>> {
         let bundles = self.shared.bundles.as_ref()?;
         let recovery = bundles.recovery.read();
-        recovery.as_ref()?.upgrade()
+        recovery.iter().rev().find_map(Weak::upgrade)
     }
 
     /// Starts to fetch a bundle because of a violation, if there is an updater.

@@ -28,9 +28,9 @@ pub(crate) struct Bundles {
     /// application: the keys before it count no more, even if they have signed another successor.
     pub(crate) newest_root: Mutex<Option<PinRoot>>,
     pub(crate) state: Mutex<State>,
-    /// What fetches bundles because of violations.
+    /// What fetches bundles because of violations: the last one that exists.
     #[cfg(feature = "hyper")]
-    pub(crate) recovery: RwLock<Option<Weak<dyn Recovery>>>,
+    pub(crate) recovery: RwLock<Vec<Weak<dyn Recovery>>>,
     /// The observers. Weak, since they own the reporter, which owns a handle to the pins.
     pub(crate) events: OnceLock<Weak<dyn EventSink>>,
 }

@@ -310,6 +310,38 @@ async fn a_runtime_that_ends_with_the_request_does_not_end_recovery() {
     assert_eq!(response.status(), 200);
 }
 
+/// A second updater, such as one that is made for a moment, does not end recovery by the first one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_updater_that_was_dropped_leaves_recovery_to_an_earlier_one() {
+    let mut world = World::new().await;
+    let _updater = world.updater();
+    drop(world.updater());
+    let pin = world.rotate().await;
+    world.served.set(world.operator.sign(&world.bundle(2, pin)));
+    let response = world.client().oneshot(request("GET")).await.unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+/// The share of a roll-out grows while the server has its new key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_installation_that_recovered_by_a_staged_bundle_keeps_the_roll_out() {
+    let mut world = World::new().await;
+    let updater = world.updater();
+    let pin = world.rotate().await;
+    let staged = |version, percent: u8| {
+        let staging = format!("{{ \"percent\": {percent}, \"salt\": \"s\" }}");
+        let body = world.bundle(version, pin).with("staging", staging);
+        world.operator.sign(&body)
+    };
+    world.served.set(staged(2, 0));
+    let response = world.client().oneshot(request("GET")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    world.served.set(staged(3, 0));
+    updater.run_once().await.unwrap();
+    let status = world.pinning.bundle_status().unwrap();
+    assert_eq!(status.in_effect, BundleVersion::new(1, 3));
+}
+
 /// No bundle can repair a fixed policy whose keys are all in use.
 #[tokio::test]
 async fn a_fixed_policy_whose_pins_are_all_in_the_live_chain_is_reported_once() {
