@@ -38,6 +38,8 @@ impl Bundles {
         if applied.is_err() {
             state.base = replaced;
         }
+        drop(state);
+        shared.wake_connections();
         applied
     }
 
@@ -48,7 +50,8 @@ impl Bundles {
         let was_staged = state.candidate().map(|staged| staged.version());
         let others = shared.store.others();
         let (chosen, mut damaged) = others.read(|records| self.choose(&mut state, records));
-        if chosen != state.chosen || !state.is_applied {
+        let is_changed = chosen != state.chosen || !state.is_applied;
+        if is_changed {
             let unusable = self.switch(shared, &mut state, chosen)?;
             damaged = unusable.or(damaged);
         }
@@ -75,6 +78,10 @@ impl Bundles {
         }
         state.damaged = damaged;
         drop(state);
+        // A waker runs code of the application's runtime, which may use the pins.
+        if is_changed {
+            shared.wake_connections();
+        }
         self.emit_all(shared, events);
         Ok(())
     }

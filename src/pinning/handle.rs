@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use parking_lot::{RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard};
+use parking_lot::{RwLock, RwLockUpgradableReadGuard};
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::{ServerName, UnixTime};
 
@@ -77,7 +77,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Replaces the entries, and whatever `change` changes, in one step.
+    /// Replaces the entries, and whatever `change` changes, in one step. Afterwards, without a lock, the
+    /// caller wakes the connections, so that they are evaluated again.
     pub(crate) fn replace_entries(
         &self,
         mut entries: StaticEntries,
@@ -89,14 +90,13 @@ impl Shared {
         let mut statics = RwLockUpgradableReadGuard::upgrade(statics);
         let replaced = std::mem::replace(&mut statics.entries, entries);
         change(&mut statics);
-        self.announce_change(statics);
+        self.store.generation().advance();
+        drop(statics);
         drop(replaced);
     }
 
-    /// Begins a new generation, so that every open connection is evaluated again.
-    fn announce_change(&self, statics: RwLockWriteGuard<'_, StaticPins>) {
-        self.store.generation().advance();
-        drop(statics);
+    /// Wakes open connections after a change.
+    pub(crate) fn wake_connections(&self) {
         self.store.generation().wake();
     }
 }
@@ -339,7 +339,9 @@ impl Pinning {
     fn change(&self, change: impl FnOnce(&mut StaticPins)) {
         let mut statics = self.shared.statics.write();
         change(&mut statics);
-        self.shared.announce_change(statics);
+        self.generation().advance();
+        drop(statics);
+        self.shared.wake_connections();
     }
 
     /// Returns the counter of changes that may affect a decision.

@@ -53,6 +53,7 @@ impl Pinning {
         let merged = merge.map(|merge| merge(&self.shared.settings, rules.settings));
         let entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
         self.shared.replace_entries(entries, |_| {});
+        self.shared.wake_connections();
         Ok(())
     }
 }

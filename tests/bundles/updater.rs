@@ -1,13 +1,20 @@
 //! The updater: announced and unannounced rotations, wrong pins, and when it fetches.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::task::{Context, Wake};
 use std::time::Duration;
+
+use hyper::rt::{Read, ReadBuf};
 
 use pinhold::bundle::{
     BundleError, BundleOutcome, BundleVersion, FetchError, NoteError, UpdateOutcome,
 };
 use pinhold::layer::PinRetryLayer;
 use pinhold::{
-    BuildError, Event, FileStorage, PinPolicy, PinStore, PinViolation, Pinning, PinningVerifier,
+    BuildError, Event, FileStorage, PinPolicy, PinStore, PinViolation, Pinning, PinningConnector,
+    PinningVerifier,
 };
 use tower::{Service, ServiceExt};
 use tower_layer::Layer;
@@ -15,9 +22,9 @@ use tower_layer::Layer;
 use crate::common::bundles::{Body, ISSUED, pins, policy};
 use crate::common::noted::temp_dir;
 use crate::common::pki::Ca;
-use crate::common::provider;
-use crate::common::server::{Server, client, get};
+use crate::common::server::{Loopback, Server, client, get};
 use crate::common::validated::built_in_anchors;
+use crate::common::{TIMEOUT, provider};
 use crate::world::{API, World, is_recovered, request};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,9 +112,7 @@ async fn in_other_stacks_the_request_fails_and_the_next_one_succeeds() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(crate::common::TIMEOUT, recovered)
-        .await
-        .unwrap();
+    tokio::time::timeout(TIMEOUT, recovered).await.unwrap();
     plain
         .ready()
         .await
@@ -235,9 +240,7 @@ async fn run_fetches_at_once_and_after_each_interval() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(crate::common::TIMEOUT, several)
-        .await
-        .unwrap();
+    tokio::time::timeout(TIMEOUT, several).await.unwrap();
     task.abort();
 }
 
@@ -251,9 +254,7 @@ async fn a_violation_outside_of_a_runtime_is_recovered_from_by_run() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(crate::common::TIMEOUT, first)
-        .await
-        .unwrap();
+    tokio::time::timeout(TIMEOUT, first).await.unwrap();
     let pin = world.rotate().await;
     world.served.set(world.operator.sign(&world.bundle(2, pin)));
     let handshake = std::thread::spawn(handshake(&world));
@@ -266,9 +267,7 @@ async fn a_violation_outside_of_a_runtime_is_recovered_from_by_run() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(crate::common::TIMEOUT, recovered)
-        .await
-        .unwrap();
+    tokio::time::timeout(TIMEOUT, recovered).await.unwrap();
     task.abort();
 }
 
@@ -340,6 +339,35 @@ async fn an_installation_that_recovered_by_a_staged_bundle_keeps_the_roll_out() 
     updater.run_once().await.unwrap();
     let status = world.pinning.bundle_status().unwrap();
     assert_eq!(status.in_effect, BundleVersion::new(1, 3));
+}
+
+/// A waker that looks at the pins, as that of an executor does which polls at once.
+struct Looking(Pinning);
+
+impl Wake for Looking {
+    fn wake(self: Arc<Self>) {
+        assert!(self.0.bundle_status().is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waker_may_use_the_pins_while_a_bundle_takes_effect() {
+    let world = World::new().await;
+    let connector = PinningConnector::builder(world.pinning.clone()).with_provider(provider());
+    let connector = connector.with_anchors(world.anchors.clone());
+    let connector = connector.wrap_connector(Loopback::new(&world.names));
+    let uri = format!("https://{API}/").parse().unwrap();
+    let mut stream = connector.unwrap().oneshot(uri).await.unwrap();
+    let waker = Arc::new(Looking(world.pinning.clone())).into();
+    let mut buffer = [0];
+    let mut buffer = ReadBuf::new(&mut buffer);
+    let read = Pin::new(&mut stream).poll_read(&mut Context::from_waker(&waker), buffer.unfilled());
+    assert!(read.is_pending());
+    let bundle = world.operator.sign(&world.bundle(2, world.live.pin()));
+    let (sender, applied) = channel();
+    let pinning = world.pinning.clone();
+    std::thread::spawn(move || sender.send(pinning.apply_bundle(&bundle).is_ok()));
+    assert_eq!(applied.recv_timeout(TIMEOUT), Ok(true));
 }
 
 /// No bundle can repair a fixed policy whose keys are all in use.
