@@ -5,7 +5,9 @@ use crate::policy::pin_policy::PinPolicy;
 
 impl PinPolicy {
     /// Makes the policy apply whatever pin bundles say: beside that of a bundle, it must hold, too,
-    /// and no kill switch makes it report-only. Without bundles it has no effect.
+    /// and no kill switch makes it report-only. Its pins are not united with others
+    /// ([`Overlap::Union`](crate::policy::Overlap::Union)). Without bundles it has no effect. A user can
+    /// disable it as any static policy ([`Pinning::disable_static`](crate::Pinning::disable_static)).
     ///
     /// No bundle can repair a wrong fixed policy. So it needs a backup pin
     /// ([`BuildError::FixedWithoutBackup`](crate::BuildError::FixedWithoutBackup)), whose key is not
