@@ -77,7 +77,8 @@ pub enum FetchError {
     Bundle(BundleError),
     /// There is no connection, or it was closed too early.
     Connection(Arc<dyn Error + Send + Sync>),
-    /// The response has another status than 200 or 304. Redirects are not followed.
+    /// The response has another status than 200, or than 304 to a request with an entity tag. Redirects
+    /// are not followed.
     Status(StatusCode),
     /// The fetch was not complete after this time.
     TimedOut(Duration),

@@ -62,6 +62,7 @@ where
         *request.uri_mut() = url;
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        let has_tag = known.is_some();
         if let Some(known) = known {
             headers.insert(IF_NONE_MATCH, known);
         }
@@ -70,7 +71,7 @@ where
             let response = response.await.map_err(connection_error)?;
             match response.status() {
                 StatusCode::OK => {}
-                StatusCode::NOT_MODIFIED => return Ok(Fetched::NotModified),
+                StatusCode::NOT_MODIFIED if has_tag => return Ok(Fetched::NotModified),
                 status => return Err(FetchError::Status(status)),
             }
             let tag = response.headers().get(ETAG).cloned();

@@ -127,6 +127,22 @@ async fn a_redirect_to_another_host_is_not_followed() {
     assert_eq!(world.served.requests(), 0);
 }
 
+/// It would count as a success, after which the next fetch is hours away.
+#[tokio::test]
+async fn not_modified_is_no_response_to_a_request_without_a_tag() {
+    let mut world = World::new().await;
+    serve(&mut world, |_| {
+        let response = http::Response::builder().status(StatusCode::NOT_MODIFIED);
+        response.body(full("")).unwrap()
+    })
+    .await;
+    let error = world.updater().run_once().await.unwrap_err();
+    assert!(
+        matches!(only(&error), FetchError::Status(StatusCode::NOT_MODIFIED)),
+        "{error}"
+    );
+}
+
 /// An attacker with a CA can serve bundles, but signs none: an old one is refused, and so is one with a
 /// single signature.
 #[tokio::test]
