@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pinhold::bundle::{BundleError, BundleOutcome, InstallId, Staging};
 use pinhold::storage::{Change, Merged, Record, Storage, StorageError};
-use pinhold::{Decision, Event, Host, PinStore, SpkiFingerprint, ValidatedChain};
+use pinhold::{Decision, Event, FileStorage, Host, PinStore, SpkiFingerprint, ValidatedChain};
 
 /// A storage with the number of an installation, and nothing else.
 struct Install(u128);
@@ -270,6 +270,11 @@ fn the_full_bundle_below_a_staged_one_is_kept() {
     assert!(matches!(error, BundleError::Rollback { .. }), "{error}");
     app.pinning.apply_bundle(&full(5)).unwrap();
     drop(app);
+    let stored = FileStorage::new(&file).load().unwrap();
+    let texts = stored
+        .iter()
+        .filter(|record| record.kind() == Record::BUNDLE_TEXT);
+    assert_eq!(texts.count(), 1, "texts that no slot has are removed");
     let app = start();
     assert_eq!(app.versions(), (version(1, 5), version(1, 5)));
     assert_eq!(app.pins(), pins(5));
