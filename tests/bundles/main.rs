@@ -22,6 +22,7 @@ mod hostile_servers;
 mod noting_client;
 #[cfg(feature = "hyper")]
 mod real_servers;
+#[cfg(feature = "hyper")]
 mod refused;
 #[cfg(feature = "hyper")]
 mod staging;

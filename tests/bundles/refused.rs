@@ -1,11 +1,15 @@
 //! Bundles that are refused: the last good one stays in effect, in this process and the next one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::app::{App, assert_in_effect, body, version};
 use crate::common::bundles::{Body, ISSUED, Operator, Signer, pins, root, signed, time};
 use crate::common::noted::temp_dir;
 use crate::common::{DAY, TIMEOUT};
 use pinhold::bundle::{BundleError, BundleOutcome, BundleVersion, PinBundle, SignedNote};
 use pinhold::policy::PinGroup;
+use pinhold::storage::{Change, Merged, Record, Storage, StorageError};
 use pinhold::{Event, PinPolicy, PinStore, Pinning};
 
 type IsExpected = fn(&BundleError) -> bool;
@@ -339,6 +343,46 @@ fn bundles_are_applied_while_others_are_loaded() {
     }
     assert_in_effect(&app, 99);
     assert_eq!(app.status().counts.applied, 98);
+}
+
+/// A storage that fails while the disk is full.
+struct Disk {
+    is_full: Arc<AtomicBool>,
+}
+
+impl Storage for Disk {
+    fn load(&mut self) -> Result<Vec<Record>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(StorageError::Panicked);
+        }
+        Ok(Merged::Nothing)
+    }
+}
+
+#[test]
+fn a_bundle_that_is_not_stored_takes_no_effect() {
+    let operator = Operator::default();
+    let is_full = Arc::new(AtomicBool::new(false));
+    let disk = Disk {
+        is_full: Arc::clone(&is_full),
+    };
+    let app = App::start(&operator, &body(1), PinStore::open(disk).unwrap());
+    app.pinning.apply_bundle(&operator.sign(&body(2))).unwrap();
+    is_full.store(true, Ordering::SeqCst);
+    let error = app
+        .pinning
+        .apply_bundle(&operator.sign(&body(3)))
+        .unwrap_err();
+    assert!(matches!(error, BundleError::Storage(_)), "{error}");
+    assert_in_effect(&app, 2);
+    is_full.store(false, Ordering::SeqCst);
+    let outcome = app.pinning.apply_bundle(&operator.sign(&body(3))).unwrap();
+    assert_ne!(outcome, BundleOutcome::Staged(version(1, 3)));
+    assert_in_effect(&app, 3);
 }
 
 #[test]

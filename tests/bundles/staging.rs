@@ -272,6 +272,11 @@ fn the_full_bundle_below_a_staged_one_is_kept() {
     assert!(matches!(error, BundleError::Rollback { .. }), "{error}");
     app.pinning.apply_bundle(&full(5)).unwrap();
     drop(app);
+    let stored = FileStorage::new(&file).load().unwrap();
+    let texts = stored
+        .iter()
+        .filter(|record| record.kind() == Record::BUNDLE_TEXT);
+    assert_eq!(texts.count(), 1, "texts that no slot has are removed");
     let app = start();
     assert_eq!(app.versions(), (version(1, 5), version(1, 5)));
     assert_eq!(app.pins(), pins(5));

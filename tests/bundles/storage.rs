@@ -316,6 +316,19 @@ fn two_processes_agree_on_the_newest_bundle() {
     assert!(counts.iter().max() <= Some(&10), "{counts:?}");
 }
 
+#[test]
+fn two_processes_count_together() {
+    let fixture = Fixture::new();
+    let [one, other] = fixture.start_two();
+    for _ in 0..3 {
+        one.pinning.apply_bundle(b"").unwrap_err();
+    }
+    one.pinning.store().flush().unwrap();
+    other.pinning.apply_bundle(&fixture.sign(2)).unwrap();
+    let counts = other.status().counts;
+    assert_eq!((counts.applied, counts.refused), (1, 3));
+}
+
 /// Neither reads what the other has written before it writes itself.
 #[test]
 fn the_first_of_two_processes_wins() {
