@@ -130,7 +130,7 @@ impl Policy {
         known: &mut Distinct,
     ) -> Result<(), PinFileProblem> {
         let (hosts, exempt) = (take(&mut self.hosts), take(&mut self.exempt));
-        let mut policy = Some(self.policy()?);
+        let policy = self.policy()?;
         if hosts.is_empty() {
             return Err(POLICY.missing("hosts"));
         }
@@ -138,24 +138,12 @@ impl Policy {
         // none of them stays, so that the pins are refused when they are set.
         let is_misplaced = |name: &&Host| !hosts.iter().any(|host| name.is_subdomain_of(host));
         let misplaced = exempt.iter().find(is_misplaced);
-        for (index, host) in hosts.iter().enumerate() {
-            // Not copied for the last one: nearly every policy is of one host.
-            let is_last = index + 1 == hosts.len();
-            let own = if is_last {
-                policy.take()
-            } else {
-                policy.clone()
-            };
-            let Some(mut policy) = own else { break };
+        for host in &hosts {
             known.ensure_first(host, policy.scope_setting())?;
-            for name in &exempt {
-                let is_below = hosts.len() == 1 || name.is_subdomain_of(host);
-                if is_below || misplaced == Some(name) {
-                    let with = policy.exempt(name.clone());
-                    policy = with.map_err(PinFileProblem::Policy)?;
-                }
-            }
-            policies.push((host.clone(), policy));
+            let is_below = |name: &Host| hosts.len() == 1 || name.is_subdomain_of(host);
+            let own = |name: &&Host| is_below(name) || misplaced == Some(*name);
+            let own = exempt.iter().filter(own).cloned().collect();
+            policies.push((host.clone(), policy.with_exemptions(own)));
         }
         Ok(())
     }
