@@ -1,7 +1,5 @@
 //! [`PinRoot`], the keys whose signatures count.
 
-use std::collections::BTreeSet;
-
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
 use crate::bundles::error::{NoteError, RootError};
@@ -42,7 +40,10 @@ impl PinRoot {
     ) -> Result<Self, RootError> {
         let keys = keys.into_iter().collect::<Vec<_>>();
         let distinct = keys.iter().map(VerifierKey::public_key);
-        let distinct = distinct.collect::<BTreeSet<_>>().len();
+        let mut distinct = distinct.copied().collect::<Vec<_>>();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let distinct = distinct.len();
         let usable = usize::try_from(threshold).ok();
         let usable = usable.filter(|threshold| (1..=distinct).contains(threshold));
         Ok(Self {
@@ -125,7 +126,7 @@ impl PinRoot {
         algorithm: &dyn SignatureVerificationAlgorithm,
     ) -> Result<usize, RootError> {
         // By key, not by name: one key under two names must not count twice.
-        let mut valid = BTreeSet::new();
+        let mut valid = Vec::new();
         for key in &self.keys {
             for signature in note.signatures() {
                 if !signature.is_of(key) {
@@ -137,7 +138,9 @@ impl PinRoot {
                     let name = key.name().to_owned();
                     return Err(RootError::BadSignature { name });
                 }
-                valid.insert(key.public_key());
+                if !valid.contains(key.public_key()) {
+                    valid.push(*key.public_key());
+                }
             }
         }
         Ok(valid.len())
