@@ -6,6 +6,7 @@ use crate::bundles::error::{NoteError, RootError};
 use crate::bundles::note::SignedNote;
 use crate::bundles::verifier_key::VerifierKey;
 use crate::pin_file::{COMMENT, Fault, Kind, Names, Node, Words, read};
+use crate::policy::{PinSet, SpkiFingerprint};
 
 /// A root of trust for pins: the keys whose signatures count, and how many of them have to sign.
 ///
@@ -39,11 +40,10 @@ impl PinRoot {
         keys: impl IntoIterator<Item = VerifierKey>,
     ) -> Result<Self, RootError> {
         let keys = keys.into_iter().collect::<Vec<_>>();
+        // Counted as fingerprints, which have the same length: sets of them are in every client.
         let distinct = keys.iter().map(VerifierKey::public_key);
-        let mut distinct = distinct.copied().collect::<Vec<_>>();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let distinct = distinct.len();
+        let distinct = distinct.copied().map(SpkiFingerprint::from_digest);
+        let distinct = PinSet::new(distinct).map_or(0, |keys| keys.len());
         let usable = usize::try_from(threshold).ok();
         let usable = usable.filter(|threshold| (1..=distinct).contains(threshold));
         Ok(Self {
