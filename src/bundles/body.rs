@@ -1,12 +1,12 @@
 //! The members of the JSON text of a bundle.
 
 use rustls_pki_types::UnixTime;
-use serde::de::{IgnoredAny, MapAccess};
 
 use crate::pin_file::{
-    File, List, MEMBER_NAMES, Members, Number, Object, Pin, PinFileProblem, Problems, Text, Word,
-    Words, missing, parse_host, parse_time,
+    COMMENT, Fault, Kind, MEMBER_NAMES, Names, Node, PinFileError, Words, file, hosts, pins, read,
+    time,
 };
+use crate::policy::timestamp::at;
 use crate::policy::{Host, SpkiFingerprint, StaticRules};
 
 /// What a bundle means once it has expired. In each case the application observes it
@@ -62,39 +62,27 @@ pub(crate) struct Head {
     pub(crate) roots: Vec<String>,
 }
 
-#[derive(Default)]
-pub(crate) struct HeadMembers {
-    of_type: Option<Type>,
-    root_version: Option<u64>,
-    roots: Option<Vec<String>>,
+impl Head {
+    pub(crate) fn of(text: &str) -> Result<Self, PinFileError> {
+        read(text, Names::Known(&[HEAD.members]), head)
+    }
 }
 
-impl Members for HeadMembers {
-    type Value = Head;
-    const KIND: &'static str = "bundle";
-    const NAMES: &'static [&'static str] = &["root_version", "roots", "type"];
-
-    fn read<'de, A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        map: &mut A,
-        problems: &Problems,
-    ) -> Result<(), A::Error> {
+fn head(node: Node<'_>) -> Result<Head, Box<Fault>> {
+    let mut members = node.object(&HEAD)?;
+    let (mut of_type, mut root_version, mut roots) = (None, None, Vec::new());
+    while let Some((name, node)) = members.next()? {
         match name {
-            "root_version" => problems.read(&mut self.root_version, name, Number, map),
-            "roots" => problems.read(&mut self.roots, name, texts(problems), map),
-            _ => problems.read(&mut self.of_type, name, Word::new(name, problems), map),
+            "root_version" => root_version = Some(node.whole_number()?),
+            "roots" => roots = node.owned_texts()?,
+            _ => of_type = Some(node.word::<Type>(name)?),
         }
     }
-
-    fn finish(self, _: &Problems) -> Result<Head, PinFileProblem> {
-        self.of_type.ok_or_else(|| missing::<Self>("type"))?;
-        let root_version = self.root_version;
-        Ok(Head {
-            root_version: root_version.ok_or_else(|| missing::<Self>("root_version"))?,
-            roots: self.roots.unwrap_or_default(),
-        })
-    }
+    members.required(of_type, "type")?;
+    Ok(Head {
+        root_version: members.required(root_version, "root_version")?,
+        roots,
+    })
 }
 
 /// The members of a bundle, beside those of [`Head`].
@@ -113,36 +101,87 @@ pub(crate) struct Body {
 }
 
 impl Body {
+    pub(crate) fn of(text: &str) -> Result<Self, PinFileError> {
+        read(text, Names::Known(&NAMES), body)
+    }
+
     /// Returns the first name among the critical ones that this version does not know.
     pub(crate) fn unknown_critical(&self) -> Option<&String> {
-        let known = |name: &str| {
-            let objects = [BodyMembers::NAMES, Stages::NAMES, KillSwitch::NAMES];
-            let mut objects = objects.iter().chain(&MEMBER_NAMES);
-            objects.any(|names| names.contains(&name))
-        };
+        let known = |name| name == COMMENT || NAMES.iter().any(|names| names.contains(&name));
         self.critical.iter().find(|name| !known(name))
     }
 }
 
-#[derive(Default)]
-pub(crate) struct BodyMembers {
-    version: Option<u64>,
-    issued: Option<UnixTime>,
-    expires: Option<UnixTime>,
-    when_stale: Option<WhenStale>,
-    pins: Option<StaticRules>,
-    refused_keys: Option<Vec<SpkiFingerprint>>,
-    kill_switch: Option<UnixTime>,
-    staging: Option<(u64, String)>,
-    suspend_noted: Option<Vec<Host>>,
-    intermediates: Option<Vec<String>>,
-    critical: Option<Vec<String>>,
+fn body(node: Node<'_>) -> Result<Body, Box<Fault>> {
+    let mut members = node.object(&BODY)?;
+    let (mut version, mut issued, mut expires, mut rules) = (None, None, None, None);
+    let mut body = Body {
+        version: 0,
+        issued: at(0),
+        expires: at(0),
+        when_stale: WhenStale::default(),
+        pins: StaticRules::default(),
+        refused_keys: Vec::new(),
+        kill_switch: None,
+        staging: None,
+        suspend_noted: Vec::new(),
+        intermediates: Vec::new(),
+        critical: Vec::new(),
+    };
+    while let Some((name, node)) = members.next()? {
+        match name {
+            "version" => version = Some(node.whole_number()?),
+            "issued" => issued = Some(time(node)?),
+            "expires" => expires = Some(time(node)?),
+            "when_stale" => body.when_stale = node.word(name)?,
+            "pins" => rules = Some(file(node)?),
+            "refused_keys" => body.refused_keys = pins(node)?,
+            "kill_switch" => body.kill_switch = Some(kill_switch(node)?),
+            "staging" => body.staging = Some(staging(node)?),
+            "suspend_noted" => body.suspend_noted = hosts(node)?,
+            "intermediates" => body.intermediates = node.owned_texts()?,
+            "critical" => body.critical = node.owned_texts()?,
+            // Read before, as a `Head`.
+            _ => {}
+        }
+    }
+    body.version = members.required(version, "version")?;
+    body.issued = members.required(issued, "issued")?;
+    body.expires = members.required(expires, "expires")?;
+    body.pins = members.required(rules, "pins")?;
+    Ok(body)
 }
 
-impl Members for BodyMembers {
-    type Value = Body;
-    const KIND: &'static str = "bundle";
-    const NAMES: &'static [&'static str] = &[
+fn kill_switch(node: Node<'_>) -> Result<UnixTime, Box<Fault>> {
+    let mut members = node.object(&KILL_SWITCH)?;
+    let mut until = None;
+    while let Some((_, node)) = members.next()? {
+        until = Some(time(node)?);
+    }
+    members.required(until, "until")
+}
+
+fn staging(node: Node<'_>) -> Result<(u64, String), Box<Fault>> {
+    let mut members = node.object(&STAGING)?;
+    let (mut percent, mut salt) = (None, None);
+    while let Some((name, node)) = members.next()? {
+        match name {
+            "percent" => percent = Some(node.whole_number()?),
+            _ => salt = Some(node.text()?.to_owned()),
+        }
+    }
+    let percent = members.required(percent, "percent")?;
+    Ok((percent, members.required(salt, "salt")?))
+}
+
+const HEAD: Kind = Kind {
+    name: "bundle",
+    members: &["root_version", "roots", "type"],
+};
+
+const BODY: Kind = Kind {
+    name: "bundle",
+    members: &[
         "critical",
         "expires",
         "intermediates",
@@ -157,123 +196,28 @@ impl Members for BodyMembers {
         "type",
         "version",
         "when_stale",
-    ];
+    ],
+};
 
-    fn read<'de, A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        map: &mut A,
-        problems: &Problems,
-    ) -> Result<(), A::Error> {
-        match name {
-            "version" => problems.read(&mut self.version, name, Number, map),
-            "issued" => problems.read(&mut self.issued, name, Text(parse_time, problems), map),
-            "expires" => problems.read(&mut self.expires, name, Text(parse_time, problems), map),
-            "when_stale" => {
-                problems.read(&mut self.when_stale, name, Word::new(name, problems), map)
-            }
-            "pins" => problems.read(&mut self.pins, name, Object::<File>::new(problems), map),
-            "refused_keys" => {
-                let pins = List(|| Pin(problems));
-                problems.read(&mut self.refused_keys, name, pins, map)
-            }
-            "kill_switch" => {
-                let until = Object::<KillSwitch>::new(problems);
-                problems.read(&mut self.kill_switch, name, until, map)
-            }
-            "staging" => {
-                let stages = Object::<Stages>::new(problems);
-                problems.read(&mut self.staging, name, stages, map)
-            }
-            "suspend_noted" => {
-                let hosts = List(|| Text(parse_host, problems));
-                problems.read(&mut self.suspend_noted, name, hosts, map)
-            }
-            "intermediates" => problems.read(&mut self.intermediates, name, texts(problems), map),
-            "critical" => problems.read(&mut self.critical, name, texts(problems), map),
-            // Read before, as a `Head`.
-            _ => map.next_value::<IgnoredAny>().map(drop),
-        }
-    }
+const KILL_SWITCH: Kind = Kind {
+    name: "kill switch",
+    members: &["until"],
+};
 
-    fn finish(self, _: &Problems) -> Result<Body, PinFileProblem> {
-        Ok(Body {
-            version: self.version.ok_or_else(|| missing::<Self>("version"))?,
-            issued: self.issued.ok_or_else(|| missing::<Self>("issued"))?,
-            expires: self.expires.ok_or_else(|| missing::<Self>("expires"))?,
-            when_stale: self.when_stale.unwrap_or_default(),
-            pins: self.pins.ok_or_else(|| missing::<Self>("pins"))?,
-            refused_keys: self.refused_keys.unwrap_or_default(),
-            kill_switch: self.kill_switch,
-            staging: self.staging,
-            suspend_noted: self.suspend_noted.unwrap_or_default(),
-            intermediates: self.intermediates.unwrap_or_default(),
-            critical: self.critical.unwrap_or_default(),
-        })
-    }
-}
+const STAGING: Kind = Kind {
+    name: "staging",
+    members: &["percent", "salt"],
+};
 
-#[derive(Default)]
-struct KillSwitch(Option<UnixTime>);
-
-impl Members for KillSwitch {
-    type Value = UnixTime;
-    const KIND: &'static str = "kill switch";
-    const NAMES: &'static [&'static str] = &["until"];
-
-    fn read<'de, A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        map: &mut A,
-        problems: &Problems,
-    ) -> Result<(), A::Error> {
-        problems.read(&mut self.0, name, Text(parse_time, problems), map)
-    }
-
-    fn finish(self, _: &Problems) -> Result<UnixTime, PinFileProblem> {
-        self.0.ok_or_else(|| missing::<Self>("until"))
-    }
-}
-
-#[derive(Default)]
-struct Stages {
-    percent: Option<u64>,
-    salt: Option<String>,
-}
-
-impl Members for Stages {
-    type Value = (u64, String);
-    const KIND: &'static str = "staging";
-    const NAMES: &'static [&'static str] = &["percent", "salt"];
-
-    fn read<'de, A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        map: &mut A,
-        problems: &Problems,
-    ) -> Result<(), A::Error> {
-        match name {
-            "percent" => problems.read(&mut self.percent, name, Number, map),
-            _ => {
-                let text = Text(|text: &str| Ok(text.to_owned()), problems);
-                problems.read(&mut self.salt, name, text, map)
-            }
-        }
-    }
-
-    fn finish(self, _: &Problems) -> Result<Self::Value, PinFileProblem> {
-        let percent = self.percent.ok_or_else(|| missing::<Self>("percent"))?;
-        let salt = self.salt.ok_or_else(|| missing::<Self>("salt"))?;
-        Ok((percent, salt))
-    }
-}
-
-type ParseText = fn(&str) -> Result<String, PinFileProblem>;
-
-/// Reads a list of texts.
-fn texts<'p>(problems: &'p Problems) -> List<impl FnMut() -> Text<'p, ParseText>> {
-    List(|| {
-        let parse: ParseText = |text| Ok(text.to_owned());
-        Text(parse, problems)
-    })
-}
+/// The names of the members of all objects of a bundle.
+const NAMES: [&[&str]; 6] = {
+    let [file, policy, pin] = MEMBER_NAMES;
+    [
+        BODY.members,
+        KILL_SWITCH.members,
+        STAGING.members,
+        file,
+        policy,
+        pin,
+    ]
+};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::bundles::body::{Body, BodyMembers, Head, HeadMembers, WhenStale};
+use crate::bundles::body::{Body, Head, WhenStale};
 use crate::bundles::error::BundleError;
 use crate::bundles::note::SignedNote;
 use crate::bundles::root;
@@ -65,7 +65,7 @@ impl PinBundle {
     }
 
     pub(crate) fn read(note: &SignedNote, head: Head) -> Result<Self, BundleError> {
-        let body = root::read::<BodyMembers>(note.text()).map_err(BundleError::Body)?;
+        let body = Body::of(note.text()).map_err(BundleError::Body)?;
         if let Some(member) = body.unknown_critical() {
             let member = member.clone();
             return Err(BundleError::Critical { member });
@@ -180,7 +180,7 @@ pub(crate) fn note_of(bytes: &[u8]) -> Result<SignedNote, BundleError> {
 
 /// Reads what is needed before the signatures can be verified.
 pub(crate) fn head(note: &SignedNote) -> Result<Head, BundleError> {
-    root::read::<HeadMembers>(note.text()).map_err(BundleError::Body)
+    Head::of(note.text()).map_err(BundleError::Body)
 }
 
 fn ensure_consistent(body: &Body) -> Result<(), BundleError> {

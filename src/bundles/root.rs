@@ -1,17 +1,12 @@
 //! [`PinRoot`], the keys whose signatures count.
 
-use std::collections::BTreeSet;
-
 use rustls_pki_types::SignatureVerificationAlgorithm;
-use serde::de::MapAccess;
 
 use crate::bundles::error::{NoteError, RootError};
 use crate::bundles::note::SignedNote;
 use crate::bundles::verifier_key::VerifierKey;
-use crate::pin_file::{
-    List, Members, Number, Object, PinFileError, PinFileProblem, Problems, Text, Word, Words,
-    missing, without_place,
-};
+use crate::pin_file::{COMMENT, Fault, Kind, Names, Node, Words, read};
+use crate::policy::{PinSet, SpkiFingerprint};
 
 /// A root of trust for pins: the keys whose signatures count, and how many of them have to sign.
 ///
@@ -45,8 +40,10 @@ impl PinRoot {
         keys: impl IntoIterator<Item = VerifierKey>,
     ) -> Result<Self, RootError> {
         let keys = keys.into_iter().collect::<Vec<_>>();
+        // Counted as fingerprints, which have the same length: sets of them are in every client.
         let distinct = keys.iter().map(VerifierKey::public_key);
-        let distinct = distinct.collect::<BTreeSet<_>>().len();
+        let distinct = distinct.copied().map(SpkiFingerprint::from_digest);
+        let distinct = PinSet::new(distinct).map_or(0, |keys| keys.len());
         let usable = usize::try_from(threshold).ok();
         let usable = usable.filter(|threshold| (1..=distinct).contains(threshold));
         Ok(Self {
@@ -67,9 +64,10 @@ impl PinRoot {
     /// [`RootError::Body`], [`RootError::Critical`], [`RootError::Key`], [`RootError::KeyName`] and
     /// [`RootError::Threshold`].
     pub fn from_note(note: &SignedNote) -> Result<Self, RootError> {
-        let body = read::<Root>(note.text()).map_err(RootError::Body)?;
+        let body = read(note.text(), Names::Known(&[ROOT.members]), body);
+        let body = body.map_err(RootError::Body)?;
         let mut critical = body.critical.into_iter();
-        let known = |name: &String| Root::NAMES.contains(&&**name) || name == "comment";
+        let known = |name: &String| ROOT.members.contains(&&**name) || name == COMMENT;
         if let Some(member) = critical.find(|name| !known(name)) {
             return Err(RootError::Critical { member });
         }
@@ -129,8 +127,13 @@ impl PinRoot {
     ) -> Result<usize, RootError> {
         // By key, not by name: one key under two names must not count twice.
         let signers = self.valid_signers(note, algorithm)?.into_iter();
-        let distinct = signers.map(VerifierKey::public_key);
-        Ok(distinct.collect::<BTreeSet<_>>().len())
+        let mut distinct = Vec::new();
+        for key in signers.map(VerifierKey::public_key) {
+            if !distinct.contains(&key) {
+                distinct.push(key);
+            }
+        }
+        Ok(distinct.len())
     }
 
     /// Returns the keys of this root with a valid signature of the note.
@@ -186,22 +189,6 @@ pub(crate) fn note_of(bytes: &[u8]) -> Result<SignedNote, NoteError> {
     SignedNote::parse(str::from_utf8(bytes).map_err(|_| NoteError::Utf8)?)
 }
 
-/// Reads the JSON text of a note, without the members that this version does not know.
-pub(crate) fn read<M: Members>(text: &str) -> Result<M::Value, PinFileError> {
-    use serde::de::DeserializeSeed;
-
-    let problems = Problems::ignoring_unknown_members();
-    let mut input = serde_json::Deserializer::from_str(text);
-    let read = Object::<M>::new(&problems).deserialize(&mut input);
-    let read = read.and_then(|value| input.end().map(|()| value));
-    read.map_err(|error| {
-        let problem = problems.take().unwrap_or_else(|| PinFileProblem::Json {
-            message: without_place(&error),
-        });
-        PinFileError::new(problem, error.line(), error.column())
-    })
-}
-
 /// The only value of `type` of one kind of text: a signature must not count for another kind.
 #[derive(Clone, Copy)]
 enum Type {
@@ -217,15 +204,6 @@ impl Words for Type {
     }
 }
 
-#[derive(Default)]
-struct Root {
-    of_type: Option<Type>,
-    version: Option<u64>,
-    threshold: Option<u64>,
-    keys: Option<Vec<String>>,
-    critical: Option<Vec<String>>,
-}
-
 struct Body {
     version: u64,
     threshold: u64,
@@ -233,34 +211,29 @@ struct Body {
     critical: Vec<String>,
 }
 
-impl Members for Root {
-    type Value = Body;
-    const KIND: &'static str = "root";
-    const NAMES: &'static [&'static str] = &["critical", "keys", "threshold", "type", "version"];
-
-    fn read<'de, A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        map: &mut A,
-        problems: &Problems,
-    ) -> Result<(), A::Error> {
-        let texts = || List(|| Text(|text: &str| Ok(text.to_owned()), problems));
+fn body(node: Node<'_>) -> Result<Body, Box<Fault>> {
+    let mut members = node.object(&ROOT)?;
+    let (mut of_type, mut version, mut threshold) = (None, None, None);
+    let (mut keys, mut critical) = (None, Vec::new());
+    while let Some((name, node)) = members.next()? {
         match name {
-            "type" => problems.read(&mut self.of_type, name, Word::new(name, problems), map),
-            "version" => problems.read(&mut self.version, name, Number, map),
-            "threshold" => problems.read(&mut self.threshold, name, Number, map),
-            "keys" => problems.read(&mut self.keys, name, texts(), map),
-            _ => problems.read(&mut self.critical, name, texts(), map),
+            "type" => of_type = Some(node.word::<Type>(name)?),
+            "version" => version = Some(node.whole_number()?),
+            "threshold" => threshold = Some(node.whole_number()?),
+            "keys" => keys = Some(node.owned_texts()?),
+            _ => critical = node.owned_texts()?,
         }
     }
-
-    fn finish(self, _: &Problems) -> Result<Body, PinFileProblem> {
-        self.of_type.ok_or_else(|| missing::<Self>("type"))?;
-        Ok(Body {
-            version: self.version.ok_or_else(|| missing::<Self>("version"))?,
-            threshold: self.threshold.ok_or_else(|| missing::<Self>("threshold"))?,
-            keys: self.keys.ok_or_else(|| missing::<Self>("keys"))?,
-            critical: self.critical.unwrap_or_default(),
-        })
-    }
+    members.required(of_type, "type")?;
+    Ok(Body {
+        version: members.required(version, "version")?,
+        threshold: members.required(threshold, "threshold")?,
+        keys: members.required(keys, "keys")?,
+        critical,
+    })
 }
+
+const ROOT: Kind = Kind {
+    name: "root",
+    members: &["critical", "keys", "threshold", "type", "version"],
+};

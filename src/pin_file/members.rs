@@ -1,268 +1,340 @@
-//! Reading of JSON objects, lists and texts with errors that have a type and a place.
-//!
-//! serde's errors are texts. A seed therefore leaves the typed problem in a [`Problems`] and fails
-//! with any error, to which serde_json adds line and column.
+//! The types of the values of a JSON text, with errors that have a type and a place.
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::fmt;
-use std::marker::PhantomData;
 
 use foldhash::fast::RandomState;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, Unexpected};
 
-use crate::pin_file::error::PinFileProblem;
+use crate::pin_file::error::{PinFileError, PinFileProblem};
+use crate::pin_file::json::{COMMENT, Fault, Json, NUMBER, Names, Part, Value, without_place};
 use crate::pin_file::words::Words;
 use crate::policy::{Host, Scope};
 
-/// The first problem of a file, and what has to be distinct in it.
-#[derive(Default)]
-pub(crate) struct Problems {
-    first: Cell<Option<PinFileProblem>>,
-    /// Whether members that this version does not know are ignored.
-    #[cfg(feature = "bundles")]
-    ignores_unknown: bool,
-    policies: RefCell<HashSet<(Host, Scope), RandomState>>,
+/// Reads a JSON text by a function.
+pub(crate) fn read<T>(
+    text: &str,
+    names: Names,
+    convert: fn(Node<'_>) -> Result<T, Box<Fault>>,
+) -> Result<T, PinFileError> {
+    let json = Json::read(text, names);
+    let node = Node {
+        json: &json,
+        index: 0,
+    };
+    let value = convert(node).map_err(|fault| json.error(*fault))?;
+    // Last, since it may be after another problem.
+    match json.ensure_complete() {
+        Ok(()) => Ok(value),
+        Err(fault) => Err(json.error(*fault)),
+    }
 }
 
-impl Problems {
-    /// Returns the problems of a text that programs of different versions read: what a newer
-    /// version defines is ignored.
-    #[cfg(feature = "bundles")]
-    pub(crate) fn ignoring_unknown_members() -> Self {
-        Self {
-            ignores_unknown: true,
-            ..Self::default()
+/// One kind of object.
+pub(crate) struct Kind {
+    /// Its name, for messages.
+    pub(crate) name: &'static str,
+    /// The names of its members, 32 at most.
+    pub(crate) members: &'static [&'static str],
+}
+
+impl Kind {
+    /// Returns the problem of an object that lacks a member.
+    pub(crate) fn missing(&self, name: &'static str) -> PinFileProblem {
+        let of = self.name;
+        PinFileProblem::MissingMember { name, of }
+    }
+}
+
+/// A value of a text.
+#[derive(Clone, Copy)]
+pub(crate) struct Node<'t> {
+    json: &'t Json<'t>,
+    index: usize,
+}
+
+impl<'t> Node<'t> {
+    pub(crate) fn text(self) -> Result<&'t str, Box<Fault>> {
+        match self.value()? {
+            Value::Text(text) => Ok(text),
+            other => Err(self.other_type(other, "a string")),
         }
     }
 
-    fn ignores_unknown(&self) -> bool {
-        #[cfg(feature = "bundles")]
-        return self.ignores_unknown;
-        #[cfg(not(feature = "bundles"))]
-        false
+    pub(crate) fn bool(self) -> Result<bool, Box<Fault>> {
+        match self.value()? {
+            Value::Bool(value) => Ok(*value),
+            other => Err(self.other_type(other, "a boolean")),
+        }
     }
 
-    /// Keeps the problem, and returns the error to fail with.
-    pub(crate) fn fail<E: Error>(&self, problem: PinFileProblem) -> E {
-        self.first.set(Some(problem));
-        E::custom("")
+    /// Returns a number. The text is what is expected, for the error.
+    pub(crate) fn number(self, expected: &str) -> Result<u64, Box<Fault>> {
+        let value = self.value()?;
+        match value {
+            Value::Number(number) => return Ok(*number),
+            Value::Object(_) => {
+                let name = self.json.values.get(self.index + 1);
+                let digits = self.json.values.get(self.index + 2);
+                if let (Some(Value::Text(name)), Some(Value::Text(digits))) = (name, digits)
+                    && name == NUMBER
+                    && let Ok(number) = digits.parse()
+                {
+                    return Ok(number);
+                }
+            }
+            _ => {}
+        }
+        Err(self.other_type(value, expected))
     }
 
-    pub(crate) fn take(&self) -> Option<PinFileProblem> {
-        self.first.take()
+    #[cfg(feature = "bundles")]
+    pub(crate) fn whole_number(self) -> Result<u64, Box<Fault>> {
+        self.number("a whole number")
     }
 
+    /// Returns one of several words.
+    pub(crate) fn word<T: Words>(self, member: &'static str) -> Result<T, Box<Fault>> {
+        let index = self.word_index(member, T::WORDS)?;
+        T::VALUES.get(index).copied().ok_or_else(|| self.absent())
+    }
+
+    fn word_index(
+        self,
+        member: &'static str,
+        expected: &'static [&'static str],
+    ) -> Result<usize, Box<Fault>> {
+        let text = self.text()?;
+        let index = expected.iter().position(|word| *word == text);
+        index.ok_or_else(|| {
+            self.fault(PinFileProblem::UnknownValue {
+                member,
+                value: text.to_owned(),
+                expected,
+            })
+        })
+    }
+
+    pub(crate) fn list(self) -> Result<List<'t>, Box<Fault>> {
+        match self.value()? {
+            Value::List(end) => Ok(List(self.contents(*end))),
+            other => Err(self.other_type(other, "a list")),
+        }
+    }
+
+    /// Reads the elements of a list of texts.
+    pub(crate) fn texts(
+        self,
+        mut read: impl FnMut(&'t str) -> Result<(), PinFileProblem>,
+    ) -> Result<(), Box<Fault>> {
+        let mut list = self.list()?;
+        while let Some(node) = list.next()? {
+            read(node.text()?).map_err(|problem| node.fault(problem))?;
+        }
+        Ok(())
+    }
+
+    /// Returns a list of texts.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn owned_texts(self) -> Result<Vec<String>, Box<Fault>> {
+        let mut texts = Vec::new();
+        self.texts(|text| {
+            texts.push(text.to_owned());
+            Ok(())
+        })?;
+        Ok(texts)
+    }
+
+    pub(crate) fn object(self, kind: &'static Kind) -> Result<Members<'t>, Box<Fault>> {
+        match self.value()? {
+            Value::Object(end) => Ok(Members {
+                object: self,
+                contents: self.contents(*end),
+                kind,
+                known: 0,
+            }),
+            other => Err(self.other_type(other, &format!("a {} as an object", kind.name))),
+        }
+    }
+
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self.json.values.get(self.index), Some(Value::Text(_)))
+    }
+
+    pub(crate) fn is_object(self) -> bool {
+        matches!(self.json.values.get(self.index), Some(Value::Object(_)))
+    }
+
+    /// Returns the error with a problem of this value.
+    pub(crate) fn fault(self, problem: PinFileProblem) -> Box<Fault> {
+        self.fault_in(Part::Start, Some(problem))
+    }
+
+    /// Returns the error of a value that has another type than is expected.
+    pub(crate) fn other_than(self, expected: &str) -> Box<Fault> {
+        match self.value() {
+            Ok(value) => self.fault_in(Part::Start, Some(other_type(value, expected))),
+            Err(fault) => fault,
+        }
+    }
+
+    fn other_type(self, value: &Value<'_>, expected: &str) -> Box<Fault> {
+        let part = match value {
+            Value::List(_) | Value::Object(_) if self.index > 0 => Part::Before,
+            _ => Part::Start,
+        };
+        self.fault_in(part, Some(other_type(value, expected)))
+    }
+
+    /// Returns the error of a value that the text lacks.
+    fn absent(self) -> Box<Fault> {
+        self.fault_in(Part::Start, None)
+    }
+
+    fn fault_in(self, part: Part, problem: Option<PinFileProblem>) -> Box<Fault> {
+        let index = self.index;
+        Box::new(Fault {
+            problem,
+            index,
+            part,
+        })
+    }
+
+    fn value(self) -> Result<&'t Value<'t>, Box<Fault>> {
+        self.json
+            .values
+            .get(self.index)
+            .ok_or_else(|| self.absent())
+    }
+
+    fn contents(self, end: Option<usize>) -> Contents<'t> {
+        Contents {
+            next: Node {
+                json: self.json,
+                index: self.index + 1,
+            },
+            end,
+        }
+    }
+}
+
+/// The values in a list or an object that are not read yet.
+struct Contents<'t> {
+    next: Node<'t>,
+    /// The index after the last one; `None` if the text ends before.
+    end: Option<usize>,
+}
+
+impl<'t> Contents<'t> {
+    fn next(&mut self) -> Result<Option<Node<'t>>, Box<Fault>> {
+        let node = self.next;
+        if self.end.is_some_and(|end| node.index >= end) {
+            return Ok(None);
+        }
+        self.next.index = match node.value()? {
+            Value::List(Some(end)) | Value::Object(Some(end)) => *end,
+            // The text ends in this value: there is no next one.
+            Value::List(None) | Value::Object(None) => node.json.values.len(),
+            _ => node.index + 1,
+        };
+        Ok(Some(node))
+    }
+}
+
+/// The elements of a list that are not read yet.
+pub(crate) struct List<'t>(Contents<'t>);
+
+impl<'t> List<'t> {
+    pub(crate) fn next(&mut self) -> Result<Option<Node<'t>>, Box<Fault>> {
+        self.0.next()
+    }
+}
+
+/// The members of an object that are not read yet.
+pub(crate) struct Members<'t> {
+    object: Node<'t>,
+    contents: Contents<'t>,
+    kind: &'static Kind,
+    /// A bit for each name that was read.
+    known: u32,
+}
+
+impl<'t> Members<'t> {
+    /// Returns the next member with a name of this kind of object.
+    pub(crate) fn next(&mut self) -> Result<Option<(&'static str, Node<'t>)>, Box<Fault>> {
+        while let Some(node) = self.contents.next()? {
+            let name = node.text()?;
+            let names = self.kind.members;
+            let known = names.iter().enumerate().find(|(_, known)| **known == name);
+            if let Some((index, name)) = known {
+                let bit = 1 << index;
+                if self.known & bit != 0 {
+                    return Err(node.fault(PinFileProblem::DuplicateMember { name }));
+                }
+                self.known |= bit;
+                let value = self.contents.next;
+                self.contents.next()?;
+                return Ok(Some((name, value)));
+            }
+            if name != COMMENT && matches!(self.object.json.names, Names::All) {
+                return Err(node.fault(PinFileProblem::UnknownMember {
+                    name: name.to_owned(),
+                    of: self.kind.name,
+                    expected: names,
+                }));
+            }
+            self.contents.next()?;
+        }
+        Ok(None)
+    }
+
+    /// Returns the value of a member, unless it is absent.
+    pub(crate) fn required<T>(
+        &self,
+        value: Option<T>,
+        name: &'static str,
+    ) -> Result<T, Box<Fault>> {
+        value.ok_or_else(|| self.fault(self.kind.missing(name)))
+    }
+
+    /// Returns the error with the problem that only all members have together.
+    pub(crate) fn fault(&self, problem: PinFileProblem) -> Box<Fault> {
+        self.object.fault_in(Part::End, Some(problem))
+    }
+}
+
+/// The policies of a text, which have to differ in host or scope.
+#[derive(Default)]
+pub(crate) struct Distinct {
+    /// The hosts with a policy, for each scope.
+    hosts: [HashSet<Host, RandomState>; Scope::VALUES.len()],
+}
+
+impl Distinct {
     /// Fails if the host has a policy with this scope already.
-    pub(crate) fn ensure_first(&self, host: &Host, scope: Scope) -> Result<(), PinFileProblem> {
-        let mut policies = self.policies.borrow_mut();
-        if policies.insert((host.clone(), scope)) {
+    pub(crate) fn ensure_first(&mut self, host: &Host, scope: Scope) -> Result<(), PinFileProblem> {
+        let mut scopes = Scope::VALUES.iter().zip(&mut self.hosts);
+        let hosts = scopes.find_map(|(of, hosts)| (*of == scope).then_some(hosts));
+        if hosts.is_none_or(|hosts| hosts.insert(host.clone())) {
             return Ok(());
         }
         let host = host.clone();
         Err(PinFileProblem::DuplicateHost { host, scope })
     }
-
-    /// Reads the value of a member by this seed into its place.
-    pub(crate) fn read<'de, A: MapAccess<'de>, S: DeserializeSeed<'de>>(
-        &self,
-        place: &mut Option<S::Value>,
-        name: &'static str,
-        seed: S,
-        map: &mut A,
-    ) -> Result<(), A::Error> {
-        if place.is_some() {
-            return Err(self.fail(PinFileProblem::DuplicateMember { name }));
-        }
-        *place = Some(map.next_value_seed(seed)?);
-        Ok(())
-    }
 }
 
-/// The members of one kind of object.
-pub(crate) trait Members: Default {
-    /// The result of the whole object.
-    type Value;
-    /// The kind of the object, for messages.
-    const KIND: &'static str;
-    const NAMES: &'static [&'static str];
-
-    /// Reads the value of the member with this name, which is one of `NAMES`.
-    fn read<'de, A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        map: &mut A,
-        problems: &Problems,
-    ) -> Result<(), A::Error>;
-
-    /// Returns the result once all members were read.
-    fn finish(self, problems: &Problems) -> Result<Self::Value, PinFileProblem>;
-}
-
-/// Returns the problem of an object that lacks a member.
-pub(crate) fn missing<M: Members>(name: &'static str) -> PinFileProblem {
-    let of = M::KIND;
-    PinFileProblem::MissingMember { name, of }
-}
-
-/// Reads an object with these members.
-pub(crate) struct Object<'p, M>(M, &'p Problems);
-
-impl<'p, M: Members> Object<'p, M> {
-    pub(crate) fn new(problems: &'p Problems) -> Self {
-        Self(M::default(), problems)
-    }
-}
-
-impl<'de, M: Members> DeserializeSeed<'de> for Object<'_, M> {
-    type Value = M::Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<M::Value, D::Error> {
-        input.deserialize_map(self)
-    }
-}
-
-impl<'de, M: Members> Visitor<'de> for Object<'_, M> {
-    type Value = M::Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a {} as an object", M::KIND)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<M::Value, A::Error> {
-        let problems = self.1;
-        let known = |name: &str| {
-            let mut names = M::NAMES.iter();
-            match names.find(|known| **known == name) {
-                Some(known) => Ok(Some(*known)),
-                None if name == "comment" || problems.ignores_unknown() => Ok(None),
-                None => Err(PinFileProblem::UnknownMember {
-                    name: name.to_owned(),
-                    of: M::KIND,
-                    expected: M::NAMES,
-                }),
-            }
-        };
-        while let Some(name) = map.next_key_seed(Text(known, problems))? {
-            match name {
-                Some(name) => self.0.read(name, &mut map, problems)?,
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        self.0
-            .finish(problems)
-            .map_err(|problem| problems.fail(problem))
-    }
-}
-
-/// Reads a text by a function.
-#[derive(Clone, Copy)]
-pub(crate) struct Text<'p, F>(pub(crate) F, pub(crate) &'p Problems);
-
-impl<'de, T, F: FnOnce(&str) -> Result<T, PinFileProblem>> DeserializeSeed<'de> for Text<'_, F> {
-    type Value = T;
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<T, D::Error> {
-        input.deserialize_str(self)
-    }
-}
-
-impl<T, F: FnOnce(&str) -> Result<T, PinFileProblem>> Visitor<'_> for Text<'_, F> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        (self.0)(text).map_err(|problem| self.1.fail(problem))
-    }
-}
-
-/// Reads a list whose elements this function reads, each by a seed of its own.
-pub(crate) struct List<F>(pub(crate) F);
-
-impl<'de, S: DeserializeSeed<'de>, F: FnMut() -> S> DeserializeSeed<'de> for List<F> {
-    type Value = Vec<S::Value>;
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Self::Value, D::Error> {
-        input.deserialize_seq(self)
-    }
-}
-
-impl<'de, S: DeserializeSeed<'de>, F: FnMut() -> S> Visitor<'de> for List<F> {
-    type Value = Vec<S::Value>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = list.next_element_seed((self.0)())? {
-            values.push(value);
-        }
-        Ok(values)
-    }
-}
-
-/// Reads one of several words.
-pub(crate) struct Word<'p, T> {
-    member: &'static str,
-    problems: &'p Problems,
-    value: PhantomData<T>,
-}
-
-impl<'p, T> Word<'p, T> {
-    pub(crate) fn new(member: &'static str, problems: &'p Problems) -> Self {
-        Self {
-            member,
-            problems,
-            value: PhantomData,
-        }
-    }
-}
-
-impl<'de, T: Words> DeserializeSeed<'de> for Word<'_, T> {
-    type Value = T;
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<T, D::Error> {
-        let member = self.member;
-        let parse = move |text: &str| {
-            let mut values = T::VALUES.iter();
-            let known = values.find(|value| value.word() == text);
-            known.copied().ok_or_else(|| PinFileProblem::UnknownValue {
-                member,
-                value: text.to_owned(),
-                expected: T::WORDS,
-            })
-        };
-        Text(parse, self.problems).deserialize(input)
-    }
-}
-
-/// Reads a number.
-#[cfg(feature = "bundles")]
-pub(crate) struct Number;
-
-#[cfg(feature = "bundles")]
-impl<'de> DeserializeSeed<'de> for Number {
-    type Value = u64;
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<u64, D::Error> {
-        input.deserialize_u64(self)
-    }
-}
-
-#[cfg(feature = "bundles")]
-impl Visitor<'_> for Number {
-    type Value = u64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number")
-    }
-
-    fn visit_u64<E: Error>(self, found: u64) -> Result<u64, E> {
-        Ok(found)
-    }
+/// Returns the problem of a value that has another type than is expected, as serde_json states it.
+fn other_type(value: &Value<'_>, expected: &str) -> PinFileProblem {
+    let found = match value {
+        Value::Bool(value) => Unexpected::Bool(*value),
+        Value::Float(value) => Unexpected::Float(*value),
+        Value::Integer(value) => Unexpected::Signed(*value),
+        Value::List(_) => Unexpected::Seq,
+        Value::Null | Value::Skipped => Unexpected::Unit,
+        Value::Number(value) => Unexpected::Unsigned(*value),
+        Value::Object(_) => Unexpected::Map,
+        Value::Text(text) => Unexpected::Str(text),
+    };
+    let error = serde_json::Error::invalid_type(found, &expected);
+    let message = without_place(&error);
+    PinFileProblem::Json { message }
 }

@@ -11,6 +11,7 @@
 
 mod error;
 mod file;
+mod json;
 mod members;
 mod pins;
 mod print;
@@ -20,12 +21,12 @@ mod words;
 pub use crate::pin_file::error::{PinFileError, PinFileProblem};
 pub use crate::pin_file::file::PinFile;
 #[cfg(feature = "bundles")]
-pub(crate) use crate::pin_file::members::{
-    List, Members, Number, Object, Problems, Text, Word, missing,
-};
+pub(crate) use crate::pin_file::json::{COMMENT, Fault, Names};
 #[cfg(feature = "bundles")]
-pub(crate) use crate::pin_file::pins::Pin;
+pub(crate) use crate::pin_file::members::{Kind, Node, read};
 #[cfg(feature = "bundles")]
-pub(crate) use crate::pin_file::read::{File, MEMBER_NAMES, parse_host, parse_time, without_place};
+pub(crate) use crate::pin_file::pins::pins;
+#[cfg(feature = "bundles")]
+pub(crate) use crate::pin_file::read::{MEMBER_NAMES, file, hosts, time};
 #[cfg(feature = "bundles")]
 pub(crate) use crate::pin_file::words::Words;

@@ -1,11 +1,8 @@
 //! The lists of pins in a pin file.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
-
 use crate::pin_file::error::PinFileProblem;
-use crate::pin_file::members::{List, Members, Object, Problems, Text, missing};
+use crate::pin_file::json::Fault;
+use crate::pin_file::members::{Kind, Members, Node};
 use crate::policy::{PinGroup, PinRole, PinSet, SpkiFingerprint};
 
 /// The pins of a policy, of a candidate or of a group.
@@ -18,22 +15,28 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    pub(crate) fn read<'de, A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        map: &mut A,
-        problems: &Problems,
-    ) -> Result<(), A::Error> {
-        let pins = List(|| Pin(problems));
+    /// Reads the value of a member.
+    pub(crate) fn read(&mut self, name: &str, node: Node<'_>) -> Result<(), Box<Fault>> {
         match name {
-            "pins" => problems.read(&mut self.any, name, pins, map),
-            "ca_pins" => problems.read(&mut self.ca, name, pins, map),
-            "leaf_pins" => problems.read(&mut self.leaf, name, pins, map),
+            "pins" => self.any = Some(pins(node)?),
+            "ca_pins" => self.ca = Some(pins(node)?),
+            "leaf_pins" => self.leaf = Some(pins(node)?),
             _ => {
-                let group = || Object::<Group>::new(problems);
-                problems.read(&mut self.all_of, name, List(group), map)
+                let mut list = node.list()?;
+                let groups = self.all_of.insert(Vec::new());
+                while let Some(node) = list.next()? {
+                    groups.push(group(node)?);
+                }
             }
         }
+        Ok(())
+    }
+
+    fn read_all(&mut self, members: &mut Members<'_>) -> Result<(), Box<Fault>> {
+        while let Some((name, node)) = members.next()? {
+            self.read(name, node)?;
+        }
+        Ok(())
     }
 
     /// Returns the single group; `None` if there is no list of pins.
@@ -57,8 +60,8 @@ impl Pins {
     }
 
     /// Returns the groups that must all hold.
-    pub(crate) fn groups(&self, of: &'static str) -> Result<Vec<PinGroup>, PinFileProblem> {
-        match (self.group()?, &self.all_of) {
+    pub(crate) fn groups(mut self, of: &Kind) -> Result<Vec<PinGroup>, PinFileProblem> {
+        match (self.group()?, self.all_of.take()) {
             (Some(_), Some(_)) => Err(PinFileProblem::ConflictingMembers {
                 one: match self {
                     Self { any: Some(_), .. } => "pins",
@@ -68,104 +71,72 @@ impl Pins {
                 other: "all_of",
             }),
             (Some(group), None) => Ok(vec![group]),
-            (None, Some(groups)) => Ok(groups.clone()),
-            (None, None) => Err(PinFileProblem::MissingMember { name: "pins", of }),
+            (None, Some(groups)) => Ok(groups),
+            (None, None) => Err(of.missing("pins")),
         }
     }
 }
 
-#[derive(Default)]
-pub(crate) struct Candidate(Pins);
-
-impl Members for Candidate {
-    type Value = Vec<PinGroup>;
-    const KIND: &'static str = "candidate";
-    const NAMES: &'static [&'static str] = &["all_of", "ca_pins", "leaf_pins", "pins"];
-
-    fn read<'de, A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        map: &mut A,
-        problems: &Problems,
-    ) -> Result<(), A::Error> {
-        self.0.read(name, map, problems)
-    }
-
-    fn finish(self, _: &Problems) -> Result<Self::Value, PinFileProblem> {
-        self.0.groups(Self::KIND)
-    }
+/// Reads the groups of a candidate.
+pub(crate) fn candidate(node: Node<'_>) -> Result<Vec<PinGroup>, Box<Fault>> {
+    let mut members = node.object(&CANDIDATE)?;
+    let mut pins = Pins::default();
+    pins.read_all(&mut members)?;
+    let groups = pins.groups(&CANDIDATE);
+    groups.map_err(|problem| members.fault(problem))
 }
 
-#[derive(Default)]
-struct Group(Pins);
+fn group(node: Node<'_>) -> Result<PinGroup, Box<Fault>> {
+    let mut members = node.object(&GROUP)?;
+    let mut pins = Pins::default();
+    pins.read_all(&mut members)?;
+    let group = pins.group().map_err(|problem| members.fault(problem))?;
+    members.required(group, "pins")
+}
 
-impl Members for Group {
-    type Value = PinGroup;
-    const KIND: &'static str = "group";
-    const NAMES: &'static [&'static str] = &["ca_pins", "leaf_pins", "pins"];
-
-    fn read<'de, A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        map: &mut A,
-        problems: &Problems,
-    ) -> Result<(), A::Error> {
-        self.0.read(name, map, problems)
+/// Reads a list of pins.
+pub(crate) fn pins(node: Node<'_>) -> Result<Vec<SpkiFingerprint>, Box<Fault>> {
+    let mut list = node.list()?;
+    let mut pins = Vec::new();
+    while let Some(node) = list.next()? {
+        pins.push(pin(node)?);
     }
-
-    fn finish(self, _: &Problems) -> Result<PinGroup, PinFileProblem> {
-        self.0.group()?.ok_or_else(|| missing::<Self>("pins"))
-    }
+    Ok(pins)
 }
 
 /// Reads a pin: a text, or an object with the member `pin`.
-#[derive(Clone, Copy)]
-pub(crate) struct Pin<'p>(pub(crate) &'p Problems);
-
-impl<'de> DeserializeSeed<'de> for Pin<'_> {
-    type Value = SpkiFingerprint;
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Self::Value, D::Error> {
-        input.deserialize_any(self)
+fn pin(node: Node<'_>) -> Result<SpkiFingerprint, Box<Fault>> {
+    if node.is_object() {
+        let mut members = node.object(&PIN)?;
+        let mut pin = None;
+        while let Some((_, node)) = members.next()? {
+            pin = Some(fingerprint(node)?);
+        }
+        return members.required(pin, "pin");
     }
+    if !node.is_text() {
+        let expected = "a pin as a string, or an object with the member `pin`";
+        return Err(node.other_than(expected));
+    }
+    fingerprint(node)
 }
 
-impl<'de> Visitor<'de> for Pin<'_> {
-    type Value = SpkiFingerprint;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a pin as a string, or an object with the member `pin`")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        let pin = text.parse().map_err(PinFileProblem::Pin);
-        pin.map_err(|problem| self.0.fail(problem))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        Object::<PinObject>::new(self.0).visit_map(map)
-    }
+fn fingerprint(node: Node<'_>) -> Result<SpkiFingerprint, Box<Fault>> {
+    let pin = node.text()?.parse().map_err(PinFileProblem::Pin);
+    pin.map_err(|problem| node.fault(problem))
 }
 
-#[derive(Default)]
-struct PinObject(Option<SpkiFingerprint>);
+pub(crate) const CANDIDATE: Kind = Kind {
+    name: "candidate",
+    members: &["all_of", "ca_pins", "leaf_pins", "pins"],
+};
 
-impl Members for PinObject {
-    type Value = SpkiFingerprint;
-    const KIND: &'static str = "pin";
-    const NAMES: &'static [&'static str] = &["pin"];
+const GROUP: Kind = Kind {
+    name: "group",
+    members: &["ca_pins", "leaf_pins", "pins"],
+};
 
-    fn read<'de, A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        map: &mut A,
-        problems: &Problems,
-    ) -> Result<(), A::Error> {
-        let parse = |text: &str| text.parse().map_err(PinFileProblem::Pin);
-        problems.read(&mut self.0, name, Text(parse, problems), map)
-    }
-
-    fn finish(self, _: &Problems) -> Result<Self::Value, PinFileProblem> {
-        self.0.ok_or_else(|| missing::<Self>("pin"))
-    }
-}
+pub(crate) const PIN: Kind = Kind {
+    name: "pin",
+    members: &["pin"],
+};

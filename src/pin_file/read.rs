@@ -1,37 +1,28 @@
 //! The members of a pin file, and what they mean.
 
-use std::fmt;
-use std::marker::PhantomData;
+use std::mem::take;
 
 use rustls_pki_types::UnixTime;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use crate::pin_file::error::{PinFileError, PinFileProblem};
-use crate::pin_file::members::{List, Members, Object, Problems, Text, Word, missing};
-use crate::pin_file::pins::{Candidate, Pin, Pins};
+use crate::pin_file::json::{Fault, Names};
+use crate::pin_file::members::{Distinct, Kind, Node, read};
+#[cfg(feature = "bundles")]
+use crate::pin_file::pins::PIN;
+use crate::pin_file::pins::{Pins, candidate, pins};
 use crate::policy::{
-    AfterExpiry, Enforcement, Host, Overlap, PinGroup, PinPolicy, PinSet, PlainHttp, ReportUri,
-    Scope, Settings, SpkiFingerprint, StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots,
-    timestamp,
+    AfterExpiry, Enforcement, Host, PinGroup, PinPolicy, PinSet, PlainHttp, ReportUri, Scope,
+    StaticRules, UnpinnedName, UserAddedRoots, timestamp,
 };
 
 /// Reads the rules from the text of a pin file.
 pub(crate) fn rules(text: &str) -> Result<StaticRules, PinFileError> {
-    let problems = Problems::default();
-    let mut input = serde_json::Deserializer::from_str(text);
-    let read = Object::<File>::new(&problems).deserialize(&mut input);
-    let read = read.and_then(|rules| input.end().map(|()| rules));
-    read.map_err(|error| {
-        let problem = problems.take().unwrap_or_else(|| PinFileProblem::Json {
-            message: without_place(&error),
-        });
-        PinFileError::new(problem, error.line(), error.column())
-    })
+    read(text, Names::All, file)
 }
 
 /// Fails if there is no policy, or if a host has two policies with the same scope.
 pub(crate) fn ensure_distinct(policies: &[(Host, PinPolicy)]) -> Result<(), PinFileProblem> {
-    let known = Problems::default();
+    let mut known = Distinct::default();
     let mut policies = policies.iter();
     if policies.len() == 0 {
         return Err(PinFileProblem::NoPolicies);
@@ -39,28 +30,176 @@ pub(crate) fn ensure_distinct(policies: &[(Host, PinPolicy)]) -> Result<(), PinF
     policies.try_for_each(|(host, policy)| known.ensure_first(host, policy.scope_setting()))
 }
 
-/// Returns the text of an error of serde_json without line and column.
-pub(crate) fn without_place(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let end = text.rfind(" at line ").unwrap_or(text.len());
-    text.get(..end).unwrap_or_default().to_owned()
+/// Reads the object of a pin file.
+pub(crate) fn file(node: Node<'_>) -> Result<StaticRules, Box<Fault>> {
+    let mut members = node.object(&FILE)?;
+    let (mut version, mut policies) = (None, None);
+    let mut rules = StaticRules::default();
+    let settings = &mut rules.settings;
+    while let Some((name, node)) = members.next()? {
+        match name {
+            "version" => version = Some(version_1(node)?),
+            "policies" => policies = Some(policies_of(node)?),
+            "overlap" => settings.overlap = Some(node.word(name)?),
+            "refused_keys" => settings.refused_keys = PinSet::of(&pins(node)?).ok(),
+            "unpinned_hosts" => settings.unpinned_hosts = node.word(name)?,
+            "allow_unpinned" => node.texts(|text| {
+                let name = UnpinnedName::try_from(text).map_err(PinFileProblem::Host)?;
+                settings.allow_unpinned.push(name);
+                Ok(())
+            })?,
+            _ => drop(node.text()?),
+        }
+    }
+    members.required(version, "version")?;
+    rules.policies = members.required(policies, "policies")?;
+    if rules.policies.is_empty() {
+        return Err(members.fault(PinFileProblem::NoPolicies));
+    }
+    Ok(rules)
+}
+
+/// Reads the number of the format.
+fn version_1(node: Node<'_>) -> Result<(), Box<Fault>> {
+    match node.number("the number 1")? {
+        1 => Ok(()),
+        found => Err(node.fault(PinFileProblem::Version { found })),
+    }
+}
+
+fn policies_of(node: Node<'_>) -> Result<Vec<(Host, PinPolicy)>, Box<Fault>> {
+    let mut list = node.list()?;
+    let mut policies = Vec::new();
+    let mut known = Distinct::default();
+    while let Some(node) = list.next()? {
+        let mut members = node.object(&POLICY)?;
+        let mut policy = Policy::default();
+        while let Some((name, node)) = members.next()? {
+            policy.read(name, node)?;
+        }
+        let added = policy.add_to(&mut policies, &mut known);
+        added.map_err(|problem| members.fault(problem))?;
+    }
+    Ok(policies)
 }
 
 #[derive(Default)]
-pub(crate) struct File {
-    version: Option<()>,
-    policies: Option<Vec<Vec<(Host, PinPolicy)>>>,
-    overlap: Option<Overlap>,
-    refused_keys: Option<Vec<SpkiFingerprint>>,
-    unpinned_hosts: Option<UnpinnedHosts>,
-    allow_unpinned: Option<Vec<UnpinnedName>>,
-    schema: Option<()>,
+struct Policy {
+    hosts: Vec<Host>,
+    scope: Scope,
+    exempt: Vec<Host>,
+    pins: Pins,
+    candidate: Option<Vec<PinGroup>>,
+    without_backup: bool,
+    enforcement: Enforcement,
+    expires: Option<UnixTime>,
+    after_expiry: Option<AfterExpiry>,
+    report_uris: Vec<ReportUri>,
+    user_added_roots: Option<UserAddedRoots>,
+    plain_http: Option<PlainHttp>,
 }
 
-impl Members for File {
-    type Value = StaticRules;
-    const KIND: &'static str = "pin file";
-    const NAMES: &'static [&'static str] = &[
+impl Policy {
+    /// Reads the value of a member.
+    fn read(&mut self, name: &'static str, node: Node<'_>) -> Result<(), Box<Fault>> {
+        match name {
+            "hosts" => self.hosts = hosts(node)?,
+            "exempt" => self.exempt = hosts(node)?,
+            "scope" => self.scope = node.word(name)?,
+            "candidate" => self.candidate = Some(candidate(node)?),
+            "without_backup" => self.without_backup = node.bool()?,
+            "enforcement" => self.enforcement = node.word(name)?,
+            "expires" => self.expires = Some(time(node)?),
+            "after_expiry" => self.after_expiry = Some(node.word(name)?),
+            "report_uris" => node.texts(|text| {
+                let uri = ReportUri::parse(text).map_err(PinFileProblem::ReportUri)?;
+                self.report_uris.push(uri);
+                Ok(())
+            })?,
+            "user_added_roots" => self.user_added_roots = Some(node.word(name)?),
+            "plain_http" => self.plain_http = Some(node.word(name)?),
+            _ => self.pins.read(name, node)?,
+        }
+        Ok(())
+    }
+
+    /// Adds the policy of each host.
+    fn add_to(
+        mut self,
+        policies: &mut Vec<(Host, PinPolicy)>,
+        known: &mut Distinct,
+    ) -> Result<(), PinFileProblem> {
+        let (hosts, exempt) = (take(&mut self.hosts), take(&mut self.exempt));
+        let policy = self.policy()?;
+        if hosts.is_empty() {
+            return Err(POLICY.missing("hosts"));
+        }
+        // A policy of several hosts exempts a name from those above it only. A name that is below
+        // none of them stays, so that the pins are refused when they are set.
+        let is_misplaced = |name: &&Host| !hosts.iter().any(|host| name.is_subdomain_of(host));
+        let misplaced = exempt.iter().find(is_misplaced);
+        for host in &hosts {
+            known.ensure_first(host, policy.scope_setting())?;
+            let is_below = |name: &Host| hosts.len() == 1 || name.is_subdomain_of(host);
+            let own = |name: &&Host| is_below(name) || misplaced == Some(*name);
+            let own = exempt.iter().filter(own).cloned().collect();
+            policies.push((host.clone(), policy.with_exemptions(own)));
+        }
+        Ok(())
+    }
+
+    /// Returns the policy without exemptions.
+    fn policy(self) -> Result<PinPolicy, PinFileProblem> {
+        let groups = self.pins.groups(&POLICY)?;
+        let policy = if self.without_backup {
+            PinPolicy::all_of_without_backup(groups)
+        } else {
+            PinPolicy::all_of(groups)
+        };
+        let mut policy = policy.map_err(PinFileProblem::Policy)?;
+        policy = policy.scope(self.scope).enforcement(self.enforcement);
+        if let Some(candidate) = self.candidate {
+            let with = policy.candidate_all_of(candidate);
+            policy = with.map_err(PinFileProblem::Policy)?;
+        }
+        policy = match (self.expires, self.after_expiry) {
+            (Some(at), Some(then)) => policy.expires(at, then),
+            (Some(_), None) => return Err(POLICY.missing("after_expiry")),
+            (None, Some(_)) => return Err(POLICY.missing("expires")),
+            (None, None) => policy,
+        };
+        if let Some(choice) = self.user_added_roots {
+            policy = policy.user_added_roots(choice);
+        }
+        if let Some(choice) = self.plain_http {
+            policy = policy.plain_http(choice);
+        }
+        let uris = self.report_uris.into_iter();
+        Ok(uris.fold(policy, PinPolicy::report_uri))
+    }
+}
+
+/// Reads a list of hosts.
+pub(crate) fn hosts(node: Node<'_>) -> Result<Vec<Host>, Box<Fault>> {
+    let mut hosts = Vec::new();
+    node.texts(|text| {
+        hosts.push(Host::parse(text).map_err(PinFileProblem::Host)?);
+        Ok(())
+    })?;
+    Ok(hosts)
+}
+
+pub(crate) fn time(node: Node<'_>) -> Result<UnixTime, Box<Fault>> {
+    let text = node.text()?;
+    timestamp::parse(text).ok_or_else(|| {
+        let text = text.to_owned();
+        node.fault(PinFileProblem::Time { text })
+    })
+}
+
+const FILE: Kind = Kind {
+    name: "pin file",
+    members: &[
         "$schema",
         "allow_unpinned",
         "overlap",
@@ -68,82 +207,12 @@ impl Members for File {
         "refused_keys",
         "unpinned_hosts",
         "version",
-    ];
+    ],
+};
 
-    fn read<'de, A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        map: &mut A,
-        problems: &Problems,
-    ) -> Result<(), A::Error> {
-        match name {
-            "version" => problems.read(&mut self.version, name, Version(problems), map),
-            "policies" => {
-                let policy = || Object::<Policy>::new(problems);
-                problems.read(&mut self.policies, name, List(policy), map)
-            }
-            "overlap" => problems.read(&mut self.overlap, name, Word::new(name, problems), map),
-            "refused_keys" => {
-                let pins = List(|| Pin(problems));
-                problems.read(&mut self.refused_keys, name, pins, map)
-            }
-            "unpinned_hosts" => {
-                let word = Word::new(name, problems);
-                problems.read(&mut self.unpinned_hosts, name, word, map)
-            }
-            "allow_unpinned" => {
-                let parse = |text: &str| UnpinnedName::try_from(text).map_err(PinFileProblem::Host);
-                let names = List(|| Text(parse, problems));
-                problems.read(&mut self.allow_unpinned, name, names, map)
-            }
-            _ => problems.read(
-                &mut self.schema,
-                name,
-                Text(|_: &str| Ok(()), problems),
-                map,
-            ),
-        }
-    }
-
-    fn finish(self, _: &Problems) -> Result<StaticRules, PinFileProblem> {
-        self.version.ok_or_else(|| missing::<Self>("version"))?;
-        let policies = self.policies.ok_or_else(|| missing::<Self>("policies"))?;
-        let policies = policies.into_iter().flatten().collect::<Vec<_>>();
-        if policies.is_empty() {
-            return Err(PinFileProblem::NoPolicies);
-        }
-        Ok(StaticRules {
-            policies,
-            settings: Settings {
-                overlap: self.overlap,
-                refused_keys: PinSet::of(&self.refused_keys.unwrap_or_default()).ok(),
-                unpinned_hosts: self.unpinned_hosts.unwrap_or_default(),
-                allow_unpinned: self.allow_unpinned.unwrap_or_default(),
-            },
-        })
-    }
-}
-
-#[derive(Default)]
-struct Policy {
-    hosts: Option<Vec<Host>>,
-    scope: Option<Scope>,
-    exempt: Option<Vec<Host>>,
-    pins: Pins,
-    candidate: Option<Vec<PinGroup>>,
-    without_backup: Option<bool>,
-    enforcement: Option<Enforcement>,
-    expires: Option<UnixTime>,
-    after_expiry: Option<AfterExpiry>,
-    report_uris: Option<Vec<ReportUri>>,
-    user_added_roots: Option<UserAddedRoots>,
-    plain_http: Option<PlainHttp>,
-}
-
-impl Members for Policy {
-    type Value = Vec<(Host, PinPolicy)>;
-    const KIND: &'static str = "policy";
-    const NAMES: &'static [&'static str] = &[
+const POLICY: Kind = Kind {
+    name: "policy",
+    members: &[
         "after_expiry",
         "all_of",
         "ca_pins",
@@ -159,163 +228,10 @@ impl Members for Policy {
         "scope",
         "user_added_roots",
         "without_backup",
-    ];
+    ],
+};
 
-    fn read<'de, A: MapAccess<'de>>(
-        &mut self,
-        name: &'static str,
-        map: &mut A,
-        problems: &Problems,
-    ) -> Result<(), A::Error> {
-        let hosts = || List(|| Text(parse_host, problems));
-        match name {
-            "hosts" => problems.read(&mut self.hosts, name, hosts(), map),
-            "exempt" => problems.read(&mut self.exempt, name, hosts(), map),
-            "scope" => problems.read(&mut self.scope, name, Word::new(name, problems), map),
-            "candidate" => {
-                let candidate = Object::<Candidate>::new(problems);
-                problems.read(&mut self.candidate, name, candidate, map)
-            }
-            "without_backup" => problems.read(&mut self.without_backup, name, PhantomData, map),
-            "enforcement" => {
-                let word = Word::new(name, problems);
-                problems.read(&mut self.enforcement, name, word, map)
-            }
-            "expires" => problems.read(&mut self.expires, name, Text(parse_time, problems), map),
-            "after_expiry" => {
-                let word = Word::new(name, problems);
-                problems.read(&mut self.after_expiry, name, word, map)
-            }
-            "report_uris" => {
-                let uris = List(|| Text(parse_uri, problems));
-                problems.read(&mut self.report_uris, name, uris, map)
-            }
-            "user_added_roots" => {
-                let word = Word::new(name, problems);
-                problems.read(&mut self.user_added_roots, name, word, map)
-            }
-            "plain_http" => {
-                let word = Word::new(name, problems);
-                problems.read(&mut self.plain_http, name, word, map)
-            }
-            _ => self.pins.read(name, map, problems),
-        }
-    }
-
-    fn finish(self, problems: &Problems) -> Result<Self::Value, PinFileProblem> {
-        let policy = self.policy()?;
-        let hosts = self.hosts.filter(|hosts| !hosts.is_empty());
-        let hosts = hosts.ok_or(PinFileProblem::MissingMember {
-            name: "hosts",
-            of: Self::KIND,
-        })?;
-        let exempt = self.exempt.unwrap_or_default();
-        // A policy of several hosts exempts a name from those above it only. A name that is below
-        // none of them stays, so that the pins are refused when they are set.
-        let is_misplaced = |name: &&Host| !hosts.iter().any(|host| name.is_subdomain_of(host));
-        let misplaced = exempt.iter().find(is_misplaced);
-        let of = |host: &Host| {
-            let is_below = |name: &Host| hosts.len() == 1 || name.is_subdomain_of(host);
-            let own = |name: &&Host| is_below(name) || misplaced == Some(*name);
-            exempt.iter().filter(own).cloned().collect::<Vec<_>>()
-        };
-        let with_exemptions = |host: Host, policy: PinPolicy| {
-            problems.ensure_first(&host, policy.scope_setting())?;
-            let with = |policy: PinPolicy, name| policy.exempt(name);
-            let policy = of(&host).into_iter().try_fold(policy, with);
-            Ok((host, policy.map_err(PinFileProblem::Policy)?))
-        };
-        if let [host] = &*hosts {
-            // Not copied: nearly every policy is of one host.
-            return Ok(vec![with_exemptions(host.clone(), policy)?]);
-        }
-        let hosts = hosts.iter().cloned();
-        hosts
-            .map(|host| with_exemptions(host, policy.clone()))
-            .collect()
-    }
-}
-
-impl Policy {
-    /// Returns the policy without exemptions.
-    fn policy(&self) -> Result<PinPolicy, PinFileProblem> {
-        let groups = self.pins.groups(Self::KIND)?;
-        let policy = if self.without_backup == Some(true) {
-            PinPolicy::all_of_without_backup(groups)
-        } else {
-            PinPolicy::all_of(groups)
-        };
-        let mut policy = policy.map_err(PinFileProblem::Policy)?;
-        policy = policy
-            .scope(self.scope.unwrap_or_default())
-            .enforcement(self.enforcement.unwrap_or_default());
-        if let Some(candidate) = &self.candidate {
-            let with = policy.candidate_all_of(candidate.iter().cloned());
-            policy = with.map_err(PinFileProblem::Policy)?;
-        }
-        policy = match (self.expires, self.after_expiry) {
-            (Some(at), Some(then)) => policy.expires(at, then),
-            (Some(_), None) => return Err(missing::<Self>("after_expiry")),
-            (None, Some(_)) => return Err(missing::<Self>("expires")),
-            (None, None) => policy,
-        };
-        if let Some(choice) = self.user_added_roots {
-            policy = policy.user_added_roots(choice);
-        }
-        if let Some(choice) = self.plain_http {
-            policy = policy.plain_http(choice);
-        }
-        let uris = self.report_uris.iter().flatten().cloned();
-        Ok(uris.fold(policy, PinPolicy::report_uri))
-    }
-}
-
-/// Reads the number of the format.
-struct Version<'p>(&'p Problems);
-
-impl<'de> DeserializeSeed<'de> for Version<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<(), D::Error> {
-        input.deserialize_u64(self)
-    }
-}
-
-impl Visitor<'_> for Version<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the number 1")
-    }
-
-    fn visit_u64<E: Error>(self, found: u64) -> Result<(), E> {
-        match found {
-            1 => Ok(()),
-            _ => Err(self.0.fail(PinFileProblem::Version { found })),
-        }
-    }
-}
-
-pub(crate) fn parse_host(text: &str) -> Result<Host, PinFileProblem> {
-    Host::parse(text).map_err(PinFileProblem::Host)
-}
-
-pub(crate) fn parse_time(text: &str) -> Result<UnixTime, PinFileProblem> {
-    timestamp::parse(text).ok_or_else(|| PinFileProblem::Time {
-        text: text.to_owned(),
-    })
-}
-
-fn parse_uri(text: &str) -> Result<ReportUri, PinFileProblem> {
-    ReportUri::parse(text).map_err(PinFileProblem::ReportUri)
-}
-
-/// The names of the members of all objects of a pin file.
+/// The names of the members of all objects of a pin file. A candidate and a group have none that a
+/// policy lacks.
 #[cfg(feature = "bundles")]
-pub(crate) const MEMBER_NAMES: [&[&str]; 5] = [
-    File::NAMES,
-    Policy::NAMES,
-    Candidate::NAMES,
-    &["pin"],
-    &["comment"],
-];
+pub(crate) const MEMBER_NAMES: [&[&str]; 3] = [FILE.members, POLICY.members, PIN.members];

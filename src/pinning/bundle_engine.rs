@@ -50,7 +50,7 @@ impl Bundles {
         let was_staged = state.candidate().map(|staged| staged.version());
         let others = shared.store.others();
         let (chosen, mut damaged) = others.read(|records| self.choose(&mut state, records));
-        let is_changed = chosen != state.chosen || !state.is_applied;
+        let is_changed = !chosen.is_same(&state.chosen) || !state.is_applied;
         if is_changed {
             let unusable = self.switch(shared, &mut state, chosen)?;
             damaged = unusable.or(damaged);
@@ -329,7 +329,7 @@ fn policies_of(bundle: &PinBundle) -> Vec<(Host, PinPolicy)> {
 
 /// Returns the policies `over`, and those `below` of all hosts that `over` does not name.
 fn overlay(below: &[(Host, PinPolicy)], over: &[(Host, PinPolicy)]) -> Vec<(Host, PinPolicy)> {
-    let named = over.iter().map(|(host, _)| host);
+    let named = over.iter().map(|(host, _)| host.clone());
     let named = named.collect::<HashSet<_, RandomState>>();
     let kept = below.iter().filter(|(host, _)| !named.contains(host));
     kept.chain(over).cloned().collect()

@@ -1,7 +1,5 @@
 //! Pin bundles as records of the storage: their texts in parts, their versions, and the counts.
 
-use std::collections::BTreeSet;
-
 use rustls_pki_types::UnixTime;
 
 use crate::bundles::{InstallId, PinBundle};
@@ -127,12 +125,13 @@ pub(crate) fn store(
     records: &Records,
 ) -> Option<Vec<Change>> {
     let mut changes = Vec::new();
-    let mut kept = BTreeSet::new();
+    // At most 24 of them.
+    let mut kept = Vec::new();
     for (index, part) in bytes.chunks(PART).enumerate() {
         let key = part_key(&floor, index);
         let value = ["\"", &encode_base64(part), "\""].concat();
         changes.push(put(Record::BUNDLE_TEXT, &key, &value, now)?);
-        kept.insert(key);
+        kept.push(key);
     }
     changes.push(slot.put(floor, now)?);
     let others = [Slot::Full, Slot::Staged].into_iter();
@@ -143,7 +142,7 @@ pub(crate) fn store(
     for record in texts {
         let key = record.key();
         let digest = key.split('.').next().unwrap_or_default();
-        if !kept.contains(key) && !others.iter().any(|other| other == digest) {
+        if !kept.iter().any(|kept| kept == key) && !others.iter().any(|other| other == digest) {
             changes.push(Change::remove(Record::BUNDLE_TEXT, key));
         }
     }

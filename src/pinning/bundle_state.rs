@@ -53,7 +53,6 @@ pub(crate) struct State {
 }
 
 /// The bundles that are in use.
-#[derive(PartialEq)]
 pub(crate) struct Chosen {
     pub(crate) full: Arc<PinBundle>,
     /// A staged bundle that is newer than `full`.
@@ -65,6 +64,14 @@ pub(crate) struct Chosen {
 impl Chosen {
     pub(crate) fn newest(&self) -> &Arc<PinBundle> {
         self.staged.as_ref().unwrap_or(&self.full)
+    }
+
+    /// Returns whether the same bundles are in use, by their versions and digests.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let staged = |it: &Self| it.staged.as_ref().map(|staged| floor_of(staged));
+        floor_of(&self.full) == floor_of(&other.full)
+            && staged(self) == staged(other)
+            && self.is_included == other.is_included
     }
 }
 

@@ -296,12 +296,7 @@ impl StaticEntries {
         policies: Vec<(Host, PinPolicy)>,
         settings: MergedSettings,
     ) -> Result<Self, BuildError> {
-        let mut entries = Self::default();
-        let exemptions = entries.add_all(policies, settings)?;
-        for (host, exempt, scope) in exemptions {
-            entries.exempt(host, exempt, scope)?;
-        }
-        Ok(entries)
+        Self::of(policies, settings, |exempted| exempted)
     }
 
     /// As [`new`](Self::new), without an error for an exemption that has no effect: policies of
@@ -311,33 +306,32 @@ impl StaticEntries {
         policies: Vec<(Host, PinPolicy)>,
         settings: MergedSettings,
     ) -> Result<Self, BuildError> {
-        let mut entries = Self::default();
-        let exemptions = entries.add_all(policies, settings)?;
-        for (host, exempt, scope) in exemptions {
-            let _ = entries.exempt(host, exempt, scope);
-        }
-        Ok(entries)
+        Self::of(policies, settings, |_| Ok(()))
     }
 
-    /// Adds the policies, and returns their exemptions with the scopes of the policies.
-    fn add_all(
-        &mut self,
+    /// Creates the entries. `exempted` gets the result of each exemption.
+    fn of(
         policies: Vec<(Host, PinPolicy)>,
         settings: MergedSettings,
-    ) -> Result<Vec<(Host, Host, Scope)>, BuildError> {
-        let hasher = RandomState::default();
-        self.of_hosts = HashMap::with_capacity_and_hasher(policies.len(), hasher);
-        self.refused_keys = settings.refused_keys;
-        self.rare_rules = settings.rare_rules;
+        exempted: fn(Result<(), BuildError>) -> Result<(), BuildError>,
+    ) -> Result<Self, BuildError> {
+        let mut entries = Self {
+            of_hosts: HashMap::with_capacity_and_hasher(policies.len(), RandomState::default()),
+            refused_keys: settings.refused_keys,
+            rare_rules: settings.rare_rules,
+        };
         let mut exemptions = Vec::new();
         for (host, policy) in policies {
             for exempt in policy.exemptions() {
                 let scope = policy.scope_setting();
                 exemptions.push((host.clone(), exempt.clone(), scope));
             }
-            self.add(host, policy)?;
+            entries.add(host, policy)?;
         }
-        Ok(exemptions)
+        for (host, exempt, scope) in exemptions {
+            exempted(entries.exempt(host, exempt, scope))?;
+        }
+        Ok(entries)
     }
 
     /// Adds the past and future expiry times of the policies of the host and its superdomains.

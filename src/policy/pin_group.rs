@@ -231,6 +231,10 @@ impl Requirement {
                 distinct.push(group);
             }
         }
+        Self::of_distinct(distinct)
+    }
+
+    fn of_distinct(distinct: Vec<PinGroup>) -> Result<Self, PolicyError> {
         let mut sets = distinct.iter().flat_map(PinGroup::sets);
         let first = sets.next().ok_or(PolicyError::NoPins)?.clone();
         let pins = sets.fold(first, |pins, set| pins.join(set));

@@ -180,6 +180,14 @@ impl PinPolicy {
         Ok(self)
     }
 
+    /// Returns a copy with these exemptions only.
+    #[cfg(feature = "pin-file")]
+    pub(crate) fn with_exemptions(&self, exempt: Vec<Host>) -> Self {
+        let mut policy = self.clone();
+        policy.exempt = exempt;
+        policy
+    }
+
     /// Sets the last second at which the policy is in effect as set, and what happens afterwards.
     /// Without an expiry, a policy is in effect for as long as the application runs.
     #[must_use]

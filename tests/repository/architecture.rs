@@ -18,7 +18,7 @@ const MODULES: &str = "
     1 policy: bundle_version der enforcement header_tokens origin plain_http scope sha256 text timestamp fingerprint_error host \
         report_uri fingerprint pem uri fingerprint_text header pin_set pin_group applied judgement known_host \
         pin_policy bundled_policy unpinned static_rules
-    2 pin_file: schema words error members pins read print file
+    2 pin_file: schema words error json members pins read print file
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
     2 store: domains public_suffixes observed_clock worker generation record line bundle_floor noted change other_changes \
         format error file_lock pending queue storage entries eviction records other_records journal file compaction \
@@ -59,8 +59,8 @@ const IMPORTERS: &str = "
     rustls_pki_types: bundles chain connector http_reporter layer pin_file pinning policy reqwest roots store tls \
         violation
     security_framework: roots/provenance
-    serde: bundles pin_file
-    serde_json: bundles pin_file violation/report_json
+    serde: pin_file
+    serde_json: pin_file violation/report_json
     smol_str: policy/host
     spki: chain/certificate policy/der policy/fingerprint policy/timestamp
     tokio: http_reporter tls updater
