@@ -84,20 +84,22 @@ impl Pinning {
         Ok(())
     }
 
-    /// Emits that all pins of a fixed policy are in a chain, once for each host.
+    /// Emits that all pins of a fixed policy, or of a group of it, are in a chain, once for each host.
     pub(crate) fn report_fixed_without_backup(&self, evaluation: &Evaluation) {
         let Some((bundles, host)) = self.shared.bundles.as_ref().zip(evaluation.host()) else {
             return;
         };
         let statics = self.shared.statics.read();
         let fixed = statics.fixed(host, evaluation.at());
-        let pins = fixed.map(|fixed| fixed.policy().pins().clone());
-        drop(statics);
-        let Some(pins) = pins else {
+        let Some(fixed) = fixed else {
             return;
         };
         let live = evaluation.chain().fingerprints();
-        if !pins.iter().all(|pin| live.contains(pin)) {
+        let groups = fixed.policy().groups();
+        let mut groups = groups.iter();
+        let has_backup = groups.all(|group| group.iter().any(|(_, pin)| !live.contains(pin)));
+        drop(statics);
+        if has_backup {
             return;
         }
         let mut state = bundles.state.lock();

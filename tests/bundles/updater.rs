@@ -12,6 +12,7 @@ use pinhold::bundle::{
     BundleError, BundleOutcome, BundleVersion, FetchError, NoteError, UpdateOutcome,
 };
 use pinhold::layer::PinRetryLayer;
+use pinhold::policy::PinGroup;
 use pinhold::{
     BuildError, Event, FileStorage, PinPolicy, PinStore, PinViolation, Pinning, PinningConnector,
     PinningVerifier,
@@ -373,11 +374,18 @@ async fn a_waker_may_use_the_pins_while_a_bundle_takes_effect() {
 /// No bundle can repair a fixed policy whose keys are all in use.
 #[tokio::test]
 async fn a_fixed_policy_whose_pins_are_all_in_the_live_chain_is_reported_once() {
-    for has_backup in [false, true] {
+    for (has_backup, is_grouped) in [(false, false), (true, false), (false, true), (true, true)] {
         let root = Ca::root("fixed");
         let leaf = root.leaf(&["fixed.example.com"]);
         let other = if has_backup { pins(3)[0] } else { root.pin() };
-        let fixed = policy([leaf.pin(), other]).fixed();
+        let fixed = if is_grouped {
+            // One group has a backup in each case.
+            let groups = [other, pins(4)[0]].map(|other| PinGroup::new([leaf.pin(), other]));
+            PinPolicy::all_of(groups.map(Result::unwrap)).unwrap()
+        } else {
+            policy([leaf.pin(), other])
+        };
+        let fixed = fixed.fixed();
         let mut world =
             World::with(|builder| builder.static_pins("fixed.example.com", fixed)).await;
         let server = Server::start(&leaf, &[]).await;
