@@ -124,8 +124,8 @@ impl Bundles {
     ) -> Result<(StaticEntries, BundleRules), BuildError> {
         let of_bundle = policies_of(in_effect);
         let settings = || {
-            let of_bundle = in_effect.pins().rules.settings.clone();
-            let mut settings = base.settings.with(of_bundle);
+            // A bundle brings pins and refused keys. What holds for all hosts is the application's.
+            let mut settings = base.settings.clone();
             for bundle in candidate.into_iter().chain([in_effect]) {
                 settings.refused_keys = join(settings.refused_keys.take(), refused_keys(bundle));
             }
@@ -168,7 +168,7 @@ impl Bundles {
     fn ensure_usable(&self, shared: &Shared, bundle: &PinBundle) -> Result<(), BundleError> {
         let rules = bundle.pins().rules.clone();
         let base = self.state.lock().base.clone();
-        let settings = merge_settings(&shared.settings, base.settings.with(rules.settings));
+        let settings = merge_settings(&shared.settings, base.settings.clone());
         let alone = StaticEntries::new(rules.policies, settings).map(drop);
         let usable = alone.and_then(|()| self.entries(shared, &base, bundle, None).map(drop));
         match usable {
@@ -327,11 +327,18 @@ fn policies_of(bundle: &PinBundle) -> Vec<(Host, PinPolicy)> {
     of_bundle.collect()
 }
 
-/// Returns the policies `over`, and those `below` of all hosts that `over` does not name.
+/// Returns the policies `over`, and of those `below` the ones that cover a name which those of their
+/// host in `over` do not.
 fn overlay(below: &[(Host, PinPolicy)], over: &[(Host, PinPolicy)]) -> Vec<(Host, PinPolicy)> {
     let named = over.iter().map(|(host, _)| host.clone());
     let named = named.collect::<HashSet<_, RandomState>>();
-    let kept = below.iter().filter(|(host, _)| !named.contains(host));
+    let is_replaced = |host: &Host, policy: &PinPolicy| {
+        let mut of_host = over.iter().filter(|(known, _)| known == host);
+        of_host.any(|(_, new)| new.scope_setting().contains(policy.scope_setting()))
+    };
+    let kept = below
+        .iter()
+        .filter(|(host, policy)| !named.contains(host) || !is_replaced(host, policy));
     kept.chain(over).cloned().collect()
 }
 

@@ -52,6 +52,13 @@ impl Scope {
         }
     }
 
+    /// Returns whether every name that another scope covers is covered.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn contains(self, other: Self) -> bool {
+        // The host, one label more, and deeper.
+        (0..=2).all(|more_labels| self.covers(more_labels) || !other.covers(more_labels))
+    }
+
     /// Returns whether any subdomain of the host is covered.
     #[must_use]
     pub fn includes_subdomains(self) -> bool {

@@ -117,3 +117,9 @@ pub(crate) fn assert_in_effect(app: &App, number: u8) {
     assert_eq!(app.versions(), (version, version));
     assert_eq!(app.pins(), pins(number));
 }
+
+/// The pins of a bundle with two groups, which can't be united with other pins.
+pub(crate) const GROUPS: &str = r#"{ "version": 1, "policies": [{ "hosts": ["api.example.com"],
+  "without_backup": true, "all_of": [
+    { "pins": ["sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M="] },
+    { "pins": ["sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI="] }] }] }"#;

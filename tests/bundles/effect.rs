@@ -6,10 +6,15 @@ use crate::common::header::{directive, parse};
 use crate::common::pki::Ca;
 use crate::common::server::{Names, Server, client, get};
 use crate::common::validated::{built_in_anchors, verified_chain};
-use crate::common::{Clock, DAY, at};
+use crate::common::{Clock, DAY, at, provider};
 use pinhold::bundle::{BundleOutcome, BundleVersion};
 use pinhold::header::Noted;
-use pinhold::{Decision, Host, PinStore, PinViolation, Pinning, SpkiFingerprint, ValidatedChain};
+use pinhold::policy::{Overlap, Scope, UnpinnedHosts};
+use pinhold::{
+    Decision, Host, PinSet, PinStore, PinViolation, Pinning, PinningVerifier, SpkiFingerprint,
+    UnpinnedHost, ValidatedChain,
+};
+use rustls::client::danger::ServerCertVerifier;
 
 const HOST: &str = "api.example.com";
 
@@ -237,7 +242,7 @@ async fn a_path_through_a_certificate_of_the_bundle_is_found_when_the_server_doe
     );
 }
 
-/// A bundle can't add pins to a fixed policy by uniting it with those of a superdomain.
+/// A bundle can't add pins to a fixed policy where the application unites overlapping policies.
 #[tokio::test]
 async fn no_union_of_a_bundle_loosens_a_fixed_policy() {
     let chains = Chains::new().await;
@@ -245,6 +250,7 @@ async fn no_union_of_a_bundle_loosens_a_fixed_policy() {
     let pinning = Pinning::builder()
         .bundles(operator.bundles(&Body::new(1, [("other.example.com", pins(1))])))
         .static_pins(HOST, policy(pins(3)).fixed())
+        .overlap(Overlap::Union)
         .build()
         .unwrap();
     let is_refused = || {
@@ -254,10 +260,92 @@ async fn no_union_of_a_bundle_loosens_a_fixed_policy() {
     assert!(is_refused());
     let [one, other] = chains.right;
     let united = format!(
-        r#"{{ "version": 1, "overlap": "union", "policies": [{{ "hosts": ["example.com"],
+        r#"{{ "version": 1, "policies": [{{ "hosts": ["example.com"],
         "scope": "subdomains", "pins": ["{one}", "{other}"] }}] }}"#
     );
     let body = Body::new(2, []).with("pins", united.replace('\n', " "));
     pinning.apply_bundle(&operator.sign(&body)).unwrap();
     assert!(is_refused());
+}
+
+/// A bundle brings pins. What holds for all hosts is the application's choice: a mistake there would
+/// refuse connections without a violation, by which a client could recover.
+#[test]
+fn the_settings_for_all_hosts_of_a_bundle_have_no_effect() {
+    let operator = Operator::default();
+    let built_in = Body::new(1, [("other.example.com", pins(1))]);
+    let [strict, lax] = [UnpinnedHosts::Refuse, UnpinnedHosts::Allow].map(|choice| {
+        let builder = Pinning::builder().bundles(operator.bundles(&built_in));
+        let builder = builder.static_pins("example.com", policy(pins(2)).include_subdomains());
+        builder.unpinned_hosts(choice).build().unwrap()
+    });
+    let [one, other] = pins(3);
+    let settings = format!(
+        r#"{{ "version": 1, "overlap": "union", "unpinned_hosts": "refuse",
+  "allow_unpinned": ["elsewhere.example"],
+  "policies": [{{ "hosts": ["{HOST}"], "pins": ["{one}", "{other}"] }}] }}"#
+    );
+    let bundle = operator.sign(&Body::new(2, []).with("pins", settings));
+    for (pinning, is_refused) in [(&strict, true), (&lax, false)] {
+        pinning.apply_bundle(&bundle).unwrap();
+        let policies = pinning.policies(&host(HOST), at(ISSUED));
+        assert_eq!(policies.static_policy.unwrap().pins.len(), 2);
+        let verifier = PinningVerifier::builder(pinning.clone()).with_provider(provider());
+        let anchors = built_in_anchors(&[&Ca::root("root")]);
+        let verifier = verifier
+            .with_anchors(anchors)
+            .verifier_without_resumption_check();
+        let leaf = Ca::root("root").leaf(&["elsewhere.example"]);
+        let name = "elsewhere.example".try_into().unwrap();
+        let verifier = verifier.unwrap();
+        let refused = verifier.verify_server_cert(&leaf.chain[0], &[], &name, &[], at(ISSUED));
+        let is_unpinned = UnpinnedHost::find(&refused.unwrap_err()).is_some();
+        assert_eq!(is_unpinned, is_refused);
+    }
+}
+
+/// A bundle replaces a policy of the application where it covers all of its names.
+#[test]
+fn names_that_a_policy_of_the_bundle_does_not_cover_keep_their_pins() {
+    let operator = Operator::default();
+    let scopes = ["host", "one-label", "subdomains", "host-and-subdomains"];
+    let names = ["example.com", "www.example.com", "a.www.example.com"];
+    let covers = |scope: usize, name: usize| match scope {
+        0 => name == 0,
+        1 => name == 1,
+        2 => name > 0,
+        _ => true,
+    };
+    for (built_in, bundled) in (0..4).flat_map(|one| (0..4).map(move |other| (one, other))) {
+        let scope = [
+            Scope::Host,
+            Scope::OneLabel,
+            Scope::Subdomains,
+            Scope::HostAndSubdomains,
+        ][built_in];
+        let pinning = Pinning::builder()
+            .bundles(operator.bundles(&Body::new(1, [("other.example.net", pins(1))])))
+            .static_pins("example.com", policy(pins(2)).scope(scope))
+            .build()
+            .unwrap();
+        let [one, other] = pins(3);
+        let scope = scopes[bundled];
+        let policies = format!(
+            r#"{{ "version": 1, "policies": [{{ "hosts": ["example.com"], "scope": "{scope}",
+  "pins": ["{one}", "{other}"] }}] }}"#
+        );
+        let bundle = operator.sign(&Body::new(2, []).with("pins", policies));
+        pinning.apply_bundle(&bundle).unwrap();
+        for (index, name) in names.iter().enumerate() {
+            let expected = if covers(bundled, index) {
+                Some(3)
+            } else {
+                covers(built_in, index).then_some(2)
+            };
+            let found = pinning.policies(&host(name), at(ISSUED)).static_policy;
+            let found = found.map(|found| found.pins);
+            let expected = expected.map(|number| PinSet::new(pins(number)).unwrap());
+            assert_eq!(found, expected, "{name}: {built_in} {bundled}");
+        }
+    }
 }

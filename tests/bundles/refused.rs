@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::app::{App, assert_in_effect, body, version};
+use crate::app::{App, GROUPS, assert_in_effect, body, version};
 use crate::common::bundles::{Body, ISSUED, Operator, Signer, pins, root, signed, time};
 use crate::common::noted::temp_dir;
 use crate::common::{DAY, TIMEOUT};
 use pinhold::bundle::{BundleError, BundleOutcome, BundleVersion, PinBundle, SignedNote};
-use pinhold::policy::PinGroup;
+use pinhold::policy::Overlap;
 use pinhold::storage::{Change, Merged, Record, Storage, StorageError};
-use pinhold::{Event, PinPolicy, PinStore, Pinning};
+use pinhold::{Event, PinStore, Pinning};
 
 type IsExpected = fn(&BundleError) -> bool;
 
@@ -86,8 +86,6 @@ fn refused_by_contents(operator: &Operator) -> Vec<(&'static str, Vec<u8>, IsExp
         operator.sign(&body(6).with(name, value.replace('\n', " ")))
     };
     let until = format!(r#"{{ "until": {} }}"#, time(ISSUED + 30 * DAY + 1));
-    let union = r#"{ "version": 1, "overlap": "union", "policies": [{ "hosts": ["a.example"],
-        "without_backup": true, "all_of": [{ "pins": ["PIN"] }, { "ca_pins": ["PIN"] }] }] }"#;
     let exempt = r#"{ "version": 1, "policies": [{ "hosts": ["a.example"], "exempt": ["b.example"],
         "without_backup": true, "pins": ["PIN"] }] }"#;
     vec![
@@ -102,11 +100,6 @@ fn refused_by_contents(operator: &Operator) -> Vec<(&'static str, Vec<u8>, IsExp
         ("no policies", operator.sign(&Body::new(6, [])), |it| {
             matches!(it, BundleError::Body(_))
         }),
-        (
-            "united groups",
-            with("pins", union),
-            |it| matches!(it, BundleError::UnionOfGroups { host } if host.as_str() == "a.example"),
-        ),
         (
             "an exemption of nothing",
             with("pins", exempt),
@@ -275,29 +268,18 @@ fn a_bundle_without_the_whole_chain_of_roots_is_refused_also_where_its_root_is_k
     }
 }
 
-/// A bundle can be usable alone, and contradict the policies of the application.
+/// A bundle can be usable alone, and contradict the settings of the application.
 #[test]
 fn a_bundle_that_no_lookup_could_use_is_refused() {
     let operator = Operator::default();
-    let groups = [1, 2].map(|number| PinGroup::new(pins(number)).unwrap());
-    let grouped = PinPolicy::all_of(groups).unwrap();
     let builder = Pinning::builder().bundles(operator.bundles(&body(1)));
-    let app = App::build(builder.static_pins("grouped.example", grouped));
-    let pins = r#"{ "version": 1, "overlap": "union", "policies": [{ "hosts": ["api.example.com"],
-        "without_backup": true, "pins": ["PIN"] }] }"#;
-    let pins = pins.replace("PIN", &pins_text(2)).replace('\n', " ");
-    let error = app
-        .pinning
-        .apply_bundle(&operator.sign(&body(2).with("pins", pins)));
-    let error = error.unwrap_err();
+    let app = App::build(builder.overlap(Overlap::Union));
+    let bundle = operator.sign(&body(2).with("pins", GROUPS));
+    let error = app.pinning.apply_bundle(&bundle).unwrap_err();
     let expected =
-        matches!(&error, BundleError::UnionOfGroups { host } if host.as_str() == "grouped.example");
+        matches!(&error, BundleError::UnionOfGroups { host } if host.as_str() == "api.example.com");
     assert!(expected, "{error}");
     assert_in_effect(&app, 1);
-}
-
-fn pins_text(number: u8) -> String {
-    pins(number)[0].to_string()
 }
 
 #[test]

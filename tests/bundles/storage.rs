@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use crate::app::{App, HOST, assert_in_effect, body, version};
+use crate::app::{App, GROUPS, HOST, assert_in_effect, body, version};
 use crate::common::bundles::{Body, ISSUED, Operator, Signer, pins, root, time};
 use crate::common::noted::temp_dir;
 use crate::common::{DAY, at};
 use pinhold::bundle::{BundleError, BundleOutcome, PinBundle};
-use pinhold::policy::PinGroup;
+use pinhold::policy::Overlap;
 use pinhold::storage::{Change, Record, Storage};
-use pinhold::{Event, FileStorage, Host, PinPolicy, PinStore, Pinning};
+use pinhold::{Event, FileStorage, Host, PinStore, Pinning};
 
 /// A file in a temporary folder, and the operator whose bundles it has.
 struct Fixture {
@@ -380,25 +380,13 @@ fn a_bundle_that_became_old_before_it_was_written_does_not_lower_the_floor() {
 #[test]
 fn a_stored_bundle_that_contradicts_a_new_release_does_not_keep_it_from_starting() {
     let fixture = Fixture::new();
-    let union = r#"{ "version": 1, "overlap": "union", "policies": [{ "hosts": ["HOST"],
-        "without_backup": true, "pins": ["PIN"] }] }"#;
-    let union = union
-        .replace("HOST", HOST)
-        .replace("PIN", &pins(2)[0].to_string());
-    let bundle = fixture
-        .operator
-        .sign(&body(2).with("pins", union.replace('\n', " ")));
-    fixture
-        .start(&body(1))
-        .pinning
-        .apply_bundle(&bundle)
-        .unwrap();
-    let groups = [1, 2].map(|number| PinGroup::new(pins(number)).unwrap());
-    let grouped = PinPolicy::all_of(groups).unwrap();
+    let bundle = fixture.operator.sign(&body(2).with("pins", GROUPS));
+    let first = fixture.start(&body(1));
+    first.pinning.apply_bundle(&bundle).unwrap();
+    drop(first);
     let builder = Pinning::builder().bundles(fixture.operator.bundles(&body(1)));
     let store = PinStore::open(FileStorage::new(fixture.file())).unwrap();
-    let builder = builder.static_pins("grouped.example", grouped);
-    let app = App::build(builder.store(store));
+    let app = App::build(builder.overlap(Overlap::Union).store(store));
     assert_eq!(app.versions(), (version(1, 1), version(1, 2)));
     assert_eq!(app.pins(), pins(1));
     assert_eq!(unreadable(&app.events()), [(2, 1)]);

@@ -271,7 +271,6 @@ const REASONS: &str = "
     Staging
     SuspendsOther
     TooLarge
-    UnionOfGroups
 ";
 
 /// Describes an error as the list does: by its variant, and the values that matter.

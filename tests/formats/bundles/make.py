@@ -559,9 +559,6 @@ def write_refused_later(folder):
     refused("older", "Rollback 1.6 below 1.7", version=6)
     refused("same-version", "Equivocation 1.7", comment="another")
     refused("older-than-the-last", "Rollback 1.8 below 1.18446744073709551615", "last-version", version=8)
-    both = {"hosts": ["a.example"], "all_of": [{"pins": [pin(1), pin(2)]}, {"ca_pins": [pin(3), pin(4)]}]}
-    refused("united-groups", "UnionOfGroups a.example", version=8,
-            pins={"version": 1, "overlap": "union", "policies": [both]})
     exempt = policy("a.example", 1, scope="host-and-subdomains", exempt=["b.example"])
     refused("exemption-of-nothing", "Exemption a.example b.example", version=8,
             pins={"version": 1, "policies": [exempt]})
