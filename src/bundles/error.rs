@@ -147,7 +147,7 @@ impl fmt::Display for RootError {
                 threshold,
             } => write!(
                 f,
-                "signed by {valid} distinct keys of root {by}, expected at least {threshold}"
+                "distinct keys of root {by} that have signed it: {valid}, expected at least {threshold}"
             ),
             Self::Threshold { threshold, keys } => write!(
                 f,
@@ -324,7 +324,8 @@ impl BundleError {
             ),
             Self::Signatures { valid, threshold } => write!(
                 f,
-                "signed by {valid} distinct keys of the newest root, expected at least {threshold}"
+                "distinct keys of the newest root that have signed it: {valid}, expected at least \
+                 {threshold}"
             ),
             Self::Storage(error) => write!(f, "it can't be stored: {error}"),
             Self::TooLarge { size } => write!(f, "it has {size} bytes, expected at most 1 MiB"),

@@ -10,6 +10,7 @@ use crate::pinning::bundle_status::{BundleOutcome, BundleStatus};
 use crate::pinning::evaluation::Evaluation;
 use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
+use crate::pinning::static_pins::BundleRules;
 use crate::policy::timestamp::at;
 use crate::store::{EARLIEST_TIME, RecordListener};
 
@@ -119,9 +120,14 @@ impl Pinning {
         let Some(now) = self.clock().current_time() else {
             return;
         };
+        // Without the lock of the bundles, which is held while one is verified.
+        let terms = |bundled: &BundleRules| bundled.terms;
+        let terms = self.shared.statics.read().bundled.as_ref().map(terms);
+        let Some(terms) = terms.filter(|terms| terms.is_stale(now)) else {
+            return;
+        };
         let mut state = bundles.state.lock();
-        let terms = state.terms();
-        if !terms.is_stale(now) || state.stale == Some(terms.version) {
+        if state.stale == Some(terms.version) {
             return;
         }
         state.stale = Some(terms.version);

@@ -132,8 +132,8 @@ impl PinningBuilder {
     }
 
     /// Takes pin bundles that the keys of a root have signed, beginning with the one that the
-    /// application contains. A bundle in effect replaces the static policies of each host that it
-    /// names, unless they are [fixed](PinPolicy::fixed). Bundles are stored in the
+    /// application contains. A bundle in effect replaces the static policies of the hosts that it
+    /// names, as far as it covers their names, unless they are [fixed](PinPolicy::fixed). Bundles are stored in the
     /// [`store`](Self::store).
     ///
     /// [`build`](Self::build) then fails with [`BuildError::Bundle`], [`BuildError::NoEd25519`] or

@@ -11,7 +11,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::bundles::{BundleError, PinBundle, Staging, WhenStale};
 use crate::pinning::build_error::BuildError;
-use crate::pinning::bundle_records::{self, Slot, floor_of};
+use crate::pinning::bundle_records::{self, STORAGE_TIMEOUT, Slot, floor_of};
 use crate::pinning::bundle_state::{Bundles, Chosen, State};
 use crate::pinning::bundle_status::{BundleOutcome, BundleStatus};
 use crate::pinning::bundle_terms::Terms;
@@ -22,6 +22,13 @@ use crate::pinning::static_pins::{BundleRules, StaticEntries};
 use crate::policy::timestamp::at;
 use crate::policy::{BundleVersion, Host, PinPolicy, PinSet, Settings, StaticRules};
 use crate::store::{BundleFloor, EARLIEST_TIME};
+
+/// What a reload has changed, to be emitted without a lock.
+#[derive(Default)]
+struct Reloaded {
+    is_changed: bool,
+    events: Vec<Event>,
+}
 
 impl Bundles {
     /// Replaces the rules of the application.
@@ -43,8 +50,23 @@ impl Bundles {
         applied
     }
 
-    /// Chooses the bundles by the stored records, and lets them take effect.
+    /// Chooses the bundles by the stored records, lets them take effect, and emits that.
     pub(crate) fn reload(&self, shared: &Shared) -> Result<(), BuildError> {
+        let reloaded = self.reload_silently(shared)?;
+        self.conclude(shared, reloaded);
+        Ok(())
+    }
+
+    /// Wakes connections and emits events. Call it without a lock: wakers and `tracing` subscribers
+    /// are code of the application, which may use the pins or apply a bundle.
+    fn conclude(&self, shared: &Shared, reloaded: Reloaded) {
+        if reloaded.is_changed {
+            shared.wake_connections();
+        }
+        self.emit_all(shared, reloaded.events);
+    }
+
+    fn reload_silently(&self, shared: &Shared) -> Result<Reloaded, BuildError> {
         let mut state = self.state.lock();
         let before = state.in_effect().version();
         let was_staged = state.candidate().map(|staged| staged.version());
@@ -77,13 +99,7 @@ impl Bundles {
             events.push(Event::BundleStaged { version, percent });
         }
         state.damaged = damaged;
-        drop(state);
-        // A waker runs code of the application's runtime, which may use the pins.
-        if is_changed {
-            shared.wake_connections();
-        }
-        self.emit_all(shared, events);
-        Ok(())
+        Ok(Reloaded { is_changed, events })
     }
 
     /// Lets other bundles take effect. Returns the version of one that can't be used beside the
@@ -186,15 +202,24 @@ impl Bundles {
         shared: &Shared,
         bytes: &[u8],
     ) -> Result<BundleOutcome, BundleError> {
-        let one_at_a_time = self.accepting.lock();
+        let mut reloaded = Reloaded::default();
+        let accepted = self.accept_one(shared, bytes, &mut reloaded);
+        self.conclude(shared, reloaded);
+        accepted
+    }
+
+    fn accept_one(
+        &self,
+        shared: &Shared,
+        bytes: &[u8],
+        reloaded: &mut Reloaded,
+    ) -> Result<BundleOutcome, BundleError> {
+        let _one_at_a_time = self.accepting.lock();
         let root = self.newest_root.lock().clone();
         let bundle = self.verifier.verify(bytes, root.as_ref())?.bundle;
         self.ensure_usable(shared, &bundle)?;
         let (offered, version) = (floor_of(&bundle), bundle.version());
-        let slot = match bundle.staging() {
-            Some(staging) if staging.percent() < 100 => Slot::Staged,
-            _ => Slot::Full,
-        };
+        let slot = Slot::of(&bundle);
         let state = self.state.lock();
         let known = [Some(&state.chosen.full), state.chosen.staged.as_ref()];
         let is_known = known
@@ -228,11 +253,11 @@ impl Bundles {
             return Ok(BundleOutcome::Unchanged(version));
         };
         let stored = shared.store.store_others(changes);
-        stored.wait().map_err(BundleError::Storage)?;
-        // A `tracing` subscriber, which the application wrote, may apply a bundle, too.
-        drop(one_at_a_time);
+        stored
+            .wait_at_most(STORAGE_TIMEOUT)
+            .map_err(BundleError::Storage)?;
         // The writer thread has reloaded, unless what is stored was restored only.
-        let _ = self.reload(shared);
+        *reloaded = self.reload_silently(shared).unwrap_or_default();
         // What another process has stored meanwhile stays.
         ensure_not_below(others.read(|records| self.floor(records)), offered)?;
         let state = self.state.lock();

@@ -1,5 +1,7 @@
 //! Pin bundles as records of the storage: their texts in parts, their versions, and the counts.
 
+use std::time::Duration;
+
 use rustls_pki_types::UnixTime;
 
 use crate::bundles::{InstallId, PinBundle};
@@ -83,6 +85,14 @@ pub(crate) enum Slot {
 }
 
 impl Slot {
+    /// Returns where a bundle is stored.
+    pub(crate) fn of(bundle: &PinBundle) -> Self {
+        match bundle.staging() {
+            Some(staging) if staging.percent() < 100 => Self::Staged,
+            _ => Self::Full,
+        }
+    }
+
     fn key(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -254,6 +264,9 @@ const FIRST_BACKOFF: u64 = 60;
 /// The longest time between two such attempts, in seconds.
 #[cfg(feature = "hyper")]
 const MAX_BACKOFF: u64 = 60 * 60;
+/// How long a bundle may take to be stored. A synced write takes milliseconds; a storage that hangs must
+/// not hold the threads that apply bundles.
+pub(crate) const STORAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The bytes of one part. In base64 they fit in a record.
 const PART: usize = 45 * 1024;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::UnixTime;
 
-use crate::pinning::bundle_records::{FetchState, Slot, floor_of};
+use crate::pinning::bundle_records::{FetchState, STORAGE_TIMEOUT, Slot, floor_of};
 use crate::pinning::bundle_state::Bundles;
 use crate::pinning::evaluation::Decision;
 use crate::pinning::event::Event;
@@ -120,7 +120,7 @@ impl Bundles {
         let change = Slot::Recovered.put(floor_of(&staged), staged.issued());
         let stored = shared.store.store_others(change.into_iter().collect());
         // If that fails, the staged bundle stays without effect, and its host refused.
-        if stored.wait().is_ok() {
+        if stored.wait_at_most(STORAGE_TIMEOUT).is_ok() {
             let _ = self.reload(shared);
         }
     }

@@ -8,6 +8,8 @@ use rustls_pki_types::UnixTime;
 
 use crate::policy::KnownPinnedHost;
 #[cfg(feature = "bundles")]
+use crate::policy::fingerprint::decode_base64;
+#[cfg(feature = "bundles")]
 use crate::store::bundle_floor;
 use crate::store::noted::{Effect, HostChange, MAX_TIME, NOTED_PINS, NotedChange};
 use crate::store::record::{Record, Update};
@@ -81,10 +83,19 @@ impl Change {
             Some((Record::BUNDLE_FLOOR, _)) => bundle_floor::resolve(&self.update, stored),
             // The first process chooses the number of the installation.
             #[cfg(feature = "bundles")]
-            Some((Record::BUNDLE_STATE, "install")) if stored.is_some() => None,
+            Some((Record::BUNDLE_STATE, "install")) if stored.is_some_and(is_install) => None,
             _ => Some(self.update.clone()),
         }
     }
+}
+
+/// Returns whether a record has the number of an installation: 16 bytes in base64.
+#[cfg(feature = "bundles")]
+fn is_install(record: &Record) -> bool {
+    let value = record.value().strip_prefix('"');
+    let value = value.and_then(|value| value.strip_suffix('"'));
+    let bytes = value.and_then(|value| decode_base64(value.as_bytes()));
+    bytes.is_some_and(|bytes| bytes.len() == 16)
 }
 
 impl From<&NotedChange> for Change {

@@ -50,6 +50,18 @@ impl DurableFuture {
         self.wait_until(None).unwrap_or(Ok(()))
     }
 
+    /// Blocks the thread until the outcome is known, for at most this time.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first attempt, or [`StorageError::Slow`]. In both cases later attempts may
+    /// succeed.
+    #[cfg(feature = "bundles")]
+    pub(crate) fn wait_at_most(self, limit: Duration) -> Result<(), StorageError> {
+        let outcome = self.wait_until(Some(deadline(limit)));
+        outcome.unwrap_or(Err(StorageError::Slow { waited: limit }))
+    }
+
     /// Blocks the thread until the outcome is known, for at most 2 s, as dropping the last handle
     /// of a store does. Returns whether it is known.
     pub(crate) fn wait_with_timeout(self) -> bool {

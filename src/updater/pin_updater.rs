@@ -206,7 +206,12 @@ impl Inner {
         let known = source.tag.lock().clone().filter(|_| tags == Tags::Send);
         let (bytes, tag) = match self.fetch.fetch(source.url.clone(), known).await? {
             Fetched::Bundle(bytes, tag) => (bytes, tag),
-            Fetched::NotModified => return Ok(UpdateOutcome::Unchanged),
+            Fetched::NotModified => {
+                // Sent once only: a hostile server may have sent the known bundle with the tag of the
+                // next one, which would then never be fetched.
+                *source.tag.lock() = None;
+                return Ok(UpdateOutcome::Unchanged);
+            }
         };
         let pinning = self.pinning.clone();
         // Waits for the storage, which would block other tasks of this thread.

@@ -304,3 +304,37 @@ async fn the_next_url_is_tried_after_one_that_withholds_new_bundles() {
     assert!(matches!(updated, UpdateOutcome::Updated(_)));
     assert_eq!(world.served.requests(), 1);
 }
+
+/// A server in the place of the genuine one sends the known bundle with the tag of the next one.
+#[tokio::test]
+async fn a_false_entity_tag_delays_a_bundle_by_one_fetch_only() {
+    let mut world = World::new().await;
+    let updater = world.updater();
+    let built_in = bundles::Body::new(1, [(API, [world.live.pin(), pins(50)[0]])]);
+    let known = world.operator.sign(&built_in);
+    serve(&mut world, move |_| {
+        let response = http::Response::builder().header("etag", "\"next\"");
+        let body = Full::new(Bytes::from(known.clone()));
+        let body = body.map_err(|never| match never {}).boxed();
+        response.body(body).unwrap()
+    })
+    .await;
+    assert_eq!(updater.run_once().await.unwrap(), UpdateOutcome::Unchanged);
+    let next = world.operator.sign(&world.bundle(2, world.live.pin()));
+    serve(&mut world, move |request| {
+        let tag = request.headers().get("if-none-match");
+        let is_known = tag.is_some_and(|tag| tag == "\"next\"");
+        let status = if is_known { 304 } else { 200 };
+        let body = if is_known { Vec::new() } else { next.clone() };
+        let response = http::Response::builder()
+            .header("etag", "\"next\"")
+            .status(status);
+        let body = Full::new(Bytes::from(body));
+        let body = body.map_err(|never| match never {}).boxed();
+        response.body(body).unwrap()
+    })
+    .await;
+    assert_eq!(updater.run_once().await.unwrap(), UpdateOutcome::Unchanged);
+    let updated = updater.run_once().await.unwrap();
+    assert!(matches!(updated, UpdateOutcome::Updated(_)));
+}

@@ -219,7 +219,7 @@ async fn the_times_between_fetches_hold_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_known_bundle_is_not_sent_again() {
+async fn a_known_bundle_is_not_sent_the_next_time() {
     let world = World::new().await;
     let updater = world.updater();
     world

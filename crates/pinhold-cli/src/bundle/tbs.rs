@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use pinhold::bundle::{BundleError, BundleVersion, PinBundle, SignedNote};
 use pinhold::pin_file::PinFile;
+use pinhold::policy::UnpinnedHosts;
 use rustls::pki_types::UnixTime;
 use serde_json::json;
 
@@ -102,6 +103,7 @@ impl Maker<'_> {
         let now = clock::now();
         let file = str::from_utf8(bytes).map_err(|_| Failure::input(name, "not UTF-8 text"))?;
         let pins = PinFile::parse(file).map_err(|error| Failure::input(name, error))?;
+        ensure_of_bundle(name, &pins)?;
         let known = self.roots.open_root()?;
         let previous = self.roots.open_previous(&known.root)?;
         let chain = self.roots.chain(known, previous.as_ref())?;
@@ -126,6 +128,28 @@ impl Maker<'_> {
             chain,
             checked,
         })
+    }
+}
+
+/// Fails for a pin file with settings that have no effect in a bundle.
+fn ensure_of_bundle(name: &str, pins: &PinFile) -> Result<(), Failure> {
+    let settings = [
+        ("overlap", pins.overlap().is_some()),
+        (
+            "unpinned_hosts",
+            pins.unpinned_hosts() != UnpinnedHosts::Allow,
+        ),
+        ("allow_unpinned", !pins.allow_unpinned().is_empty()),
+    ];
+    match settings.into_iter().find(|(_, is_set)| *is_set) {
+        Some((member, _)) => {
+            let reason = format!(
+                "`{member}` has no effect in a bundle, expected it in the application: it holds for \
+                 all hosts"
+            );
+            Err(Failure::input(name, reason))
+        }
+        None => Ok(()),
     }
 }
 

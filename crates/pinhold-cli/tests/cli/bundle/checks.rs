@@ -15,9 +15,6 @@ fn lock_outs() -> Vec<(&'static str, Value)> {
     let mut expired = pins(&[A, B]);
     expired["policies"][0]["expires"] = "2020-01-01T00:00:00Z".into();
     expired["policies"][0]["after_expiry"] = "refuse".into();
-    let mut unreachable = pins(&[A, B]);
-    unreachable["policies"][0]["enforcement"] = "report-only".into();
-    unreachable["unpinned_hosts"] = "refuse".into();
     let suites = rustls::crypto::ring::default_provider().cipher_suites;
     let mut hashes = suites.iter().filter_map(|suite| suite.tls13());
     let sha256 = hashes.find(|suite| suite.common.hash_provider.output_len() == 32);
@@ -28,7 +25,6 @@ fn lock_outs() -> Vec<(&'static str, Value)> {
         ("no-backup", pins(&[A])),
         ("repeated-key", repeated),
         ("expired", expired),
-        ("unreachable", unreachable),
         ("certificate-pin", pins(&[&digest.to_string(), A])),
     ]
 }
@@ -63,6 +59,23 @@ fn a_lock_out_is_refused_unless_the_finding_is_allowed_by_name() {
         let name = format!("{id}.bundle");
         assert!(!team.folder.contents().contains_key(&name), "{id}");
         assert_found(&team.json(&format!("{sign} --allow {id}")), id);
+    }
+}
+
+/// They hold for all hosts, so the application has them.
+#[test]
+fn settings_that_have_no_effect_in_a_bundle_are_refused() {
+    let team = Team::with_root();
+    for (name, value) in [
+        ("overlap", json!("union")),
+        ("unpinned_hosts", json!("refuse")),
+        ("allow_unpinned", json!(["a.example"])),
+    ] {
+        let mut file = pins(&[A, B]);
+        file[name] = value;
+        team.folder.write("pins.json", file.to_string());
+        team.fail(&format!("{SIGN} --version 1 --key 1.key"), 2, "usage");
+        team.fail(TBS, 2, "usage");
     }
 }
 

@@ -43,7 +43,7 @@ fn a_client_accepts_each_bundle_of_the_program_and_no_older_one() {
     for name in ["1.bundle", "2.bundle"] {
         let refused = apply(name);
         assert!(
-            matches!(refused, Err(BundleError::Rollback { .. })),
+            matches!(refused, Err(BundleError::NotNewestRoot { newest: 2, .. })),
             "{name}"
         );
     }
