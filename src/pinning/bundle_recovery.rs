@@ -53,15 +53,25 @@ impl Pinning {
         !matches!(decision, Decision::Refuse(_))
     }
 
-    /// Returns whether a staged bundle that is not in effect here would accept the chain.
+    /// Returns whether the pins would accept the chain with a staged bundle that is not in effect here.
     pub(crate) fn is_accepted_by_staged(&self, violation: &PinViolation) -> bool {
         let Some(now) = self.clock().current_time() else {
             return false;
         };
+        let host = violation.host();
         let statics = self.shared.statics.read();
-        let staged = statics.staged(violation.host(), now);
-        let policy = staged.map(|staged| staged.apply(self.shared.user_added_roots));
-        policy.is_some_and(|policy| policy.matches(violation.chain().fingerprints()))
+        let staged = statics.staged(host, now);
+        let staged = staged.map(|staged| staged.apply(self.shared.user_added_roots));
+        drop(statics);
+        if staged.is_none() {
+            return false;
+        }
+        // Fixed and noted policies, and refused keys, stay.
+        let mut policies = self.lookup(Some(host), now);
+        policies.applied.static_policy = staged;
+        policies.applied.candidate = None;
+        let decision = policies.decide(host, violation.chain(), now);
+        !matches!(decision, Decision::Refuse(_))
     }
 
     /// Lets the staged bundle take effect, whatever its percentage. Blocks until that is durable.

@@ -278,15 +278,14 @@ impl<S: Storage> WriterThread<S> {
         }
         self.has_lost_records &= result.is_err();
         let result = result.map(|merged| {
-            let committed = all.as_ref().unwrap_or(&batch);
             #[cfg(feature = "bundles")]
-            self.memory
-                .others
-                .merge(committed.others.as_slice(), &merged);
-            let mut noted = committed.noted.clone();
-            if all.is_some() {
-                noted.extend(batch.noted.iter().cloned());
+            {
+                let committed = all.as_ref().unwrap_or(&batch);
+                let others = committed.others.as_slice();
+                self.memory.others.merge(others, &merged);
             }
+            let mut noted = all.map(|all| all.noted).unwrap_or_default();
+            noted.extend(batch.noted.iter().cloned());
             self.merge(&noted, merged);
         });
         (batch, result)

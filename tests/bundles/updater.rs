@@ -440,3 +440,28 @@ async fn with_another_client_only_idempotent_requests_are_repeated() {
         assert_eq!(response.is_ok(), is_repeated, "{method}");
     }
 }
+
+/// A percentage limits who meets a mistake in a bundle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_staged_bundle_that_can_not_help_is_not_adopted() {
+    for is_fixed in [true, false] {
+        let world = World::with(|builder| {
+            let fixed = policy(pins(3)).fixed();
+            let host = if is_fixed { API } else { "other.example.com" };
+            builder.static_pins(host, fixed)
+        });
+        let mut world = world.await;
+        let _updater = world.updater();
+        let pin = world.rotate().await;
+        let staging = r#"{ "percent": 0, "salt": "" }"#;
+        let staged = world.bundle(2, pin).with("staging", staging);
+        world
+            .pinning
+            .apply_bundle(&world.operator.sign(&staged))
+            .unwrap();
+        let response = world.client().oneshot(request("GET")).await;
+        assert_eq!(response.is_ok(), !is_fixed);
+        let in_effect = world.pinning.bundle_status().unwrap().in_effect;
+        assert_eq!(in_effect.bundle, if is_fixed { 1 } else { 2 });
+    }
+}
