@@ -94,4 +94,5 @@ mod output {
 }
 
 #[path = "../../crates/pinhold-cli/src/rfc3339.rs"]
+#[expect(dead_code, reason = "the formats use a part of it")]
 mod rfc3339;
