@@ -49,7 +49,7 @@ pub struct PinRetryLayer {
 }
 
 impl PinRetryLayer {
-    /// Returns a layer; it has no options.
+    /// Returns a layer that repeats requests whose connection was closed.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -194,13 +194,15 @@ where
                     let may_repeat = *this.is_idempotent && !*this.was_repeated;
                     if may_repeat && error::is_closed_by_pins(error) {
                         *this.was_repeated = true;
-                        event!(
-                            DEBUG,
-                            "request repeated: changed pins closed its connection"
-                        );
                         let Some((client, request)) = this.retry.clone() else {
                             return Poll::Ready(outcome);
                         };
+                        let _host = request.uri().host();
+                        event!(
+                            DEBUG,
+                            host = ?_host,
+                            "request repeated: changed pins closed its connection"
+                        );
                         let request = Some(request);
                         this.state.set(State::Retrying { client, request });
                         continue;
@@ -217,7 +219,12 @@ where
                     let Some((client, request)) = retry else {
                         return refused.take().map_or(Poll::Pending, Poll::Ready);
                     };
-                    event!(DEBUG, "request repeated: a pin bundle accepts its server");
+                    let _host = request.uri().host();
+                    event!(
+                        DEBUG,
+                        host = ?_host,
+                        "request repeated: a pin bundle accepts its server"
+                    );
                     let request = Some(request);
                     this.state.set(State::Retrying { client, request });
                 }
