@@ -197,12 +197,7 @@ where
                         let Some((client, request)) = this.retry.clone() else {
                             return Poll::Ready(outcome);
                         };
-                        let _host = request.uri().host();
-                        event!(
-                            DEBUG,
-                            host = ?_host,
-                            "request repeated: changed pins closed its connection"
-                        );
+                        trace(&request, "changed pins closed its connection");
                         let request = Some(request);
                         this.state.set(State::Retrying { client, request });
                         continue;
@@ -219,12 +214,7 @@ where
                     let Some((client, request)) = retry else {
                         return refused.take().map_or(Poll::Pending, Poll::Ready);
                     };
-                    let _host = request.uri().host();
-                    event!(
-                        DEBUG,
-                        host = ?_host,
-                        "request repeated: a pin bundle accepts its server"
-                    );
+                    trace(&request, "a pin bundle accepts its server");
                     let request = Some(request);
                     this.state.set(State::Retrying { client, request });
                 }
@@ -239,4 +229,13 @@ where
             }
         }
     }
+}
+
+fn trace<A>(_request: &Request<A>, _reason: &str) {
+    event!(
+        DEBUG,
+        host = ?_request.uri().host(),
+        reason = _reason,
+        "request repeated"
+    );
 }

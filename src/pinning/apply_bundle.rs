@@ -9,7 +9,7 @@ use crate::pinning::bundle_state::Bundles;
 use crate::pinning::bundle_status::{BundleOutcome, BundleStatus};
 use crate::pinning::evaluation::Evaluation;
 use crate::pinning::event::Event;
-use crate::pinning::handle::{Pinning, Shared};
+use crate::pinning::handle::{FlushAtClose, Pinning, Shared};
 use crate::pinning::static_pins::BundleRules;
 use crate::policy::timestamp::at;
 use crate::store::{EARLIEST_TIME, RecordListener};
@@ -59,10 +59,12 @@ impl Pinning {
     }
 
     /// Loads the stored bundles, and follows those that other processes store.
-    pub(crate) fn begin_bundles(&self) -> Result<(), BuildError> {
+    pub(crate) fn begin_bundles(mut self) -> Result<Self, BuildError> {
         let Some(bundles) = &self.shared.bundles else {
-            return Ok(());
+            return Ok(self);
         };
+        let store = self.shared.store.clone();
+        self.flush_at_close = Some(Arc::new(FlushAtClose(store)));
         if let Some(sink) = self.observers.sink() {
             bundles.events.get_or_init(|| sink);
         }
@@ -82,7 +84,7 @@ impl Pinning {
         drop(state);
         bundles.reload(&self.shared)?;
         self.report_stale_bundle();
-        Ok(())
+        Ok(self)
     }
 
     /// Emits that all pins of a fixed policy, or of a group of it, are in a chain, once for each host.

@@ -387,7 +387,7 @@ impl PinningBuilder {
         };
         pinning.emit_clock_behind();
         #[cfg(feature = "bundles")]
-        pinning.begin_bundles()?;
+        let pinning = pinning.begin_bundles()?;
         Ok(pinning)
     }
 

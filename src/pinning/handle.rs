@@ -53,8 +53,25 @@ use crate::violation::UnpinnedHost;
 /// ```
 #[derive(Clone)]
 pub struct Pinning {
+    /// See [`FlushAtClose`]; only those of an application with bundles have one. Dropped first, so
+    /// that observers receive the errors of the last commit.
+    #[cfg(feature = "bundles")]
+    pub(crate) flush_at_close: Option<Arc<FlushAtClose>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) observers: Observers,
+}
+
+/// Waits until everything is stored when the last handle of the application is dropped. The writer
+/// thread may own the pins at that moment, while it takes over a stored bundle: the store would then
+/// be closed by that thread, and the application would not wait for it.
+#[cfg(feature = "bundles")]
+pub(crate) struct FlushAtClose(pub(crate) PinStore);
+
+#[cfg(feature = "bundles")]
+impl Drop for FlushAtClose {
+    fn drop(&mut self) {
+        self.0.flush_at_close();
+    }
 }
 
 /// The state that the clones of a [`Pinning`] share.
@@ -103,7 +120,12 @@ impl Shared {
 
 impl Pinning {
     pub(crate) fn new(shared: Arc<Shared>, observers: Observers) -> Self {
-        Self { shared, observers }
+        Self {
+            shared,
+            observers,
+            #[cfg(feature = "bundles")]
+            flush_at_close: None,
+        }
     }
 
     /// Returns the policies that apply to `host` at `now`.
