@@ -400,8 +400,8 @@ impl StaticEntries {
     }
 }
 
-#[cfg(feature = "bundles")]
 /// What the bundle in effect changes, beside the entries that its policies are merged into.
+#[cfg(feature = "bundles")]
 pub(crate) struct BundleRules {
     pub(crate) terms: Terms,
     /// The policies of the application that no bundle replaces.

@@ -152,7 +152,7 @@ fn what_is_not_a_note_is_refused() {
         matches!(error, BundleError::Note(NoteError::Utf8)),
         "{error}"
     );
-    // The mark makes another text, which nobody has signed, and which is not JSON.
+    // The mark makes another text, which is neither signed nor JSON.
     let marked = ["\u{feff}", &text].concat();
     let error = client.verify(marked.as_bytes()).unwrap_err();
     assert!(matches!(error, BundleError::Body(_)), "{error}");
