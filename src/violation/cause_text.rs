@@ -1,0 +1,263 @@
+//! The texts of a [`Cause`]: its statement, and what to do.
+
+use std::fmt;
+
+use rustls_pki_types::UnixTime;
+
+use crate::policy::timestamp::print_capped;
+use crate::violation::cause::{
+    BuiltInRoot, CaEvidence, Cause, ClockEvidence, PathEvidence, ValidityLimit,
+};
+
+impl Cause {
+    /// Returns what to do, in one sentence. No remedy loosens pins or trusts another root: that is
+    /// what an attacker who is refused wants to be done.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::AppendedCertificate { .. }
+            | Self::ChangedPins { .. }
+            | Self::OtherCa { .. }
+            | Self::OtherKeys
+            | Self::OtherPath { .. }
+            | Self::SameCa { .. } => {
+                "ask the server's operator over another channel whether the keys seen are the \
+                 server's"
+            }
+            Self::Clock { evidence, .. } => match evidence {
+                ClockEvidence::BeforeRelease { .. } => "set the clock of the device",
+                ClockEvidence::BeyondRenewal | ClockEvidence::Undecided => {
+                    "compare the clock of the device with another one; if it is right, ask the \
+                     server's operator to renew the certificate"
+                }
+            },
+            Self::ExpiredPolicy { .. } => "update the application",
+            Self::NotTls | Self::OtherName { .. } => {
+                "connect over another network, or log in to this one"
+            }
+            Self::RefusedKey { .. } => {
+                "ask the server's operator for a certificate without these keys"
+            }
+            Self::UnknownIssuer => {
+                "connect over another network; if the server is refused there, too, ask its \
+                 operator to check the certificates that it sends"
+            }
+            Self::UnknownRoot { .. } => {
+                "ask the administrator of the device or network where the root comes from, and \
+                 connect without what it belongs to"
+            }
+            Self::UserAddedRoot { .. } => {
+                "connect without the proxy or scanner that the root belongs to"
+            }
+            Self::WrongHash { .. } => "replace the pin by that of the key",
+        }
+    }
+
+    fn write_keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AppendedCertificate { key } => write!(
+                f,
+                "appended certificate: the server also sent a certificate with the pinned key \
+                 {key}, which no signature relates to the validated chain"
+            ),
+            Self::ChangedPins { accepted_at } => write!(
+                f,
+                "changed pins: the same keys were accepted on {}, before the pins were changed",
+                print_capped(*accepted_at)
+            ),
+            Self::OtherCa {
+                expected,
+                seen,
+                accepted_at,
+            } => write_other_ca(expected, seen, *accepted_at, f),
+            Self::OtherPath { evidence } => write_path(evidence, f),
+            Self::RefusedKey { keys } => {
+                f.write_str("refused key: the application refuses ")?;
+                write_list(keys.iter(), f)
+            }
+            Self::SameCa { ca, evidence } => {
+                f.write_str("same CA, new key (a rotation or a mis-issuance): ")?;
+                match evidence {
+                    CaEvidence::Accepted { leaf, at } => {
+                        let at = print_capped(*at);
+                        write!(f, "{leaf} was accepted on {at} below the same CA key {ca}")
+                    }
+                    CaEvidence::IssuedPinned { pinned } => write!(
+                        f,
+                        "the CA key {ca} also issued the served certificate with the pinned key \
+                         {pinned}"
+                    ),
+                    CaEvidence::Pinned => write!(f, "the CA key {ca} is pinned"),
+                }
+            }
+            Self::WrongHash { pin, key } => write!(
+                f,
+                "wrong kind of pin: {pin} is the SHA-256 of a certificate of the chain, not of its \
+                 key, whose pin is {key}"
+            ),
+            _ => f.write_str(OTHER_KEYS),
+        }
+    }
+}
+
+/// Writes the statement in one line.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clock {
+                now,
+                limit,
+                evidence,
+            } => write_clock(*now, *limit, *evidence, f),
+            Self::ExpiredPolicy {
+                expired_at,
+                now,
+                is_pinned_key_present,
+            } => {
+                f.write_str("expired policy: the pins expired")?;
+                if let Some(at) = expired_at {
+                    write!(f, " on {}", print_capped(*at))?;
+                }
+                let now = print_capped(*now);
+                let contains = if *is_pinned_key_present {
+                    "has the pinned keys"
+                } else {
+                    "lacks the pinned keys"
+                };
+                write!(f, ", and it is {now} on the device; the chain {contains}")
+            }
+            Self::NotTls => f.write_str(
+                "no TLS: the answer is not TLS, as from a captive portal or a port of another \
+                 protocol",
+            ),
+            Self::OtherName { presented } => {
+                f.write_str("other name: the certificate is for ")?;
+                if presented.is_empty() {
+                    f.write_str("no name")?;
+                }
+                write_list(presented.iter().map(|name| format!("\"{name}\"")), f)?;
+                f.write_str(", as from a captive portal or a server without one for this name")
+            }
+            Self::UnknownIssuer => f.write_str(
+                "unknown issuer: no path leads to a trusted root, as with an interception, a \
+                 captive portal, or a server that does not send its intermediate certificates",
+            ),
+            Self::UnknownRoot { key } => write!(
+                f,
+                "root of unknown origin: the chain ends in {key}, which comes from the platform's \
+                 store or `SSL_CERT_FILE` and is in no list of known roots"
+            ),
+            Self::UserAddedRoot { key } => write!(
+                f,
+                "user-added root: the chain ends in {key}, which the user or administrator added, \
+                 and the policy enforces its pins there"
+            ),
+            _ => self.write_keys(f),
+        }
+    }
+}
+
+fn write_other_ca(
+    expected: &[BuiltInRoot],
+    seen: &BuiltInRoot,
+    accepted_at: Option<UnixTime>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let mut operators = expected
+        .iter()
+        .map(|root| format!("\"{}\"", root.organisation))
+        .collect::<Vec<_>>();
+    operators.dedup();
+    let seen = &seen.organisation;
+    write!(
+        f,
+        "other CA operator: the chain ends in a root of \"{seen}\", "
+    )?;
+    match accepted_at {
+        Some(at) => {
+            let at = print_capped(at);
+            write!(f, "the one accepted on {at} in one of ")?;
+        }
+        None => f.write_str("the pinned root is of ")?,
+    }
+    write_list(operators.iter(), f)
+}
+
+fn write_path(evidence: &PathEvidence, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("other path or cross-sign: ")?;
+    match evidence {
+        PathEvidence::Accepted { at } => write!(
+            f,
+            "the key of the leaf was accepted on {} through other CAs",
+            print_capped(*at)
+        ),
+        PathEvidence::CrossSigned { pinned } => write!(
+            f,
+            "the pinned key {pinned} signed a CA of the chain, but is on no valid path"
+        ),
+        PathEvidence::PinnedLeaf { leaf } => write!(
+            f,
+            "the key of the leaf, {leaf}, is pinned, but the CAs are not"
+        ),
+        PathEvidence::SameOperator {
+            expected,
+            seen,
+            accepted_at,
+        } => {
+            let (operator, seen, expected) = (&seen.organisation, &seen.subject, &expected.subject);
+            write!(
+                f,
+                "\"{operator}\" operates the root of the chain, \"{seen}\", and "
+            )?;
+            match accepted_at {
+                Some(at) => {
+                    write!(f, "that of one accepted on {}, ", print_capped(*at))?;
+                }
+                None => f.write_str("the pinned one, ")?,
+            }
+            write!(f, "\"{expected}\"")
+        }
+    }
+}
+
+fn write_clock(
+    now: UnixTime,
+    limit: ValidityLimit,
+    evidence: ClockEvidence,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let (verb, limit) = match limit {
+        ValidityLimit::NotAfter(limit) => ("expired on", limit),
+        ValidityLimit::NotBefore(limit) => ("is valid from", limit),
+    };
+    let days = now.as_secs().abs_diff(limit.as_secs()) / (24 * 60 * 60);
+    let (now, limit) = (print_capped(now), print_capped(limit));
+    write!(
+        f,
+        "clock or certificate: a certificate {verb} {limit}, {days} days from the device's time \
+         {now}; "
+    )?;
+    match evidence {
+        ClockEvidence::BeforeRelease { release } => write!(
+            f,
+            "the clock is wrong, since this software was released on {}",
+            print_capped(release)
+        ),
+        ClockEvidence::BeyondRenewal => f.write_str("a late renewal does not explain so many"),
+        ClockEvidence::Undecided => f.write_str("either of them may be wrong"),
+    }
+}
+
+fn write_list<T: fmt::Display>(
+    items: impl Iterator<Item = T>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    for (index, item) in items.enumerate() {
+        let separator = if index == 0 { "" } else { ", " };
+        write!(f, "{separator}{item}")?;
+    }
+    Ok(())
+}
+
+const OTHER_KEYS: &str = "other keys: the server changed its keys or CA, or its certificate was \
+                          issued to another party; nothing shows which";
