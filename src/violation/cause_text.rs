@@ -4,6 +4,7 @@ use std::fmt;
 
 use rustls_pki_types::UnixTime;
 
+use crate::policy::SpkiFingerprint;
 use crate::policy::timestamp::print_capped;
 use crate::violation::cause::{
     BuiltInRoot, CaEvidence, Cause, ClockEvidence, PathEvidence, ValidityLimit,
@@ -52,58 +53,17 @@ impl Cause {
             Self::WrongHash { .. } => "replace the pin by that of the key",
         }
     }
-
-    fn write_keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AppendedCertificate { key } => write!(
-                f,
-                "appended certificate: the server also sent a certificate with the pinned key \
-                 {key}, which no signature relates to the validated chain"
-            ),
-            Self::ChangedPins { accepted_at } => write!(
-                f,
-                "changed pins: the same keys were accepted on {}, before the pins were changed",
-                print_capped(*accepted_at)
-            ),
-            Self::OtherCa {
-                expected,
-                seen,
-                accepted_at,
-            } => write_other_ca(expected, seen, *accepted_at, f),
-            Self::OtherPath { evidence } => write_path(evidence, f),
-            Self::RefusedKey { keys } => {
-                f.write_str("refused key: the application refuses ")?;
-                write_list(keys.iter(), f)
-            }
-            Self::SameCa { ca, evidence } => {
-                f.write_str("same CA, new key (a rotation or a mis-issuance): ")?;
-                match evidence {
-                    CaEvidence::Accepted { leaf, at } => {
-                        let at = print_capped(*at);
-                        write!(f, "{leaf} was accepted on {at} below the same CA key {ca}")
-                    }
-                    CaEvidence::IssuedPinned { pinned } => write!(
-                        f,
-                        "the CA key {ca} also issued the served certificate with the pinned key \
-                         {pinned}"
-                    ),
-                    CaEvidence::Pinned => write!(f, "the CA key {ca} is pinned"),
-                }
-            }
-            Self::WrongHash { pin, key } => write!(
-                f,
-                "wrong kind of pin: {pin} is the SHA-256 of a certificate of the chain, not of its \
-                 key, whose pin is {key}"
-            ),
-            _ => f.write_str(OTHER_KEYS),
-        }
-    }
 }
 
 /// Writes the statement in one line.
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AppendedCertificate { key } => write!(f, "{APPENDED} {key}, {UNRELATED}"),
+            Self::ChangedPins { accepted_at } => {
+                let at = print_capped(*accepted_at);
+                write!(f, "changed pins: the same keys were accepted on {at}")
+            }
             Self::Clock {
                 now,
                 limit,
@@ -118,42 +78,64 @@ impl fmt::Display for Cause {
                 if let Some(at) = expired_at {
                     write!(f, " on {}", print_capped(*at))?;
                 }
-                let now = print_capped(*now);
-                let contains = if *is_pinned_key_present {
-                    "has the pinned keys"
+                let verb = if *is_pinned_key_present {
+                    "has"
                 } else {
-                    "lacks the pinned keys"
+                    "lacks"
                 };
-                write!(f, ", and it is {now} on the device; the chain {contains}")
+                let now = print_capped(*now);
+                write!(
+                    f,
+                    ", and it is {now} on the device; the chain {verb} the pinned keys"
+                )
             }
-            Self::NotTls => f.write_str(
-                "no TLS: the answer is not TLS, as from a captive portal or a port of another \
-                 protocol",
-            ),
-            Self::OtherName { presented } => {
-                f.write_str("other name: the certificate is for ")?;
-                if presented.is_empty() {
-                    f.write_str("no name")?;
-                }
-                write_list(presented.iter().map(|name| format!("\"{name}\"")), f)?;
-                f.write_str(", as from a captive portal or a server without one for this name")
+            Self::NotTls => f.write_str(NOT_TLS),
+            Self::OtherCa {
+                expected,
+                seen,
+                accepted_at,
+            } => write_other_ca(expected, seen, *accepted_at, f),
+            Self::OtherKeys => f.write_str(OTHER_KEYS),
+            Self::OtherName { presented } => write_names(presented, f),
+            Self::OtherPath { evidence } => write_path(evidence, f),
+            Self::RefusedKey { keys } => {
+                f.write_str("refused key: the application refuses ")?;
+                write_list(keys.iter(), f)
             }
-            Self::UnknownIssuer => f.write_str(
-                "unknown issuer: no path leads to a trusted root, as with an interception, a \
-                 captive portal, or a server that does not send its intermediate certificates",
-            ),
-            Self::UnknownRoot { key } => write!(
-                f,
-                "root of unknown origin: the chain ends in {key}, which comes from the platform's \
-                 store or `SSL_CERT_FILE` and is in no list of known roots"
-            ),
-            Self::UserAddedRoot { key } => write!(
-                f,
-                "user-added root: the chain ends in {key}, which the user or administrator added, \
-                 and the policy enforces its pins there"
-            ),
-            _ => self.write_keys(f),
+            Self::SameCa { ca, evidence } => write_same_ca(ca, evidence, f),
+            Self::UnknownIssuer => f.write_str(UNKNOWN_ISSUER),
+            Self::UnknownRoot { key } => write!(f, "{UNKNOWN_ROOT} {key}, {NOT_LISTED}"),
+            Self::UserAddedRoot { key } => write!(f, "{USER_ADDED_ROOT} {key}, {ENFORCED}"),
+            Self::WrongHash { pin, key } => write!(f, "wrong kind of pin: {pin} {NO_KEY} {key}"),
         }
+    }
+}
+
+fn write_names(presented: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("other name: the certificate is for ")?;
+    if presented.is_empty() {
+        f.write_str("no name")?;
+    }
+    write_list(presented.iter().map(|name| format!("\"{name}\"")), f)?;
+    f.write_str(", as from a captive portal or a server without one for this name")
+}
+
+fn write_same_ca(
+    ca: &SpkiFingerprint,
+    evidence: &CaEvidence,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    f.write_str("same CA, new key (a rotation or a mis-issuance): ")?;
+    match evidence {
+        CaEvidence::Accepted { leaf, at } => {
+            let at = print_capped(*at);
+            write!(f, "{leaf} was accepted on {at} below the same CA key {ca}")
+        }
+        CaEvidence::IssuedPinned { pinned } => write!(
+            f,
+            "the CA key {ca} also issued the served certificate with the pinned key {pinned}"
+        ),
+        CaEvidence::Pinned => write!(f, "the CA key {ca} is pinned, the key of the leaf is not"),
     }
 }
 
@@ -259,5 +241,19 @@ fn write_list<T: fmt::Display>(
     Ok(())
 }
 
+const APPENDED: &str = "appended certificate: the server also sent one with the pinned key";
+const UNRELATED: &str = "which no signature relates to the validated chain";
+const NOT_TLS: &str = "no TLS: the answer is not TLS, as from a captive portal or a port of another \
+                       protocol";
 const OTHER_KEYS: &str = "other keys: the server changed its keys or CA, or its certificate was \
                           issued to another party; nothing shows which";
+const UNKNOWN_ISSUER: &str = "unknown issuer: no path leads to a trusted root, as with an \
+                              interception, a captive portal, or a server that does not send its \
+                              intermediate certificates";
+const UNKNOWN_ROOT: &str = "root of unknown origin: the chain ends in";
+const NOT_LISTED: &str = "which comes from the platform's store or `SSL_CERT_FILE` and is in no \
+                          list of known roots";
+const USER_ADDED_ROOT: &str = "user-added root: the chain ends in";
+const ENFORCED: &str = "which the user or administrator added, and the policy enforces its pins \
+                        there";
+const NO_KEY: &str = "is the SHA-256 of a certificate of the chain, not of its key, whose pin is";
