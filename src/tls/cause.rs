@@ -101,11 +101,11 @@ fn clock(now: UnixTime, limit: ValidityLimit) -> Cause {
 }
 
 /// Returns a name of a certificate with control characters and quotes escaped. webpki prints names
-/// as `DnsName("example.com")`, without escaping what the server chose.
+/// as `DnsName("example.com")` and `IpAddress(192.0.2.1)`, without escaping what the server chose.
 fn escaped_name(name: &str) -> String {
-    let dns = name.strip_prefix("DnsName(\"");
-    let dns = dns.and_then(|name| name.strip_suffix("\")"));
-    let shown = dns.unwrap_or(name).chars().take(MAX_NAME_LENGTH);
+    let within = |before, after| name.strip_prefix(before)?.strip_suffix(after);
+    let inner = within("DnsName(\"", "\")").or_else(|| within("IpAddress(", ")"));
+    let shown = inner.unwrap_or(name).chars().take(MAX_NAME_LENGTH);
     shown.collect::<String>().escape_debug().to_string()
 }
 
