@@ -33,7 +33,7 @@ use crate::policy::SpkiFingerprint;
 #[non_exhaustive]
 pub enum Cause {
     /// The server appended a certificate with a pinned key, which has no relation to the validated
-    /// path that a signature shows. Anybody who has the certificate can send it (CVE-2016-2402).
+    /// path that a signature shows. To send it takes no private key (CVE-2016-2402).
     AppendedCertificate {
         /// The pinned key.
         key: SpkiFingerprint,

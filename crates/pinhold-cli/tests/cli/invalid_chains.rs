@@ -36,8 +36,8 @@ async fn error_of(site: &Site, command: &str, options: &[&str]) -> Value {
     json
 }
 
-/// Checks that the message begins with the statement of the cause, ends with one remedy, and advises
-/// nobody to trust another root.
+/// Checks that the message begins with the statement of the cause, ends with one remedy, which does
+/// not add a root.
 fn check_cause(json: &Value) {
     let all = message(json);
     assert_eq!(all.matches("what to do").count(), 1, "{all}");
