@@ -194,8 +194,8 @@ pub enum PathEvidence {
         /// When that chain was first accepted.
         at: UnixTime,
     },
-    /// The pinned key signed a certificate of the path, or another certificate of a CA on the path,
-    /// but no valid path to a trusted root leads through it.
+    /// The pinned key signed another certificate of a CA on the path, but no valid path to a trusted
+    /// root leads through it.
     CrossSigned {
         /// The pinned key.
         pinned: SpkiFingerprint,

@@ -175,7 +175,7 @@ fn write_path(evidence: &PathEvidence, f: &mut fmt::Formatter<'_>) -> fmt::Resul
         ),
         PathEvidence::CrossSigned { pinned } => write!(
             f,
-            "the pinned key {pinned} signed a CA of the chain, but is on no valid path"
+            "the pinned key {pinned} signed a certificate of a CA of the chain, but is on no valid path"
         ),
         PathEvidence::PinnedLeaf { leaf } => write!(
             f,
@@ -257,3 +257,199 @@ const USER_ADDED_ROOT: &str = "user-added root: the chain ends in";
 const ENFORCED: &str = "which the user or administrator added, and the policy enforces its pins \
                         there";
 const NO_KEY: &str = "is the SHA-256 of a certificate of the chain, not of its key, whose pin is";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::timestamp::at;
+
+    fn root(organisation: &str) -> BuiltInRoot {
+        BuiltInRoot {
+            key: key(1),
+            subject: format!("O={organisation}"),
+            organisation: organisation.to_owned(),
+        }
+    }
+
+    fn key(byte: u8) -> SpkiFingerprint {
+        SpkiFingerprint::from_digest([byte; 32])
+    }
+
+    fn clock(evidence: ClockEvidence) -> Cause {
+        Cause::Clock {
+            now: at(86_400),
+            limit: ValidityLimit::NotBefore(at(864_000)),
+            evidence,
+        }
+    }
+
+    fn other_ca(accepted_at: Option<UnixTime>) -> Cause {
+        Cause::OtherCa {
+            expected: vec![root("One"), root("One"), root("Two")],
+            seen: root("Three"),
+            accepted_at,
+        }
+    }
+
+    fn same_ca(evidence: CaEvidence) -> Cause {
+        Cause::SameCa {
+            ca: key(2),
+            evidence,
+        }
+    }
+
+    /// Each cause with its identifier and with parts of its statement.
+    fn causes() -> Vec<(Cause, &'static str, &'static [&'static str])> {
+        let (one, at_1) = (key(1), at(1));
+        let keys = vec![key(1), key(2)];
+        let presented = vec!["a".to_owned(), "b".to_owned()];
+        let same_operator = PathEvidence::SameOperator {
+            expected: root("One"),
+            seen: root("One"),
+            accepted_at: None,
+        };
+        let path = |evidence| Cause::OtherPath { evidence };
+        let release = at(700_000);
+        vec![
+            (
+                Cause::AppendedCertificate { key: one },
+                "appended-certificate",
+                &["AQEB"],
+            ),
+            (
+                Cause::ChangedPins { accepted_at: at_1 },
+                "changed-pins",
+                &["1970-01-01T00:00:01Z"],
+            ),
+            (
+                clock(ClockEvidence::BeforeRelease { release }),
+                "clock",
+                &[
+                    "9 days",
+                    "1970-01-02T",
+                    "1970-01-11T",
+                    "the clock is wrong",
+                    "1970-01-09T",
+                ],
+            ),
+            (
+                clock(ClockEvidence::BeyondRenewal),
+                "clock",
+                &["a late renewal does not"],
+            ),
+            (clock(ClockEvidence::Undecided), "clock", &["either"]),
+            (Cause::NotTls, "not-tls", &["captive portal"]),
+            (
+                other_ca(None),
+                "other-ca",
+                &["\"Three\"", "pinned root is of \"One\", \"Two\""],
+            ),
+            (
+                other_ca(Some(at_1)),
+                "other-ca",
+                &["accepted on 1970-01-01T00:00:01Z"],
+            ),
+            (Cause::OtherKeys, "other-keys", &["nothing shows which"]),
+            (
+                Cause::OtherName { presented },
+                "other-name",
+                &["\"a\", \"b\""],
+            ),
+            (
+                path(PathEvidence::Accepted { at: at_1 }),
+                "other-path",
+                &["through other CAs"],
+            ),
+            (
+                path(PathEvidence::CrossSigned { pinned: one }),
+                "other-path",
+                &["signed", "AQEB"],
+            ),
+            (
+                path(PathEvidence::PinnedLeaf { leaf: one }),
+                "other-path",
+                &["CAs are not"],
+            ),
+            (
+                path(same_operator),
+                "other-path",
+                &["\"One\"", "the pinned one, \"O=One\""],
+            ),
+            (
+                Cause::RefusedKey { keys },
+                "refused-key",
+                &["AQEB", ", sha256/AgIC"],
+            ),
+            (
+                same_ca(CaEvidence::Accepted {
+                    leaf: one,
+                    at: at_1,
+                }),
+                "same-ca",
+                &["a rotation or a mis-issuance", "AQEB", "1970", "AgIC"],
+            ),
+            (
+                same_ca(CaEvidence::IssuedPinned { pinned: one }),
+                "same-ca",
+                &["AgIC", "AQEB"],
+            ),
+            (same_ca(CaEvidence::Pinned), "same-ca", &["is pinned"]),
+            (Cause::UnknownIssuer, "unknown-issuer", &["no path"]),
+            (
+                Cause::UnknownRoot { key: one },
+                "unknown-root",
+                &["unknown origin", "AQEB"],
+            ),
+            (
+                Cause::UserAddedRoot { key: one },
+                "user-added-root",
+                &["administrator", "AQEB"],
+            ),
+            (
+                Cause::WrongHash {
+                    pin: one,
+                    key: key(2),
+                },
+                "wrong-hash",
+                &["AQEB", "AgIC"],
+            ),
+        ]
+    }
+
+    #[test]
+    fn each_cause_states_its_evidence_in_one_line() {
+        for (cause, id, parts) in causes() {
+            assert_eq!(cause.id(), id);
+            let statement = cause.to_string();
+            for part in parts {
+                assert!(statement.contains(part), "{part}: {statement}");
+            }
+            assert!(!statement.contains('\n'), "{statement}");
+        }
+    }
+
+    #[test]
+    fn no_remedy_loosens_pins_or_adds_a_root() {
+        for (cause, ..) in causes() {
+            let remedy = cause.remedy();
+            let words = [
+                "add", "trust", "skip", "forget", "remove", "disable", "pin the",
+            ];
+            for word in words {
+                assert!(!remedy.contains(word), "{word}: {remedy}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_expired_policy_states_whether_its_keys_are_present() {
+        for (is_pinned_key_present, part) in [(true, "has the"), (false, "lacks the")] {
+            let cause = Cause::ExpiredPolicy {
+                expired_at: Some(at(1)),
+                now: at(2),
+                is_pinned_key_present,
+            };
+            assert!(cause.to_string().contains(part), "{cause}");
+        }
+    }
+}
