@@ -116,3 +116,108 @@ const LONGEST_LIFETIME: u64 = 398 * 24 * 60 * 60;
 const MAX_NAMES: usize = 10;
 /// The characters of such a name, the length limit of a DNS name.
 const MAX_NAME_LENGTH: usize = 253;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rustls::AlertDescription;
+    use rustls_pki_types::ServerName;
+
+    use super::*;
+    use crate::violation::UnpinnedHost;
+
+    const RELEASE: u64 = EARLIEST_TIME;
+
+    fn invalid(error: CertificateError) -> rustls::Error {
+        rustls::Error::InvalidCertificate(error)
+    }
+
+    fn name() -> ServerName<'static> {
+        ServerName::try_from("shop.example").unwrap()
+    }
+
+    #[test]
+    fn an_error_is_found_at_any_depth() {
+        let not_tls = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
+        let wrapped = io::Error::other(io::Error::other(not_tls));
+        assert_eq!(cause(&wrapped), Some(Cause::NotTls));
+    }
+
+    #[test]
+    fn a_clock_is_judged_by_the_release_and_by_the_gap() {
+        let evidence = |time: u64, limit: ValidityLimit| {
+            let error = match limit {
+                ValidityLimit::NotAfter(not_after) => CertificateError::ExpiredContext {
+                    time: at(time),
+                    not_after,
+                },
+                ValidityLimit::NotBefore(not_before) => CertificateError::NotValidYetContext {
+                    time: at(time),
+                    not_before,
+                },
+            };
+            match cause(&invalid(error)) {
+                Some(Cause::Clock { evidence, .. }) => evidence,
+                other => panic!("{other:?}"),
+            }
+        };
+        let release = at(RELEASE);
+        let before = ClockEvidence::BeforeRelease { release };
+        let after = |time| ValidityLimit::NotAfter(at(time));
+        let from = |time| ValidityLimit::NotBefore(at(time));
+        for (time, limit, expected) in [
+            (RELEASE - 1, from(RELEASE), before),
+            (RELEASE, from(RELEASE + 1), ClockEvidence::Undecided),
+            (RELEASE - 1, after(0), before),
+            (
+                RELEASE + LONGEST_LIFETIME,
+                after(RELEASE),
+                ClockEvidence::Undecided,
+            ),
+            (
+                RELEASE + LONGEST_LIFETIME + 1,
+                after(RELEASE),
+                ClockEvidence::BeyondRenewal,
+            ),
+            (RELEASE, from(u64::MAX), ClockEvidence::BeyondRenewal),
+        ] {
+            assert_eq!(evidence(time, limit), expected, "{time} {limit:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_limited_and_escaped() {
+        let mut presented = vec!["DnsName(\"a\"\n\u{202e}\")".to_owned()];
+        presented.push("IpAddress(192.0.2.1)".to_owned());
+        presented.extend((0..1000).map(|_| format!("DnsName(\"{}\")", "x".repeat(1000))));
+        let expected = name();
+        let error = CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        };
+        let Some(Cause::OtherName { presented }) = cause(&invalid(error)) else {
+            panic!("expected another name");
+        };
+        assert_eq!(presented.len(), MAX_NAMES);
+        assert_eq!(presented[..2], ["a\\\"\\n\\u{202e}", "192.0.2.1"]);
+        assert!(presented.iter().all(|name| name.len() <= MAX_NAME_LENGTH));
+    }
+
+    #[test]
+    fn an_unverifiable_path_has_the_cause_of_its_reason_and_an_unpinned_host_none() {
+        let reason = invalid(CertificateError::UnknownIssuer);
+        let path = UnverifiablePath::new(&name(), None, Vec::new(), reason).into_rustls();
+        assert_eq!(cause(&path), Some(Cause::UnknownIssuer));
+        let unpinned = UnpinnedHost::new(&name(), None, true).into_rustls();
+        assert_eq!(cause(&unpinned), None);
+        for error in [
+            rustls::Error::AlertReceived(AlertDescription::HandshakeFailure),
+            invalid(CertificateError::Revoked),
+            invalid(CertificateError::BadSignature),
+        ] {
+            assert_eq!(cause(&error), None);
+        }
+        assert_eq!(cause(&io::Error::other("no route")), None);
+    }
+}
