@@ -155,6 +155,9 @@ impl Refusal {
             (PinSource::RefusedKeys, _) => {
                 "expected none of `refused_keys` of the pin file, but found".to_owned()
             }
+            (_, Some(file)) if policy.state == PolicyState::Expired => {
+                format!("the pins that have expired, set for {host} in {file}{until}")
+            }
             (_, Some(file)) => format!("expected {pins}, set for {host} in {file}{until}"),
             _ => format!("expected {pins}, from --pin"),
         }

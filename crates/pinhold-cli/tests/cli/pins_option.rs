@@ -153,7 +153,15 @@ async fn an_expired_policy_refuses_if_it_is_to() {
         let run = get(&site, &file, &[]).await.expect_code(code);
         if code == 90 {
             assert!(run.stderr.contains("have expired"), "{}", run.stderr);
-            assert_eq!(run.json()["state"], "expired");
+            // The pinned key is on the path, so no text may deny it.
+            for denial in ["no part of", "not part of", "is pinned", "expected one of"] {
+                assert!(!run.stderr.contains(denial), "{denial}: {}", run.stderr);
+            }
+            let json = run.json();
+            assert_eq!(json["state"], "expired");
+            assert_eq!(json["cause"]["id"], "expired-policy");
+            assert_eq!(json["cause"]["pinned_key_present"], true);
+            assert_eq!(json["cause"]["expired_at"], "2020-01-01T00:00:00Z");
         }
     }
 }
