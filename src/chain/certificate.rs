@@ -52,6 +52,29 @@ pub(crate) fn name_text(contents: &[u8]) -> String {
     text
 }
 
+/// Returns the value of the first organisation attribute of a distinguished name, given by its DER
+/// contents.
+pub(crate) fn organisation(contents: &[u8]) -> Option<&[u8]> {
+    let sets = values(contents).map(|set| set.contents());
+    let attributes = sets.flat_map(|set| values(set).map(|attribute| attribute.contents()));
+    let mut found = attributes.filter_map(|attribute| {
+        let mut parts = values(attribute);
+        let kind = parts.next()?;
+        (kind.contents() == ORGANISATION).then(|| parts.next())?
+    });
+    Some(found.next()?.contents())
+}
+
+/// Returns the text of an attribute value, escaped as in [`name_text`].
+pub(crate) fn value_text(value: &[u8]) -> String {
+    let mut text = String::new();
+    push_escaped(&String::from_utf8_lossy(value), &mut text);
+    text
+}
+
+/// The attribute type `id-at-organizationName` (RFC 5280 appendix A.1).
+const ORGANISATION: &[u8] = b"\x55\x04\x0a";
+
 fn push_attribute(attribute: &Value<'_>, text: &mut String) -> Option<()> {
     let mut parts = values(attribute.contents());
     let (kind, value) = (parts.next()?, parts.next()?);

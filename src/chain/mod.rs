@@ -8,12 +8,15 @@
 mod certificate;
 mod fingerprint_cache;
 mod path_builder;
+mod relations;
 mod revocation;
 mod signature_cache;
 mod validated;
 
+pub(crate) use crate::chain::certificate::{name_text, organisation, value_text};
 pub(crate) use crate::chain::fingerprint_cache::FingerprintCache;
 pub(crate) use crate::chain::path_builder::{PathBuilder, Presented, ValidPath};
+pub(crate) use crate::chain::relations::Relation;
 pub(crate) use crate::chain::revocation::{Revocation, RevocationChoice};
 pub(crate) use crate::chain::signature_cache::CachingAlgorithms;
 pub use crate::chain::validated::{ChainKey, KeyRole, ValidatedChain};

@@ -214,7 +214,13 @@ impl ValidPath {
     }
 
     /// Converts the path to an owned value that also contains all served certificates.
-    pub(crate) fn into_chain(self, presented: Presented<'_>, host: Option<Host>) -> ValidatedChain {
+    pub(crate) fn into_chain(
+        self,
+        paths: &PathBuilder,
+        presented: Presented<'_>,
+        host: Option<Host>,
+        now: UnixTime,
+    ) -> ValidatedChain {
         let served = std::iter::once(presented.leaf)
             .chain(presented.intermediates)
             .map(|certificate| certificate.clone().into_owned());
@@ -229,6 +235,9 @@ impl ValidPath {
             served: served.collect(),
             path: self.path,
             anchor: self.anchor,
+            anchors: paths.anchors.clone(),
+            algorithms: paths.algorithms.provided,
+            at: now,
             fingerprints,
             hash: self.hash,
             dates: OnceLock::new(),

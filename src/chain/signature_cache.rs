@@ -20,7 +20,7 @@ use rustls_pki_types::{
 
 /// The signature algorithms of a provider, which share one cache.
 pub(crate) struct CachingAlgorithms {
-    provided: &'static [&'static dyn Algorithm],
+    pub(crate) provided: &'static [&'static dyn Algorithm],
     max_bytes: usize,
     /// Created for the first chain, so that building a client costs less.
     caching: OnceLock<Vec<CachingAlgorithm>>,

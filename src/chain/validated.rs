@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, UnixTime};
 use webpki::EndEntityCert;
 
 use crate::chain::certificate::{name_text, validity};
 use crate::policy::{AnchorOrigin, Host, KeyHash, SpkiFingerprint};
-use crate::roots::Anchor;
+use crate::roots::{Anchor, TrustAnchors};
 
 /// The validated path from a server's certificate to a trust anchor, for one name. Cheap to clone.
 ///
@@ -40,6 +40,12 @@ pub(crate) struct Facts {
     /// Positions in `served`, leaf first, without the anchor.
     pub(crate) path: Vec<usize>,
     pub(crate) anchor: Arc<Anchor>,
+    /// All anchors that the chain was validated against, and the algorithms: for the cause of a
+    /// refusal.
+    pub(crate) anchors: TrustAnchors,
+    pub(crate) algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
+    /// The time of the validation.
+    pub(crate) at: UnixTime,
     /// The keys from the leaf to the anchor. Computed on first use, so that no key is hashed for a
     /// host without pins.
     pub(crate) fingerprints: OnceLock<Vec<SpkiFingerprint>>,
@@ -141,6 +147,23 @@ impl ValidatedChain {
     #[must_use]
     pub fn anchor_origin(&self) -> AnchorOrigin {
         self.facts.anchor.origin
+    }
+
+    pub(crate) fn anchor(&self) -> &Anchor {
+        &self.facts.anchor
+    }
+
+    pub(crate) fn anchors(&self) -> &TrustAnchors {
+        &self.facts.anchors
+    }
+
+    pub(crate) fn algorithms(&self) -> &'static [&'static dyn SignatureVerificationAlgorithm] {
+        self.facts.algorithms
+    }
+
+    /// Returns the time of the validation.
+    pub(crate) fn validated_at(&self) -> UnixTime {
+        self.facts.at
     }
 
     /// Returns whether both are the same path through the same served certificates.

@@ -60,6 +60,11 @@ impl Anchor {
         &self.parsed.subject
     }
 
+    /// Returns the DER contents of the `SubjectPublicKeyInfo`.
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.parsed.subject_public_key_info
+    }
+
     /// Returns the fingerprint of the key, which is hashed on the first call.
     pub(crate) fn fingerprint(&self) -> SpkiFingerprint {
         let hash = || SpkiFingerprint::of_anchor(&self.parsed);
@@ -268,6 +273,12 @@ impl TrustAnchors {
     pub fn iter(&self) -> impl Iterator<Item = (AnchorOrigin, &TrustAnchor<'static>)> {
         let all = self.0.all.iter();
         all.map(|anchor| (anchor.origin, &anchor.parsed))
+    }
+
+    /// Returns the anchors of this origin.
+    pub(crate) fn with_origin(&self, origin: AnchorOrigin) -> impl Iterator<Item = &Anchor> {
+        let all = self.0.all.iter().map(|anchor| &**anchor);
+        all.filter(move |anchor| anchor.origin == origin)
     }
 
     /// Returns the anchors as a root store of rustls.

@@ -61,7 +61,6 @@ pub use crate::store::format::Corruption;
 #[cfg(feature = "hyper")]
 pub(crate) use crate::store::generation::GenerationWatch;
 pub(crate) use crate::store::generation::{Generation, Validity};
-#[cfg(feature = "bundles")]
 pub(crate) use crate::store::observed_clock::EARLIEST_TIME;
 #[cfg(feature = "bundles")]
 pub(crate) use crate::store::other_records::RecordListener;

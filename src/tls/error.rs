@@ -123,7 +123,7 @@ impl<E: Error + 'static> Error for Refusal<E> {
 }
 
 /// Returns the first match, from the outermost error to the innermost.
-fn find<T>(
+pub(crate) fn find<T>(
     error: &(dyn Error + 'static),
     matches: &dyn Fn(&(dyn Error + 'static)) -> Option<T>,
 ) -> Option<T> {

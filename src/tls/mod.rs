@@ -8,6 +8,7 @@
 //! for a violation in the errors of other crates (`PinViolation::find`). A connector runs a
 //! handshake in `connection::observe` to receive the verifier's result.
 
+mod cause;
 pub(crate) mod connection;
 pub(crate) mod error;
 #[cfg(feature = "reqwest")]
@@ -17,10 +18,13 @@ mod verifier;
 mod verifier_builder;
 
 pub use crate::chain::{ChainKey, KeyRole};
+pub use crate::tls::cause::cause;
 #[cfg(feature = "hyper")]
 pub use crate::tls::connection::VerifiedConnection;
 #[cfg(feature = "reqwest")]
 pub(crate) use crate::tls::observed_config::ObservedConfig;
 pub use crate::tls::verifier::PinningVerifier;
 pub use crate::tls::verifier_builder::PinningVerifierBuilder;
-pub use crate::violation::UnverifiablePath;
+pub use crate::violation::{
+    BuiltInRoot, CaEvidence, Cause, ClockEvidence, PathEvidence, UnverifiablePath, ValidityLimit,
+};

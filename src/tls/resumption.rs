@@ -216,6 +216,15 @@ impl ResumptionCheck {
         chains.map_or_else(Vec::new, |chains| chains.each.clone())
     }
 
+    /// Returns the chains that were accepted for a name, the oldest first. They explain a refusal and
+    /// decide nothing, so that one which is missing does no harm.
+    pub(crate) fn accepted(&self, name: &ServerName<'_>) -> Vec<ValidatedChain> {
+        match self.records.lock().of_names.get(name) {
+            Some(Record::All(chains)) => chains.each.clone(),
+            Some(Record::Disabled) | None => Vec::new(),
+        }
+    }
+
     /// Returns the pins by which sessions are checked.
     #[cfg(feature = "hyper")]
     pub(crate) fn pinning(&self) -> &Pinning {

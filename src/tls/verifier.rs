@@ -103,15 +103,15 @@ impl PinningVerifier {
         if self.sessions.is_none() && validity.is_none() && is_free {
             return Ok(());
         }
-        let chain = path.into_chain(presented, host.clone());
+        let chain = path.into_chain(&self.paths, presented, host.clone(), now);
         let evaluation = policies.evaluate(host, chain, now);
         if let Some(sessions) = &self.sessions
             && !evaluation.is_refused()
         {
             sessions.await_signature(Found::Chain(evaluation.chain().clone()));
         }
+        let decision = self.with_accepted(evaluation.decision(), presented.name);
         let Some(validity) = validity else {
-            let decision = evaluation.decision();
             self.pinning.record_connection(&evaluation, &decision, None);
             return match decision {
                 Decision::Refuse(violation) => Err(violation.into_rustls()),
@@ -120,7 +120,7 @@ impl PinningVerifier {
         };
         // The connector that observes the handshake emits the event: it knows the port, and
         // whether the server has proved that it has the private key.
-        if let Decision::Refuse(violation) = evaluation.decision() {
+        if let Decision::Refuse(violation) = decision {
             return Err(violation.into_rustls());
         }
         connection::record(Verified {
@@ -130,6 +130,16 @@ impl PinningVerifier {
             sessions: self.sessions.clone(),
         });
         Ok(())
+    }
+
+    /// Adds to a refusal the chains of the name that were accepted before, which may show its cause.
+    fn with_accepted(&self, decision: Decision, name: &ServerName<'_>) -> Decision {
+        match (decision, &self.sessions) {
+            (Decision::Refuse(violation), Some(sessions)) => {
+                Decision::Refuse(violation.with_accepted(sessions.accepted(name)))
+            }
+            (decision, _) => decision,
+        }
     }
 
     /// Records the chain of a handshake in which the server has proved its key.

@@ -1,12 +1,15 @@
-//! The facts of refusals (a pin violation, a path that can't be verified), and the report of a
-//! violation.
+//! The facts of refusals (a pin violation, a path that can't be verified), what they show about the
+//! cause, and the report of a violation.
 //!
 //! Uses `chain` and `policy` for the values that a violation contains. The conversion to TLS errors
 //! is in `tls`, the sending of reports in `http_reporter`.
 //!
 //! Offers [`PinViolation`] and [`UnverifiablePath`], which applications find in the errors of their
-//! clients, [`Report`] with its JSON encoding, and the trait [`Reporter`].
+//! clients, [`Cause`], [`Report`] with its JSON encoding, and the trait [`Reporter`].
 
+mod cause;
+mod cause_text;
+mod evidence;
 mod pin_violation;
 mod report;
 mod report_error;
@@ -17,6 +20,9 @@ mod report_pem;
 mod unpinned_host;
 mod unverifiable;
 
+pub use crate::violation::cause::{
+    BuiltInRoot, CaEvidence, Cause, ClockEvidence, PathEvidence, ValidityLimit,
+};
 pub use crate::violation::pin_violation::PinViolation;
 pub use crate::violation::report::{Report, Reporter};
 pub use crate::violation::report_error::{DeliveryError, DropReason, EndpointError};

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls_pki_types::UnixTime;
 
@@ -10,8 +10,9 @@ use crate::chain::ValidatedChain;
 use crate::policy::text::write_with_causes;
 use crate::policy::{
     AnchorOrigin, AppliedPolicy, Host, PinRole, PinSet, PinSource, PolicyState, SpkiFingerprint,
-    sha256,
 };
+use crate::violation::cause::Cause;
+use crate::violation::evidence::Evidence;
 
 /// The refusal of a server whose chain is valid, but lacks the keys pinned to its name, or contains a
 /// key that the application refuses.
@@ -19,8 +20,8 @@ use crate::policy::{
 /// Chrome calls it `ERR_SSL_PINNED_KEY_NOT_IN_CERT_CHAIN`, Firefox
 /// `MOZILLA_PKIX_ERROR_KEY_PINNING_FAILURE`. An invalid chain is never a pin violation.
 ///
-/// `Display` prints several lines: the keys that were seen, the pins that were expected and where
-/// they came from, the likely cause, and what to do. `Debug` prints the same, since `main` prints
+/// `Display` prints several lines: what the facts show about the [cause](Self::cause), the keys that
+/// were seen, the pins that were expected and where they came from, and what to do. `Debug` prints the same, since `main` prints
 /// an error that it returns by `Debug`. Cheap to clone.
 ///
 /// ```
@@ -39,6 +40,9 @@ struct Facts {
     also_failed: Vec<AppliedPolicy>,
     chain: ValidatedChain,
     at: UnixTime,
+    /// See [`Evidence::accepted`].
+    accepted: Vec<ValidatedChain>,
+    cause: OnceLock<Cause>,
 }
 
 impl PinViolation {
@@ -55,6 +59,22 @@ impl PinViolation {
             also_failed,
             chain,
             at,
+            accepted: Vec::new(),
+            cause: OnceLock::new(),
+        }))
+    }
+
+    /// Adds the chains that the same client accepted before, from which the cause may be seen.
+    pub(crate) fn with_accepted(self, accepted: Vec<ValidatedChain>) -> Self {
+        let facts = &self.0;
+        Self(Arc::new(Facts {
+            host: facts.host.clone(),
+            policy: facts.policy.clone(),
+            also_failed: facts.also_failed.clone(),
+            chain: facts.chain.clone(),
+            at: facts.at,
+            accepted,
+            cause: OnceLock::new(),
         }))
     }
 
@@ -64,7 +84,8 @@ impl PinViolation {
         let facts = &self.0;
         let others = facts.also_failed.iter().map(|policy| {
             let (host, chain) = (facts.host.clone(), facts.chain.clone());
-            Self::new(host, policy.clone(), Vec::new(), chain, facts.at)
+            let other = Self::new(host, policy.clone(), Vec::new(), chain, facts.at);
+            other.with_accepted(facts.accepted.clone())
         });
         std::iter::once(self.clone()).chain(others)
     }
@@ -95,109 +116,92 @@ impl PinViolation {
         self.0.at
     }
 
+    /// Returns what the facts show about the cause. It is derived on the first call.
+    ///
+    /// In this order, the first that applies:
+    ///
+    /// 1. The chain contains a [refused key](Cause::RefusedKey).
+    /// 2. The policy has [expired](Cause::ExpiredPolicy).
+    /// 3. A pin is the [hash of a certificate](Cause::WrongHash) of the path.
+    /// 4. The root is [of unknown origin](Cause::UnknownRoot) or
+    ///    [user-added](Cause::UserAddedRoot).
+    /// 5. The same client accepted the same keys before: [the pins changed](Cause::ChangedPins).
+    /// 6. Some of several groups of pins match: [the CA's](Cause::SameCa) or
+    ///    [the leaf's](Cause::OtherPath).
+    /// 7. A served certificate with a pinned key [signed a CA of the path](Cause::OtherPath), or was
+    ///    [signed by one](Cause::SameCa).
+    /// 8. The same client accepted [the leaf's key](Cause::OtherPath) or [a CA's](Cause::SameCa)
+    ///    before.
+    /// 9. The built-in root is one of [the same](Cause::OtherPath) operator or of
+    ///    [another](Cause::OtherCa) than the pinned built-in roots; if none is pinned, than the root
+    ///    of the chain that was accepted last.
+    /// 10. A certificate with a pinned key [was appended](Cause::AppendedCertificate).
+    /// 11. [Nothing more is known](Cause::OtherKeys).
+    ///
+    /// "Accepted before" means by a client with the TLS configuration of this crate, since it was
+    /// created, over a chain to a built-in root.
+    ///
+    /// ```
+    /// use pinhold::PinViolation;
+    /// use pinhold::tls::Cause;
+    ///
+    /// fn is_from_this_device(violation: &PinViolation) -> bool {
+    ///     matches!(
+    ///         violation.cause(),
+    ///         Cause::UnknownRoot { .. } | Cause::UserAddedRoot { .. }
+    ///     )
+    /// }
+    /// # let _ = is_from_this_device;
+    /// ```
+    #[must_use]
+    pub fn cause(&self) -> &Cause {
+        let facts = &self.0;
+        facts.cause.get_or_init(|| facts.evidence().cause())
+    }
+
     /// Returns the expected pins that are the SHA-256 of a served certificate and not of its public
     /// key, each with the pin of that key. Such a pin never matches.
     #[must_use]
     pub fn certificate_pins(&self) -> Vec<(SpkiFingerprint, SpkiFingerprint)> {
-        let mut found = Vec::new();
-        for (der, key) in self.0.chain.served_keys() {
-            let digest = SpkiFingerprint::from_digest(sha256(&[der]));
-            if self.0.policy.pins.contains(&digest) {
-                found.push((digest, key));
-            }
-        }
-        found
-    }
-
-    /// Returns a pinned key whose certificate was served, but is not on the validated path. It
-    /// proves nothing, but hints at the cause: an appended certificate, or a missing intermediate.
-    fn unused_pinned_certificate(&self) -> Option<SpkiFingerprint> {
-        let chain = &self.0.chain;
-        // With pins of groups, a pinned key may be on the path of a refused chain.
-        let is_unused = |key: &SpkiFingerprint| {
-            self.0.policy.pins.contains(key) && !chain.fingerprints().contains(key)
-        };
-        chain.served_keys().map(|(_, key)| key).find(is_unused)
-    }
-
-    /// Returns the likely cause and what to do, if the pins themselves show it.
-    fn explanation_by_pins(&self) -> Option<(&'static str, &'static str)> {
-        if self.0.policy.state == PolicyState::Expired {
-            return Some((
-                "the application is older than its pins, and the policy refuses after its expiry",
-                "update the application",
-            ));
-        }
-        if self.0.policy.source == PinSource::RefusedKeys {
-            return Some((
-                "the server uses a key, or a CA, that the application no longer trusts",
-                "ask the server's operator for a certificate with another key; remove the key from \
-                 the refused ones only if it was listed by mistake",
-            ));
-        }
-        if !self.certificate_pins().is_empty() {
-            return Some((
-                "a pin was computed from the whole certificate instead of its public key",
-                "replace it by the pin of the key; `pinhold fingerprint` prints it for a file or a \
-                 server",
-            ));
-        }
-        None
-    }
-
-    /// Returns the likely cause and what to do.
-    fn explanation(&self) -> (&'static str, &'static str) {
-        if let Some(explanation) = self.explanation_by_pins() {
-            return explanation;
-        }
-        match (self.0.chain.anchor_origin(), self.0.policy.source) {
-            (AnchorOrigin::UserAdded, _) => (
-                "a proxy or scanner on this device or network decrypts the traffic, and the policy \
-                 enforces its pins on user-added roots",
-                "connect without the proxy, or let the policy skip pins there \
-                 (`UserAddedRoots::SkipPins`)",
-            ),
-            #[cfg(pinhold_debug_overrides)]
-            (AnchorOrigin::DebugOverride, _) => {
-                ("this build skips pins on chains to this root", "nothing")
-            }
-            (AnchorOrigin::Unknown, _) => (
-                "the root comes from the platform's store or `SSL_CERT_FILE` and is in no list of \
-                 known roots: either the user or administrator added it, or somebody decrypts the \
-                 traffic",
-                "if it was added on purpose, pass it to `TrustAnchors::with_user_added` (all such \
-                 roots: `with_unknown_as_user_added`)",
-            ),
-            (AnchorOrigin::BuiltIn, PinSource::Noted) => (
-                "the server now uses keys that its header had not announced, or the certificate \
-                 was issued to another party",
-                "ask the server's operator over another channel; if the key is the server's, \
-                 forget the noted host (`PinStore::forget`)",
-            ),
-            (AnchorOrigin::BuiltIn, _) if self.0.policy.state == PolicyState::ReportOnly => (
-                "the server uses a key or CA that these pins lack, or the certificate was issued to \
-                 another party",
-                "ask the server's operator over another channel; if the key is the server's, add \
-                 its pin before these pins are enforced",
-            ),
-            #[cfg(feature = "bundles")]
-            (AnchorOrigin::BuiltIn, PinSource::Bundle(_)) => (
-                "the server now uses a key or CA that the pin bundle lacks, or the certificate was \
-                 issued to another party",
-                "ask the server's operator over another channel; if the key is the server's, issue \
-                 a bundle with its pin",
-            ),
-            (AnchorOrigin::BuiltIn, PinSource::RefusedKeys | PinSource::Static) => (
-                "the server now uses a key or CA that the application does not pin, or the \
-                 certificate was issued to another party",
-                "ask the server's operator over another channel; if the key is the server's, add \
-                 its pin to the static policy and ship an update",
-            ),
-        }
+        let evidence = self.0.evidence();
+        let found = evidence.certificate_pins();
+        found.map(|(_, digest, key)| (digest, key)).collect()
     }
 }
 
 impl Facts {
+    fn evidence(&self) -> Evidence<'_> {
+        Evidence {
+            policy: &self.policy,
+            chain: &self.chain,
+            accepted: &self.accepted,
+            at: self.at,
+        }
+    }
+
+    /// Writes what the pins mean for the connection.
+    fn write_outcome(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (host, policy) = (&self.host, &self.policy);
+        match policy.state {
+            PolicyState::Expired => writeln!(f, "  the pins of {host} have expired"),
+            PolicyState::ReportOnly => writeln!(
+                f,
+                "  no key in the validated chain of {host} matches the report-only or candidate \
+                 pins; the connection is not refused"
+            ),
+            PolicyState::Enforced if policy.source == PinSource::RefusedKeys => {
+                writeln!(f, "  the validated chain of {host} contains a refused key")
+            }
+            PolicyState::Enforced if !policy.groups().is_empty() => writeln!(
+                f,
+                "  the validated chain of {host} lacks keys that are pinned"
+            ),
+            PolicyState::Enforced => {
+                writeln!(f, "  no key in the validated chain of {host} is pinned")
+            }
+        }
+    }
+
     fn write_seen_keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origin = match self.chain.anchor_origin() {
             AnchorOrigin::BuiltIn => "a built-in root",
@@ -221,7 +225,11 @@ impl Facts {
             _ if policy.groups().is_empty() => "one of",
             _ => "one of each group",
         };
-        writeln!(f, "  expected {what}, {}:", policy.provenance())?;
+        if policy.state == PolicyState::Expired {
+            writeln!(f, "  expired pins, {}:", policy.provenance())?;
+        } else {
+            writeln!(f, "  expected {what}, {}:", policy.provenance())?;
+        }
         if policy.groups().is_empty() {
             return policy
                 .pins
@@ -244,30 +252,12 @@ impl Facts {
 
 impl fmt::Display for PinViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = &self.0.host;
-        match self.0.policy.state {
-            PolicyState::Expired => writeln!(f, "the pins of {host} have expired")?,
-            PolicyState::ReportOnly => writeln!(
-                f,
-                "no key in the validated chain of {host} matches the report-only or candidate pins; \
-                 the connection is not refused"
-            )?,
-            PolicyState::Enforced if self.0.policy.source == PinSource::RefusedKeys => {
-                writeln!(f, "the validated chain of {host} contains a refused key")?;
-            }
-            PolicyState::Enforced if !self.0.policy.groups().is_empty() => {
-                writeln!(
-                    f,
-                    "the validated chain of {host} lacks keys that are pinned"
-                )?;
-            }
-            PolicyState::Enforced => {
-                writeln!(f, "no key in the validated chain of {host} is pinned")?;
-            }
-        }
-        self.0.write_seen_keys(f)?;
-        self.0.write_expected_pins(f)?;
-        if let Some(key) = self.unused_pinned_certificate() {
+        let (facts, cause) = (&self.0, self.cause());
+        writeln!(f, "{cause}")?;
+        facts.write_outcome(f)?;
+        facts.write_seen_keys(f)?;
+        facts.write_expected_pins(f)?;
+        if let Some((_, key)) = facts.evidence().unused_pinned().next() {
             writeln!(
                 f,
                 "  the server also sent a certificate with the pinned key {key}, but it is not \
@@ -281,8 +271,7 @@ impl fmt::Display for PinViolation {
                  key is {right}"
             )?;
         }
-        let (cause, remedy) = self.explanation();
-        write!(f, "  likely cause: {cause}\n  what to do: {remedy}")
+        write!(f, "  what to do: {}", cause.remedy())
     }
 }
 

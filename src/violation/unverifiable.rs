@@ -83,13 +83,12 @@ impl UnverifiablePath {
     fn remedy(&self) -> &'static str {
         match &self.0.reason {
             rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                "add the root that the inner verifier trusts (`TrustAnchors::native`, \
-                 `with_built_in`, or `with_user_added` for a proxy's), or have the server send its \
-                 intermediate certificates, which the platform may have fetched"
+                "have the server send its intermediate certificates, which the platform may have \
+                 fetched, or connect without the proxy whose root only the platform trusts"
             }
             _ => {
-                "the inner verifier accepts what rustls rejects: replace the certificate, or \
-                 remove the inner verifier"
+                "have the server's operator replace the certificate, which rustls rejects and the \
+                 inner verifier accepts"
             }
         }
     }

@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod causes;
 #[path = "../common/mod.rs"]
 mod common;
 mod real_servers;

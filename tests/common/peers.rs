@@ -149,6 +149,35 @@ impl Peer {
         }))
     }
 
+    /// Starts nginx as a captive portal: it responds to every plain request with a redirect.
+    pub fn nginx_portal() -> Option<Self> {
+        let program = program("nginx")?;
+        let folder = Folder::new();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let config = format!(
+            r#"daemon off; master_process off; pid nginx.pid; error_log stderr notice;
+             events {{}}
+             http {{
+                access_log off;
+                client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+                uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+                server {{
+                    listen {address};
+                    location / {{ return 302 http://portal.test/login; }}
+                }}
+             }}"#
+        );
+        folder.write("nginx.conf", &config);
+        let mut command = Command::new(program);
+        command.args(["-e", "stderr", "-c", "nginx.conf", "-p"]);
+        command.arg(&folder.0);
+        Some(Self::start(folder, &mut command, |line| {
+            line.contains("event method").then_some(address)
+        }))
+    }
+
     /// Starts nginx as a report endpoint that logs each posted body.
     pub fn nginx_as_collector(leaf: &Leaf) -> Option<Self> {
         let program = program("nginx")?;

@@ -23,9 +23,25 @@ impl Ca {
     }
 
     pub fn root_with_key(name: &str, key: KeyPair) -> Self {
+        Self::root_from(ca_params(name), name, key)
+    }
+
+    /// A root whose subject also has this organisation.
+    pub fn root_of(organisation: &str, name: &str) -> Self {
+        Self::root_of_with_key(organisation, name, KeyPair::generate().unwrap())
+    }
+
+    pub fn root_of_with_key(organisation: &str, name: &str, key: KeyPair) -> Self {
+        let mut params = ca_params(name);
+        let subject = &mut params.distinguished_name;
+        subject.push(DnType::OrganizationName, organisation);
+        Self::root_from(params, name, key)
+    }
+
+    fn root_from(params: CertificateParams, name: &str, key: KeyPair) -> Self {
         Self {
             name: name.to_owned(),
-            issuer: CertifiedIssuer::self_signed(ca_params(name), key).unwrap(),
+            issuer: CertifiedIssuer::self_signed(params, key).unwrap(),
             chain: Vec::new(),
         }
     }

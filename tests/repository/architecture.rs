@@ -24,12 +24,12 @@ const MODULES: &str = "
         format error file_lock pending queue storage entries eviction records other_records journal file compaction \
         repair durable writer pin_store others builder update
     3 bundles: format error verifier_key note staging root body pin_bundle verifier signers
-    3 chain: certificate fingerprint_cache revocation signature_cache validated path_builder
-    4 violation: pin_violation report_error report_pem unpinned_host unverifiable report report_json
+    3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder
+    4 violation: cause cause_text evidence pin_violation report_error report_pem unpinned_host unverifiable report report_json
     5 pinning: clock noting rollout evaluation event lanes build_error provider bundle_terms static_pins bundle_rules \
         rare_rules observers recovery bundle_records bundle_status bundle_state handle bundle_engine apply_bundle replace bundle_recovery \
         bundle_setup builder note record
-    6 tls: resumption connection observed_config error verifier verifier_builder
+    6 tls: resumption connection observed_config error cause verifier verifier_builder
     7 connector: error schemes stream handshake service builder
     7 layer: cached_header pin_fields recovery retry target target_connections open_connections request_context \
         note_pins

@@ -102,7 +102,7 @@ async fn main_shows_the_advice_of_a_refusal() {
         unrelated_pin().to_string(),
         leaf.pin().to_string(),
         "set by the application for example.com".to_owned(),
-        "likely cause: ".to_owned(),
+        violation.cause().to_string(),
         "what to do: ".to_owned(),
     ] {
         assert!(shown.contains(&part), "{shown}: lacks {part}");

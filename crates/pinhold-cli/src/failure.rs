@@ -8,9 +8,11 @@ use hyper_util::client::legacy as client;
 use pinhold::connector::ConnectError;
 use pinhold::policy::PolicyState;
 use pinhold::storage::StorageError;
+use pinhold::tls::Cause;
 use pinhold::{BuildError, PinViolation, Pinning, UnpinnedHost};
 use serde_json::{Value, json};
 
+use crate::cause::cause_json;
 use crate::output::wrapped;
 use crate::peer::{Peer, Target};
 use crate::refusal::Refusal;
@@ -51,6 +53,8 @@ pub(crate) enum Failure {
         subject: String,
         target: Target,
         detail: String,
+        /// What the facts show about the cause, if they show anything.
+        cause: Option<Box<Cause>>,
     },
     /// Noted pins could not be read.
     StorageRead(StorageError),
@@ -140,10 +144,7 @@ impl Failure {
                     target: target.clone(),
                     chain: InvalidChain::new(error, target, &peer.served.certificates()).into(),
                 },
-                error => {
-                    let text = format!("TLS with {target} failed: {}", tls_error::text(error));
-                    peer.failure(RequestFailure::Tls, text)
-                }
+                error => Self::of_handshake(peer, error),
             };
         }
         if let Some(error) = find::<TransportError>(error) {
@@ -154,6 +155,28 @@ impl Failure {
             return peer.failure(kind, causes(error));
         }
         Self::of_exchange(peer, error)
+    }
+
+    /// Returns the failure for an error of TLS other than an invalid chain.
+    fn of_handshake(peer: &Peer, error: &rustls::Error) -> Self {
+        let statement = format!(
+            "TLS with {} failed: {}",
+            peer.target,
+            tls_error::text(error)
+        );
+        let cause = pinhold::tls::cause(error);
+        let mut detail = tls_error::under_cause(cause.as_ref(), &statement);
+        if cause == Some(Cause::NotTls) {
+            let remedy = "what to do: check the port, or log in to the network";
+            detail = format!("{detail}\n{}", wrapped(remedy));
+        }
+        Self::Request {
+            kind: RequestFailure::Tls,
+            subject: peer.url.clone(),
+            target: peer.target.clone(),
+            detail,
+            cause: cause.map(Box::new),
+        }
     }
 
     /// Returns the failure for an error after the connection was made, or without one.
@@ -234,19 +257,12 @@ impl Failure {
             }
             Self::Internal { .. } => json!({ "error": "internal", "message": message }),
             Self::PinViolation(refusal) => refusal.json(&message),
-            Self::Request { kind, target, .. } => {
-                let mut object = json!({
-                    "error": kind.name(),
-                    "host": target.host,
-                    "port": target.port,
-                    "message": message,
-                });
-                if let (RequestFailure::Status(status), Value::Object(fields)) = (kind, &mut object)
-                {
-                    fields.insert("status".to_owned(), json!(status));
-                }
-                object
-            }
+            Self::Request {
+                kind,
+                target,
+                cause,
+                ..
+            } => request_json(*kind, target, cause.as_deref(), &message),
             Self::StorageRead(error) | Self::StorageWrite(error) => json!({
                 "error": "storage",
                 "reason": storage_error::reason(error),
@@ -277,6 +293,29 @@ impl fmt::Display for Failure {
             Self::Usage(message) => f.write_str(message),
         }
     }
+}
+
+fn request_json(
+    kind: RequestFailure,
+    target: &Target,
+    cause: Option<&Cause>,
+    message: &str,
+) -> Value {
+    let mut object = json!({
+        "error": kind.name(),
+        "host": target.host,
+        "port": target.port,
+        "message": message,
+    });
+    if let Value::Object(fields) = &mut object {
+        if let RequestFailure::Status(status) = kind {
+            fields.insert("status".to_owned(), json!(status));
+        }
+        if let Some(cause) = cause {
+            fields.insert("cause".to_owned(), cause_json(cause));
+        }
+    }
+    object
 }
 
 /// Returns the facts of an unpinned host as the library states them, in words of the pin file.

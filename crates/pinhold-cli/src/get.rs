@@ -81,7 +81,6 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     let sources = PinSources {
         has_pin_options: !arguments.pinning.pin.is_empty(),
         pins: arguments.pinning.file.clone(),
-        store: arguments.store.clone(),
     };
     let peer = arguments.network.peer(&arguments.url, &uri, sources);
     let store = match &arguments.store {

@@ -4,6 +4,7 @@
 //! Results go to standard output, everything else to standard error.
 
 mod bundle;
+mod cause;
 mod certificate;
 mod clock;
 mod explain;

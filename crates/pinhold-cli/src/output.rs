@@ -129,8 +129,18 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
 
 /// Breaks a sentence into lines of a message, all but the first of which are indented more.
 pub(crate) fn wrapped(text: &str) -> String {
+    wrapped_after(" ", text)
+}
+
+/// As [`wrapped`], for the first sentence of a message, which follows the name of the program.
+pub(crate) fn wrapped_first(text: &str) -> String {
+    let line = wrapped_after("pinhold:", text);
+    line.trim_start_matches("pinhold: ").to_owned()
+}
+
+fn wrapped_after(start: &str, text: &str) -> String {
     let mut lines = Vec::new();
-    let mut line = " ".to_owned();
+    let mut line = start.to_owned();
     for word in text.split_whitespace() {
         if line.chars().count() + 1 + word.chars().count() > WIDTH {
             lines.push(std::mem::replace(&mut line, "   ".to_owned()));

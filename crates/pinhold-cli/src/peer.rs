@@ -75,6 +75,7 @@ impl Peer {
             subject: self.url.clone(),
             target: self.target.clone(),
             detail,
+            cause: None,
         }
     }
 }

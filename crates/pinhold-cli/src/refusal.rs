@@ -1,16 +1,17 @@
-//! The text of a pin violation: what was seen, what was expected, the likely cause, and which
-//! command to run.
+//! The text of a pin violation: what the facts show about the cause, what was seen, what was
+//! expected, and what to do.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pinhold::policy::{AppliedPolicy, PinGroup, PinRole, PinSource, PolicyState};
 use pinhold::roots::AnchorOrigin;
-use pinhold::tls::{ChainKey, KeyRole};
+use pinhold::tls::{Cause, ChainKey, KeyRole};
 use pinhold::{PinViolation, Pinning, SpkiFingerprint, UserAddedRoots, ValidatedChain};
 use serde_json::{Value, json};
 
-use crate::output::{cut, wrapped};
+use crate::cause::cause_json;
+use crate::output::{cut, wrapped, wrapped_first};
 use crate::pin_file::{groups_json, pin_text, state_word};
 use crate::rfc3339;
 use crate::roots::Roots;
@@ -22,8 +23,6 @@ pub(crate) struct PinSources {
     pub(crate) has_pin_options: bool,
     /// The pin file, if one is in use.
     pub(crate) pins: Option<PathBuf>,
-    /// The store file, if one is in use.
-    pub(crate) store: Option<PathBuf>,
 }
 
 /// A pin violation, and the options that its text names.
@@ -70,6 +69,7 @@ impl Refusal {
             "policies": policies.collect::<Vec<_>>(),
             "certificate_pins": certificate_pins.collect::<Vec<_>>(),
             "chain": chain_json(self.violation.chain()),
+            "cause": cause_json(self.violation.cause()),
             "anchor_origin": self.violation.chain().anchor_origin().to_string(),
             "message": message,
         });
@@ -92,24 +92,6 @@ impl Refusal {
         })
     }
 
-    /// Returns the kind of the violation's policy, which decides cause and remedy.
-    fn kind(&self) -> Kind {
-        let policy = self.violation.policy();
-        if policy.source == PinSource::RefusedKeys {
-            return Kind::RefusedKey;
-        }
-        if policy.state == PolicyState::Expired {
-            return Kind::Expired;
-        }
-        if !self.violation.certificate_pins().is_empty() {
-            return Kind::CertificatePin;
-        }
-        if self.violation.chain().anchor_origin() == AnchorOrigin::UserAdded {
-            return Kind::UserAddedRoot;
-        }
-        Kind::OtherKeys
-    }
-
     /// Returns the pin file if this policy is set there.
     fn file_of(&self, policy: &AppliedPolicy) -> Option<impl fmt::Display> {
         let is_of_option = policy.source == PinSource::Static
@@ -121,91 +103,38 @@ impl Refusal {
     }
 
     fn headline(&self) -> String {
-        let host = self.violation.host();
-        match self.kind() {
-            Kind::Expired => format!("the pins of {host} have expired"),
-            Kind::RefusedKey => format!("the validated chain of {host} contains a refused key"),
-            _ if !self.violation.policy().groups().is_empty() => {
+        let (host, policy) = (self.violation.host(), self.violation.policy());
+        match policy.state {
+            PolicyState::Expired => format!("the pins of {host} have expired"),
+            _ if policy.source == PinSource::RefusedKeys => {
+                format!("the validated chain of {host} contains a refused key")
+            }
+            _ if !policy.groups().is_empty() => {
                 format!("the validated chain of {host} lacks keys that are pinned")
             }
             _ => format!("no key in the validated chain of {host} is pinned"),
         }
     }
 
-    fn cause(&self) -> String {
-        let is_of_file = self.file_of(self.violation.policy()).is_some();
-        match self.kind() {
-            Kind::CertificatePin => {
-                "a pin was computed from the whole certificate instead of its public key".to_owned()
-            }
-            Kind::Expired => {
-                "the pin file is older than its pins, and the policy refuses after its expiry"
-                    .to_owned()
-            }
-            Kind::OtherKeys => {
-                let causes = self.policies.iter().map(|policy| match policy.source {
-                    PinSource::Noted => "the server uses keys that its header had not announced",
-                    _ if self.file_of(policy).is_some() => {
-                        "the server uses a key or CA that the pin file does not pin"
-                    }
-                    _ => "the server uses a key or CA that no --pin names",
-                });
-                let causes = causes.collect::<Vec<_>>().join(", and ");
-                format!("{causes}; or its certificate was issued to another party")
-            }
-            Kind::RefusedKey => {
-                "the server uses a key, or a CA, that the pin file no longer trusts".to_owned()
-            }
-            Kind::UserAddedRoot if is_of_file => {
-                "a proxy on this network inspects the traffic, and the pins are enforced on \
-                 --user-ca roots"
-                    .to_owned()
-            }
-            Kind::UserAddedRoot => {
-                "a proxy on this network inspects the traffic, and --enforce-on-user-ca is set"
-                    .to_owned()
-            }
-        }
-    }
-
+    /// Returns what to do, in words of the command line. As in the library, nothing loosens pins or
+    /// trusts another root: that is what an attacker wants to be done.
     fn advice(&self) -> String {
-        let policy = self.violation.policy();
-        match (self.kind(), self.file_of(policy)) {
-            (Kind::CertificatePin, _) => "replace it by the pin of the key".to_owned(),
-            (Kind::Expired, Some(file)) => format!("replace {file} by a newer pin file"),
-            (Kind::Expired, None) => "replace the pin file by a newer one".to_owned(),
-            // The command is what an attacker wants to be run, so the check comes before it.
-            (Kind::OtherKeys, _) => {
-                "check with the server's operator over another channel whether a key seen is the \
-                 server's"
-                    .to_owned()
+        let file = self.file_of(self.violation.policy());
+        match (self.violation.cause(), file) {
+            (Cause::WrongHash { .. }, _) => "replace it by the pin of the key".to_owned(),
+            (Cause::ExpiredPolicy { .. }, Some(file)) => {
+                format!("replace {file} by a newer pin file")
             }
-            (Kind::RefusedKey, _) => {
-                "ask the server's operator for a certificate with another key; remove the key from \
-                 `refused_keys` only if it was listed by mistake"
-                    .to_owned()
+            (Cause::ExpiredPolicy { .. }, None) => "replace the pin file by a newer one".to_owned(),
+            (Cause::RefusedKey { .. }, _) => {
+                "ask the server's operator for a certificate without the refused keys".to_owned()
             }
-            (Kind::UserAddedRoot, Some(file)) => format!(
-                "connect without the proxy, or let {file} skip the pins there \
-                 (`\"user_added_roots\": \"skip-pins\"`)"
-            ),
-            (Kind::UserAddedRoot, None) => {
-                "connect without the proxy, or omit --enforce-on-user-ca".to_owned()
+            (Cause::UserAddedRoot { .. }, _) => {
+                "connect without the proxy that the --user-ca root belongs to".to_owned()
             }
-        }
-    }
-
-    /// Returns what to do about a policy, once the operator has confirmed the keys.
-    fn remedy(&self, policy: &AppliedPolicy) -> String {
-        let host = &policy.noted_hostname;
-        match (policy.source, self.file_of(policy)) {
-            (PinSource::Noted, _) => {
-                let store = self.sources.store.as_deref();
-                let store = store.unwrap_or_else(|| Path::new("FILE"));
-                format!("pinhold store forget {host} --file={}", shell_word(store))
-            }
-            (_, Some(file)) => format!("add the pin of the key to {host} in {file}"),
-            _ => "add the key by another --pin".to_owned(),
+            _ => "check with the server's operator over another channel whether a key seen is the \
+                  server's"
+                .to_owned(),
         }
     }
 
@@ -224,7 +153,10 @@ impl Refusal {
                 format!("expected {pins}, noted from the header of {host}{until}")
             }
             (PinSource::RefusedKeys, _) => {
-                "expected none of the refused keys of the pin file, but found".to_owned()
+                "expected none of `refused_keys` of the pin file, but found".to_owned()
+            }
+            (_, Some(file)) if policy.state == PolicyState::Expired => {
+                format!("the pins that have expired, set for {host} in {file}{until}")
             }
             (_, Some(file)) => format!("expected {pins}, set for {host} in {file}{until}"),
             _ => format!("expected {pins}, from --pin"),
@@ -253,24 +185,11 @@ impl Refusal {
     }
 }
 
-/// What kind of policy is violated, and how.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// An expected pin is the SHA-256 of a certificate.
-    CertificatePin,
-    /// The policy has expired, and refuses every chain.
-    Expired,
-    /// The chain has other keys than the pinned ones.
-    OtherKeys,
-    RefusedKey,
-    /// The pins are enforced on a chain to a `--user-ca` root.
-    UserAddedRoot,
-}
-
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let chain = self.violation.chain();
-        writeln!(f, "{}", self.headline())?;
+        writeln!(f, "{}", wrapped_first(&self.violation.cause().to_string()))?;
+        writeln!(f, "{}", wrapped(&self.headline()))?;
         let root = self.roots.root(chain.anchor_origin());
         writeln!(f, "  seen, in a valid chain to {root}:")?;
         for key in chain.keys() {
@@ -295,15 +214,8 @@ impl fmt::Display for Refusal {
             );
             writeln!(f, "{}", wrapped(&text))?;
         }
-        writeln!(f, "{}", wrapped(&format!("likely cause: {}", self.cause())))?;
         let advice = format!("what to do: {}", self.advice());
-        write!(f, "{}", wrapped(&advice))?;
-        if self.kind() == Kind::OtherKeys {
-            for policy in &self.policies {
-                write!(f, "\n  only then: {}", self.remedy(policy))?;
-            }
-        }
-        Ok(())
+        write!(f, "{}", wrapped(&advice))
     }
 }
 

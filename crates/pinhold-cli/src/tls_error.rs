@@ -4,12 +4,14 @@
 //! certificate, or numbers of seconds.
 
 use pinhold::rustls::pki_types::CertificateDer;
+use pinhold::tls::{self, Cause, ClockEvidence};
 use rustls::{AlertDescription, CertificateError, Error, OtherError, PeerIncompatible};
 use serde_json::{Map, Value, json};
 
+use crate::cause::cause_json;
 use crate::certificate::{Facts, last_of_path};
 use crate::clock;
-use crate::output::{counted, wrapped};
+use crate::output::{counted, wrapped, wrapped_first};
 use crate::peer::Target;
 use crate::rfc3339;
 
@@ -17,7 +19,7 @@ use crate::rfc3339;
 pub(crate) struct InvalidChain {
     /// The kind of the error in JSON.
     pub(crate) reason: &'static str,
-    /// What is wrong, the evidence, and what to do, on a line each.
+    /// What the facts show about the cause, what is wrong, the evidence, and what to do.
     pub(crate) text: String,
     /// The evidence in JSON.
     pub(crate) facts: Map<String, Value>,
@@ -51,10 +53,23 @@ impl InvalidChain {
             other => (reason_of(other), otherwise(other, target, leaf)),
         };
         let (statement, evidence, remedy, facts) = parts;
-        let facts = match facts {
+        let mut facts = match facts {
             Value::Object(facts) => facts,
             _ => Map::new(),
         };
+        let error = Error::InvalidCertificate(error.clone());
+        let cause = tls::cause(&error);
+        let remedy = match &cause {
+            Some(Cause::Clock {
+                evidence: ClockEvidence::BeforeRelease { .. },
+                ..
+            }) => "set this computer's clock",
+            _ => remedy,
+        };
+        let statement = under_cause(cause.as_ref(), &statement);
+        if let Some(cause) = cause {
+            facts.insert("cause".to_owned(), cause_json(&cause));
+        }
         let evidence = wrapped(&format!("seen: {evidence}"));
         let remedy = wrapped(&format!("what to do: {remedy}"));
         Self {
@@ -62,6 +77,17 @@ impl InvalidChain {
             text: format!("{statement}\n{evidence}\n{remedy}"),
             facts,
         }
+    }
+}
+
+/// Returns a statement below that of the cause, if one is known.
+pub(crate) fn under_cause(cause: Option<&Cause>, statement: &str) -> String {
+    match cause {
+        Some(cause) => {
+            let cause = wrapped_first(&cause.to_string());
+            format!("{cause}\n{}", wrapped(statement))
+        }
+        None => statement.to_owned(),
     }
 }
 
@@ -74,8 +100,8 @@ fn expired(target: &Target, facts: Option<Facts>) -> Parts {
     (
         format!("a certificate of {target} has expired"),
         evidence,
-        "renew the certificate on the server, or set this computer's clock. No option of get \
-         accepts it; `pinhold fingerprint --insecure` shows the chain",
+        "compare this computer's clock with another one; if it is right, have the server's operator \
+         renew the certificate, which `pinhold fingerprint --insecure` shows",
         json,
     )
 }
@@ -85,8 +111,8 @@ fn not_yet_valid(target: &Target, facts: Option<Facts>) -> Parts {
     (
         format!("a certificate of {target} is not valid yet"),
         evidence,
-        "set this computer's clock, or wait. No option of get accepts it; `pinhold fingerprint \
-         --insecure` shows the chain",
+        "compare this computer's clock with another one; if it is right, have the server's operator \
+         replace the certificate, which `pinhold fingerprint --insecure` shows",
         json,
     )
 }
@@ -113,28 +139,20 @@ fn unknown_issuer(target: &Target, served: &[CertificateDer<'_>]) -> Parts {
     let issuer = last.as_ref().map(|facts| &facts.issuer);
     let json = json!({ "issuer": issuer, "served": served.len() });
     let count = counted(served.len(), "certificate", "certificates");
-    let (evidence, remedy) = match &last {
-        Some(facts) if facts.is_self_issued() => (
-            format!(
-                "the server sent {count}; {:?} is self-signed",
-                facts.subject
-            ),
-            "if you trust this certificate, trust it by --ca FILE",
+    let evidence = match &last {
+        Some(facts) if facts.is_self_issued() => format!(
+            "the server sent {count}; {:?} is self-signed, and not among the roots",
+            facts.subject
         ),
-        Some(facts) => (
-            format!(
-                "the server sent {count}; the issuer {:?} is neither among them nor a root",
-                facts.issuer
-            ),
-            "if you trust this issuer, pass its root by --ca FILE (or by --user-ca FILE, if a \
-             proxy on this network inspects traffic); if it is a public CA, have the server send \
-             its intermediate certificates",
+        Some(facts) => format!(
+            "the server sent {count}; the issuer {:?} is neither among them nor among the roots",
+            facts.issuer
         ),
-        None => (
-            format!("the server sent {count}"),
-            "pass the root by --ca FILE, if you trust it",
-        ),
+        None => format!("the server sent {count}"),
     };
+    // No remedy adds a root: an attacker who intercepts wants that to be done.
+    let remedy = "connect over another network; if the issuer is unknown there, too, have the \
+                  server's operator check the certificates that it sends";
     (statement, evidence, remedy, json)
 }
 

@@ -118,6 +118,8 @@ fn connection_errors_name_host_and_port() {
             let url = format!("https://127.0.0.1:{port}/");
             let json = error_at(run([command, &[&url, "--json"]].concat()), port);
             assert_eq!(json["error"], kind, "{command:?} {json}");
+            let is_http = bytes.starts_with(b"HTTP");
+            assert_eq!(json["cause"]["id"] == "not-tls", is_http, "{json}");
             server.join().unwrap();
         }
     }
@@ -141,15 +143,26 @@ async fn http_to_a_pinned_host_has_a_kind_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_names_the_command_that_helps() {
+async fn a_refusal_names_the_options_that_it_depends_on() {
     let site = Site::start(&[]).await;
     let other = unrelated_pin().to_string();
-    let run = site.run_trusted("get", &["--pin", &other]).await;
-    let text = run.expect_code(90).stderr;
-    for part in ["a root from --ca", "from --pin", "only then: add the key"] {
+    let arguments = ["--pin", &other, "--json"];
+    let run = site.run_trusted("get", &arguments).await.expect_code(90);
+    let (json, text) = (run.json(), run.stderr);
+    assert_eq!(json["cause"]["id"], "other-keys");
+    let statement = json["cause"]["statement"].as_str().unwrap();
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.starts_with(&format!("pinhold: {statement}")),
+        "{text}"
+    );
+    assert_eq!(text.matches("what to do").count(), 1, "{text}");
+    for loosening in ["forget", "omit", "only then"] {
+        assert!(!text.contains(loosening), "{loosening}: {text}");
+    }
+    for part in ["a root from --ca", "from --pin", "the server's operator"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert!(!text.contains("store forget"), "nothing is noted: {text}");
 }
 
 #[test]

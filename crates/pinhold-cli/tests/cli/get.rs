@@ -143,7 +143,8 @@ async fn skipped_pins_are_reported_without_verbose() {
 
     let enforced = [&arguments[..], &["--enforce-on-user-ca"]].concat();
     let text = site.run("get", &enforced).await.expect_code(90).stderr;
-    assert!(text.contains("inspects the traffic"), "{text}");
+    assert!(text.contains("--user-ca root"), "{text}");
+    assert!(!text.contains("enforce-on-user-ca"), "{text}");
     let run = site.run("get", &["--enforce-on-user-ca"]).await;
     run.expect_code(2);
 

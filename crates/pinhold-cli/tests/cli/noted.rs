@@ -113,7 +113,7 @@ async fn pins_of_the_command_line_apply_in_addition_to_the_file() {
     let sources = json["policies"].as_array().unwrap().iter();
     let sources = sources.map(|policy| policy["source"].as_str().unwrap());
     assert!(sources.eq(["static", "noted"]), "{json}");
-    for part in [other.as_str(), "sha256/AgIC", "pinhold store forget"] {
+    for part in [other.as_str(), "sha256/AgIC", "noted from the header"] {
         assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
     }
     fs::remove_file(&file).unwrap();

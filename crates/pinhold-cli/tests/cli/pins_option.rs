@@ -153,7 +153,15 @@ async fn an_expired_policy_refuses_if_it_is_to() {
         let run = get(&site, &file, &[]).await.expect_code(code);
         if code == 90 {
             assert!(run.stderr.contains("have expired"), "{}", run.stderr);
-            assert_eq!(run.json()["state"], "expired");
+            // The pinned key is on the path, so no text may deny it.
+            for denial in ["no part of", "not part of", "is pinned", "expected one of"] {
+                assert!(!run.stderr.contains(denial), "{denial}: {}", run.stderr);
+            }
+            let json = run.json();
+            assert_eq!(json["state"], "expired");
+            assert_eq!(json["cause"]["id"], "expired-policy");
+            assert_eq!(json["cause"]["pinned_key_present"], true);
+            assert_eq!(json["cause"]["expired_at"], "2020-01-01T00:00:00Z");
         }
     }
 }
@@ -248,7 +256,8 @@ async fn a_policy_may_enforce_its_pins_on_user_added_roots() {
         let options = ["--user-ca", &root, "--pins", &file];
         let run = site.run("get", &options).await.expect_code(code);
         assert!(!run.stderr.contains("--enforce-on-user-ca"));
-        assert_eq!(run.stderr.contains("skip-pins"), code == 90);
+        assert!(!run.stderr.contains("skip-pins"));
+        assert_eq!(run.stderr.contains("what to do"), code == 90);
         assert_plain_text(&run.stderr);
     }
 }
