@@ -27,6 +27,8 @@ mod bundle_status;
 #[cfg(feature = "bundles")]
 mod bundle_terms;
 mod clock;
+#[cfg(feature = "self-test")]
+mod copy;
 mod evaluation;
 mod event;
 mod handle;

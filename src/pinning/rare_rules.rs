@@ -2,6 +2,7 @@
 //! hosts.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use rustls_pki_types::{ServerName, UnixTime};
@@ -23,7 +24,7 @@ pub(crate) fn merge_settings(of_builder: &Settings, of_file: Settings) -> Merged
     };
     let is_default =
         rules.overlap == Overlap::Nearest && rules.unpinned_hosts == UnpinnedHosts::Allow;
-    let rules: Box<dyn RareRules> = Box::new(rules);
+    let rules: Arc<dyn RareRules> = Arc::new(rules);
     MergedSettings {
         refused_keys: settings.refused_keys,
         rare_rules: Some(rules).filter(|_| !is_default),

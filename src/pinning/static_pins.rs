@@ -24,6 +24,7 @@ use crate::policy::{
 use crate::violation::UnpinnedHost;
 
 /// The static pins of an application, and which of them are disabled.
+#[cfg_attr(feature = "self-test", derive(Clone))]
 #[derive(Default)]
 pub(crate) struct StaticPins {
     pub(crate) entries: StaticEntries,
@@ -36,11 +37,12 @@ pub(crate) struct StaticPins {
 
 /// The rules of the application in the form of the lookup. The application chooses the names, so a
 /// fast hash is safe.
+#[cfg_attr(feature = "self-test", derive(Clone))]
 #[derive(Default)]
 pub(crate) struct StaticEntries {
     of_hosts: HashMap<Host, StaticEntry, RandomState>,
     pub(crate) refused_keys: Option<PinSet>,
-    pub(crate) rare_rules: Option<Box<dyn RareRules>>,
+    pub(crate) rare_rules: Option<Arc<dyn RareRules>>,
 }
 
 /// The form of [`Settings`] in which lookups apply them. Behind a trait, since few applications use
@@ -79,12 +81,13 @@ pub(crate) trait RareRules: Send + Sync {
 #[derive(Default)]
 pub(crate) struct MergedSettings {
     pub(crate) refused_keys: Option<PinSet>,
-    pub(crate) rare_rules: Option<Box<dyn RareRules>>,
+    pub(crate) rare_rules: Option<Arc<dyn RareRules>>,
 }
 
 /// The function that merges the settings of the builder and of a pin file.
 pub(crate) type MergeSettings = fn(&Settings, Settings) -> MergedSettings;
 
+#[cfg_attr(feature = "self-test", derive(Clone))]
 #[derive(Default)]
 struct StaticEntry {
     /// The policies of the host, the one with the smallest scope first.
@@ -94,6 +97,7 @@ struct StaticEntry {
     exempt_from: Vec<(Host, Scope)>,
 }
 
+#[cfg_attr(feature = "self-test", derive(Clone))]
 struct Pinned {
     policy: PinPolicy,
     tally: Arc<Tally>,
@@ -344,6 +348,13 @@ impl StaticEntries {
         }
     }
 
+    /// Makes this policy the only one that is set for the host.
+    #[cfg(feature = "self-test")]
+    pub(crate) fn set(&mut self, host: Host, policy: PinPolicy) -> Result<(), BuildError> {
+        self.of_hosts.remove(&host);
+        self.add(host, policy)
+    }
+
     fn add(&mut self, host: Host, policy: PinPolicy) -> Result<(), BuildError> {
         #[cfg(feature = "bundles")]
         if policy.is_fixed() && !policy.has_backup() {
@@ -402,6 +413,7 @@ impl StaticEntries {
 
 /// What the bundle in effect changes, beside the entries that its policies are merged into.
 #[cfg(feature = "bundles")]
+#[cfg_attr(feature = "self-test", derive(Clone))]
 pub(crate) struct BundleRules {
     pub(crate) terms: Terms,
     /// The policies of the application that no bundle replaces.

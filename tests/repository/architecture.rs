@@ -27,9 +27,10 @@ const MODULES: &str = "
     3 chain: certificate fingerprint_cache revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unpinned_host unverifiable report report_json
     5 pinning: clock noting rollout evaluation event lanes build_error provider bundle_terms static_pins bundle_rules \
-        rare_rules observers recovery bundle_records bundle_status bundle_state handle bundle_engine apply_bundle replace bundle_recovery \
+        rare_rules observers recovery bundle_records bundle_status bundle_state handle copy bundle_engine apply_bundle replace bundle_recovery \
         bundle_setup builder note record
-    6 tls: resumption connection observed_config error verifier verifier_builder
+    6 tls: canary resumption connection observed_config error verifier verifier_builder self_test_material \
+        self_test_handshake self_test_report self_test
     7 connector: error schemes stream handshake service builder
     7 layer: cached_header pin_fields recovery retry target target_connections open_connections request_context \
         note_pins
