@@ -19,7 +19,8 @@ use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
 use crate::pinning::observers::{Callback, EventQueue, Observers, SharedQueue};
 use crate::pinning::rare_rules::merge_settings;
-use crate::pinning::static_pins::{MergeSettings, StaticEntries, StaticPins, with_pin_file};
+use crate::pinning::replace::with_pin_file;
+use crate::pinning::static_pins::{MergeSettings, StaticEntries, StaticPins};
 use crate::policy::{
     HeaderSyntax, Host, HostError, Overlap, ParseFingerprintError, PinPolicy, PinSet, Settings,
     SpkiFingerprint, StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots,
@@ -347,6 +348,8 @@ impl PinningBuilder {
         let mut policies = self.statics;
         let mut settings = Settings::default();
         let mut beside_pin_file = Vec::new();
+        #[cfg(feature = "pin-file")]
+        let has_pin_file = self.pins.is_some();
         if let Some(pins) = self.pins {
             beside_pin_file.clone_from(&policies);
             policies = with_pin_file(policies, pins.policies)?;
@@ -369,6 +372,8 @@ impl PinningBuilder {
             merge_settings: self.merge_settings,
             statics: RwLock::new(StaticPins {
                 entries,
+                #[cfg(feature = "pin-file")]
+                has_pin_file,
                 ..StaticPins::default()
             }),
             store: self.store,

@@ -15,6 +15,7 @@ use crate::bundles::WhenStale;
 use crate::pinning::build_error::BuildError;
 #[cfg(feature = "bundles")]
 use crate::pinning::bundle_terms::Terms;
+use crate::pinning::not_applied::NotApplied;
 use crate::pinning::rollout::Tally;
 #[cfg(feature = "bundles")]
 use crate::policy::PinSource;
@@ -30,6 +31,9 @@ pub(crate) struct StaticPins {
     pub(crate) entries: StaticEntries,
     pub(crate) all_disabled: bool,
     pub(crate) disabled: HashSet<Host, RandomState>,
+    /// Whether the policies are from a pin file, except for those beside it.
+    #[cfg(feature = "pin-file")]
+    pub(crate) has_pin_file: bool,
     /// What the pin bundle in effect changes.
     #[cfg(feature = "bundles")]
     pub(crate) bundled: Option<BundleRules>,
@@ -50,6 +54,10 @@ pub(crate) struct StaticEntries {
 pub(crate) trait RareRules: Send + Sync {
     /// Returns whether the pins of overlapping policies are united.
     fn unites(&self) -> bool;
+
+    /// Returns whether the pins of `other`, which covers the same name, are united with those of the
+    /// nearest policy.
+    fn is_united(&self, nearest: &Covering<'_>, other: &Covering<'_>, now: UnixTime) -> bool;
 
     /// Adds the pins of all other policies that cover `host` to those of the nearest policy, which
     /// is applied, and of its candidate.
@@ -103,6 +111,14 @@ struct Pinned {
     tally: Arc<Tally>,
 }
 
+/// A policy of a name or of one of its superdomains.
+pub(crate) enum Visited<'s> {
+    Applies(Covering<'s>),
+    /// Static pins are disabled for this name, so that none of the following policies applies.
+    Disabled,
+    Not(&'s Host, Scope, NotApplied),
+}
+
 /// A policy that covers a name and is in effect, and where it was found.
 pub(crate) struct Covering<'s> {
     host: &'s Host,
@@ -112,6 +128,10 @@ pub(crate) struct Covering<'s> {
 }
 
 impl<'s> Covering<'s> {
+    pub(crate) fn host(&self) -> &'s Host {
+        self.host
+    }
+
     pub(crate) fn policy(&self) -> &'s PinPolicy {
         &self.pinned.policy
     }
@@ -152,10 +172,20 @@ impl StaticPins {
             return None;
         }
         let mut nearest = None;
-        self.visit_covering(entries, host, now, &self.disabled, |covering| {
-            nearest = Some(covering);
-            ControlFlow::Break(())
-        });
+        self.visit(
+            entries,
+            host,
+            now,
+            &self.disabled,
+            |visited| match visited {
+                Visited::Applies(covering) => {
+                    nearest = Some(covering);
+                    ControlFlow::Break(())
+                }
+                Visited::Disabled => ControlFlow::Break(()),
+                Visited::Not(..) => ControlFlow::Continue(()),
+            },
+        );
         nearest
     }
 
@@ -168,26 +198,30 @@ impl StaticPins {
         disabled: &HashSet<Host, RandomState>,
     ) -> Vec<Covering<'_>> {
         let mut found = Vec::new();
-        self.visit_covering(self.entries_at(now), host, now, disabled, |covering| {
-            found.push(covering);
+        self.visit(self.entries_at(now), host, now, disabled, |visited| {
+            match visited {
+                Visited::Applies(covering) => found.push(covering),
+                Visited::Disabled => return ControlFlow::Break(()),
+                Visited::Not(..) => {}
+            }
             ControlFlow::Continue(())
         });
         found
     }
 
-    /// Calls `visit` with each of the policies of [`all_covering`](Self::all_covering), until it
+    /// Calls `visit` with each policy of the name and of its superdomains, the nearest first, until it
     /// breaks.
-    fn visit_covering<'s>(
+    pub(crate) fn visit<'s>(
         &self,
         entries: &'s StaticEntries,
         host: &Host,
         now: UnixTime,
         disabled: &HashSet<Host, RandomState>,
-        mut visit: impl FnMut(Covering<'s>) -> ControlFlow<()>,
+        mut visit: impl FnMut(Visited<'s>) -> ControlFlow<()>,
     ) {
         let mut exempt_from = Vec::<&(Host, Scope)>::new();
         for (more_labels, name) in host.and_superdomains().enumerate() {
-            if disabled.contains(name) {
+            if disabled.contains(name) && visit(Visited::Disabled).is_break() {
                 return;
             }
             let Some((host, entry)) = entries.of_hosts.get_key_value(name) else {
@@ -197,18 +231,21 @@ impl StaticPins {
                 let scope = pinned.policy.scope_setting();
                 let mut exempt = exempt_from.iter();
                 let is_exempt = exempt.any(|(from, of)| from == host && *of == scope);
-                if !scope.covers(more_labels) || is_exempt {
-                    continue;
-                }
-                if let Some(state) = self.state(&pinned.policy, now)
-                    && visit(Covering {
+                let visited = if !scope.covers(more_labels) {
+                    Visited::Not(host, scope, NotApplied::Scope)
+                } else if is_exempt {
+                    Visited::Not(host, scope, NotApplied::Exempt)
+                } else if let Some(state) = self.state(&pinned.policy, now) {
+                    Visited::Applies(Covering {
                         host,
                         pinned,
                         more_labels,
                         state,
                     })
-                    .is_break()
-                {
+                } else {
+                    Visited::Not(host, scope, NotApplied::Expired)
+                };
+                if visit(visited).is_break() {
                     return;
                 }
             }
@@ -217,7 +254,7 @@ impl StaticPins {
     }
 
     /// Returns the entries that apply at `now`.
-    fn entries_at(&self, now: UnixTime) -> &StaticEntries {
+    pub(crate) fn entries_at(&self, now: UnixTime) -> &StaticEntries {
         #[cfg(feature = "bundles")]
         if let Some(fallback) = self.bundled.as_ref().and_then(|it| it.fallback_at(now)) {
             return fallback;
@@ -452,21 +489,4 @@ impl BundleRules {
             entries.add_expiry_times(host, times);
         }
     }
-}
-
-/// Returns the policies of the application and those of its pin file.
-///
-/// # Errors
-///
-/// [`BuildError::HostInPinFile`] for a host that both name.
-pub(crate) fn with_pin_file(
-    mut policies: Vec<(Host, PinPolicy)>,
-    of_file: Vec<(Host, PinPolicy)>,
-) -> Result<Vec<(Host, PinPolicy)>, BuildError> {
-    let is_named = |host| policies.iter().any(|(known, _)| known == host);
-    if let Some((host, _)) = of_file.iter().find(|(host, _)| is_named(host)) {
-        return Err(BuildError::HostInPinFile { host: host.clone() });
-    }
-    policies.extend(of_file);
-    Ok(policies)
 }

@@ -16,7 +16,7 @@ const MODULES: &str = "
     1 guide: auditing backup_key bundles choosing_pins command_line comparison desktop links mobile moving noting \
         performance pin_file pin_root reqwest rolling_out rotating stacks testing user_added_roots
     1 policy: bundle_version der enforcement header_tokens origin plain_http scope sha256 text timestamp fingerprint_error host \
-        report_uri fingerprint pem uri fingerprint_text header pin_set pin_group applied judgement known_host \
+        report_uri fingerprint pem uri fingerprint_text header pin_set pin_group applied judgement outcome known_host \
         pin_policy bundled_policy unpinned static_rules
     2 pin_file: schema words error json members pins read print file
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
@@ -26,8 +26,8 @@ const MODULES: &str = "
     3 bundles: format error verifier_key note staging root body pin_bundle verifier signers
     3 chain: certificate fingerprint_cache revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unpinned_host unverifiable report report_json
-    5 pinning: clock noting rollout evaluation event lanes build_error provider bundle_terms static_pins bundle_rules \
-        rare_rules observers recovery bundle_records bundle_status bundle_state handle copy bundle_engine apply_bundle replace bundle_recovery \
+    5 pinning: clock not_applied noting rollout evaluation event lanes build_error provider bundle_terms static_pins bundle_rules \
+        rare_rules observers recovery bundle_records bundle_status bundle_state handle copy explain explain_text bundle_engine apply_bundle replace bundle_recovery \
         bundle_setup builder note record
     6 tls: canary resumption connection observed_config error verifier verifier_builder self_test_material \
         self_test_handshake self_test_report self_test
