@@ -348,12 +348,12 @@ impl PinningBuilder {
         let mut policies = self.statics;
         let mut settings = Settings::default();
         let mut beside_pin_file = Vec::new();
-        #[cfg(feature = "pin-file")]
-        let has_pin_file = self.pins.is_some();
+        let mut statics = StaticPins::default();
         if let Some(pins) = self.pins {
             beside_pin_file.clone_from(&policies);
             policies = with_pin_file(policies, pins.policies)?;
             settings = pins.settings;
+            statics.has_pin_file = true;
         }
         #[cfg(feature = "bundles")]
         let bundles = match self.bundles {
@@ -365,17 +365,12 @@ impl PinningBuilder {
         };
         let merge = self.merge_settings;
         let merged = merge.map(|merge| merge(&self.settings, settings));
-        let entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
+        statics.entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
         let shared = Arc::new(Shared {
             settings: self.settings,
             beside_pin_file,
             merge_settings: self.merge_settings,
-            statics: RwLock::new(StaticPins {
-                entries,
-                #[cfg(feature = "pin-file")]
-                has_pin_file,
-                ..StaticPins::default()
-            }),
+            statics: RwLock::new(statics),
             store: self.store,
             note_only: self.note_only,
             syntax: self.syntax,

@@ -8,12 +8,12 @@ use rustls_pki_types::{ServerName, UnixTime};
 use crate::pinning::handle::Pinning;
 use crate::pinning::not_applied::NotApplied;
 use crate::pinning::static_pins::{Covering, StaticPins, Visited};
-#[cfg(feature = "bundles")]
-use crate::policy::BundleVersion;
 use crate::policy::{
-    AfterExpiry, AnchorOrigin, AppliedPolicies, Host, KeyMatch, Outcome, PinSource, PlainHttp,
+    AfterExpiry, AnchorOrigin, AppliedPolicies, AppliedPolicy, Host, KeyMatch, Outcome, PlainHttp,
     Scope, UnpinnedHosts,
 };
+#[cfg(feature = "bundles")]
+use crate::policy::{BundleVersion, PinSource};
 
 /// Which policies apply to a host at one moment, why, and what they decide about each kind of chain.
 ///
@@ -167,8 +167,7 @@ impl Pinning {
         let (after_expiry, others) = statics.explain(host, now);
         let mut changes = statics.expiry_times(host);
         let static_policy = policies.static_policy.as_ref();
-        let static_origin = static_policy
-            .map(|policy| self.origin(&statics, &policy.noted_hostname, policy.source));
+        let static_origin = static_policy.map(|policy| self.origin(&statics, policy));
         drop(statics);
         changes.extend(self.shared.store.change_times(host, now));
         Explanation {
@@ -218,26 +217,17 @@ impl Pinning {
         policies.outcome(KeyMatch::NoPinnedKey, AnchorOrigin::BuiltIn) == Outcome::Refuse
     }
 
-    #[cfg_attr(
-        not(feature = "pin-file"),
-        expect(
-            unused_variables,
-            reason = "all static pins are those of the application"
-        )
-    )]
-    fn origin(&self, statics: &StaticPins, host: &Host, source: PinSource) -> StaticOrigin {
+    fn origin(&self, statics: &StaticPins, policy: &AppliedPolicy) -> StaticOrigin {
         #[cfg(feature = "bundles")]
-        if let PinSource::Bundle(version) = source {
+        if let PinSource::Bundle(version) = policy.source {
             return StaticOrigin::Bundle(version);
         }
-        #[cfg(feature = "pin-file")]
-        if statics.has_pin_file {
-            let mut beside = self.shared.beside_pin_file.iter();
-            if !beside.any(|(known, _)| known == host) {
-                return StaticOrigin::PinFile;
-            }
+        let mut beside = self.shared.beside_pin_file.iter();
+        if statics.has_pin_file && !beside.any(|(host, _)| *host == policy.noted_hostname) {
+            StaticOrigin::PinFile
+        } else {
+            StaticOrigin::Application
         }
-        StaticOrigin::Application
     }
 }
 

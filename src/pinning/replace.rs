@@ -60,11 +60,7 @@ impl Pinning {
 
 /// Records whether the rules are those of a pin file.
 fn set_origin<R: IntoStaticRules>(statics: &mut StaticPins) {
-    #[cfg(feature = "pin-file")]
-    {
-        statics.has_pin_file = R::HAS_SETTINGS;
-    }
-    let _ = statics;
+    statics.has_pin_file = R::HAS_SETTINGS;
 }
 
 /// Returns the policies of the application and those of its pin file.

@@ -32,7 +32,6 @@ pub(crate) struct StaticPins {
     pub(crate) all_disabled: bool,
     pub(crate) disabled: HashSet<Host, RandomState>,
     /// Whether the policies are from a pin file, except for those beside it.
-    #[cfg(feature = "pin-file")]
     pub(crate) has_pin_file: bool,
     /// What the pin bundle in effect changes.
     #[cfg(feature = "bundles")]

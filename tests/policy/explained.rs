@@ -79,6 +79,9 @@ impl Chains {
     }
 }
 
+/// Whether there are a candidate and noted pins beside the static policy.
+const BESIDE: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
+
 /// Every state of a static policy, by its name.
 fn states(policy: &PinPolicy) -> Vec<(&'static str, Option<PinPolicy>)> {
     let expired = |then| policy.clone().expires(at(NOW - 1), then);
@@ -110,26 +113,24 @@ async fn each_outcome_is_that_of_a_connection_in_every_state() {
     let mut cases = 0;
     for (state, policy) in states(&policy_with(pinned.pin()).include_subdomains()) {
         for roots in [UserAddedRoots::SkipPins, UserAddedRoots::EnforcePins] {
-            for candidate in [false, true] {
-                for noted in [false, true] {
-                    let pinning = builder().user_added_roots(roots).build().unwrap();
-                    if noted {
-                        let header = parse(&header_value(pinned.pin(), "max-age=60")).unwrap();
-                        pinning.note(&host(HOST), &header, for_noting, now());
-                    }
-                    let policy = policy.clone().map(|policy| {
-                        if !candidate {
-                            return policy;
-                        }
-                        policy.candidate([pinned.pin(), unrelated_pin()]).unwrap()
-                    });
-                    let policy = policy.map(|policy| ("example.com", policy));
-                    pinning.replace_pins(policy).unwrap();
-                    let case = format!("{state}, {roots:?}, {candidate}, {noted}");
-                    assert_eq!(explain(&pinning, HOST).policies.noted.is_some(), noted);
-                    chains.assert_explained(&pinning, &case);
-                    cases += 1;
+            for (candidate, noted) in BESIDE {
+                let pinning = builder().user_added_roots(roots).build().unwrap();
+                if noted {
+                    let header = parse(header_value(pinned.pin(), "max-age=60")).unwrap();
+                    pinning.note(&host(HOST), &header, for_noting, now());
                 }
+                let policy = policy.clone().map(|policy| {
+                    if !candidate {
+                        return policy;
+                    }
+                    policy.candidate([pinned.pin(), unrelated_pin()]).unwrap()
+                });
+                let policy = policy.map(|policy| ("example.com", policy));
+                pinning.replace_pins(policy).unwrap();
+                let case = format!("{state}, {roots:?}, {candidate}, {noted}");
+                assert_eq!(explain(&pinning, HOST).policies.noted.is_some(), noted);
+                chains.assert_explained(&pinning, &case);
+                cases += 1;
             }
         }
     }
@@ -166,80 +167,60 @@ fn others(explanation: &Explanation) -> Vec<(&str, Scope, NotApplied)> {
         .collect()
 }
 
+/// A policy for the domain, and others at names below it.
+fn nested(overlap: Overlap) -> Pinning {
+    let policy = || policy_with(unrelated_pin());
+    let domain = policy().include_subdomains().exempt("old.example.com");
+    let lapsed = policy().expires(at(NOW - 1), AfterExpiry::Unpin);
+    let builder = builder()
+        .static_pins("example.com", domain.unwrap())
+        .static_pins("api.example.com", policy().include_subdomains())
+        .static_pins("one.example.com", policy().scope(Scope::OneLabel))
+        .static_pins("lapsed.example.com", lapsed);
+    builder.overlap(overlap).build().unwrap()
+}
+
+const BOTH: Scope = Scope::HostAndSubdomains;
+
 #[test]
 fn it_is_explained_why_a_policy_applies_and_another_does_not() {
-    let policy = || policy_with(unrelated_pin());
-    let lapsed = || policy().expires(at(NOW - 1), AfterExpiry::Unpin);
-    let build = |overlap| {
-        let builder = builder()
-            .static_pins(
-                "example.com",
-                policy()
-                    .include_subdomains()
-                    .exempt("old.example.com")
-                    .unwrap(),
-            )
-            .static_pins("api.example.com", policy().include_subdomains())
-            .static_pins("one.example.com", policy().scope(Scope::OneLabel))
-            .static_pins("lapsed.example.com", lapsed());
-        builder.overlap(overlap).build().unwrap()
-    };
-    let (both, below) = (Scope::HostAndSubdomains, "example.com");
-    let pinning = build(Overlap::Nearest);
+    let pinning = nested(Overlap::Nearest);
+    let of_domain = |reason| vec![("example.com", BOTH, reason)];
+    let nearer = of_domain(NotApplied::Nearer);
+    let out_of_scope = vec![("one.example.com", Scope::OneLabel, NotApplied::Scope)];
+    let lapsed = vec![("lapsed.example.com", Scope::Host, NotApplied::Expired)];
     for (name, applied, expected) in [
         ("example.com", Some("example.com"), vec![]),
-        (
-            "api.example.com",
-            Some("api.example.com"),
-            vec![(below, both, NotApplied::Nearer)],
-        ),
-        (
-            "a.api.example.com",
-            Some("api.example.com"),
-            vec![(below, both, NotApplied::Nearer)],
-        ),
-        (
-            "old.example.com",
-            None,
-            vec![(below, both, NotApplied::Exempt)],
-        ),
-        (
-            "one.example.com",
-            Some("example.com"),
-            vec![("one.example.com", Scope::OneLabel, NotApplied::Scope)],
-        ),
-        (
-            "lapsed.example.com",
-            Some("example.com"),
-            vec![("lapsed.example.com", Scope::Host, NotApplied::Expired)],
-        ),
+        ("api.example.com", Some("api.example.com"), nearer.clone()),
+        ("a.api.example.com", Some("api.example.com"), nearer),
+        ("old.example.com", None, of_domain(NotApplied::Exempt)),
+        ("one.example.com", Some("example.com"), out_of_scope),
+        ("lapsed.example.com", Some("example.com"), lapsed),
         ("example.org", None, vec![]),
     ] {
         let explanation = explain(&pinning, name);
         let policy = explanation.policies.static_policy.as_ref();
-        assert_eq!(
-            policy.map(|it| it.noted_hostname.as_str()),
-            applied,
-            "{name}"
-        );
+        let policy = policy.map(|policy| policy.noted_hostname.as_str());
+        assert_eq!(policy, applied, "{name}");
         assert_eq!(others(&explanation), expected, "{name}");
-        assert_eq!(
-            explanation.static_origin.is_some(),
-            applied.is_some(),
-            "{name}"
-        );
+        assert_eq!(explanation.static_origin.is_some(), applied.is_some());
     }
-    let united = explain(&build(Overlap::Union), "api.example.com");
-    assert_eq!(others(&united), [(below, both, NotApplied::United)]);
+    let united = explain(&nested(Overlap::Union), "api.example.com");
+    assert_eq!(others(&united), of_domain(NotApplied::United));
+}
+
+#[test]
+fn disabled_policies_are_explained() {
+    let pinning = nested(Overlap::Nearest);
+    assert!(pinning.is_enforced(&host("api.example.com")));
     pinning.disable_static(&host("example.com"));
-    assert_eq!(
-        others(&explain(&pinning, "one.example.com"))[1..],
-        [(below, both, NotApplied::Disabled)]
-    );
+    let found = explain(&pinning, "one.example.com");
+    let disabled = ("example.com", BOTH, NotApplied::Disabled);
+    assert_eq!(others(&found)[1..], [disabled]);
     pinning.disable_all_static();
-    let disabled = explain(&pinning, "api.example.com");
-    assert_eq!(disabled.policies.static_policy, None);
-    assert_eq!(disabled.others.len(), 2);
+    let found = explain(&pinning, "api.example.com");
+    assert_eq!(found.policies.static_policy, None);
+    assert_eq!(others(&found)[1..], [disabled]);
     assert!(!pinning.is_enforced(&host("api.example.com")));
 }
 
