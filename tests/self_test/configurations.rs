@@ -9,13 +9,15 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, RootCertStore,
-    SignatureScheme, SupportedProtocolVersion,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, HandshakeKind, ProtocolVersion,
+    RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion,
 };
 
 use super::common::pki::Ca;
+use super::common::server::server_config;
 use super::common::validated::built_in_anchors;
 use super::common::{Clock, provider, providers};
+use super::in_memory::connect;
 
 fn pinning() -> Pinning {
     Pinning::builder().build().unwrap()
@@ -322,4 +324,70 @@ mod unchecked {
         all: &[&Unchecked],
         mapping: &[(SignatureScheme::ECDSA_NISTP256_SHA256, &[&Unchecked])],
     };
+}
+
+/// A verifier that has a handshake of its own with the right configuration, and returns its verdict.
+#[derive(Debug)]
+struct Nested {
+    config: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+    schemes: Vec<SignatureScheme>,
+}
+
+impl ServerCertVerifier for Nested {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let kind = connect(&self.config, &self.server, "example.com")?;
+        assert_eq!(kind, HandshakeKind::Full);
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.clone()
+    }
+}
+
+/// Such a verifier returns the refusal of the right one, whose session store is asked, too.
+#[test]
+fn a_verifier_that_calls_that_of_another_configuration_fails() {
+    let pinning = pinning();
+    let right = config_of(&pinning);
+    let leaf = Ca::root("Other").leaf(&["example.com"]);
+    let mut config = right.clone();
+    let nested = Nested {
+        config: Arc::new(right),
+        server: Arc::new(server_config(&leaf, provider(), rustls::ALL_VERSIONS)),
+        schemes: provider()
+            .signature_verification_algorithms
+            .supported_schemes(),
+    };
+    config
+        .dangerous()
+        .set_certificate_verifier(Arc::new(nested));
+    let error = pinning.self_test(&config).unwrap_err();
+    assert!(matches!(error, SelfTestError::WrappedVerifier), "{error}");
 }

@@ -10,4 +10,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod configurations;
+mod effects;
+mod in_memory;
 mod material;

@@ -18,12 +18,20 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 
+use super::common::pki::Leaf;
 use super::common::{at, provider};
 
 #[path = "../../src/tls/self_test_material.rs"]
 mod committed;
 
-use committed::{ANCHOR, HOST, Material, RIGHT, WRONG};
+pub(crate) use committed::HOST;
+use committed::{ANCHOR, Material, RIGHT, WRONG};
+
+/// The server certificate whose key a self-test pins, with that key.
+pub(crate) fn right() -> Leaf {
+    let chain = vec![CertificateDer::from(RIGHT.certificate)];
+    Leaf::from_parts(RIGHT.key.to_vec(), chain)
+}
 
 /// The last second of the year 9999, the latest that a certificate can contain.
 const END: u64 = 253_402_300_799;
