@@ -142,6 +142,11 @@ pub mod bundle {
     };
 }
 
+/// Why a policy applies to a host, and what it means there ([`Pinning::explain`]).
+pub mod explain {
+    pub use crate::pinning::{AnchorOutcomes, Explanation, NotApplied, OtherPolicy, StaticOrigin};
+}
+
 /// `Public-Key-Pins` header fields: their syntax, and the effect of a received one.
 pub mod header {
     pub use crate::pinning::{HeaderEffect, IgnoreReason, Noted, RemovalReason};

@@ -18,6 +18,8 @@ use crate::store::Validity;
 use crate::tls::VerifiedConnection;
 use crate::tls::connection::{self, Verified};
 use crate::tls::resumption::ResumptionCheck;
+#[cfg(feature = "self-test")]
+use crate::tls::{SelfTestError, SelfTestReport};
 use crate::violation::{PinViolation, UnpinnedHost};
 
 /// The server of a connection.
@@ -59,6 +61,11 @@ impl Handshaker {
             without_resumption: OnceLock::new(),
             sessions: OnceLock::new(),
         }
+    }
+
+    #[cfg(feature = "self-test")]
+    pub(crate) fn self_test(&self) -> Result<SelfTestReport, SelfTestError> {
+        self.pinning.self_test(self.tls.config())
     }
 
     pub(crate) fn now(&self) -> Result<UnixTime, ConnectError> {

@@ -21,6 +21,8 @@ use crate::pinning::Event;
 use crate::policy::uri::without_brackets;
 use crate::policy::{Host, HostError};
 use crate::store::Validity;
+#[cfg(feature = "self-test")]
+use crate::tls::{SelfTestError, SelfTestReport};
 use crate::violation::UnpinnedHost;
 
 /// Makes TLS connections over any inner connector, and enforces the pins in the handshake and for
@@ -61,6 +63,30 @@ impl<H> PinningConnector<H> {
             handshaker: Arc::new(handshaker),
             schemes,
         }
+    }
+
+    /// Runs [`Pinning::self_test`](crate::Pinning::self_test) with the pins and the TLS configuration of
+    /// this connector.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Pinning::self_test`](crate::Pinning::self_test). A configuration of another `Pinning` is
+    /// refused, although the connector evaluates its own pins, too: sessions are then resumed by the
+    /// pins of the other one.
+    ///
+    /// ```
+    /// use pinhold::{Pinning, PinningConnector};
+    ///
+    /// # #[cfg(all(feature = "webpki-roots", feature = "aws-lc-rs", not(feature = "ring")))] {
+    /// let pinning = Pinning::builder().build()?;
+    /// let connector = PinningConnector::builder(pinning).with_webpki_roots().build()?;
+    /// connector.self_test()?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "self-test")]
+    pub fn self_test(&self) -> Result<SelfTestReport, SelfTestError> {
+        self.handshaker.self_test()
     }
 
     /// Decides whether, and how, a URI may be connected to.

@@ -19,7 +19,8 @@ use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
 use crate::pinning::observers::{Callback, EventQueue, Observers, SharedQueue};
 use crate::pinning::rare_rules::merge_settings;
-use crate::pinning::static_pins::{MergeSettings, StaticEntries, StaticPins, with_pin_file};
+use crate::pinning::replace::with_pin_file;
+use crate::pinning::static_pins::{MergeSettings, StaticEntries, StaticPins};
 use crate::policy::{
     HeaderSyntax, Host, HostError, Overlap, ParseFingerprintError, PinPolicy, PinSet, Settings,
     SpkiFingerprint, StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots,
@@ -347,10 +348,12 @@ impl PinningBuilder {
         let mut policies = self.statics;
         let mut settings = Settings::default();
         let mut beside_pin_file = Vec::new();
+        let mut statics = StaticPins::default();
         if let Some(pins) = self.pins {
             beside_pin_file.clone_from(&policies);
             policies = with_pin_file(policies, pins.policies)?;
             settings = pins.settings;
+            statics.has_pin_file = true;
         }
         #[cfg(feature = "bundles")]
         let bundles = match self.bundles {
@@ -362,15 +365,12 @@ impl PinningBuilder {
         };
         let merge = self.merge_settings;
         let merged = merge.map(|merge| merge(&self.settings, settings));
-        let entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
+        statics.entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
         let shared = Arc::new(Shared {
             settings: self.settings,
             beside_pin_file,
             merge_settings: self.merge_settings,
-            statics: RwLock::new(StaticPins {
-                entries,
-                ..StaticPins::default()
-            }),
+            statics: RwLock::new(statics),
             store: self.store,
             note_only: self.note_only,
             syntax: self.syntax,

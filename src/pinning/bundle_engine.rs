@@ -18,7 +18,7 @@ use crate::pinning::bundle_terms::Terms;
 use crate::pinning::event::Event;
 use crate::pinning::handle::Shared;
 use crate::pinning::rare_rules::merge_settings;
-use crate::pinning::static_pins::{BundleRules, StaticEntries};
+use crate::pinning::static_pins::{BundleRules, StaticEntries, StaticPins};
 use crate::policy::timestamp::at;
 use crate::policy::{BundleVersion, Host, PinPolicy, PinSet, Settings, StaticRules};
 use crate::store::{BundleFloor, EARLIEST_TIME};
@@ -36,6 +36,7 @@ impl Bundles {
         &self,
         shared: &Shared,
         rules: StaticRules,
+        set_origin: fn(&mut StaticPins),
     ) -> Result<(), BuildError> {
         let mut state = self.state.lock();
         let merged = merge_settings(&shared.settings, rules.settings.clone());
@@ -44,6 +45,8 @@ impl Bundles {
         let applied = self.apply(shared, &mut state);
         if applied.is_err() {
             state.base = replaced;
+        } else {
+            set_origin(&mut shared.statics.write());
         }
         drop(state);
         shared.wake_connections();

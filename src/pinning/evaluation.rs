@@ -13,9 +13,9 @@ use rustls_pki_types::UnixTime;
 
 use crate::chain::ValidatedChain;
 use crate::pinning::rollout::Tally;
-use crate::policy::{AppliedPolicies, AppliedPolicy, Host, JudgedPolicies, Verdict};
-#[cfg(feature = "hyper")]
-use crate::policy::{PlainHttp, PolicyState};
+use crate::policy::{
+    AppliedPolicies, AppliedPolicy, Combined, Host, JudgedPolicies, PlainHttp, PolicyState, Verdict,
+};
 use crate::violation::{PinViolation, UnpinnedHost};
 
 /// The policies of a host as they were looked up, with the counts of the static one.
@@ -41,7 +41,6 @@ impl Policies {
     /// Returns whether a policy applies that is enforced and does not allow `http://`, or one that
     /// has expired with "refuse".
     /// `default` is for policies without a setting of their own.
-    #[cfg(feature = "hyper")]
     pub(crate) fn refuses_plain_http(&self, default: PlainHttp) -> bool {
         let mut policies = self.applied.iter();
         policies.any(|policy| {
@@ -65,7 +64,7 @@ impl Policies {
             let judged = self.applied.judged_ref(keys, origin);
             return Decision::of(&judged, Some(host), chain, now);
         }
-        Decision::without_violation(|verdict| verdicts.has(verdict))
+        Combined::without_violation(|verdict| verdicts.has(verdict)).into()
     }
 
     /// Evaluates the pins on a chain. `host` is `None` for an IP address.
@@ -229,9 +228,6 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Combines the verdicts of all policies, in this order: refused if any policy refuses, skipped
-    /// if the pins of an enforced policy are skipped, report-only if a report-only policy would
-    /// refuse, passed if any policy passes.
     #[inline]
     fn of<P: Borrow<AppliedPolicy>>(
         judged: &JudgedPolicies<P>,
@@ -240,30 +236,19 @@ impl Decision {
         now: UnixTime,
     ) -> Self {
         let failed = |verdict| violation(judged, verdict, host, chain, now);
-        if let Some(violation) = failed(Verdict::Refuse) {
-            return Self::Refuse(violation);
-        }
-        if !judged.has(Verdict::Skip)
-            && let Some(violation) = failed(Verdict::WouldRefuse)
-        {
-            return Self::ReportOnly(violation);
-        }
-        Self::without_violation(|verdict| judged.has(verdict))
+        Combined::of(failed, |verdict| judged.has(verdict)).into()
     }
+}
 
-    /// Returns the decision where no policy is violated, or only report-only ones beside a skipped
-    /// one.
+impl From<Combined<PinViolation>> for Decision {
     #[inline]
-    fn without_violation(has: impl Fn(Verdict) -> bool) -> Self {
-        if has(Verdict::Skip) {
-            return Self::Skipped;
+    fn from(combined: Combined<PinViolation>) -> Self {
+        match combined {
+            Combined::NotPinned => Self::NotPinned,
+            Combined::Pass => Self::Pass,
+            Combined::Refuse(violation) => Self::Refuse(violation),
+            Combined::ReportOnly(violation) => Self::ReportOnly(violation),
+            Combined::Skip => Self::Skipped,
         }
-        if has(Verdict::Pass) {
-            return Self::Pass;
-        }
-        if has(Verdict::SkipReportOnly) {
-            return Self::Skipped;
-        }
-        Self::NotPinned
     }
 }

@@ -372,7 +372,7 @@ impl Pinning {
     }
 
     /// Returns whether both are handles to the same pins.
-    #[cfg(feature = "hyper")]
+    #[cfg(any(feature = "hyper", feature = "self-test"))]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }

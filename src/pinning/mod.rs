@@ -27,10 +27,15 @@ mod bundle_status;
 #[cfg(feature = "bundles")]
 mod bundle_terms;
 mod clock;
+#[cfg(feature = "self-test")]
+mod copy;
 mod evaluation;
 mod event;
+mod explain;
+mod explain_text;
 mod handle;
 mod lanes;
+mod not_applied;
 mod note;
 mod noting;
 mod observers;
@@ -54,7 +59,9 @@ pub use crate::pinning::bundle_status::{BundleOutcome, BundleStatus};
 pub use crate::pinning::evaluation::Decision;
 pub(crate) use crate::pinning::evaluation::{Evaluation, Policies};
 pub use crate::pinning::event::Event;
+pub use crate::pinning::explain::{AnchorOutcomes, Explanation, OtherPolicy, StaticOrigin};
 pub use crate::pinning::handle::Pinning;
+pub use crate::pinning::not_applied::NotApplied;
 pub use crate::pinning::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
 #[cfg(all(feature = "bundles", feature = "hyper"))]
 pub(crate) use crate::pinning::recovery::{Recovering, Recovery};

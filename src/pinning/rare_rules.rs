@@ -2,6 +2,7 @@
 //! hosts.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use rustls_pki_types::{ServerName, UnixTime};
@@ -23,7 +24,7 @@ pub(crate) fn merge_settings(of_builder: &Settings, of_file: Settings) -> Merged
     };
     let is_default =
         rules.overlap == Overlap::Nearest && rules.unpinned_hosts == UnpinnedHosts::Allow;
-    let rules: Box<dyn RareRules> = Box::new(rules);
+    let rules: Arc<dyn RareRules> = Arc::new(rules);
     MergedSettings {
         refused_keys: settings.refused_keys,
         rare_rules: Some(rules).filter(|_| !is_default),
@@ -41,6 +42,13 @@ impl RareRules for Rules {
         self.overlap == Overlap::Union
     }
 
+    fn is_united(&self, nearest: &Covering<'_>, other: &Covering<'_>, now: UnixTime) -> bool {
+        let is_weaker =
+            nearest.state == PolicyState::Enforced && other.state != PolicyState::Enforced;
+        let is_other = !std::ptr::eq(other.tally(), nearest.tally());
+        self.unites() && is_other && !is_weaker && !other.policy().is_expired(now)
+    }
+
     fn unite(
         &self,
         statics: &StaticPins,
@@ -50,12 +58,9 @@ impl RareRules for Rules {
         now: UnixTime,
     ) {
         let covering = statics.all_covering(host, now, &statics.disabled);
-        let others = covering.iter().filter(|it| {
-            let is_weaker =
-                nearest.state == PolicyState::Enforced && it.state != PolicyState::Enforced;
-            let is_other = !std::ptr::eq(it.tally(), nearest.tally());
-            is_other && !is_weaker && !it.policy().is_expired(now)
-        });
+        let others = covering
+            .iter()
+            .filter(|it| self.is_united(nearest, it, now));
         let groups = others.filter_map(|it| it.policy().required().single_group());
         let others = groups.reduce(PinGroup::or);
         // A candidate is evaluated as it would be enforced: together with the other pins.

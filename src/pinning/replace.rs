@@ -3,10 +3,10 @@
 use crate::pinning::build_error::BuildError;
 use crate::pinning::handle::Pinning;
 use crate::pinning::rare_rules::merge_settings;
-use crate::pinning::static_pins::{StaticEntries, with_pin_file};
-use crate::policy::IntoStaticRules;
+use crate::pinning::static_pins::{StaticEntries, StaticPins};
 #[cfg(feature = "bundles")]
 use crate::policy::StaticRules;
+use crate::policy::{Host, IntoStaticRules, PinPolicy};
 
 impl Pinning {
     /// Replaces all static pins of all clones in one step: each evaluation uses either the old ones
@@ -48,12 +48,34 @@ impl Pinning {
         if let Some(bundles) = &self.shared.bundles {
             let settings = rules.settings;
             let rules = StaticRules { policies, settings };
-            return bundles.replace_base(&self.shared, rules);
+            return bundles.replace_base(&self.shared, rules, set_origin::<R>);
         }
         let merged = merge.map(|merge| merge(&self.shared.settings, rules.settings));
         let entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
-        self.shared.replace_entries(entries, |_| {});
+        self.shared.replace_entries(entries, set_origin::<R>);
         self.shared.wake_connections();
         Ok(())
     }
+}
+
+/// Records whether the rules are those of a pin file.
+fn set_origin<R: IntoStaticRules>(statics: &mut StaticPins) {
+    statics.has_pin_file = R::HAS_SETTINGS;
+}
+
+/// Returns the policies of the application and those of its pin file.
+///
+/// # Errors
+///
+/// [`BuildError::HostInPinFile`] for a host that both name.
+pub(crate) fn with_pin_file(
+    mut policies: Vec<(Host, PinPolicy)>,
+    of_file: Vec<(Host, PinPolicy)>,
+) -> Result<Vec<(Host, PinPolicy)>, BuildError> {
+    let is_named = |host| policies.iter().any(|(known, _)| known == host);
+    if let Some((host, _)) = of_file.iter().find(|(host, _)| is_named(host)) {
+        return Err(BuildError::HostInPinFile { host: host.clone() });
+    }
+    policies.extend(of_file);
+    Ok(policies)
 }

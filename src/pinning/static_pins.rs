@@ -15,6 +15,7 @@ use crate::bundles::WhenStale;
 use crate::pinning::build_error::BuildError;
 #[cfg(feature = "bundles")]
 use crate::pinning::bundle_terms::Terms;
+use crate::pinning::not_applied::NotApplied;
 use crate::pinning::rollout::Tally;
 #[cfg(feature = "bundles")]
 use crate::policy::PinSource;
@@ -24,11 +25,14 @@ use crate::policy::{
 use crate::violation::UnpinnedHost;
 
 /// The static pins of an application, and which of them are disabled.
+#[cfg_attr(feature = "self-test", derive(Clone))]
 #[derive(Default)]
 pub(crate) struct StaticPins {
     pub(crate) entries: StaticEntries,
     pub(crate) all_disabled: bool,
     pub(crate) disabled: HashSet<Host, RandomState>,
+    /// Whether the policies are from a pin file, except for those beside it.
+    pub(crate) has_pin_file: bool,
     /// What the pin bundle in effect changes.
     #[cfg(feature = "bundles")]
     pub(crate) bundled: Option<BundleRules>,
@@ -36,11 +40,12 @@ pub(crate) struct StaticPins {
 
 /// The rules of the application in the form of the lookup. The application chooses the names, so a
 /// fast hash is safe.
+#[cfg_attr(feature = "self-test", derive(Clone))]
 #[derive(Default)]
 pub(crate) struct StaticEntries {
     of_hosts: HashMap<Host, StaticEntry, RandomState>,
     pub(crate) refused_keys: Option<PinSet>,
-    pub(crate) rare_rules: Option<Box<dyn RareRules>>,
+    pub(crate) rare_rules: Option<Arc<dyn RareRules>>,
 }
 
 /// The form of [`Settings`] in which lookups apply them. Behind a trait, since few applications use
@@ -48,6 +53,10 @@ pub(crate) struct StaticEntries {
 pub(crate) trait RareRules: Send + Sync {
     /// Returns whether the pins of overlapping policies are united.
     fn unites(&self) -> bool;
+
+    /// Returns whether the pins of `other`, which covers the same name, are united with those of the
+    /// nearest policy.
+    fn is_united(&self, nearest: &Covering<'_>, other: &Covering<'_>, now: UnixTime) -> bool;
 
     /// Adds the pins of all other policies that cover `host` to those of the nearest policy, which
     /// is applied, and of its candidate.
@@ -79,12 +88,13 @@ pub(crate) trait RareRules: Send + Sync {
 #[derive(Default)]
 pub(crate) struct MergedSettings {
     pub(crate) refused_keys: Option<PinSet>,
-    pub(crate) rare_rules: Option<Box<dyn RareRules>>,
+    pub(crate) rare_rules: Option<Arc<dyn RareRules>>,
 }
 
 /// The function that merges the settings of the builder and of a pin file.
 pub(crate) type MergeSettings = fn(&Settings, Settings) -> MergedSettings;
 
+#[cfg_attr(feature = "self-test", derive(Clone))]
 #[derive(Default)]
 struct StaticEntry {
     /// The policies of the host, the one with the smallest scope first.
@@ -94,9 +104,18 @@ struct StaticEntry {
     exempt_from: Vec<(Host, Scope)>,
 }
 
+#[cfg_attr(feature = "self-test", derive(Clone))]
 struct Pinned {
     policy: PinPolicy,
     tally: Arc<Tally>,
+}
+
+/// A policy of a name or of one of its superdomains.
+pub(crate) enum Visited<'s> {
+    Applies(Covering<'s>),
+    /// Static pins are disabled for this name, so that none of the following policies applies.
+    Disabled,
+    Not(&'s Host, Scope, NotApplied),
 }
 
 /// A policy that covers a name and is in effect, and where it was found.
@@ -108,6 +127,10 @@ pub(crate) struct Covering<'s> {
 }
 
 impl<'s> Covering<'s> {
+    pub(crate) fn host(&self) -> &'s Host {
+        self.host
+    }
+
     pub(crate) fn policy(&self) -> &'s PinPolicy {
         &self.pinned.policy
     }
@@ -148,10 +171,20 @@ impl StaticPins {
             return None;
         }
         let mut nearest = None;
-        self.visit_covering(entries, host, now, &self.disabled, |covering| {
-            nearest = Some(covering);
-            ControlFlow::Break(())
-        });
+        self.visit(
+            entries,
+            host,
+            now,
+            &self.disabled,
+            |visited| match visited {
+                Visited::Applies(covering) => {
+                    nearest = Some(covering);
+                    ControlFlow::Break(())
+                }
+                Visited::Disabled => ControlFlow::Break(()),
+                Visited::Not(..) => ControlFlow::Continue(()),
+            },
+        );
         nearest
     }
 
@@ -164,26 +197,30 @@ impl StaticPins {
         disabled: &HashSet<Host, RandomState>,
     ) -> Vec<Covering<'_>> {
         let mut found = Vec::new();
-        self.visit_covering(self.entries_at(now), host, now, disabled, |covering| {
-            found.push(covering);
+        self.visit(self.entries_at(now), host, now, disabled, |visited| {
+            match visited {
+                Visited::Applies(covering) => found.push(covering),
+                Visited::Disabled => return ControlFlow::Break(()),
+                Visited::Not(..) => {}
+            }
             ControlFlow::Continue(())
         });
         found
     }
 
-    /// Calls `visit` with each of the policies of [`all_covering`](Self::all_covering), until it
+    /// Calls `visit` with each policy of the name and of its superdomains, the nearest first, until it
     /// breaks.
-    fn visit_covering<'s>(
+    pub(crate) fn visit<'s>(
         &self,
         entries: &'s StaticEntries,
         host: &Host,
         now: UnixTime,
         disabled: &HashSet<Host, RandomState>,
-        mut visit: impl FnMut(Covering<'s>) -> ControlFlow<()>,
+        mut visit: impl FnMut(Visited<'s>) -> ControlFlow<()>,
     ) {
         let mut exempt_from = Vec::<&(Host, Scope)>::new();
         for (more_labels, name) in host.and_superdomains().enumerate() {
-            if disabled.contains(name) {
+            if disabled.contains(name) && visit(Visited::Disabled).is_break() {
                 return;
             }
             let Some((host, entry)) = entries.of_hosts.get_key_value(name) else {
@@ -193,18 +230,21 @@ impl StaticPins {
                 let scope = pinned.policy.scope_setting();
                 let mut exempt = exempt_from.iter();
                 let is_exempt = exempt.any(|(from, of)| from == host && *of == scope);
-                if !scope.covers(more_labels) || is_exempt {
-                    continue;
-                }
-                if let Some(state) = self.state(&pinned.policy, now)
-                    && visit(Covering {
+                let visited = if !scope.covers(more_labels) {
+                    Visited::Not(host, scope, NotApplied::Scope)
+                } else if is_exempt {
+                    Visited::Not(host, scope, NotApplied::Exempt)
+                } else if let Some(state) = self.state(&pinned.policy, now) {
+                    Visited::Applies(Covering {
                         host,
                         pinned,
                         more_labels,
                         state,
                     })
-                    .is_break()
-                {
+                } else {
+                    Visited::Not(host, scope, NotApplied::Expired)
+                };
+                if visit(visited).is_break() {
                     return;
                 }
             }
@@ -213,7 +253,7 @@ impl StaticPins {
     }
 
     /// Returns the entries that apply at `now`.
-    fn entries_at(&self, now: UnixTime) -> &StaticEntries {
+    pub(crate) fn entries_at(&self, now: UnixTime) -> &StaticEntries {
         #[cfg(feature = "bundles")]
         if let Some(fallback) = self.bundled.as_ref().and_then(|it| it.fallback_at(now)) {
             return fallback;
@@ -344,6 +384,13 @@ impl StaticEntries {
         }
     }
 
+    /// Makes this policy the only one that is set for the host.
+    #[cfg(feature = "self-test")]
+    pub(crate) fn set(&mut self, host: Host, policy: PinPolicy) -> Result<(), BuildError> {
+        self.of_hosts.remove(&host);
+        self.add(host, policy)
+    }
+
     fn add(&mut self, host: Host, policy: PinPolicy) -> Result<(), BuildError> {
         #[cfg(feature = "bundles")]
         if policy.is_fixed() && !policy.has_backup() {
@@ -402,6 +449,7 @@ impl StaticEntries {
 
 /// What the bundle in effect changes, beside the entries that its policies are merged into.
 #[cfg(feature = "bundles")]
+#[cfg_attr(feature = "self-test", derive(Clone))]
 pub(crate) struct BundleRules {
     pub(crate) terms: Terms,
     /// The policies of the application that no bundle replaces.
@@ -440,21 +488,4 @@ impl BundleRules {
             entries.add_expiry_times(host, times);
         }
     }
-}
-
-/// Returns the policies of the application and those of its pin file.
-///
-/// # Errors
-///
-/// [`BuildError::HostInPinFile`] for a host that both name.
-pub(crate) fn with_pin_file(
-    mut policies: Vec<(Host, PinPolicy)>,
-    of_file: Vec<(Host, PinPolicy)>,
-) -> Result<Vec<(Host, PinPolicy)>, BuildError> {
-    let is_named = |host| policies.iter().any(|(known, _)| known == host);
-    if let Some((host, _)) = of_file.iter().find(|(host, _)| is_named(host)) {
-        return Err(BuildError::HostInPinFile { host: host.clone() });
-    }
-    policies.extend(of_file);
-    Ok(policies)
 }

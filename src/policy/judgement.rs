@@ -83,6 +83,17 @@ impl AppliedPolicies {
         }
     }
 
+    /// As [`judge`](Self::judge), for a path without refused keys whose other keys are not known.
+    pub(crate) fn judge_match(&self, keys: KeyMatch, origin: AnchorOrigin) -> Verdicts {
+        let judge = |policy: Option<&AppliedPolicy>| {
+            Some(policy?.verdict(origin, |_| keys == KeyMatch::PinnedKey))
+        };
+        Verdicts {
+            of_policies: self.all().map(judge),
+            has_refused_key: false,
+        }
+    }
+
     /// Returns each policy with its verdict on a path, as [`judge`](Self::judge) does.
     pub(crate) fn judged(
         self,
@@ -121,6 +132,12 @@ fn refused<'a>(
 impl AppliedPolicy {
     #[inline]
     fn judge(&self, keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Verdict {
+        self.verdict(origin, |policy| policy.matches(keys))
+    }
+
+    /// Returns the verdict on a path, of which `matches` returns whether it satisfies the pins.
+    #[inline]
+    fn verdict(&self, origin: AnchorOrigin, matches: impl FnOnce(&Self) -> bool) -> Verdict {
         #[cfg(pinhold_debug_overrides)]
         if origin == AnchorOrigin::DebugOverride {
             return Verdict::Skip;
@@ -131,7 +148,7 @@ impl AppliedPolicy {
             // A policy that expired with "refuse" refuses every chain: there is no pin validation
             // that a user-added root could skip.
             PolicyState::Expired => Verdict::Refuse,
-            _ if self.matches(keys) => Verdict::Pass,
+            _ if matches(self) => Verdict::Pass,
             PolicyState::Enforced if skips => Verdict::Skip,
             PolicyState::Enforced => Verdict::Refuse,
             PolicyState::ReportOnly if skips => Verdict::SkipReportOnly,
@@ -167,6 +184,22 @@ impl AppliedPolicy {
         };
         format!("{source} for {before}{}{after}{until}", self.noted_hostname)
     }
+}
+
+/// Whether the keys of a chain satisfy the pins of a host.
+///
+/// ```
+/// use pinhold::policy::KeyMatch;
+///
+/// assert_ne!(KeyMatch::PinnedKey, KeyMatch::NoPinnedKey);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyMatch {
+    /// They satisfy the pins of no policy.
+    NoPinnedKey,
+    /// They satisfy the pins of each policy.
+    PinnedKey,
 }
 
 /// What one policy decides about one path.

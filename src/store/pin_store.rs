@@ -286,6 +286,11 @@ impl PinStore {
     /// check at `now`.
     pub(crate) fn expiry_times(&self, host: &Host, now: UnixTime) -> Vec<UnixTime> {
         self.memory.generation.record_check(now);
+        self.change_times(host, now)
+    }
+
+    /// As [`expiry_times`](Self::expiry_times), for a query: no verdict is made.
+    pub(crate) fn change_times(&self, host: &Host, now: UnixTime) -> Vec<UnixTime> {
         let entries = self.memory.entries.read();
         let entries = entries.of_name(host);
         entries

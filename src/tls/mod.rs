@@ -8,12 +8,22 @@
 //! for a violation in the errors of other crates (`PinViolation::find`). A connector runs a
 //! handshake in `connection::observe` to receive the verifier's result.
 
+#[cfg(feature = "self-test")]
+mod canary;
 mod cause;
 pub(crate) mod connection;
 pub(crate) mod error;
 #[cfg(feature = "reqwest")]
 mod observed_config;
 pub(crate) mod resumption;
+#[cfg(feature = "self-test")]
+mod self_test;
+#[cfg(feature = "self-test")]
+mod self_test_handshake;
+#[cfg(feature = "self-test")]
+mod self_test_material;
+#[cfg(feature = "self-test")]
+mod self_test_report;
 mod verifier;
 mod verifier_builder;
 
@@ -23,6 +33,8 @@ pub use crate::tls::cause::cause;
 pub use crate::tls::connection::VerifiedConnection;
 #[cfg(feature = "reqwest")]
 pub(crate) use crate::tls::observed_config::ObservedConfig;
+#[cfg(feature = "self-test")]
+pub use crate::tls::self_test_report::{Attack, SelfTestError, SelfTestReport, TestedResumption};
 pub use crate::tls::verifier::PinningVerifier;
 pub use crate::tls::verifier_builder::PinningVerifierBuilder;
 pub use crate::violation::{

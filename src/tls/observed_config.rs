@@ -10,6 +10,8 @@ use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSes
 use rustls::{ClientConfig, NamedGroup};
 use rustls_pki_types::ServerName;
 
+#[cfg(feature = "self-test")]
+use crate::tls::canary;
 use crate::tls::connection;
 use crate::tls::resumption::ResumptionCheck;
 
@@ -71,6 +73,8 @@ impl ClientSessionStore for ObservedSessions {
         &self,
         server_name: &ServerName<'static>,
     ) -> Option<Tls13ClientSessionValue> {
+        #[cfg(feature = "self-test")]
+        canary::record_store(self);
         let ticket = self.0.take_tls13_ticket(server_name)?;
         self.record_offer(server_name).then_some(ticket)
     }

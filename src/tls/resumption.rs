@@ -23,6 +23,8 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use crate::chain::ValidatedChain;
 use crate::pinning::{Evaluation, Pinning};
 use crate::store::Validity;
+#[cfg(feature = "self-test")]
+use crate::tls::canary;
 
 /// The sessions of one configuration, and the chains that its verifier has verified.
 pub(crate) struct ResumptionCheck {
@@ -294,6 +296,10 @@ impl ResumptionCheck {
 
 impl ClientSessionStore for ResumptionCheck {
     fn set_kx_hint(&self, server_name: ServerName<'static>, group: NamedGroup) {
+        #[cfg(feature = "self-test")]
+        if canary::is_running() {
+            return;
+        }
         self.sessions().set_kx_hint(server_name, group);
     }
 
@@ -334,8 +340,40 @@ impl ClientSessionStore for ResumptionCheck {
         &self,
         server_name: &ServerName<'static>,
     ) -> Option<Tls13ClientSessionValue> {
+        #[cfg(feature = "self-test")]
+        canary::record_store(self);
         let ticket = self.sessions.get()?.take_tls13_ticket(server_name)?;
         self.may_resume(server_name).then_some(ticket)
+    }
+}
+
+/// The session store of a configuration without resumption. rustls's own can't be told from one of
+/// another crate.
+#[cfg(feature = "self-test")]
+#[derive(Debug)]
+pub(crate) struct NoSessions;
+
+#[cfg(feature = "self-test")]
+impl ClientSessionStore for NoSessions {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, _: Tls13ClientSessionValue) {}
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        canary::record_store(self);
+        None
     }
 }
 

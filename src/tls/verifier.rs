@@ -19,6 +19,8 @@ use crate::chain::{PathBuilder, Presented, ValidPath};
 use crate::pinning::{Decision, Event, Pinning, Policies};
 use crate::policy::{Host, PolicyState};
 use crate::store::Validity;
+#[cfg(feature = "self-test")]
+use crate::tls::canary::{self, Identity};
 use crate::tls::connection::{self, Verified};
 use crate::tls::resumption::{Found, ResumptionCheck, Unsigned};
 use crate::violation::UnverifiablePath;
@@ -57,6 +59,9 @@ pub struct PinningVerifier {
     pub(crate) inner: Option<Arc<dyn ServerCertVerifier>>,
     /// The resumption check of the configuration that this verifier belongs to.
     pub(crate) sessions: Option<Arc<ResumptionCheck>>,
+    /// What the configuration that this verifier belongs to was built with.
+    #[cfg(feature = "self-test")]
+    pub(crate) identity: Option<Identity>,
 }
 
 /// The host of a handshake (`None` for an IP address), its policies, and how long they are valid
@@ -226,6 +231,10 @@ impl ServerCertVerifier for PinningVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        #[cfg(feature = "self-test")]
+        if let Some(refusal) = canary::refuse(self.identity.as_ref(), &self.pinning) {
+            return Err(refusal);
+        }
         let lookup = self.lookup(server_name, now);
         if let Some(unpinned) = lookup.policies.refused_as_unpinned() {
             // A connector that observes the handshake emits the event.
@@ -279,6 +288,11 @@ impl ServerCertVerifier for PinningVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        // Before a chain is recorded.
+        #[cfg(feature = "self-test")]
+        if let Some(refusal) = canary::refusal() {
+            return Err(refusal);
+        }
         let unsigned = Unsigned::take();
         if let Some(inner) = &self.inner {
             inner.verify_tls12_signature(message, cert, dss)?;
@@ -294,6 +308,11 @@ impl ServerCertVerifier for PinningVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        // Before a chain is recorded.
+        #[cfg(feature = "self-test")]
+        if let Some(refusal) = canary::refusal() {
+            return Err(refusal);
+        }
         let unsigned = Unsigned::take();
         if let Some(inner) = &self.inner {
             inner.verify_tls13_signature(message, cert, dss)?;

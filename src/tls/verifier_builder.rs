@@ -22,6 +22,13 @@ use crate::roots::TrustAnchors;
 use crate::tls::observed_config::{ObservedConfig, ObservedSessions};
 use crate::tls::resumption::ResumptionCheck;
 use crate::tls::verifier::PinningVerifier;
+#[cfg(feature = "self-test")]
+use {
+    crate::tls::canary::{Identity, SessionUse},
+    crate::tls::resumption::NoSessions,
+    rustls::client::Tls12Resumption,
+    std::sync::Weak,
+};
 
 impl Pinning {
     /// Returns a TLS configuration that validates chains to `anchors` and enforces the pins, for
@@ -324,14 +331,9 @@ impl PinningVerifierBuilder {
         if config.enable_early_data {
             return Err(BuildError::EarlyData);
         }
-        let verifier = Arc::new(verifier);
-        config.dangerous().set_certificate_verifier(verifier);
         config.time_provider = clock;
-        config.resumption = if resumes {
-            Resumption::store(store(Arc::clone(&sessions)))
-        } else {
-            Resumption::disabled()
-        };
+        let store = resumes.then(|| store(Arc::clone(&sessions)));
+        set_verifier(&mut config, verifier, store);
         Ok((config, sessions))
     }
 
@@ -376,8 +378,56 @@ impl PinningVerifierBuilder {
             algorithms,
             inner: self.inner,
             sessions: None,
+            #[cfg(feature = "self-test")]
+            identity: None,
         })
     }
+}
+
+/// Sets the verifier and the session store of a configuration; without a store, nothing is resumed.
+#[cfg(not(feature = "self-test"))]
+fn set_verifier(
+    config: &mut ClientConfig,
+    verifier: PinningVerifier,
+    store: Option<Arc<dyn ClientSessionStore>>,
+) {
+    let verifier = Arc::new(verifier);
+    config.dangerous().set_certificate_verifier(verifier);
+    config.resumption = match store {
+        Some(store) => Resumption::store(store),
+        None => Resumption::disabled(),
+    };
+}
+
+/// As without the self-test, with what a self-test recognises both by.
+#[cfg(feature = "self-test")]
+fn set_verifier(
+    config: &mut ClientConfig,
+    mut verifier: PinningVerifier,
+    store: Option<Arc<dyn ClientSessionStore>>,
+) {
+    let (store, sessions, of_tls12) = match store {
+        Some(store) => (
+            store,
+            SessionUse::Checked,
+            Tls12Resumption::SessionIdOrTickets,
+        ),
+        None => {
+            let store: Arc<dyn ClientSessionStore> = Arc::new(NoSessions);
+            (store, SessionUse::Disabled, Tls12Resumption::Disabled)
+        }
+    };
+    let of_store = Arc::downgrade(&store);
+    let verifier = Arc::new_cyclic(|own: &Weak<PinningVerifier>| {
+        verifier.identity = Some(Identity {
+            verifier: own.clone(),
+            store: of_store,
+            sessions,
+        });
+        verifier
+    });
+    config.dangerous().set_certificate_verifier(verifier);
+    config.resumption = Resumption::store(store).tls12_resumption(of_tls12);
 }
 
 /// The verifier of a configuration whose own verifier is not set yet.

@@ -78,6 +78,12 @@ impl PinViolation {
         }))
     }
 
+    /// Returns whether this is a clone of `other`.
+    #[cfg(feature = "self-test")]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Returns a violation for each policy that failed in the same evaluation, this one first:
     /// each policy may name a report endpoint of its own.
     pub(crate) fn each(&self) -> impl Iterator<Item = Self> {

@@ -21,7 +21,7 @@ use hyper_util::server::conn::auto;
 use pinhold::layer::NotePins;
 use pinhold::{NotePinsLayer, Pinning, PinningConnector, PinningVerifier, TrustAnchors};
 use rustls::crypto::CryptoProvider;
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -306,6 +306,15 @@ pub fn client_with(
         .with_protocol_versions(versions)
         .client_config()
         .unwrap();
+    client_with_config(pinning, config, names)
+}
+
+/// A client with this configuration.
+pub fn client_with_config(
+    pinning: &Pinning,
+    config: ClientConfig,
+    names: &Names,
+) -> NotePins<HyperClient> {
     let connector = PinningConnector::builder(pinning.clone())
         .with_tls_config(config)
         .wrap_connector(Loopback::new(names))

@@ -8,6 +8,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "hyper")]
+mod explained;
 mod matching_model;
 #[cfg(feature = "pin-file")]
 mod pin_files;

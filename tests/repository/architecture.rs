@@ -13,26 +13,30 @@ use std::path::{Path, PathBuf};
 /// A module imports only from modules of lower levels, a file only from the files before it in its
 /// module. `mod.rs` imports from all files of its module.
 const MODULES: &str = "
-    1 guide: auditing backup_key bundles choosing_pins command_line comparison desktop links mobile moving noting \
-        performance pin_file pin_root reqwest rolling_out rotating stacks testing user_added_roots
-    1 policy: bundle_version der enforcement header_tokens origin plain_http scope sha256 text timestamp fingerprint_error host \
-        report_uri fingerprint pem uri fingerprint_text header pin_set pin_group applied judgement known_host \
-        pin_policy bundled_policy unpinned static_rules
+    1 guide: auditing backup_key bundles choosing_pins command_line comparison desktop links mobile \
+        moving noting performance pin_file pin_root reqwest rolling_out rotating stacks testing \
+        user_added_roots
+    1 policy: bundle_version der enforcement header_tokens origin plain_http scope sha256 text timestamp \
+        fingerprint_error host report_uri fingerprint pem uri fingerprint_text header pin_set pin_group \
+        applied judgement outcome known_host pin_policy bundled_policy unpinned static_rules
     2 pin_file: schema words error json members pins read print file
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
-    2 store: domains public_suffixes observed_clock worker generation record line bundle_floor noted change other_changes \
-        format error file_lock pending queue storage entries eviction records other_records journal file compaction \
-        repair durable writer pin_store others builder update
+    2 store: domains public_suffixes observed_clock worker generation record line bundle_floor noted \
+        change other_changes format error file_lock pending queue storage entries eviction records \
+        other_records journal file compaction repair durable writer pin_store others builder update
     3 bundles: format error verifier_key note staging root body pin_bundle verifier signers
     3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder
-    4 violation: cause cause_text evidence pin_violation report_error report_pem unpinned_host unverifiable report report_json
-    5 pinning: clock noting rollout evaluation event lanes build_error provider bundle_terms static_pins bundle_rules \
-        rare_rules observers recovery bundle_records bundle_status bundle_state handle bundle_engine apply_bundle replace bundle_recovery \
-        bundle_setup builder note record
-    6 tls: resumption connection observed_config error cause verifier verifier_builder
+    4 violation: cause cause_text evidence pin_violation report_error report_pem unpinned_host \
+        unverifiable report report_json
+    5 pinning: clock not_applied noting rollout evaluation event lanes build_error provider bundle_terms \
+        static_pins bundle_rules rare_rules observers recovery bundle_records bundle_status bundle_state \
+        handle copy explain explain_text bundle_engine apply_bundle replace bundle_recovery bundle_setup \
+        builder note record
+    6 tls: canary resumption connection observed_config error cause verifier verifier_builder \
+        self_test_material self_test_handshake self_test_report self_test
     7 connector: error schemes stream handshake service builder
-    7 layer: cached_header pin_fields recovery retry target target_connections open_connections request_context \
-        note_pins
+    7 layer: cached_header pin_fields recovery retry target target_connections open_connections \
+        request_context note_pins
     8 reqwest: known_chains connection_map redirect client_builder error settings inner_clients \
         noting_client noting_builder
     8 updater: schedule error fetch pin_updater builder
@@ -56,8 +60,8 @@ const IMPORTERS: &str = "
     reqwest: reqwest
     rustls: bundles chain connector http_reporter lib pinning policy reqwest roots store tls violation
     rustls_native_certs: roots/native
-    rustls_pki_types: bundles chain connector http_reporter layer pin_file pinning policy reqwest roots store tls \
-        violation
+    rustls_pki_types: bundles chain connector http_reporter layer pin_file pinning policy reqwest roots \
+        store tls violation
     security_framework: roots/provenance
     serde: pin_file
     serde_json: pin_file violation/report_json

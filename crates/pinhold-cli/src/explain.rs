@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
+use pinhold::explain::{Explanation, NotApplied};
 use pinhold::pin_file::PinFile;
 use pinhold::policy::{
-    AppliedPolicies, AppliedPolicy, HostError, HostMatch, PinSource, PolicyState, ReportUri,
-    UnpinnedHosts, UnpinnedName,
+    AppliedPolicy, HostError, HostMatch, Outcome, PinSource, PolicyState, ReportUri, UnpinnedHosts,
+    UnpinnedName,
 };
 use pinhold::{Host, PinPolicy, PinSet, Pinning, SpkiFingerprint};
 use serde_json::{Map, Value, json};
 
+use crate::bundle;
 use crate::clock;
 use crate::failure::Failure;
 use crate::output::{Output, counted, printable};
@@ -32,6 +34,12 @@ pub(crate) struct Arguments {
     /// Store file of noted pins
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
+    /// Pin bundle in effect; its policies replace those of the file
+    #[arg(long, value_name = "FILE", requires = "root")]
+    bundle: Option<String>,
+    /// Root that clients contain, which the bundle is verified by
+    #[arg(long, value_name = "FILE", requires = "bundle")]
+    root: Option<String>,
     /// Host name to which a client connects
     #[arg(allow_hyphen_values = true)]
     name: OsString,
@@ -65,28 +73,45 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
     let parsed = Host::parse(&name);
     let host = parsed.as_ref().ok();
     let now = clock::now();
-    let policies = host.map_or_else(AppliedPolicies::default, |host| pinning.policies(host, now));
-    let unpinned = UnpinnedName::try_from(&*name).ok().and_then(|name| {
-        let policy = policies.static_policy.as_ref();
-        pin_file::unpinned(file.as_ref(), &name, policy)
-    });
+    let explained = host.map(|host| pinning.explain(host, now));
+    let unpinned = match &explained {
+        Some(explained) => unpinned(explained),
+        None => UnpinnedName::try_from(&*name)
+            .ok()
+            .and_then(|name| pin_file::unpinned(file.as_ref(), &name, None)),
+    };
     let exempt_from = file.as_ref().zip(host);
     let exempt_from = exempt_from.map(|(file, host)| pin_file::exempt_from(file, host));
-    let explanation = Explanation {
+    let refused_keys = match &explained {
+        Some(explained) => explained.policies.refused_keys.as_ref(),
+        None => file.as_ref().and_then(PinFile::refused_keys),
+    };
+    let answer = Answer {
         arguments,
-        policies,
+        explained: explained.as_ref(),
         unpinned,
         exempt_from: exempt_from.unwrap_or_default(),
         file: file.as_ref(),
-        refused_keys: file.as_ref().and_then(PinFile::refused_keys),
+        refused_keys,
     };
-    output.print(&explanation.json(host), &explanation.text(&parsed))
+    output.print(&answer.json(host), &answer.text(&parsed))
+}
+
+/// Returns what a connection means if no enforced static policy makes the host pinned.
+fn unpinned(explained: &Explanation) -> Option<UnpinnedHosts> {
+    let policies = &explained.policies;
+    let mut of_application = policies.static_policy.iter().chain(&policies.fixed);
+    if of_application.any(|policy| policy.state != PolicyState::ReportOnly) {
+        return None;
+    }
+    Some(explained.unpinned.unwrap_or(UnpinnedHosts::Allow))
 }
 
 /// What applies to a name.
-struct Explanation<'a> {
+struct Answer<'a> {
     arguments: &'a Arguments,
-    policies: AppliedPolicies,
+    /// `None` if the name is not a host.
+    explained: Option<&'a Explanation>,
     /// `None` if the name is pinned.
     unpinned: Option<UnpinnedHosts>,
     exempt_from: Vec<&'a Host>,
@@ -94,15 +119,14 @@ struct Explanation<'a> {
     refused_keys: Option<&'a PinSet>,
 }
 
-impl Explanation<'_> {
-    /// Returns the static and the noted policy.
+impl Answer<'_> {
+    /// Returns the static policy, the noted one, and the fixed one beside that of a bundle.
     fn applied(&self) -> impl Iterator<Item = &AppliedPolicy> {
-        let AppliedPolicies {
-            static_policy,
-            noted,
-            ..
-        } = &self.policies;
-        static_policy.iter().chain(noted)
+        let policies = self.explained.iter().map(|explained| &explained.policies);
+        policies.flat_map(|policies| {
+            let beside = policies.noted.iter().chain(&policies.fixed);
+            policies.static_policy.iter().chain(beside)
+        })
     }
 
     fn json(&self, host: Option<&Host>) -> Value {
@@ -125,6 +149,12 @@ impl Explanation<'_> {
         );
         let unpinned = self.unpinned.map(pin_file::unpinned_word);
         object.insert("unpinned".to_owned(), json!(unpinned));
+        let anchors = self.explained.map(anchors_json);
+        object.insert("anchors".to_owned(), json!(anchors));
+        let until = self.explained.and_then(|explained| explained.until);
+        object.insert("until".to_owned(), json!(until.map(rfc3339::print)));
+        let others = self.explained.map(others_json);
+        object.insert("others".to_owned(), json!(others));
         Value::Object(object)
     }
 
@@ -153,8 +183,9 @@ impl Explanation<'_> {
     }
 
     fn candidate_of(&self, policy: &AppliedPolicy) -> Option<&AppliedPolicy> {
-        let candidate = self.policies.candidate.as_ref();
-        candidate.filter(|_| policy.source == PinSource::Static)
+        let policies = &self.explained?.policies;
+        let candidate = policies.candidate.as_ref();
+        candidate.filter(|_| policies.static_policy.as_ref() == Some(policy))
     }
 
     fn text(&self, parsed: &Result<Host, HostError>) -> String {
@@ -181,6 +212,12 @@ impl Explanation<'_> {
                 hosts.collect::<Vec<_>>().join(", "),
             ));
         }
+        let not_applied = self.explained.into_iter().flat_map(|it| &it.others);
+        others.extend(not_applied.map(|other| {
+            let scope = pin_file::scope_word(other.scope);
+            let text = format!("{} ({scope}): {}", other.host, other.reason);
+            Detail::new("not applied", text)
+        }));
         if let Some(keys) = self.refused_keys {
             let keys = counted(keys.len(), "key", "keys");
             others.push(Detail::new(
@@ -193,6 +230,9 @@ impl Explanation<'_> {
             Some(UnpinnedHosts::Report) => Some(Detail::new("unpinned", "reported")),
             _ => None,
         });
+        if let Some(explained) = self.explained {
+            others.extend(anchor_details(explained));
+        }
         lines.extend(others.iter().map(Detail::text));
         lines.join("\n")
     }
@@ -230,10 +270,16 @@ impl Explanation<'_> {
         }
     }
 
-    /// Returns what the pin file sets for the time after the expiry of this policy.
+    /// Returns what is set for the time after the expiry of this policy.
     fn after_expiry(&self, policy: &AppliedPolicy) -> Option<&'static str> {
-        let is_static = policy.source == PinSource::Static;
-        let mut policies = self.file.filter(|_| is_static)?.policies().iter();
+        let explained = self.explained?;
+        if policy.source == PinSource::Noted {
+            return None;
+        }
+        if explained.policies.static_policy.as_ref() == Some(policy) {
+            return explained.after_expiry.map(pin_file::after_expiry_word);
+        }
+        let mut policies = self.file?.policies().iter();
         let (_, own) = policies.find(|(host, it)| {
             *host == policy.noted_hostname && it.scope_setting() == policy.scope
         })?;
@@ -242,6 +288,9 @@ impl Explanation<'_> {
     }
 
     fn source(&self, policy: &AppliedPolicy) -> String {
+        if let (PinSource::Bundle(version), Some(file)) = (policy.source, &self.arguments.bundle) {
+            return format!("bundle {version}, in {file}");
+        }
         let file = match policy.source {
             PinSource::Noted => self.arguments.store.as_deref(),
             _ => {
@@ -275,6 +324,64 @@ impl Detail {
 
     fn text(&self) -> String {
         format!("  {:<14} {}", self.name, printable(&self.value))
+    }
+}
+
+fn anchors_json(explained: &Explanation) -> Vec<Value> {
+    let anchors = explained.anchors.iter().map(|anchor| {
+        json!({
+            "origin": anchor.origin.to_string(),
+            "pinned": outcome_word(anchor.pinned),
+            "not_pinned": outcome_word(anchor.not_pinned),
+        })
+    });
+    anchors.collect()
+}
+
+fn others_json(explained: &Explanation) -> Vec<Value> {
+    let others = explained.others.iter().map(|other| {
+        json!({
+            "policy": other.host.as_str(),
+            "scope": pin_file::scope_word(other.scope),
+            "reason": not_applied_word(other.reason),
+        })
+    });
+    others.collect()
+}
+
+fn anchor_details(explained: &Explanation) -> Vec<Detail> {
+    let anchors = explained.anchors.iter().map(|anchor| {
+        let outcomes = format!(
+            "with pinned keys: {}, without: {}",
+            anchor.pinned, anchor.not_pinned
+        );
+        Detail::new(&format!("root {}", anchor.origin), outcomes)
+    });
+    let mut details = anchors.collect::<Vec<_>>();
+    if let Some(until) = explained.until {
+        details.push(Detail::new("until", rfc3339::print(until)));
+    }
+    details
+}
+
+fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::NotPinned => "not-pinned",
+        Outcome::Pass => "pass",
+        Outcome::ReportOnly => "report",
+        Outcome::Skip => "skip",
+        _ => "refuse",
+    }
+}
+
+fn not_applied_word(reason: NotApplied) -> &'static str {
+    match reason {
+        NotApplied::Disabled => "disabled",
+        NotApplied::Exempt => "exempt",
+        NotApplied::Expired => "expired",
+        NotApplied::Scope => "scope",
+        NotApplied::United => "united",
+        _ => "nearer",
     }
 }
 
@@ -333,7 +440,10 @@ fn pinning(arguments: &Arguments, file: Option<&PinFile>) -> Result<Pinning, Fai
         builder = builder.pins(file.clone());
     }
     if let Some(file) = &arguments.store {
-        builder = builder.store(store::open_existing(file)?);
+        builder = builder.store(store::open_to_read(file)?);
+    }
+    if let (Some(file), Some(root)) = (&arguments.bundle, &arguments.root) {
+        builder = builder.bundles(bundle::open_in_effect(file, root)?);
     }
     builder.build().map_err(|error| Failure::of_build(&error))
 }

@@ -29,6 +29,7 @@ mod refusal;
 mod reporting;
 mod rfc3339;
 mod roots;
+mod self_test;
 mod server_keys;
 mod storage_error;
 mod store;
@@ -73,6 +74,8 @@ enum Command {
     Key(key::Arguments),
     /// Check, convert and compare files of pins
     Pins(pins::Arguments),
+    /// Show in memory, without a network, that a client with these pins refuses what it has to
+    SelfTest(self_test::Arguments),
     /// Inspect, change or recover a store file of noted pins
     Store(store::Arguments),
     /// Print the completion script for a shell
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Key(arguments) => key::run(&arguments, output),
         Command::Man => manual::man(Arguments::command(), output),
         Command::Pins(arguments) => pins::run(&arguments, output),
+        Command::SelfTest(arguments) => self_test::run(&arguments, output),
         Command::Store(arguments) => store::run(arguments, output),
     };
     match result {

@@ -269,6 +269,7 @@ fn policy_json(policy: &AppliedPolicy) -> Value {
 
 pub(crate) fn source_word(source: PinSource) -> &'static str {
     match source {
+        PinSource::Bundle(_) => "bundle",
         PinSource::Noted => "noted",
         PinSource::RefusedKeys => "refused-keys",
         _ => "static",

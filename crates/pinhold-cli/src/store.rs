@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use clap::{Args, Subcommand};
 use pinhold::policy::{HostMatch, KnownPinnedHost, ReportUri};
-use pinhold::storage::{Record, Storage, StorageError};
+use pinhold::storage::{Change, Merged, Record, Storage, StorageError};
 use pinhold::{FileStorage, Host, PinStore};
 use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
@@ -85,10 +85,24 @@ fn ensure_exists(file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens a store file, which must be intact.
-pub(crate) fn open_existing(file: &Path) -> Result<PinStore, Failure> {
+/// Opens a store file that exists, and writes nothing to it.
+pub(crate) fn open_to_read(file: &Path) -> Result<PinStore, Failure> {
     ensure_exists(file)?;
-    open(file)
+    let file = ReadOnly(FileStorage::new(file));
+    PinStore::open(file).map_err(Failure::StorageRead)
+}
+
+/// A store file that is only read: changes are made in memory.
+struct ReadOnly(FileStorage);
+
+impl Storage for ReadOnly {
+    fn load(&mut self) -> Result<Vec<Record>, StorageError> {
+        self.0.load()
+    }
+
+    fn commit(&mut self, _: &[Change]) -> Result<Merged, StorageError> {
+        Ok(Merged::Nothing)
+    }
 }
 
 /// Opens a store file, which must be intact or absent.

@@ -25,6 +25,7 @@ mod text;
 mod verify;
 
 use clap::{Args, Subcommand};
+use pinhold::bundle::PinBundles;
 
 use crate::failure::Failure;
 use crate::output::Output;
@@ -69,6 +70,11 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> 
         Action::Show(arguments) => show::run(arguments, output),
         Action::Diff(arguments) => diff::run(arguments, output),
     }
+}
+
+/// Opens a bundle, and the root that it is verified by, for a client that contains both.
+pub(crate) fn open_in_effect(bundle: &str, root: &str) -> Result<PinBundles, Failure> {
+    verify::open_in_effect(bundle, root)
 }
 
 /// The exit code of findings and of differences.

@@ -94,6 +94,15 @@ impl Verified {
     }
 }
 
+/// Opens a bundle that a client with this root accepts, as the client contains both.
+pub(super) fn open_in_effect(bundle: &str, root: &str) -> Result<PinBundles, Failure> {
+    let root = Root::open(root)?;
+    let note = root.note.to_string();
+    let bytes = input::read_binary(bundle)?;
+    Verified::new(input::shown(bundle), &bytes, root)?;
+    Ok(PinBundles::new(note, bytes).with_provider(network::provider()))
+}
+
 /// Verifies a root by the one before it and by itself.
 fn verify_root(document: Document, before: Root, output: Output) -> Result<(), Failure> {
     let name = document.name.clone();

@@ -182,6 +182,13 @@ fn shows_all_of_a_policy_of_a_pin_file() {
         "exempt_from": [],
         "refused_keys": 1,
         "unpinned": null,
+        "anchors": [
+            anchor("built-in", "refuse"),
+            anchor("unknown", "refuse"),
+            anchor("user-added", "refuse"),
+        ],
+        "until": "9000-01-01T00:00:00Z",
+        "others": [],
     });
     let more = more.as_object().unwrap().clone();
     expected.as_object_mut().unwrap().extend(more);
@@ -189,6 +196,37 @@ fn shows_all_of_a_policy_of_a_pin_file() {
 
     let run = explain(&[], &["--pins", &file, "www.example.com"]).expect_code(0);
     for text in [&pin(1), "9000-01-01", "refuse", &file, " leaf", " CA"] {
+        assert!(run.text().contains(text), "{text}: {}", run.text());
+    }
+}
+
+/// What is decided about chains to roots of this origin.
+fn anchor(origin: &str, not_pinned: &str) -> Value {
+    json!({ "origin": origin, "pinned": "pass", "not_pinned": not_pinned })
+}
+
+#[test]
+fn shows_what_each_kind_of_root_means_and_why_other_policies_do_not_apply() {
+    let policies = ["example.com+sub", "www.example.com"];
+    let json = json_of(&policies, "www.example.com");
+    let [built_in, unknown] = ["built-in", "unknown"].map(|it| anchor(it, "refuse"));
+    let user_added = anchor("user-added", "skip");
+    assert_eq!(json["anchors"], json!([built_in, unknown, user_added]));
+    let nearer = json!([{
+        "policy": "example.com",
+        "scope": "host-and-subdomains",
+        "reason": "nearer",
+    }]);
+    assert_eq!(json["others"], nearer);
+    let unpinned = json_of(&policies, "example.org");
+    assert_eq!(unpinned["anchors"][0]["not_pinned"], "not-pinned");
+    assert_eq!(json_of(&policies, "192.0.2.1")["anchors"], Value::Null);
+    let run = explain(&policies, &["www.example.com"]).expect_code(0);
+    for text in [
+        "root built-in  with pinned keys: pass, without: refuse",
+        "root user-added with pinned keys: pass, without: skip",
+        "example.com (host-and-subdomains): a nearer policy applies",
+    ] {
         assert!(run.text().contains(text), "{text}: {}", run.text());
     }
 }

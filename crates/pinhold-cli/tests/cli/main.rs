@@ -40,6 +40,7 @@ mod proxies;
 #[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
 mod report;
+mod self_test;
 #[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "../../../../tests/common/server.rs"]
 mod server;

@@ -2,7 +2,7 @@
 
 use crate::program::run;
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "bundle",
     "completions",
     "explain",
@@ -12,6 +12,7 @@ const COMMANDS: [&str; 10] = [
     "key",
     "man",
     "pins",
+    "self-test",
     "store",
 ];
 const ACTIONS: [&str; 6] = ["check", "clear", "forget", "list", "query", "recover"];

@@ -187,6 +187,7 @@ fn help_and_errors_are_free_of_names_of_rust_items() {
         &["bundle", "attach", "--help"],
         &["bundle", "verify", "--help"],
         &["explain", "--help"],
+        &["self-test", "--help"],
         &["store", "--help"],
         &["store", "clear", "--help"],
         &["completions", "--help"],
@@ -265,6 +266,7 @@ fn the_help_fits_into_80_columns() {
         &["header"],
         &["key", "new"],
         &["explain"],
+        &["self-test"],
         &["store"],
         &[],
     ] {

@@ -4,7 +4,7 @@ mod changes;
 mod checks;
 mod client;
 mod inputs;
-mod kit;
+pub mod kit;
 mod life;
 mod roots;
 mod terms;
