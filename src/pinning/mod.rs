@@ -30,6 +30,14 @@ mod clock;
 mod evaluation;
 mod event;
 mod handle;
+#[cfg(feature = "health")]
+mod health;
+#[cfg(feature = "health")]
+mod health_export;
+#[cfg(feature = "health")]
+mod health_rules;
+#[cfg(feature = "health")]
+mod health_snapshot;
 mod lanes;
 mod note;
 mod noting;
@@ -37,6 +45,8 @@ mod observers;
 pub(crate) mod provider;
 mod rare_rules;
 mod record;
+#[cfg(feature = "health")]
+mod record_health;
 #[cfg(all(feature = "bundles", feature = "hyper"))]
 mod recovery;
 mod replace;
@@ -55,6 +65,10 @@ pub use crate::pinning::evaluation::Decision;
 pub(crate) use crate::pinning::evaluation::{Evaluation, Policies};
 pub use crate::pinning::event::Event;
 pub use crate::pinning::handle::Pinning;
+#[cfg(feature = "health")]
+pub use crate::pinning::health::{
+    Health, HealthOptions, HostNames, PinHealth, PolicyHealth, VersionCounts,
+};
 pub use crate::pinning::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
 #[cfg(all(feature = "bundles", feature = "hyper"))]
 pub(crate) use crate::pinning::recovery::{Recovering, Recovery};

@@ -113,10 +113,14 @@ impl PinningVerifier {
         let Some(validity) = validity else {
             let decision = evaluation.decision();
             self.pinning.record_connection(&evaluation, &decision, None);
-            return match decision {
-                Decision::Refuse(violation) => Err(violation.into_rustls()),
-                _ => Ok(()),
-            };
+            if let Decision::Refuse(violation) = decision {
+                return Err(violation.into_rustls());
+            }
+            #[cfg(feature = "health")]
+            if self.sessions.is_some() {
+                Unsigned::await_record(evaluation);
+            }
+            return Ok(());
         };
         // The connector that observes the handshake emits the event: it knows the port, and
         // whether the server has proved that it has the private key.

@@ -20,15 +20,16 @@ const MODULES: &str = "
         pin_policy bundled_policy unpinned static_rules
     2 pin_file: schema words error json members pins read print file
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
-    2 store: domains public_suffixes observed_clock worker generation record line bundle_floor noted change other_changes \
-        format error file_lock pending queue storage entries eviction records other_records journal file compaction \
+    2 store: domains public_suffixes observed_clock worker generation record line bundle_floor health_warning \
+        health_history health_key noted change other_changes \
+        format error file_lock pending queue storage health_book entries eviction records other_records journal file compaction \
         repair durable writer pin_store others builder update
     3 bundles: format error verifier_key note staging root body pin_bundle verifier signers
     3 chain: certificate fingerprint_cache revocation signature_cache validated path_builder
     4 violation: pin_violation report_error report_pem unpinned_host unverifiable report report_json
-    5 pinning: clock noting rollout evaluation event lanes build_error provider bundle_terms static_pins bundle_rules \
+    5 pinning: clock noting rollout evaluation event health health_rules health_export lanes build_error provider bundle_terms static_pins bundle_rules \
         rare_rules observers recovery bundle_records bundle_status bundle_state handle bundle_engine apply_bundle replace bundle_recovery \
-        bundle_setup builder note record
+        bundle_setup health_snapshot record_health builder note record
     6 tls: resumption connection observed_config error verifier verifier_builder
     7 connector: error schemes stream handshake service builder
     7 layer: cached_header pin_fields recovery retry target target_connections open_connections request_context \
