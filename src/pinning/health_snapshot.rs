@@ -51,6 +51,8 @@ impl Pinning {
     /// Lets the last handle of the application wait until everything is stored.
     pub(crate) fn begin_health(mut self) -> Self {
         if self.shared.health.is_some() {
+            // Chosen now, so that the first commit stores it.
+            self.shared.store.health().salt();
             let store = self.shared.store.clone();
             self.flush_at_close = Some(Arc::new(FlushAtClose(store)));
         }

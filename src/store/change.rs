@@ -115,8 +115,7 @@ impl Change {
     #[cfg(feature = "health")]
     fn resolve_health(&self, key: &str, stored: Option<&Record>) -> Update {
         let merged = |own: &Record, stored: &Record| {
-            // An equal value is this one: an earlier commit of it was reported as failed.
-            if health_key::salt(stored.value()).is_some() || own.value() == stored.value() {
+            if health_key::salt(stored.value()).is_some() {
                 return Some(stored.clone());
             }
             let (base, stored) = (self.base.as_ref()?, History::of_value(stored.value())?);

@@ -39,6 +39,7 @@ struct Book {
 #[derive(Clone, Copy, Default)]
 struct Salt {
     bytes: Option<[u8; 16]>,
+    is_sent: bool,
     is_stored: bool,
 }
 
@@ -53,6 +54,8 @@ pub(crate) struct Entry {
     pub(crate) history: History,
     /// As it was passed to the storage; `None` if no commit has been tried since it was stored.
     sent: Option<History>,
+    /// Whether the storage has lost it: what is stored is then replaced, since it may be a part of this.
+    is_lost: bool,
     /// The day for which the warnings were determined.
     judged_on: Option<u64>,
     /// Whether the pins were those of a candidate when they were used last.
@@ -199,13 +202,15 @@ impl HealthBook {
             .map(|key| Change::remove(Record::HEALTH, key));
         let mut changes = removed.collect::<Vec<_>>();
         if let Some(salt) = book.salt.bytes.filter(|_| !book.salt.is_stored) {
+            book.salt.is_sent = true;
             changes.extend(health_key::salt_record(salt).map(Change::put));
         }
         let mut dirty = Vec::new();
         for entry in book.of_hosts.values_mut().flatten() {
-            if entry.history != entry.base {
+            if entry.is_lost || entry.history != entry.base {
                 entry.sent = Some(entry.history.clone());
-                dirty.push((entry.key.clone(), entry.base.clone(), entry.history.clone()));
+                let base = (!entry.is_lost).then(|| entry.base.clone());
+                dirty.push((entry.key.clone(), base, entry.history.clone()));
             }
         }
         drop(book);
@@ -213,7 +218,10 @@ impl HealthBook {
         let puts = dirty.into_iter().filter_map(|(key, base, history)| {
             let time = at(history.last);
             let record = Record::new(Record::HEALTH, &key, &history.to_value(), time);
-            Some(Change::merge(record.ok()?, base))
+            Some(match base {
+                Some(base) => Change::merge(record.ok()?, base),
+                None => Change::put(record.ok()?),
+            })
         });
         changes.extend(puts);
         changes
@@ -226,10 +234,10 @@ impl HealthBook {
         if is_commit && matches!(merged, Merged::Nothing) {
             for entry in book.of_hosts.values_mut().flatten() {
                 if let Some(sent) = entry.sent.take() {
-                    entry.base = sent;
+                    (entry.base, entry.is_lost) = (sent, false);
                 }
             }
-            book.salt.is_stored |= book.salt.bytes.is_some();
+            book.salt.is_stored |= book.salt.is_sent;
         }
         let source = if is_commit {
             Source::Commit
@@ -261,9 +269,9 @@ impl HealthBook {
     /// Lets the next changes store everything, since the storage has lost it.
     pub(crate) fn store_again(&self) {
         let mut book = self.0.lock();
-        book.salt.is_stored = false;
+        (book.salt.is_sent, book.salt.is_stored) = (false, false);
         for entry in book.of_hosts.values_mut().flatten() {
-            (entry.base, entry.sent) = (History::default(), None);
+            (entry.is_lost, entry.sent) = (true, None);
         }
     }
 }
@@ -369,7 +377,7 @@ impl Book {
             };
             let base = sent.as_ref().unwrap_or(&entry.base);
             entry.history = History::merged(base, &entry.history, &stored);
-            entry.base = stored;
+            (entry.base, entry.is_lost) = (stored, false);
             return;
         }
         if self.len < MAX_ENTRIES {
@@ -381,6 +389,7 @@ impl Book {
                 base: stored.clone(),
                 history: stored,
                 sent: None,
+                is_lost: false,
                 judged_on: None,
                 is_candidate: false,
             });
@@ -408,6 +417,7 @@ impl Entry {
             base: History::default(),
             history,
             sent: None,
+            is_lost: false,
             judged_on: None,
             is_candidate: false,
         }
