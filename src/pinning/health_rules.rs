@@ -3,7 +3,7 @@
 use rustls_pki_types::UnixTime;
 
 use crate::policy::{AppliedPolicy, PolicyState, SpkiFingerprint};
-use crate::store::{DAY, HealthWarning, History, Seen};
+use crate::store::{DAY, HealthWarning, History, Sighting};
 
 /// Adds the warnings that follow from the history of a policy on a day with a connection.
 pub(crate) fn of_history(
@@ -86,18 +86,18 @@ fn groups<'a>(policy: &'a AppliedPolicy, history: &'a History) -> Vec<Group<'a>>
 /// Pins of which a chain must contain one.
 struct Group<'a> {
     history: &'a History,
-    seen: Vec<&'a Seen>,
+    seen: Vec<&'a Sighting>,
     /// The number of pins that were never seen.
     unseen: usize,
 }
 
 impl Group<'_> {
     /// Returns whether a pin was seen on the last day with a connection.
-    fn is_live(&self, seen: &Seen) -> bool {
+    fn is_live(&self, seen: &Sighting) -> bool {
         seen.last.ordinal == self.history.days
     }
 
-    fn live(&self) -> impl Iterator<Item = &Seen> {
+    fn live(&self) -> impl Iterator<Item = &Sighting> {
         let seen = self.seen.iter().copied();
         seen.filter(|seen| self.is_live(seen))
     }
@@ -108,7 +108,7 @@ impl Group<'_> {
     fn only_backup(&self, day: u64) -> Option<SpkiFingerprint> {
         let oldest = self.live().min_by_key(|seen| seen.first.ordinal)?;
         let first = oldest.first;
-        let is_gone = |seen: &&&Seen| {
+        let is_gone = |seen: &&&Sighting| {
             !self.is_live(seen)
                 && seen.first.ordinal < first.ordinal
                 && seen.last.ordinal <= first.ordinal
@@ -121,7 +121,7 @@ impl Group<'_> {
 
     /// Returns the pin that is still seen, if others were seen earlier and are lost.
     fn last_pin(&self, day: u64) -> Option<SpkiFingerprint> {
-        let is_lost = |seen: &Seen| {
+        let is_lost = |seen: &Sighting| {
             !self.is_live(seen)
                 && self.history.days.saturating_sub(seen.last.ordinal) >= LOST_DAYS_WITH_CONNECTION
                 && day.saturating_sub(seen.last.day) >= LOST_DAYS

@@ -14,7 +14,7 @@ use crate::store::bundle_floor;
 #[cfg(feature = "health")]
 use crate::store::health_history::History;
 #[cfg(feature = "health")]
-use crate::store::health_key;
+use crate::store::health_salt;
 use crate::store::noted::{Effect, HostChange, MAX_TIME, NOTED_PINS, NotedChange};
 use crate::store::record::{Record, Update};
 
@@ -115,7 +115,7 @@ impl Change {
     #[cfg(feature = "health")]
     fn resolve_health(&self, key: &str, stored: Option<&Record>) -> Update {
         let merged = |own: &Record, stored: &Record| {
-            if health_key::salt(stored.value()).is_some() {
+            if health_salt::parse(stored.value()).is_some() {
                 return Some(stored.clone());
             }
             let (base, stored) = (self.base.as_ref()?, History::of_value(stored.value())?);

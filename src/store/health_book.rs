@@ -1,9 +1,7 @@
 //! [`HealthBook`], the histories of all pin sets in memory, and the changes by which they are stored.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState as Keys};
 use std::mem;
-use std::time::SystemTime;
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
@@ -14,6 +12,7 @@ use crate::policy::{AppliedPolicy, Host, Scope, SpkiFingerprint};
 use crate::store::change::Change;
 use crate::store::health_history::{EMITTED_DAYS, History, Outcome, insert};
 use crate::store::health_key::{self, SALT};
+use crate::store::health_salt::Salt;
 use crate::store::health_warning::HealthWarning;
 use crate::store::record::{Record, Update};
 use crate::store::storage::Merged;
@@ -33,14 +32,6 @@ struct Book {
     salt: Salt,
     /// Whether the writer thread was asked to store what has changed.
     is_requested: bool,
-}
-
-/// The salt of exported digests of host names.
-#[derive(Clone, Copy, Default)]
-struct Salt {
-    bytes: Option<[u8; 16]>,
-    is_sent: bool,
-    is_stored: bool,
 }
 
 /// The history of one pin set of a policy.
@@ -184,8 +175,7 @@ impl HealthBook {
 
     /// Returns the salt of exported digests. The first process that uses a storage chooses it.
     pub(crate) fn salt(&self) -> [u8; 16] {
-        let mut book = self.0.lock();
-        *book.salt.bytes.get_or_insert_with(new_salt)
+        self.0.lock().salt.get()
     }
 }
 
@@ -201,10 +191,7 @@ impl HealthBook {
             .iter()
             .map(|key| Change::remove(Record::HEALTH, key));
         let mut changes = removed.collect::<Vec<_>>();
-        if let Some(salt) = book.salt.bytes.filter(|_| !book.salt.is_stored) {
-            book.salt.is_sent = true;
-            changes.extend(health_key::salt_record(salt).map(Change::put));
-        }
+        changes.extend(book.salt.record_to_store().map(Change::put));
         let mut dirty = Vec::new();
         for entry in book.of_hosts.values_mut().flatten() {
             if entry.is_lost || entry.history != entry.base {
@@ -237,7 +224,7 @@ impl HealthBook {
                     (entry.base, entry.is_lost) = (sent, false);
                 }
             }
-            book.salt.is_stored |= book.salt.is_sent;
+            book.salt.on_stored();
         }
         let source = if is_commit {
             Source::Commit
@@ -269,7 +256,7 @@ impl HealthBook {
     /// Lets the next changes store everything, since the storage has lost it.
     pub(crate) fn store_again(&self) {
         let mut book = self.0.lock();
-        (book.salt.is_sent, book.salt.is_stored) = (false, false);
+        book.salt.store_again();
         for entry in book.of_hosts.values_mut().flatten() {
             (entry.is_lost, entry.sent) = (true, None);
         }
@@ -460,26 +447,6 @@ impl Entry {
         }
         is_new
     }
-}
-
-impl Salt {
-    /// Takes over the stored salt.
-    fn take(&mut self, record: &Record) {
-        if let Some(bytes) = health_key::salt(record.value()) {
-            (self.bytes, self.is_stored) = (Some(bytes), true);
-        }
-    }
-}
-
-/// Returns 16 random bytes: `RandomState` has secret keys from the operating system.
-fn new_salt() -> [u8; 16] {
-    let mut salt = [0; 16];
-    for (index, part) in salt.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        *part = Keys::new()
-            .hash_one((SystemTime::now(), index))
-            .to_be_bytes();
-    }
-    salt
 }
 
 /// Returns whether a warning may be emitted on this day, after these days: once on each, and

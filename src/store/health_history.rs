@@ -21,7 +21,7 @@ pub(crate) struct History {
     /// The latest days on which each warning was emitted, the highest first.
     pub(crate) emitted: [Vec<u64>; WARNINGS],
     /// The pins that validated chains have contained.
-    pub(crate) pins: Vec<Seen>,
+    pub(crate) pins: Vec<Sighting>,
     pub(crate) versions: Vec<OfVersion>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Moment {
 
 /// A pin that a validated chain has contained.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct Sighting {
     pub(crate) pin: SpkiFingerprint,
     pub(crate) first: Moment,
     pub(crate) last: Moment,
@@ -98,7 +98,7 @@ impl History {
             return std::mem::replace(&mut known.last, now) != now;
         }
         let (pin, first, last) = (*pin, now, now);
-        self.pins.push(Seen { pin, first, last });
+        self.pins.push(Sighting { pin, first, last });
         self.limit_pins();
         true
     }
@@ -111,7 +111,7 @@ impl History {
         }
     }
 
-    pub(crate) fn seen(&self, pin: &SpkiFingerprint) -> Option<&Seen> {
+    pub(crate) fn seen(&self, pin: &SpkiFingerprint) -> Option<&Sighting> {
         self.pins.iter().find(|seen| seen.pin == *pin)
     }
 
@@ -218,7 +218,7 @@ impl History {
         merged
     }
 
-    fn merge_pin(&mut self, own: &Seen) {
+    fn merge_pin(&mut self, own: &Sighting) {
         match self.pins.iter_mut().find(|known| known.pin == own.pin) {
             Some(known) => {
                 known.first = earlier(known.first, own.first);
@@ -270,10 +270,14 @@ impl History {
             print_list(text, days)
         });
         text.push_str(PINS);
-        print_each(&mut text, &self.pins, |text, Seen { pin, first, last }| {
-            let moments = [first.day, first.ordinal, last.day, last.ordinal];
-            print_entry(text, &pin.to_base64(), &moments);
-        });
+        print_each(
+            &mut text,
+            &self.pins,
+            |text, Sighting { pin, first, last }| {
+                let moments = [first.day, first.ordinal, last.day, last.ordinal];
+                print_entry(text, &pin.to_base64(), &moments);
+            },
+        );
         text.push_str(VERSIONS);
         print_each(&mut text, &self.versions, |text, of| {
             let mut numbers = vec![of.day];
@@ -319,7 +323,7 @@ impl History {
     /// Returns whether the order of the days is one that this version stores.
     fn is_possible(&self) -> bool {
         let is_sorted = |days: &Vec<u64>| days.is_sorted_by(|one, other| one > other);
-        let of_pins = |seen: &Seen| seen.last.ordinal <= self.days && seen.first.ordinal > 0;
+        let of_pins = |seen: &Sighting| seen.last.ordinal <= self.days && seen.first.ordinal > 0;
         is_sorted(&self.recent)
             && self.emitted.iter().all(is_sorted)
             && self.pins.iter().all(of_pins)
@@ -327,10 +331,10 @@ impl History {
     }
 }
 
-fn seen(value: &mut Reader<'_>) -> Option<Seen> {
+fn seen(value: &mut Reader<'_>) -> Option<Sighting> {
     let pin = entry(value)?;
     let [day, ordinal, last_day, last_ordinal] = rest(value)?;
-    Some(Seen {
+    Some(Sighting {
         pin: SpkiFingerprint::from_base64(pin.as_bytes()).ok()?,
         first: Moment { day, ordinal },
         last: Moment {

@@ -1,8 +1,7 @@
-//! The keys of health records, one for each set of pins of a policy, and the record of the salt.
+//! The keys of health records, one for each set of pins of a policy.
 
 use crate::policy::text::hex;
-use crate::policy::{AppliedPolicy, Host, PinRole, Scope, sha256, timestamp};
-use crate::store::record::Record;
+use crate::policy::{AppliedPolicy, Host, PinRole, Scope, sha256};
 
 /// The key of the salt. No host name has it and is followed by a scope.
 pub(crate) const SALT: &str = "salt";
@@ -64,21 +63,6 @@ pub(crate) fn scope_name(scope: Scope) -> &'static str {
         Scope::Subdomains => "subdomains",
         Scope::HostAndSubdomains => "host-and-subdomains",
     }
-}
-
-pub(crate) fn salt_record(salt: [u8; 16]) -> Option<Record> {
-    let value = ["\"", &hex(&salt), "\""].concat();
-    Record::new(Record::HEALTH, SALT, &value, timestamp::at(0)).ok()
-}
-
-/// Parses the value of the record of a salt.
-pub(crate) fn salt(value: &str) -> Option<[u8; 16]> {
-    let digits = value.strip_prefix('"')?.strip_suffix('"')?;
-    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
-    let digit = |digit: u8| char::from(digit).to_digit(16);
-    let byte = |[high, low]: &[u8; 2]| u8::try_from(digit(*high)? * 16 + digit(*low)?).ok();
-    let bytes = pairs.iter().map(byte).collect::<Option<Vec<_>>>()?;
-    bytes.try_into().ok().filter(|_| rest.is_empty())
 }
 
 /// The bytes of a digest of pins in a key. It distinguishes the sets of one host that its

@@ -36,6 +36,8 @@ mod health_history;
 #[cfg(feature = "health")]
 mod health_key;
 #[cfg(feature = "health")]
+mod health_salt;
+#[cfg(feature = "health")]
 mod health_warning;
 mod journal;
 mod line;
@@ -72,7 +74,9 @@ pub(crate) use crate::store::generation::{Generation, Validity};
 #[cfg(feature = "health")]
 pub(crate) use crate::store::health_book::{DAY, Entry, Observation};
 #[cfg(feature = "health")]
-pub(crate) use crate::store::health_history::{History, OfVersion, Outcome, Seen, is_app_version};
+pub(crate) use crate::store::health_history::{
+    History, OfVersion, Outcome, Sighting, is_app_version,
+};
 #[cfg(feature = "health")]
 pub(crate) use crate::store::health_key::scope_name;
 #[cfg(feature = "health")]

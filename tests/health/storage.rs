@@ -4,7 +4,7 @@ use std::fs;
 
 use pinhold::health::HealthOptions;
 use pinhold::storage::{Change, Record, Storage};
-use pinhold::{FileStorage, PinPolicy, PinStore, Pinning};
+use pinhold::{FileStorage, PinPolicy};
 
 use crate::common::noted::numbered_pin;
 use crate::common::{DAY, NOW, at};
@@ -113,8 +113,8 @@ async fn damaged_and_unknown_records_are_ignored_and_no_pin_is_lost() {
     damaged.push(value.replace("\"recent\":[", "\"recent\":[1,2,"));
     for value in damaged {
         let changed = Record::new(Record::HEALTH, record.key(), &value, record.time()).unwrap();
-        let foreign = Record::new(Record::HEALTH, "not a key", &value, record.time()).unwrap();
-        overwrite(&world, &[Change::put(changed), Change::put(foreign)]);
+        let other = Record::new(Record::HEALTH, "not a key", &value, record.time()).unwrap();
+        overwrite(&world, &[Change::put(changed), Change::put(other)]);
         let app = world.start(world.policy([0, 1]));
         assert!(app.pinning.health().policies.is_empty(), "{value}");
     }
@@ -198,18 +198,16 @@ async fn versions_and_pin_sets_are_limited() {
     expected.sort();
     assert_eq!(versions, expected);
     app.stop();
-    // Releases with ever other pins.
-    for release in 0..300 {
-        world.set_day(20 + release);
-        let builder =
-            Pinning::builder().store(PinStore::open(FileStorage::new(world.file())).unwrap());
-        let builder = builder.health(HealthOptions::new("2"));
-        let pins = [world.pin(0), numbered_pin(release)];
-        let app = world.build(builder.static_pins(HOST, PinPolicy::new(pins).unwrap()));
-        assert!(app.connect(&world).await);
-        if release % 100 == 99 {
-            assert!(app.pinning.health().policies.len() <= 256);
+    // Other pins each day; those of an earlier process give way to those of the present one.
+    for (days, expected) in [(20..220, 201), (220..300, 256)] {
+        let app = world.start(world.policy([0, 1]));
+        for day in days {
+            let pins = [world.pin(0), numbered_pin(day)];
+            let policy = PinPolicy::new(pins).unwrap();
+            app.pinning.replace_pins([(HOST, policy)]).unwrap();
+            app.connect_on(&world, [day]).await;
         }
+        assert_eq!(app.pinning.health().policies.len(), expected);
         app.stop();
     }
     // With that of the salt.
@@ -220,5 +218,5 @@ async fn versions_and_pin_sets_are_limited() {
         .iter()
         .filter_map(|policy| policy.last_connection)
         .max();
-    assert_eq!(last, Some(at(NOW + (20 + 299) * DAY)));
+    assert_eq!(last, Some(at(NOW + 299 * DAY)));
 }

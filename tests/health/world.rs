@@ -160,23 +160,17 @@ impl App {
     }
 }
 
+/// Returns the name of an event of health, which must be about the host.
 pub(crate) fn name(event: &Event) -> Option<&'static str> {
-    let host = match event {
-        Event::BackupNeverSeen { host }
-        | Event::BypassActive { host }
-        | Event::ExpiresSoon { host, .. }
-        | Event::LastPin { host, .. }
-        | Event::OnlyBackupMatches { host, .. }
-        | Event::Stale { host, .. } => host,
+    let (name, host) = match event {
+        Event::BackupNeverSeen { host } => ("backup_never_seen", host),
+        Event::BypassActive { host } => ("bypass_active", host),
+        Event::ExpiresSoon { host, .. } => ("expires_soon", host),
+        Event::LastPin { host, .. } => ("last_pin", host),
+        Event::OnlyBackupMatches { host, .. } => ("only_backup_matches", host),
+        Event::Stale { host, .. } => ("stale", host),
         _ => return None,
     };
     assert_eq!(host.as_str(), HOST);
-    Some(match event {
-        Event::BackupNeverSeen { .. } => "backup_never_seen",
-        Event::BypassActive { .. } => "bypass_active",
-        Event::ExpiresSoon { .. } => "expires_soon",
-        Event::LastPin { .. } => "last_pin",
-        Event::OnlyBackupMatches { .. } => "only_backup_matches",
-        _ => "stale",
-    })
+    Some(name)
 }

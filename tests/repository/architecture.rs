@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// A module imports only from modules of lower levels, a file only from the files before it in its
 /// module. `mod.rs` imports from all files of its module.
 const MODULES: &str = "
-    1 guide: auditing backup_key bundles choosing_pins command_line comparison desktop links mobile moving noting \
+    1 guide: auditing backup_key bundles choosing_pins command_line comparison desktop health links mobile moving noting \
         performance pin_file pin_root reqwest rolling_out rotating stacks testing user_added_roots
     1 policy: bundle_version der enforcement header_tokens origin plain_http scope sha256 text timestamp fingerprint_error host \
         report_uri fingerprint pem uri fingerprint_text header pin_set pin_group applied judgement known_host \
@@ -21,7 +21,7 @@ const MODULES: &str = "
     2 pin_file: schema words error json members pins read print file
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
     2 store: domains public_suffixes observed_clock worker generation record line bundle_floor health_warning \
-        health_history health_key noted change other_changes \
+        health_history health_key health_salt noted change other_changes \
         format error file_lock pending queue storage health_book entries eviction records other_records journal file compaction \
         repair durable writer pin_store others builder update
     3 bundles: format error verifier_key note staging root body pin_bundle verifier signers
