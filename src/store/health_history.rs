@@ -1,9 +1,8 @@
-//! [`History`], what is kept of the connections under one set of pins, as JSON text, and the rule by
-//! which the counts of several processes are merged.
+//! [`History`], what is kept of the connections under one set of pins, and the rule by which what
+//! several processes record is merged.
 
 use crate::policy::SpkiFingerprint;
 use crate::store::health_warning::{HealthWarning, WARNINGS};
-use crate::store::line::Reader;
 
 /// What connections have shown of one set of pins. Days are those since 1970, in UTC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -255,199 +254,76 @@ fn earlier(one: Moment, other: Moment) -> Moment {
     }
 }
 
-/// The text of a record.
-impl History {
-    pub(crate) fn to_value(&self) -> String {
-        let mut text = String::with_capacity(TYPICAL_VALUE);
-        text.push_str(SINCE);
-        print_list(&mut text, &[self.since.day, self.since.ordinal]);
-        text.extend([DAYS, &self.days.to_string(), RECENT]);
-        print_list(&mut text, &self.recent);
-        text.push_str(LAST);
-        print_list(&mut text, &[self.last, self.last_failure]);
-        text.push_str(EMITTED);
-        print_each(&mut text, &self.emitted, |text, days| {
-            print_list(text, days)
-        });
-        text.push_str(PINS);
-        print_each(
-            &mut text,
-            &self.pins,
-            |text, Sighting { pin, first, last }| {
-                let moments = [first.day, first.ordinal, last.day, last.ordinal];
-                print_entry(text, &pin.to_base64(), &moments);
-            },
-        );
-        text.push_str(VERSIONS);
-        print_each(&mut text, &self.versions, |text, of| {
-            let mut numbers = vec![of.day];
-            numbers.extend(of.counts);
-            print_entry(text, &of.app_version, &numbers);
-        });
-        text.push('}');
-        text
-    }
-
-    /// Parses what [`to_value`](Self::to_value) returns. A text with more than is ever kept is refused.
-    pub(crate) fn of_value(value: &str) -> Option<Self> {
-        let mut value = Reader::new(value);
-        value.literal(SINCE)?;
-        let [day, ordinal] = numbers(&mut value)?;
-        value.literal(DAYS)?;
-        let days = value.number()?;
-        value.literal(RECENT)?;
-        let recent = list(&mut value, RECENT_DAYS, Reader::number)?;
-        value.literal(LAST)?;
-        let [last, last_failure] = numbers(&mut value)?;
-        value.literal(EMITTED)?;
-        let days_of = |value: &mut Reader<'_>| list(value, EMITTED_DAYS, Reader::number);
-        let emitted = list(&mut value, WARNINGS, days_of)?;
-        value.literal(PINS)?;
-        let pins = list(&mut value, MAX_PINS, seen)?;
-        value.literal(VERSIONS)?;
-        let versions = list(&mut value, MAX_VERSIONS, of_version)?;
-        value.literal("}")?;
-        let history = Self {
-            since: Moment { day, ordinal },
-            days,
-            recent,
-            last,
-            last_failure,
-            emitted: emitted.try_into().ok()?,
-            pins,
-            versions,
-        };
-        (value.is_at_end() && history.is_possible()).then_some(history)
-    }
-
-    /// Returns whether the order of the days is one that this version stores.
-    fn is_possible(&self) -> bool {
-        let is_sorted = |days: &Vec<u64>| days.is_sorted_by(|one, other| one > other);
-        let of_pins = |seen: &Sighting| seen.last.ordinal <= self.days && seen.first.ordinal > 0;
-        is_sorted(&self.recent)
-            && self.emitted.iter().all(is_sorted)
-            && self.pins.iter().all(of_pins)
-            && self.days < MAX_DAYS
-    }
-}
-
-fn seen(value: &mut Reader<'_>) -> Option<Sighting> {
-    let pin = entry(value)?;
-    let [day, ordinal, last_day, last_ordinal] = rest(value)?;
-    Some(Sighting {
-        pin: SpkiFingerprint::from_base64(pin.as_bytes()).ok()?,
-        first: Moment { day, ordinal },
-        last: Moment {
-            day: last_day,
-            ordinal: last_ordinal,
-        },
-    })
-}
-
-fn of_version(value: &mut Reader<'_>) -> Option<OfVersion> {
-    let app_version = entry(value)?;
-    let [day, counts @ ..] = rest::<{ 1 + OUTCOMES }>(value)?;
-    is_app_version(app_version).then(|| OfVersion {
-        app_version: app_version.into(),
-        day,
-        counts,
-    })
-}
-
-/// Returns whether the text can be a version of an application: up to 64 printable ASCII characters
-/// without quotation marks and backslashes, which need no escape in JSON, in Prometheus's text and in
-/// a record.
-pub(crate) fn is_app_version(text: &str) -> bool {
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-    matches!(text.len(), 1..=64) && text.bytes().all(is_plain)
-}
-
-/// Appends `["name",1,2]`.
-fn print_entry(text: &mut String, name: &str, numbers: &[u64]) {
-    text.extend(["[\"", name, "\""]);
-    for number in numbers {
-        text.extend([",", &number.to_string()]);
-    }
-    text.push(']');
-}
-
-fn print_list(text: &mut String, numbers: &[u64]) {
-    print_each(text, numbers, |text, number| {
-        text.push_str(&number.to_string())
-    });
-}
-
-fn print_each<T>(text: &mut String, items: &[T], print: impl Fn(&mut String, &T)) {
-    text.push('[');
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        print(text, item);
-    }
-    text.push(']');
-}
-
-/// Reads the name of what [`print_entry`] prints.
-fn entry<'a>(value: &mut Reader<'a>) -> Option<&'a str> {
-    value.literal("[\"")?;
-    value.until_quote()
-}
-
-/// Reads the numbers of what [`print_entry`] prints.
-fn rest<const COUNT: usize>(value: &mut Reader<'_>) -> Option<[u64; COUNT]> {
-    let mut numbers = [0; COUNT];
-    for number in &mut numbers {
-        value.literal(",")?;
-        *number = value.number()?;
-    }
-    value.literal("]")?;
-    Some(numbers)
-}
-
-fn numbers<const COUNT: usize>(value: &mut Reader<'_>) -> Option<[u64; COUNT]> {
-    list(value, COUNT, Reader::number)?.try_into().ok()
-}
-
-fn list<'a, T>(
-    value: &mut Reader<'a>,
-    max: usize,
-    item: impl Fn(&mut Reader<'a>) -> Option<T>,
-) -> Option<Vec<T>> {
-    value.literal("[")?;
-    let mut items = Vec::new();
-    if value.literal("]").is_some() {
-        return Some(items);
-    }
-    while items.len() < max {
-        items.push(item(value)?);
-        if value.literal("]").is_some() {
-            return Some(items);
-        }
-        value.literal(",")?;
-    }
-    None
-}
-
-/// The text before each part.
-const SINCE: &str = r#"{"since":"#;
-const DAYS: &str = r#","days":"#;
-const RECENT: &str = r#","recent":"#;
-const LAST: &str = r#","last":"#;
-const EMITTED: &str = r#","emitted":"#;
-const PINS: &str = r#","pins":"#;
-const VERSIONS: &str = r#","versions":"#;
-/// The bytes of a text with two pins and one version.
-const TYPICAL_VALUE: usize = 320;
 /// The limit of days that are kept to know whether one is new: a clock that is set back and forth
 /// between as many days begins no further one.
-const RECENT_DAYS: usize = 7;
+pub(crate) const RECENT_DAYS: usize = 7;
 /// The limit of days that are kept for each warning: it is emitted once on each of them.
 pub(crate) const EMITTED_DAYS: usize = 4;
 /// The limit of pins of one set that are kept: as many as a header may have.
-const MAX_PINS: usize = 64;
+pub(crate) const MAX_PINS: usize = 64;
 /// The limit of versions of the application: those that were used last are kept. With it and with the
 /// limit of pins a value has less than 8 KiB.
-const MAX_VERSIONS: usize = 8;
-/// The limit of days of a record that is read, so that no sum overflows: a million years.
-const MAX_DAYS: u64 = 365_000_000;
+pub(crate) const MAX_VERSIONS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pin(number: u8) -> SpkiFingerprint {
+        SpkiFingerprint::from_digest([number; 32])
+    }
+
+    /// Days 10 to 12, of which each shows a pin and has two connections.
+    fn three_days() -> History {
+        let mut history = History::default();
+        for day in 10..13 {
+            assert!(history.begin_day(day) && !history.begin_day(day));
+            assert!(history.see(&pin(1), day) && !history.see(&pin(1), day));
+            history.count("1.0", Outcome::Passed, day);
+            history.count("1.0", Outcome::Refused, day);
+        }
+        history.last = 12 * 86400;
+        insert(history.emitted(HealthWarning::LastPin), 11, EMITTED_DAYS);
+        history
+    }
+
+    #[test]
+    fn what_two_processes_record_is_added_up() {
+        let base = three_days();
+        let [mut own, mut stored] = [base.clone(), base.clone()];
+        // Both see day 13; another pin and another version each.
+        for (history, number, version) in [(&mut own, 2, "1.0"), (&mut stored, 3, "1.1")] {
+            history.begin_day(13);
+            history.see(&pin(number), 13);
+            history.count(version, Outcome::Passed, 13);
+        }
+        own.begin_day(14);
+        own.count("1.0", Outcome::Passed, 14);
+        insert(own.emitted(HealthWarning::LastPin), 14, EMITTED_DAYS);
+        let mut merged = History::merged(&base, &own, &stored);
+        assert_eq!((merged.days, &merged.recent[..2]), (5, &[14, 13][..]));
+        assert_eq!(*merged.emitted(HealthWarning::LastPin), [14, 11]);
+        assert!((1..4).all(|number| merged.seen(&pin(number)).is_some()));
+        let counts = merged
+            .versions
+            .iter()
+            .map(|of| (&*of.app_version, of.counts[0]));
+        assert_eq!(counts.collect::<Vec<_>>(), [("1.0", 5), ("1.1", 1)]);
+        // Nothing recorded adds nothing.
+        assert_eq!(History::merged(&base, &base, &stored), stored);
+        assert_eq!(History::merged(&base, &own, &base), own);
+    }
+
+    #[test]
+    fn days_that_a_clock_showed_before_it_was_set_back_become_the_day() {
+        let mut history = three_days();
+        history.begin_day(5);
+        assert_eq!(history.since.day, 5);
+        let seen = history.seen(&pin(1)).unwrap();
+        assert_eq!(
+            (seen.first.day, seen.last.day, seen.last.ordinal),
+            (5, 5, 3)
+        );
+        assert_eq!(history.days, 4);
+    }
+}

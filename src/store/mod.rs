@@ -38,6 +38,8 @@ mod health_key;
 #[cfg(feature = "health")]
 mod health_salt;
 #[cfg(feature = "health")]
+mod health_text;
+#[cfg(feature = "health")]
 mod health_warning;
 mod journal;
 mod line;
@@ -74,11 +76,11 @@ pub(crate) use crate::store::generation::{Generation, Validity};
 #[cfg(feature = "health")]
 pub(crate) use crate::store::health_book::{DAY, Entry, Observation};
 #[cfg(feature = "health")]
-pub(crate) use crate::store::health_history::{
-    History, OfVersion, Outcome, Sighting, is_app_version,
-};
+pub(crate) use crate::store::health_history::{History, OfVersion, Outcome, Sighting};
 #[cfg(feature = "health")]
 pub(crate) use crate::store::health_key::scope_name;
+#[cfg(feature = "health")]
+pub(crate) use crate::store::health_text::is_app_version;
 #[cfg(feature = "health")]
 pub use crate::store::health_warning::HealthWarning;
 #[cfg(feature = "bundles")]

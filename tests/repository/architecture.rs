@@ -21,7 +21,7 @@ const MODULES: &str = "
     2 pin_file: schema words error json members pins read print file
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
     2 store: domains public_suffixes observed_clock worker generation record line bundle_floor health_warning \
-        health_history health_key health_salt noted change other_changes \
+        health_history health_text health_key health_salt noted change other_changes \
         format error file_lock pending queue storage health_book entries eviction records other_records journal file compaction \
         repair durable writer pin_store others builder update
     3 bundles: format error verifier_key note staging root body pin_bundle verifier signers
