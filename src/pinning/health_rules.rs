@@ -103,7 +103,7 @@ impl Group<'_> {
     }
 
     /// Returns the pin by which alone chains pass, if it was a backup before: since it was first seen,
-    /// and for two days at least, no pin was seen that had been seen before. Once an older pin is seen
+    /// later than on the first day with these pins, and for two days at least, no pin was seen that had been seen before. Once an older pin is seen
     /// again, both keys are in use, and the condition does not hold any more.
     fn only_backup(&self, day: u64) -> Option<SpkiFingerprint> {
         let oldest = self.live().min_by_key(|seen| seen.first.ordinal)?;
@@ -113,8 +113,11 @@ impl Group<'_> {
                 && seen.first.ordinal < first.ordinal
                 && seen.last.ordinal <= first.ordinal
         };
-        let is_settled =
-            self.history.days > first.ordinal && day.saturating_sub(first.day) >= SETTLED_DAYS;
+        // On the first day with these pins it is not known which of them were backups.
+        let is_backup = first.ordinal > self.history.since.ordinal;
+        let is_settled = is_backup
+            && self.history.days > first.ordinal
+            && day.saturating_sub(first.day) >= SETTLED_DAYS;
         let is_replaced = self.seen.iter().find(is_gone).is_some();
         (is_settled && is_replaced).then_some(oldest.pin)
     }

@@ -14,6 +14,8 @@ mod common;
 mod daily;
 mod expiry;
 mod export;
+#[cfg(feature = "tracing")]
+mod log;
 mod rollout;
 mod shared;
 mod stacks;

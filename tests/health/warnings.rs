@@ -65,6 +65,21 @@ async fn the_last_pin_is_reported_once_the_others_were_not_seen_for_30_days() {
     assert!(app.policy().warnings.is_empty());
 }
 
+/// Which pins of a set were backups is not known on its first day.
+#[tokio::test]
+async fn a_pin_that_is_seen_on_the_first_day_of_a_set_is_no_used_backup() {
+    let world = World::new().await;
+    let app = world.start(world.policy([0, 1]));
+    app.connect_on(&world, [0, 1]).await;
+    let pins = [world.pin(0), world.root.pin()];
+    let policies = [(super::world::HOST, PinPolicy::new(pins).unwrap())];
+    app.pinning.replace_pins(policies).unwrap();
+    app.connect_on(&world, [2]).await;
+    world.serve(2);
+    app.connect_on(&world, [3, 4, 5, 6]).await;
+    assert_eq!(app.event_names(), <[&str; 0]>::default());
+}
+
 /// An application that is not used for months has seen no pin for as long.
 #[tokio::test]
 async fn a_pause_of_the_application_loses_no_pin() {
