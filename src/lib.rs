@@ -68,6 +68,7 @@
 //! | `idn` | | host names outside ASCII, converted to A-labels |
 //! | `pin-file` | | [pins as data](pin_file): a JSON file for all platforms |
 //! | `bundles` | | pins that are changed without a release: signed [pin bundles](bundle) |
+//! | `health` | | [warnings before a lock-out](guide::health), and counts that survive restarts ([`health`]) |
 //! | `tracing` | | events (target `pinhold`) for refusals, skipped pins and received headers |
 //!
 //! The version of rustls that pinhold uses is re-exported as [`rustls`]. The command line is a
@@ -145,6 +146,15 @@ pub mod bundle {
 /// Why a policy applies to a host, and what it means there ([`Pinning::explain`]).
 pub mod explain {
     pub use crate::pinning::{AnchorOutcomes, Explanation, NotApplied, OtherPolicy, StaticOrigin};
+}
+
+/// What the connections of an application show about its pins, before users are locked out.
+#[cfg(feature = "health")]
+pub mod health {
+    pub use crate::pinning::{
+        Health, HealthOptions, HostNames, PinHealth, PolicyHealth, VersionCounts,
+    };
+    pub use crate::store::HealthWarning;
 }
 
 /// `Public-Key-Pins` header fields: their syntax, and the effect of a received one.

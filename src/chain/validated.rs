@@ -69,7 +69,7 @@ impl ValidatedChain {
     }
 
     /// Marks the chain as one of a completed handshake.
-    #[cfg(feature = "hyper")]
+    #[cfg(any(feature = "health", feature = "hyper"))]
     pub(crate) fn after_handshake(mut self) -> Self {
         self.handshake_verified = true;
         self

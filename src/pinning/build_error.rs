@@ -27,6 +27,13 @@ use crate::violation::EndpointError;
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// The version of the application is empty, longer than 64 characters, or has characters that it
+    /// may not have, see [`HealthOptions::new`](crate::health::HealthOptions::new).
+    #[cfg(feature = "health")]
+    AppVersion {
+        /// The text.
+        app_version: String,
+    },
     /// The pin bundle that the application contains is refused.
     #[cfg(feature = "bundles")]
     Bundle(BundleError),
@@ -182,6 +189,8 @@ impl fmt::Display for BuildError {
                 "a TLS configuration and `{setting}` are both given, expected one of them: the \
                  configuration has anchors and provider already"
             ),
+            #[cfg(feature = "health")]
+            Self::AppVersion { app_version } => fmt_app_version(app_version, f),
             #[cfg(feature = "bundles")]
             Self::Bundle(_)
             | Self::FixedWithoutBackup { .. }
@@ -222,6 +231,15 @@ impl fmt::Display for BuildError {
             ),
         }
     }
+}
+
+#[cfg(feature = "health")]
+fn fmt_app_version(app_version: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(
+        f,
+        "{app_version:?} is not a version of an application, expected 1 to 64 printable ASCII \
+         characters without quotation marks and backslashes"
+    )
 }
 
 impl fmt::Debug for BuildError {

@@ -17,6 +17,8 @@ use crate::pinning::bundle_setup::PinBundles;
 use crate::pinning::clock::SystemClock;
 use crate::pinning::event::Event;
 use crate::pinning::handle::{Pinning, Shared};
+#[cfg(feature = "health")]
+use crate::pinning::health::HealthOptions;
 use crate::pinning::observers::{Callback, EventQueue, Observers, SharedQueue};
 use crate::pinning::rare_rules::merge_settings;
 use crate::pinning::replace::with_pin_file;
@@ -28,6 +30,8 @@ use crate::policy::{
 #[cfg(pinhold_debug_overrides)]
 use crate::roots::Overrides;
 use crate::store::PinStore;
+#[cfg(feature = "health")]
+use crate::store::is_app_version;
 use crate::violation::Reporter;
 #[cfg(pinhold_debug_overrides)]
 use {crate::roots::AnchorError, rustls_pki_types::CertificateDer};
@@ -52,6 +56,8 @@ impl Pinning {
             observe: None,
             #[cfg(feature = "bundles")]
             bundles: None,
+            #[cfg(feature = "health")]
+            health: None,
             error: None,
         }
     }
@@ -94,6 +100,8 @@ pub struct PinningBuilder {
     overrides: Overrides,
     #[cfg(feature = "bundles")]
     bundles: Option<PinBundles>,
+    #[cfg(feature = "health")]
+    health: Option<HealthOptions>,
     error: Option<BuildError>,
 }
 
@@ -143,6 +151,28 @@ impl PinningBuilder {
     pub fn bundles(mut self, bundles: PinBundles) -> Self {
         self.bundles = Some(bundles);
         self.merge_settings = Some(merge_settings);
+        self
+    }
+
+    /// Keeps what connections show about the pins of the application: which pins are seen, and counts
+    /// by version of the application, for [`Pinning::health`]. Emits events such as
+    /// [`Event::OnlyBackupMatches`] before a lock-out. Both outlast a restart if the
+    /// [`store`](Self::store) has a storage.
+    ///
+    /// What is kept is written when a day, a pin or an event is new, otherwise once a minute at most,
+    /// and when the last handle is dropped: a crash loses the counts of a minute. Processes that share
+    /// a storage add to the same counts. There are at most 256 records of about a kilobyte, one for
+    /// each pin set of a policy; those that were not used for longest are removed.
+    ///
+    /// In a stack without [`PinningConnector`](crate::PinningConnector) and reqwest, resumed sessions
+    /// are not recorded, and with a verifier without resumption check nothing is.
+    #[cfg(feature = "health")]
+    pub fn health(mut self, options: HealthOptions) -> Self {
+        if !is_app_version(&options.app_version) {
+            let app_version = options.app_version.clone();
+            self.fail(BuildError::AppVersion { app_version });
+        }
+        self.health = Some(options);
         self
     }
 
@@ -376,6 +406,8 @@ impl PinningBuilder {
             syntax: self.syntax,
             user_added_roots: self.user_added_roots,
             clock: self.clock,
+            #[cfg(feature = "health")]
+            health: self.health,
             #[cfg(feature = "bundles")]
             bundles,
             #[cfg(pinhold_debug_overrides)]
@@ -385,16 +417,23 @@ impl PinningBuilder {
             Some(observe) => observe(shared, self.callbacks, self.reporter)?,
             None => Pinning::new(shared, Observers::None),
         };
-        pinning.emit_clock_behind();
-        #[cfg(feature = "bundles")]
-        let pinning = pinning.begin_bundles()?;
-        Ok(pinning)
+        begin(pinning)
     }
 
     /// Keeps the first error.
     fn fail(&mut self, error: BuildError) {
         self.error.get_or_insert(error);
     }
+}
+
+/// Begins what lasts as long as the handle.
+fn begin(pinning: Pinning) -> Result<Pinning, BuildError> {
+    #[cfg(feature = "health")]
+    let pinning = pinning.begin_health();
+    pinning.emit_clock_behind();
+    #[cfg(feature = "bundles")]
+    let pinning = pinning.begin_bundles()?;
+    Ok(pinning)
 }
 
 /// Builds a handle whose events go to these observers and to the reporter.

@@ -110,7 +110,27 @@ impl Evaluation {
         &self.chain
     }
 
-    #[cfg(any(feature = "bundles", feature = "hyper"))]
+    /// Returns the policies of the application with their verdicts.
+    #[cfg(feature = "health")]
+    pub(crate) fn own_policies(&self) -> impl Iterator<Item = (&AppliedPolicy, Verdict)> {
+        self.judged.own()
+    }
+
+    /// Returns the candidate with its verdict, unless its pins are those of the static policy, by
+    /// which they are recorded.
+    #[cfg(feature = "health")]
+    pub(crate) fn candidate(&self) -> Option<(&AppliedPolicy, Verdict)> {
+        let (candidate, verdict) = self.judged.candidate()?;
+        let is_own = |(own, _): (&AppliedPolicy, _)| {
+            own.pins == candidate.pins
+                && own.groups() == candidate.groups()
+                && own.noted_hostname == candidate.noted_hostname
+                && own.scope == candidate.scope
+        };
+        (!self.judged.own().any(is_own)).then_some((candidate, verdict))
+    }
+
+    #[cfg(any(feature = "bundles", feature = "health", feature = "hyper"))]
     pub(crate) fn at(&self) -> UnixTime {
         self.at
     }
@@ -132,7 +152,7 @@ impl Evaluation {
     }
 
     /// Marks the chain as one of a completed handshake.
-    #[cfg(feature = "hyper")]
+    #[cfg(any(feature = "health", feature = "hyper"))]
     pub(crate) fn after_handshake(mut self) -> Self {
         self.chain = self.chain.after_handshake();
         self

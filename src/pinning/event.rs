@@ -9,6 +9,8 @@ use crate::bundles::BundleError;
 use crate::pinning::noting::{IgnoreReason, RemovalReason};
 #[cfg(feature = "bundles")]
 use crate::policy::BundleVersion;
+#[cfg(feature = "health")]
+use crate::policy::SpkiFingerprint;
 use crate::policy::{Host, PinSource, ReportUri};
 use crate::store::StorageError;
 use crate::violation::{DropReason, Report, UnpinnedHost, UnverifiablePath};
@@ -21,6 +23,12 @@ use crate::violation::{DropReason, Report, UnpinnedHost, UnverifiablePath};
 ///
 /// | message | level | fields |
 /// |---|---|---|
+/// | `backup pin was never seen` | `INFO` | `host` |
+/// | `pins are bypassed` | `WARN` | `host` |
+/// | `pins expire soon` | `WARN` | `host` |
+/// | `last pin` | `WARN` | `host`, `pin` |
+/// | `only the backup pin matches` | `WARN` | `host`, `pin` |
+/// | `pins are stale` | `WARN` | `host` |
 /// | `pin bundle applied` | `INFO` | `version` |
 /// | `kill switch of a pin bundle` | `WARN` | `version` |
 /// | `pins recovered by a pin bundle` | `WARN` | `host`, `version` |
@@ -57,6 +65,20 @@ use crate::violation::{DropReason, Report, UnpinnedHost, UnverifiablePath};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// In 90 days, on at least seven of which there was a connection, validated chains have contained
+    /// no pin of the host's policy but those of the latest chain. Whether there is a key for a backup
+    /// pin was never proved. Emitted once in 30 days: prove the backup, see
+    /// [the guide](crate::guide::health).
+    ///
+    /// This event and the other ones of the feature `health` are emitted by connections to a host with
+    /// a static policy or one of a pin bundle, once for each day that the clock shows, also across
+    /// restarts, and only with [`PinningBuilder::health`](crate::PinningBuilder::health). If a policy
+    /// has several groups of pins, the condition holds for one of them.
+    #[cfg(feature = "health")]
+    BackupNeverSeen {
+        /// The host that the policy is set for.
+        host: Host,
+    },
     /// A pin bundle is in effect from now on.
     #[cfg(feature = "bundles")]
     BundleApplied {
@@ -111,6 +133,13 @@ pub enum Event {
         /// The version of the bundle in effect.
         in_effect: BundleVersion,
     },
+    /// The pins of a host were skipped because a chain ends in a user-added root:
+    /// [`Skipped`](Self::Skipped), once a day.
+    #[cfg(feature = "health")]
+    BypassActive {
+        /// The host that the policy is set for.
+        host: Host,
+    },
     /// The clock shows a time of more than one day before pins of the store were noted: it was
     /// ahead then, or is behind now. Emitted when a [`Pinning`](crate::Pinning) is built.
     ///
@@ -121,6 +150,14 @@ pub enum Event {
         entries: usize,
         /// The time that the clock shows.
         now: UnixTime,
+    },
+    /// The policy of a host expires within 30 days.
+    #[cfg(feature = "health")]
+    ExpiresSoon {
+        /// The host that the policy is set for.
+        host: Host,
+        /// The last second at which the policy is in effect as set.
+        expires: UnixTime,
     },
     /// The validated chain of a host contains all pins of its [fixed](crate::PinPolicy::fixed)
     /// policy: none is a backup. Emitted once for each host in a process.
@@ -142,6 +179,15 @@ pub enum Event {
         /// The number of ignored fields, at least 1.
         headers: u64,
     },
+    /// One pin of a host's policy is still seen. Others were seen earlier, but not in the last 30 days,
+    /// on at least seven of which there was a connection.
+    #[cfg(feature = "health")]
+    LastPin {
+        /// The host that the policy is set for.
+        host: Host,
+        /// The pin that is still seen.
+        pin: SpkiFingerprint,
+    },
     /// Events were dropped, since they occurred faster than observers handled them.
     Lost {
         /// The number of dropped events.
@@ -155,6 +201,16 @@ pub enum Event {
     Noted {
         /// The host.
         host: Host,
+    },
+    /// For two days, chains of a host have passed only by a pin that was a backup before, while no pin
+    /// was seen that had been seen earlier: the backup is used up, and another one is needed. Not
+    /// emitted while both are seen.
+    #[cfg(feature = "health")]
+    OnlyBackupMatches {
+        /// The host that the policy is set for.
+        host: Host,
+        /// The pin that was a backup.
+        pin: SpkiFingerprint,
     },
     /// A header removed the noted pins of its host.
     Removed {
@@ -177,6 +233,15 @@ pub enum Event {
     Skipped {
         /// The host.
         host: Host,
+    },
+    /// The policy of a host has expired and no longer refuses, or the pin bundle in effect for it has
+    /// expired and was not renewed.
+    #[cfg(feature = "health")]
+    Stale {
+        /// The host that the policy is set for.
+        host: Host,
+        /// The last second at which policy or bundle was not expired.
+        expired: UnixTime,
     },
     /// Noted pins are in memory, but could not be stored.
     StorageFailed(StorageError),
@@ -236,6 +301,13 @@ impl Event {
             | Self::BundleUnreadable { .. } => return None,
             #[cfg(feature = "bundles")]
             Self::BundleRecovered { host, .. } | Self::FixedWithoutBackup { host } => host,
+            #[cfg(feature = "health")]
+            Self::BackupNeverSeen { host }
+            | Self::BypassActive { host }
+            | Self::ExpiresSoon { host, .. }
+            | Self::LastPin { host, .. }
+            | Self::OnlyBackupMatches { host, .. }
+            | Self::Stale { host, .. } => host,
             Self::ClockBehind { .. } | Self::Lost { .. } | Self::StorageFailed(_) => return None,
         };
         Some(Cow::Borrowed(host.as_str()))
@@ -282,8 +354,25 @@ impl Event {
         }
     }
 
+    #[cfg(all(feature = "health", feature = "tracing"))]
+    fn trace_health(&self) {
+        match self {
+            Self::BackupNeverSeen { host } => event!(INFO, %host, "backup pin was never seen"),
+            Self::BypassActive { host } => event!(WARN, %host, "pins are bypassed"),
+            Self::ExpiresSoon { host, .. } => event!(WARN, %host, "pins expire soon"),
+            Self::LastPin { host, pin } => event!(WARN, %host, %pin, "last pin"),
+            Self::OnlyBackupMatches { host, pin } => {
+                event!(WARN, %host, %pin, "only the backup pin matches");
+            }
+            Self::Stale { host, .. } => event!(WARN, %host, "pins are stale"),
+            _ => {}
+        }
+    }
+
     /// Emits the event as a `tracing` event.
     pub(crate) fn trace(&self) {
+        #[cfg(all(feature = "health", feature = "tracing"))]
+        self.trace_health();
         #[cfg(all(feature = "bundles", feature = "tracing"))]
         self.trace_bundle();
         self.trace_pins();

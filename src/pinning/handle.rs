@@ -17,6 +17,8 @@ use crate::pinning::bundle_state::Bundles;
 use crate::pinning::evaluation::{Decision, Evaluation, Policies};
 #[cfg(feature = "hyper")]
 use crate::pinning::event::Event;
+#[cfg(feature = "health")]
+use crate::pinning::health::HealthOptions;
 use crate::pinning::noting::{HeaderEffect, IgnoreReason};
 use crate::pinning::observers::Observers;
 use crate::pinning::rollout::Rollout;
@@ -53,9 +55,9 @@ use crate::violation::UnpinnedHost;
 /// ```
 #[derive(Clone)]
 pub struct Pinning {
-    /// See [`FlushAtClose`]; only those of an application with bundles have one. Dropped first, so
+    /// See [`FlushAtClose`]; only those of an application with bundles or health have one. Dropped first, so
     /// that observers receive the errors of the last commit.
-    #[cfg(feature = "bundles")]
+    #[cfg(any(feature = "bundles", feature = "health"))]
     pub(crate) flush_at_close: Option<Arc<FlushAtClose>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) observers: Observers,
@@ -64,10 +66,10 @@ pub struct Pinning {
 /// Waits until everything is stored when the last handle of the application is dropped. The writer
 /// thread may own the pins at that moment, while it takes over a stored bundle: the store would then
 /// be closed by that thread, and the application would not wait for it.
-#[cfg(feature = "bundles")]
+#[cfg(any(feature = "bundles", feature = "health"))]
 pub(crate) struct FlushAtClose(pub(crate) PinStore);
 
-#[cfg(feature = "bundles")]
+#[cfg(any(feature = "bundles", feature = "health"))]
 impl Drop for FlushAtClose {
     fn drop(&mut self) {
         self.0.flush_at_close();
@@ -87,6 +89,8 @@ pub(crate) struct Shared {
     pub(crate) syntax: HeaderSyntax,
     pub(crate) user_added_roots: UserAddedRoots,
     pub(crate) clock: Arc<dyn TimeProvider>,
+    #[cfg(feature = "health")]
+    pub(crate) health: Option<HealthOptions>,
     #[cfg(feature = "bundles")]
     pub(crate) bundles: Option<Bundles>,
     #[cfg(pinhold_debug_overrides)]
@@ -123,7 +127,7 @@ impl Pinning {
         Self {
             shared,
             observers,
-            #[cfg(feature = "bundles")]
+            #[cfg(any(feature = "bundles", feature = "health"))]
             flush_at_close: None,
         }
     }
@@ -317,7 +321,7 @@ impl Pinning {
     }
 
     /// Returns the roll-out counts of the static policy that applies to `host`, in this process and
-    /// since its pins were set. Returns `None` if there is no such policy, or the clock can't be
+    /// since its pins were set; with `PinningBuilder::health` also those of earlier processes. Returns `None` if there is no such policy, or the clock can't be
     /// read.
     #[must_use]
     pub fn rollout(&self, host: &Host) -> Option<Rollout> {
@@ -325,9 +329,16 @@ impl Pinning {
         let statics = self.shared.statics.read();
         #[cfg(feature = "bundles")]
         if let Some(staged) = statics.staged(host, now) {
-            return Some(staged.tally().rollout());
+            let rollout = staged.tally().rollout();
+            #[cfg(feature = "health")]
+            let rollout = self.with_stored(rollout, &staged, true);
+            return Some(rollout);
         }
-        Some(statics.nearest(host, now)?.tally().rollout())
+        let nearest = statics.nearest(host, now)?;
+        let rollout = nearest.tally().rollout();
+        #[cfg(feature = "health")]
+        let rollout = self.with_stored(rollout, &nearest, false);
+        Some(rollout)
     }
 
     /// Returns the store of noted pins.

@@ -34,6 +34,14 @@ mod event;
 mod explain;
 mod explain_text;
 mod handle;
+#[cfg(feature = "health")]
+mod health;
+#[cfg(feature = "health")]
+mod health_export;
+#[cfg(feature = "health")]
+mod health_rules;
+#[cfg(feature = "health")]
+mod health_snapshot;
 mod lanes;
 mod not_applied;
 mod note;
@@ -42,6 +50,8 @@ mod observers;
 pub(crate) mod provider;
 mod rare_rules;
 mod record;
+#[cfg(feature = "health")]
+mod record_health;
 #[cfg(all(feature = "bundles", feature = "hyper"))]
 mod recovery;
 mod replace;
@@ -61,6 +71,10 @@ pub(crate) use crate::pinning::evaluation::{Evaluation, Policies};
 pub use crate::pinning::event::Event;
 pub use crate::pinning::explain::{AnchorOutcomes, Explanation, OtherPolicy, StaticOrigin};
 pub use crate::pinning::handle::Pinning;
+#[cfg(feature = "health")]
+pub use crate::pinning::health::{
+    Health, HealthOptions, HostNames, PinHealth, PolicyHealth, VersionCounts,
+};
 pub use crate::pinning::not_applied::NotApplied;
 pub use crate::pinning::noting::{HeaderEffect, IgnoreReason, Noted, RemovalReason};
 #[cfg(all(feature = "bundles", feature = "hyper"))]

@@ -34,6 +34,8 @@ impl Pinning {
             self.report_stale_bundle();
             self.report_fixed_without_backup(evaluation);
         }
+        #[cfg(feature = "health")]
+        self.record_health(evaluation);
         if let Some(unpinned) = evaluation.unpinned() {
             self.emit(Event::Unpinned(unpinned.clone()));
             if unpinned.is_refused() {
@@ -72,6 +74,8 @@ impl Pinning {
         if is_report_only && let Some(tally) = &policies.tally {
             tally.count(&[], false, now);
         }
+        #[cfg(feature = "health")]
+        self.count_unverifiable(policies, now);
         self.emit(Event::Unverifiable(unverifiable.clone()));
     }
 
@@ -79,6 +83,8 @@ impl Pinning {
     pub(crate) fn emit_violation(&self, violation: &PinViolation, port: Option<u16>) {
         #[cfg(all(feature = "bundles", feature = "hyper"))]
         self.start_recovery(violation);
+        #[cfg(feature = "health")]
+        self.count_refused(violation);
         for violation in violation.each() {
             self.emit(Event::Violation(report(violation, port)));
         }

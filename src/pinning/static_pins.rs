@@ -252,6 +252,28 @@ impl StaticPins {
         }
     }
 
+    /// Returns the nearest policy that covers `host`, if it has expired and no longer applies.
+    #[cfg(feature = "health")]
+    pub(crate) fn unpinned_by_expiry(
+        &self,
+        host: &Host,
+        roots: UserAddedRoots,
+        now: UnixTime,
+    ) -> Option<AppliedPolicy> {
+        let entries = self.entries_at(now);
+        let names = host.and_superdomains().enumerate();
+        let mut covering = names.filter_map(|(more_labels, name)| {
+            let (host, entry) = entries.of_hosts.get_key_value(name)?;
+            let covers = |it: &&Pinned| it.policy.scope_setting().covers(more_labels);
+            let pinned = entry.policies.iter().find(covers)?;
+            Some((host, pinned, more_labels))
+        });
+        let (host, Pinned { policy, .. }, more_labels) = covering.next()?;
+        let state = PolicyState::ReportOnly;
+        (policy.is_expired(now) && policy.state(now).is_none())
+            .then(|| policy.apply(host, more_labels, state, roots))
+    }
+
     /// Returns the entries that apply at `now`.
     pub(crate) fn entries_at(&self, now: UnixTime) -> &StaticEntries {
         #[cfg(feature = "bundles")]

@@ -307,6 +307,22 @@ impl<P: Borrow<AppliedPolicy>> JudgedPolicies<P> {
         has_refused_key || self.with(verdict).next().is_some()
     }
 
+    /// Returns the policies of the application with their verdicts: the static and the fixed one.
+    #[cfg(feature = "health")]
+    pub(crate) fn own(&self) -> impl Iterator<Item = (&AppliedPolicy, Verdict)> {
+        let [static_policy, _, _, fixed @ ..] = &self.policies;
+        let own = std::iter::once(static_policy).chain(fixed).flatten();
+        own.map(|(policy, verdict)| (policy.borrow(), *verdict))
+    }
+
+    /// Returns the candidate with its verdict.
+    #[cfg(feature = "health")]
+    pub(crate) fn candidate(&self) -> Option<(&AppliedPolicy, Verdict)> {
+        let [_, _, candidate, ..] = &self.policies;
+        let (policy, verdict) = candidate.as_ref()?;
+        Some((policy.borrow(), *verdict))
+    }
+
     /// Returns the verdict of the pins that are being rolled out: the candidate's, else the static
     /// ones.
     pub(crate) fn rolled_out(&self) -> Option<Verdict> {

@@ -11,6 +11,10 @@ use crate::policy::KnownPinnedHost;
 use crate::policy::fingerprint::decode_base64;
 #[cfg(feature = "bundles")]
 use crate::store::bundle_floor;
+#[cfg(feature = "health")]
+use crate::store::health_history::History;
+#[cfg(feature = "health")]
+use crate::store::health_salt;
 use crate::store::noted::{Effect, HostChange, MAX_TIME, NOTED_PINS, NotedChange};
 use crate::store::record::{Record, Update};
 
@@ -38,6 +42,9 @@ pub struct Change {
     pub(crate) replaces: UnixTime,
     /// Whether the change has no effect if another process has removed the record.
     pub(crate) is_replacement: bool,
+    /// The stored history that the change adds to.
+    #[cfg(feature = "health")]
+    base: Option<Box<History>>,
 }
 
 impl Change {
@@ -49,11 +56,22 @@ impl Change {
             replaces: record.time(),
             update: Update::Put(record),
             is_replacement: false,
+            #[cfg(feature = "health")]
+            base: None,
+        }
+    }
+
+    /// Returns the change that adds to a stored history what this process has recorded since.
+    #[cfg(feature = "health")]
+    pub(crate) fn merge(record: Record, base: History) -> Self {
+        Self {
+            base: Some(Box::new(base)),
+            ..Self::put(record)
         }
     }
 
     /// Returns the change that removes a record.
-    #[cfg(feature = "bundles")]
+    #[cfg(any(feature = "bundles", feature = "health"))]
     pub(crate) fn remove(kind: &'static str, key: &str) -> Self {
         Self {
             update: Update::Removed {
@@ -62,6 +80,8 @@ impl Change {
             },
             replaces: MAX_TIME,
             is_replacement: false,
+            #[cfg(feature = "health")]
+            base: None,
         }
     }
 
@@ -84,8 +104,30 @@ impl Change {
             // The first process chooses the number of the installation.
             #[cfg(feature = "bundles")]
             Some((Record::BUNDLE_STATE, "install")) if stored.is_some_and(is_install) => None,
+            #[cfg(feature = "health")]
+            Some((Record::HEALTH, key)) => Some(self.resolve_health(key, stored)),
             _ => Some(self.update.clone()),
         }
+    }
+
+    /// Returns the update of what is kept about connections: no process loses the counts of another
+    /// one, and the first one chooses the salt.
+    #[cfg(feature = "health")]
+    fn resolve_health(&self, key: &str, stored: Option<&Record>) -> Update {
+        let merged = |own: &Record, stored: &Record| {
+            if health_salt::parse(stored.value()).is_some() {
+                return Some(stored.clone());
+            }
+            let (base, stored) = (self.base.as_ref()?, History::of_value(stored.value())?);
+            let merged = History::merged(base, &History::of_value(own.value())?, &stored);
+            Record::new(Record::HEALTH, key, &merged.to_value(), own.time()).ok()
+        };
+        if let (Update::Put(own), Some(stored)) = (&self.update, stored)
+            && let Some(merged) = merged(own, stored)
+        {
+            return Update::Put(merged);
+        }
+        self.update.clone()
     }
 }
 
@@ -106,6 +148,8 @@ impl From<&NotedChange> for Change {
                 update: Update::ClearedSince { kind, time: *time },
                 replaces: MAX_TIME,
                 is_replacement: false,
+                #[cfg(feature = "health")]
+                base: None,
             },
             NotedChange::OfHost(host, change) => Self {
                 update: match &change.entry {
@@ -117,6 +161,8 @@ impl From<&NotedChange> for Change {
                 },
                 replaces: change.replaces,
                 is_replacement: change.is_replacement,
+                #[cfg(feature = "health")]
+                base: None,
             },
         }
     }

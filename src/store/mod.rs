@@ -29,6 +29,18 @@ mod format;
     expect(dead_code, reason = "only connections of hyper watch it")
 )]
 mod generation;
+#[cfg(feature = "health")]
+mod health_book;
+#[cfg(feature = "health")]
+mod health_history;
+#[cfg(feature = "health")]
+mod health_key;
+#[cfg(feature = "health")]
+mod health_salt;
+#[cfg(feature = "health")]
+mod health_text;
+#[cfg(feature = "health")]
+mod health_warning;
 mod journal;
 mod line;
 mod noted;
@@ -61,6 +73,16 @@ pub use crate::store::format::Corruption;
 #[cfg(feature = "hyper")]
 pub(crate) use crate::store::generation::GenerationWatch;
 pub(crate) use crate::store::generation::{Generation, Validity};
+#[cfg(feature = "health")]
+pub(crate) use crate::store::health_book::{DAY, Entry, Observation};
+#[cfg(feature = "health")]
+pub(crate) use crate::store::health_history::{History, OfVersion, Outcome, Sighting};
+#[cfg(feature = "health")]
+pub(crate) use crate::store::health_key::scope_name;
+#[cfg(feature = "health")]
+pub(crate) use crate::store::health_text::is_app_version;
+#[cfg(feature = "health")]
+pub use crate::store::health_warning::HealthWarning;
 pub(crate) use crate::store::observed_clock::EARLIEST_TIME;
 #[cfg(feature = "bundles")]
 pub(crate) use crate::store::other_records::RecordListener;

@@ -2,11 +2,21 @@
 
 #[cfg(feature = "bundles")]
 use std::sync::Arc;
+#[cfg(feature = "health")]
+use std::time::Duration;
 
+#[cfg(feature = "health")]
+use crate::policy::AppliedPolicy;
 #[cfg(feature = "bundles")]
 use crate::store::change::Change;
 #[cfg(feature = "bundles")]
 use crate::store::durable::DurableFuture;
+#[cfg(feature = "health")]
+use crate::store::health_book::{HealthBook, Observation, Request, Rules};
+#[cfg(feature = "health")]
+use crate::store::health_history::History;
+#[cfg(feature = "health")]
+use crate::store::health_warning::HealthWarning;
 #[cfg(feature = "bundles")]
 use crate::store::other_records::OtherRecords;
 use crate::store::pin_store::PinStore;
@@ -14,8 +24,14 @@ use crate::store::record::Record;
 
 impl PinStore {
     /// Adds the records of other kinds to a store that has no other handle yet.
+    pub(crate) fn with_others(self, records: Vec<Record>) -> Self {
+        #[cfg(feature = "health")]
+        self.memory.health.load(&records);
+        self.with_bundles(records)
+    }
+
     #[cfg(feature = "bundles")]
-    pub(crate) fn with_others(mut self, records: Vec<Record>) -> Self {
+    fn with_bundles(mut self, records: Vec<Record>) -> Self {
         if let Some(memory) = Arc::get_mut(&mut self.memory) {
             memory.others = OtherRecords::of_loaded(records);
         }
@@ -23,7 +39,7 @@ impl PinStore {
     }
 
     #[cfg(not(feature = "bundles"))]
-    pub(crate) fn with_others(self, records: Vec<Record>) -> Self {
+    fn with_bundles(self, records: Vec<Record>) -> Self {
         drop(records);
         self
     }
@@ -44,4 +60,36 @@ impl PinStore {
         self.memory.others.change(&changes);
         DurableFuture::ready()
     }
+
+    /// Returns what the connections of the application have shown.
+    #[cfg(feature = "health")]
+    pub(crate) fn health(&self) -> &HealthBook {
+        &self.memory.health
+    }
+
+    /// Records a connection, and returns the warnings to emit, with the history that they are from.
+    /// The writer thread stores it later.
+    #[cfg(feature = "health")]
+    pub(crate) fn record_health(
+        &self,
+        policy: &AppliedPolicy,
+        observation: Observation<'_>,
+        rules: Rules,
+    ) -> Option<(Vec<HealthWarning>, History)> {
+        let recorded = self.memory.health.record(policy, observation, rules);
+        let delay = match recorded.request {
+            Some(Request::Now) => Some(Duration::ZERO),
+            Some(Request::Later) => Some(COUNTS_DELAY),
+            None => None,
+        };
+        if let Some((writer, delay)) = self.writer.as_ref().zip(delay) {
+            writer.request_commit(delay);
+        }
+        recorded.warnings
+    }
 }
+
+/// How long counts may wait until they are written: a crash loses at most those of a minute, and a busy
+/// client writes once a minute.
+#[cfg(feature = "health")]
+const COUNTS_DELAY: Duration = Duration::from_secs(60);

@@ -15,6 +15,8 @@ use crate::store::durable::{CLOSING_TIMEOUT, DurableFuture};
 use crate::store::entries::{Entries, sorted};
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
+#[cfg(feature = "health")]
+use crate::store::health_book::HealthBook;
 use crate::store::noted::{HostChange, MAX_TIME, MIN_TIME, NotedChange};
 use crate::store::observed_clock::{ObservedClock, is_in_future};
 #[cfg(feature = "bundles")]
@@ -218,6 +220,8 @@ impl PinStore {
             generation: Arc::default(),
             #[cfg(feature = "bundles")]
             others: OtherRecords::default(),
+            #[cfg(feature = "health")]
+            health: HealthBook::default(),
         };
         Self {
             memory: Arc::new(memory),

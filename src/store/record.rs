@@ -54,6 +54,12 @@ impl Record {
     #[cfg(feature = "bundles")]
     pub const BUNDLE_STATE: &str = "bundle-state";
 
+    /// The kind of what is kept of an application's connections, see
+    /// [`PinningBuilder::health`](crate::PinningBuilder::health). The key is the host of a policy, its
+    /// scope and a digest of its pins, or `salt`.
+    #[cfg(feature = "health")]
+    pub const HEALTH: &str = "health";
+
     /// The maximum length of a value: 64 KiB. A header has 8 KiB at most.
     pub const MAX_VALUE_LEN: usize = 64 * 1024;
 

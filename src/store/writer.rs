@@ -16,6 +16,8 @@ use crate::store::durable::{CLOSING_TIMEOUT, DurableFuture};
 use crate::store::entries::Entries;
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
+#[cfg(feature = "health")]
+use crate::store::health_book::{HealthBook, MergedBy};
 use crate::store::noted::NotedChange;
 use crate::store::observed_clock::ObservedClock;
 #[cfg(feature = "bundles")]
@@ -46,6 +48,8 @@ pub(crate) struct Memory {
     pub(crate) clock: ObservedClock,
     #[cfg(feature = "bundles")]
     pub(crate) others: OtherRecords,
+    #[cfg(feature = "health")]
+    pub(crate) health: HealthBook,
 }
 
 /// Whether a crash may lose a change.
@@ -115,6 +119,16 @@ impl Writer {
         self.queue.changed.notify_all();
         let latest = state.latest;
         self.durable(&mut state, latest)
+    }
+
+    /// Requests a commit after this delay, to which the thread adds what connections have shown.
+    #[cfg(feature = "health")]
+    pub(crate) fn request_commit(&self, delay: Duration) {
+        let mut state = self.queue.state.lock();
+        if let Some(due) = Instant::now().checked_add(delay) {
+            state.due = Some(state.due.map_or(due, |known| known.min(due)));
+            self.queue.changed.notify_all();
+        }
     }
 
     /// Returns a future that resolves once every change so far that must be written without delay
@@ -251,7 +265,7 @@ impl<S: Storage> WriterThread<S> {
         if self.has_lost_records {
             self.add_all(&mut pending);
         }
-        let batch = Batch::from(pending);
+        let batch = self.batch(pending);
         if batch.is_empty() {
             return (batch, Ok(()));
         }
@@ -273,7 +287,7 @@ impl<S: Storage> WriterThread<S> {
             self.has_lost_records = true;
             let mut pending = batch.clone().into_pending();
             self.add_all(&mut pending);
-            let batch = all.insert(Batch::from(pending));
+            let batch = all.insert(self.batch(pending));
             result = self.commit_batch(batch);
         }
         self.has_lost_records &= result.is_err();
@@ -284,6 +298,8 @@ impl<S: Storage> WriterThread<S> {
                 let others = committed.others.as_slice();
                 self.memory.others.merge(others, &merged);
             }
+            #[cfg(feature = "health")]
+            self.memory.health.merge(&merged, MergedBy::Commit);
             let mut noted = all.map(|all| all.noted).unwrap_or_default();
             noted.extend(batch.noted.iter().cloned());
             self.merge(&noted, merged);
@@ -291,10 +307,23 @@ impl<S: Storage> WriterThread<S> {
         (batch, result)
     }
 
+    /// Returns the changes, with those of what connections have shown.
+    fn batch(&self, pending: Pending) -> Batch {
+        Batch {
+            #[cfg(feature = "bundles")]
+            others: pending.others.clone(),
+            #[cfg(feature = "health")]
+            health: self.memory.health.changes(),
+            noted: pending.into_changes(),
+        }
+    }
+
     fn commit_batch(&mut self, batch: &Batch) -> Result<Merged, StorageError> {
         let changes = batch.noted.iter().map(Change::from);
         #[cfg(feature = "bundles")]
         let changes = changes.chain(batch.others.as_slice().iter().cloned());
+        #[cfg(feature = "health")]
+        let changes = changes.chain(batch.health.iter().cloned());
         let changes = changes.collect::<Vec<_>>();
         let storage = &mut self.storage;
         contain(|| storage.commit(&changes)).unwrap_or(Err(StorageError::Panicked))
@@ -310,12 +339,16 @@ impl<S: Storage> WriterThread<S> {
         }
         #[cfg(feature = "bundles")]
         pending.others.add_stored(self.memory.others.to_changes());
+        #[cfg(feature = "health")]
+        self.memory.health.store_again();
     }
 
     fn pull(&mut self) {
         if let Some(merged) = self.call(|storage| storage.pull()) {
             #[cfg(feature = "bundles")]
             self.memory.others.merge(&[], &merged);
+            #[cfg(feature = "health")]
+            self.memory.health.merge(&merged, MergedBy::Pull);
             self.merge(&[], merged);
         }
     }
@@ -426,10 +459,17 @@ struct Batch {
     noted: Vec<NotedChange>,
     #[cfg(feature = "bundles")]
     others: OtherChanges,
+    /// Dropped if the commit fails, since they are made again for the next one.
+    #[cfg(feature = "health")]
+    health: Vec<Change>,
 }
 
 impl Batch {
     fn is_empty(&self) -> bool {
+        #[cfg(feature = "health")]
+        if !self.health.is_empty() {
+            return false;
+        }
         #[cfg(feature = "bundles")]
         if !self.others.as_slice().is_empty() {
             return false;
@@ -445,16 +485,6 @@ impl Batch {
         #[cfg(feature = "bundles")]
         pending.others.extend(self.others);
         pending
-    }
-}
-
-impl From<Pending> for Batch {
-    fn from(pending: Pending) -> Self {
-        Self {
-            #[cfg(feature = "bundles")]
-            others: pending.others.clone(),
-            noted: pending.into_changes(),
-        }
     }
 }
 

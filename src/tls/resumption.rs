@@ -142,12 +142,26 @@ pub(crate) struct Unsigned {
     /// Weak, since a handshake that fails in between must not keep pins and observers alive.
     sessions: Weak<ResumptionCheck>,
     found: Found,
+    /// What is recorded once the signature is verified, if no connector observes the handshake.
+    #[cfg(feature = "health")]
+    evaluation: Option<Evaluation>,
 }
 
 impl Unsigned {
     /// Removes what the handshake of this thread left. Call it before its signature is verified.
     pub(crate) fn take() -> Option<Self> {
         UNSIGNED.take()
+    }
+
+    /// Adds what is recorded once the signature is verified.
+    #[cfg(feature = "health")]
+    pub(crate) fn await_record(evaluation: Evaluation) {
+        if let Some(unsigned) = UNSIGNED.take() {
+            UNSIGNED.set(Some(Self {
+                evaluation: Some(evaluation),
+                ..unsigned
+            }));
+        }
     }
 }
 
@@ -170,6 +184,8 @@ impl ResumptionCheck {
         UNSIGNED.set(Some(Unsigned {
             sessions: Arc::downgrade(self),
             found,
+            #[cfg(feature = "health")]
+            evaluation: None,
         }));
     }
 
@@ -184,8 +200,17 @@ impl ResumptionCheck {
             let is_of_this = std::ptr::eq(known.sessions.as_ptr(), Arc::as_ptr(self));
             is_of_this && known.found.leaf().is_some_and(|known| known == leaf)
         };
+        #[cfg_attr(
+            not(feature = "health"),
+            expect(unused_mut, reason = "a part is taken")
+        )]
+        let mut unsigned = unsigned.filter(is_this);
+        #[cfg(feature = "health")]
+        if let Some(evaluation) = unsigned.as_mut().and_then(|it| it.evaluation.take()) {
+            self.pinning.record_health(&evaluation.after_handshake());
+        }
         let mut records = self.records.lock();
-        match unsigned.filter(is_this).map(|known| known.found) {
+        match unsigned.map(|known| known.found) {
             Some(Found::Chain(chain)) => records.add(&chain),
             Some(Found::NoPath { name, .. }) => records.disable(name),
             // The chain of the next session is unknown.

@@ -118,10 +118,14 @@ impl PinningVerifier {
         let decision = self.with_accepted(evaluation.decision(), presented.name);
         let Some(validity) = validity else {
             self.pinning.record_connection(&evaluation, &decision, None);
-            return match decision {
-                Decision::Refuse(violation) => Err(violation.into_rustls()),
-                _ => Ok(()),
-            };
+            if let Decision::Refuse(violation) = decision {
+                return Err(violation.into_rustls());
+            }
+            #[cfg(feature = "health")]
+            if self.sessions.is_some() {
+                Unsigned::await_record(evaluation);
+            }
+            return Ok(());
         };
         // The connector that observes the handshake emits the event: it knows the port, and
         // whether the server has proved that it has the private key.

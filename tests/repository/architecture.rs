@@ -13,25 +13,27 @@ use std::path::{Path, PathBuf};
 /// A module imports only from modules of lower levels, a file only from the files before it in its
 /// module. `mod.rs` imports from all files of its module.
 const MODULES: &str = "
-    1 guide: auditing backup_key bundles choosing_pins command_line comparison desktop links mobile \
-        moving noting performance pin_file pin_root reqwest rolling_out rotating stacks testing \
+    1 guide: auditing backup_key bundles choosing_pins command_line comparison desktop health links \
+        mobile moving noting performance pin_file pin_root reqwest rolling_out rotating stacks testing \
         user_added_roots
     1 policy: bundle_version der enforcement header_tokens origin plain_http scope sha256 text timestamp \
         fingerprint_error host report_uri fingerprint pem uri fingerprint_text header pin_set pin_group \
         applied judgement outcome known_host pin_policy bundled_policy unpinned static_rules
     2 pin_file: schema words error json members pins read print file
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
-    2 store: domains public_suffixes observed_clock worker generation record line bundle_floor noted \
-        change other_changes format error file_lock pending queue storage entries eviction records \
-        other_records journal file compaction repair durable writer pin_store others builder update
+    2 store: domains public_suffixes observed_clock worker generation record line bundle_floor \
+        health_warning health_history health_text health_key health_salt noted change other_changes \
+        format error file_lock pending queue storage health_book entries eviction records other_records \
+        journal file compaction repair durable writer pin_store others builder update
     3 bundles: format error verifier_key note staging root body pin_bundle verifier signers
     3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder
     4 violation: cause cause_text evidence pin_violation report_error report_pem unpinned_host \
         unverifiable report report_json
-    5 pinning: clock not_applied noting rollout evaluation event lanes build_error provider bundle_terms \
-        static_pins bundle_rules rare_rules observers recovery bundle_records bundle_status bundle_state \
-        handle copy explain explain_text bundle_engine apply_bundle replace bundle_recovery bundle_setup \
-        builder note record
+    5 pinning: clock not_applied noting rollout evaluation event health health_rules health_export lanes \
+        build_error provider bundle_terms static_pins bundle_rules rare_rules observers recovery \
+        bundle_records bundle_status bundle_state handle copy explain explain_text bundle_engine \
+        apply_bundle replace bundle_recovery bundle_setup health_snapshot record_health builder note \
+        record
     6 tls: canary resumption connection observed_config error cause verifier verifier_builder \
         self_test_material self_test_handshake self_test_report self_test
     7 connector: error schemes stream handshake service builder

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use pinhold::FileStorage;
+use pinhold::storage::{Change, Record, Storage};
 use serde_json::json;
 
 use crate::common::{NOW, at};
@@ -357,5 +359,30 @@ fn a_held_lock_makes_no_command_wait_for_more_than_two_seconds() {
         assert_eq!(json["reason"], "locked", "{action}: {json}");
         // Two attempts that wait take 4 s.
         assert!(waited < Duration::from_millis(3500), "{action}: {waited:?}");
+    }
+}
+
+/// The library stores them with the feature `health`, which the tool does not have.
+#[test]
+fn records_of_health_are_kept_beside_noted_pins() {
+    let folder = Folder::new();
+    let file = three_entries(&folder);
+    let value = r#"{"since":[19675,1],"days":1,"recent":[19675],"last":[1700000000,0],"emitted":[[],[],[],[],[],[]],"pins":[],"versions":[["1.4.2",19675,7,0,0,0,0,0]]}"#;
+    let key = "a.example host 0123456789abcdef";
+    let record = Record::new("health", key, value, at(NOW)).unwrap();
+    let mut storage = FileStorage::new(&file);
+    storage.load().unwrap();
+    storage.commit(&[Change::put(record.clone())]).unwrap();
+    drop(storage);
+    for (action, expected) in [
+        (&["check"][..], 3),
+        (&["forget", "a.example"], 2),
+        (&["clear"], 0),
+    ] {
+        store(action, &file).expect_code(0);
+        store(&["recover"], &file).expect_code(0);
+        assert_eq!(hosts(&file).len(), expected);
+        let records = FileStorage::new(&file).load().unwrap();
+        assert!(records.contains(&record), "{action:?}");
     }
 }
