@@ -2,8 +2,9 @@
 
 use pinhold::SpkiFingerprint;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, SigningKey,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
+    SigningKey,
 };
 use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, TrustAnchor,
@@ -12,6 +13,7 @@ use rustls::pki_types::{
 /// A certificate authority with its certificate and the certificates between it and its root.
 pub struct Ca {
     pub name: String,
+    subject: DistinguishedName,
     issuer: CertifiedIssuer<'static, KeyPair>,
     /// This CA's certificate and those above it without the root, as a server sends them.
     pub chain: Vec<CertificateDer<'static>>,
@@ -41,6 +43,7 @@ impl Ca {
     fn root_from(params: CertificateParams, name: &str, key: KeyPair) -> Self {
         Self {
             name: name.to_owned(),
+            subject: params.distinguished_name.clone(),
             issuer: CertifiedIssuer::self_signed(params, key).unwrap(),
             chain: Vec::new(),
         }
@@ -61,11 +64,13 @@ impl Ca {
         name: &str,
         key: KeyPair,
     ) -> Self {
+        let subject = params.distinguished_name.clone();
         let issuer = CertifiedIssuer::signed_by(params, key, &self.issuer).unwrap();
         let own = issuer.der().clone().into_owned();
         let chain = std::iter::once(own).chain(self.chain.clone()).collect();
         Self {
             name: name.to_owned(),
+            subject,
             issuer,
             chain,
         }
@@ -73,7 +78,8 @@ impl Ca {
 
     /// Issues a second certificate for `other`'s name and key.
     pub fn cross_sign(&self, other: &Self) -> CertificateDer<'static> {
-        let params = ca_params(&other.name);
+        let mut params = ca_params(&other.name);
+        params.distinguished_name = other.subject.clone();
         let certificate = params.signed_by(other.issuer.key(), &self.issuer).unwrap();
         certificate.der().clone()
     }
