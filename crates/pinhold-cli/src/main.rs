@@ -6,6 +6,7 @@
 mod bundle;
 mod certificate;
 mod clock;
+mod doctor;
 mod explain;
 mod failure;
 mod fingerprint;
@@ -60,6 +61,8 @@ struct Arguments {
 enum Command {
     /// Make, sign, verify, show and compare pin bundles and the roots that they are verified by
     Bundle(bundle::Arguments),
+    /// Foresee which pinned host will stop working, when, and why
+    Doctor(doctor::Arguments),
     /// Show which policy applies to a host name
     Explain(explain::Arguments),
     /// Print the fingerprint of each key in files or of servers, and which ones to pin
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Command::Completions(arguments) => {
             manual::completions(&arguments, Arguments::command(), output)
         }
+        Command::Doctor(arguments) => block_on(doctor::run(arguments, output)),
         Command::Explain(arguments) => explain::run(&arguments, output),
         Command::Fingerprint(arguments) => block_on(fingerprint::run(arguments, output)),
         Command::Get(arguments) => block_on(get::run(arguments, output)),
