@@ -98,6 +98,7 @@ impl fmt::Display for KeyKind {
 }
 
 /// Why a server sent no chain.
+#[derive(Clone, Debug)]
 pub(crate) struct ProbeFailure {
     pub(crate) kind: ProbeFailureKind,
     /// One line; escaped, since a server may have caused it.
