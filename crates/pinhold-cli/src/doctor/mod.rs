@@ -74,6 +74,8 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     let data = PkiData::load(arguments.pki_data.as_deref())?;
     let subjects = input::subjects(&arguments)?;
     let deadline = arguments.network.deadline();
+    let queries =
+        (!arguments.offline).then(|| caa::Queries::start(&subjects, &arguments.dns, deadline));
     let mut observations = Vec::new();
     let given = input::chains(&arguments.chain)?;
     if arguments.offline || !given.is_empty() {
@@ -81,8 +83,8 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     } else {
         observations = probe::observe(&subjects, &arguments.network, deadline, output).await?;
     }
-    if !arguments.offline {
-        caa::add(&subjects, &mut observations, &arguments.dns).await?;
+    if let Some(queries) = queries {
+        queries.add(&mut observations).await;
     }
     let anchors = judge::Roots::load(&arguments.network)?;
     let fail_before = at.as_secs().saturating_add(arguments.fail_within.as_secs());

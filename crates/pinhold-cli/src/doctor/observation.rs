@@ -117,7 +117,7 @@ pub(crate) enum ProbeFailureKind {
 }
 
 /// The CAA records (RFC 8659) that apply to a name, found by climbing the tree.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Caa {
     /// `--offline`, `--no-dns`, or nothing was asked.
     #[default]

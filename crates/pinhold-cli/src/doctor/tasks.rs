@@ -4,10 +4,7 @@ use tokio::task::JoinSet;
 
 /// Runs the tasks, 32 at once, and calls `finished` with the position of each that ends. Returns their
 /// results in their order; `None` for a task that panicked.
-pub(super) async fn run<F>(
-    tasks: Vec<F>,
-    mut finished: impl FnMut(usize),
-) -> Vec<Option<F::Output>>
+pub(super) async fn run<F>(tasks: Vec<F>, mut finished: impl FnMut(usize)) -> Vec<Option<F::Output>>
 where
     F: Future<Output: Send> + Send + 'static,
 {
@@ -61,7 +58,10 @@ mod tests {
             }
         };
         let mut order = Vec::new();
-        let results = run((0..100).map(task).collect(), |position| order.push(position)).await;
+        let results = run((0..100).map(task).collect(), |position| {
+            order.push(position)
+        })
+        .await;
         assert_eq!(results, (0..100).map(Some).collect::<Vec<_>>());
         assert_eq!(most.load(Ordering::SeqCst), 32);
         assert_ne!(order, (0..100).collect::<Vec<_>>());

@@ -3,9 +3,7 @@
 use rustls::pki_types::ServerName;
 use tokio::time::timeout_at;
 
-use crate::doctor::observation::{
-    ChainSource, KeyKind, Observation, ProbeFailureKind, TlsVersion,
-};
+use crate::doctor::observation::{ChainSource, KeyKind, Observation, ProbeFailureKind, TlsVersion};
 use crate::doctor::probe::address::{self, Limits, Route};
 use crate::doctor::probe::handshake::{self, Cause, Offer, Refusal, Served};
 
@@ -68,8 +66,7 @@ async fn handshake(
 ) -> Result<Served, Refusal> {
     let end = limits.end();
     let stream = timeout_at(end, address::connect(route)).await;
-    let stream =
-        stream.map_err(|_| limits.refusal("no TCP connection", Cause::NoConnection))??;
+    let stream = stream.map_err(|_| limits.refusal("no TCP connection", Cause::NoConnection))??;
     let served = timeout_at(end, handshake::run(stream, name.clone(), offer)).await;
     served.map_err(|_| limits.refusal("no TLS handshake", Cause::Other))?
 }

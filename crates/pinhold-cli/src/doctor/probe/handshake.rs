@@ -81,8 +81,13 @@ pub(super) async fn run(
 ) -> Result<Served, Refusal> {
     let recorder = Arc::new(Recorder::new(offer));
     let tls = Refusal::new;
-    let config = config(offer, recorder.clone())
-        .map_err(|error| tls(ProbeFailureKind::Tls, Cause::Other, &tls_error::text(&error)))?;
+    let config = config(offer, recorder.clone()).map_err(|error| {
+        tls(
+            ProbeFailureKind::Tls,
+            Cause::Other,
+            &tls_error::text(&error),
+        )
+    })?;
     let result = TlsConnector::from(Arc::new(config))
         .connect(name, stream)
         .await;
