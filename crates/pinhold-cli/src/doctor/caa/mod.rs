@@ -5,6 +5,8 @@ mod climb;
 mod name_server;
 mod property;
 #[cfg(test)]
+mod test_server;
+#[cfg(test)]
 mod tests;
 
 use clap::Args;
