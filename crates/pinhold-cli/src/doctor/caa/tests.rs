@@ -186,7 +186,11 @@ async fn a_server_without_an_answer_delays_the_command_no_longer_than_its_limit(
     let found = found(&server, &names, Duration::from_millis(500)).await;
     assert_failed(&found[0], "did not answer in time");
     assert_eq!(found[1], permitted("bank.example", &["ca1.example"]));
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]

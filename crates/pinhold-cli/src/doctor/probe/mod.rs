@@ -8,6 +8,8 @@ mod chains;
 mod handshake;
 mod progress;
 #[cfg(test)]
+mod test_server;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
@@ -44,26 +46,37 @@ pub(super) async fn observe(
     let mut progress = Progress::new(servers.iter().flatten().count(), output);
     let lookups = servers.iter().cloned();
     let lookups = lookups.map(|server| resolve(server, network.overrides(), limits));
-    let resolved = tasks::run(lookups.collect(), |_| {}).await;
+    let resolved = tasks::run(lookups.collect(), |_| {}).await.into_iter();
+    let resolved = resolved.map(Option::unwrap_or_default);
+    let names = servers.into_iter().map(|server| server.map(|it| it.name));
+    let servers = names.zip(resolved).collect();
+    Ok(connect(servers, limits, || progress.advance()).await)
+}
 
+/// Connects to all servers, each of which is given by its name. Calls `finished` for each whose
+/// addresses are all observed.
+async fn connect(
+    servers: Vec<(Option<ServerName<'static>>, Resolved)>,
+    limits: Limits,
+    mut finished: impl FnMut(),
+) -> Vec<Observations> {
     let mut observed = Vec::new();
     let mut pending = Pending::default();
     let mut tasks = Vec::new();
-    for (server, resolved) in servers.into_iter().zip(resolved) {
-        let Resolved { routes, before } = resolved.unwrap_or_default();
-        if let Some(server) = server {
+    for (name, Resolved { routes, before }) in servers {
+        if let Some(name) = name {
             if routes.is_empty() {
-                progress.advance();
+                finished();
             }
             pending.add(observed.len(), routes.len());
             let routes = routes.into_iter();
-            tasks.extend(routes.map(|it| chains::observe(it, server.name.clone(), limits)));
+            tasks.extend(routes.map(|route| chains::observe(route, name.clone(), limits)));
         }
         observed.push(before);
     }
     let results = tasks::run(tasks, |position| {
         if pending.finish(position) {
-            progress.advance();
+            finished();
         }
     });
     let results = results.await;
@@ -72,7 +85,7 @@ pub(super) async fn observe(
             observed.chains.extend(chains.into_iter().flatten());
         }
     }
-    Ok(observed)
+    observed
 }
 
 /// The server of a subject.
