@@ -21,7 +21,7 @@ use crate::transport::{Overrides, Transport};
 pub(super) enum Route {
     Direct(SocketAddr),
     /// Through a proxy, to the server of the URL.
-    Proxy(Transport, Uri),
+    Proxy(Box<(Transport, Uri)>),
 }
 
 /// The addresses of a name.
@@ -75,6 +75,10 @@ pub(super) async fn resolve(
             left_out: Vec::new(),
         });
     }
+    // RFC 6761 section 6.4: no resolver needs to be queried for such a name.
+    if target.host.ends_with(".invalid") {
+        return Err(unresolved("names below `invalid` do not exist"));
+    }
     let lookup = tokio::net::lookup_host((target.host.as_str(), target.port));
     match tokio::time::timeout_at(limits.end(), lookup).await {
         Ok(Ok(addresses)) => bounded(addresses).ok_or_else(|| unresolved("it has no address")),
@@ -114,7 +118,8 @@ pub(super) async fn connect(route: &Route) -> Result<TcpStream, Refusal> {
             let error = io::Error::new(error.kind(), format!("no connection: {error}"));
             failed(&error)
         }),
-        Route::Proxy(transport, uri) => {
+        Route::Proxy(proxy) => {
+            let (transport, uri) = &**proxy;
             let stream = transport.clone().call(uri.clone()).await;
             Ok(stream.map_err(|error| failed(&error))?.into_inner())
         }

@@ -3,7 +3,7 @@
 use rustls::pki_types::ServerName;
 use tokio::time::timeout_at;
 
-use crate::doctor::observation::{ChainSource, KeyKind, Observation, ProbeFailureKind, TlsVersion};
+use crate::doctor::observation::{ChainSource, KeyKind, Observation, TlsVersion};
 use crate::doctor::probe::address::{self, Limits, Route};
 use crate::doctor::probe::handshake::{self, Cause, Offer, Refusal, Served};
 

@@ -94,7 +94,7 @@ struct Server {
     name: ServerName<'static>,
     target: Target,
     /// The proxy through which it is reached, with its URL.
-    proxy: Option<(Transport, Uri)>,
+    proxy: Option<Box<(Transport, Uri)>>,
 }
 
 impl Server {
@@ -109,7 +109,7 @@ impl Server {
         let uri = uri.parse::<Uri>().map_err(|error| invalid(&error))?;
         let target = Target::of(&uri);
         let proxy = match Proxy::for_url(&uri)? {
-            Some(_) => Some((network.transport(&uri)?, uri)),
+            Some(_) => Some(Box::new((network.transport(&uri)?, uri))),
             None => None,
         };
         Ok(Some(Self {
@@ -132,8 +132,8 @@ async fn resolve(server: Option<Server>, overrides: Overrides, limits: Limits) -
         return Resolved::default();
     };
     let mut before = Observations::default();
-    if let Some((transport, uri)) = server.proxy {
-        let routes = vec![Route::Proxy(transport, uri)];
+    if let Some(proxy) = server.proxy {
+        let routes = vec![Route::Proxy(proxy)];
         return Resolved { routes, before };
     }
     let routes = match address::resolve(server.target, overrides, limits).await {
