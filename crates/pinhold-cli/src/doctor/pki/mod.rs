@@ -18,6 +18,7 @@ pub(super) struct PkiData {
     by_key: HashMap<SpkiFingerprint, CaKey>,
     /// The longest lifetime of a leaf certificate that is issued from a date on, by that date.
     lifetimes: Vec<Lifetime>,
+    programme_dates: Vec<ProgrammeDate>,
 }
 
 /// An organisation that runs CAs under one control.
@@ -83,11 +84,21 @@ pub(super) struct Statement {
     pub(super) text: String,
     /// An address, or the name of a document.
     pub(super) source: String,
+    /// When it was published. A judgement of an earlier time must not use it.
+    pub(super) published: UnixTime,
 }
 
+/// The longest lifetime of a leaf that is issued from a date on.
 pub(super) struct Lifetime {
     pub(super) from: UnixTime,
     pub(super) days: u64,
+    pub(super) statement: Statement,
+}
+
+/// A date from which on a root programme or the CA/Browser Forum requires something of all CAs.
+pub(super) struct ProgrammeDate {
+    pub(super) at: UnixTime,
+    pub(super) statement: Statement,
 }
 
 impl PkiData {
@@ -99,6 +110,7 @@ impl PkiData {
             operators: Vec::new(),
             by_key: HashMap::new(),
             lifetimes: Vec::new(),
+            programme_dates: Vec::new(),
         })
     }
 
@@ -128,5 +140,15 @@ impl PkiData {
     pub(super) fn longest_lifetime(&self, at: UnixTime) -> Option<u64> {
         let begun = self.lifetimes.iter().filter(|it| it.from <= at);
         begun.max_by_key(|it| it.from).map(|it| it.days)
+    }
+
+    /// Returns all limits of lifetimes, by date.
+    pub(super) fn lifetimes(&self) -> &[Lifetime] {
+        &self.lifetimes
+    }
+
+    /// Returns what is required of all CAs, by date.
+    pub(super) fn programme_dates(&self) -> &[ProgrammeDate] {
+        &self.programme_dates
     }
 }
