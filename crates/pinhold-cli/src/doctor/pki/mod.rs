@@ -127,6 +127,10 @@ impl PkiData {
         self.by_key.get(key)
     }
 
+    pub(super) fn operator(&self, name: &str) -> Option<&Operator> {
+        self.operators.iter().find(|operator| operator.name == name)
+    }
+
     /// Returns the operators that a CAA issuer domain name permits.
     pub(super) fn permitted_by<'a>(
         &'a self,
