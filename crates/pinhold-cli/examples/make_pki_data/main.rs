@@ -12,6 +12,8 @@ mod chrome;
 mod facts;
 mod record;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};

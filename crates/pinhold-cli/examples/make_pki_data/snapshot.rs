@@ -211,13 +211,27 @@ impl<'i> Keys<'i> {
 
 /// Returns what happens to keys, by date.
 fn events(inputs: &Inputs<'_>, keys: &Keys<'_>) -> Result<Vec<Value>, String> {
-    let facts = inputs.facts;
     let mut events = BTreeSet::new();
-    let mut add = |at: &str, kind: &str, certainty: &str, key: &str, statement: &str| {
-        let event = [at, kind, key, certainty, statement].map(str::to_owned);
-        events.insert(event);
+    add_programmes(&mut events, inputs)?;
+    add_removed(&mut events, inputs)?;
+    add_named(&mut events, inputs.facts, keys)?;
+    let line = |event: Event| {
+        let [at, kind, key, certainty, statement] = event;
+        json!({
+            "at": at,
+            "kind": kind,
+            "key": key,
+            "certainty": certainty,
+            "statement": statement,
+        })
     };
-    let rule = facts.member("mozilla_key_age")?;
+    Ok(events.into_iter().map(line).collect())
+}
+
+/// Adds the dates at which Mozilla and Chrome end their trust in roots by their rules.
+fn add_programmes(events: &mut BTreeSet<Event>, inputs: &Inputs<'_>) -> Result<(), String> {
+    let facts = inputs.facts;
+    let mozilla = text(facts.member("mozilla_key_age")?, "statement")?;
     let chrome = facts.member("chrome_root_store")?;
     if chrome.get("version").and_then(Value::as_u64) != Some(inputs.chrome.version) {
         let version = inputs.chrome.version;
@@ -225,57 +239,71 @@ fn events(inputs: &Inputs<'_>, keys: &Keys<'_>) -> Result<Vec<Value>, String> {
             "chrome_root_store: expected version {version}, that of the file"
         ));
     }
+    let chrome = text(chrome, "statement")?;
     for root in inputs.records {
         if inputs.mozilla.contains(&root.sha256) {
             let at = facts.leaves_mozilla(root)?;
             if parse_date(&at)? < parse_date(&root.until)? {
-                add(
+                events.insert(event(
                     &at,
                     "leaves-mozilla",
-                    "announced",
                     &root.key,
-                    text(rule, "statement")?,
-                );
+                    "announced",
+                    mozilla,
+                ));
             }
         }
         let anchor = inputs.chrome.anchors.get(&root.sha256);
         if let Some(seconds) = anchor.and_then(|anchor| anchor.sct_not_after) {
             let at = DateTime::from_unix_duration(Duration::from_secs(seconds));
             let at = date_text(at.map_err(|error| error.to_string())?);
-            let statement = text(chrome, "statement")?;
-            add(
-                &at,
-                "chrome-sct-not-after",
-                "announced",
-                &root.key,
-                statement,
-            );
+            let kind = "chrome-sct-not-after";
+            events.insert(event(&at, kind, &root.key, "announced", chrome));
         }
     }
-    for removed in facts.list("removed_roots")? {
+    Ok(())
+}
+
+/// Adds the roots that Mozilla removed.
+fn add_removed(events: &mut BTreeSet<Event>, inputs: &Inputs<'_>) -> Result<(), String> {
+    for removed in inputs.facts.list("removed_roots")? {
         let sha256 = text(removed, "sha256")?;
         let root = inputs.records.iter().find(|it| it.sha256 == sha256);
         let root = root.ok_or_else(|| format!("{removed}: no certificate has this SHA-256"))?;
         let (at, statement) = (text(removed, "left")?, text(removed, "statement")?);
-        add(at, "leaves-mozilla", "announced", &root.key, statement);
+        events.insert(event(
+            at,
+            "leaves-mozilla",
+            &root.key,
+            "announced",
+            statement,
+        ));
     }
-    for event in facts.list("events")? {
-        let names = event.get("names").and_then(Value::as_array);
+    Ok(())
+}
+
+/// Adds the events of the facts, which give keys by their names.
+fn add_named(events: &mut BTreeSet<Event>, facts: &Facts, keys: &Keys<'_>) -> Result<(), String> {
+    for fact in facts.list("events")? {
+        let names = fact.get("names").and_then(Value::as_array);
         for name in names.into_iter().flatten().filter_map(Value::as_str) {
-            let named = keys.named(text(event, "operator")?, name);
+            let named = keys.named(text(fact, "operator")?, name);
             if named.is_empty() {
-                return Err(format!("{event}: no key has the name {name}"));
+                return Err(format!("{fact}: no key has the name {name}"));
             }
             for key in named {
-                let member = |name| text(event, name);
-                let [at, kind, certainty] = ["at", "kind", "certainty"].map(member);
-                add(at?, kind?, certainty?, key, member("statement")?);
+                let [at, kind] = [text(fact, "at")?, text(fact, "kind")?];
+                let [certainty, statement] = [text(fact, "certainty")?, text(fact, "statement")?];
+                events.insert(event(at, kind, key, certainty, statement));
             }
         }
     }
-    let line = |[at, kind, key, certainty, statement]: [String; 5]| {
-        let statement = json!(statement);
-        json!({ "at": at, "kind": kind, "key": key, "certainty": certainty, "statement": statement })
-    };
-    Ok(events.into_iter().map(line).collect())
+    Ok(())
+}
+
+/// Date, kind, key, certainty and statement, in the order by which events are sorted.
+type Event = [String; 5];
+
+fn event(at: &str, kind: &str, key: &str, certainty: &str, statement: &str) -> Event {
+    [at, kind, key, certainty, statement].map(str::to_owned)
 }

@@ -295,26 +295,19 @@ fn a_file_is_read_as_it_is_written() {
     assert_eq!(data.age(date("2026-11-28")).source, "facts.json");
 }
 
-/// Each change makes the file wrong; the error names the file and the place.
-#[test]
-fn what_is_wrong_is_named() {
-    let twice = |name: &str| {
-        let mut list = file()[name].as_array().unwrap().clone();
-        list.extend(list.clone());
-        Value::Array(list)
-    };
-    let changes: [(&str, Value, &str); 19] = [
+/// Returns changes that make the file wrong: where, by what, and the place that the error names.
+fn wrong_values() -> Vec<(&'static str, Value, &'static str)> {
+    let root = file()["roots"][0]["name"].clone();
+    vec![
         ("/format", json!(2), "format"),
         ("/date", json!("28.11.2026"), "date"),
         ("/date", json!("2026-02-30"), "date"),
         ("/attribution", json!("text"), "attribution"),
-        ("/statements", twice("statements"), "statements[1]"),
         (
             "/statements/0/published",
             json!(2026),
             "statements[0].published",
         ),
-        ("/operators", twice("operators"), "operators[1]"),
         (
             "/operators/0/caa/0",
             json!("One.example"),
@@ -325,7 +318,6 @@ fn what_is_wrong_is_named() {
             json!("other"),
             "operators[0].rotates",
         ),
-        ("/roots", twice("roots"), "roots[1]"),
         ("/roots/0/key", json!("AAAA"), "roots[0].key"),
         ("/roots/0/operator", json!("Two"), "roots[0].operator"),
         ("/roots/0/stores/0", json!("apple"), "roots[0].stores[0]"),
@@ -336,33 +328,48 @@ fn what_is_wrong_is_named() {
             "roots[0].certificates[0][1]",
         ),
         (
-            "/intermediates",
-            twice("intermediates"),
-            "intermediates[1].certificates[0][2]",
-        ),
-        (
             "/intermediates/0/certificates/0",
             json!([]),
             "intermediates[0].certificates[0]",
         ),
-        (
-            "/events/0/key",
-            file()["roots"][0]["name"].clone(),
-            "events[0].key",
-        ),
+        ("/events/0/key", root, "events[0].key"),
+        ("/events/0/kind", json!("leaves"), "events[0].kind"),
         ("/lifetimes/0/days", json!(-1), "lifetimes[0].days"),
-    ];
-    for (pointer, value, place) in changes {
+    ]
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (pointer, value, place) in wrong_values() {
         let mut changed = file();
         *changed.pointer_mut(pointer).unwrap() = value;
-        let Err(Failure::Usage(message)) = parse(&changed) else {
-            panic!("{pointer}: expected an error of usage");
-        };
-        assert!(
-            message.starts_with(&format!("facts.json: {place}: ")),
-            "{message}"
-        );
+        ensure_error_at(&changed, place);
     }
+}
+
+#[test]
+fn what_is_listed_twice_is_named() {
+    for (name, place) in [
+        ("statements", "statements[1]"),
+        ("operators", "operators[1]"),
+        ("roots", "roots[1]"),
+        ("intermediates", "intermediates[1].certificates[0][2]"),
+    ] {
+        let mut changed = file();
+        let list = changed[name].as_array_mut().unwrap();
+        list.extend_from_within(..);
+        ensure_error_at(&changed, place);
+    }
+}
+
+fn ensure_error_at(changed: &Value, place: &str) {
+    let Err(Failure::Usage(message)) = parse(changed) else {
+        panic!("{place}: expected an error of usage");
+    };
+    assert!(
+        message.starts_with(&format!("facts.json: {place}: ")),
+        "{message}"
+    );
 }
 
 #[test]
