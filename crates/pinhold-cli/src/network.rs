@@ -51,7 +51,7 @@ impl NetworkOptions {
             served: Served::default(),
             roots: self.roots(),
             sources,
-            deadline: Deadline::after(self.timeout),
+            deadline: self.deadline(),
         }
     }
 
@@ -88,6 +88,11 @@ impl NetworkOptions {
             && self.user_ca.is_empty()
             && self.resolve.is_empty()
             && self.timeout.is_none()
+    }
+
+    /// Returns the time limit of the command, which begins now.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeout)
     }
 
     pub(crate) fn roots(&self) -> Roots {

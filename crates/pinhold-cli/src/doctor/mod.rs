@@ -14,6 +14,7 @@ mod pki;
 mod probe;
 mod rules;
 mod subject;
+mod tasks;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,15 +73,18 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     let at = arguments.at.unwrap_or_else(clock::now);
     let data = PkiData::load(arguments.pki_data.as_deref())?;
     let subjects = input::subjects(&arguments)?;
+    let deadline = arguments.network.deadline();
+    let queries =
+        (!arguments.offline).then(|| caa::Queries::start(&subjects, &arguments.dns, deadline));
     let mut observations = Vec::new();
     let given = input::chains(&arguments.chain)?;
     if arguments.offline || !given.is_empty() {
         observations.extend(subjects.iter().map(|_| input::given(&given)));
     } else {
-        observations = probe::observe(&subjects, &arguments.network, output).await?;
+        observations = probe::observe(&subjects, &arguments.network, deadline, output).await?;
     }
-    if !arguments.offline {
-        caa::add(&subjects, &mut observations, &arguments.dns).await?;
+    if let Some(queries) = queries {
+        queries.add(&mut observations).await;
     }
     let anchors = judge::Roots::load(&arguments.network)?;
     let fail_before = at.as_secs().saturating_add(arguments.fail_within.as_secs());

@@ -1,5 +1,6 @@
 //! What was seen of a name: the chains that its servers send, and its CAA records.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use rustls::pki_types::CertificateDer;
@@ -8,6 +9,8 @@ use rustls::pki_types::CertificateDer;
 #[derive(Default)]
 pub(crate) struct Observations {
     pub(crate) chains: Vec<Observation>,
+    /// Addresses of the name that were not connected to, because it has too many.
+    pub(crate) left_out: Vec<SocketAddr>,
     pub(crate) caa: Caa,
 }
 
@@ -25,8 +28,41 @@ pub(crate) enum ChainSource {
         address: SocketAddr,
         version: TlsVersion,
     },
+    /// The other certificate of a server that has one for each kind of key, in a handshake that offered
+    /// only signatures of this kind.
+    OtherKey {
+        address: SocketAddr,
+        version: TlsVersion,
+        key: KeyKind,
+    },
+    /// A server behind a proxy, which resolved the name.
+    Proxy {
+        version: TlsVersion,
+        /// As in `OtherKey`.
+        key: Option<KeyKind>,
+    },
     /// The name could not be resolved, so that there is no address.
     Unresolved,
+}
+
+impl fmt::Display for ChainSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => f.write_str(file),
+            Self::Server { address, version } => write!(f, "{address}, {version}"),
+            Self::OtherKey {
+                address,
+                version,
+                key,
+            } => write!(f, "{address}, {version}, {key} only"),
+            Self::Proxy { version, key: None } => write!(f, "through the proxy, {version}"),
+            Self::Proxy {
+                version,
+                key: Some(key),
+            } => write!(f, "through the proxy, {version}, {key} only"),
+            Self::Unresolved => f.write_str("no address"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +71,34 @@ pub(crate) enum TlsVersion {
     Tls13,
 }
 
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls12 => "TLS 1.2",
+            Self::Tls13 => "TLS 1.3",
+        })
+    }
+}
+
+/// The kind of a leaf's key, by the signatures that it makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyKind {
+    /// ECDSA and EdDSA.
+    Ec,
+    Rsa,
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ec => "ECDSA",
+            Self::Rsa => "RSA",
+        })
+    }
+}
+
 /// Why a server sent no chain.
+#[derive(Clone, Debug)]
 pub(crate) struct ProbeFailure {
     pub(crate) kind: ProbeFailureKind,
     /// One line; escaped, since a server may have caused it.
@@ -54,7 +117,7 @@ pub(crate) enum ProbeFailureKind {
 }
 
 /// The CAA records (RFC 8659) that apply to a name, found by climbing the tree.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Caa {
     /// `--offline`, `--no-dns`, or nothing was asked.
     #[default]
@@ -63,6 +126,12 @@ pub(crate) enum Caa {
     Failed(String),
     /// No domain on the way to the root has records: every CA may issue.
     Absent,
+    /// The domain has records, but none with `issue`: every CA may issue, other than wildcards.
+    Unrestricted {
+        domain: String,
+        /// As in `Found`.
+        issue_wild: Option<Vec<String>>,
+    },
     Found {
         /// The domain that has them.
         domain: String,
