@@ -146,7 +146,11 @@ fn locked_out() -> HostForecast {
     host.chains[0].paths[0].is_pinned = false;
     host.pins[0].holds = Some(false);
     host.pins[0].end = Some(lock_out(-3, Certainty::Certain, "the chain changed"));
-    host.lock_out = Some(lock_out(-3, Certainty::Certain, "no valid path contains a pin"));
+    host.lock_out = Some(lock_out(
+        -3,
+        Certainty::Certain,
+        "no valid path contains a pin",
+    ));
     host.findings = vec![
         finding("no-pin-in-path", Severity::LockedOut, None),
         finding("one-operator", Severity::Warning, None),

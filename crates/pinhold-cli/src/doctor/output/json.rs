@@ -5,7 +5,8 @@ use rustls::pki_types::UnixTime;
 use serde_json::{Map, Value, json};
 
 use crate::doctor::forecast::{
-    ChainForecast, Finding, HostForecast, LockOut, PathForecast, PinForecast, Report, Severity, Span,
+    ChainForecast, Finding, HostForecast, LockOut, PathForecast, PinForecast, Report, Severity,
+    Span,
 };
 use crate::doctor::output::summary::{
     State, certainty_word, days_between, kind_word, roots_word, severity_word,

@@ -94,7 +94,10 @@ fn texts(findings: &[Finding]) -> String {
     let texts = findings.iter().map(|finding| {
         let (severity, id) = (severity_word(finding.severity), finding.id);
         let (evidence, remedy) = (printable(&finding.evidence), printable(finding.remedy));
-        format!("{severity} ({}): {evidence} [{id}]\nwhat to do: {remedy}", when(finding))
+        format!(
+            "{severity} ({}): {evidence} [{id}]\nwhat to do: {remedy}",
+            when(finding)
+        )
     });
     texts.collect::<Vec<_>>().join("\n")
 }

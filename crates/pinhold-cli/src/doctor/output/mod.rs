@@ -58,8 +58,13 @@ impl Files {
     }
 }
 
-/// Prints the report, and writes it to the files, which replace those of earlier runs.
+/// Writes the report to the files, which replace those of earlier runs, and prints it.
 pub(super) fn write(report: &Report, files: &Files, output: Output) -> Result<(), Failure> {
+    write_files(report, files)?;
+    output.print(&json::report(report), &table::report(report))
+}
+
+fn write_files(report: &Report, files: &Files) -> Result<(), Failure> {
     files.refuse_overwriting(report)?;
     if let Some(path) = &files.sarif {
         replace(path, &sarif::log(report))?;
@@ -70,7 +75,7 @@ pub(super) fn write(report: &Report, files: &Files, output: Output) -> Result<()
     if let Some(path) = &files.html {
         replace(path, &page::html(report))?;
     }
-    output.print(&json::report(report), &table::report(report))
+    Ok(())
 }
 
 /// Replaces a file as a whole. A pipe or a device such as `/dev/stdout` is written to.

@@ -153,7 +153,10 @@ fn message(finding: &Finding, host: Option<&HostForecast>) -> String {
     let text = format!("{subject}{evidence} ({when}){lock_out} What to do: {remedy}");
     // Brackets and braces have a meaning in messages (sections 3.11.5 and 3.11.6).
     let text = printable(&text);
-    text.replace('[', "\\[").replace(']', "\\]").replace('{', "{{").replace('}', "}}")
+    text.replace('[', "\\[")
+        .replace(']', "\\]")
+        .replace('{', "{{")
+        .replace('}', "}}")
 }
 
 fn sentence(text: &str) -> String {

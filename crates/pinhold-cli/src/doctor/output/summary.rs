@@ -152,7 +152,7 @@ fn unseen(host: &HostForecast) -> String {
 }
 
 /// Returns "2 hosts: 1 locked out, 1 will be within 30 days, 5 warnings".
-pub(super) fn line(report: &Report) -> String {
+pub(super) fn sentence(report: &Report) -> String {
     let count = |state| {
         let hosts = report.hosts.iter();
         hosts.filter(|it| State::of(it, report) == state).count()

@@ -1,11 +1,12 @@
 //! The report as text for a terminal, 80 columns wide.
 
 use anstyle::Style;
+use pinhold::policy::PinRole;
 use rustls::pki_types::UnixTime;
 
 use crate::doctor::forecast::{Finding, HostForecast, PinForecast, Report, Severity};
 use crate::doctor::output::summary::{
-    Row, State, date, days_between, future, line, name, rows, scope_text, severity_word, when,
+    Row, State, date, days_between, future, name, rows, scope_text, sentence, severity_word, when,
 };
 use crate::output::{counted, cut, printable, wrapped};
 use crate::style::{BAD, GOOD, STRONG, paint};
@@ -23,7 +24,8 @@ pub(super) fn report(report: &Report) -> String {
         .filter(|row| is_short || row.state != State::Holds);
     blocks.extend(detailed.map(|row| details(row, report.at)));
     if !report.general.is_empty() {
-        blocks.push(findings(&report.general));
+        let heading = paint(STRONG, "all hosts");
+        blocks.push(format!("{heading}:\n{}", findings(&report.general)));
     }
     blocks.push(conclusion(report));
     blocks.join("\n\n")
@@ -138,7 +140,10 @@ fn finding(finding: &Finding) -> String {
         Severity::Notice => Style::new(),
     };
     let (id, evidence) = (finding.id, printable(&finding.evidence));
-    let text = wrapped(&format!("{severity} ({}): {evidence} [{id}]", when(finding)));
+    let text = wrapped(&format!(
+        "{severity} ({}): {evidence} [{id}]",
+        when(finding)
+    ));
     // Colours are added later, since they have a length, too.
     let text = text.replacen(severity, &paint(style, severity), 1);
     let remedy = wrapped(&format!("what to do: {}", printable(finding.remedy)));
@@ -146,9 +151,13 @@ fn finding(finding: &Finding) -> String {
 }
 
 fn pin(pin: &PinForecast) -> String {
-    let (fingerprint, role) = (pin.pin.fingerprint, pin.pin.role);
+    let fingerprint = pin.pin.fingerprint;
+    let role = match pin.pin.role {
+        PinRole::Any => String::new(),
+        role => format!(" ({role})"),
+    };
     let future = format!("{}: {}", printable(&pin.name), future(pin));
-    let mut text = format!("  pin {fingerprint} ({role})\n{}", indented(&future));
+    let mut text = format!("  pin {fingerprint}{role}\n{}", indented(&future));
     if let Some(remedy) = pin.remedy {
         text = format!("{text}\n{}", indented(&format!("what to do: {remedy}")));
     }
@@ -188,9 +197,14 @@ fn conclusion(report: &Report) -> String {
     let data = &report.data;
     let source = printable(&data.source);
     let age = counted(usize::try_from(data.days).unwrap_or(0), "day", "days");
-    let facts = format!("facts about CAs of {}, {age} old ({source})", date(data.date));
+    let facts = format!(
+        "facts about CAs of {}, {age} old ({source})",
+        date(data.date)
+    );
     let at = date(report.at);
-    format!("{}\njudged as of {at} by {facts}", paint(STRONG, line(report)))
+    let [sentence, facts] = [sentence(report), format!("judged as of {at} by {facts}")]
+        .map(|text| wrapped(&text).trim_start().to_owned());
+    format!("{}\n{facts}", paint(STRONG, sentence))
 }
 
 /// The usual width of a terminal.

@@ -1,6 +1,7 @@
 //! The section of one host: its timeline, findings, pins and paths.
 
 use maud::{Markup, html};
+use pinhold::policy::PinRole;
 
 use crate::doctor::forecast::{ChainForecast, Finding, HostForecast, PinForecast, Report};
 use crate::doctor::output::page::scale::Scale;
@@ -78,7 +79,8 @@ fn pins(host: &HostForecast) -> Markup {
 
 fn pin_item(pin: &PinForecast) -> Markup {
     html! {
-        code.pin { (pin.pin.fingerprint) } " (" (pin.pin.role) ") "
+        code.pin { (pin.pin.fingerprint) } " "
+        @if pin.pin.role != PinRole::Any { "(" (pin.pin.role) ") " }
         span { bdi { (printable(&pin.name)) } ": " bdi { (future(pin)) } "." }
         @if let Some(remedy) = pin.remedy { span.remedy { " What to do: " (remedy) "." } }
     }
@@ -86,7 +88,10 @@ fn pin_item(pin: &PinForecast) -> Markup {
 
 fn chains(chains: &[ChainForecast]) -> Markup {
     let paths = chains.iter().map(|chain| chain.paths.len()).sum();
-    let failed = chains.iter().filter(|chain| chain.failure.is_some()).count();
+    let failed = chains
+        .iter()
+        .filter(|chain| chain.failure.is_some())
+        .count();
     html! {
         details.paths {
             summary {

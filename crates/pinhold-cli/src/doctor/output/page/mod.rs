@@ -11,7 +11,7 @@ use rustls::crypto::hash::HashAlgorithm;
 
 use crate::doctor::forecast::Report;
 use crate::doctor::output::page::scale::Scale;
-use crate::doctor::output::summary::{Row, State, date, line, name, rows};
+use crate::doctor::output::summary::{Row, State, date, name, rows, sentence};
 use crate::network;
 use crate::output::{counted, cut, printable};
 
@@ -80,12 +80,14 @@ fn header(report: &Report, rows: &[Row<'_>]) -> Markup {
     html! {
         header {
             h1 { "Pin forecast" }
-            p.lead { (line(report)) }
+            p.lead { (sentence(report)) }
             ul.states aria-label="Hosts by state" {
                 @for state in State::ALL {
                     @let count = rows.iter().filter(|row| row.state == state).count();
                     @if count > 0 {
-                        li class=(state.id()) { strong { (count) } " " (state.word()) }
+                        li class=(state.id()) {
+                            a href={ "#first-" (state.id()) } { strong { (count) } " " (state.word()) }
+                        }
                     }
                 }
             }
@@ -119,7 +121,10 @@ fn overview(report: &Report, rows: &[Row<'_>], scale: &Scale) -> Markup {
                 }
                 tbody {
                     @for (index, row) in rows.iter().enumerate() {
-                        tr class=(row.state.id()) {
+                        @let previous = index.checked_sub(1).and_then(|index| rows.get(index));
+                        @let is_first = previous.is_none_or(|it| it.state != row.state);
+                        @let first = is_first.then(|| format!("first-{}", row.state.id()));
+                        tr class=(row.state.id()) id=[first] {
                             td.state { (badge(row.state)) }
                             th.name scope="row" {
                                 a href={ "#host-" (index) } { bdi { (name(row.host)) } }

@@ -81,7 +81,11 @@ impl Scale {
 fn last_date(host: &HostForecast) -> Option<u64> {
     let lock_out = host.lock_out.as_ref().map(|it| it.at);
     let findings = host.findings.iter().filter_map(|it| it.date);
-    lock_out.into_iter().chain(findings).map(|it| it.as_secs()).max()
+    lock_out
+        .into_iter()
+        .chain(findings)
+        .map(|it| it.as_secs())
+        .max()
 }
 
 const DAY: u64 = 86_400;

@@ -99,9 +99,9 @@ fn row(span: &Span, host: &HostForecast, scale: &Scale) -> Markup {
             }
             td.track {
                 svg width="100%" height=(HEIGHT) role="img" aria-label=(label) {
+                    (refused(host, scale))
                     (grid(scale, HEIGHT))
                     (span_bar(span, scale))
-                    (refused(host, scale))
                     (marks(scale, HEIGHT))
                 }
             }
@@ -137,13 +137,20 @@ fn span_bar(span: &Span, scale: &Scale) -> Markup {
             @if span.until.is_some_and(|until| scale.shows(until)) {
                 line.end.announced[span.certainty == Certainty::Announced]
                     x1={ (end) "%" } x2={ (end) "%" } y1="2" y2=(HEIGHT - 2) {}
+            } @else {
+                svg x="100%" width="6" height=(HEIGHT) {
+                    path.arrow.(class) d="M1 4 L6 10 L1 16 Z" {}
+                }
             }
         }
     }
 }
 
 fn lock_out_track(host: &HostForecast, scale: &Scale) -> Markup {
-    let place = host.lock_out.as_ref().map_or(100.0, |it| scale.place(it.at));
+    let place = host
+        .lock_out
+        .as_ref()
+        .map_or(100.0, |it| scale.place(it.at));
     html! {
         svg width="100%" height=(HEIGHT) role="img" aria-label=(strip_label(host)) {
             (grid(scale, HEIGHT))
@@ -155,7 +162,7 @@ fn lock_out_track(host: &HostForecast, scale: &Scale) -> Markup {
     }
 }
 
-/// Returns a light shade of the time in which connections are refused.
+/// Returns a shade of the time in which connections are refused.
 fn refused(host: &HostForecast, scale: &Scale) -> Markup {
     html! {
         @if let Some(lock_out) = &host.lock_out {
@@ -180,7 +187,7 @@ fn grid(scale: &Scale, height: u32) -> Markup {
     html! {
         @for tick in scale.ticks() {
             line.tick.year[tick.is_year] x1={ (tick.place) "%" } x2={ (tick.place) "%" }
-                y1="0" y2=(height) {}
+                y1="-4" y2=(height + 4) {}
         }
     }
 }
@@ -190,7 +197,7 @@ fn marks(scale: &Scale, height: u32) -> Markup {
     html! {
         @for (class, time) in [("today", scale.at), ("fail", scale.fail_before)] {
             line class=(class) x1={ (scale.place(time)) "%" } x2={ (scale.place(time)) "%" }
-                y1="0" y2=(height) {}
+                y1="-4" y2=(height + 4) {}
         }
     }
 }
