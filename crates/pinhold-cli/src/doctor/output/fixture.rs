@@ -14,7 +14,6 @@ use crate::doctor::subject::{Expiry, Pin, Probe, Subject};
 
 /// 2026-11-30T12:00:00Z.
 pub(super) const AT: u64 = 1_796_040_000;
-pub(super) const DAY: u64 = 86_400;
 
 /// Texts that break out of quotes, elements and lines, where a format lets them.
 pub(super) const HOSTILE: [&str; 7] = [
@@ -90,17 +89,6 @@ pub(super) fn healthy(name: &str) -> HostForecast {
     let pins = [pin(PinRole::Any, 1), pin(PinRole::Any, 2)];
     let mut root = span(SpanKind::Root, "ISRG Root X1", -4000, Some(3100));
     root.is_pinned = true;
-    let chain = |version| {
-        let names = [name, "Let's Encrypt E7", "ISRG Root X1"];
-        ChainForecast {
-            source: format!("192.0.2.1:443, {version}"),
-            failure: None,
-            paths: vec![
-                path(&names, RootStore::Mozilla, 40, true),
-                path(&names, RootStore::Platform, 40, true),
-            ],
-        }
-    };
     HostForecast {
         subject: Subject {
             host: Host::parse(name).unwrap(),
@@ -112,22 +100,10 @@ pub(super) fn healthy(name: &str) -> HostForecast {
             expiry: None,
             is_enforced: true,
         },
-        chains: vec![chain("TLS 1.2"), chain("TLS 1.3")],
+        chains: vec![chain(name, "TLS 1.2"), chain(name, "TLS 1.3")],
         pins: vec![
-            PinForecast {
-                pin: pins[0],
-                name: "root ISRG Root X1".to_owned(),
-                holds: Some(true),
-                end: None,
-                remedy: None,
-            },
-            PinForecast {
-                pin: pins[1],
-                name: "unknown key".to_owned(),
-                holds: Some(false),
-                end: None,
-                remedy: None,
-            },
+            pin_forecast(pins[0], "root ISRG Root X1", true),
+            pin_forecast(pins[1], "unknown key", false),
         ],
         lock_out: None,
         findings: Vec::new(),
@@ -138,6 +114,28 @@ pub(super) fn healthy(name: &str) -> HostForecast {
             span(SpanKind::Pin, "root ISRG Root X1", -4000, Some(3100)),
             span(SpanKind::Backup, "unknown key", -30, None),
         ],
+    }
+}
+
+fn chain(name: &str, version: &str) -> ChainForecast {
+    let names = [name, "Let's Encrypt E7", "ISRG Root X1"];
+    ChainForecast {
+        source: format!("192.0.2.1:443, {version}"),
+        failure: None,
+        paths: vec![
+            path(&names, RootStore::Mozilla, 40, true),
+            path(&names, RootStore::Platform, 40, true),
+        ],
+    }
+}
+
+fn pin_forecast(pin: Pin, name: &str, holds: bool) -> PinForecast {
+    PinForecast {
+        pin,
+        name: name.to_owned(),
+        holds: Some(holds),
+        end: None,
+        remedy: None,
     }
 }
 
