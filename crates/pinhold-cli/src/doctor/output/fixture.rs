@@ -10,7 +10,7 @@ use crate::doctor::forecast::{
     Certainty, ChainForecast, DataAge, Finding, HostForecast, LockOut, PathForecast, PinForecast,
     Report, RootStore, Severity, Span, SpanKind,
 };
-use crate::doctor::subject::{Expiry, Pin, Probe, Subject};
+use crate::doctor::subject::{Expiry, Pin, Probe, Staleness, Subject};
 
 /// 2026-11-30T12:00:00Z.
 pub(super) const AT: u64 = 1_796_040_000;
@@ -98,6 +98,7 @@ pub(super) fn healthy(name: &str) -> HostForecast {
             port: 443,
             groups: vec![pins.to_vec()],
             expiry: None,
+            staleness: None,
             is_enforced: true,
         },
         chains: vec![chain(name, "TLS 1.2"), chain(name, "TLS 1.3")],
@@ -150,8 +151,8 @@ fn locked_out() -> HostForecast {
         "no valid path contains a pin",
     ));
     host.findings = vec![
-        finding("no-pin-in-path", Severity::LockedOut, None),
-        finding("one-operator", Severity::Warning, None),
+        finding("locked-out", Severity::LockedOut, None),
+        finding("one-ca", Severity::Warning, None),
     ];
     host
 }
@@ -162,7 +163,7 @@ fn soon() -> HostForecast {
     host.lock_out = Some(lock_out(20, Certainty::Certain, reason));
     host.pins[0].end = Some(lock_out(20, Certainty::Certain, "the certificate expires"));
     host.pins[0].remedy = Some("pin the key of the next certificate before");
-    host.findings = vec![finding("pinned-leaf-expires", Severity::Error, Some(20))];
+    host.findings = vec![finding("leaf-expiry", Severity::Error, Some(20))];
     host.subject.groups = vec![
         vec![pin(PinRole::Leaf, 1), pin(PinRole::Leaf, 2)],
         vec![pin(PinRole::Ca, 3)],
@@ -176,11 +177,15 @@ fn later() -> HostForecast {
     let mut host = healthy("files.example.com");
     let reason = "Starfield Services Root G2 leaves Mozilla's programme";
     host.lock_out = Some(lock_out(200, Certainty::Announced, reason));
-    let mut finding = finding("root-leaves-programme", Severity::Error, Some(200));
+    let mut finding = finding("root-leaves-mozilla", Severity::Error, Some(200));
     finding.certainty = Certainty::Announced;
     host.findings = vec![finding];
     host.timeline[2].until = Some(time(200));
     host.timeline[2].certainty = Certainty::Announced;
+    host.subject.staleness = Some(Staleness {
+        at: time(90),
+        then: "enforce",
+    });
     host.subject.expiry = Some(Expiry {
         at: time(365),
         refuses: false,
@@ -192,7 +197,7 @@ fn later() -> HostForecast {
 
 fn risk() -> HostForecast {
     let mut host = healthy("www.example.com");
-    let mut finding = finding("pinned-intermediate", Severity::Warning, None);
+    let mut finding = finding("rotating-intermediate", Severity::Warning, None);
     finding.certainty = Certainty::Risk;
     host.findings = vec![finding];
     host.timeline[1].certainty = Certainty::Risk;
@@ -259,7 +264,7 @@ fn with_hosts(hosts: Vec<HostForecast>) -> Report {
             source: "compiled in".to_owned(),
             days: 100,
         },
-        general: vec![finding("stale-data", Severity::Warning, None)],
+        general: vec![finding("data-old", Severity::Warning, None)],
         hosts,
     }
 }

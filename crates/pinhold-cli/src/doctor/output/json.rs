@@ -58,6 +58,8 @@ fn host(host: &HostForecast, report: &Report) -> Value {
         "enforced": subject.is_enforced,
         "expires": subject.expiry.map(|expiry| rfc3339::print(expiry.at)),
         "refuses_after_expiry": subject.expiry.map(|expiry| expiry.refuses),
+        "stale_from": subject.staleness.as_ref().map(|it| rfc3339::print(it.at)),
+        "when_stale": subject.staleness.as_ref().map(|it| it.then),
         "groups": subject.groups.iter().map(group).collect::<Value>(),
         "state": State::of(host, report).id(),
         "lock_out": host.lock_out.as_ref().map(|it| lock_out(it, report.at)),

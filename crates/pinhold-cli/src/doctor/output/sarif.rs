@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::doctor::forecast::{Finding, HostForecast, Report, Severity};
 use crate::doctor::output::summary::{certainty_word, date, name, when};
+use crate::doctor::rules::{RULES, Rule};
 use crate::output::printable;
 use crate::pins::check::source::{Place, Source};
 use crate::pins::diff_output::uri;
@@ -32,7 +33,7 @@ pub(super) fn log(report: &Report) -> String {
                 "version": env!("CARGO_PKG_VERSION"),
                 "semanticVersion": env!("CARGO_PKG_VERSION"),
                 "informationUri": "https://docs.rs/pinhold",
-                "rules": rules(report),
+                "rules": rules(),
             }},
             "automationDetails": { "id": "pinhold-doctor/" },
             "columnKind": "utf16CodeUnits",
@@ -42,25 +43,18 @@ pub(super) fn log(report: &Report) -> String {
     format!("{log:#}\n")
 }
 
-/// Returns a rule for each kind of finding in the report.
-fn rules(report: &Report) -> Value {
-    let findings = report.hosts.iter().flat_map(|host| &host.findings);
-    let mut worst = BTreeMap::<&str, &Finding>::new();
-    for finding in findings.chain(&report.general) {
-        let known = worst.entry(finding.id).or_insert(finding);
-        if finding.severity > known.severity {
-            *known = finding;
-        }
-    }
-    let rule = |finding: &Finding| {
+/// Returns all rules, also those that found nothing.
+fn rules() -> Value {
+    let rule = |rule: &Rule| {
         json!({
-            "id": finding.id,
-            "shortDescription": { "text": finding.id.replace('-', " ") },
-            "help": { "text": sentence(finding.remedy) },
-            "defaultConfiguration": { "level": level(finding.severity) },
+            "id": rule.id,
+            "shortDescription": { "text": rule.what },
+            "help": { "text": format!("{} {HELP}", rule.what) },
+            "helpUri": "https://docs.rs/pinhold/latest/pinhold/guide/doctor/",
+            "defaultConfiguration": { "level": level(rule.severity) },
         })
     };
-    worst.into_values().map(rule).collect()
+    RULES.iter().map(rule).collect()
 }
 
 #[derive(Default)]
@@ -163,5 +157,7 @@ fn sentence(text: &str) -> String {
     format!("{}.", printable(text.trim_end_matches('.')))
 }
 
+/// The remedy differs by what was found, so the results have it.
+const HELP: &str = "Each result states what was seen, when it takes effect, and what to do.";
 /// The source of pins that are options.
 const OPTION: &str = "--pin";

@@ -51,12 +51,14 @@ impl State {
             Some(_) => return Self::Later,
             None => {}
         }
-        if has(Severity::Error) || has(Severity::Warning) {
-            Self::Warning
-        } else if host.chains.iter().all(|chain| chain.failure.is_some()) {
-            Self::Unseen
-        } else {
-            Self::Holds
+        let is_unseen = host.chains.iter().all(|chain| chain.failure.is_some());
+        let mut findings = host.findings.iter();
+        let is_warning = findings
+            .any(|it| it.severity >= Severity::Warning && !(is_unseen && it.id == NOT_OBSERVED));
+        match (is_warning, is_unseen) {
+            (true, _) => Self::Warning,
+            (false, true) => Self::Unseen,
+            (false, false) => Self::Holds,
         }
     }
 
@@ -280,3 +282,6 @@ pub(super) fn kind_word(kind: SpanKind) -> &'static str {
         SpanKind::Root => "root",
     }
 }
+
+/// The rule by which an unseen host is a finding. Its state says this already.
+const NOT_OBSERVED: &str = "not-observed";

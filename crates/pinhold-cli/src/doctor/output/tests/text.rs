@@ -50,6 +50,17 @@ fn the_state_follows_from_the_dates() {
 }
 
 #[test]
+fn a_host_without_a_chain_is_not_seen_unless_its_pins_are_a_finding() {
+    let mut report = fixture::every_kind();
+    let failed = &mut report.hosts[6];
+    failed.findings = vec![finding("not-observed", Severity::Warning, None)];
+    assert_eq!(State::of(&report.hosts[6], &report), State::Unseen);
+    let other = finding("no-backup", Severity::Warning, None);
+    report.hosts[6].findings.push(other);
+    assert_eq!(State::of(&report.hosts[6], &report), State::Warning);
+}
+
+#[test]
 fn days_are_whole_and_negative_in_the_past() {
     assert_eq!(days_between(time(0), time(20)), 20);
     assert_eq!(days_between(time(20), time(0)), -20);
@@ -171,7 +182,7 @@ fn the_object_has_everything_that_is_foreseen() {
     assert_eq!(json["at"], "2026-11-30T12:00:00Z");
     assert_eq!(json["fail_before"], "2026-12-30T12:00:00Z");
     assert_eq!(json["data"]["days"], 100);
-    assert_eq!(json["findings"][0]["id"], "stale-data");
+    assert_eq!(json["findings"][0]["id"], "data-old");
     let hosts = json["hosts"].as_array().unwrap();
     // The order of the file stays.
     let names = hosts.iter().map(|host| host["host"].as_str().unwrap());
@@ -183,6 +194,8 @@ fn the_object_has_everything_that_is_foreseen() {
         ("/lock_out/certainty", "announced"),
         ("/state", "later"),
         ("/expires", "2027-11-30T12:00:00Z"),
+        ("/stale_from", "2027-02-28T12:00:00Z"),
+        ("/when_stale", "enforce"),
         ("/scope", "host"),
         ("/probe", "files.example.com"),
         ("/chains/0/source", "192.0.2.1:443, TLS 1.2"),
@@ -231,8 +244,10 @@ fn every_member_is_known(host: &Value) {
         "refuses_after_expiry",
         "scope",
         "source",
+        "stale_from",
         "state",
         "timeline",
+        "when_stale",
     ];
     assert_eq!(names.collect::<Vec<_>>(), expected);
 }
