@@ -19,8 +19,10 @@ pub(super) fn section(index: usize, row: &Row<'_>, report: &Report, scale: &Scal
         section.host.(row.state.id()) id=(id) {
             details open[row.state != State::Holds || report.hosts.len() <= MAX_OPEN] {
                 summary { h3 { bdi { (name(host)) } } " " (badge(row.state)) }
-                @let why = row.why();
-                @if !why.is_empty() && row.state != State::Holds { p.why { bdi { (why) } } }
+                // Else it is a finding, or nothing has to be done.
+                @if host.lock_out.is_some() && row.state <= State::Later || row.state == State::Unseen {
+                    p.why { bdi { (row.why()) } }
+                }
                 p.origin { (origin(host)) }
                 @if !host.timeline.is_empty() { (timeline::table(host, scale)) }
                 @if !host.findings.is_empty() {
