@@ -33,6 +33,7 @@ mod server_keys;
 mod storage_error;
 mod store;
 mod style;
+mod suffixes;
 mod syntax;
 mod tls_error;
 mod transport;

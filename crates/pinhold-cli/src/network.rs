@@ -77,6 +77,11 @@ impl NetworkOptions {
             .map_err(|error| Failure::of_build(&error))
     }
 
+    /// Returns the files whose certificates replace the bundled roots.
+    pub(crate) fn ca_files(&self) -> &[PathBuf] {
+        &self.ca
+    }
+
     /// Returns whether no option was given.
     pub(crate) fn is_empty(&self) -> bool {
         self.ca.is_empty()

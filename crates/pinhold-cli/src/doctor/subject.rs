@@ -16,6 +16,8 @@ pub(crate) struct Subject {
     /// Each group must hold; a group holds if any of its pins does.
     pub(crate) groups: Vec<Vec<Pin>>,
     pub(crate) expiry: Option<Expiry>,
+    /// When the bundle of the policy is no longer fresh.
+    pub(crate) staleness: Option<Staleness>,
     /// Whether a failed pin check refuses the connection.
     pub(crate) is_enforced: bool,
 }
@@ -32,6 +34,14 @@ pub(crate) enum Probe {
     Name(Host),
     /// The pins cover names below `host` only, and none was given.
     NotProbed,
+}
+
+/// When a bundle becomes stale, and what its pins then mean.
+#[derive(Clone, Copy)]
+pub(crate) struct Staleness {
+    pub(crate) at: UnixTime,
+    /// In words of its format, such as "enforce".
+    pub(crate) then: &'static str,
 }
 
 /// When the policy expires, and what then happens.

@@ -1,9 +1,15 @@
 //! [`PkiData`], a dated snapshot of facts about CAs: operators, roots, intermediates, and announced
 //! events.
 
+mod member;
+mod read;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
-use std::time::Duration;
 
 use pinhold::SpkiFingerprint;
 use rustls::pki_types::UnixTime;
@@ -18,21 +24,26 @@ pub(super) struct PkiData {
     by_key: HashMap<SpkiFingerprint, CaKey>,
     /// The longest lifetime of a leaf certificate that is issued from a date on, by that date.
     lifetimes: Vec<Lifetime>,
+    programme_dates: Vec<ProgrammeDate>,
+    services: Vec<Service>,
 }
 
 /// An organisation that runs CAs under one control.
 pub(super) struct Operator {
     pub(super) name: String,
-    /// The issuer domain names by which CAA records permit it, in lower case.
+    /// The issuer domain names by which CAA records permit it, in lower case. Empty if they are not
+    /// known.
     pub(super) caa: Vec<String>,
 }
 
 /// A key of a CA. Several certificates may have it, by other issuers.
 pub(super) struct CaKey {
-    /// The common name.
+    /// The common name, or another part of the subject if that is more specific.
     pub(super) name: String,
     pub(super) operator: String,
     pub(super) kind: CaKind,
+    /// The programmes that list it as a root for TLS at the date of the data.
+    pub(super) stores: Vec<RootProgramme>,
     /// The certificates with this key, of which each is signed by another key or by this one.
     pub(super) certificates: Vec<CaCertificate>,
     /// What happens to the key, by date.
@@ -45,6 +56,13 @@ pub(super) struct CaKey {
 pub(super) enum CaKind {
     Intermediate,
     Root,
+}
+
+/// A programme whose list of roots clients use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RootProgramme {
+    Chrome,
+    Mozilla,
 }
 
 pub(super) struct CaCertificate {
@@ -83,23 +101,57 @@ pub(super) struct Statement {
     pub(super) text: String,
     /// An address, or the name of a document.
     pub(super) source: String,
+    /// When it was published. A judgement of an earlier time must not use it.
+    pub(super) published: UnixTime,
 }
 
+/// The longest lifetime of a leaf that is issued from a date on.
 pub(super) struct Lifetime {
     pub(super) from: UnixTime,
     pub(super) days: u64,
+    pub(super) statement: Statement,
+}
+
+/// A date from which on a root programme or the CA/Browser Forum requires something of all CAs.
+pub(super) struct ProgrammeDate {
+    pub(super) at: UnixTime,
+    pub(super) statement: Statement,
+}
+
+/// A hosting service that chooses the CA of its customers.
+pub(super) struct Service {
+    pub(super) name: String,
+    pub(super) statement: Statement,
 }
 
 impl PkiData {
     /// Reads the file of `--pki-data`, or the data that is compiled in.
-    pub(super) fn load(_file: Option<&Path>) -> Result<Self, Failure> {
-        Ok(Self {
-            date: UnixTime::since_unix_epoch(Duration::ZERO),
-            source: "compiled in".to_owned(),
-            operators: Vec::new(),
-            by_key: HashMap::new(),
-            lifetimes: Vec::new(),
-        })
+    pub(super) fn load(file: Option<&Path>) -> Result<Self, Failure> {
+        let Some(file) = file else {
+            return Self::parse(COMPILED_IN, "compiled in");
+        };
+        let name = file.display().to_string();
+        let open = File::open(file).and_then(|file| {
+            let mut json = Vec::new();
+            file.take(MAX_SIZE + 1).read_to_end(&mut json)?;
+            Ok(json)
+        });
+        let json = open.map_err(|error| Failure::input(&name, error))?;
+        if u64::try_from(json.len()).is_ok_and(|size| size > MAX_SIZE) {
+            let limit = MAX_SIZE >> 20;
+            let reason = format!("larger than {limit} MiB, expected facts about CAs");
+            return Err(Failure::input(&name, reason));
+        }
+        Self::parse(&json, &name)
+    }
+
+    /// Parses facts about CAs.
+    ///
+    /// # Errors
+    ///
+    /// Names the source, the place in it, and what is expected there.
+    pub(super) fn parse(json: &[u8], source: &str) -> Result<Self, Failure> {
+        read::parse(json, source).map_err(|reason| Failure::input(source, reason))
     }
 
     pub(super) fn age(&self, at: UnixTime) -> DataAge {
@@ -113,6 +165,12 @@ impl PkiData {
     /// Returns what is known of a key.
     pub(super) fn key(&self, key: &SpkiFingerprint) -> Option<&CaKey> {
         self.by_key.get(key)
+    }
+
+    /// Returns the operator of this name, as [`CaKey::operator`] gives it.
+    pub(super) fn operator(&self, name: &str) -> Option<&Operator> {
+        let mut operators = self.operators.iter();
+        operators.find(|operator| operator.name == name)
     }
 
     /// Returns the operators that a CAA issuer domain name permits.
@@ -129,4 +187,25 @@ impl PkiData {
         let begun = self.lifetimes.iter().filter(|it| it.from <= at);
         begun.max_by_key(|it| it.from).map(|it| it.days)
     }
+
+    /// Returns all limits of lifetimes, by date.
+    pub(super) fn lifetimes(&self) -> &[Lifetime] {
+        &self.lifetimes
+    }
+
+    /// Returns what is required of all CAs, by date.
+    pub(super) fn programme_dates(&self) -> &[ProgrammeDate] {
+        &self.programme_dates
+    }
+
+    /// Returns the hosting services that may change the CA of a name.
+    pub(super) fn services(&self) -> &[Service] {
+        &self.services
+    }
 }
+
+/// The snapshot that `examples/make_pki_data` made.
+const COMPILED_IN: &[u8] = include_bytes!("../../../data/pki.json");
+
+/// The largest file of `--pki-data`, in bytes.
+const MAX_SIZE: u64 = 16 << 20;
