@@ -20,6 +20,7 @@ mod collector;
 #[path = "../../../../tests/common/mod.rs"]
 mod common;
 mod doctor_servers;
+mod doctor_page;
 mod errors;
 mod explain;
 mod fingerprint;
