@@ -10,8 +10,9 @@ usage() {
 usage: tests/run.sh [--install | --allow-missing] [--full]
 
   --install        first installs the programs that the tests run against: nginx, openssl, curl,
-                   strace, valgrind, python3, jsonschema and xmllint from Debian, mitmproxy from PyPI into target/peers,
-                   and the standard libraries of other systems with rustup
+                   strace, valgrind, python3, jsonschema, xmllint and chromium from Debian,
+                   mitmproxy from PyPI into target/peers, and the standard libraries of other
+                   systems with rustup
   --allow-missing  skips the tests whose programs are missing
   --full           also runs what takes long: ten times as many kills of processes that write, lints
                    for other systems, the inspection build, the tests with ring alone (which the
@@ -38,7 +39,7 @@ SYSTEMS=(aarch64-apple-darwin aarch64-apple-ios aarch64-linux-android x86_64-pc-
 # Crates that a client of the library compiles, the library itself included.
 MAX_CRATES_DEFAULT=62
 MAX_CRATES_NO_FEATURES=32
-PROGRAMS=(nginx openssl curl strace valgrind python3 jsonschema xmllint)
+PROGRAMS=(nginx openssl curl strace valgrind python3 jsonschema xmllint chromium)
 # Debian installs servers in folders that are in the path of root only.
 export PATH="$PATH:/usr/sbin:/sbin"
 

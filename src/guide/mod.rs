@@ -31,6 +31,7 @@
 //! | [cold start and comparison](self::performance) | What do pins and each crypto provider cost? |
 //! | [testing an application](self::testing) | How is it proved that an application refuses? |
 //! | [moving from other tools](self::moving) | What corresponds to a setting of OkHttp, TrustKit, Android or curl? |
+//! | [predicted lock-outs](self::doctor) | Which pinned host will stop working, when, and why? |
 //! | [the command line](self::command_line) | What can the program `pinhold` do? |
 //! | [for auditors](self::auditing) | Which setting and which test answer an item of MASVS or MASTG? |
 
@@ -71,6 +72,10 @@ pub mod command_line {}
     doc = include_str!("desktop.md")
 )]
 pub mod desktop {}
+
+#[doc = include_str!("links.txt")]
+#[doc = include_str!("doctor.md")]
+pub mod doctor {}
 
 #[doc = include_str!("links.txt")]
 #[cfg_attr(any(not(doctest), feature = "health"), doc = include_str!("health.md"))]

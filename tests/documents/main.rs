@@ -26,7 +26,7 @@ const PAGE_WORDS: usize = 600;
 const EXAMPLE_LINES: usize = 40;
 
 /// The kinds of blocks. Others would not compile in rustdoc, or not be compiled there.
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     "rust",
     "rust,no_run",
     "sh",
@@ -35,6 +35,7 @@ const KINDS: [&str; 8] = [
     "http",
     "json",
     "xml",
+    "yaml",
 ];
 
 #[test]

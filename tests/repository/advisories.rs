@@ -11,6 +11,8 @@ const FIXED: &[(&str, [u64; 3], &str)] = &[
     ("aws-lc-sys", [0, 39, 0], "RUSTSEC-2026-0044 to -0048"),
     ("bytes", [1, 11, 1], "RUSTSEC-2026-0007"),
     ("h2", [0, 4, 16], "RUSTSEC-2024-0332, RUSTSEC-2026-0258"),
+    ("hickory-net", [0, 26, 1], "RUSTSEC-2026-0120"),
+    ("hickory-proto", [0, 26, 1], "RUSTSEC-2026-0119"),
     ("idna", [1, 0, 0], "RUSTSEC-2024-0421"),
     ("ring", [0, 17, 12], "RUSTSEC-2025-0009"),
     (

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 /// A module imports only from modules of lower levels, a file only from the files before it in its
 /// module. `mod.rs` imports from all files of its module.
 const MODULES: &str = "
-    1 guide: auditing backup_key bundles choosing_pins command_line comparison desktop health links \
-        mobile moving noting performance pin_file pin_root reqwest rolling_out rotating stacks testing \
-        user_added_roots
+    1 guide: auditing backup_key bundles choosing_pins command_line comparison desktop doctor health \
+        links mobile moving noting performance pin_file pin_root reqwest rolling_out rotating stacks \
+        testing user_added_roots
     1 policy: bundle_version der enforcement header_tokens origin plain_http scope sha256 text timestamp \
         fingerprint_error host report_uri fingerprint pem uri fingerprint_text header pin_set pin_group \
         applied judgement outcome known_host pin_policy bundled_policy unpinned static_rules

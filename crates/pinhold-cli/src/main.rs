@@ -7,6 +7,7 @@ mod bundle;
 mod cause;
 mod certificate;
 mod clock;
+mod doctor;
 mod explain;
 mod failure;
 mod fingerprint;
@@ -34,6 +35,7 @@ mod server_keys;
 mod storage_error;
 mod store;
 mod style;
+mod suffixes;
 mod syntax;
 mod tls_error;
 mod transport;
@@ -62,6 +64,8 @@ struct Arguments {
 enum Command {
     /// Make, sign, verify, show and compare pin bundles and the roots that they are verified by
     Bundle(bundle::Arguments),
+    /// Foresee which pinned host will stop working, when, and why
+    Doctor(doctor::Arguments),
     /// Show which policy applies to a host name
     Explain(explain::Arguments),
     /// Print the fingerprint of each key in files or of servers, and which ones to pin
@@ -95,6 +99,7 @@ fn main() -> ExitCode {
         Command::Completions(arguments) => {
             manual::completions(&arguments, Arguments::command(), output)
         }
+        Command::Doctor(arguments) => block_on(doctor::run(arguments, output)),
         Command::Explain(arguments) => explain::run(&arguments, output),
         Command::Fingerprint(arguments) => block_on(fingerprint::run(arguments, output)),
         Command::Get(arguments) => block_on(get::run(arguments, output)),

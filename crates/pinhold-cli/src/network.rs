@@ -51,7 +51,7 @@ impl NetworkOptions {
             served: Served::default(),
             roots: self.roots(),
             sources,
-            deadline: Deadline::after(self.timeout),
+            deadline: self.deadline(),
         }
     }
 
@@ -77,12 +77,22 @@ impl NetworkOptions {
             .map_err(|error| Failure::of_build(&error))
     }
 
+    /// Returns the files whose certificates replace the bundled roots.
+    pub(crate) fn ca_files(&self) -> &[PathBuf] {
+        &self.ca
+    }
+
     /// Returns whether no option was given.
     pub(crate) fn is_empty(&self) -> bool {
         self.ca.is_empty()
             && self.user_ca.is_empty()
             && self.resolve.is_empty()
             && self.timeout.is_none()
+    }
+
+    /// Returns the time limit of the command, which begins now.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeout)
     }
 
     pub(crate) fn roots(&self) -> Roots {

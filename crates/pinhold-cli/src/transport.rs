@@ -65,7 +65,8 @@ impl Overrides {
         found.map(|(_, address)| *address)
     }
 
-    fn address(&self, target: &Target) -> Option<SocketAddr> {
+    /// Returns the address that an option gives for a host and its port.
+    pub(crate) fn address(&self, target: &Target) -> Option<SocketAddr> {
         let host = Host::parse(&target.host).ok()?;
         let address = self.0.get(&(host.to_string(), target.port))?;
         Some(SocketAddr::new(*address, target.port))

@@ -46,7 +46,7 @@ pub(super) fn summary(bundle: &PinBundle) -> String {
     text
 }
 
-pub(super) fn when_stale(choice: WhenStale) -> &'static str {
+pub(crate) fn when_stale(choice: WhenStale) -> &'static str {
     match choice {
         WhenStale::BuiltIn => "built-in",
         WhenStale::ReportOnly => "report-only",

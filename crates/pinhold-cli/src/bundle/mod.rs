@@ -24,9 +24,13 @@ mod terms;
 mod text;
 mod verify;
 
-use clap::{Args, Subcommand};
-use pinhold::bundle::PinBundles;
+use std::path::Path;
 
+use clap::{Args, Subcommand};
+use pinhold::bundle::{PinBundle, PinBundles};
+
+pub(crate) use crate::bundle::facts::when_stale;
+use crate::bundle::input::Document;
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -79,3 +83,9 @@ pub(crate) fn open_in_effect(bundle: &str, root: &str) -> Result<PinBundles, Fai
 
 /// The exit code of findings and of differences.
 const FINDING: u8 = 3;
+
+/// Reads a bundle, signed or not. Verifies no signature.
+pub(crate) fn open(file: &Path) -> Result<PinBundle, Failure> {
+    let (_, bundle) = Document::open_bundle(&file.display().to_string())?;
+    Ok(bundle)
+}

@@ -188,7 +188,7 @@ pub(super) fn sarif(first: &File, comparisons: &[Comparison<'_>]) -> String {
 }
 
 /// Returns a path as a relative URI.
-fn uri(path: &str) -> String {
+pub(crate) fn uri(path: &str) -> String {
     let mut uri = String::new();
     for byte in path.bytes() {
         let is_plain = byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);

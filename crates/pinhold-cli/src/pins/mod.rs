@@ -6,7 +6,7 @@ pub(crate) mod check;
 mod convert;
 mod detect;
 pub(crate) mod diff;
-mod diff_output;
+pub(crate) mod diff_output;
 mod expiry;
 mod formats;
 mod input;
@@ -17,7 +17,7 @@ pub(crate) mod rules;
 mod source;
 #[cfg(test)]
 mod tests;
-mod xml;
+pub(crate) mod xml;
 
 use clap::{Args, Subcommand};
 use pinhold::pin_file::PinFile;

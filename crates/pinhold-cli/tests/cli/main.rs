@@ -19,6 +19,8 @@ mod bundle;
 mod collector;
 #[path = "../../../../tests/common/mod.rs"]
 mod common;
+mod doctor_page;
+mod doctor_servers;
 mod errors;
 mod explain;
 mod fingerprint;

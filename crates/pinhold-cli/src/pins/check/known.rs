@@ -31,6 +31,15 @@ pub(crate) struct Certificate {
 
 impl Known {
     pub(crate) fn with_chains(files: &[PathBuf]) -> Result<Self, Failure> {
+        let mut known = Self::of_roots();
+        for file in files {
+            known.add_chain(file)?;
+        }
+        Ok(known)
+    }
+
+    /// Returns Mozilla's roots.
+    pub(crate) fn of_roots() -> Self {
         let mut known = Self::default();
         for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
             let facts = Facts::of(root);
@@ -39,10 +48,7 @@ impl Known {
                 known.organizations.extend(organization.map(|it| (pin, it)));
             }
         }
-        for file in files {
-            known.add_chain(file)?;
-        }
-        Ok(known)
+        known
     }
 
     fn add_chain(&mut self, file: &Path) -> Result<(), Failure> {
@@ -57,7 +63,11 @@ impl Known {
     }
 
     /// Returns the pin of the certificate's key; `None` if it can't be read.
-    fn add(&mut self, der: &CertificateDer<'_>, source: &str) -> Option<SpkiFingerprint> {
+    pub(crate) fn add(
+        &mut self,
+        der: &CertificateDer<'_>,
+        source: &str,
+    ) -> Option<SpkiFingerprint> {
         let pin = SpkiFingerprint::of_certificate(der).ok()?;
         let certificate = Certificate {
             subject: Facts::of(der).map_or_else(String::new, |facts| facts.subject),

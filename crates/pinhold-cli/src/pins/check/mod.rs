@@ -4,7 +4,7 @@ pub(crate) mod finding;
 pub(crate) mod known;
 mod pins;
 mod policies;
-mod source;
+pub(crate) mod source;
 mod unusable;
 
 use std::fs::File;

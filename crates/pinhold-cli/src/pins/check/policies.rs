@@ -1,6 +1,5 @@
 //! Findings about policies.
 
-use std::fs;
 use std::time::Duration;
 
 use http::Uri;
@@ -17,7 +16,7 @@ use crate::pin_file::unpinned;
 use crate::pins::check::finding::Finding;
 use crate::pins::check::known::Known;
 use crate::pins::check::source::{Place, Source};
-use crate::rfc3339;
+use crate::{rfc3339, suffixes};
 
 /// A pin file that can be read, and what its policies are compared with.
 pub(crate) struct PolicyCheck<'a> {
@@ -65,13 +64,12 @@ impl<'a> PolicyCheck<'a> {
         pinning: Option<&'a Pinning>,
         now: UnixTime,
     ) -> Self {
-        let suffixes = fs::read(PublicSuffixes::PATH).ok();
         Self {
             file,
             source,
             known,
             pinning,
-            suffixes: suffixes.and_then(|bytes| PublicSuffixes::from_bytes(bytes).ok()),
+            suffixes: suffixes::load(),
             now,
         }
     }
@@ -257,17 +255,8 @@ impl<'a> PolicyCheck<'a> {
     }
 
     fn public_suffix(&self, host: &Host, policy: &PinPolicy) -> Option<Finding> {
-        if !policy.scope_setting().includes_subdomains() {
-            return None;
-        }
-        let is_suffix = |list: &PublicSuffixes| list.public_suffix(host.as_str()) == host.as_str();
-        let kind = if host.is_single_label() {
-            "a top-level domain"
-        } else if self.suffixes.as_ref().is_some_and(is_suffix) {
-            "a public suffix, under which anyone can register a name"
-        } else {
-            return None;
-        };
+        let scope = policy.scope_setting();
+        let kind = suffixes::foreign_subdomains(host, scope, self.suffixes.as_ref())?;
         let detail = format!("the policy of {host} covers its subdomains, but it is {kind}");
         let remedy = "set the policy for your own domain below it";
         Some(Finding::warning("public-suffix", detail, remedy))
