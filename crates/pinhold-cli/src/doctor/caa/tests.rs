@@ -18,6 +18,7 @@ fn subject(name: &str) -> Subject {
         port: 443,
         groups: Vec::new(),
         expiry: None,
+        staleness: None,
         is_enforced: true,
     }
 }

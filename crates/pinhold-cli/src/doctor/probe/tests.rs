@@ -249,6 +249,7 @@ async fn names_are_resolved_or_overridden_or_not_probed() {
         port,
         groups: Vec::new(),
         expiry: None,
+        staleness: None,
         is_enforced: true,
     };
     let name = |name: &str| subject(Probe::Name(Host::parse(name).unwrap()));
