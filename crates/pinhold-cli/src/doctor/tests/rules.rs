@@ -85,6 +85,44 @@ fn each_rule_fires_where_it_has_to_and_nowhere_else() {
     assert_eq!(tested, all);
 }
 
+#[test]
+fn the_documentation_lists_each_rule() {
+    let text = include_str!("../rules.md");
+    let listed = text
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect::<Vec<_>>();
+    let rules = RULES.iter().map(|rule| {
+        let severity = match rule.severity {
+            Severity::Notice => "notice",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+            Severity::LockedOut => "locked_out",
+        };
+        format!("| `{}` | {severity} | {} |", rule.id, rule.what)
+    });
+    assert_eq!(listed, rules.collect::<Vec<_>>());
+}
+
+#[test]
+fn no_remedy_loosens_pins_or_adds_a_root_of_trust() {
+    for changes in rows().into_iter().map(|row| row.3) {
+        for finding in findings(&changes) {
+            let remedy = finding.remedy;
+            for word in [
+                "disable",
+                "remove the pin",
+                "trust ",
+                "--ca",
+                "report-only",
+                "unpin",
+            ] {
+                assert!(!remedy.contains(word), "{}: {remedy}", finding.id);
+            }
+        }
+    }
+}
+
 fn rows() -> Vec<Row> {
     [rows_of_chains(), rows_of_cas(), rows_of_pins()].concat()
 }
