@@ -119,7 +119,7 @@ pub(crate) enum ProbeFailureKind {
 /// The CAA records (RFC 8659) that apply to a name, found by climbing the tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Caa {
-    /// `--offline`, `--no-dns`, or nothing was asked.
+    /// `--offline`, `--no-dns`, or there is no name.
     #[default]
     NotAsked,
     /// The query failed: nothing is known.

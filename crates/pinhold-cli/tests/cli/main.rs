@@ -20,6 +20,8 @@ mod collector;
 #[path = "../../../../tests/common/mod.rs"]
 mod common;
 mod doctor_offline;
+mod doctor_page;
+mod doctor_servers;
 mod errors;
 mod explain;
 mod fingerprint;

@@ -1,4 +1,4 @@
-//! Colours: on a terminal, and nowhere else.
+//! Colours and progress: on a terminal, and nowhere else.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -89,4 +89,21 @@ fn json_has_no_colours() {
     assert!(!on_terminal(&[], &arguments).contains(ESCAPE));
     let run = run_with(&[("CLICOLOR_FORCE", "1")], arguments);
     assert!(!run.text().contains(ESCAPE));
+}
+
+#[test]
+fn doctor_shows_its_progress_on_a_terminal_and_removes_it() {
+    let pins = [1, 2].map(|byte| format!("--pin={}", crate::program::pin(byte)));
+    let [live, backup] = &pins;
+    let hosts = ["doctor", "a.invalid", "b.invalid", "--no-dns", live, backup];
+    let shown = on_terminal(&[], &hosts);
+    for text in ["\r0 of 2 hosts", "\r1 of 2 hosts", "\r2 of 2 hosts"] {
+        assert!(shown.contains(text), "{text:?} in {shown:?}");
+    }
+    let (_, rest) = shown.rsplit_once("2 of 2 hosts").unwrap();
+    let removed = format!("\r{}\r", " ".repeat("2 of 2 hosts".len()));
+    assert!(rest.starts_with(&removed), "{shown:?}");
+    let with_json = [&hosts[..], &["--json"]].concat();
+    assert!(!on_terminal(&[], &with_json).contains("of 2 hosts"));
+    assert!(!run(hosts).stderr.contains("of 2 hosts"));
 }

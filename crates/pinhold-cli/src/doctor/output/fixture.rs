@@ -179,7 +179,8 @@ fn later() -> HostForecast {
     host.lock_out = Some(lock_out(200, Certainty::Announced, reason));
     let mut finding = finding("root-leaves-mozilla", Severity::Error, Some(200));
     finding.certainty = Certainty::Announced;
-    host.findings = vec![finding];
+    let notice = self::finding("addresses-differ", Severity::Notice, None);
+    host.findings = vec![finding, notice];
     host.timeline[2].until = Some(time(200));
     host.timeline[2].certainty = Certainty::Announced;
     host.subject.staleness = Some(Staleness {

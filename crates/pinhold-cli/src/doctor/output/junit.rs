@@ -5,7 +5,7 @@ use std::io;
 use quick_xml::events::BytesText;
 
 use crate::doctor::forecast::{Finding, Report};
-use crate::doctor::output::summary::{Row, date, name, rows, severity_word, when};
+use crate::doctor::output::summary::{Row, State, date, name, rows, severity_word, when};
 use crate::failure::Failure;
 use crate::output::printable;
 use crate::pins::xml::{self, Xml};
@@ -74,9 +74,11 @@ fn case(xml: &mut Xml, row: &Row<'_>) -> io::Result<()> {
 }
 
 fn state(row: &Row<'_>) -> String {
-    match &row.host.lock_out {
-        Some(lock_out) => format!("locked out from {}", date(lock_out.at)),
-        None => row.state.word().to_owned(),
+    match (&row.host.lock_out, row.state) {
+        (Some(lock_out), State::LockedOut | State::Soon) => {
+            format!("locked out from {}", date(lock_out.at))
+        }
+        (_, state) => state.word().to_owned(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Map, Value, json};
 
 use crate::doctor::forecast::{Finding, HostForecast, Report, Severity};
-use crate::doctor::output::summary::{certainty_word, date, name, when};
+use crate::doctor::output::summary::{certainty_word, name, when};
 use crate::doctor::rules::{RULES, Rule};
 use crate::output::printable;
 use crate::pins::check::source::{Place, Source};
@@ -137,14 +137,10 @@ fn level(severity: Severity) -> &'static str {
 
 fn message(finding: &Finding, host: Option<&HostForecast>) -> String {
     let subject = host.map_or_else(String::new, |it| format!("{}: ", name(it)));
-    let evidence = sentence(&finding.evidence);
-    let lock_out = host.and_then(|it| it.lock_out.as_ref());
-    let lock_out = lock_out.map_or_else(String::new, |it| {
-        format!(" Connections are refused from {}.", date(it.at))
-    });
+    let evidence = finding.evidence.trim_end_matches('.');
     let remedy = sentence(finding.remedy);
     let when = when(finding);
-    let text = format!("{subject}{evidence} ({when}){lock_out} What to do: {remedy}");
+    let text = format!("{subject}{evidence} ({when}). What to do: {remedy}");
     // Brackets and braces have a meaning in messages (sections 3.11.5 and 3.11.6).
     let text = printable(&text);
     text.replace('[', "\\[")

@@ -20,7 +20,7 @@ pub(super) enum State {
     Soon,
     /// An error without a date.
     Error,
-    /// A lock-out after the time of `--fail-within`.
+    /// A lock-out after the time of `--fail-within`, within [`HORIZON_DAYS`] or with an error.
     Later,
     Warning,
     /// No chain was seen or given.
@@ -48,8 +48,9 @@ impl State {
         match lock_out {
             Some(at) if at <= report.fail_before => return Self::Soon,
             _ if host.findings.iter().any(|it| is_due(it, report)) => return Self::Error,
-            Some(_) => return Self::Later,
-            None => {}
+            Some(at) if days_between(report.at, at) <= HORIZON_DAYS => return Self::Later,
+            Some(_) if has(Severity::Error) => return Self::Later,
+            _ => {}
         }
         let is_unseen = host.chains.iter().all(|chain| chain.failure.is_some());
         let mut findings = host.findings.iter();
@@ -132,12 +133,15 @@ impl Row<'_> {
     pub(super) fn why(&self) -> String {
         let host = self.host;
         let worst = host.findings.iter().max_by_key(|it| it.severity);
-        let text = match (&host.lock_out, worst, self.state) {
-            (_, _, State::Unseen) => unseen(host),
-            (Some(lock_out), _, _) => lock_out.reason.clone(),
-            (None, Some(finding), state) if state != State::Holds => finding.evidence.clone(),
-            (None, Some(_), _) => counted(host.findings.len(), "notice", "notices"),
-            (None, None, _) => String::new(),
+        let reason = host.lock_out.as_ref().map(|it| it.reason.clone());
+        let text = match self.state {
+            State::Unseen => unseen(host),
+            State::LockedOut | State::Soon | State::Later | State::Holds => reason
+                .or_else(|| worst.map(|it| it.evidence.clone()))
+                .unwrap_or_default(),
+            State::Error | State::Warning => {
+                worst.map_or_else(String::new, |it| it.evidence.clone())
+            }
         };
         printable(&text)
     }
@@ -283,5 +287,8 @@ pub(super) fn kind_word(kind: SpanKind) -> &'static str {
     }
 }
 
+/// Lock-outs that are farther away are no reason to act: each certificate is renewed before, and each
+/// root ends some day.
+const HORIZON_DAYS: i64 = 398;
 /// The rule by which an unseen host is a finding. Its state says this already.
 const NOT_OBSERVED: &str = "not-observed";

@@ -83,7 +83,8 @@ fn details(row: &Row<'_>, at: UnixTime) -> String {
     if row.state == State::Unseen {
         lines.push(wrapped(&row.why()));
     }
-    if let Some(lock_out) = &host.lock_out {
+    let lock_out = host.lock_out.as_ref();
+    if let Some(lock_out) = lock_out.filter(|_| row.state <= State::Later) {
         lines.push(wrapped(&printable(&lock_out.reason)));
     }
     if !host.findings.is_empty() {
@@ -99,6 +100,9 @@ fn state_text(row: &Row<'_>, at: UnixTime) -> String {
     let word = row.state.word();
     match (&row.host.lock_out, row.state) {
         (Some(lock_out), State::LockedOut) => format!("{word} since {}", date(lock_out.at)),
+        (Some(lock_out), State::Warning | State::Unseen | State::Holds) => {
+            format!("{word}, until {}", date(lock_out.at))
+        }
         (Some(lock_out), _) => {
             let days = days_between(at, lock_out.at);
             let days = counted(usize::try_from(days).unwrap_or(0), "day", "days");

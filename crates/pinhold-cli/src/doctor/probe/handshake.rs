@@ -62,8 +62,8 @@ impl Refusal {
         }
     }
 
-    /// Returns this refusal, of a server that refuses every version. It does not say that the
-    /// server speaks none of them.
+    /// Returns this refusal, of a server that refuses every version for a reason that need not be
+    /// the version.
     pub(super) fn of_all(mut self) -> Self {
         if self.cause == Cause::NothingInCommon {
             self.failure.kind = ProbeFailureKind::Tls;
@@ -129,11 +129,11 @@ struct Recorder {
     accept_all: AcceptAll,
     /// The accepted algorithms of signatures.
     schemes: Vec<SignatureScheme>,
-    seen: Mutex<Seen>,
+    recorded: Mutex<Recorded>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Recorded {
     certificates: Vec<CertificateDer<'static>>,
     /// The kind of key by which the server signed, if its signature is right.
     signed_by: Option<KeyKind>,
@@ -155,20 +155,20 @@ impl Recorder {
             provider,
             accept_all,
             schemes,
-            seen: Mutex::default(),
+            recorded: Mutex::default(),
         }
     }
 
     fn served(&self) -> Option<Served> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = seen.signed_by?;
-        let certificates = std::mem::take(&mut seen.certificates);
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = recorded.signed_by?;
+        let certificates = std::mem::take(&mut recorded.certificates);
         Some(Served { certificates, key })
     }
 
     fn record_signature(&self, scheme: SignatureScheme) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.signed_by = Some(kind(scheme));
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        recorded.signed_by = Some(kind(scheme));
     }
 }
 
@@ -183,8 +183,8 @@ impl ServerCertVerifier for Recorder {
     ) -> Result<ServerCertVerified, Error> {
         let all = std::iter::once(end_entity).chain(intermediates);
         let all = all.map(|der| der.clone().into_owned()).collect();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.certificates = all;
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        recorded.certificates = all;
         Ok(ServerCertVerified::assertion())
     }
 

@@ -168,7 +168,7 @@ async fn each_address_is_observed_in_the_order_of_the_resolver() {
 }
 
 #[tokio::test]
-async fn failures_below_tls_are_told_apart() {
+async fn each_failure_has_its_kind() {
     let cases = [
         (refusing().await, Connection),
         (responding(b"").await, Tls),

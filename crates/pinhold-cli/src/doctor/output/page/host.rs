@@ -3,7 +3,9 @@
 use maud::{Markup, html};
 use pinhold::policy::PinRole;
 
-use crate::doctor::forecast::{ChainForecast, Finding, HostForecast, PinForecast, Report};
+use crate::doctor::forecast::{
+    ChainForecast, Finding, HostForecast, PinForecast, Report, Severity,
+};
 use crate::doctor::output::page::scale::Scale;
 use crate::doctor::output::page::{badge, time, timeline};
 use crate::doctor::output::summary::{
@@ -19,14 +21,13 @@ pub(super) fn section(index: usize, row: &Row<'_>, report: &Report, scale: &Scal
         section.host.(row.state.id()) id=(id) {
             details open[row.state != State::Holds || report.hosts.len() <= MAX_OPEN] {
                 summary { h3 { bdi { (name(host)) } } " " (badge(row.state)) }
-                @let why = row.why();
-                @if !why.is_empty() && row.state != State::Holds { p.why { bdi { (why) } } }
+                // Else it is a finding, or nothing has to be done.
+                @if host.lock_out.is_some() && row.state <= State::Later || row.state == State::Unseen {
+                    p.why { bdi { (row.why()) } }
+                }
                 p.origin { (origin(host)) }
                 @if !host.timeline.is_empty() { (timeline::table(host, scale)) }
-                @if !host.findings.is_empty() {
-                    h4 { "Findings" }
-                    (findings(&host.findings))
-                }
+                (all_findings(&host.findings))
                 @if !host.pins.is_empty() { (pins(host)) }
                 @if !host.chains.is_empty() { (chains(&host.chains)) }
             }
@@ -49,8 +50,27 @@ fn origin(host: &HostForecast) -> Markup {
     }
 }
 
+/// Returns the findings of a host: those that need action, and the notices, which a reader opens.
+fn all_findings(all: &[Finding]) -> Markup {
+    let (notices, others) = all
+        .iter()
+        .partition::<Vec<_>, _>(|it| it.severity == Severity::Notice);
+    html! {
+        @if !others.is_empty() {
+            h4 { "Findings" }
+            (findings(others))
+        }
+        @if !notices.is_empty() {
+            details.notices {
+                summary { (counted(notices.len(), "notice", "notices")) }
+                (findings(notices))
+            }
+        }
+    }
+}
+
 /// Returns a list of findings.
-pub(super) fn findings(findings: &[Finding]) -> Markup {
+pub(super) fn findings<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Markup {
     html! {
         ul.findings {
             @for finding in findings {

@@ -25,15 +25,18 @@ pub(super) struct Tick {
 
 impl Scale {
     /// Returns a scale from some weeks before the report to some weeks after the last lock-out, of
-    /// at least 13 months and at most 5 years: roots are valid for decades.
+    /// at least 13 months and at most 3 years: roots are valid for decades.
     pub(super) fn of(report: &Report) -> Self {
         let at = report.at.as_secs();
-        let last = report.hosts.iter().filter_map(last_date).max();
+        let dates = report.hosts.iter().flat_map(dates);
+        let last = dates
+            .filter(|date| date.saturating_sub(at) < 3 * YEAR)
+            .max();
         let last = last.unwrap_or(at).max(report.fail_before.as_secs());
         let shown = last.saturating_sub(at).saturating_add(45 * DAY);
         Self {
             from: at.saturating_sub(60 * DAY),
-            until: at.saturating_add(shown.clamp(400 * DAY, 5 * YEAR)),
+            until: at.saturating_add(shown.clamp(400 * DAY, 3 * YEAR)),
             at: report.at,
             fail_before: report.fail_before,
         }
@@ -46,7 +49,12 @@ impl Scale {
         f64::from(u32::try_from(thousandths).unwrap_or(u32::MAX)) / 1000.0
     }
 
-    /// Returns whether a time is before the end of what is shown.
+    /// Returns whether a time is after all that is shown.
+    pub(super) fn is_after(&self, time: UnixTime) -> bool {
+        time.as_secs() > self.until
+    }
+
+    /// Returns whether a time is in the section that is shown.
     pub(super) fn shows(&self, time: UnixTime) -> bool {
         (self.from..=self.until).contains(&time.as_secs())
     }
@@ -77,15 +85,11 @@ impl Scale {
     }
 }
 
-/// Returns the last time of a lock-out or a finding.
-fn last_date(host: &HostForecast) -> Option<u64> {
+/// Returns the times of the lock-out and of the findings.
+fn dates(host: &HostForecast) -> impl Iterator<Item = u64> {
     let lock_out = host.lock_out.as_ref().map(|it| it.at);
     let findings = host.findings.iter().filter_map(|it| it.date);
-    lock_out
-        .into_iter()
-        .chain(findings)
-        .map(|it| it.as_secs())
-        .max()
+    lock_out.into_iter().chain(findings).map(|it| it.as_secs())
 }
 
 const DAY: u64 = 86_400;

@@ -75,7 +75,7 @@ pub(super) fn table(host: &HostForecast, scale: &Scale) -> Markup {
             }
             tbody {
                 @for span in &host.timeline { (row(span, host, scale)) }
-                @if let Some(lock_out) = &host.lock_out {
+                @if let Some(lock_out) = host.lock_out.as_ref().filter(|it| !scale.is_after(it.at)) {
                     tr.lock-out {
                         th scope="row" { "locked out" }
                         td.track { (lock_out_track(host, scale)) }
@@ -88,17 +88,22 @@ pub(super) fn table(host: &HostForecast, scale: &Scale) -> Markup {
 }
 
 fn row(span: &Span, host: &HostForecast, scale: &Scale) -> Markup {
+    let label = printable(&span.label);
+    let kind = kind_word(span.kind);
+    // Its label is such as "policy of example.com".
+    let is_named = span.kind == SpanKind::Policy && label.starts_with(kind);
+    let kind = if is_named { "" } else { kind };
     let from = span.from.map_or_else(|| "open".to_owned(), date);
     let until = span.until.map_or_else(|| "no end".to_owned(), date);
-    let label = format!("from {from}, until {until}");
+    let dates = format!("from {from}, until {until}");
     html! {
         tr {
             th scope="row" {
-                span.kind { (kind_word(span.kind)) @if span.is_pinned && !is_pin(span.kind) { ", pinned" } }
-                " " bdi { (printable(&span.label)) }
+                span.kind { (kind) @if span.is_pinned && !is_pin(span.kind) { ", pinned" } }
+                " " bdi { (label) }
             }
             td.track {
-                svg width="100%" height=(HEIGHT) role="img" aria-label=(label) {
+                svg width="100%" height=(HEIGHT) role="img" aria-label=(dates) {
                     (refused(host, scale))
                     (grid(scale, HEIGHT))
                     (span_bar(span, scale))

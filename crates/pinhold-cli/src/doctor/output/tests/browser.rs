@@ -75,6 +75,7 @@ const facts = {
     sections: texts('section.host h3'),
     untils: texts('.lock-out .until'),
     opened: all('section.host > details').map((it) => it.open),
+    closed: all('details.notices').filter((it) => !it.open).length,
     bars: all('.timeline tbody svg').map((it) => it.getAttribute('aria-label')),
     pins: texts('code.pin'),
     broken: all('.overview a').filter((it) => !document.querySelector(it.getAttribute('href'))).length,
@@ -123,6 +124,7 @@ fn the_page_shows_every_host_and_date_and_loads_nothing() {
     assert_eq!(first("untils", 3), untils);
     assert_eq!(facts["opened"][0], true);
     assert_eq!(facts["opened"][199], false);
+    assert_eq!(facts["closed"], 1);
     let bars = facts["bars"].as_array().unwrap();
     assert!(bars.contains(&Value::from("from 2026-11-10, until 2027-01-09")));
     assert!(bars.contains(&Value::from("connections are refused from 2027-06-18")));
