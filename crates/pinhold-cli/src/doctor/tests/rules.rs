@@ -334,6 +334,13 @@ fn rows_of_pins() -> Vec<Row> {
             same,
         ),
         (
+            "programme-date",
+            Notice,
+            Some("2027-03-15"),
+            required("2027-03-15"),
+            required("2026-03-15"),
+        ),
+        (
             "public-suffix",
             Warning,
             None,
