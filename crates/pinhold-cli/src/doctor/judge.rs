@@ -56,7 +56,7 @@ pub(super) fn report(
     Report {
         at,
         fail_before,
-        general: rules::general(&age, roots),
+        general: rules::general(&age, &setting),
         data: age,
         hosts: hosts.collect(),
     }

@@ -15,6 +15,8 @@ mod probe;
 mod rules;
 mod subject;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::time::Duration;

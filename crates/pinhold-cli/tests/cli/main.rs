@@ -19,6 +19,7 @@ mod bundle;
 mod collector;
 #[path = "../../../../tests/common/mod.rs"]
 mod common;
+mod doctor_offline;
 mod doctor_page;
 mod doctor_servers;
 mod errors;

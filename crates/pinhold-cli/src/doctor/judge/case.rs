@@ -10,16 +10,14 @@ use crate::doctor::judge::lock_out;
 use crate::doctor::judge::paths::{self, Invalid, Question, ValidPath};
 use crate::doctor::judge::roots::Roots;
 use crate::doctor::judge::served::Certificate;
-use crate::doctor::observation::{
-    Caa, ChainSource, Observation, Observations, ProbeFailure, TlsVersion,
-};
+use crate::doctor::observation::{Observation, Observations, ProbeFailure};
 use crate::doctor::subject::{Probe, Subject};
 use crate::pins::check::known::Known;
 
 /// What all names are judged with.
 pub(in crate::doctor) struct Setting<'a> {
     pub(in crate::doctor) facts: Facts<'a>,
-    pub(super) roots: &'a Roots,
+    pub(in crate::doctor) roots: &'a Roots,
     pub(in crate::doctor) known: Known,
     pub(in crate::doctor) suffixes: Option<&'a PublicSuffixes>,
     pub(in crate::doctor) at: UnixTime,
@@ -28,7 +26,7 @@ pub(in crate::doctor) struct Setting<'a> {
 pub(in crate::doctor) struct Case<'a> {
     pub(in crate::doctor) subject: &'a Subject,
     pub(in crate::doctor) setting: &'a Setting<'a>,
-    pub(in crate::doctor) caa: &'a Caa,
+    pub(in crate::doctor) observations: &'a Observations,
     pub(in crate::doctor) chains: Vec<Chain<'a>>,
     /// The pins of each group.
     pub(in crate::doctor) groups: Vec<Vec<Future<'a>>>,
@@ -76,7 +74,7 @@ impl<'a> Case<'a> {
         let mut case = Self {
             subject,
             setting,
-            caa: &observations.caa,
+            observations,
             chains: chains.collect(),
             groups: Vec::new(),
             lock_out: None,
@@ -112,7 +110,7 @@ impl<'a> Case<'a> {
 
 impl<'a> Chain<'a> {
     fn new(observed: &'a Observation, roots: &Roots, question: Question<'_>) -> Self {
-        let source = source(&observed.source);
+        let source = observed.source.to_string();
         let served = match &observed.served {
             Ok(served) => served,
             Err(failure) => {
@@ -181,20 +179,6 @@ impl<'a> Chain<'a> {
             !paths.is_empty() && !paths.iter().any(|path| path.is_pinned || path.skips_pins)
         });
         results.map(|result| result.store)
-    }
-}
-
-fn source(source: &ChainSource) -> String {
-    match source {
-        ChainSource::File(file) => file.clone(),
-        ChainSource::Server { address, version } => {
-            let version = match version {
-                TlsVersion::Tls12 => "TLS 1.2",
-                TlsVersion::Tls13 => "TLS 1.3",
-            };
-            format!("{address}, {version}")
-        }
-        ChainSource::Unresolved => "no address".to_owned(),
     }
 }
 

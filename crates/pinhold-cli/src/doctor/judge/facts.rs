@@ -6,7 +6,8 @@ use rustls::pki_types::UnixTime;
 use crate::doctor::forecast::{Certainty, LockOut, RootStore};
 use crate::doctor::judge::roots::Roots;
 use crate::doctor::pki::{
-    CaCertificate, CaEvent, CaEventKind, CaKey, CaKind, PkiData, ProgrammeDate, Statement,
+    CaCertificate, CaEvent, CaEventKind, CaKey, CaKind, PkiData, ProgrammeDate, RootProgramme,
+    Statement,
 };
 
 /// Data without what was published after the time of the judgement.
@@ -43,15 +44,28 @@ impl<'a> Facts<'a> {
         statement.filter(|statement| statement.published <= self.at)
     }
 
+    /// Returns what will be required of all CAs.
     pub(in crate::doctor) fn programme_dates(self) -> impl Iterator<Item = &'a ProgrammeDate> {
         let dates = self.data.programme_dates().iter();
-        dates.filter(move |date| date.statement.published <= self.at)
+        dates.filter(move |date| date.statement.published <= self.at && date.at > self.at)
     }
 
-    /// Returns whether a key is that of a root, by the data or by the lists of roots.
+    /// Returns the names of hosting services that change the CAs of their customers.
+    pub(in crate::doctor) fn services(self) -> Vec<&'a str> {
+        let services = self.data.services().iter();
+        let services = services.filter(|service| service.statement.published <= self.at);
+        let mut names = services.map(|service| &*service.name).collect::<Vec<_>>();
+        names.dedup();
+        names
+    }
+
+    /// Returns whether a key is that of a root, by the data or else by the lists of roots.
+    /// Some lists have intermediates, too.
     pub(in crate::doctor) fn is_root(self, key: &SpkiFingerprint) -> bool {
-        let ca = self.key(key);
-        ca.is_some_and(|ca| ca.kind == CaKind::Root) || self.roots.contains(key)
+        match self.key(key) {
+            Some(ca) => ca.kind == CaKind::Root,
+            None => self.roots.contains(key),
+        }
     }
 
     /// Returns whether a list of roots no longer has a root.
@@ -83,7 +97,20 @@ impl<'a> Facts<'a> {
             certainty: event.certainty,
             reason: format!("{name} leaves Mozilla's list of roots"),
         });
-        earliest([end, leaves])
+        earliest([end, leaves, self.is_in_no_list(key, &name, store)])
+    }
+
+    /// Returns an end that has passed, if a known root is in no list of roots.
+    fn is_in_no_list(self, key: &SpkiFingerprint, name: &str, store: RootStore) -> Option<LockOut> {
+        let ca = self.key(key).filter(|ca| ca.kind == CaKind::Root)?;
+        let is_listed = ca.stores.contains(&RootProgramme::Mozilla) || self.roots.contains(key);
+        // Which roots were listed before the date of the data is not known.
+        let is_known = self.data.age(self.at).date <= self.at;
+        (is_known && !is_listed && store != RootStore::Files).then(|| LockOut {
+            at: self.at,
+            certainty: Certainty::Certain,
+            reason: format!("{name} is not in Mozilla's list of roots"),
+        })
     }
 
     /// Returns when a known key can be on no valid path any more; `None` if that is not known.

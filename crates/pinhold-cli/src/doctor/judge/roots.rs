@@ -59,7 +59,17 @@ impl Roots {
         Ok(roots)
     }
 
-    pub(super) fn new(lists: Vec<RootList>) -> Self {
+    /// Returns a single list of roots.
+    #[cfg(test)]
+    pub(in crate::doctor) fn of_list(
+        store: RootStore,
+        anchors: &TrustAnchors,
+        certificates: &[CertificateDer<'_>],
+    ) -> Self {
+        Self::new(vec![RootList::new(store, anchors, certificates)])
+    }
+
+    fn new(lists: Vec<RootList>) -> Self {
         Self {
             lists,
             skipped: None,

@@ -22,21 +22,26 @@ pub(super) const FORBIDS_PINS: Rule = Rule {
 
 /// The domain with the records, and the issuers that they permit.
 fn issuers<'c>(case: &'c Case<'_>) -> Option<(&'c str, &'c [String])> {
-    let Caa::Found {
-        domain,
-        issue,
-        issue_wild,
-    } = case.caa
-    else {
-        return None;
-    };
     let mut leaves = case.leaves().map(|(_, leaf)| leaf);
     let is_wildcard = leaves.any(|leaf| {
         let mut names = leaf.facts.names.iter();
         names.any(|name| name.starts_with("*."))
     });
-    let wild = issue_wild.as_ref().filter(|_| is_wildcard);
-    Some((domain, wild.unwrap_or(issue)))
+    match &case.observations.caa {
+        Caa::Found {
+            domain,
+            issue,
+            issue_wild,
+        } => {
+            let wild = issue_wild.as_ref().filter(|_| is_wildcard);
+            Some((domain, wild.unwrap_or(issue)))
+        }
+        Caa::Unrestricted { domain, issue_wild } => {
+            let wild = issue_wild.as_ref().filter(|_| is_wildcard)?;
+            Some((domain, wild))
+        }
+        Caa::NotAsked | Caa::Failed(_) | Caa::Absent => None,
+    }
 }
 
 /// Returns whether any CA could certify a pinned key, as it is the operator's own.

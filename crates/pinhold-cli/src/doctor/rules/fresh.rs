@@ -1,8 +1,11 @@
 //! Bundles and data that are too old.
 
-use crate::doctor::forecast::{DataAge, Finding, Severity};
+use rustls::pki_types::UnixTime;
+
+use crate::doctor::forecast::{Certainty, DataAge, Finding, Severity};
 use crate::doctor::judge::case::Case;
-use crate::doctor::rules::{Rule, SOON, day};
+use crate::doctor::judge::facts::Facts;
+use crate::doctor::rules::{HORIZON, Rule, SOON, cited, day};
 
 pub(super) const BUNDLE_STALE: Rule = Rule {
     id: "bundle-stale",
@@ -18,6 +21,29 @@ pub(super) const DATA_OLD: Rule = Rule {
     // It concerns no single name.
     find: |_| Vec::new(),
 };
+
+pub(super) const PROGRAMME_DATE: Rule = Rule {
+    id: "programme-date",
+    severity: Severity::Notice,
+    what: "From a date on, a root programme requires something else of all CAs.",
+    // It concerns no single name.
+    find: |_| Vec::new(),
+};
+
+/// Returns what will be required within the next 398 days.
+pub(super) fn dates(facts: Facts<'_>, now: UnixTime) -> impl Iterator<Item = Finding> {
+    let until = now.as_secs().saturating_add(HORIZON);
+    let dates = facts.programme_dates();
+    let dates = dates.filter(move |date| date.at.as_secs() <= until);
+    dates.map(|date| Finding {
+        date: Some(date.at),
+        certainty: Certainty::Announced,
+        ..PROGRAMME_DATE.finding(
+            cited(&date.statement),
+            "none, unless certificates are ordered for it",
+        )
+    })
+}
 
 fn bundle(case: &Case<'_>) -> Vec<Finding> {
     let now = case.setting.at;

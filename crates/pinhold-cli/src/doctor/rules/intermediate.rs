@@ -4,7 +4,7 @@ use crate::doctor::forecast::{Certainty, Finding, Severity};
 use crate::doctor::judge::case::Case;
 use crate::doctor::judge::future::{Future, Kind};
 use crate::doctor::pki::CaEventKind;
-use crate::doctor::rules::{Rule, day};
+use crate::doctor::rules::{Rule, cited, day};
 
 pub(super) const ROTATING_INTERMEDIATE: Rule = Rule {
     id: "rotating-intermediate",
@@ -30,7 +30,7 @@ fn of_pin(pin: &Future<'_>, group: &[Future<'_>], case: &Case<'_>) -> Finding {
     if let Some(event) = replaced {
         let is_past = event.at <= now;
         let verb = if is_past { "has replaced" } else { "replaces" };
-        let text = &event.statement.text;
+        let text = cited(&event.statement);
         let evidence = format!("the CA {verb} {name} on {}: {text}", day(event.at));
         let end = pin.end.as_ref().map(|end| end.at);
         return Finding {
@@ -42,7 +42,10 @@ fn of_pin(pin: &Future<'_>, group: &[Future<'_>], case: &Case<'_>) -> Finding {
     }
     match pin.ca.and_then(|ca| facts.rotates(ca)) {
         Some(statement) => {
-            let evidence = format!("the CA may replace {name} at any time: {}", statement.text);
+            let evidence = format!(
+                "the CA may replace {name} at any time: {}",
+                cited(statement)
+            );
             Finding {
                 severity,
                 ..ROTATING_INTERMEDIATE.risk(evidence, REMEDY)

@@ -22,12 +22,13 @@ fn find(case: &Case<'_>) -> Vec<Finding> {
     let findings = case.groups.iter().filter_map(|group| {
         let pin = group.iter().find(|pin| pin.kind == Kind::Leaf)?;
         let has_other = group.iter().any(|pin| pin.kind != Kind::Leaf);
+        let (pin, from, days) = (pin.pin.fingerprint, day(next.from), next.days);
+        let before = case.setting.facts.data.longest_lifetime(now);
+        let before = before.map_or_else(String::new, |days| format!(", now {days}"));
         let evidence = format!(
-            "the server key {} is pinned, and certificates that are issued from {} on end after {} \
-             days: each renewal has to keep the key",
-            pin.pin.fingerprint,
-            day(next.from),
-            next.days
+            "the server key {pin} is pinned, and certificates that are issued from {from} on live at \
+             most {days} days{before}: each renewal has to keep the key ({})",
+            next.statement.source
         );
         let remedy = "configure the renewal to keep the key, and pin a backup";
         Some(Finding {

@@ -5,9 +5,9 @@ use std::cmp::Reverse;
 use rustls::pki_types::UnixTime;
 
 use crate::doctor::forecast::{Certainty, DataAge, Finding, Severity};
-use crate::doctor::judge::Roots;
-use crate::doctor::judge::case::Case;
+use crate::doctor::judge::case::{Case, Setting};
 use crate::doctor::judge::future::Future;
+use crate::doctor::pki::Statement;
 use crate::rfc3339;
 
 mod backup;
@@ -40,7 +40,7 @@ pub(crate) struct Rule {
 }
 
 /// All rules, by their names.
-pub(crate) const RULES: [Rule; 27] = [
+pub(crate) const RULES: [Rule; 28] = [
     observed::ADDRESSES_DIFFER,
     backup::BACKUP_UNSEEN,
     fresh::BUNDLE_STALE,
@@ -62,6 +62,7 @@ pub(crate) const RULES: [Rule; 27] = [
     backup::NO_BACKUP,
     observed::NOT_OBSERVED,
     operator::ONE_CA,
+    fresh::PROGRAMME_DATE,
     public_suffix::PUBLIC_SUFFIX,
     root_programme::ROOT_LEAVES_CHROME,
     root_programme::ROOT_LEAVES_MOZILLA,
@@ -104,10 +105,12 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
 }
 
 /// Returns the findings that concern no single name.
-pub(super) fn general(age: &DataAge, roots: &Roots) -> Vec<Finding> {
-    let skipped = roots.skipped.as_deref();
+pub(super) fn general(age: &DataAge, setting: &Setting<'_>) -> Vec<Finding> {
+    let skipped = setting.roots.skipped.as_deref();
     let skipped = skipped.map(observed::without_platform_roots);
-    fresh::of_data(age).into_iter().chain(skipped).collect()
+    let old = fresh::of_data(age).into_iter();
+    let dates = fresh::dates(setting.facts, setting.at);
+    old.chain(skipped).chain(dates).collect()
 }
 
 /// Returns how bad it is that a pin ends at a date. It is a notice if the date is far, or if other
@@ -124,6 +127,11 @@ fn urgency(pin: &Future<'_>, group: &[Future<'_>], date: UnixTime, now: UnixTime
     } else {
         Severity::Error
     }
+}
+
+/// Returns a statement with its source.
+fn cited(statement: &Statement) -> String {
+    format!("{} ({})", statement.text, statement.source)
 }
 
 /// Returns the date of a time.

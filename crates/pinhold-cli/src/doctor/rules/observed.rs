@@ -23,35 +23,46 @@ pub(super) const ADDRESSES_DIFFER: Rule = Rule {
 };
 
 fn not_observed(case: &Case<'_>) -> Vec<Finding> {
-    if case.chains.iter().any(|chain| chain.served.is_ok()) {
-        return Vec::new();
-    }
+    let seen = case.chains.iter().any(|chain| chain.served.is_ok());
     let failures = case.chains.iter().filter_map(|chain| {
         let failure = chain.served.as_ref().err()?;
         let is_expected = failure.kind == ProbeFailureKind::Version;
         (!is_expected).then(|| format!("{}: {}", chain.source, failure.detail))
     });
-    let failures = failures.collect::<Vec<_>>();
-    let name = &case.subject.host;
-    let finding = if !failures.is_empty() {
-        NOT_OBSERVED.finding(failures.join("; "), "see whether the server is reachable")
+    let left_out = case.observations.left_out.iter();
+    let left_out = left_out.map(|address| format!("{address}: not connected to, one of too many"));
+    let missing = failures.chain(left_out).collect::<Vec<_>>();
+    if missing.is_empty() {
+        return if seen { Vec::new() } else { vec![unseen(case)] };
+    }
+    let severity = if seen {
+        Severity::Notice
     } else {
-        let (evidence, remedy) = match case.subject.probe {
-            Probe::NotProbed => (
-                format!("the pins cover names below {name}, and none was given"),
-                "give a HOST below it, too",
-            ),
-            Probe::Name(_) => (
-                format!("no chain of {name} is known"),
-                "run without --offline",
-            ),
-        };
-        Finding {
-            severity: Severity::Notice,
-            ..NOT_OBSERVED.finding(evidence, remedy)
-        }
+        NOT_OBSERVED.severity
     };
-    vec![finding]
+    vec![Finding {
+        severity,
+        ..NOT_OBSERVED.finding(missing.join("; "), "see whether the server is reachable")
+    }]
+}
+
+/// Returns the notice that nothing was to be observed.
+fn unseen(case: &Case<'_>) -> Finding {
+    let name = &case.subject.host;
+    let (evidence, remedy) = match case.subject.probe {
+        Probe::NotProbed => (
+            format!("the pins cover names below {name}, and none was given"),
+            "give a HOST below it, too",
+        ),
+        Probe::Name(_) => (
+            format!("no chain of {name} is known"),
+            "run the command without --offline",
+        ),
+    };
+    Finding {
+        severity: Severity::Notice,
+        ..NOT_OBSERVED.finding(evidence, remedy)
+    }
 }
 
 fn differ(case: &Case<'_>) -> Vec<Finding> {

@@ -15,9 +15,13 @@ pub(super) const ONE_CA: Rule = Rule {
 fn find(case: &Case<'_>) -> Vec<Finding> {
     let findings = case.groups.iter().filter_map(|group| {
         let operator = operator_of_all(group, case)?;
-        let evidence = format!(
+        let mut evidence = format!(
             "all pins of a group are keys of {operator}: a certificate of any other CA is refused"
         );
+        let services = case.setting.facts.services().join(" and ");
+        if !services.is_empty() {
+            evidence += &format!("; services such as {services} change the CA unannounced");
+        }
         let remedy = "add the pin of a root of another CA, or of a key of your own";
         Some(ONE_CA.risk(evidence, remedy))
     });

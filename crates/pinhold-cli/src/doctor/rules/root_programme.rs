@@ -3,7 +3,7 @@
 use crate::doctor::forecast::{Finding, RootStore, Severity};
 use crate::doctor::judge::case::Case;
 use crate::doctor::pki::{CaEvent, CaEventKind};
-use crate::doctor::rules::{Rule, day, urgency};
+use crate::doctor::rules::{Rule, cited, day, urgency};
 
 pub(super) const ROOT_LEAVES_MOZILLA: Rule = Rule {
     id: "root-leaves-mozilla",
@@ -47,7 +47,7 @@ fn find(case: &Case<'_>, rule: &Rule, is_event: impl Fn(&CaEvent) -> bool) -> Ve
             let events = pin.ca.map(|ca| case.setting.facts.events(ca));
             for event in events.into_iter().flatten().filter(|event| is_event(event)) {
                 let severity = urgency(pin, group, event.at, now).min(rule.severity);
-                let (name, text) = (&pin.name, &event.statement.text);
+                let (name, text) = (&pin.name, cited(&event.statement));
                 findings.push(Finding {
                     severity,
                     date: Some(event.at),

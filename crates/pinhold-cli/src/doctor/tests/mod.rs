@@ -1,0 +1,7 @@
+//! Tests of the judgement: each rule, healthy set-ups, incidents, and the compiled-in data.
+
+mod healthy;
+mod incidents;
+mod known_pins;
+mod rules;
+mod world;
