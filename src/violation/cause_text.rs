@@ -298,18 +298,17 @@ mod tests {
         }
     }
 
-    /// Each cause with its identifier and with parts of its statement.
-    fn causes() -> Vec<(Cause, &'static str, &'static [&'static str])> {
-        let (one, at_1) = (key(1), at(1));
-        let keys = vec![key(1), key(2)];
+    /// A cause with its identifier and with parts of its statement.
+    type Row = (Cause, &'static str, &'static [&'static str]);
+
+    fn causes() -> impl Iterator<Item = Row> {
+        let all = [first_causes(), paths(), last_causes()];
+        all.into_iter().flatten()
+    }
+
+    fn first_causes() -> Vec<Row> {
+        let (one, at_1, release) = (key(1), at(1), at(700_000));
         let presented = vec!["a".to_owned(), "b".to_owned()];
-        let same_operator = PathEvidence::SameOperator {
-            expected: root("One"),
-            seen: root("One"),
-            accepted_at: None,
-        };
-        let path = |evidence| Cause::OtherPath { evidence };
-        let release = at(700_000);
         vec![
             (
                 Cause::AppendedCertificate { key: one },
@@ -355,6 +354,18 @@ mod tests {
                 "other-name",
                 &["\"a\", \"b\""],
             ),
+        ]
+    }
+
+    fn paths() -> Vec<Row> {
+        let (one, at_1) = (key(1), at(1));
+        let same_operator = PathEvidence::SameOperator {
+            expected: root("One"),
+            seen: root("One"),
+            accepted_at: None,
+        };
+        let path = |evidence| Cause::OtherPath { evidence };
+        vec![
             (
                 path(PathEvidence::Accepted { at: at_1 }),
                 "other-path",
@@ -375,6 +386,13 @@ mod tests {
                 "other-path",
                 &["\"One\"", "the pinned one, \"O=One\""],
             ),
+        ]
+    }
+
+    fn last_causes() -> Vec<Row> {
+        let (one, at_1) = (key(1), at(1));
+        let keys = vec![key(1), key(2)];
+        vec![
             (
                 Cause::RefusedKey { keys },
                 "refused-key",
