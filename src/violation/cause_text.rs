@@ -242,7 +242,8 @@ fn write_list<T: fmt::Display>(
 }
 
 const APPENDED: &str = "appended certificate: the server also sent one with the pinned key";
-const UNRELATED: &str = "which no signature relates to the validated chain";
+const UNRELATED: &str = "which no signature relates to the validated chain, and which proves \
+                         nothing";
 const NOT_TLS: &str = "no TLS: the answer is not TLS, as from a captive portal or a port of another \
                        protocol";
 const OTHER_KEYS: &str = "other keys: the server changed its keys or CA, or its certificate was \
