@@ -266,6 +266,21 @@ pub enum ClockEvidence {
 }
 
 impl Cause {
+    /// Returns whether the statement names a served certificate that is not on the path.
+    pub(crate) fn is_of_served_certificate(&self) -> bool {
+        matches!(
+            self,
+            Self::AppendedCertificate { .. }
+                | Self::OtherPath {
+                    evidence: PathEvidence::CrossSigned { .. }
+                }
+                | Self::SameCa {
+                    evidence: CaEvidence::IssuedPinned { .. },
+                    ..
+                }
+        )
+    }
+
     /// Returns the identifier for programs: lower case, with hyphens. It never changes.
     #[must_use]
     pub fn id(&self) -> &'static str {

@@ -242,7 +242,8 @@ fn write_list<T: fmt::Display>(
 }
 
 const APPENDED: &str = "appended certificate: the server also sent one with the pinned key";
-const UNRELATED: &str = "which no signature relates to the validated chain";
+const UNRELATED: &str = "which no signature relates to the validated chain, and which proves \
+                         nothing";
 const NOT_TLS: &str = "no TLS: the answer is not TLS, as from a captive portal or a port of another \
                        protocol";
 const OTHER_KEYS: &str = "other keys: the server changed its keys or CA, or its certificate was \
@@ -298,18 +299,17 @@ mod tests {
         }
     }
 
-    /// Each cause with its identifier and with parts of its statement.
-    fn causes() -> Vec<(Cause, &'static str, &'static [&'static str])> {
-        let (one, at_1) = (key(1), at(1));
-        let keys = vec![key(1), key(2)];
+    /// A cause with its identifier and with parts of its statement.
+    type Row = (Cause, &'static str, &'static [&'static str]);
+
+    fn causes() -> impl Iterator<Item = Row> {
+        let all = [first_causes(), paths(), last_causes()];
+        all.into_iter().flatten()
+    }
+
+    fn first_causes() -> Vec<Row> {
+        let (one, at_1, release) = (key(1), at(1), at(700_000));
         let presented = vec!["a".to_owned(), "b".to_owned()];
-        let same_operator = PathEvidence::SameOperator {
-            expected: root("One"),
-            seen: root("One"),
-            accepted_at: None,
-        };
-        let path = |evidence| Cause::OtherPath { evidence };
-        let release = at(700_000);
         vec![
             (
                 Cause::AppendedCertificate { key: one },
@@ -355,6 +355,18 @@ mod tests {
                 "other-name",
                 &["\"a\", \"b\""],
             ),
+        ]
+    }
+
+    fn paths() -> Vec<Row> {
+        let (one, at_1) = (key(1), at(1));
+        let same_operator = PathEvidence::SameOperator {
+            expected: root("One"),
+            seen: root("One"),
+            accepted_at: None,
+        };
+        let path = |evidence| Cause::OtherPath { evidence };
+        vec![
             (
                 path(PathEvidence::Accepted { at: at_1 }),
                 "other-path",
@@ -375,6 +387,13 @@ mod tests {
                 "other-path",
                 &["\"One\"", "the pinned one, \"O=One\""],
             ),
+        ]
+    }
+
+    fn last_causes() -> Vec<Row> {
+        let (one, at_1) = (key(1), at(1));
+        let keys = vec![key(1), key(2)];
+        vec![
             (
                 Cause::RefusedKey { keys },
                 "refused-key",

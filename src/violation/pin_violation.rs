@@ -263,7 +263,8 @@ impl fmt::Display for PinViolation {
         facts.write_outcome(f)?;
         facts.write_seen_keys(f)?;
         facts.write_expected_pins(f)?;
-        if let Some((_, key)) = facts.evidence().unused_pinned().next() {
+        let unused = facts.evidence().unused_pinned().next();
+        if let Some((_, key)) = unused.filter(|_| !cause.is_of_served_certificate()) {
             writeln!(
                 f,
                 "  the server also sent a certificate with the pinned key {key}, but it is not \

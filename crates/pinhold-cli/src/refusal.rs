@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pinhold::policy::{AppliedPolicy, PinGroup, PinRole, PinSource, PolicyState};
 use pinhold::roots::AnchorOrigin;
-use pinhold::tls::{Cause, ChainKey, KeyRole};
+use pinhold::tls::{CaEvidence, Cause, ChainKey, KeyRole, PathEvidence};
 use pinhold::{PinViolation, Pinning, SpkiFingerprint, UserAddedRoots, ValidatedChain};
 use serde_json::{Value, json};
 
@@ -84,6 +84,18 @@ impl Refusal {
     /// Returns a pinned key whose certificate was served, but is not on the validated path.
     fn unused_pinned_key(&self) -> Option<SpkiFingerprint> {
         let chain = self.violation.chain();
+        // The statement of these causes names it, and what it proves.
+        if let Cause::AppendedCertificate { .. }
+        | Cause::OtherPath {
+            evidence: PathEvidence::CrossSigned { .. },
+        }
+        | Cause::SameCa {
+            evidence: CaEvidence::IssuedPinned { .. },
+            ..
+        } = self.violation.cause()
+        {
+            return None;
+        }
         let served = chain.served().iter();
         let mut keys = served.filter_map(|der| SpkiFingerprint::of_certificate(der).ok());
         keys.find(|key| {

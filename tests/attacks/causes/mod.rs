@@ -72,6 +72,9 @@ impl Visitor {
         let last = format!("  what to do: {}", cause.remedy());
         assert_eq!(text.lines().last(), Some(&*last), "{text}");
         assert_eq!(text.matches("what to do").count(), 1, "{text}");
+        // What a signature proves is not denied in the next line.
+        let is_proved = matches!(cause, Cause::OtherPath { .. } | Cause::SameCa { .. });
+        assert!(!(is_proved && text.contains("proves nothing")), "{text}");
         assert!(format!("{violation:?}").contains(&text));
         check_texts(&cause);
         cause

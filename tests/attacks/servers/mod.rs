@@ -43,8 +43,8 @@ async fn attack_1_a_mis_issued_chain_with_the_pinned_certificate_appended_is_ref
                 let visit = setup.visit(&pinning, &anchors, &server).await;
                 let violation = violation(visit).unwrap();
                 assert_eq!(violation.chain().served().len(), served.chain.len());
-                // The message names each pin as expected, and again as unused if its certificate
-                // was served beside the path.
+                // The message names each pin as expected, and in the statement of the cause if its
+                // certificate was served beside the path.
                 let mentions = violation.to_string().matches(&pin.to_string()).count();
                 let keys = served.chain.iter().map(SpkiFingerprint::of_certificate);
                 assert_eq!(
