@@ -42,7 +42,7 @@
 //! | set pins | [`Pinning`], [`PinPolicy`], [`SpkiFingerprint`], [pins in a file](guide::pin_file) |
 //! | make a client | [`PinningConnector`] (hyper), [`Pinning::reqwest_client_builder`], [`Pinning::client_config`] ([other stacks](guide::stacks)) |
 //! | choose roots | [`TrustAnchors`], [user-added roots](guide::user_added_roots) |
-//! | understand a refusal | [`PinViolation::find`], [`Event`], [`report`] |
+//! | understand a refusal | [`PinViolation::find`], [`Event`], [`report`], [`Pinning::explain`] |
 //! | note the pins that servers announce | [`NotePinsLayer`], [`NotingClient`](reqwest::NotingClient), [`PinStore`], [guide](guide::noting) |
 //!
 //! # What is not done
@@ -69,6 +69,7 @@
 //! | `pin-file` | | [pins as data](pin_file): a JSON file for all platforms |
 //! | `bundles` | | pins that are changed without a release: signed [pin bundles](bundle) |
 //! | `health` | | [warnings before a lock-out](guide::health), and counts that survive restarts ([`health`]) |
+//! | `self-test` | | [`Pinning::self_test`]: shows at start that a configuration refuses |
 //! | `tracing` | | events (target `pinhold`) for refusals, skipped pins and received headers |
 //!
 //! The version of rustls that pinhold uses is re-exported as [`rustls`]. The command line is a

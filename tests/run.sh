@@ -83,6 +83,8 @@ main() {
         cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" --features reports -- -D warnings
     step 'clippy, health' 120 \
         cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" --features health -- -D warnings
+    step 'clippy, self-test' 120 \
+        cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" --features self-test -- -D warnings
     step 'clippy, no features' 120 cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" -- -D warnings
     step 'no provider' 300 no_provider
     step 'tests, default' 900 cargo test "${LIBRARY[@]}"

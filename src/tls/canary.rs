@@ -35,7 +35,7 @@ pub(crate) struct Sighting {
     /// The verifiers of this crate that were called, each with its pins. `None` for one that was built
     /// for a configuration made elsewhere.
     pub(crate) verifiers: Vec<(Option<Identity>, Pinning)>,
-    /// The addresses of the session stores of this crate that were asked for a session.
+    /// The addresses of the session stores of this crate that were queried for a session.
     pub(crate) stores: Vec<*const ()>,
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn refuse(identity: Option<&Identity>, pinning: &Pinning) -> Option<E
     })
 }
 
-/// Records that this session store was asked for a session.
+/// Records that this session store was queried for a session.
 pub(crate) fn record_store<S: ClientSessionStore>(store: &S) {
     CANARY.with_borrow_mut(|canary| {
         if let Some(canary) = canary {
@@ -104,8 +104,8 @@ pub(crate) fn record_store<S: ClientSessionStore>(store: &S) {
 }
 
 impl Sighting {
-    /// Returns whether this session store was asked.
-    pub(crate) fn has_asked(&self, store: &Weak<dyn ClientSessionStore>) -> bool {
+    /// Returns whether this session store was queried.
+    pub(crate) fn was_queried(&self, store: &Weak<dyn ClientSessionStore>) -> bool {
         self.stores.contains(&store.as_ptr().cast())
     }
 }

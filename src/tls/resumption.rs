@@ -372,8 +372,8 @@ impl ClientSessionStore for ResumptionCheck {
     }
 }
 
-/// The session store of a configuration without resumption. rustls's own can't be told from one of
-/// another crate.
+/// The session store of a configuration without resumption. rustls's own can't be distinguished from
+/// one of another crate.
 #[cfg(feature = "self-test")]
 #[derive(Debug)]
 pub(crate) struct NoSessions;

@@ -143,9 +143,9 @@ pub enum SelfTestError {
     /// The session store of the configuration is not the one that it was built with: rustls's own, as
     /// with `Resumption::disabled()`, or another one. rustls does not show which of them it is, and
     /// only disabled resumption would be safe.
-    ForeignSessionStore,
+    OtherSessionStore,
     /// The verifier of this crate was not called.
-    ForeignVerifier,
+    OtherVerifier,
     /// A server with a pinned key was refused, or its session was not resumed (`None`).
     Genuine {
         /// The TLS version of the handshake.
@@ -226,11 +226,11 @@ impl SelfTestError {
                 "the configuration enables early data, which is sent before pins are checked; leave \
                  it off"
             }
-            Self::ForeignSessionStore => {
+            Self::OtherSessionStore => {
                 "the session store of the configuration is not the one that it was built with; leave \
                  `resumption` unchanged, and disable it by PinningVerifierBuilder::disable_resumption"
             }
-            Self::ForeignVerifier => {
+            Self::OtherVerifier => {
                 "the configuration does not call pinhold's verifier; build it by \
                  Pinning::client_config"
             }

@@ -1,4 +1,4 @@
-//! Configurations with which a self-test succeeds, and foreign or altered ones with which it fails.
+//! Configurations with which a self-test succeeds, and unrelated or altered ones with which it fails.
 
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ fn a_configuration_that_the_application_may_change_passes() {
 }
 
 #[test]
-fn resumption_that_the_builder_disabled_is_told_from_a_foreign_store() {
+fn resumption_that_the_builder_disabled_differs_from_an_unrelated_store() {
     let pinning = pinning();
     let builder = PinningVerifier::builder(pinning.clone()).with_anchors(anchors());
     let builder = builder.with_provider(provider()).disable_resumption();
@@ -87,7 +87,7 @@ fn resumption_that_the_builder_disabled_is_told_from_a_foreign_store() {
 }
 
 #[test]
-fn a_foreign_session_store_fails() {
+fn an_unrelated_session_store_fails() {
     let other = config_of(&pinning()).resumption;
     for resumption in [
         Resumption::in_memory_sessions(8),
@@ -96,10 +96,7 @@ fn a_foreign_session_store_fails() {
         other,
     ] {
         let error = error_of(|config| config.resumption = resumption);
-        assert!(
-            matches!(error, SelfTestError::ForeignSessionStore),
-            "{error}"
-        );
+        assert!(matches!(error, SelfTestError::OtherSessionStore), "{error}");
     }
 }
 
@@ -109,10 +106,7 @@ fn the_session_store_of_another_configuration_of_the_same_pins_fails() {
     let mut config = config_of(&pinning);
     config.resumption = config_of(&pinning).resumption;
     let error = pinning.self_test(&config).unwrap_err();
-    assert!(
-        matches!(error, SelfTestError::ForeignSessionStore),
-        "{error}"
-    );
+    assert!(matches!(error, SelfTestError::OtherSessionStore), "{error}");
 }
 
 #[test]
@@ -124,14 +118,14 @@ fn early_data_and_another_clock_fail() {
 }
 
 #[test]
-fn a_foreign_verifier_fails() {
+fn an_unrelated_verifier_fails() {
     let root = Ca::root("Root");
     let mut roots = RootCertStore::empty();
     roots.add(root.certificate()).unwrap();
-    let foreign = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
-    let foreign = foreign.build().unwrap();
-    let error = error_of(|config| config.dangerous().set_certificate_verifier(foreign));
-    assert!(matches!(error, SelfTestError::ForeignVerifier), "{error}");
+    let unrelated = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+    let unrelated = unrelated.build().unwrap();
+    let error = error_of(|config| config.dangerous().set_certificate_verifier(unrelated));
+    assert!(matches!(error, SelfTestError::OtherVerifier), "{error}");
 }
 
 #[test]
@@ -371,7 +365,7 @@ impl ServerCertVerifier for Nested {
     }
 }
 
-/// Such a verifier returns the refusal of the right one, whose session store is asked, too.
+/// Such a verifier returns the refusal of the right one, whose session store is queried, too.
 #[test]
 fn a_verifier_that_calls_that_of_another_configuration_fails() {
     let pinning = pinning();
