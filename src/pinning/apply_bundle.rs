@@ -64,7 +64,8 @@ impl Pinning {
             return Ok(self);
         };
         let store = self.shared.store.clone();
-        self.flush_at_close = Some(Arc::new(FlushAtClose(store)));
+        let flush_at_close = || Arc::new(FlushAtClose(store));
+        self.flush_at_close.get_or_insert_with(flush_at_close);
         if let Some(sink) = self.observers.sink() {
             bundles.events.get_or_init(|| sink);
         }

@@ -115,8 +115,8 @@ pub struct PolicyHealth {
     pub host: Host,
     /// The names that the policy covers, seen from `host`.
     pub scope: Scope,
-    /// Whether the pins applied to a connection in this process. Others are those of earlier releases
-    /// or bundles.
+    /// Whether the pins are in effect, as far as a connection in this process has shown. Others are
+    /// those of earlier releases or bundles.
     pub is_current: bool,
     /// Whether the pins are those of a [candidate](crate::PinPolicy::candidate) or of a staged bundle.
     pub is_candidate: bool,

@@ -4,15 +4,15 @@
 //! characters concerned, and a version of an application that has one is refused. A JSON library would
 //! be a dependency for nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write};
 
 use rustls_pki_types::UnixTime;
 
 use crate::pinning::health::{Health, HostNames, PinHealth, PolicyHealth, VersionCounts};
 use crate::policy::text::hex;
-use crate::policy::{Host, sha256, timestamp};
-use crate::store::scope_name;
+use crate::policy::{Host, SpkiFingerprint, sha256, timestamp};
+use crate::store::{HealthWarning, scope_name};
 
 impl Health {
     /// Returns the snapshot as one line of JSON:
@@ -35,7 +35,12 @@ impl Health {
     pub fn to_json(&self) -> String {
         let mut json = String::new();
         json.extend([r#"{"app_version":""#, &self.app_version, r#"","policies":"#]);
-        print_list(&mut json, &self.policies, |json, policy| {
+        let mut policies = self.policies.iter().collect::<Vec<_>>();
+        if self.host_names == HostNames::Omit {
+            // The order of the names says something about them.
+            policies.sort_by_key(|policy| self.host(&policy.host));
+        }
+        print_list(&mut json, &policies, |json, policy| {
             self.print_policy(json, policy)
         });
         json.push('}');
@@ -79,7 +84,7 @@ impl Health {
     }
 
     fn print_pin(&self, json: &mut String, index: usize, pin: &PinHealth) {
-        json.extend([r#"{"pin":""#, &self.pin(index, pin), "\""]);
+        json.extend([r#"{"pin":""#, &self.pin(index, &pin.pin), "\""]);
         print_optional(json, "first_seen", pin.first_seen.map(date));
         print_optional(json, "last_seen", pin.last_seen.map(date));
         json.push('}');
@@ -104,42 +109,51 @@ impl Health {
         let mut text = String::new();
         self.print_counts(&mut text, &CONNECTIONS, VersionCounts::outcomes);
         self.print_counts(&mut text, &CANDIDATES, VersionCounts::candidate_outcomes);
-        let current = || {
-            self.policies
-                .iter()
-                .filter(|it| it.is_current && !it.is_candidate)
-        };
+        let current = self.current();
         text.push_str(PIN_SEEN);
-        for policy in current() {
-            for (index, pin) in policy.pins.iter().enumerate() {
-                let labels = format!("{},pin=\"{}\"", self.labels(policy), self.pin(index, pin));
-                let seen = pin.last_seen.map_or(0, |seen| seen.as_secs());
-                print_sample(
-                    &mut text,
-                    "pinhold_pin_last_seen_timestamp_seconds",
-                    &labels,
-                    seen,
-                );
+        for ((host, scope), Current { pins, .. }) in &current {
+            for (index, (pin, seen)) in pins.iter().enumerate() {
+                let pin = self.pin(index, pin);
+                let labels = format!("host=\"{host}\",scope=\"{scope}\",pin=\"{pin}\"");
+                let name = "pinhold_pin_last_seen_timestamp_seconds";
+                print_sample(&mut text, name, &labels, seconds(*seen));
             }
         }
         text.push_str(EXPIRY);
-        for policy in current() {
-            if let Some(expires) = policy.expires {
-                let (name, labels) = (
-                    "pinhold_policy_expiry_timestamp_seconds",
-                    self.labels(policy),
-                );
+        for ((host, scope), Current { expires, .. }) in &current {
+            if let Some(expires) = expires {
+                let labels = format!("host=\"{host}\",scope=\"{scope}\"");
+                let name = "pinhold_policy_expiry_timestamp_seconds";
                 print_sample(&mut text, name, &labels, expires.as_secs());
             }
         }
         text.push_str(WARNINGS);
-        for policy in current() {
-            for warning in &policy.warnings {
-                let labels = format!("{},warning=\"{warning}\"", self.labels(policy));
+        for ((host, scope), Current { warnings, .. }) in &current {
+            for warning in warnings {
+                let labels = format!("host=\"{host}\",scope=\"{scope}\",warning=\"{warning}\"");
                 print_sample(&mut text, "pinhold_health_warning", &labels, 1);
             }
         }
         text
+    }
+
+    /// Returns the current policies by the labels of host and scope: a bundle's and a fixed one have
+    /// the same.
+    fn current(&self) -> BTreeMap<(String, &'static str), Current> {
+        let mut current = BTreeMap::<_, Current>::new();
+        let policies = self.policies.iter();
+        for policy in policies.filter(|it| it.is_current && !it.is_candidate) {
+            let labels = (self.host(&policy.host), scope_name(policy.scope));
+            let known = current.entry(labels).or_default();
+            for pin in &policy.pins {
+                let seen = known.pins.entry(pin.pin).or_default();
+                *seen = (*seen).max(pin.last_seen);
+            }
+            let expires = [known.expires, policy.expires].into_iter().flatten();
+            known.expires = expires.min();
+            known.warnings.extend(&policy.warnings);
+        }
+        current
     }
 
     fn print_counts<const COUNT: usize>(
@@ -148,34 +162,23 @@ impl Health {
         (name, head): &(&str, &str),
         outcomes: impl Fn(&VersionCounts) -> [(&'static str, u64); COUNT],
     ) {
+        // In the order of the labels, since that of the names says something about them.
         let mut sums = BTreeMap::<_, u64>::new();
         for policy in &self.policies {
             for of in &policy.versions {
                 for (outcome, count) in outcomes(of) {
-                    let key = (policy.host.as_str(), &*of.app_version, outcome);
+                    let key = (self.host(&policy.host), &*of.app_version, outcome);
                     let sum = sums.entry(key).or_default();
                     *sum = sum.saturating_add(count);
                 }
             }
         }
         text.push_str(head);
-        let names = self
-            .policies
-            .iter()
-            .map(|policy| (policy.host.as_str(), &policy.host));
-        let labels = names.map(|(name, host)| (name, self.host(host)));
-        let labels = labels.collect::<BTreeMap<_, _>>();
         for ((host, app_version, outcome), sum) in sums {
-            let host = labels.get(host).map_or("", |label| label);
             let labels =
                 format!("app_version=\"{app_version}\",host=\"{host}\",outcome=\"{outcome}\"");
             print_sample(text, name, &labels, sum);
         }
-    }
-
-    fn labels(&self, policy: &PolicyHealth) -> String {
-        let (host, scope) = (self.host(&policy.host), scope_name(policy.scope));
-        format!("host=\"{host}\",scope=\"{scope}\"")
     }
 
     /// Returns the name of a host, or the digest in its place.
@@ -190,12 +193,20 @@ impl Health {
     }
 
     /// Returns a pin, or its number in place of it.
-    fn pin(&self, index: usize, pin: &PinHealth) -> String {
+    fn pin(&self, index: usize, pin: &SpkiFingerprint) -> String {
         match self.host_names {
-            HostNames::Include => pin.pin.to_string(),
+            HostNames::Include => pin.to_string(),
             HostNames::Omit => (index + 1).to_string(),
         }
     }
+}
+
+/// The current policies of a host with one scope.
+#[derive(Default)]
+struct Current {
+    pins: BTreeMap<SpkiFingerprint, Option<UnixTime>>,
+    expires: Option<UnixTime>,
+    warnings: BTreeSet<HealthWarning>,
 }
 
 impl VersionCounts {
@@ -217,6 +228,10 @@ impl VersionCounts {
             ),
         ]
     }
+}
+
+fn seconds(time: Option<UnixTime>) -> u64 {
+    time.map_or(0, |time| time.as_secs())
 }
 
 /// Returns a day, such as `2026-11-30`.

@@ -35,7 +35,12 @@ impl Pinning {
         health.salt = self.shared.store.health().salt();
         let now = self.clock().current_time();
         let book = self.shared.store.health();
-        book.visit(|host, entry| health.policies.push(policy_health(host, entry, now)));
+        book.visit(|host, entry, is_current| {
+            let policy = entry.policy.as_ref().filter(|_| is_current);
+            health
+                .policies
+                .push(policy_health(host, entry, policy, now));
+        });
         health.policies.sort_by(|one, other| {
             let order = |it: &PolicyHealth| (!it.is_current, it.is_candidate, it.scope);
             let since = other.since.cmp(&one.since);
@@ -103,9 +108,14 @@ impl Pinning {
     }
 }
 
-fn policy_health(host: &Host, entry: &Entry, now: Option<UnixTime>) -> PolicyHealth {
+/// Returns what is kept of a set of pins. `policy` has them if they are in effect.
+fn policy_health(
+    host: &Host,
+    entry: &Entry,
+    policy: Option<&AppliedPolicy>,
+    now: Option<UnixTime>,
+) -> PolicyHealth {
     let history = &entry.history;
-    let policy = entry.policy.as_ref();
     let pins = match policy {
         Some(policy) => policy
             .pins

@@ -54,6 +54,7 @@ impl Pinning {
                 outcome: Some(outcome),
                 keys: (outcome != Outcome::Skipped).then_some(keys),
                 warnings: &warnings,
+                generation: self.generation().number(),
                 now,
             };
             let store = &self.shared.store;
@@ -74,6 +75,7 @@ impl Pinning {
                 outcome: Some(outcome),
                 keys: Some(evaluation.chain().fingerprints()),
                 warnings: &[],
+                generation: self.generation().number(),
                 now,
             };
             let store = &self.shared.store;
@@ -125,6 +127,7 @@ impl Pinning {
             outcome: None,
             keys: None,
             warnings: &[HealthWarning::Stale],
+            generation: self.generation().number(),
             now,
         };
         let store = &self.shared.store;
@@ -164,6 +167,7 @@ impl Pinning {
             outcome: Some(outcome),
             keys: None,
             warnings: &[],
+            generation: self.generation().number(),
             now,
         };
         let store = &self.shared.store;

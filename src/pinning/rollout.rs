@@ -6,7 +6,8 @@ use rustls_pki_types::UnixTime;
 use crate::policy::{PinSet, SpkiFingerprint};
 
 /// Counts of the connections in this process by a static policy's pins, as evidence of whether the
-/// pins can be enforced.
+/// pins can be enforced. With `PinningBuilder::health` they include those of earlier processes, and a
+/// pin that was last seen by an earlier one has the beginning of that day.
 ///
 /// The pins are those of the [candidate](crate::PinPolicy::candidate) if there is one, else those
 /// of the policy itself. Connections whose pins were skipped for a user-added root, and connections

@@ -40,6 +40,8 @@ pub(crate) struct Entry {
     pub(crate) scope: Scope,
     /// The policy as it was applied last in this process.
     pub(crate) policy: Option<AppliedPolicy>,
+    /// The generation of the pins when they were used last in this process.
+    generation: u64,
     /// As it is stored.
     base: History,
     pub(crate) history: History,
@@ -64,6 +66,8 @@ pub(crate) struct Observation<'a> {
     pub(crate) keys: Option<&'a [SpkiFingerprint]>,
     /// What the connection shows whatever was seen before.
     pub(crate) warnings: &'a [HealthWarning],
+    /// That of the pins.
+    pub(crate) generation: u64,
     pub(crate) now: UnixTime,
 }
 
@@ -156,11 +160,21 @@ impl HealthBook {
         }
     }
 
-    /// Calls `visit` with each history.
-    pub(crate) fn visit(&self, mut visit: impl FnMut(&Host, &Entry)) {
+    /// Calls `visit` with each history, and with whether its pins are in effect: those of its scope
+    /// that connections have used since the pins of the application last changed.
+    pub(crate) fn visit(&self, mut visit: impl FnMut(&Host, &Entry, bool)) {
         let book = self.0.lock();
         for (host, entries) in &book.of_hosts {
-            entries.iter().for_each(|entry| visit(host, entry));
+            for entry in entries {
+                let is_later = |other: &Entry| {
+                    other.scope == entry.scope
+                        && other.is_candidate == entry.is_candidate
+                        && other.policy.is_some()
+                        && other.generation > entry.generation
+                };
+                let is_replaced = entries.iter().any(is_later);
+                visit(host, entry, entry.policy.is_some() && !is_replaced);
+            }
         }
     }
 
@@ -330,6 +344,7 @@ impl Book {
             entries.retain(|entry| *entry.key != *key);
             self.len -= before - entries.len();
         }
+        self.of_hosts.retain(|_, entries| !entries.is_empty());
     }
 
     fn update(&mut self, update: &Update, source: Source) {
@@ -373,6 +388,7 @@ impl Book {
                 key: key.into(),
                 scope,
                 policy: None,
+                generation: 0,
                 base: stored.clone(),
                 history: stored,
                 sent: None,
@@ -401,6 +417,7 @@ impl Entry {
             key,
             scope: policy.scope,
             policy: None,
+            generation: 0,
             base: History::default(),
             history,
             sent: None,
@@ -423,6 +440,7 @@ impl Entry {
     /// Returns whether the connection shows a day or a pin that is new.
     fn record(&mut self, observation: Observation<'_>, day: u64) -> bool {
         let history = &mut self.history;
+        self.generation = observation.generation;
         let mut is_new = false;
         if let (Some(keys), Some(policy)) = (observation.keys, &self.policy) {
             is_new = history.begin_day(day);

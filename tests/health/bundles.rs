@@ -5,6 +5,7 @@ use pinhold::{Event, PinStore, Pinning};
 
 use crate::common::bundles::{Body, ISSUED, Operator};
 use crate::common::{DAY, NOW, at};
+use crate::export::parse;
 use crate::world::{App, HOST, World};
 
 /// Days from the start of the clock to the first bundle.
@@ -99,5 +100,12 @@ async fn a_fixed_policy_beside_a_bundle_has_a_history_of_its_own() {
     app.connect_on(&world, [BEGIN]).await;
     let policies = app.pinning.health().policies;
     assert_eq!(policies.len(), 2);
-    assert!(policies.iter().all(|policy| policy.versions[0].passed == 1));
+    assert!(
+        policies
+            .iter()
+            .all(|policy| policy.is_current && policy.versions[0].passed == 1)
+    );
+    // Both have the same labels, of which no two samples may have all.
+    let samples = parse(&app.pinning.health().to_prometheus());
+    assert_eq!(samples["pinhold_pin_last_seen_timestamp_seconds"].len(), 3);
 }

@@ -33,7 +33,7 @@ async fn app(world: &World, names: HostNames) -> App {
 type Sample = (BTreeMap<String, String>, f64);
 
 /// Returns the samples of a text in the format 0.0.4, and fails for any other text.
-fn parse(text: &str) -> BTreeMap<String, Vec<Sample>> {
+pub(crate) fn parse(text: &str) -> BTreeMap<String, Vec<Sample>> {
     let mut samples = BTreeMap::<_, Vec<_>>::new();
     let mut declared = String::new();
     assert!(text.ends_with('\n') && text.is_ascii());

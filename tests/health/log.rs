@@ -92,19 +92,6 @@ async fn each_event_is_logged_while_no_lock_is_held() {
     let user_added = TrustAnchors::new().with_user_added([world.root.certificate()]);
     assert!(app.connect_with(&world, user_added.unwrap()).await);
 
-    let mut messages = Vec::new();
-    for (level, fields) in &*logged.lock().unwrap() {
-        let message = fields["message"].clone();
-        // Open connections are closed where pins change.
-        if message == "pins skipped" || message == "pin violation" {
-            continue;
-        }
-        assert_eq!(fields["host"], HOST);
-        let logged = (*level, message, fields.get("pin").cloned());
-        if !messages.contains(&logged) {
-            messages.push(logged);
-        }
-    }
     let expected = [
         (Level::INFO, "backup pin was never seen", None),
         (
@@ -120,5 +107,23 @@ async fn each_event_is_logged_while_no_lock_is_held() {
     ];
     let expected = expected
         .map(|(level, message, pin)| (level, message.to_owned(), pin.map(|pin| pin.to_string())));
-    assert_eq!(messages, expected);
+    assert_eq!(messages(&logged.lock().unwrap()), expected);
+}
+
+/// Returns level, message and pin of the events of health, each once.
+fn messages(logged: &[Logged]) -> Vec<(Level, String, Option<String>)> {
+    let mut messages = Vec::new();
+    for (level, fields) in logged {
+        let message = fields["message"].clone();
+        // Open connections are closed where pins change.
+        if message == "pins skipped" || message == "pin violation" {
+            continue;
+        }
+        assert_eq!(fields["host"], HOST);
+        let logged = (*level, message, fields.get("pin").cloned());
+        if !messages.contains(&logged) {
+            messages.push(logged);
+        }
+    }
+    messages
 }
