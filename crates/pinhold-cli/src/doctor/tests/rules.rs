@@ -1,12 +1,10 @@
 //! Each rule has a set-up in which it fires, and a similar one in which it does not.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value, json};
 
 use crate::doctor::forecast::{Finding, Severity};
-use crate::doctor::rules::RULES;
-use crate::doctor::tests::world::World;
+use crate::doctor::rules::{RULES, Rule};
+use crate::doctor::tests::world::{World, text};
 use crate::rfc3339;
 
 /// A name with two CAs, of which the first one issued its certificate.
@@ -27,6 +25,10 @@ pub(super) fn base() -> Value {
             { "name": "Sub A", "issuer": "Root A", "operator": "Alpha", "until": "2030-01-01" },
             { "name": "Sub B", "issuer": "Root B", "operator": "Beta", "until": "2030-01-01" },
             leaf("leaf", "Sub A", json!(["signature"])),
+            {
+                "name": "wildcard leaf", "issuer": "Sub A", "names": ["*.api.example"],
+                "from": "2026-05-01", "until": "2026-08-01",
+            },
             leaf("leaf B", "Sub B", json!([])),
             leaf("leaf N", "Root N", json!([])),
             leaf("leaf of a proxy", "Proxy", json!([])),
@@ -62,27 +64,46 @@ pub(super) fn findings(changes: &Value) -> Vec<Finding> {
     findings
 }
 
-/// A rule, its severity and date in a set-up, that set-up, and one in which the rule is silent.
-type Row = (&'static str, Severity, Option<&'static str>, Value, Value);
+/// Returns the set-ups of all rules: one in which the rule fires, and one in which it is silent.
+fn rows() -> Vec<Value> {
+    let rows = include_str!("../../../tests/data/doctor/rules.json");
+    serde_json::from_str(rows).unwrap()
+}
+
+fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Notice => "notice",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+        Severity::LockedOut => "locked_out",
+    }
+}
 
 #[test]
 fn each_rule_fires_where_it_has_to_and_nowhere_else() {
-    let rows = rows();
-    for (id, severity, date, fires, silent) in &rows {
-        let found = findings(fires);
-        let found = found.iter().find(|finding| finding.id == *id);
+    for row in rows() {
+        let id = text(&row["rule"]);
+        let found = findings(&row["fires"]);
+        let found = found.iter().find(|finding| finding.id == id);
         let found = found.unwrap_or_else(|| panic!("{id} does not fire"));
-        assert_eq!(found.severity, *severity, "{id}: {}", found.evidence);
-        let found_date = found.date.map(rfc3339::print);
-        let expected = date.map(|date| format!("{date}T00:00:00Z"));
-        assert_eq!(found_date, expected, "{id}: {}", found.evidence);
-        let silent = findings(silent);
-        let others = silent.iter().find(|finding| finding.id == *id);
-        assert!(others.is_none(), "{id} fires: {}", others.unwrap().evidence);
+        assert_eq!(
+            severity(found.severity),
+            row["severity"],
+            "{id}: {}",
+            found.evidence
+        );
+        let date = found.date.map(rfc3339::print);
+        let expected = row["date"].as_str().map(|date| format!("{date}T00:00:00Z"));
+        assert_eq!(date, expected, "{id}: {}", found.evidence);
+        let silent = findings(&row["silent"]);
+        let other = silent.iter().find(|finding| finding.id == id);
+        assert!(other.is_none(), "{id} fires: {}", other.unwrap().evidence);
     }
-    let tested = rows.iter().map(|row| row.0).collect::<BTreeSet<_>>();
-    let all = RULES.iter().map(|rule| rule.id).collect::<BTreeSet<_>>();
-    assert_eq!(tested, all);
+    let tested = rows()
+        .iter()
+        .map(|row| text(&row["rule"]))
+        .collect::<Vec<_>>();
+    assert_eq!(tested, RULES.map(|rule| rule.id));
 }
 
 #[test]
@@ -92,22 +113,17 @@ fn the_documentation_lists_each_rule() {
         .lines()
         .filter(|line| line.starts_with("| `"))
         .collect::<Vec<_>>();
-    let rules = RULES.iter().map(|rule| {
-        let severity = match rule.severity {
-            Severity::Notice => "notice",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-            Severity::LockedOut => "locked_out",
-        };
+    let row = |rule: Rule| {
+        let severity = severity(rule.severity);
         format!("| `{}` | {severity} | {} |", rule.id, rule.what)
-    });
-    assert_eq!(listed, rules.collect::<Vec<_>>());
+    };
+    assert_eq!(listed, RULES.map(row));
 }
 
 #[test]
 fn no_remedy_loosens_pins_or_adds_a_root_of_trust() {
-    for changes in rows().into_iter().map(|row| row.3) {
-        for finding in findings(&changes) {
+    for row in rows() {
+        for finding in findings(&row["fires"]) {
             let remedy = finding.remedy;
             for word in [
                 "disable",
@@ -121,231 +137,4 @@ fn no_remedy_loosens_pins_or_adds_a_root_of_trust() {
             }
         }
     }
-}
-
-fn rows() -> Vec<Row> {
-    [rows_of_chains(), rows_of_cas(), rows_of_pins()].concat()
-}
-
-fn rows_of_chains() -> Vec<Row> {
-    use Severity::{Error, LockedOut, Notice, Warning};
-    let same = json!({});
-    let chain = |names: &[&str]| json!({ "chains": [names] });
-    let two = json!({ "chains": [["leaf", "Sub A"], ["leaf B", "Sub B"]] });
-    vec![
-        ("addresses-differ", Notice, None, two, same.clone()),
-        (
-            "chain-invalid",
-            Error,
-            None,
-            json!({ "at": "2026-09-01" }),
-            same.clone(),
-        ),
-        (
-            "client-authentication",
-            Warning,
-            Some("2027-03-15"),
-            chain(&["leaf for both", "Sub A"]),
-            same.clone(),
-        ),
-        (
-            "incomplete-chain",
-            Error,
-            None,
-            chain(&["leaf"]),
-            same.clone(),
-        ),
-        (
-            "intercepted",
-            Warning,
-            None,
-            json!({ "chains": [["leaf of a proxy"]], "user_added": ["Proxy"] }),
-            json!({ "chains": [["leaf of a proxy"]] }),
-        ),
-        (
-            "key-usage",
-            Warning,
-            None,
-            chain(&["leaf for RSA only", "Sub A"]),
-            same.clone(),
-        ),
-        (
-            "locked-out",
-            LockedOut,
-            None,
-            json!({ "groups": [["Root B", "backup"]] }),
-            same.clone(),
-        ),
-        (
-            "not-observed",
-            Notice,
-            None,
-            json!({ "chains": [] }),
-            same.clone(),
-        ),
-        (
-            "unused-certificates",
-            Notice,
-            None,
-            chain(&["leaf", "Sub A", "Sub B"]),
-            same,
-        ),
-    ]
-}
-
-fn rows_of_cas() -> Vec<Row> {
-    use Severity::{Error, Warning};
-    let same = json!({});
-    let event = |kind| json!([{ "key": "Root A", "kind": kind, "at": "2027-04-15" }]);
-    let leaves = |kind| json!({ "groups": [["Root A", "backup"]], "events": event(kind) });
-    let crossed = json!({ "chains": [["leaf N", "Root N by Root A"]] });
-    let rotates = json!({ "Alpha": { "text": "Intermediates are replaced at any time" } });
-    let anchors = json!(["Root A", "Root B", "Root N by Root N"]);
-    let lifetimes = json!([{ "from": "2027-03-15", "days": 100 }]);
-    vec![
-        (
-            "caa-forbids-pinned",
-            Error,
-            None,
-            json!({ "caa": ["gamma.example"] }),
-            json!({ "caa": ["alpha.example", "beta.example"] }),
-        ),
-        (
-            "caa-permits-unpinned",
-            Warning,
-            None,
-            json!({ "caa": ["alpha.example", "gamma.example"] }),
-            json!({ "caa": ["alpha.example", "unknown.example"] }),
-        ),
-        (
-            "cross-sign-ends",
-            Warning,
-            Some("2026-12-01"),
-            crossed.clone(),
-            same.clone(),
-        ),
-        (
-            "data-old",
-            Warning,
-            None,
-            json!({ "data_date": "2026-01-01" }),
-            same.clone(),
-        ),
-        (
-            "lifetime",
-            Warning,
-            Some("2027-03-15"),
-            json!({ "groups": [["leaf"]], "lifetimes": lifetimes }),
-            json!({ "lifetimes": lifetimes }),
-        ),
-        (
-            "root-leaves-chrome",
-            Warning,
-            Some("2027-04-15"),
-            leaves("chrome-sct-not-after"),
-            leaves("leaves-mozilla"),
-        ),
-        (
-            "root-leaves-mozilla",
-            Warning,
-            Some("2027-04-15"),
-            leaves("leaves-mozilla"),
-            leaves("leaves-chrome"),
-        ),
-        (
-            "rotating-intermediate",
-            Error,
-            None,
-            json!({ "groups": [["Sub A", "Sub B"]], "rotates": rotates }),
-            json!({ "rotates": rotates }),
-        ),
-        (
-            "shorter-path",
-            Warning,
-            None,
-            json!({ "chains": crossed["chains"], "anchors": anchors }),
-            crossed,
-        ),
-    ]
-}
-
-fn rows_of_pins() -> Vec<Row> {
-    use Severity::{Error, LockedOut, Notice, Warning};
-    let same = json!({});
-    let required = |at: &str| json!({ "programme_dates": [{ "at": at }] });
-    let groups = |pins: &[&str]| json!({ "groups": [pins] });
-    let expiry = |at| json!({ "expiry": { "at": at, "refuses": true } });
-    let suffix = |host| json!({ "host": host, "scope": "host-and-subdomains" });
-    vec![
-        (
-            "backup-unseen",
-            Notice,
-            None,
-            groups(&["Root A", "backup"]),
-            same.clone(),
-        ),
-        (
-            "bundle-stale",
-            Warning,
-            None,
-            json!({ "stale": "2026-05-01" }),
-            json!({ "stale": "2027-06-01" }),
-        ),
-        (
-            "certificate-pin",
-            Error,
-            None,
-            groups(&["Root A", "certificate:leaf"]),
-            same.clone(),
-        ),
-        (
-            "expired",
-            LockedOut,
-            None,
-            expiry("2026-05-01"),
-            expiry("2026-06-01"),
-        ),
-        (
-            "expires-soon",
-            Error,
-            Some("2026-06-20"),
-            expiry("2026-06-20"),
-            expiry("2026-08-01"),
-        ),
-        (
-            "leaf-expiry",
-            Warning,
-            Some("2026-08-01"),
-            groups(&["leaf"]),
-            same.clone(),
-        ),
-        (
-            "no-backup",
-            Warning,
-            None,
-            groups(&["Root A", "leaf"]),
-            same.clone(),
-        ),
-        (
-            "one-ca",
-            Warning,
-            None,
-            groups(&["Root A", "Root A2"]),
-            same,
-        ),
-        (
-            "programme-date",
-            Notice,
-            Some("2027-03-15"),
-            required("2027-03-15"),
-            required("2026-03-15"),
-        ),
-        (
-            "public-suffix",
-            Warning,
-            None,
-            suffix("example"),
-            suffix("api.example"),
-        ),
-    ]
 }

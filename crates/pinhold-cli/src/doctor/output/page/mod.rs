@@ -131,7 +131,7 @@ fn overview(report: &Report, rows: &[Row<'_>], scale: &Scale) -> Markup {
                             }
                             td.days { (days(row, report)) }
                             td.strip { (timeline::strip(row.host, scale)) }
-                            td.why { bdi { (cut(&row.why(), 160)) } }
+                            td.why { bdi { (cut(&row.why(), 110)) } }
                         }
                     }
                 }

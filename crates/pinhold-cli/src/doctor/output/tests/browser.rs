@@ -75,6 +75,9 @@ const facts = {
     sections: texts('section.host h3'),
     untils: texts('.lock-out .until'),
     opened: all('section.host > details').map((it) => it.open),
+    widths: [...new Set(all('.timeline').slice(0, 1).flatMap((it) => [...it.querySelectorAll('svg')])
+        .map((it) => it.parentElement.closest('svg') ? null : Math.round(it.getBoundingClientRect().width))
+        .filter((it) => it !== null))].length,
     closed: all('details.notices').filter((it) => !it.open).length,
     bars: all('.timeline tbody svg').map((it) => it.getAttribute('aria-label')),
     pins: texts('code.pin'),
@@ -92,6 +95,8 @@ fn a_phone_shows_the_page_without_scrolling_aside() {
     };
     assert_eq!(facts["width"], 360);
     assert!(facts["scrollWidth"].as_u64().unwrap() <= 360, "{facts:#}");
+    // The axis is as wide as the bars below it.
+    assert_eq!(facts["widths"], 1);
     // The style sheet is the one that the policy permits.
     assert_eq!(facts["display"], "flex");
 }
