@@ -180,6 +180,24 @@ fn certificates_of_tls_below_the_roots_are_selected() {
 }
 
 #[test]
+fn the_issuer_is_found_by_its_key_identifier() {
+    let (one, two) = (root("Root"), root("Root"));
+    let tls = below(&two, "TLS", &[], 2030);
+    let records = records(
+        &[&one, &two, &tls],
+        &[&one, &two],
+        b"CA Owner,Revocation Status,SHA-256 Fingerprint",
+    );
+    let [first, second, tls] = records.as_slice() else {
+        panic!("expected three records");
+    };
+    assert!(first.is_self_signed() && second.is_self_signed());
+    let issuer = [first, second].map(|root| root.sha256 == sha256(two.der()));
+    let issuer = if issuer[0] { first } else { second };
+    assert_eq!(tls.issuer, issuer.key);
+}
+
+#[test]
 fn a_key_with_two_issuers_has_a_record_of_each() {
     let (one, two) = (root("Root 1"), root("Root 2"));
     let crossed = params("Root 2", &[], 2030)

@@ -121,7 +121,7 @@ pub(crate) enum ProbeFailureKind {
 pub(crate) enum Caa {
     /// `--offline`, `--no-dns`, or there is no name.
     #[default]
-    NotAsked,
+    NotQueried,
     /// The query failed: nothing is known.
     Failed(String),
     /// No domain on the way to the root has records: every CA may issue.

@@ -271,6 +271,6 @@ async fn nothing_is_queried_without_dns() {
     let queries = Queries::start(&[subject("shop.example")], &options, deadline);
     let mut observations = [Observations::default()];
     queries.add(&mut observations).await;
-    assert_eq!(observations[0].caa, Caa::NotAsked);
+    assert_eq!(observations[0].caa, Caa::NotQueried);
     assert_eq!(server.queries(), [""; 0]);
 }

@@ -156,7 +156,19 @@ fn a_root_that_mozilla_removed_is_known_with_the_date() {
     let removed = known(&data, GTS_ROOT_R2);
     assert_eq!(removed.name, "GTS Root R2");
     assert!(!removed.stores.contains(&RootProgramme::Mozilla));
-    assert_eq!(leaves_mozilla(removed).unwrap().0, date("2026-04-15"));
+    // A risk that was published a year before, and what came of it.
+    let [risk, removal] = removed.events.as_slice() else {
+        panic!("expected two events");
+    };
+    assert_eq!(
+        (risk.at, risk.certainty),
+        (date("2026-04-15"), Certainty::Risk)
+    );
+    assert_eq!(risk.statement.published, date("2025-03-15"));
+    assert_eq!(
+        (removal.at, removal.certainty),
+        (date("2026-04-16"), Certainty::Announced)
+    );
 
     let r1 = known(&data, GTS_ROOT_R1);
     let end = r1

@@ -40,7 +40,7 @@ fn issuers<'c>(case: &'c Case<'_>) -> Option<(&'c str, &'c [String])> {
             let wild = issue_wild.as_ref().filter(|_| is_wildcard)?;
             Some((domain, wild))
         }
-        Caa::NotAsked | Caa::Failed(_) | Caa::Absent => None,
+        Caa::NotQueried | Caa::Failed(_) | Caa::Absent => None,
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn base() -> Value {
             { "name": "Sub B", "issuer": "Root B", "operator": "Beta", "until": "2030-01-01" },
             leaf("leaf", "Sub A", json!(["signature"])),
             {
-                "name": "wildcard leaf", "issuer": "Sub A", "names": ["*.example"],
+                "name": "wildcard leaf", "issuer": "Sub A", "names": ["*.api.example"],
                 "from": "2026-05-01", "until": "2026-08-01",
             },
             leaf("leaf B", "Sub B", json!([])),

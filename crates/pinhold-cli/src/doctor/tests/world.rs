@@ -273,7 +273,7 @@ impl World {
                     issue_wild: None,
                 }
             } else {
-                Caa::NotAsked
+                Caa::NotQueried
             },
         }
     }
