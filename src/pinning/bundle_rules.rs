@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
+use crate::pinning::covering::Covering;
 use crate::pinning::evaluation::Policies;
-use crate::pinning::static_pins::{BundleRules, Covering, StaticPins};
+use crate::pinning::static_pins::{BundleRules, StaticPins};
 use crate::policy::{Host, PolicyState, UserAddedRoots};
 
 impl BundleRules {

@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 
 use rustls_pki_types::{ServerName, UnixTime};
 
+use crate::pinning::covering::Covering;
 use crate::pinning::handle::Pinning;
 use crate::pinning::not_applied::NotApplied;
-use crate::pinning::static_pins::{Covering, StaticPins, Visited};
+use crate::pinning::static_pins::{StaticPins, Visited};
 use crate::policy::{
     AfterExpiry, AnchorOrigin, AppliedPolicies, AppliedPolicy, Host, KeyMatch, Outcome, PlainHttp,
     Scope, UnpinnedHosts,

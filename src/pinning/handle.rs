@@ -14,6 +14,7 @@ use rustls_pki_types::{ServerName, UnixTime};
 use crate::chain::ValidatedChain;
 #[cfg(feature = "bundles")]
 use crate::pinning::bundle_state::Bundles;
+use crate::pinning::covering::Covering;
 use crate::pinning::evaluation::{Decision, Evaluation, Policies};
 #[cfg(feature = "hyper")]
 use crate::pinning::event::Event;
@@ -22,7 +23,7 @@ use crate::pinning::health::HealthOptions;
 use crate::pinning::noting::{HeaderEffect, IgnoreReason};
 use crate::pinning::observers::Observers;
 use crate::pinning::rollout::Rollout;
-use crate::pinning::static_pins::{Covering, MergeSettings, RareRules, StaticEntries, StaticPins};
+use crate::pinning::static_pins::{MergeSettings, RareRules, StaticEntries, StaticPins};
 #[cfg(any(feature = "reqwest", all(feature = "hyper", feature = "reports")))]
 use crate::policy::PlainHttp;
 use crate::policy::{

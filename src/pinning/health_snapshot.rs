@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
+use crate::pinning::covering::Covering;
 use crate::pinning::handle::{FlushAtClose, Pinning};
 use crate::pinning::health::{Health, HostNames, PinHealth, PolicyHealth, VersionCounts};
 use crate::pinning::health_rules;
 use crate::pinning::rollout::Rollout;
-use crate::pinning::static_pins::Covering;
 use crate::policy::timestamp::at;
 use crate::policy::{AppliedPolicy, Host, PolicyState, SpkiFingerprint};
 use crate::store::{DAY, Entry, HealthWarning, History, OfVersion};

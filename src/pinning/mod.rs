@@ -29,6 +29,7 @@ mod bundle_terms;
 mod clock;
 #[cfg(feature = "self-test")]
 mod copy;
+mod covering;
 mod evaluation;
 mod event;
 mod explain;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use rustls_pki_types::{ServerName, UnixTime};
 
-use crate::pinning::static_pins::{Covering, MergedSettings, RareRules, StaticPins};
+use crate::pinning::covering::Covering;
+use crate::pinning::static_pins::{MergedSettings, RareRules, StaticPins};
 use crate::policy::{
     AppliedPolicy, Host, Overlap, PinGroup, PolicyState, Requirement, Settings, UnpinnedHosts,
     UnpinnedName,

@@ -15,6 +15,7 @@ use crate::bundles::WhenStale;
 use crate::pinning::build_error::BuildError;
 #[cfg(feature = "bundles")]
 use crate::pinning::bundle_terms::Terms;
+use crate::pinning::covering::{Covering, Pinned};
 use crate::pinning::not_applied::NotApplied;
 use crate::pinning::rollout::Tally;
 #[cfg(feature = "bundles")]
@@ -104,54 +105,12 @@ struct StaticEntry {
     exempt_from: Vec<(Host, Scope)>,
 }
 
-#[cfg_attr(feature = "self-test", derive(Clone))]
-struct Pinned {
-    policy: PinPolicy,
-    tally: Arc<Tally>,
-}
-
 /// A policy of a name or of one of its superdomains.
 pub(crate) enum Visited<'s> {
     Applies(Covering<'s>),
     /// Static pins are disabled for this name, so that none of the following policies applies.
     Disabled,
     Not(&'s Host, Scope, NotApplied),
-}
-
-/// A policy that covers a name and is in effect, and where it was found.
-pub(crate) struct Covering<'s> {
-    host: &'s Host,
-    pinned: &'s Pinned,
-    more_labels: usize,
-    pub(crate) state: PolicyState,
-}
-
-impl<'s> Covering<'s> {
-    pub(crate) fn host(&self) -> &'s Host {
-        self.host
-    }
-
-    pub(crate) fn policy(&self) -> &'s PinPolicy {
-        &self.pinned.policy
-    }
-
-    /// Returns whether both are the policy of the same host with the same scope.
-    #[cfg(feature = "bundles")]
-    pub(crate) fn is_same(&self, other: &Covering<'_>) -> bool {
-        let scope = |it: &Covering<'_>| it.policy().scope_setting();
-        self.host == other.host && scope(self) == scope(other)
-    }
-
-    /// Returns the counts of the policy's roll-out.
-    pub(crate) fn tally(&self) -> &'s Arc<Tally> {
-        &self.pinned.tally
-    }
-
-    #[inline]
-    pub(crate) fn apply(&self, roots: UserAddedRoots) -> AppliedPolicy {
-        let policy = &self.pinned.policy;
-        policy.apply(self.host, self.more_labels, self.state, roots)
-    }
 }
 
 impl StaticPins {

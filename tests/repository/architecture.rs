@@ -30,7 +30,7 @@ const MODULES: &str = "
     4 violation: cause cause_text evidence pin_violation report_error report_pem unpinned_host \
         unverifiable report report_json
     5 pinning: clock not_applied noting rollout evaluation event health health_rules health_export lanes \
-        build_error provider bundle_terms static_pins bundle_rules rare_rules observers recovery \
+        build_error provider bundle_terms covering static_pins bundle_rules rare_rules observers recovery \
         bundle_records bundle_status bundle_state handle copy explain explain_text bundle_engine \
         apply_bundle replace bundle_recovery bundle_setup health_snapshot record_health builder note \
         record
