@@ -1,5 +1,5 @@
 //! The self-test: what it refuses, what it accepts, and that it leaves nothing.
-#![cfg(feature = "self-test")]
+#![cfg(all(feature = "hyper", feature = "self-test"))]
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
