@@ -20,7 +20,7 @@
 //! | [a root of trust for pins](self::pin_root) | Who holds which key, and what if one is lost or stolen? |
 //! | [pins in a file](self::pin_file) | How are pins kept as data, for all platforms, and replaced in a running client? |
 //! | [rolling out pins](self::rolling_out) | How are they enforced without locking users out? |
-//! | [health](self::health) | How is a lock-out known before it happens? |
+//! | [health of pins](self::health) | How is a lock-out known before it happens? |
 //! | [rotating keys and pins](self::rotating) | How does a key change while clients are installed? |
 //! | [pins that a server announces](self::noting) | How are they received, checked and kept? |
 //! | [user-added roots and inspection](self::user_added_roots) | What happens behind a company's proxy, and how is traffic inspected in development? |

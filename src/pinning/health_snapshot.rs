@@ -101,7 +101,7 @@ impl Pinning {
             rollout.last_connection = rollout.last_connection.max(time(history.last));
         }
         for (pin, seen) in &mut rollout.pins {
-            let day = history.seen(pin).map(|seen| at(seen.last.day * DAY));
+            let day = history.seen(pin).map(|seen| day_of(seen.last.day));
             *seen = (*seen).max(day);
         }
         rollout

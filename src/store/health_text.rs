@@ -197,6 +197,8 @@ const MAX_DAYS: u64 = 365_000_000;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::store::health_history::{Outcome, insert};
     use crate::store::health_warning::HealthWarning;
@@ -245,5 +247,32 @@ mod tests {
         let value = history.to_value();
         assert!(value.len() < 8 * 1024, "{}", value.len());
         assert_eq!(History::of_value(&value), Some(history));
+    }
+
+    proptest! {
+        /// Damage that no checksum finds leads to no panic, in merging neither.
+        #[test]
+        fn any_text_is_read_and_merged_without_a_panic(
+            numbers in prop::collection::vec(prop_oneof![0..20_u64, any::<u64>()], 24),
+            text in "[\\[\\]{}\",:0-9a-z]{0,40}",
+        ) {
+            let mut numbers = numbers.iter();
+            let mut number = || numbers.next().unwrap().to_string();
+            let value = format!(
+                r#"{{"since":[{},{}],"days":{},"recent":[{}],"last":[{},{}],"emitted":[[],[{}],[],[],[],[]],"pins":[["{}",{},{},{},{}]],"versions":[["1",{},{},{},{},{},{},{}]]}}"#,
+                number(), number(), number(), number(), number(), number(), number(),
+                pin(1).to_base64(), number(), number(), number(), number(),
+                number(), number(), number(), number(), number(), number(), number(),
+            );
+            prop_assert_eq!(History::of_value(&text), None);
+            if let Some(mut history) = History::of_value(&value) {
+                prop_assert_eq!(history.to_value(), value);
+                let merged = History::merged(&History::default(), &history, &history);
+                prop_assert_eq!(&merged.pins, &history.pins);
+                history.begin_day(u64::MAX);
+                history.see(&pin(2), u64::MAX);
+                history.count("1", Outcome::Passed, u64::MAX);
+            }
+        }
     }
 }
