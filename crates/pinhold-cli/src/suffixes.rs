@@ -14,7 +14,7 @@ pub(crate) fn load() -> Option<PublicSuffixes> {
 
 /// Returns what a name is whose pins cover subdomains of others, as part of a sentence; `None` for a
 /// name of which its owner has all subdomains.
-pub(crate) fn unrelated_subdomains(
+pub(crate) fn shared_subdomains(
     host: &Host,
     scope: Scope,
     suffixes: Option<&PublicSuffixes>,

@@ -14,7 +14,7 @@ pub(super) const PUBLIC_SUFFIX: Rule = Rule {
 
 fn find(case: &Case<'_>) -> Vec<Finding> {
     let (host, scope) = (&case.subject.host, case.subject.scope);
-    let kind = suffixes::unrelated_subdomains(host, scope, case.setting.suffixes);
+    let kind = suffixes::shared_subdomains(host, scope, case.setting.suffixes);
     let finding = kind.map(|kind| {
         let evidence = format!("the policy of {host} covers its subdomains, but it is {kind}");
         PUBLIC_SUFFIX.finding(evidence, "set the policy for your own domain below it")

@@ -256,7 +256,7 @@ impl<'a> PolicyCheck<'a> {
 
     fn public_suffix(&self, host: &Host, policy: &PinPolicy) -> Option<Finding> {
         let scope = policy.scope_setting();
-        let kind = suffixes::unrelated_subdomains(host, scope, self.suffixes.as_ref())?;
+        let kind = suffixes::shared_subdomains(host, scope, self.suffixes.as_ref())?;
         let detail = format!("the policy of {host} covers its subdomains, but it is {kind}");
         let remedy = "set the policy for your own domain below it";
         Some(Finding::warning("public-suffix", detail, remedy))
