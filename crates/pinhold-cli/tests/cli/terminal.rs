@@ -103,7 +103,7 @@ fn json_has_no_colours() {
 
 #[test]
 fn doctor_shows_its_progress_on_a_terminal_and_removes_it() {
-    let pins = [1, 2].map(|byte| format!("--pin={}", crate::program::pin(byte)));
+    let pins = [1, 2].map(|byte| format!("--pin={}", pin(byte)));
     let [live, backup] = &pins;
     let hosts = ["doctor", "a.invalid", "b.invalid", "--no-dns", live, backup];
     let shown = on_terminal(&[], &hosts);
