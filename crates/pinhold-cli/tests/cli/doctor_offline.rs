@@ -70,7 +70,7 @@ fn pins_that_hold_end_with_code_0_and_others_with_90() {
     let host = &json["hosts"][0];
     assert_eq!(host["chains"][0]["paths"][0]["pinned"], true);
     assert_eq!(host["pins"][0]["holds"], host["pins"][0]["name"] == "Root");
-    assert_eq!(host["chains"][0]["paths"][0]["roots"], "--ca");
+    assert_eq!(host["chains"][0]["paths"][0]["roots"], "files");
     let other = pin(2).to_string();
     let pins = ["api.example", "--pin", &other, "--pin", &backup];
     let json = site.doctor(&pins).expect_code(90).json();

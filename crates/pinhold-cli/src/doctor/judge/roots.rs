@@ -69,6 +69,14 @@ impl Roots {
         Self::new(vec![RootList::new(store, anchors, certificates)])
     }
 
+    /// Adds the roots of a platform.
+    #[cfg(test)]
+    pub(in crate::doctor) fn with_platform(mut self, anchors: &TrustAnchors) -> Self {
+        let list = RootList::new(RootStore::Platform, anchors, &[]);
+        self.lists.push(list);
+        self
+    }
+
     fn new(lists: Vec<RootList>) -> Self {
         Self {
             lists,

@@ -2,6 +2,7 @@
 
 mod healthy;
 mod incidents;
+mod judgement;
 mod known_pins;
 mod rules;
 mod world;

@@ -2,7 +2,7 @@
 //! in place of the real ones, and the facts about their CAs in the format of `--pki-data`.
 //!
 //! Members: `at`, `host`, `certificates` (`name`, `issuer`, `from`, `until`, `operator` or `names`),
-//! `anchors`, `user_added`, `chains`, `groups`, and what is published: `operators`, `events`,
+//! `anchors`, `platform`, `user_added`, `chains`, `groups`, and what is published: `operators`, `events`,
 //! `rotates`, `lifetimes`, `programme_dates`, `services`.
 
 use std::collections::HashMap;
@@ -194,7 +194,14 @@ impl World {
             Some("files") => RootStore::Files,
             _ => RootStore::Mozilla,
         };
-        Roots::of_list(store, &anchors, &built_in)
+        let roots = Roots::of_list(store, &anchors, &built_in);
+        if self.spec["platform"].is_null() {
+            return roots;
+        }
+        let platform = TrustAnchors::new()
+            .with_built_in(named("platform"))
+            .unwrap();
+        roots.with_platform(&platform)
     }
 
     fn subject(&self) -> Subject {
