@@ -20,9 +20,7 @@ use crate::pinning::not_applied::NotApplied;
 use crate::pinning::rollout::Tally;
 #[cfg(feature = "bundles")]
 use crate::policy::PinSource;
-use crate::policy::{
-    AppliedPolicy, Host, PinPolicy, PinSet, PolicyState, Scope, Settings, UserAddedRoots,
-};
+use crate::policy::{AppliedPolicy, Host, PinPolicy, PinSet, PolicyState, Scope, Settings};
 use crate::violation::UnpinnedHost;
 
 /// The static pins of an application, and which of them are disabled.
