@@ -214,7 +214,7 @@ impl StaticPins {
     pub(crate) fn unpinned_by_expiry(
         &self,
         host: &Host,
-        roots: UserAddedRoots,
+        roots: crate::policy::UserAddedRoots,
         now: UnixTime,
     ) -> Option<AppliedPolicy> {
         let entries = self.entries_at(now);
