@@ -9,7 +9,7 @@ use std::sync::mpsc::channel;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::common::TIMEOUT;
-use crate::program::{Folder, command, run, run_with};
+use crate::program::{Folder, command, pin, run, run_with};
 use crate::store_files::V2;
 
 /// Runs the program with standard output and error on a new terminal. Returns what it shows.
@@ -63,12 +63,22 @@ fn a_terminal_has_colours_unless_no_color_is_set() {
     let folder = Folder::new();
     let file = folder.write("noted", V2);
     let root = folder.write("root.pem", crate::pki::Ca::root("Root").pem());
+    let [one, two] = [1, 2].map(|byte| pin(byte).to_string());
     for arguments in [
         &["--help"][..],
         &["get"],
         &["fingerprint", &root],
         &["fingerprint", "missing/file"],
         &["store", "list", "--file", &file],
+        &[
+            "doctor",
+            "example.com",
+            "--offline",
+            "--pin",
+            &one,
+            "--pin",
+            &two,
+        ],
     ] {
         let shown = on_terminal(&[], arguments);
         assert!(shown.contains(ESCAPE), "{arguments:?}: {shown:?}");
@@ -93,7 +103,7 @@ fn json_has_no_colours() {
 
 #[test]
 fn doctor_shows_its_progress_on_a_terminal_and_removes_it() {
-    let pins = [1, 2].map(|byte| format!("--pin={}", crate::program::pin(byte)));
+    let pins = [1, 2].map(|byte| format!("--pin={}", pin(byte)));
     let [live, backup] = &pins;
     let hosts = ["doctor", "a.invalid", "b.invalid", "--no-dns", live, backup];
     let shown = on_terminal(&[], &hosts);
