@@ -118,22 +118,29 @@ fn kind(pin: Pin, case: &Case<'_>) -> (Kind, String) {
     (Kind::Unknown, "unknown key".to_owned())
 }
 
-/// Returns when a pin that holds now ends with each list of roots, the first of them.
+/// Returns when a pin that holds now ends on the last of the chains.
 fn live_end(pin: Pin, case: &Case<'_>) -> Option<LockOut> {
+    let chains = case.chains.iter();
+    let ends = chains.filter_map(|chain| end_on(pin, chain, case));
+    ends.reduce(later)?
+}
+
+/// Returns when a pin ends on a chain with each list of roots, the first of these ends; `None` if no
+/// valid path of the chain has the pin.
+pub(super) fn end_on(pin: Pin, chain: &Chain<'_>, case: &Case<'_>) -> Option<Option<LockOut>> {
     let mut by_store = Vec::<(RootStore, Option<LockOut>)>::new();
-    for chain in &case.chains {
-        for path in chain.paths().filter(|path| !path.skips_pins) {
-            let Some(place) = position(pin, &path.keys) else {
-                continue;
-            };
-            let end = path_end(place, path, chain, case);
-            match by_store.iter_mut().find(|(store, _)| *store == path.store) {
-                None => by_store.push((path.store, end)),
-                Some((_, known)) => *known = later(known.take(), end),
-            }
+    for path in chain.paths().filter(|path| !path.skips_pins) {
+        let Some(place) = position(pin, &path.keys) else {
+            continue;
+        };
+        let end = path_end(place, path, chain, case);
+        match by_store.iter_mut().find(|(store, _)| *store == path.store) {
+            None => by_store.push((path.store, end)),
+            Some((_, known)) => *known = later(known.take(), end),
         }
     }
-    earliest(by_store.into_iter().map(|(_, end)| end))
+    let is_found = !by_store.is_empty();
+    is_found.then(|| earliest(by_store.into_iter().map(|(_, end)| end)))
 }
 
 /// Returns the later end. `None` is that of a path whose end is not known.

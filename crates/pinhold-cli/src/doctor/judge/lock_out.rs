@@ -1,9 +1,9 @@
 //! When connections to a name begin to be refused.
 
 use crate::doctor::forecast::{Certainty, LockOut};
-use crate::doctor::judge::case::Case;
+use crate::doctor::judge::case::{Case, Chain};
 use crate::doctor::judge::facts::earliest;
-use crate::doctor::judge::future::Future;
+use crate::doctor::judge::future::{Future, end_on};
 
 /// Returns the first lock-out that is known of.
 pub(super) fn lock_out(case: &Case<'_>) -> Option<LockOut> {
@@ -23,26 +23,44 @@ pub(super) fn lock_out(case: &Case<'_>) -> Option<LockOut> {
         certainty: Certainty::Certain,
         reason: "no valid path has the pinned keys".to_owned(),
     });
-    let groups = case.groups.iter().map(|group| end(group));
+    let groups = case.groups.iter().map(|group| end(group, case));
     let groups = groups.map(|end| end.filter(|end| case.refuses(end.at)));
     earliest([expiry, now].into_iter().chain(groups))
 }
 
-/// Returns when the last pin of a group ends. While pins hold, that is the last of these: the server
-/// has to be moved to use another one. The end of a leaf is no lock-out if there is another one,
-/// since its key may be kept.
-fn end(group: &[Future<'_>]) -> Option<LockOut> {
-    let live = group.iter().filter(|pin| pin.holds == Some(true));
-    let live = live.collect::<Vec<_>>();
-    let counted = if live.is_empty() {
-        group.iter().collect()
-    } else {
-        live
-    };
-    let ends = counted.iter().map(|pin| pin.end.clone());
+/// Returns when the pins of a group end on the first chain that has them; without such a chain, when
+/// the last of them ends by the data.
+fn end(group: &[Future<'_>], case: &Case<'_>) -> Option<LockOut> {
+    let chains = case.chains.iter();
+    let by_chain = chains.filter_map(|chain| end_on_chain(group, chain, case));
+    let by_chain = by_chain.collect::<Vec<_>>();
+    if by_chain.is_empty() {
+        return last(group.iter().map(|pin| pin.end.clone()));
+    }
+    earliest(by_chain)
+}
+
+/// Returns when the last pin ends that holds on a chain: the server has to be moved to use another
+/// one. The end of a leaf is no lock-out if there is another pin, since its key may be kept.
+fn end_on_chain(
+    group: &[Future<'_>],
+    chain: &Chain<'_>,
+    case: &Case<'_>,
+) -> Option<Option<LockOut>> {
+    let on_chain = group.iter().map(|pin| (pin, end_on(pin.pin, chain, case)));
+    let (live, others): (Vec<_>, Vec<_>) = on_chain.partition(|(_, end)| end.is_some());
+    if live.is_empty() {
+        return None;
+    }
+    let last = last(live.into_iter().filter_map(|(_, end)| end));
+    Some(last.filter(|last| {
+        let has_other = others.iter().any(|(pin, _)| pin.outlives(last.at));
+        last.certainty != Certainty::Risk || !has_other
+    }))
+}
+
+/// Returns the last end; `None` if one is not known.
+fn last(ends: impl Iterator<Item = Option<LockOut>>) -> Option<LockOut> {
     let ends = ends.collect::<Option<Vec<_>>>()?;
-    let last = ends.into_iter().max_by_key(|end| end.at)?;
-    let mut others = group.iter().filter(|pin| pin.holds == Some(false));
-    let has_other = others.any(|pin| pin.outlives(last.at));
-    (last.certainty != Certainty::Risk || !has_other).then_some(last)
+    ends.into_iter().max_by_key(|end| end.at)
 }

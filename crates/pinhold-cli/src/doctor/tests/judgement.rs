@@ -139,6 +139,21 @@ fn the_lock_out_is_the_end_of_the_last_pin_that_holds() {
 }
 
 #[test]
+fn the_first_chain_whose_pins_end_locks_out() {
+    let leaves = json!([{ "key": "Root A", "kind": "leaves-mozilla", "at": "2027-04-15" }]);
+    let chains = json!([["leaf", "Sub A"], ["leaf B", "Sub B"]]);
+    let changes = json!({ "chains": chains, "events": leaves });
+    let forecast = forecast(&changes);
+    let lock_out = forecast.lock_out.as_ref().unwrap();
+    assert!(
+        lock_out.reason.starts_with("Root A leaves"),
+        "{}",
+        lock_out.reason
+    );
+    assert!(forecast.pins.iter().all(|pin| pin.holds == Some(true)));
+}
+
+#[test]
 fn the_first_group_that_ends_locks_out() {
     let groups = json!([["leaf:leaf"], ["ca:Root A"]]);
     let date = lock_out(&json!({ "groups": groups })).unwrap().0;
