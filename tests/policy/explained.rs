@@ -1,7 +1,9 @@
 //! `Pinning::explain` against the decisions that the same pins make, and why a policy applies.
 
 use pinhold::explain::{Explanation, NotApplied, StaticOrigin};
-use pinhold::policy::{AfterExpiry, Outcome, Overlap, PinSource, PlainHttp, Scope, UnpinnedHosts};
+#[cfg(feature = "bundles")]
+use pinhold::policy::PinSource;
+use pinhold::policy::{AfterExpiry, Outcome, Overlap, PlainHttp, Scope, UnpinnedHosts};
 use pinhold::roots::AnchorOrigin;
 use pinhold::{
     Decision, Enforcement, Host, PinPolicy, Pinning, PinningBuilder, TrustAnchors, UserAddedRoots,
