@@ -1,7 +1,7 @@
 //! `Pinning::explain` against the decisions that the same pins make, and why a policy applies.
 
 use pinhold::explain::{Explanation, NotApplied, StaticOrigin};
-#[cfg(feature = "bundles")]
+#[cfg(feature = "pin-file")]
 use pinhold::policy::PinSource;
 use pinhold::policy::{AfterExpiry, Outcome, Overlap, PlainHttp, Scope, UnpinnedHosts};
 use pinhold::roots::AnchorOrigin;
