@@ -92,7 +92,8 @@ pub enum Cause {
         /// The refused keys of the chain, leaf first.
         keys: Vec<SpkiFingerprint>,
     },
-    /// The certificate was issued by the same CA as before, or as the pinned one, for another key.
+    /// The chain contains the key of a CA that issued the certificate of before, or the pinned one, for
+    /// another key. The key may be that of a CA above the issuer, as of the root.
     SameCa {
         /// The key of the CA.
         ca: SpkiFingerprint,
@@ -172,7 +173,8 @@ pub enum CaEvidence {
         /// The pinned key.
         pinned: SpkiFingerprint,
     },
-    /// The key of the CA is pinned, but another group of pins is not satisfied.
+    /// The key of the CA is pinned, but another group of pins, which are for the leaf, is not
+    /// satisfied.
     Pinned,
 }
 
@@ -199,6 +201,11 @@ pub enum PathEvidence {
     CrossSigned {
         /// The pinned key.
         pinned: SpkiFingerprint,
+    },
+    /// The key of a CA is pinned, but another group of pins, which are for CAs, is not satisfied.
+    PinnedCa {
+        /// The key of the CA.
+        ca: SpkiFingerprint,
     },
     /// The key of the leaf is pinned, but another group of pins is not satisfied.
     PinnedLeaf {

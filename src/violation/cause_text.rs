@@ -149,6 +149,7 @@ fn write_other_ca(
         .iter()
         .map(|root| format!("\"{}\"", root.organisation))
         .collect::<Vec<_>>();
+    operators.sort_unstable();
     operators.dedup();
     let seen = &seen.organisation;
     write!(
@@ -177,9 +178,13 @@ fn write_path(evidence: &PathEvidence, f: &mut fmt::Formatter<'_>) -> fmt::Resul
             f,
             "the pinned key {pinned} signed a certificate of a CA of the chain, but is on no valid path"
         ),
+        PathEvidence::PinnedCa { ca } => write!(
+            f,
+            "the CA key {ca} is pinned, but the chain lacks another pinned CA"
+        ),
         PathEvidence::PinnedLeaf { leaf } => write!(
             f,
-            "the key of the leaf, {leaf}, is pinned, but the CAs are not"
+            "the key of the leaf, {leaf}, is pinned, but the chain lacks a pinned CA"
         ),
         PathEvidence::SameOperator {
             expected,
@@ -286,7 +291,7 @@ mod tests {
 
     fn other_ca(accepted_at: Option<UnixTime>) -> Cause {
         Cause::OtherCa {
-            expected: vec![root("One"), root("One"), root("Two")],
+            expected: vec![root("One"), root("Two"), root("One")],
             seen: root("Three"),
             accepted_at,
         }
@@ -378,9 +383,14 @@ mod tests {
                 &["signed", "AQEB"],
             ),
             (
+                path(PathEvidence::PinnedCa { ca: one }),
+                "other-path",
+                &["lacks another pinned CA", "AQEB"],
+            ),
+            (
                 path(PathEvidence::PinnedLeaf { leaf: one }),
                 "other-path",
-                &["CAs are not"],
+                &["lacks a pinned CA", "AQEB"],
             ),
             (
                 path(same_operator),

@@ -133,7 +133,7 @@ impl PinViolation {
     ///    [user-added](Cause::UserAddedRoot).
     /// 5. The same client accepted the same keys before: [the pins changed](Cause::ChangedPins).
     /// 6. Some of several groups of pins match: [the CA's](Cause::SameCa) or
-    ///    [the leaf's](Cause::OtherPath).
+    ///    [another one](Cause::OtherPath).
     /// 7. A served certificate with a pinned key [signed a CA of the path](Cause::OtherPath), or was
     ///    [signed by one](Cause::SameCa).
     /// 8. The same client accepted [the leaf's key](Cause::OtherPath) or [a CA's](Cause::SameCa)

@@ -85,6 +85,9 @@ fn path(evidence: &PathEvidence) -> Value {
         PathEvidence::CrossSigned { pinned } => {
             json!({ "evidence": "cross-signed", "pinned": pinned.to_string() })
         }
+        PathEvidence::PinnedCa { ca } => {
+            json!({ "evidence": "pinned-ca", "ca": ca.to_string() })
+        }
         PathEvidence::PinnedLeaf { leaf } => {
             json!({ "evidence": "pinned-leaf", "leaf": leaf.to_string() })
         }
