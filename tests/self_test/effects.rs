@@ -211,3 +211,21 @@ fn a_kill_switch_does_not_change_what_is_tested() {
         assert_eq!(pinning.bundle_status(), status, "nothing is counted");
     }
 }
+
+/// The verifier of a configuration is recognised by the number of references to it, which other
+/// threads change, too.
+#[test]
+fn threads_that_test_the_same_configuration_do_not_disturb_each_other() {
+    let root = Ca::root("Root");
+    let pinning = builder().build().unwrap();
+    let config = config_of(&pinning, &root);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    pinning.self_test(&config).unwrap();
+                }
+            });
+        }
+    });
+}
