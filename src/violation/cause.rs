@@ -168,7 +168,8 @@ pub enum CaEvidence {
         /// When the chain was first accepted.
         at: UnixTime,
     },
-    /// The CA signed a certificate with a pinned key, which the server also sent.
+    /// The CA, the issuer of the leaf, signed a certificate with a pinned key, which the server also
+    /// sent.
     IssuedPinned {
         /// The pinned key.
         pinned: SpkiFingerprint,
@@ -199,6 +200,14 @@ pub enum PathEvidence {
     /// The pinned key signed another certificate of a CA on the path, but no valid path to a trusted
     /// root leads through it.
     CrossSigned {
+        /// The pinned key.
+        pinned: SpkiFingerprint,
+    },
+    /// A CA above the issuer of the leaf signed a certificate with a pinned key, which the server also
+    /// sent.
+    IssuedPinned {
+        /// The key of the CA.
+        ca: SpkiFingerprint,
         /// The pinned key.
         pinned: SpkiFingerprint,
     },
@@ -279,7 +288,7 @@ impl Cause {
             self,
             Self::AppendedCertificate { .. }
                 | Self::OtherPath {
-                    evidence: PathEvidence::CrossSigned { .. }
+                    evidence: PathEvidence::CrossSigned { .. } | PathEvidence::IssuedPinned { .. }
                 }
                 | Self::SameCa {
                     evidence: CaEvidence::IssuedPinned { .. },

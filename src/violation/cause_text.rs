@@ -178,6 +178,11 @@ fn write_path(evidence: &PathEvidence, f: &mut fmt::Formatter<'_>) -> fmt::Resul
             f,
             "the pinned key {pinned} signed a certificate of a CA of the chain, but is on no valid path"
         ),
+        PathEvidence::IssuedPinned { ca, pinned } => write!(
+            f,
+            "the CA key {ca}, above the issuer of the leaf, also issued the served certificate with \
+             the pinned key {pinned}"
+        ),
         PathEvidence::PinnedCa { ca } => write!(
             f,
             "the CA key {ca} is pinned, but the chain lacks another pinned CA"
@@ -381,6 +386,14 @@ mod tests {
                 path(PathEvidence::CrossSigned { pinned: one }),
                 "other-path",
                 &["signed", "AQEB"],
+            ),
+            (
+                path(PathEvidence::IssuedPinned {
+                    ca: one,
+                    pinned: key(2),
+                }),
+                "other-path",
+                &["above the issuer", "AQEB", "AgIC"],
             ),
             (
                 path(PathEvidence::PinnedCa { ca: one }),

@@ -153,6 +153,13 @@ impl<'a> Evidence<'a> {
                 Relation::Issuer => Cause::OtherPath {
                     evidence: PathEvidence::CrossSigned { pinned },
                 },
+                // A server may append any certificate of a CA above, such as a cross-sign of the key
+                // of another operator.
+                Relation::IssuedBy(ca) if self.chain.fingerprints().get(1) != Some(&ca) => {
+                    Cause::OtherPath {
+                        evidence: PathEvidence::IssuedPinned { ca, pinned },
+                    }
+                }
                 Relation::IssuedBy(ca) => Cause::SameCa {
                     ca,
                     evidence: CaEvidence::IssuedPinned { pinned },

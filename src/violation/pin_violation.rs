@@ -135,7 +135,7 @@ impl PinViolation {
     /// 6. Some of several groups of pins match: [the CA's](Cause::SameCa) or
     ///    [another one](Cause::OtherPath).
     /// 7. A served certificate with a pinned key [signed a CA of the path](Cause::OtherPath), or was
-    ///    [signed by one](Cause::SameCa).
+    ///    signed by [the leaf's issuer](Cause::SameCa) or [a CA above](Cause::OtherPath).
     /// 8. The same client accepted [the leaf's key](Cause::OtherPath) or [a CA's](Cause::SameCa)
     ///    before.
     /// 9. The built-in root is one of [the same](Cause::OtherPath) operator or of

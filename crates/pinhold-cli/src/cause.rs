@@ -85,6 +85,11 @@ fn path(evidence: &PathEvidence) -> Value {
         PathEvidence::CrossSigned { pinned } => {
             json!({ "evidence": "cross-signed", "pinned": pinned.to_string() })
         }
+        PathEvidence::IssuedPinned { ca, pinned } => json!({
+            "evidence": "issued-pinned",
+            "ca": ca.to_string(),
+            "pinned": pinned.to_string(),
+        }),
         PathEvidence::PinnedCa { ca } => {
             json!({ "evidence": "pinned-ca", "ca": ca.to_string() })
         }
