@@ -102,8 +102,10 @@ pub enum Cause {
     },
     /// No path leads to a trusted root.
     UnknownIssuer,
-    /// The chain ends in a root of unknown origin: it comes from the platform's store or from a
-    /// variable such as `SSL_CERT_FILE`, and is in no list of known roots.
+    /// The chain ends in a root of unknown origin: it comes from the platform's store, from a
+    /// variable such as `SSL_CERT_FILE`, or from
+    /// [`TrustAnchors::with_unknown`](crate::TrustAnchors::with_unknown), and is in no list of known
+    /// roots.
     UnknownRoot {
         /// The key of the root.
         key: SpkiFingerprint,

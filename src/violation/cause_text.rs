@@ -262,8 +262,8 @@ const UNKNOWN_ISSUER: &str = "unknown issuer: no path leads to a trusted root, a
                               interception, a captive portal, or a server that does not send its \
                               intermediate certificates";
 const UNKNOWN_ROOT: &str = "root of unknown origin: the chain ends in";
-const NOT_LISTED: &str = "which comes from the platform's store or `SSL_CERT_FILE` and is in no \
-                          list of known roots";
+const NOT_LISTED: &str = "which is in no list of known roots; the platform's store, \
+                          `SSL_CERT_FILE` or the application contains it";
 const USER_ADDED_ROOT: &str = "user-added root: the chain ends in";
 const ENFORCED: &str = "which the user or administrator added, and the policy enforces its pins \
                         there";
