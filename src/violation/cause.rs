@@ -71,6 +71,9 @@ pub enum Cause {
         seen: BuiltInRoot,
         /// When a chain to the expected root was first accepted; `None` if the roots are pinned.
         accepted_at: Option<UnixTime>,
+        /// Beside pinned roots: how many pins are those of no built-in root. Their operators are not
+        /// known, so that the CA of the server may be the same as before.
+        other_pins: usize,
     },
     /// The chain has other keys than the pinned ones, and nothing more is known.
     OtherKeys,

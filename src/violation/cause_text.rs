@@ -94,7 +94,8 @@ impl fmt::Display for Cause {
                 expected,
                 seen,
                 accepted_at,
-            } => write_other_ca(expected, seen, *accepted_at, f),
+                other_pins,
+            } => write_other_ca(expected, seen, *accepted_at, *other_pins, f),
             Self::OtherKeys => f.write_str(OTHER_KEYS),
             Self::OtherName { presented } => write_names(presented, f),
             Self::OtherPath { evidence } => write_path(evidence, f),
@@ -143,6 +144,7 @@ fn write_other_ca(
     expected: &[BuiltInRoot],
     seen: &BuiltInRoot,
     accepted_at: Option<UnixTime>,
+    other_pins: usize,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
     let mut operators = expected
@@ -163,7 +165,15 @@ fn write_other_ca(
         }
         None => f.write_str("the pinned root is of ")?,
     }
-    write_list(operators.iter(), f)
+    write_list(operators.iter(), f)?;
+    match other_pins {
+        0 => Ok(()),
+        1 => f.write_str("; the operator of the other pin is not known"),
+        others => write!(
+            f,
+            "; the operators of the other {others} pins are not known"
+        ),
+    }
 }
 
 fn write_path(evidence: &PathEvidence, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -299,6 +309,7 @@ mod tests {
             expected: vec![root("One"), root("Two"), root("One")],
             seen: root("Three"),
             accepted_at,
+            other_pins: usize::from(accepted_at.is_none()),
         }
     }
 
@@ -352,7 +363,10 @@ mod tests {
             (
                 other_ca(None),
                 "other-ca",
-                &["\"Three\"", "pinned root is of \"One\", \"Two\""],
+                &[
+                    "\"Three\"",
+                    "pinned root is of \"One\", \"Two\"; the operator of the other pin is",
+                ],
             ),
             (
                 other_ca(Some(at_1)),

@@ -200,10 +200,16 @@ impl<'a> Evidence<'a> {
         let pinned = roots.filter(|root| self.policy.pins.contains(&root.fingerprint()));
         let pinned = pinned.collect::<Vec<_>>();
         if !pinned.is_empty() {
-            return compare_operators(&pinned, seen, None);
+            let is_root = |pin: &SpkiFingerprint| {
+                let mut roots = pinned.iter();
+                roots.any(|root| root.fingerprint() == *pin)
+            };
+            let other_pins = self.policy.pins.iter().filter(|pin| !is_root(pin));
+            let other_pins = other_pins.count();
+            return compare_operators(&pinned, seen, None, other_pins);
         }
         let known = self.accepted().next_back()?;
-        compare_operators(&[known.anchor()], seen, Some(known.validated_at()))
+        compare_operators(&[known.anchor()], seen, Some(known.validated_at()), 0)
     }
 
     fn of_appended(&self) -> Option<Cause> {
@@ -219,6 +225,7 @@ fn compare_operators(
     expected: &[&Anchor],
     seen: &Anchor,
     accepted_at: Option<UnixTime>,
+    other_pins: usize,
 ) -> Option<Cause> {
     let operator = organisation(seen.subject())?;
     let same = |root: &&&Anchor| organisation(root.subject()) == Some(operator);
@@ -238,6 +245,7 @@ fn compare_operators(
         expected: expected.iter().map(|root| built_in_root(root)).collect(),
         seen: built_in_root(seen),
         accepted_at,
+        other_pins,
     })
 }
 

@@ -41,10 +41,12 @@ fn evidence(cause: &Cause) -> Value {
             expected,
             seen,
             accepted_at,
+            other_pins,
         } => json!({
             "expected": expected.iter().map(root).collect::<Vec<_>>(),
             "seen": root(seen),
             "accepted_at": accepted_at.map(time),
+            "other_pins": other_pins,
         }),
         Cause::OtherName { presented } => json!({ "presented": presented }),
         Cause::OtherPath { evidence } => path(evidence),

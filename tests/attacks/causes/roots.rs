@@ -36,7 +36,9 @@ async fn the_operators_of_built_in_roots_are_compared() {
                     expected,
                     seen,
                     accepted_at,
+                    other_pins,
                 } => {
+                    assert_eq!(other_pins, 1);
                     assert!(!is_same);
                     assert_eq!((expected[0].key, seen.key), (root.pin(), other.pin()));
                     assert_eq!(expected[0].organisation, OPERATOR);
