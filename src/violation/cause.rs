@@ -1,7 +1,7 @@
 //! [`Cause`], what the facts of a refusal show about its cause, and the evidence for it.
 //!
-//! The texts are in `cause_text`. `evidence` derives the cause of a pin violation, `tls` that of a
-//! failure before pins count.
+//! The texts are in `cause_text` and `evidence_text`. `evidence` derives the cause of a pin violation,
+//! `tls` that of a failure before pins count.
 
 use rustls_pki_types::UnixTime;
 

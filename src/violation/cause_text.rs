@@ -4,11 +4,9 @@ use std::fmt;
 
 use rustls_pki_types::UnixTime;
 
-use crate::policy::SpkiFingerprint;
 use crate::policy::timestamp::print_capped;
-use crate::violation::cause::{
-    BuiltInRoot, CaEvidence, Cause, ClockEvidence, PathEvidence, ValidityLimit,
-};
+use crate::violation::cause::{Cause, ClockEvidence, ValidityLimit};
+use crate::violation::evidence_text::{write_list, write_other_ca, write_path, write_same_ca};
 
 impl Cause {
     /// Returns what to do, in one sentence. No remedy loosens pins or trusts another root: that is
@@ -73,22 +71,7 @@ impl fmt::Display for Cause {
                 expired_at,
                 now,
                 is_pinned_key_present,
-            } => {
-                f.write_str("expired policy: the pins expired")?;
-                if let Some(at) = expired_at {
-                    write!(f, " on {}", print_capped(*at))?;
-                }
-                let verb = if *is_pinned_key_present {
-                    "has"
-                } else {
-                    "lacks"
-                };
-                let now = print_capped(*now);
-                write!(
-                    f,
-                    ", and it is {now} on the device; the chain {verb} the pinned keys"
-                )
-            }
+            } => write_expired(*expired_at, *now, *is_pinned_key_present, f),
             Self::NotTls => f.write_str(NOT_TLS),
             Self::OtherCa {
                 expected,
@@ -112,6 +95,28 @@ impl fmt::Display for Cause {
     }
 }
 
+fn write_expired(
+    expired_at: Option<UnixTime>,
+    now: UnixTime,
+    is_pinned_key_present: bool,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    f.write_str("expired policy: the pins expired")?;
+    if let Some(at) = expired_at {
+        write!(f, " on {}", print_capped(at))?;
+    }
+    let verb = if is_pinned_key_present {
+        "has"
+    } else {
+        "lacks"
+    };
+    let now = print_capped(now);
+    write!(
+        f,
+        ", and it is {now} on the device; the chain {verb} the pinned keys"
+    )
+}
+
 fn write_names(presented: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str("other name: the certificate is for ")?;
     if presented.is_empty() {
@@ -119,107 +124,6 @@ fn write_names(presented: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result 
     }
     write_list(presented.iter().map(|name| format!("\"{name}\"")), f)?;
     f.write_str(", as from a captive portal or a server without one for this name")
-}
-
-fn write_same_ca(
-    ca: &SpkiFingerprint,
-    evidence: &CaEvidence,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
-    f.write_str("same CA, new key (a rotation or a mis-issuance): ")?;
-    match evidence {
-        CaEvidence::Accepted { leaf, at } => {
-            let at = print_capped(*at);
-            write!(f, "{leaf} was accepted on {at} below the same CA key {ca}")
-        }
-        CaEvidence::IssuedPinned { pinned } => write!(
-            f,
-            "the CA key {ca} also issued the served certificate with the pinned key {pinned}"
-        ),
-        CaEvidence::Pinned => write!(f, "the CA key {ca} is pinned, the key of the leaf is not"),
-    }
-}
-
-fn write_other_ca(
-    expected: &[BuiltInRoot],
-    seen: &BuiltInRoot,
-    accepted_at: Option<UnixTime>,
-    other_pins: usize,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
-    let mut operators = expected
-        .iter()
-        .map(|root| format!("\"{}\"", root.organisation))
-        .collect::<Vec<_>>();
-    operators.sort_unstable();
-    operators.dedup();
-    let seen = &seen.organisation;
-    write!(
-        f,
-        "other CA operator: the chain ends in a root of \"{seen}\", "
-    )?;
-    match accepted_at {
-        Some(at) => {
-            let at = print_capped(at);
-            write!(f, "the one accepted on {at} in one of ")?;
-        }
-        None => f.write_str("the pinned root is of ")?,
-    }
-    write_list(operators.iter(), f)?;
-    match other_pins {
-        0 => Ok(()),
-        1 => f.write_str("; the operator of the other pin is not known"),
-        others => write!(
-            f,
-            "; the operators of the other {others} pins are not known"
-        ),
-    }
-}
-
-fn write_path(evidence: &PathEvidence, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.write_str("other path or cross-sign: ")?;
-    match evidence {
-        PathEvidence::Accepted { at } => write!(
-            f,
-            "the key of the leaf was accepted on {} through other CAs",
-            print_capped(*at)
-        ),
-        PathEvidence::CrossSigned { pinned } => write!(
-            f,
-            "the pinned key {pinned} signed a certificate of a CA of the chain, but is on no valid path"
-        ),
-        PathEvidence::IssuedPinned { ca, pinned } => write!(
-            f,
-            "the CA key {ca}, above the issuer of the leaf, also issued the served certificate with \
-             the pinned key {pinned}"
-        ),
-        PathEvidence::PinnedCa { ca } => write!(
-            f,
-            "the CA key {ca} is pinned, but the chain lacks another pinned CA"
-        ),
-        PathEvidence::PinnedLeaf { leaf } => write!(
-            f,
-            "the key of the leaf, {leaf}, is pinned, but the chain lacks a pinned CA"
-        ),
-        PathEvidence::SameOperator {
-            expected,
-            seen,
-            accepted_at,
-        } => {
-            let (operator, seen, expected) = (&seen.organisation, &seen.subject, &expected.subject);
-            write!(
-                f,
-                "\"{operator}\" operates the root of the chain, \"{seen}\", and "
-            )?;
-            match accepted_at {
-                Some(at) => {
-                    write!(f, "that of one accepted on {}, ", print_capped(*at))?;
-                }
-                None => f.write_str("the pinned one, ")?,
-            }
-            write!(f, "\"{expected}\"")
-        }
-    }
 }
 
 fn write_clock(
@@ -250,17 +154,6 @@ fn write_clock(
     }
 }
 
-fn write_list<T: fmt::Display>(
-    items: impl Iterator<Item = T>,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
-    for (index, item) in items.enumerate() {
-        let separator = if index == 0 { "" } else { ", " };
-        write!(f, "{separator}{item}")?;
-    }
-    Ok(())
-}
-
 const APPENDED: &str = "appended certificate: the server also sent one with the pinned key";
 const UNRELATED: &str = "which no signature relates to the validated chain, and which proves \
                          nothing";
@@ -282,7 +175,9 @@ const NO_KEY: &str = "is the SHA-256 of a certificate of the chain, not of its k
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::SpkiFingerprint;
     use crate::policy::timestamp::at;
+    use crate::violation::cause::{BuiltInRoot, CaEvidence, PathEvidence};
 
     fn root(organisation: &str) -> BuiltInRoot {
         BuiltInRoot {
@@ -365,7 +260,7 @@ mod tests {
                 "other-ca",
                 &[
                     "\"Three\"",
-                    "pinned root is of \"One\", \"Two\"; the operator of the other pin is",
+                    "of \"One\", \"Two\"; the operator of the other",
                 ],
             ),
             (
@@ -373,7 +268,6 @@ mod tests {
                 "other-ca",
                 &["accepted on 1970-01-01T00:00:01Z"],
             ),
-            (Cause::OtherKeys, "other-keys", &["nothing shows which"]),
             (
                 Cause::OtherName { presented },
                 "other-name",
@@ -450,6 +344,7 @@ mod tests {
                 &["AgIC", "AQEB"],
             ),
             (same_ca(CaEvidence::Pinned), "same-ca", &["is pinned"]),
+            (Cause::OtherKeys, "other-keys", &["nothing shows which"]),
             (Cause::UnknownIssuer, "unknown-issuer", &["no path"]),
             (
                 Cause::UnknownRoot { key: one },
