@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::sync::Weak;
 
+use parking_lot::Mutex;
 use rustls::Error;
 use rustls::client::ClientSessionStore;
 use rustls::client::danger::ServerCertVerifier;
@@ -113,8 +114,9 @@ impl Sighting {
 /// Returns whether `value` refers to the place of `weak` itself, and not through another object: with
 /// each clone of it there is one reference more to that place. No code of the application runs for that.
 ///
-/// Other threads may change the number in the meantime, but not by dozens.
+/// Other threads may change the number in the meantime, but only other self-tests by dozens.
 pub(crate) fn refers_to<T: Clone, P: ?Sized>(value: &T, weak: &Weak<P>) -> bool {
+    let _alone = COUNTING.lock();
     let before = weak.strong_count();
     let clones = std::iter::repeat_n(value, CLONES).cloned();
     let clones = clones.collect::<Vec<_>>();
@@ -124,3 +126,5 @@ pub(crate) fn refers_to<T: Clone, P: ?Sized>(value: &T, weak: &Weak<P>) -> bool 
 }
 
 const CLONES: usize = 64;
+/// Held while clones are counted. No code of the application runs then.
+static COUNTING: Mutex<()> = Mutex::new(());

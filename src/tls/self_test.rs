@@ -33,7 +33,8 @@ impl Pinning {
     /// 2. *The pins*: a copy of the pins in force, with one more host below `.invalid`, and a verifier
     ///    with the same crypto provider that trusts only an anchor of the self-test, refuse each
     ///    [`Attack`] with a server in memory, for the right reason. A right server passes, and its
-    ///    session is resumed. All of that is done with each TLS version of the configuration.
+    ///    session is resumed. All of that is done with each TLS version of the configuration
+    ///    that has algorithms for a server with a key on P-256.
     ///
     /// It leaves nothing: no event, count, chain, session, noted pin or stored record, and no open
     /// connection is checked again because of it.
@@ -172,6 +173,18 @@ fn is_version(error: &Error) -> bool {
     )
 }
 
+/// Returns whether a handshake failed before any certificate was sent, for want of algorithms.
+fn has_nothing_in_common(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::PeerIncompatible(
+            PeerIncompatible::NoCipherSuitesInCommon
+                | PeerIncompatible::NoKxGroupsInCommon
+                | PeerIncompatible::NoSignatureSchemesInCommon
+        )
+    )
+}
+
 fn is_same_refusal(failure: &Failure, refusal: &PinViolation) -> bool {
     match failure {
         Failure::Client(error) => {
@@ -208,7 +221,7 @@ struct Attacks {
 
 impl Attacks {
     /// Makes all attacks on a copy of the pins. The inner error is that of a version that the provider
-    /// lacks.
+    /// lacks, or has only for other keys than those on P-256.
     fn of(
         pinning: &Pinning,
         config: &ClientConfig,
@@ -230,7 +243,13 @@ impl Attacks {
             side,
             version: version.own.version,
         };
-        let refusal = copy.attack(&right)?;
+        let refusal = match copy.attack(&right) {
+            Err(SelfTestError::Genuine {
+                refusal: Some(error),
+                ..
+            }) if has_nothing_in_common(&error) => return Ok(Err(error)),
+            attacked => attacked?,
+        };
         copy.attack_resumption()?;
         Ok(Ok(Self {
             refusal,

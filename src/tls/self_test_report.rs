@@ -63,7 +63,8 @@ impl fmt::Display for Attack {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SelfTestReport {
-    /// The TLS versions that the configuration offers, each of which was tested.
+    /// The TLS versions that were tested: those that the configuration offers, except one with
+    /// algorithms for other keys than those on P-256 only.
     pub versions: Vec<ProtocolVersion>,
     /// The attacks that were refused with each version.
     pub refused: Vec<Attack>,

@@ -1,7 +1,7 @@
 //! [`Cause`], what the facts of a refusal show about its cause, and the evidence for it.
 //!
-//! The texts are in `cause_text`. `evidence` derives the cause of a pin violation, `tls` that of a
-//! failure before pins count.
+//! The texts are in `cause_text` and `evidence_text`. `evidence` derives the cause of a pin violation,
+//! `tls` that of a failure before pins count.
 
 use rustls_pki_types::UnixTime;
 
@@ -71,6 +71,9 @@ pub enum Cause {
         seen: BuiltInRoot,
         /// When a chain to the expected root was first accepted; `None` if the roots are pinned.
         accepted_at: Option<UnixTime>,
+        /// Beside pinned roots: how many pins are those of no built-in root. Their operators are not
+        /// known, so that the CA of the server may be the same as before.
+        other_pins: usize,
     },
     /// The chain has other keys than the pinned ones, and nothing more is known.
     OtherKeys,
@@ -92,7 +95,8 @@ pub enum Cause {
         /// The refused keys of the chain, leaf first.
         keys: Vec<SpkiFingerprint>,
     },
-    /// The certificate was issued by the same CA as before, or as the pinned one, for another key.
+    /// The chain contains the key of a CA that issued the certificate of before, or the pinned one, for
+    /// another key. The key may be that of a CA above the issuer, as of the root.
     SameCa {
         /// The key of the CA.
         ca: SpkiFingerprint,
@@ -101,8 +105,10 @@ pub enum Cause {
     },
     /// No path leads to a trusted root.
     UnknownIssuer,
-    /// The chain ends in a root of unknown origin: it comes from the platform's store or from a
-    /// variable such as `SSL_CERT_FILE`, and is in no list of known roots.
+    /// The chain ends in a root of unknown origin: it comes from the platform's store, from a
+    /// variable such as `SSL_CERT_FILE`, or from
+    /// [`TrustAnchors::with_unknown`](crate::TrustAnchors::with_unknown), and is in no list of known
+    /// roots.
     UnknownRoot {
         /// The key of the root.
         key: SpkiFingerprint,
@@ -167,12 +173,14 @@ pub enum CaEvidence {
         /// When the chain was first accepted.
         at: UnixTime,
     },
-    /// The CA signed a certificate with a pinned key, which the server also sent.
+    /// The CA, the issuer of the leaf, signed a certificate with a pinned key, which the server also
+    /// sent.
     IssuedPinned {
         /// The pinned key.
         pinned: SpkiFingerprint,
     },
-    /// The key of the CA is pinned, but another group of pins is not satisfied.
+    /// The key of the CA is pinned, but another group of pins, which are for the leaf, is not
+    /// satisfied.
     Pinned,
 }
 
@@ -199,6 +207,19 @@ pub enum PathEvidence {
     CrossSigned {
         /// The pinned key.
         pinned: SpkiFingerprint,
+    },
+    /// A CA above the issuer of the leaf signed a certificate with a pinned key, which the server also
+    /// sent.
+    IssuedPinned {
+        /// The key of the CA.
+        ca: SpkiFingerprint,
+        /// The pinned key.
+        pinned: SpkiFingerprint,
+    },
+    /// The key of a CA is pinned, but another group of pins, which are for CAs, is not satisfied.
+    PinnedCa {
+        /// The key of the CA.
+        ca: SpkiFingerprint,
     },
     /// The key of the leaf is pinned, but another group of pins is not satisfied.
     PinnedLeaf {
@@ -272,7 +293,7 @@ impl Cause {
             self,
             Self::AppendedCertificate { .. }
                 | Self::OtherPath {
-                    evidence: PathEvidence::CrossSigned { .. }
+                    evidence: PathEvidence::CrossSigned { .. } | PathEvidence::IssuedPinned { .. }
                 }
                 | Self::SameCa {
                     evidence: CaEvidence::IssuedPinned { .. },

@@ -4,11 +4,9 @@ use std::fmt;
 
 use rustls_pki_types::UnixTime;
 
-use crate::policy::SpkiFingerprint;
 use crate::policy::timestamp::print_capped;
-use crate::violation::cause::{
-    BuiltInRoot, CaEvidence, Cause, ClockEvidence, PathEvidence, ValidityLimit,
-};
+use crate::violation::cause::{Cause, ClockEvidence, ValidityLimit};
+use crate::violation::evidence_text::{write_list, write_other_ca, write_path, write_same_ca};
 
 impl Cause {
     /// Returns what to do, in one sentence. No remedy loosens pins or trusts another root: that is
@@ -73,28 +71,14 @@ impl fmt::Display for Cause {
                 expired_at,
                 now,
                 is_pinned_key_present,
-            } => {
-                f.write_str("expired policy: the pins expired")?;
-                if let Some(at) = expired_at {
-                    write!(f, " on {}", print_capped(*at))?;
-                }
-                let verb = if *is_pinned_key_present {
-                    "has"
-                } else {
-                    "lacks"
-                };
-                let now = print_capped(*now);
-                write!(
-                    f,
-                    ", and it is {now} on the device; the chain {verb} the pinned keys"
-                )
-            }
+            } => write_expired(*expired_at, *now, *is_pinned_key_present, f),
             Self::NotTls => f.write_str(NOT_TLS),
             Self::OtherCa {
                 expected,
                 seen,
                 accepted_at,
-            } => write_other_ca(expected, seen, *accepted_at, f),
+                other_pins,
+            } => write_other_ca(expected, seen, *accepted_at, *other_pins, f),
             Self::OtherKeys => f.write_str(OTHER_KEYS),
             Self::OtherName { presented } => write_names(presented, f),
             Self::OtherPath { evidence } => write_path(evidence, f),
@@ -111,6 +95,28 @@ impl fmt::Display for Cause {
     }
 }
 
+fn write_expired(
+    expired_at: Option<UnixTime>,
+    now: UnixTime,
+    is_pinned_key_present: bool,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    f.write_str("expired policy: the pins expired")?;
+    if let Some(at) = expired_at {
+        write!(f, " on {}", print_capped(at))?;
+    }
+    let verb = if is_pinned_key_present {
+        "has"
+    } else {
+        "lacks"
+    };
+    let now = print_capped(now);
+    write!(
+        f,
+        ", and it is {now} on the device; the chain {verb} the pinned keys"
+    )
+}
+
 fn write_names(presented: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str("other name: the certificate is for ")?;
     if presented.is_empty() {
@@ -118,88 +124,6 @@ fn write_names(presented: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result 
     }
     write_list(presented.iter().map(|name| format!("\"{name}\"")), f)?;
     f.write_str(", as from a captive portal or a server without one for this name")
-}
-
-fn write_same_ca(
-    ca: &SpkiFingerprint,
-    evidence: &CaEvidence,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
-    f.write_str("same CA, new key (a rotation or a mis-issuance): ")?;
-    match evidence {
-        CaEvidence::Accepted { leaf, at } => {
-            let at = print_capped(*at);
-            write!(f, "{leaf} was accepted on {at} below the same CA key {ca}")
-        }
-        CaEvidence::IssuedPinned { pinned } => write!(
-            f,
-            "the CA key {ca} also issued the served certificate with the pinned key {pinned}"
-        ),
-        CaEvidence::Pinned => write!(f, "the CA key {ca} is pinned, the key of the leaf is not"),
-    }
-}
-
-fn write_other_ca(
-    expected: &[BuiltInRoot],
-    seen: &BuiltInRoot,
-    accepted_at: Option<UnixTime>,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
-    let mut operators = expected
-        .iter()
-        .map(|root| format!("\"{}\"", root.organisation))
-        .collect::<Vec<_>>();
-    operators.dedup();
-    let seen = &seen.organisation;
-    write!(
-        f,
-        "other CA operator: the chain ends in a root of \"{seen}\", "
-    )?;
-    match accepted_at {
-        Some(at) => {
-            let at = print_capped(at);
-            write!(f, "the one accepted on {at} in one of ")?;
-        }
-        None => f.write_str("the pinned root is of ")?,
-    }
-    write_list(operators.iter(), f)
-}
-
-fn write_path(evidence: &PathEvidence, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.write_str("other path or cross-sign: ")?;
-    match evidence {
-        PathEvidence::Accepted { at } => write!(
-            f,
-            "the key of the leaf was accepted on {} through other CAs",
-            print_capped(*at)
-        ),
-        PathEvidence::CrossSigned { pinned } => write!(
-            f,
-            "the pinned key {pinned} signed a certificate of a CA of the chain, but is on no valid path"
-        ),
-        PathEvidence::PinnedLeaf { leaf } => write!(
-            f,
-            "the key of the leaf, {leaf}, is pinned, but the CAs are not"
-        ),
-        PathEvidence::SameOperator {
-            expected,
-            seen,
-            accepted_at,
-        } => {
-            let (operator, seen, expected) = (&seen.organisation, &seen.subject, &expected.subject);
-            write!(
-                f,
-                "\"{operator}\" operates the root of the chain, \"{seen}\", and "
-            )?;
-            match accepted_at {
-                Some(at) => {
-                    write!(f, "that of one accepted on {}, ", print_capped(*at))?;
-                }
-                None => f.write_str("the pinned one, ")?,
-            }
-            write!(f, "\"{expected}\"")
-        }
-    }
 }
 
 fn write_clock(
@@ -230,17 +154,6 @@ fn write_clock(
     }
 }
 
-fn write_list<T: fmt::Display>(
-    items: impl Iterator<Item = T>,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
-    for (index, item) in items.enumerate() {
-        let separator = if index == 0 { "" } else { ", " };
-        write!(f, "{separator}{item}")?;
-    }
-    Ok(())
-}
-
 const APPENDED: &str = "appended certificate: the server also sent one with the pinned key";
 const UNRELATED: &str = "which no signature relates to the validated chain, and which proves \
                          nothing";
@@ -252,8 +165,8 @@ const UNKNOWN_ISSUER: &str = "unknown issuer: no path leads to a trusted root, a
                               interception, a captive portal, or a server that does not send its \
                               intermediate certificates";
 const UNKNOWN_ROOT: &str = "root of unknown origin: the chain ends in";
-const NOT_LISTED: &str = "which comes from the platform's store or `SSL_CERT_FILE` and is in no \
-                          list of known roots";
+const NOT_LISTED: &str = "which is in no list of known roots; the platform's store, \
+                          `SSL_CERT_FILE` or the application contains it";
 const USER_ADDED_ROOT: &str = "user-added root: the chain ends in";
 const ENFORCED: &str = "which the user or administrator added, and the policy enforces its pins \
                         there";
@@ -262,7 +175,9 @@ const NO_KEY: &str = "is the SHA-256 of a certificate of the chain, not of its k
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::SpkiFingerprint;
     use crate::policy::timestamp::at;
+    use crate::violation::cause::{BuiltInRoot, CaEvidence, PathEvidence};
 
     fn root(organisation: &str) -> BuiltInRoot {
         BuiltInRoot {
@@ -286,9 +201,10 @@ mod tests {
 
     fn other_ca(accepted_at: Option<UnixTime>) -> Cause {
         Cause::OtherCa {
-            expected: vec![root("One"), root("One"), root("Two")],
+            expected: vec![root("One"), root("Two"), root("One")],
             seen: root("Three"),
             accepted_at,
+            other_pins: usize::from(accepted_at.is_none()),
         }
     }
 
@@ -342,14 +258,16 @@ mod tests {
             (
                 other_ca(None),
                 "other-ca",
-                &["\"Three\"", "pinned root is of \"One\", \"Two\""],
+                &[
+                    "\"Three\"",
+                    "of \"One\", \"Two\"; the operator of the other",
+                ],
             ),
             (
                 other_ca(Some(at_1)),
                 "other-ca",
                 &["accepted on 1970-01-01T00:00:01Z"],
             ),
-            (Cause::OtherKeys, "other-keys", &["nothing shows which"]),
             (
                 Cause::OtherName { presented },
                 "other-name",
@@ -378,9 +296,22 @@ mod tests {
                 &["signed", "AQEB"],
             ),
             (
+                path(PathEvidence::IssuedPinned {
+                    ca: one,
+                    pinned: key(2),
+                }),
+                "other-path",
+                &["above the issuer", "AQEB", "AgIC"],
+            ),
+            (
+                path(PathEvidence::PinnedCa { ca: one }),
+                "other-path",
+                &["lacks another pinned CA", "AQEB"],
+            ),
+            (
                 path(PathEvidence::PinnedLeaf { leaf: one }),
                 "other-path",
-                &["CAs are not"],
+                &["lacks a pinned CA", "AQEB"],
             ),
             (
                 path(same_operator),
@@ -413,6 +344,7 @@ mod tests {
                 &["AgIC", "AQEB"],
             ),
             (same_ca(CaEvidence::Pinned), "same-ca", &["is pinned"]),
+            (Cause::OtherKeys, "other-keys", &["nothing shows which"]),
             (Cause::UnknownIssuer, "unknown-issuer", &["no path"]),
             (
                 Cause::UnknownRoot { key: one },

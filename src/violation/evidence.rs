@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::chain::{Relation, ValidatedChain, name_text, organisation, value_text};
 use crate::policy::{
-    AnchorOrigin, AppliedPolicy, PinRole, PinSource, PolicyState, SpkiFingerprint, sha256,
+    AnchorOrigin, AppliedPolicy, PinGroup, PinRole, PinSource, PolicyState, SpkiFingerprint, sha256,
 };
 use crate::roots::Anchor;
 use crate::violation::cause::{BuiltInRoot, CaEvidence, Cause, PathEvidence};
@@ -121,17 +121,29 @@ impl<'a> Evidence<'a> {
 
     /// Returns the cause for a path that satisfies some of the groups that must all hold.
     fn of_pinned_path_keys(&self) -> Option<Cause> {
-        let (leaf, authorities) = self.chain.fingerprints().split_first()?;
-        let pins = || self.policy.groups().iter().flat_map(|group| group.iter());
+        let keys = self.chain.fingerprints();
+        let (leaf, authorities) = keys.split_first()?;
+        let groups = self.policy.groups();
+        let pins = || groups.iter().flat_map(|group| group.iter());
         let accepts = |key, other| pins().any(|(role, pin)| role != other && pin == key);
-        if let Some(ca) = authorities.iter().find(|key| accepts(*key, PinRole::Leaf)) {
-            return Some(Cause::SameCa {
-                ca: *ca,
-                evidence: CaEvidence::Pinned,
-            });
+        if accepts(leaf, PinRole::Ca) {
+            let evidence = PathEvidence::PinnedLeaf { leaf: *leaf };
+            return Some(Cause::OtherPath { evidence });
         }
-        let evidence = PathEvidence::PinnedLeaf { leaf: *leaf };
-        accepts(leaf, PinRole::Ca).then_some(Cause::OtherPath { evidence })
+        let ca = *authorities.iter().find(|key| accepts(key, PinRole::Leaf))?;
+        let is_missing = |group: &&PinGroup| !group.matches(keys);
+        let has = |group: &PinGroup, role| group.pins(role).is_some();
+        let mut missing = groups.iter().filter(is_missing);
+        if missing.clone().all(|group| has(group, PinRole::Leaf)) {
+            let evidence = CaEvidence::Pinned;
+            return Some(Cause::SameCa { ca, evidence });
+        }
+        // Whether a pin for any position is that of a leaf or of a CA is not known.
+        let is_of_cas = |group| !has(group, PinRole::Leaf) && !has(group, PinRole::Any);
+        let evidence = PathEvidence::PinnedCa { ca };
+        missing
+            .all(is_of_cas)
+            .then_some(Cause::OtherPath { evidence })
     }
 
     fn of_signatures(&self) -> Option<Cause> {
@@ -141,6 +153,13 @@ impl<'a> Evidence<'a> {
                 Relation::Issuer => Cause::OtherPath {
                     evidence: PathEvidence::CrossSigned { pinned },
                 },
+                // A server may append any certificate of a CA above, such as a cross-sign of the key
+                // of another operator.
+                Relation::IssuedBy(ca) if self.chain.fingerprints().get(1) != Some(&ca) => {
+                    Cause::OtherPath {
+                        evidence: PathEvidence::IssuedPinned { ca, pinned },
+                    }
+                }
                 Relation::IssuedBy(ca) => Cause::SameCa {
                     ca,
                     evidence: CaEvidence::IssuedPinned { pinned },
@@ -181,10 +200,16 @@ impl<'a> Evidence<'a> {
         let pinned = roots.filter(|root| self.policy.pins.contains(&root.fingerprint()));
         let pinned = pinned.collect::<Vec<_>>();
         if !pinned.is_empty() {
-            return compare_operators(&pinned, seen, None);
+            let is_root = |pin: &SpkiFingerprint| {
+                let mut roots = pinned.iter();
+                roots.any(|root| root.fingerprint() == *pin)
+            };
+            let other_pins = self.policy.pins.iter().filter(|pin| !is_root(pin));
+            let other_pins = other_pins.count();
+            return compare_operators(&pinned, seen, None, other_pins);
         }
         let known = self.accepted().next_back()?;
-        compare_operators(&[known.anchor()], seen, Some(known.validated_at()))
+        compare_operators(&[known.anchor()], seen, Some(known.validated_at()), 0)
     }
 
     fn of_appended(&self) -> Option<Cause> {
@@ -200,6 +225,7 @@ fn compare_operators(
     expected: &[&Anchor],
     seen: &Anchor,
     accepted_at: Option<UnixTime>,
+    other_pins: usize,
 ) -> Option<Cause> {
     let operator = organisation(seen.subject())?;
     let same = |root: &&&Anchor| organisation(root.subject()) == Some(operator);
@@ -219,6 +245,7 @@ fn compare_operators(
         expected: expected.iter().map(|root| built_in_root(root)).collect(),
         seen: built_in_root(seen),
         accepted_at,
+        other_pins,
     })
 }
 

@@ -10,6 +10,7 @@
 mod cause;
 mod cause_text;
 mod evidence;
+mod evidence_text;
 mod pin_violation;
 mod report;
 mod report_error;

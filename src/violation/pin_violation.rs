@@ -133,9 +133,9 @@ impl PinViolation {
     ///    [user-added](Cause::UserAddedRoot).
     /// 5. The same client accepted the same keys before: [the pins changed](Cause::ChangedPins).
     /// 6. Some of several groups of pins match: [the CA's](Cause::SameCa) or
-    ///    [the leaf's](Cause::OtherPath).
+    ///    [another one](Cause::OtherPath).
     /// 7. A served certificate with a pinned key [signed a CA of the path](Cause::OtherPath), or was
-    ///    [signed by one](Cause::SameCa).
+    ///    signed by [the leaf's issuer](Cause::SameCa) or [a CA above](Cause::OtherPath).
     /// 8. The same client accepted [the leaf's key](Cause::OtherPath) or [a CA's](Cause::SameCa)
     ///    before.
     /// 9. The built-in root is one of [the same](Cause::OtherPath) operator or of

@@ -27,7 +27,7 @@ const MODULES: &str = "
         journal file compaction repair durable writer pin_store others builder update
     3 bundles: format error verifier_key note staging root body pin_bundle verifier signers
     3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder
-    4 violation: cause cause_text evidence pin_violation report_error report_pem unpinned_host \
+    4 violation: cause evidence_text cause_text evidence pin_violation report_error report_pem unpinned_host \
         unverifiable report report_json
     5 pinning: clock not_applied noting rollout evaluation event health health_rules health_export lanes \
         build_error provider bundle_terms covering static_pins bundle_rules rare_rules observers recovery \

@@ -67,6 +67,29 @@ fn an_unchanged_configuration_passes_with_every_provider_and_version() {
     }
 }
 
+/// No server with a key on P-256 can be reached over TLS 1.2 then, which is no defect.
+#[test]
+fn cipher_suites_for_rsa_alone_leave_the_other_version_to_test() {
+    let config_with = |pinning: &Pinning, suites: fn(&str) -> bool| {
+        let mut only = (*provider()).clone();
+        only.cipher_suites
+            .retain(|suite| suites(&format!("{:?}", suite.suite())));
+        let builder = PinningVerifier::builder(pinning.clone()).with_anchors(anchors());
+        let config = builder.with_provider(Arc::new(only)).client_config();
+        config.unwrap()
+    };
+    let pinning = pinning();
+    let config = config_with(&pinning, |name| !name.contains("ECDSA"));
+    let report = pinning.self_test(&config).unwrap();
+    assert_eq!(report.versions, [ProtocolVersion::TLSv1_3]);
+
+    let config = config_with(&pinning, |name| {
+        name.contains("RSA") && !name.contains("ECDSA")
+    });
+    let error = pinning.self_test(&config).unwrap_err();
+    assert!(matches!(error, SelfTestError::NoHandshake(_)), "{error:?}");
+}
+
 #[test]
 fn a_configuration_that_the_application_may_change_passes() {
     let pinning = pinning();

@@ -1,5 +1,6 @@
 //! A self-test leaves nothing, and its result does not depend on the state of the pins.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use pinhold::policy::{AfterExpiry, KnownPinnedHost, UnpinnedHosts};
@@ -7,11 +8,13 @@ use pinhold::storage::{Change, Merged, Record, Storage, StorageError};
 use pinhold::{
     Enforcement, Host, PinPolicy, PinSet, PinStore, Pinning, PinningBuilder, PinningVerifier,
 };
-use rustls::{ClientConfig, HandshakeKind};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, HandshakeKind, KeyLog, SignatureScheme};
 
 use super::common::pki::Ca;
 use super::common::recording::with_recorder;
-use super::common::server::{Names, Server, client_with_config, get};
+use super::common::server::{Names, Server, client_with_config, get, server_config};
 use super::common::tls_setup::tls_setups;
 use super::common::validated::built_in_anchors;
 use super::common::{Clock, DAY, NOW, at, now, policy_with, provider, unrelated_pin};
@@ -210,4 +213,114 @@ fn a_kill_switch_does_not_change_what_is_tested() {
         clock.set(ISSUED + DAY);
         assert_eq!(pinning.bundle_status(), status, "nothing is counted");
     }
+}
+
+/// The verifier of a configuration is recognised by the number of references to it, which other
+/// threads change, too.
+#[test]
+fn threads_that_test_the_same_configuration_do_not_disturb_each_other() {
+    let root = Ca::root("Root");
+    let pinning = builder().build().unwrap();
+    let config = config_of(&pinning, &root);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    pinning.self_test(&config).unwrap();
+                }
+            });
+        }
+    });
+}
+
+/// A verifier inside that of this crate that refuses every server.
+#[derive(Debug)]
+struct RefusesAll;
+
+impl ServerCertVerifier for RefusesAll {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Err(Error::General("refused".to_owned()))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("refused".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("refused".to_owned()))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = provider().signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+}
+
+#[test]
+fn clocks_revocation_lists_and_other_rules_fail_no_sound_configuration() {
+    const YEAR: u64 = 365 * DAY;
+    let root = Ca::root("Root");
+    for now in [0, 1, 70 * YEAR, 140 * YEAR, 1000 * YEAR] {
+        let clock = Clock::new();
+        clock.set(now);
+        let pinning = Pinning::builder()
+            .time_provider(clock)
+            .static_pins(API, policy_with(unrelated_pin()))
+            .unpinned_hosts(UnpinnedHosts::Refuse)
+            .refuse_keys([root.pin()])
+            .build()
+            .unwrap();
+        let config = PinningVerifier::builder(pinning.clone())
+            .with_anchors(built_in_anchors(&[&root]))
+            .with_provider(provider())
+            .with_crls([root.crl(&[])])
+            .enforce_revocation_expiration()
+            .with_inner_verifier(Arc::new(RefusesAll))
+            .client_config()
+            .unwrap();
+        let report = pinning.self_test(&config).unwrap();
+        assert_eq!(report.versions.len(), 2, "{now}");
+    }
+}
+
+/// A key log that panics in the canary handshake.
+#[derive(Debug)]
+struct Panics;
+
+impl KeyLog for Panics {
+    fn log(&self, _: &str, _: &[u8], _: &[u8]) {
+        panic!("a callback of the application");
+    }
+}
+
+#[test]
+fn a_panic_of_a_callback_leaves_the_thread_as_before() {
+    let root = Ca::root("Root");
+    let leaf = root.leaf(&[API]);
+    let pinning = builder().build().unwrap();
+    let config = config_of(&pinning, &root);
+    let mut panics = config.clone();
+    panics.key_log = Arc::new(Panics);
+    let outcome = catch_unwind(AssertUnwindSafe(|| pinning.self_test(&panics)));
+    outcome.unwrap_err();
+    let server = Arc::new(server_config(&leaf, provider(), rustls::ALL_VERSIONS));
+    let kind = connect(&Arc::new(config), &server, API).unwrap();
+    assert_eq!(kind, HandshakeKind::Full);
 }

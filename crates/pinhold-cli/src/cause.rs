@@ -41,10 +41,12 @@ fn evidence(cause: &Cause) -> Value {
             expected,
             seen,
             accepted_at,
+            other_pins,
         } => json!({
             "expected": expected.iter().map(root).collect::<Vec<_>>(),
             "seen": root(seen),
             "accepted_at": accepted_at.map(time),
+            "other_pins": other_pins,
         }),
         Cause::OtherName { presented } => json!({ "presented": presented }),
         Cause::OtherPath { evidence } => path(evidence),
@@ -84,6 +86,14 @@ fn path(evidence: &PathEvidence) -> Value {
         }
         PathEvidence::CrossSigned { pinned } => {
             json!({ "evidence": "cross-signed", "pinned": pinned.to_string() })
+        }
+        PathEvidence::IssuedPinned { ca, pinned } => json!({
+            "evidence": "issued-pinned",
+            "ca": ca.to_string(),
+            "pinned": pinned.to_string(),
+        }),
+        PathEvidence::PinnedCa { ca } => {
+            json!({ "evidence": "pinned-ca", "ca": ca.to_string() })
         }
         PathEvidence::PinnedLeaf { leaf } => {
             json!({ "evidence": "pinned-leaf", "leaf": leaf.to_string() })

@@ -87,7 +87,7 @@ impl Refusal {
         // The statement of these causes names it, and what it proves.
         if let Cause::AppendedCertificate { .. }
         | Cause::OtherPath {
-            evidence: PathEvidence::CrossSigned { .. },
+            evidence: PathEvidence::CrossSigned { .. } | PathEvidence::IssuedPinned { .. },
         }
         | Cause::SameCa {
             evidence: CaEvidence::IssuedPinned { .. },

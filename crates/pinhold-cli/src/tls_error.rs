@@ -160,7 +160,9 @@ fn wrong_name(target: &Target, leaf: Option<Facts>) -> Parts {
     let names = leaf.map(|facts| facts.names).unwrap_or_default();
     let shown = names.iter().take(SHOWN_NAMES).cloned().collect::<Vec<_>>();
     let more = names.len() - shown.len();
-    let mut list = shown.join(", ");
+    // Quoted, since a name may contain spaces and words.
+    let quoted = shown.iter().map(|name| format!("{name:?}"));
+    let mut list = quoted.collect::<Vec<_>>().join(", ");
     if more > 0 {
         list += &format!(" and {more} more");
     }

@@ -78,6 +78,7 @@ async fn the_operator_of_the_accepted_root_is_compared_if_no_root_is_pinned() {
             expected,
             seen,
             accepted_at,
+            other_pins: 0,
         } = cause
         else {
             panic!("{cause:?}");

@@ -112,6 +112,31 @@ async fn a_group_that_holds_shows_the_same_ca_or_the_same_key() {
     refused_by_both(&policy(elsewhere.pin()), &anchors, &elsewhere, &expected).await;
 }
 
+/// Neither the CA nor the key of the server is new where the chain lacks another CA.
+#[tokio::test]
+async fn a_group_of_cas_that_does_not_hold_is_no_new_key() {
+    let root = Ca::root("Root");
+    let ca = root.intermediate("CA");
+    let anchors = built_in_anchors(&[&root]);
+    let leaf = ca.leaf(&[HOST]);
+    let group = |pin| PinGroup::ca([pin, unrelated_pin()]).unwrap();
+    let none = [Ca::root("Other").pin(), unrelated_pin()];
+    let missing = PinGroup::ca(none).unwrap();
+    let policy = |first| PinPolicy::all_of([first, missing.clone()]).unwrap();
+    let evidence = PathEvidence::PinnedCa { ca: ca.pin() };
+    let expected = Cause::OtherPath { evidence };
+    refused_by_both(&policy(group(ca.pin())), &anchors, &leaf, &expected).await;
+
+    let of_leaf = PinGroup::leaf([leaf.pin(), unrelated_pin()]).unwrap();
+    let three = PinPolicy::all_of([of_leaf, group(ca.pin()), missing.clone()]).unwrap();
+    let evidence = PathEvidence::PinnedLeaf { leaf: leaf.pin() };
+    refused_by_both(&three, &anchors, &leaf, &Cause::OtherPath { evidence }).await;
+
+    let any = PinGroup::new(none).unwrap();
+    let unclear = PinPolicy::all_of([group(ca.pin()), any]).unwrap();
+    refused_by_both(&unclear, &anchors, &leaf, &Cause::OtherKeys).await;
+}
+
 fn ca_pin(leaf: &Leaf) -> SpkiFingerprint {
     SpkiFingerprint::of_certificate(&leaf.chain[1]).unwrap()
 }

@@ -36,7 +36,9 @@ async fn the_operators_of_built_in_roots_are_compared() {
                     expected,
                     seen,
                     accepted_at,
+                    other_pins,
                 } => {
+                    assert_eq!(other_pins, 1);
                     assert!(!is_same);
                     assert_eq!((expected[0].key, seen.key), (root.pin(), other.pin()));
                     assert_eq!(expected[0].organisation, OPERATOR);
@@ -101,6 +103,17 @@ async fn a_ca_that_also_issued_the_pinned_key_is_the_same() {
         evidence: CaEvidence::IssuedPinned { pinned },
     };
     refused_by_both(&policy_with(pinned), &anchors, &renewed, &expected).await;
+
+    // One above the issuer may be that of another operator, which cross-signed the pinned key.
+    let other = Ca::root("Other operator");
+    let leaf = ca.leaf(&[HOST]);
+    let appended = leaf.with_appended([root.cross_sign(&other)]);
+    let evidence = PathEvidence::IssuedPinned {
+        ca: root.pin(),
+        pinned: other.pin(),
+    };
+    let expected = Cause::OtherPath { evidence };
+    refused_by_both(&policy_with(other.pin()), &anchors, &appended, &expected).await;
 }
 
 /// nginx, `openssl s_server` and mitmproxy with a root that the platform has, and with one that the

@@ -148,8 +148,8 @@ async fn the_names_of_a_certificate_for_another_host_are_cut() {
     assert_eq!(json["names"].as_array().unwrap().len(), 10);
     assert_eq!(json["names_count"], 1000);
     for part in [
-        "host-0.example",
-        "host-9.example and 990 more",
+        "\"host-0.example\"",
+        "\"host-9.example\" and 990 more",
         "check the URL",
     ] {
         assert!(message(&json).contains(part), "{part}: {json}");
