@@ -80,6 +80,24 @@ async fn a_pin_that_is_seen_on_the_first_day_of_a_set_is_no_used_backup() {
     assert_eq!(app.event_names(), <[&str; 0]>::default());
 }
 
+/// The day of a release has connections with the pins before and after it.
+#[tokio::test]
+async fn pins_that_are_replaced_during_a_day_are_observed_from_then_on() {
+    let world = World::new().await;
+    let app = world.start(world.policy([0, 1]));
+    app.connect_on(&world, 0..10).await;
+    let policies = [(super::world::HOST, world.policy([0, 2]))];
+    app.pinning.replace_pins(policies).unwrap();
+    app.connect_on(&world, [9]).await;
+    assert_eq!(app.event_names(), <[&str; 0]>::default());
+    let policy = app.policy();
+    assert_eq!(
+        policy.since,
+        policy.pins.iter().find_map(|pin| pin.last_seen)
+    );
+    assert!(policy.warnings.is_empty());
+}
+
 /// An application that is not used for months has seen no pin for as long.
 #[tokio::test]
 async fn a_pause_of_the_application_loses_no_pin() {
