@@ -213,7 +213,7 @@ impl Pinning {
             },
             HealthWarning::OnlyBackupMatches => Event::OnlyBackupMatches {
                 host,
-                pin: health_rules::only_backup(policy, history, day)?,
+                pin: health_rules::only_backup(policy, history)?,
             },
             HealthWarning::Stale => Event::Stale {
                 host,

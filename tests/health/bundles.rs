@@ -40,7 +40,7 @@ async fn a_bundle_that_replaces_pins_gives_no_alarm_and_keeps_what_was_seen() {
     assert_eq!(first, Some(at((NOW / DAY + BEGIN + 2) * DAY)));
     // The backup of the new bundle is used up.
     world.serve(2);
-    app.connect_on(&world, BEGIN + 8..BEGIN + 11).await;
+    app.connect_on(&world, BEGIN + 8..BEGIN + 16).await;
     assert_eq!(app.event_names(), ["only_backup_matches"]);
 }
 
