@@ -4,9 +4,10 @@ use std::fs;
 
 use pinhold::health::HealthOptions;
 use pinhold::storage::{Change, Record, Storage};
-use pinhold::{FileStorage, PinPolicy};
+use pinhold::{FileStorage, PinPolicy, PinStore};
 
 use crate::common::noted::numbered_pin;
+use crate::common::server::{client, get};
 use crate::common::{DAY, NOW, at};
 use crate::world::{HOST, World};
 
@@ -219,4 +220,57 @@ async fn versions_and_pin_sets_are_limited() {
         .filter_map(|policy| policy.last_connection)
         .max();
     assert_eq!(last, Some(at(NOW + 299 * DAY)));
+}
+
+/// Pins that a bundle replaced while the process runs give way to those that replace them.
+#[tokio::test]
+async fn replaced_pins_make_room_for_others() {
+    let world = World::new().await;
+    let app = world.start_with(|builder| builder.store(PinStore::in_memory()));
+    let names = (0..255).map(|number| format!("n{number}.{HOST}"));
+    let names = names.collect::<Vec<_>>();
+    let replace = |others: &[String], backup: u64| {
+        let policy = |name: &str, number| {
+            let pins = [world.pin(0), numbered_pin(number)];
+            (name.to_owned(), PinPolicy::new(pins).unwrap())
+        };
+        let others = others.iter().map(|name| policy(name, 0));
+        let policies = others.chain([policy(HOST, backup)]);
+        app.pinning.replace_pins(policies).unwrap();
+    };
+    let mut client = client(&app.pinning, world.anchors(), &world.names);
+    let (last, others) = names.split_last().unwrap();
+    replace(others, 1);
+    for name in others {
+        world
+            .names
+            .point_to(name, world.names.address(HOST).unwrap());
+        get(&mut client, &format!("https://{name}/")).await.unwrap();
+    }
+    app.connect_on(&world, [0]).await;
+    replace(others, 2);
+    app.connect_on(&world, [1]).await;
+    let is_known = |host: &str, pin: u64| {
+        let policies = app.pinning.health().policies;
+        assert_eq!(policies.len(), 256);
+        policies.iter().any(|policy| {
+            let has_pin = policy.pins.iter().any(|it| it.pin == numbered_pin(pin));
+            policy.host.as_str() == host && policy.is_current && has_pin
+        })
+    };
+    assert!(is_known(HOST, 2));
+    // A further host takes the place of the first pins, which the second ones have replaced.
+    replace(&names, 2);
+    world
+        .names
+        .point_to(last, world.names.address(HOST).unwrap());
+    get(&mut client, &format!("https://{last}/")).await.unwrap();
+    assert!(is_known(last, 0) && is_known(HOST, 2));
+    // All are in effect: the next ones take the place of those that they replace, and go on.
+    replace(&names, 3);
+    app.connect_on(&world, [2]).await;
+    assert!(is_known(HOST, 3) && !is_known(HOST, 2));
+    let policies = app.pinning.health().policies;
+    let policy = policies.iter().find(|policy| policy.host.as_str() == HOST);
+    assert_eq!(policy.unwrap().days, 3);
 }
