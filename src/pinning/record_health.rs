@@ -89,7 +89,7 @@ impl Pinning {
         if policy.state != PolicyState::Expired && health_rules::expires_soon(policy, now) {
             warnings.push(HealthWarning::ExpiresSoon);
         }
-        if health_rules::has_ended(policy, now) || self.is_bundle_stale(policy, now).is_some() {
+        if health_rules::has_ended(policy, now) || self.stale_since(policy, now).is_some() {
             warnings.push(HealthWarning::Stale);
         }
         warnings
@@ -97,7 +97,7 @@ impl Pinning {
 
     /// Returns when the bundle became stale that the policy is from, or that would replace it.
     #[cfg(feature = "bundles")]
-    fn is_bundle_stale(&self, policy: &AppliedPolicy, now: UnixTime) -> Option<UnixTime> {
+    fn stale_since(&self, policy: &AppliedPolicy, now: UnixTime) -> Option<UnixTime> {
         let statics = self.shared.statics.read();
         let bundled = statics.bundled.as_ref()?;
         let is_affected = policy.source != PinSource::Static || bundled.fallback_at(now).is_some();
@@ -106,7 +106,7 @@ impl Pinning {
     }
 
     #[cfg(not(feature = "bundles"))]
-    fn is_bundle_stale(&self, _: &AppliedPolicy, _: UnixTime) -> Option<UnixTime> {
+    fn stale_since(&self, _: &AppliedPolicy, _: UnixTime) -> Option<UnixTime> {
         None
     }
 
@@ -230,7 +230,7 @@ impl Pinning {
                 expired: policy
                     .expires_at
                     .filter(|expires| now > *expires)
-                    .or_else(|| self.is_bundle_stale(policy, now))?,
+                    .or_else(|| self.stale_since(policy, now))?,
             },
         })
     }

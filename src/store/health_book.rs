@@ -343,11 +343,12 @@ impl Book {
                     self.put(record.key(), history, source);
                 }
             }
-            // Another process needed the room. What is recorded from now on is stored anew.
+            // Another process needed the room. What this process uses is stored anew.
             Update::Removed { key, .. } => {
                 let mut entries = self.of_hosts.values_mut().flatten();
-                if let Some(entry) = entries.find(|entry| entry.key == *key) {
-                    entry.base = History::default();
+                match entries.find(|entry| entry.key == *key) {
+                    Some(entry) if entry.policy.is_some() => entry.base = History::default(),
+                    _ => self.remove(key),
                 }
             }
             Update::ClearedSince { .. } => {}
