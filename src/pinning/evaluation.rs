@@ -121,12 +121,7 @@ impl Evaluation {
     #[cfg(feature = "health")]
     pub(crate) fn candidate(&self) -> Option<(&AppliedPolicy, Verdict)> {
         let (candidate, verdict) = self.judged.candidate()?;
-        let is_own = |(own, _): (&AppliedPolicy, _)| {
-            own.pins == candidate.pins
-                && own.groups() == candidate.groups()
-                && own.noted_hostname == candidate.noted_hostname
-                && own.scope == candidate.scope
-        };
+        let is_own = |(own, _): (&AppliedPolicy, _)| own.has_same_pins(candidate);
         (!self.judged.own().any(is_own)).then_some((candidate, verdict))
     }
 

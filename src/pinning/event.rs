@@ -202,9 +202,10 @@ pub enum Event {
         /// The host.
         host: Host,
     },
-    /// For two days, chains of a host have passed only by a pin that was a backup before, while no pin
-    /// was seen that had been seen earlier: the backup is used up, and another one is needed. Not
-    /// emitted while both are seen.
+    /// On seven days with a connection since its first one, chains of a host have passed only by a pin
+    /// that was a backup before, while no pin was seen that had been seen earlier: the backup is used
+    /// up, and another one is needed. Not emitted while both are seen. All names that the policy covers
+    /// share what was seen: where the server of one has a key of its own, set a policy for that name.
     #[cfg(feature = "health")]
     OnlyBackupMatches {
         /// The host that the policy is set for.

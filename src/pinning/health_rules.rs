@@ -13,7 +13,7 @@ pub(crate) fn of_history(
     warnings: &mut Vec<HealthWarning>,
 ) {
     let groups = groups(policy, history);
-    if groups.iter().any(|group| group.only_backup(day).is_some()) {
+    if groups.iter().any(|group| group.only_backup().is_some()) {
         warnings.push(HealthWarning::OnlyBackupMatches);
     }
     if groups.iter().any(|group| group.last_pin(day).is_some()) {
@@ -28,13 +28,9 @@ pub(crate) fn of_history(
 pub(crate) fn none(_: &AppliedPolicy, _: &History, _: u64, _: &mut Vec<HealthWarning>) {}
 
 /// Returns the pin that [`HealthWarning::OnlyBackupMatches`] is about.
-pub(crate) fn only_backup(
-    policy: &AppliedPolicy,
-    history: &History,
-    day: u64,
-) -> Option<SpkiFingerprint> {
+pub(crate) fn only_backup(policy: &AppliedPolicy, history: &History) -> Option<SpkiFingerprint> {
     let groups = groups(policy, history);
-    groups.iter().find_map(|group| group.only_backup(day))
+    groups.iter().find_map(Group::only_backup)
 }
 
 /// Returns the pin that [`HealthWarning::LastPin`] is about.
@@ -102,10 +98,11 @@ impl Group<'_> {
         seen.filter(|seen| self.is_live(seen))
     }
 
-    /// Returns the pin by which alone chains pass, if it was a backup before: since it was first seen,
-    /// later than on the first day with these pins, and for two days at least, no pin was seen that had been seen before. Once an older pin is seen
-    /// again, both keys are in use, and the condition does not hold any more.
-    fn only_backup(&self, day: u64) -> Option<SpkiFingerprint> {
+    /// Returns the pin by which alone chains pass, if it was a backup before: it was first seen after
+    /// the first day with these pins, and on seven days with a connection since then no pin was seen
+    /// that had been seen before. Once an older pin is seen again, both keys are in use, and the
+    /// condition does not hold any more.
+    fn only_backup(&self) -> Option<SpkiFingerprint> {
         let oldest = self.live().min_by_key(|seen| seen.first.ordinal)?;
         let first = oldest.first;
         let is_gone = |seen: &&&Sighting| {
@@ -115,9 +112,8 @@ impl Group<'_> {
         };
         // On the first day with these pins it is not known which of them were backups.
         let is_backup = first.ordinal > self.history.since.ordinal;
-        let is_settled = is_backup
-            && self.history.days > first.ordinal
-            && day.saturating_sub(first.day) >= SETTLED_DAYS;
+        let days = self.history.days.saturating_sub(first.ordinal);
+        let is_settled = is_backup && days >= SETTLED_DAYS_WITH_CONNECTION;
         let is_replaced = self.seen.iter().find(is_gone).is_some();
         (is_settled && is_replaced).then_some(oldest.pin)
     }
@@ -132,7 +128,7 @@ impl Group<'_> {
         let mut kept = self.seen.iter().filter(|seen| !is_lost(seen));
         let last = kept.next()?;
         let is_last = kept.next().is_none() && self.seen.len() > 1 && self.is_live(last);
-        (is_last && self.only_backup(day).is_none()).then_some(last.pin)
+        (is_last && self.only_backup().is_none()).then_some(last.pin)
     }
 
     /// Returns whether no pin but those of the live chain was seen for long.
@@ -149,9 +145,10 @@ impl Group<'_> {
 /// How long before its expiry a policy is reported, in seconds: 30 days, in which a release of an
 /// application reaches most devices.
 const EXPIRY_NOTICE: u64 = 30 * DAY;
-/// For how long no older pin may be seen until a backup counts as used up, in days. Servers of a host
-/// change their certificates within hours; two days are at least 24 hours, whatever the time of day.
-const SETTLED_DAYS: u64 = 2;
+/// On how many days with a connection no older pin may be seen until a backup counts as used up. Where
+/// servers of a host use two keys, a client that makes one connection a day would meet the same key
+/// alone for two days in every second case, for seven in one of a hundred.
+const SETTLED_DAYS_WITH_CONNECTION: u64 = 7;
 /// For how long a pin is not seen until it counts as lost, in days. A client meets all servers of a host
 /// in that time; it is shorter than the 47 days between renewals from 2029 on (CA/Browser Forum ballot
 /// SC-081), so that the warning precedes the next change of the chain.

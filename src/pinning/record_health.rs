@@ -35,9 +35,9 @@ impl Pinning {
 
     fn record_connection_health(&self, options: &HealthOptions, evaluation: &Evaluation) {
         let now = evaluation.at();
-        let mut is_pinned = false;
+        let mut counted = None;
         for (policy, verdict) in evaluation.own_policies() {
-            is_pinned = true;
+            let is_counted = is_counted(counted.replace(policy), policy);
             let outcome = match verdict {
                 Verdict::Pass => Outcome::Passed,
                 Verdict::WouldRefuse => Outcome::WouldBeRefused,
@@ -51,7 +51,7 @@ impl Pinning {
             let keys = evaluation.chain().fingerprints();
             let observation = Observation {
                 app_version: &options.app_version,
-                outcome: Some(outcome),
+                outcome: (!is_counted).then_some(outcome),
                 keys: (outcome != Outcome::Skipped).then_some(keys),
                 warnings: &warnings,
                 generation: self.generation().number(),
@@ -61,7 +61,7 @@ impl Pinning {
             let recorded = store.record_health(policy, observation, health_rules::of_history);
             self.emit_health(policy, recorded, now);
         }
-        if !is_pinned {
+        if counted.is_none() {
             self.record_unpinned_by_expiry(options, evaluation);
         }
         if let Some((policy, verdict)) = evaluation.candidate() {
@@ -89,7 +89,7 @@ impl Pinning {
         if policy.state != PolicyState::Expired && health_rules::expires_soon(policy, now) {
             warnings.push(HealthWarning::ExpiresSoon);
         }
-        if health_rules::has_ended(policy, now) || self.is_bundle_stale(policy, now).is_some() {
+        if health_rules::has_ended(policy, now) || self.stale_since(policy, now).is_some() {
             warnings.push(HealthWarning::Stale);
         }
         warnings
@@ -97,7 +97,7 @@ impl Pinning {
 
     /// Returns when the bundle became stale that the policy is from, or that would replace it.
     #[cfg(feature = "bundles")]
-    fn is_bundle_stale(&self, policy: &AppliedPolicy, now: UnixTime) -> Option<UnixTime> {
+    fn stale_since(&self, policy: &AppliedPolicy, now: UnixTime) -> Option<UnixTime> {
         let statics = self.shared.statics.read();
         let bundled = statics.bundled.as_ref()?;
         let is_affected = policy.source != PinSource::Static || bundled.fallback_at(now).is_some();
@@ -106,7 +106,7 @@ impl Pinning {
     }
 
     #[cfg(not(feature = "bundles"))]
-    fn is_bundle_stale(&self, _: &AppliedPolicy, _: UnixTime) -> Option<UnixTime> {
+    fn stale_since(&self, _: &AppliedPolicy, _: UnixTime) -> Option<UnixTime> {
         None
     }
 
@@ -137,21 +137,31 @@ impl Pinning {
 
     /// Counts the refusal of a connection by policies of the application.
     pub(crate) fn count_refused(&self, violation: &PinViolation) {
+        if self.health_options().is_none() {
+            return;
+        }
         let now = violation.at();
-        for violation in violation.each() {
-            self.count_health(violation.policy(), Outcome::Refused, now);
+        let violations = violation.each().collect::<Vec<_>>();
+        let mut counted = None;
+        for policy in violations.iter().map(PinViolation::policy) {
+            if is_own(policy) && !is_counted(counted.replace(policy), policy) {
+                self.count_health(policy, Outcome::Refused, now);
+            }
         }
     }
 
     /// Counts a server for which no path could be validated.
     pub(crate) fn count_unverifiable(&self, policies: &Policies, now: UnixTime) {
         let applied = &policies.applied;
+        let mut counted = None;
         for policy in applied.static_policy.iter().chain(applied_fixed(policies)) {
             let outcome = match policy.state {
                 PolicyState::ReportOnly => Outcome::WouldBeRefused,
                 PolicyState::Enforced | PolicyState::Expired => Outcome::Refused,
             };
-            self.count_health(policy, outcome, now);
+            if !is_counted(counted.replace(policy), policy) {
+                self.count_health(policy, outcome, now);
+            }
         }
         if let Some(candidate) = &applied.candidate {
             self.count_health(candidate, Outcome::CandidateWouldBeRefused, now);
@@ -159,7 +169,7 @@ impl Pinning {
     }
 
     fn count_health(&self, policy: &AppliedPolicy, outcome: Outcome, now: UnixTime) {
-        let Some(options) = self.health_options().filter(|_| is_own(policy)) else {
+        let Some(options) = self.health_options() else {
             return;
         };
         let observation = Observation {
@@ -213,17 +223,23 @@ impl Pinning {
             },
             HealthWarning::OnlyBackupMatches => Event::OnlyBackupMatches {
                 host,
-                pin: health_rules::only_backup(policy, history, day)?,
+                pin: health_rules::only_backup(policy, history)?,
             },
             HealthWarning::Stale => Event::Stale {
                 host,
                 expired: policy
                     .expires_at
                     .filter(|expires| now > *expires)
-                    .or_else(|| self.is_bundle_stale(policy, now))?,
+                    .or_else(|| self.stale_since(policy, now))?,
             },
         })
     }
+}
+
+/// Returns whether a connection is counted already, for the policy before this one: a bundle may have
+/// the pins of the fixed policy beside it.
+fn is_counted(before: Option<&AppliedPolicy>, policy: &AppliedPolicy) -> bool {
+    before.is_some_and(|before| before.has_same_pins(policy))
 }
 
 /// Returns whether the application has set a policy, itself or by a pin bundle.

@@ -83,6 +83,15 @@ impl AppliedPolicy {
         }
     }
 
+    /// Returns whether both are policies of one host and scope with the same pins.
+    #[cfg(feature = "health")]
+    pub(crate) fn has_same_pins(&self, other: &Self) -> bool {
+        self.noted_hostname == other.noted_hostname
+            && self.scope == other.scope
+            && self.pins == other.pins
+            && self.groups == other.groups
+    }
+
     /// Returns whether a path with these keys, leaf first, satisfies the pins.
     pub(crate) fn matches(&self, keys: &[SpkiFingerprint]) -> bool {
         match &self.groups {

@@ -119,7 +119,7 @@ impl HealthBook {
     ) -> Recorded {
         let day = observation.now.as_secs() / DAY;
         let mut book = self.0.lock();
-        let Some((entries, index)) = book.entry(policy) else {
+        let Some((entries, index)) = book.entry(policy, observation.generation) else {
             return Recorded::default();
         };
         let Some(entry) = entries.get_mut(index) else {
@@ -166,14 +166,7 @@ impl HealthBook {
         let book = self.0.lock();
         for (host, entries) in &book.of_hosts {
             for entry in entries {
-                let is_later = |other: &Entry| {
-                    other.scope == entry.scope
-                        && other.is_candidate == entry.is_candidate
-                        && other.policy.is_some()
-                        && other.generation > entry.generation
-                };
-                let is_replaced = entries.iter().any(is_later);
-                visit(host, entry, entry.policy.is_some() && !is_replaced);
+                visit(host, entry, entry.is_in_effect(entries));
             }
         }
     }
@@ -229,10 +222,9 @@ impl HealthBook {
     }
 
     /// Takes over the outcome of a commit of the changes, or of a pull.
-    pub(crate) fn merge(&self, merged: &Merged, source: MergedBy) {
+    pub(crate) fn merge(&self, merged: &Merged, source: Source) {
         let mut book = self.0.lock();
-        let is_commit = source == MergedBy::Commit;
-        if is_commit && matches!(merged, Merged::Nothing) {
+        if source == Source::Commit && matches!(merged, Merged::Nothing) {
             for entry in book.of_hosts.values_mut().flatten() {
                 if let Some(sent) = entry.sent.take() {
                     (entry.base, entry.is_lost) = (sent, false);
@@ -240,11 +232,6 @@ impl HealthBook {
             }
             book.salt.on_stored();
         }
-        let source = if is_commit {
-            Source::Commit
-        } else {
-            Source::Other
-        };
         match merged {
             Merged::Nothing | Merged::Lost => {}
             Merged::Updates(updates) => {
@@ -277,64 +264,65 @@ impl HealthBook {
     }
 }
 
-/// What has returned updates of a storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MergedBy {
-    Commit,
-    Pull,
-}
-
 /// Where a stored history comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    /// What this process has passed to the storage is a part of it.
+pub(crate) enum Source {
+    /// A commit: what this process has passed to the storage is a part of it.
     Commit,
-    /// Another process, or an earlier one.
+    /// A pull, or the start: another process, or an earlier one.
     Other,
 }
 
 impl Book {
     /// Returns the entries of the policy's host, and the index of that of its pins. Returns `None` if
     /// there is no room for it.
-    fn entry(&mut self, policy: &AppliedPolicy) -> Option<(&mut Vec<Entry>, usize)> {
+    fn entry(
+        &mut self,
+        policy: &AppliedPolicy,
+        generation: u64,
+    ) -> Option<(&mut Vec<Entry>, usize)> {
         let host = &policy.noted_hostname;
-        let known = self.of_hosts.get(host);
-        let position = known.and_then(|all| all.iter().position(|entry| entry.is_of(policy)));
-        if let Some(index) = position {
+        let known = self.of_hosts.get(host).map_or(&[][..], Vec::as_slice);
+        if let Some(index) = known.iter().position(|entry| entry.is_of(policy)) {
             return Some((self.of_hosts.get_mut(host)?, index));
         }
         let key = health_key::key(policy);
-        let position = known.and_then(|all| all.iter().position(|entry| *entry.key == *key));
-        if position.is_none() {
-            if self.len >= MAX_ENTRIES && !self.evict() {
+        if !known.iter().any(|entry| entry.key == key) {
+            let entry = Entry::new(key.clone(), policy, known);
+            if self.len >= MAX_ENTRIES && !self.evict(policy, generation) {
                 return None;
             }
             self.len += 1;
+            // A commit has one change of a key.
+            self.removed.retain(|removed| *removed != key);
+            self.of_hosts.entry(host.clone()).or_default().push(entry);
         }
-        let entries = self.of_hosts.entry(host.clone()).or_default();
-        let index = match position {
-            Some(index) => index,
-            None => {
-                let entry = Entry::new(key, policy, entries);
-                entries.push(entry);
-                entries.len() - 1
-            }
-        };
+        let entries = self.of_hosts.get_mut(host)?;
+        let index = entries.iter().position(|entry| entry.key == key)?;
         entries.get_mut(index)?.policy = Some(policy.clone());
         Some((entries, index))
     }
 
-    /// Removes the history that was not used for longest, of those that this process has not used.
-    /// Returns whether there was one.
-    fn evict(&mut self) -> bool {
-        let unused = self.of_hosts.values().flatten();
-        let unused = unused.filter(|entry| entry.policy.is_none());
-        let oldest = unused.min_by_key(|entry| entry.history.last_day());
-        let Some(key) = oldest.map(|entry| entry.key.clone()) else {
+    /// Removes the history that was not used for longest, of those that this process has not used or
+    /// whose pins this policy or an earlier one has replaced. Returns whether there was one.
+    fn evict(&mut self, policy: &AppliedPolicy, generation: u64) -> bool {
+        let mut unused = Vec::new();
+        for (host, entries) in &self.of_hosts {
+            let is_own = *host == policy.noted_hostname;
+            let is_replaced = |entry: &Entry| {
+                is_own && entry.scope == policy.scope && entry.generation < generation
+            };
+            let is_unused = |entry: &&Entry| !entry.is_in_effect(entries) || is_replaced(entry);
+            unused.extend(entries.iter().filter(is_unused));
+        }
+        let rank = |entry: &&Entry| (entry.policy.is_some(), entry.history.last_day());
+        let Some(oldest) = unused.into_iter().min_by_key(rank) else {
             return false;
         };
+        let is_stored = oldest.sent.is_some() || oldest.base != History::default();
+        let key = oldest.key.clone();
         self.remove(&key);
-        self.removed.push(key);
+        self.removed.extend(is_stored.then_some(key));
         true
     }
 
@@ -355,11 +343,12 @@ impl Book {
                     self.put(record.key(), history, source);
                 }
             }
-            // Another process needed the room. What is recorded from now on is stored anew.
+            // Another process needed the room. What this process uses is stored anew.
             Update::Removed { key, .. } => {
                 let mut entries = self.of_hosts.values_mut().flatten();
-                if let Some(entry) = entries.find(|entry| entry.key == *key) {
-                    entry.base = History::default();
+                match entries.find(|entry| entry.key == *key) {
+                    Some(entry) if entry.policy.is_some() => entry.base = History::default(),
+                    _ => self.remove(key),
                 }
             }
             Update::ClearedSince { .. } => {}
@@ -425,6 +414,17 @@ impl Entry {
             judged_on: None,
             is_candidate: false,
         }
+    }
+
+    /// Returns whether this process has used the pins, and no later ones of their scope.
+    fn is_in_effect(&self, of_host: &[Self]) -> bool {
+        let is_later = |other: &Self| {
+            other.scope == self.scope
+                && other.is_candidate == self.is_candidate
+                && other.policy.is_some()
+                && other.generation > self.generation
+        };
+        self.policy.is_some() && !of_host.iter().any(is_later)
     }
 
     fn is_of(&self, policy: &AppliedPolicy) -> bool {

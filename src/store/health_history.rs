@@ -78,15 +78,16 @@ impl History {
             seen.first.day = seen.first.day.min(day);
             seen.last.day = seen.last.day.min(day);
         }
-        if self.recent.contains(&day) {
-            return false;
+        let is_new = !self.recent.contains(&day);
+        if is_new {
+            self.days = self.days.saturating_add(1);
+            insert(&mut self.recent, day, RECENT_DAYS);
         }
-        self.days = self.days.saturating_add(1);
-        insert(&mut self.recent, day, RECENT_DAYS);
+        // Pins that replace others continue their days, of which this one may be the last.
         if self.since.ordinal == 0 {
             self.since = self.now(day);
         }
-        true
+        is_new
     }
 
     /// Records that a validated chain contains a pin on this day, which has begun. Returns whether that

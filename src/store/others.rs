@@ -93,3 +93,29 @@ impl PinStore {
 /// client writes once a minute.
 #[cfg(feature = "health")]
 const COUNTS_DELAY: Duration = Duration::from_secs(60);
+
+#[cfg(feature = "health")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::timestamp::at;
+    use crate::store::health_book::Source;
+    use crate::store::record::Update;
+    use crate::store::storage::Merged;
+
+    #[test]
+    fn an_unused_history_that_another_process_removes_is_not_stored_again() {
+        let key = "example.com host 0011223344556677";
+        let mut history = History::default();
+        history.begin_day(10);
+        let record = Record::new(Record::HEALTH, key, &history.to_value(), at(0)).unwrap();
+        let book = HealthBook::default();
+        book.load(&[record]);
+        let removed = Update::Removed {
+            kind: Record::HEALTH.into(),
+            key: key.into(),
+        };
+        book.merge(&Merged::Updates(vec![removed]), Source::Other);
+        assert!(book.changes().is_empty());
+    }
+}

@@ -17,7 +17,7 @@ use crate::store::entries::Entries;
 use crate::store::error::StorageError;
 use crate::store::generation::Generation;
 #[cfg(feature = "health")]
-use crate::store::health_book::{HealthBook, MergedBy};
+use crate::store::health_book::{HealthBook, Source};
 use crate::store::noted::NotedChange;
 use crate::store::observed_clock::ObservedClock;
 #[cfg(feature = "bundles")]
@@ -299,7 +299,7 @@ impl<S: Storage> WriterThread<S> {
                 self.memory.others.merge(others, &merged);
             }
             #[cfg(feature = "health")]
-            self.memory.health.merge(&merged, MergedBy::Commit);
+            self.memory.health.merge(&merged, Source::Commit);
             let mut noted = all.map(|all| all.noted).unwrap_or_default();
             noted.extend(batch.noted.iter().cloned());
             self.merge(&noted, merged);
@@ -348,7 +348,7 @@ impl<S: Storage> WriterThread<S> {
             #[cfg(feature = "bundles")]
             self.memory.others.merge(&[], &merged);
             #[cfg(feature = "health")]
-            self.memory.health.merge(&merged, MergedBy::Pull);
+            self.memory.health.merge(&merged, Source::Other);
             self.merge(&[], merged);
         }
     }

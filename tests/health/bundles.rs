@@ -1,7 +1,7 @@
 //! Pin bundles: pins that change while the application runs, and bundles that become stale.
 
 use pinhold::health::HealthOptions;
-use pinhold::{Event, PinStore, Pinning};
+use pinhold::{Event, PinStore, Pinning, UserAddedRoots};
 
 use crate::common::bundles::{Body, ISSUED, Operator};
 use crate::common::{DAY, NOW, at};
@@ -40,7 +40,7 @@ async fn a_bundle_that_replaces_pins_gives_no_alarm_and_keeps_what_was_seen() {
     assert_eq!(first, Some(at((NOW / DAY + BEGIN + 2) * DAY)));
     // The backup of the new bundle is used up.
     world.serve(2);
-    app.connect_on(&world, BEGIN + 8..BEGIN + 11).await;
+    app.connect_on(&world, BEGIN + 8..BEGIN + 16).await;
     assert_eq!(app.event_names(), ["only_backup_matches"]);
 }
 
@@ -108,4 +108,24 @@ async fn a_fixed_policy_beside_a_bundle_has_a_history_of_its_own() {
     // Both have the same labels, of which no two samples may have all.
     let samples = parse(&app.pinning.health().to_prometheus());
     assert_eq!(samples["pinhold_pin_last_seen_timestamp_seconds"].len(), 3);
+}
+
+/// A bundle may have the pins that the application was built with: they are one set.
+#[tokio::test]
+async fn a_fixed_policy_with_the_pins_of_the_bundle_counts_a_connection_once() {
+    let world = World::new().await;
+    let operator = Operator::default();
+    world.set_day(BEGIN);
+    let builder = Pinning::builder().store(PinStore::in_memory());
+    let builder = builder.health(HealthOptions::new("1.4.2"));
+    let policy = world
+        .policy([0, 1])
+        .user_added_roots(UserAddedRoots::EnforcePins);
+    let builder = builder.static_pins(HOST, policy.fixed());
+    let app = world.build(builder.bundles(operator.bundles(&body(&world, 1, [0, 1]))));
+    app.connect_on(&world, [BEGIN]).await;
+    world.serve(2);
+    assert!(!app.connect(&world).await);
+    assert_eq!(app.pinning.health().policies.len(), 1);
+    assert_eq!((app.counts().passed, app.counts().refused), (1, 1));
 }

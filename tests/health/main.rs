@@ -20,5 +20,6 @@ mod rollout;
 mod shared;
 mod stacks;
 mod storage;
+mod stuck;
 mod warnings;
 mod world;

@@ -4,9 +4,10 @@ use std::fs;
 
 use pinhold::health::HealthOptions;
 use pinhold::storage::{Change, Record, Storage};
-use pinhold::{FileStorage, PinPolicy};
+use pinhold::{FileStorage, PinPolicy, PinStore};
 
 use crate::common::noted::numbered_pin;
+use crate::common::server::{client, get};
 use crate::common::{DAY, NOW, at};
 use crate::world::{HOST, World};
 
@@ -33,18 +34,18 @@ async fn a_restart_continues_pins_days_and_counts_by_version() {
         builder.static_pins(HOST, world.policy([0, 1]))
     });
     world.serve(1);
-    app.connect_on(&world, [2, 3, 4]).await;
+    app.connect_on(&world, 2..10).await;
     assert_eq!(app.event_names(), ["only_backup_matches"]);
     let policy = app.policy();
     let day = |day: u64| Some(at((NOW / DAY + day) * DAY));
-    assert_eq!((policy.since, policy.days), (day(0), 5));
+    assert_eq!((policy.since, policy.days), (day(0), 10));
     let seen = policy
         .pins
         .iter()
         .map(|pin| (pin.pin, pin.first_seen, pin.last_seen));
     let mut expected = vec![
         (world.pin(0), day(0), day(1)),
-        (world.pin(1), day(2), day(4)),
+        (world.pin(1), day(2), day(9)),
     ];
     expected.sort();
     assert_eq!(seen.collect::<Vec<_>>(), expected);
@@ -52,7 +53,7 @@ async fn a_restart_continues_pins_days_and_counts_by_version() {
         .versions
         .iter()
         .map(|of| (&*of.app_version, of.passed));
-    assert_eq!(counts.collect::<Vec<_>>(), [("1.4.2", 2), ("1.5.0", 3)]);
+    assert_eq!(counts.collect::<Vec<_>>(), [("1.4.2", 2), ("1.5.0", 8)]);
 }
 
 #[tokio::test]
@@ -75,19 +76,19 @@ async fn changed_pins_begin_anew_and_a_pin_of_both_sets_keeps_its_history() {
     assert_eq!(policy.since, Some(at((NOW / DAY + 90) * DAY)));
     // The live key was seen with the old pins: that the backup is used is known at once.
     world.serve(2);
-    app.connect_on(&world, [92, 93, 94]).await;
+    app.connect_on(&world, 92..100).await;
     assert_eq!(app.event_names(), ["only_backup_matches"]);
     // A set of which no pin was seen gives no alarm.
     replace(world.policy([2, 1]));
     world.serve(1);
-    app.connect_on(&world, [95, 96]).await;
+    app.connect_on(&world, [100, 101]).await;
     assert_eq!(app.event_names(), <[&str; 0]>::default());
     let all = app.pinning.health().policies;
     assert_eq!(
         (all.len(), all.iter().filter(|it| it.is_current).count()),
         (3, 1)
     );
-    assert_eq!(all.iter().map(|it| it.versions[0].passed).sum::<u64>(), 19);
+    assert_eq!(all.iter().map(|it| it.versions[0].passed).sum::<u64>(), 24);
 }
 
 #[tokio::test]
@@ -219,4 +220,57 @@ async fn versions_and_pin_sets_are_limited() {
         .filter_map(|policy| policy.last_connection)
         .max();
     assert_eq!(last, Some(at(NOW + 299 * DAY)));
+}
+
+/// Pins that a bundle replaced while the process runs give way to those that replace them.
+#[tokio::test]
+async fn replaced_pins_make_room_for_others() {
+    let world = World::new().await;
+    let app = world.start_with(|builder| builder.store(PinStore::in_memory()));
+    let names = (0..255).map(|number| format!("n{number}.{HOST}"));
+    let names = names.collect::<Vec<_>>();
+    let replace = |others: &[String], backup: u64| {
+        let policy = |name: &str, number| {
+            let pins = [world.pin(0), numbered_pin(number)];
+            (name.to_owned(), PinPolicy::new(pins).unwrap())
+        };
+        let others = others.iter().map(|name| policy(name, 0));
+        let policies = others.chain([policy(HOST, backup)]);
+        app.pinning.replace_pins(policies).unwrap();
+    };
+    let mut client = client(&app.pinning, world.anchors(), &world.names);
+    let (last, others) = names.split_last().unwrap();
+    replace(others, 1);
+    for name in others {
+        world
+            .names
+            .point_to(name, world.names.address(HOST).unwrap());
+        get(&mut client, &format!("https://{name}/")).await.unwrap();
+    }
+    app.connect_on(&world, [0]).await;
+    replace(others, 2);
+    app.connect_on(&world, [1]).await;
+    let is_known = |host: &str, pin: u64| {
+        let policies = app.pinning.health().policies;
+        assert_eq!(policies.len(), 256);
+        policies.iter().any(|policy| {
+            let has_pin = policy.pins.iter().any(|it| it.pin == numbered_pin(pin));
+            policy.host.as_str() == host && policy.is_current && has_pin
+        })
+    };
+    assert!(is_known(HOST, 2));
+    // A further host takes the place of the first pins, which the second ones have replaced.
+    replace(&names, 2);
+    world
+        .names
+        .point_to(last, world.names.address(HOST).unwrap());
+    get(&mut client, &format!("https://{last}/")).await.unwrap();
+    assert!(is_known(last, 0) && is_known(HOST, 2));
+    // All are in effect: the next ones take the place of those that they replace, and go on.
+    replace(&names, 3);
+    app.connect_on(&world, [2]).await;
+    assert!(is_known(HOST, 3) && !is_known(HOST, 2));
+    let policies = app.pinning.health().policies;
+    let policy = policies.iter().find(|policy| policy.host.as_str() == HOST);
+    assert_eq!(policy.unwrap().days, 3);
 }

@@ -72,7 +72,7 @@ async fn cloudflare_changes_the_ca() {
     let two_operators = App::start([x1.pin(), r4.pin()], anchors);
     two_operators.visit(&before).await.unwrap();
     let mut events = Vec::new();
-    for day in 2..=5 {
+    for day in 2..=9 {
         two_operators.clock.set(ISSUED + day * DAY);
         two_operators.visit(&after).await.unwrap();
         events.extend(two_operators.events());
