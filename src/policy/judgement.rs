@@ -76,22 +76,29 @@ impl AppliedPolicies {
     /// Evaluates each policy independently on a path with these keys to an anchor of this origin
     /// (D-05: static and noted pins must both pass).
     pub(crate) fn judge(&self, keys: &[SpkiFingerprint], origin: AnchorOrigin) -> Verdicts {
-        let judge = |policy: Option<&AppliedPolicy>| Some(policy?.judge(keys, origin));
         Verdicts {
-            of_policies: self.all().map(judge),
+            of_policies: self.verdicts(|policy| policy.judge(keys, origin)),
             has_refused_key: refused(self.refused_keys.as_ref(), keys).next().is_some(),
         }
     }
 
     /// As [`judge`](Self::judge), for a path without refused keys whose other keys are not known.
     pub(crate) fn judge_match(&self, keys: KeyMatch, origin: AnchorOrigin) -> Verdicts {
-        let judge = |policy: Option<&AppliedPolicy>| {
-            Some(policy?.verdict(origin, |_| keys == KeyMatch::PinnedKey))
-        };
+        let is_match = keys == KeyMatch::PinnedKey;
         Verdicts {
-            of_policies: self.all().map(judge),
+            of_policies: self.verdicts(|policy| policy.verdict(origin, |_| is_match)),
             has_refused_key: false,
         }
+    }
+
+    /// Returns the verdict of each policy. A loop, since `map` of an array is not inlined.
+    #[inline]
+    fn verdicts(&self, judge: impl Fn(&AppliedPolicy) -> Verdict) -> [Option<Verdict>; COUNT] {
+        let mut verdicts = [None; COUNT];
+        for (verdict, policy) in verdicts.iter_mut().zip(self.all()) {
+            *verdict = policy.map(&judge);
+        }
+        verdicts
     }
 
     /// Returns each policy with its verdict on a path, as [`judge`](Self::judge) does.
