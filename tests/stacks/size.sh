@@ -15,7 +15,7 @@ main() {
         for stack in hyper reqwest; do
             plain=$(size "$stack" "$stack,$provider")
             line "$stack $provider" "$plain" 0 -
-            for part in static pin-file bundles connector pinned; do
+            for part in static pin-file bundles self-test connector pinned health; do
                 # The connector is not for reqwest.
                 if [[ $stack == hyper || $part != connector ]]; then
                     pinned=$(size "$stack" "$stack,$provider,$part")

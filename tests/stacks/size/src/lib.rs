@@ -47,7 +47,11 @@ pub fn pinning() -> Result<pinhold::Pinning, Box<dyn Error>> {
     let builder = builder.store(store());
     #[cfg(feature = "bundles")]
     let builder = builder.bundles(bundles()?);
+    #[cfg(feature = "health")]
+    let builder = builder.health(pinhold::health::HealthOptions::new("1.0"));
     let pinning = builder.build()?;
+    #[cfg(feature = "health")]
+    println!("{}", pinning.health().to_json());
     #[cfg(feature = "bundles")]
     pinning.apply_bundle(&std::fs::read("new.bundle")?)?;
     Ok(pinning)
@@ -77,10 +81,16 @@ fn store() -> pinhold::PinStore {
 /// Returns a configuration with these pins, or without pins if pinhold is not part of the build.
 pub fn config() -> Result<ClientConfig, Box<dyn Error>> {
     #[cfg(feature = "pinned")]
-    return Ok(pinhold::PinningVerifier::builder(pinning()?)
-        .with_anchors(pinhold::TrustAnchors::webpki_roots())
-        .with_provider(provider())
-        .client_config()?);
+    {
+        let pinning = pinning()?;
+        let config = pinhold::PinningVerifier::builder(pinning.clone())
+            .with_anchors(pinhold::TrustAnchors::webpki_roots())
+            .with_provider(provider())
+            .client_config()?;
+        #[cfg(feature = "self-test")]
+        pinning.self_test(&config)?;
+        Ok(config)
+    }
     #[cfg(not(feature = "pinned"))]
     Ok(plain()?)
 }
