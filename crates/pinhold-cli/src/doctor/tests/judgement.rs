@@ -203,6 +203,48 @@ fn announcements_after_the_time_of_the_judgement_do_not_count() {
     assert_eq!(of("2026-06-02").unwrap().0, "2035-01-01");
 }
 
+/// Such as that of a root for TLS and e-mail, which loses one of the two.
+#[test]
+fn an_event_that_is_only_a_risk_is_a_notice_and_ends_no_pin() {
+    for kind in [
+        "leaves-mozilla",
+        "cross-sign-ends",
+        "replaced",
+        "leaves-chrome",
+    ] {
+        for at in ["2026-05-15", "2026-07-01"] {
+            let key = if kind == "replaced" {
+                "Sub A"
+            } else {
+                "Root A"
+            };
+            let event = json!([{ "key": key, "kind": kind, "at": at, "certainty": "risk" }]);
+            let forecast = forecast(&json!({ "groups": [[key]], "events": event }));
+            let until = &forecast.lock_out.as_ref().unwrap().at;
+            assert!(
+                rfc3339::print(*until) >= "2030-01-01".to_owned(),
+                "{kind} {at}"
+            );
+            assert!(!forecast.chains[0].paths.is_empty(), "{kind} {at}");
+            let mut findings = forecast.findings.iter();
+            let severe = findings.find(|it| it.severity >= Severity::Error);
+            assert!(
+                severe.is_none(),
+                "{kind} {at}: {}",
+                severe.unwrap().evidence
+            );
+        }
+    }
+    // The announced date counts, though the other one is earlier.
+    let event = |at, certainty| json!({ "key": "Root A", "kind": "leaves-mozilla", "at": at, "certainty": certainty });
+    let events = [
+        event("2026-07-01", "risk"),
+        event("2027-04-15", "announced"),
+    ];
+    let date = lock_out(&json!({ "groups": [["Root A"]], "events": events }));
+    assert_eq!(date, Some(("2027-04-15".to_owned(), Certainty::Announced)));
+}
+
 #[test]
 fn a_root_that_has_left_is_no_anchor_any_more() {
     let leaves = json!([{ "key": "Root A", "kind": "leaves-mozilla", "at": "2026-05-15" }]);
