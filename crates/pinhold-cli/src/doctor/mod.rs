@@ -74,7 +74,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let at = arguments.at.unwrap_or_else(clock::now);
     let data = PkiData::load(arguments.pki_data.as_deref())?;
-    let subjects = input::subjects(&arguments)?;
+    let subjects = input::subjects(&arguments, at)?;
     let deadline = arguments.network.deadline();
     let queries =
         (!arguments.offline).then(|| caa::Queries::start(&subjects, &arguments.dns, deadline));

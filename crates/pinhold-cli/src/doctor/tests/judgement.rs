@@ -121,6 +121,41 @@ fn a_policy_that_is_only_reported_locks_no_client_out() {
 }
 
 #[test]
+fn a_refused_key_locks_out_whatever_the_pins_and_the_policy_are() {
+    for key in ["leaf", "Sub A", "Root A"] {
+        for report_only in [false, true] {
+            let forecast = forecast(&json!({ "refused_keys": [key], "report_only": report_only }));
+            let findings = locked_out(&forecast);
+            assert_eq!(findings[0].severity, Severity::LockedOut, "{key}");
+            assert!(findings[0].evidence.contains("refused key"), "{key}");
+            assert!(forecast.lock_out.is_some(), "{key}");
+        }
+    }
+    let other = forecast(&json!({ "refused_keys": ["Root B"] }));
+    assert!(locked_out(&other).is_empty());
+    let holds = |forecast: HostForecast| forecast.pins.into_iter().map(|pin| pin.holds);
+    assert!(holds(other).any(|it| it == Some(true)));
+    // A path without the refused key is accepted.
+    let forecast = forecast(&json!({
+        "chains": [["leaf N", "Root N by Root A"]], "anchors": ["Root A", "Root N by Root N"],
+        "groups": [["Root N"]], "refused_keys": ["Root A"],
+    }));
+    assert!(locked_out(&forecast).is_empty());
+}
+
+#[test]
+fn a_proxy_is_refused_where_pins_are_enforced_on_user_added_roots() {
+    let mut changes = json!({
+        "chains": [["leaf of a proxy"]], "user_added": ["Proxy"], "enforce_on_user_added": true,
+    });
+    assert_eq!(locked_out(&forecast(&changes)).len(), 1);
+    changes["enforce_on_user_added"] = json!(false);
+    assert!(locked_out(&forecast(&changes)).is_empty());
+    changes["refused_keys"] = json!(["Proxy"]);
+    assert_eq!(locked_out(&forecast(&changes)).len(), 1);
+}
+
+#[test]
 fn the_lock_out_is_the_end_of_the_last_pin_that_holds() {
     let announced = |date: &str| Some((date.to_owned(), Certainty::Announced));
     let leaves = json!([{ "key": "Root A", "kind": "leaves-mozilla", "at": "2027-04-15" }]);
