@@ -40,12 +40,13 @@ pub(crate) struct Rule {
 }
 
 /// All rules, by their names.
-pub(crate) const RULES: [Rule; 28] = [
+pub(crate) const RULES: [Rule; 29] = [
     observed::ADDRESSES_DIFFER,
     backup::BACKUP_UNSEEN,
     fresh::BUNDLE_STALE,
     caa::FORBIDS_PINS,
     caa::PERMITS_OTHERS,
+    caa::UNKNOWN,
     wrong_hash::CERTIFICATE_PIN,
     chain::CHAIN_INVALID,
     usage::CLIENT_AUTHENTICATION,

@@ -156,6 +156,20 @@ fn a_proxy_is_refused_where_pins_are_enforced_on_user_added_roots() {
 }
 
 #[test]
+fn a_ca_whose_caa_names_are_not_known_is_not_forbidden() {
+    for (names, is_found) in [(json!([]), false), (json!(["alpha.example"]), true)] {
+        let operators = json!({ "Alpha": names, "Beta": [], "Gamma": ["gamma.example"] });
+        let forecast = forecast(&json!({ "operators": operators, "caa": ["gamma.example"] }));
+        let mut findings = forecast.findings.iter();
+        let forbids = findings.find(|it| it.id == "caa-forbids-pinned");
+        assert_eq!(
+            forbids.map(|it| it.severity),
+            is_found.then_some(Severity::Notice)
+        );
+    }
+}
+
+#[test]
 fn the_lock_out_is_the_end_of_the_last_pin_that_holds() {
     let announced = |date: &str| Some((date.to_owned(), Certainty::Announced));
     let leaves = json!([{ "key": "Root A", "kind": "leaves-mozilla", "at": "2027-04-15" }]);

@@ -283,7 +283,9 @@ impl World {
         Observations {
             chains: chains.collect(),
             left_out: Vec::new(),
-            caa: if caa.is_array() {
+            caa: if let Some(reason) = caa.as_str() {
+                Caa::Failed(reason.to_owned())
+            } else if caa.is_array() {
                 Caa::Found {
                     domain: "example".to_owned(),
                     issue: issuers(caa),
