@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use pinhold::pin_file::PinFile;
 use pinhold::policy::{
-    AfterExpiry, Overlap, PinGroup, PinRole, Scope, UnpinnedHosts, UnpinnedName,
+    AfterExpiry, Overlap, PinGroup, PinRole, PinSet, Scope, UnpinnedHosts, UnpinnedName,
 };
-use pinhold::{Enforcement, Host, Pinning};
+use pinhold::{Enforcement, Host, Pinning, SpkiFingerprint, UserAddedRoots};
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use crate::doctor::Arguments;
@@ -31,20 +31,23 @@ struct Name {
 }
 
 /// Returns the subjects in the order of the inputs: pin file, bundle, `--pin`.
-pub(super) fn subjects(arguments: &Arguments) -> Result<Vec<Subject>, Failure> {
+pub(super) fn subjects(arguments: &Arguments, at: UnixTime) -> Result<Vec<Subject>, Failure> {
     let names = arguments.hosts.iter().map(|text| name(text));
     let names = names.collect::<Result<Vec<_>, _>>()?;
     let mut sources = Vec::new();
     if let Some(path) = &arguments.pins {
-        sources.push(Source::new(path, pin_file::open(path)?, None)?);
+        sources.push(Source::new(path, pin_file::open(path)?, at)?);
     }
     if let Some(path) = &arguments.bundle {
         let bundle = bundle::open(path)?;
-        let staleness = Staleness {
+        let mut source = Source::new(path, bundle.pins().clone(), at)?;
+        source.staleness = Some(Staleness {
             at: bundle.expires(),
             then: bundle::when_stale(bundle.when_stale()),
-        };
-        sources.push(Source::new(path, bundle.pins().clone(), Some(staleness))?);
+        });
+        let refused = bundle.refused_keys().into_iter().flat_map(PinSet::iter);
+        source.refused_keys.extend(refused.copied());
+        sources.push(source);
     }
     if sources.is_empty() && arguments.pin.is_empty() {
         let expected = "no pins to judge, expected --pins, --bundle, or HOST with --pin";
@@ -107,6 +110,8 @@ fn of_option(name: &Name, arguments: &Arguments) -> Subject {
         expiry: None,
         staleness: None,
         is_enforced: true,
+        refused_keys: Vec::new(),
+        user_added_roots: UserAddedRoots::SkipPins,
     }
 }
 
@@ -116,18 +121,24 @@ struct Source {
     file: PinFile,
     rules: Rules,
     pinning: Pinning,
+    refused_keys: Vec<SpkiFingerprint>,
     staleness: Option<Staleness>,
+    /// The time of the judgement.
+    at: UnixTime,
 }
 
 impl Source {
-    fn new(path: &Path, file: PinFile, staleness: Option<Staleness>) -> Result<Self, Failure> {
+    fn new(path: &Path, file: PinFile, at: UnixTime) -> Result<Self, Failure> {
         let pinning = Pinning::builder().pins(file.clone()).build();
+        let refused = file.refused_keys().into_iter().flat_map(PinSet::iter);
         Ok(Self {
+            refused_keys: refused.copied().collect(),
             name: path.display().to_string(),
             rules: Rules::from(&file),
             pinning: pinning.map_err(|error| Failure::of_build(&error))?,
             file,
-            staleness,
+            staleness: None,
+            at,
         })
     }
 
@@ -150,7 +161,7 @@ impl Source {
         all.collect()
     }
 
-    /// Returns the policies that apply to a name: the nearest, or all with `"overlap": "union"`.
+    /// Returns the policies that decide for a name: the nearest, of which there is one.
     fn rules_for(&self, name: &Host) -> Vec<&Rule> {
         let covering = self.rules.rules.iter().filter(|rule| {
             let mut exempt = rule.exempt.iter();
@@ -158,9 +169,6 @@ impl Source {
             rule.covers(name) && !is_exempt
         });
         let covering = covering.collect::<Vec<_>>();
-        if self.rules.overlap == Some(Overlap::Union) {
-            return covering;
-        }
         let is_nearest = |rule: &&&Rule| !covering.iter().any(|other| other.is_nearer_than(rule));
         covering.iter().filter(is_nearest).copied().collect()
     }
@@ -176,22 +184,41 @@ impl Source {
             host: rule.host.clone(),
             scope: rule.scope,
             source: self.name.clone(),
-            probe,
             port,
-            groups: rule.groups.iter().map(pins_of).collect(),
+            groups: self.groups(rule, &probe),
+            probe,
             expiry,
             staleness: self.staleness,
             is_enforced,
+            refused_keys: self.refused_keys.clone(),
+            user_added_roots: rule.user_added_roots.unwrap_or_default(),
         }
+    }
+
+    /// Returns the groups of a policy; with `"overlap": "union"`, the pins of all policies that are
+    /// accepted for its name.
+    fn groups(&self, rule: &Rule, probe: &Probe) -> Vec<Vec<Pin>> {
+        let own = || rule.groups.iter().map(pins_of).collect();
+        if self.rules.overlap != Some(Overlap::Union) {
+            return own();
+        }
+        let policies = self.pinning.policies(&name_of(rule, probe), self.at);
+        let Some(policy) = policies.static_policy else {
+            return own();
+        };
+        if policy.groups().is_empty() {
+            let pins = policy.pins.iter().map(|fingerprint| Pin {
+                role: PinRole::Any,
+                fingerprint: *fingerprint,
+            });
+            return vec![pins.collect()];
+        }
+        policy.groups().iter().map(pins_of).collect()
     }
 
     /// Returns whether a name is refused after the expiry of its policy because it is unpinned.
     fn refuses_unpinned(&self, rule: &Rule, probe: &Probe, expiry: UnixTime) -> bool {
-        let below = Host::parse(&format!("www.{}", rule.host));
-        let name = match probe {
-            Probe::Name(name) => name.clone(),
-            Probe::NotProbed => below.unwrap_or_else(|_| rule.host.clone()),
-        };
+        let name = name_of(rule, probe);
         let later = Duration::from_secs(expiry.as_secs().saturating_add(1));
         let policies = self
             .pinning
@@ -199,6 +226,17 @@ impl Source {
         let policy = policies.static_policy.as_ref();
         let choice = pin_file::unpinned(Some(&self.file), &UnpinnedName::Host(name), policy);
         choice == Some(UnpinnedHosts::Refuse)
+    }
+}
+
+/// Returns the name that is connected to, or else one that the policy covers.
+fn name_of(rule: &Rule, probe: &Probe) -> Host {
+    match probe {
+        Probe::Name(name) => name.clone(),
+        Probe::NotProbed => {
+            let below = Host::parse(&format!("www.{}", rule.host));
+            below.unwrap_or_else(|_| rule.host.clone())
+        }
     }
 }
 

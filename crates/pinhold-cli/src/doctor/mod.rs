@@ -74,7 +74,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let at = arguments.at.unwrap_or_else(clock::now);
     let data = PkiData::load(arguments.pki_data.as_deref())?;
-    let subjects = input::subjects(&arguments)?;
+    let subjects = input::subjects(&arguments, at)?;
     let deadline = arguments.network.deadline();
     let queries =
         (!arguments.offline).then(|| caa::Queries::start(&subjects, &arguments.dns, deadline));
@@ -100,18 +100,22 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     }
 }
 
-/// Returns 90 if a host is locked out now, 3 if one will be within the time of `--fail-within`.
+/// Returns 90 if a host is locked out now, 3 if one will be within the time of `--fail-within`, and
+/// otherwise 1 if no server of a host could be connected to, so that nothing is known of it.
 fn exit_code(report: &Report) -> u8 {
     let mut findings = report.hosts.iter().flat_map(|host| &host.findings);
-    if findings.any(|finding| finding.severity == Severity::LockedOut) {
+    let lock_outs = report.hosts.iter();
+    let lock_outs = lock_outs.filter_map(|host| host.lock_out.as_ref());
+    let first = lock_outs.map(|lock_out| lock_out.at).min();
+    let is_now = first.is_some_and(|at| at <= report.at);
+    if is_now || findings.any(|finding| finding.severity == Severity::LockedOut) {
         return LOCKED_OUT;
     }
-    let mut lock_outs = report
-        .hosts
-        .iter()
-        .filter_map(|host| host.lock_out.as_ref());
-    if lock_outs.any(|lock_out| lock_out.at <= report.fail_before) {
+    if first.is_some_and(|at| at <= report.fail_before) {
         return FORESEEN;
+    }
+    if report.hosts.iter().any(rules::is_unreached) {
+        return UNREACHED;
     }
     0
 }
@@ -132,6 +136,8 @@ fn parse_days(text: &str) -> Result<Duration, &'static str> {
 
 /// The exit code of a lock-out within the time of `--fail-within`.
 const FORESEEN: u8 = 3;
+/// The exit code if a host was not reached, as of each command whose connection fails.
+const UNREACHED: u8 = 1;
 /// The exit code of a present lock-out.
 const LOCKED_OUT: u8 = 90;
 

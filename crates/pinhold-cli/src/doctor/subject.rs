@@ -1,7 +1,7 @@
 //! [`Subject`], one pinned name whose future is judged.
 
 use pinhold::policy::{PinRole, Scope};
-use pinhold::{Host, SpkiFingerprint};
+use pinhold::{Host, SpkiFingerprint, UserAddedRoots};
 use rustls::pki_types::UnixTime;
 
 /// A pinned name, its pins, and the name that is connected to in its place.
@@ -20,6 +20,9 @@ pub(crate) struct Subject {
     pub(crate) staleness: Option<Staleness>,
     /// Whether a failed pin check refuses the connection.
     pub(crate) is_enforced: bool,
+    /// The keys that no chain may contain, whatever the pins are.
+    pub(crate) refused_keys: Vec<SpkiFingerprint>,
+    pub(crate) user_added_roots: UserAddedRoots,
 }
 
 /// A pin with the positions in which it counts.

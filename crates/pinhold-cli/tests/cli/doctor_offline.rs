@@ -181,6 +181,42 @@ fn names_below_a_rule_for_subdomains_are_judged_if_they_are_given() {
 }
 
 #[test]
+fn refused_keys_of_a_file_lock_out() {
+    let site = Site::new();
+    let file = site.pin_file(&json!({}));
+    let mut document: Value =
+        serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    document["refused_keys"] = json!([site.intermediate.pin().to_string()]);
+    let file = site.folder.write("refused.json", document.to_string());
+    let json = site.doctor(&["--pins", &file]).expect_code(90).json();
+    assert_eq!(ids(&json["hosts"][0])[0], "locked-out");
+}
+
+#[test]
+fn the_pins_of_overlapping_policies_are_united_if_the_file_says_so() {
+    let site = Site::new();
+    let policy = |host: &str, scope: &str, first| {
+        let pins = [first, pin(1)].map(|pin| pin.to_string());
+        json!({ "hosts": [host], "scope": scope, "pins": pins })
+    };
+    let policies = [
+        policy("example", "subdomains", site.root.pin()),
+        policy("api.example", "host", pin(2)),
+    ];
+    for (overlap, code, groups) in [("union", 0, 3), ("nearest", 90, 2)] {
+        let document = json!({ "version": 1, "overlap": overlap, "policies": policies });
+        let file = site.folder.write("overlap.json", document.to_string());
+        for host in [&[][..], &["api.example"]] {
+            let arguments = [&["--pins", &file][..], host].concat();
+            let json = site.doctor(&arguments).expect_code(code).json();
+            let hosts = json["hosts"].as_array().unwrap();
+            let own = hosts.iter().find(|it| it["host"] == "api.example").unwrap();
+            assert_eq!(own["groups"][0].as_array().unwrap().len(), groups);
+        }
+    }
+}
+
+#[test]
 fn a_bundle_is_judged_with_its_staleness() {
     let site = Site::new();
     let file = site.pin_file(&json!({}));

@@ -126,6 +126,24 @@ fn the_resolver_of_the_option_is_queried_over_udp() {
 }
 
 #[test]
+fn a_host_that_is_not_reached_ends_with_code_1_unless_it_is_locked_out() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let json = doctor(address, leaf().pin(), &["--json"])
+        .expect_code(1)
+        .json();
+    assert_eq!(json["hosts"][0]["state"], "not_seen");
+    let name = ["doctor", "shop.invalid", "--no-dns"].map(str::to_owned);
+    let pin = |pin| format!("--pin={pin}");
+    run_with(&[], name.iter().cloned().chain([pin(unrelated_pin())])).expect_code(1);
+    // The root "Starfield Services Root Certificate Authority - G2".
+    let leaves = "--pin=sha256/KwccWaCgrnaw6tsrrSO61FgLacNgG2MMLq8GE6+oP5I=".to_owned();
+    let later = [leaves, "--at=2027-04-15".to_owned()];
+    run_with(&[], name.iter().cloned().chain(later)).expect_code(90);
+}
+
+#[test]
 fn a_resolver_that_is_no_address_is_invalid_usage() {
     let address = SocketAddr::from(([127, 0, 0, 1], 443));
     for options in [

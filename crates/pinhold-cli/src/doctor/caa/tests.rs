@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use hickory_resolver::proto::op::ResponseCode;
-use pinhold::Host;
 use pinhold::policy::Scope;
+use pinhold::{Host, UserAddedRoots};
 use tokio::time::Instant;
 
 use super::test_server::{Answer, DnsServer};
@@ -20,6 +20,8 @@ fn subject(name: &str) -> Subject {
         expiry: None,
         staleness: None,
         is_enforced: true,
+        refused_keys: Vec::new(),
+        user_added_roots: UserAddedRoots::SkipPins,
     }
 }
 

@@ -1,5 +1,6 @@
 //! [`Case`], a pinned name with all that is known of it, as rules see it.
 
+use pinhold::SpkiFingerprint;
 use pinhold::storage::PublicSuffixes;
 use rustls::pki_types::UnixTime;
 
@@ -47,6 +48,13 @@ pub(in crate::doctor) struct StoreResult {
     pub(in crate::doctor) paths: Result<Vec<ValidPath>, Invalid>,
 }
 
+/// A list of roots with which a chain is valid and refused.
+pub(in crate::doctor) struct Refused {
+    pub(in crate::doctor) store: RootStore,
+    /// A refused key, if each valid path has one: then the chain is refused whatever the policy is.
+    pub(in crate::doctor) key: Option<SpkiFingerprint>,
+}
+
 impl Setting<'_> {
     /// Returns whether paths are built with this list of roots.
     pub(in crate::doctor) fn has(&self, store: RootStore) -> bool {
@@ -65,7 +73,7 @@ impl<'a> Case<'a> {
                 Probe::Name(name) => Some(name),
                 Probe::NotProbed => None,
             },
-            groups: &subject.groups,
+            subject,
             facts: setting.facts,
             at: setting.at,
         };
@@ -99,6 +107,11 @@ impl<'a> Case<'a> {
     pub(in crate::doctor) fn leaves(&self) -> impl Iterator<Item = (&Chain<'a>, &Certificate)> {
         let chains = self.chains.iter();
         chains.filter_map(|chain| Some((chain, chain.certificates().first()?)))
+    }
+
+    /// Returns whether clients refuse the chain now.
+    pub(in crate::doctor) fn is_refused_now(&self, refused: &Refused) -> bool {
+        refused.key.is_some() || self.refuses(self.setting.at)
     }
 
     /// Returns whether the policy refuses connections at a time without a pinned key.
@@ -173,12 +186,18 @@ impl<'a> Chain<'a> {
     }
 
     /// Returns the lists of roots with which the chain is valid, but has no pinned path.
-    pub(in crate::doctor) fn refused(&self) -> impl Iterator<Item = RootStore> {
-        let results = self.results.iter().filter(|result| {
+    pub(in crate::doctor) fn refused(&self) -> impl Iterator<Item = Refused> {
+        self.results.iter().filter_map(|result| {
             let paths = result.paths.as_deref().unwrap_or_default();
-            !paths.is_empty() && !paths.iter().any(|path| path.is_pinned || path.skips_pins)
-        });
-        results.map(|result| result.store)
+            let is_accepted = paths.iter().any(|path| path.is_pinned || path.skips_pins);
+            let keys = paths.iter().map(|path| path.refused_key);
+            (!paths.is_empty() && !is_accepted).then(|| Refused {
+                store: result.store,
+                key: keys
+                    .collect::<Option<Vec<_>>>()
+                    .and_then(|keys| keys.first().copied()),
+            })
+        })
     }
 }
 

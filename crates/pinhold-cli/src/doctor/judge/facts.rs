@@ -33,9 +33,12 @@ impl<'a> Facts<'a> {
         events.filter(move |event| event.statement.published <= self.at)
     }
 
-    /// Returns the first event of this kind.
+    /// Returns the first event of this kind that is announced. One that may only happen (a risk)
+    /// ends no pin.
     pub(in crate::doctor) fn event(self, ca: &'a CaKey, kind: CaEventKind) -> Option<&'a CaEvent> {
-        let events = self.events(ca).filter(|event| event.kind == kind);
+        let events = self.events(ca);
+        let events =
+            events.filter(|event| event.kind == kind && event.certainty != Certainty::Risk);
         events.min_by_key(|event| event.at)
     }
 

@@ -40,7 +40,7 @@ impl<'a> Future<'a> {
         let facts = case.setting.facts;
         let ca = facts.key(&pin.fingerprint);
         let is_checked = case.paths().any(|path| !path.skips_pins);
-        let on = |path: &ValidPath| position(pin, &path.keys).filter(|_| !path.skips_pins);
+        let on = |path: &ValidPath| position(pin, &path.keys).filter(|_| path.is_checked());
         let holds = is_checked.then(|| case.paths().any(|path| on(path).is_some()));
         let (kind, name) = kind(pin, case);
         let end = match &kind {
@@ -48,6 +48,11 @@ impl<'a> Future<'a> {
                 at: case.setting.at,
                 certainty: Certainty::Certain,
                 reason: format!("the pin is the SHA-256 of a certificate, {name}, and never holds"),
+            }),
+            _ if case.subject.refused_keys.contains(&pin.fingerprint) => Some(LockOut {
+                at: case.setting.at,
+                certainty: Certainty::Certain,
+                reason: format!("{name} is a refused key, and never holds"),
             }),
             _ if holds == Some(true) => live_end(pin, case),
             _ => facts.key_end(&pin.fingerprint),
@@ -129,7 +134,7 @@ fn live_end(pin: Pin, case: &Case<'_>) -> Option<LockOut> {
 /// valid path of the chain has the pin.
 pub(super) fn end_on(pin: Pin, chain: &Chain<'_>, case: &Case<'_>) -> Option<Option<LockOut>> {
     let mut by_store = Vec::<(RootStore, Option<LockOut>)>::new();
-    for path in chain.paths().filter(|path| !path.skips_pins) {
+    for path in chain.paths().filter(|path| path.is_checked()) {
         let Some(place) = position(pin, &path.keys) else {
             continue;
         };

@@ -14,14 +14,15 @@ pub(super) fn lock_out(case: &Case<'_>) -> Option<LockOut> {
         certainty: Certainty::Certain,
         reason: "the policy expires, and then refuses all connections".to_owned(),
     });
-    let refused = case
-        .chains
-        .iter()
-        .any(|chain| chain.refused().next().is_some());
-    let now = (refused && case.refuses(at)).then(|| LockOut {
+    let mut refused = case.chains.iter().flat_map(Chain::refused);
+    let refused = refused.find(|refused| case.is_refused_now(refused));
+    let now = refused.map(|refused| LockOut {
         at,
         certainty: Certainty::Certain,
-        reason: "no valid path has the pinned keys".to_owned(),
+        reason: match refused.key {
+            Some(key) => format!("each valid path has a refused key ({key})"),
+            None => "no valid path has the pinned keys".to_owned(),
+        },
     });
     let groups = case.groups.iter().map(|group| end(group, case));
     let groups = groups.map(|end| end.filter(|end| case.refuses(end.at)));

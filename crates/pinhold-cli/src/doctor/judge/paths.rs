@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 use pinhold::policy::PinRole;
-use pinhold::{Host, SpkiFingerprint};
+use pinhold::{Host, SpkiFingerprint, UserAddedRoots};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, Error, KeyUsage, VerifiedPath};
 
@@ -12,7 +12,7 @@ use crate::doctor::forecast::RootStore;
 use crate::doctor::judge::facts::Facts;
 use crate::doctor::judge::roots::{Root, RootList};
 use crate::doctor::judge::served::{Certificate, short};
-use crate::doctor::subject::Pin;
+use crate::doctor::subject::{Pin, Subject};
 use crate::network;
 
 /// A valid path, leaf first.
@@ -27,7 +27,9 @@ pub(in crate::doctor) struct ValidPath {
     pub(super) until: Option<UnixTime>,
     /// Whether the pins are skipped on it, because the user added its root.
     pub(in crate::doctor) skips_pins: bool,
+    /// Whether the pins hold on it, and no key of it is refused.
     pub(in crate::doctor) is_pinned: bool,
+    pub(in crate::doctor) refused_key: Option<SpkiFingerprint>,
 }
 
 /// Why there is no valid path.
@@ -46,7 +48,7 @@ pub(in crate::doctor) enum Invalid {
 pub(super) struct Question<'a> {
     /// The name for which the leaf must be valid, if it is known.
     pub(super) name: Option<&'a Host>,
-    pub(super) groups: &'a [Vec<Pin>],
+    pub(super) subject: &'a Subject,
     pub(super) facts: Facts<'a>,
     pub(super) at: UnixTime,
 }
@@ -117,11 +119,17 @@ fn path(
     let keys = keys.collect::<Vec<_>>();
     let ends = on_path.iter().map(|it| it.facts.not_after);
     let anchor = question.facts.anchor_end(&root.key, store).map(|it| it.at);
+    let subject = question.subject;
+    let mut refused = keys.iter().filter(|key| subject.refused_keys.contains(key));
+    let refused_key = refused.next().copied();
+    let is_skipped = root.is_user_added && subject.user_added_roots != UserAddedRoots::EnforcePins;
+    let all_hold = subject.groups.iter().all(|group| holds(group, &keys));
     Some(ValidPath {
         names: names.collect(),
         until: ends.chain(anchor).min(),
-        skips_pins: root.is_user_added,
-        is_pinned: question.groups.iter().all(|group| holds(group, &keys)),
+        skips_pins: is_skipped && refused_key.is_none(),
+        is_pinned: all_hold && refused_key.is_none(),
+        refused_key,
         keys,
         certificates,
         store,
@@ -156,6 +164,11 @@ impl ValidPath {
     /// Returns the names of the certificates and of the anchor.
     pub(in crate::doctor) fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Returns whether a pinned key on it counts.
+    pub(super) fn is_checked(&self) -> bool {
+        !self.skips_pins && self.refused_key.is_none()
     }
 
     pub(in crate::doctor) fn root_name(&self) -> Option<&str> {

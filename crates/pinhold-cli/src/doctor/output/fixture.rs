@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pinhold::policy::{PinRole, Scope};
-use pinhold::{Host, SpkiFingerprint};
+use pinhold::{Host, SpkiFingerprint, UserAddedRoots};
 use rustls::pki_types::UnixTime;
 
 use crate::doctor::forecast::{
@@ -100,6 +100,8 @@ pub(super) fn healthy(name: &str) -> HostForecast {
             expiry: None,
             staleness: None,
             is_enforced: true,
+            refused_keys: Vec::new(),
+            user_added_roots: UserAddedRoots::SkipPins,
         },
         chains: vec![chain(name, "TLS 1.2"), chain(name, "TLS 1.3")],
         pins: vec![

@@ -2,8 +2,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pinhold::Host;
 use pinhold::policy::Scope;
+use pinhold::{Host, UserAddedRoots};
 use rustls::{SupportedProtocolVersion, version};
 use tokio::time::Instant;
 
@@ -251,6 +251,8 @@ async fn names_are_resolved_or_overridden_or_not_probed() {
         expiry: None,
         staleness: None,
         is_enforced: true,
+        refused_keys: Vec::new(),
+        user_added_roots: UserAddedRoots::SkipPins,
     };
     let name = |name: &str| subject(Probe::Name(Host::parse(name).unwrap()));
     let subjects = [

@@ -20,6 +20,13 @@ pub(super) const FORBIDS_PINS: Rule = Rule {
     find: forbids,
 };
 
+pub(super) const UNKNOWN: Rule = Rule {
+    id: "caa-unknown",
+    severity: Severity::Notice,
+    what: "The CAA records could not be read, so that they are not compared with the pins.",
+    find: unknown,
+};
+
 /// The domain with the records, and the issuers that they permit.
 fn issuers<'c>(case: &'c Case<'_>) -> Option<(&'c str, &'c [String])> {
     let mut leaves = case.leaves().map(|(_, leaf)| leaf);
@@ -49,6 +56,15 @@ fn has_own_key(group: &[Future<'_>]) -> bool {
     group
         .iter()
         .any(|pin| matches!(pin.kind, Kind::Leaf | Kind::Unknown))
+}
+
+fn unknown(case: &Case<'_>) -> Vec<Finding> {
+    let Caa::Failed(reason) = &case.observations.caa else {
+        return Vec::new();
+    };
+    let evidence = format!("CAA records are not compared with the pins: {reason}");
+    let remedy = "see whether the DNS server answers, or give another one by --resolver";
+    vec![UNKNOWN.finding(evidence, remedy)]
 }
 
 fn permits(case: &Case<'_>) -> Vec<Finding> {

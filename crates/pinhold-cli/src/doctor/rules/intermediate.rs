@@ -1,6 +1,6 @@
 //! Pinned intermediates, which their CAs replace.
 
-use crate::doctor::forecast::{Certainty, Finding, Severity};
+use crate::doctor::forecast::{Finding, Severity};
 use crate::doctor::judge::case::Case;
 use crate::doctor::judge::future::{Future, Kind};
 use crate::doctor::pki::CaEventKind;
@@ -36,7 +36,7 @@ fn of_pin(pin: &Future<'_>, group: &[Future<'_>], case: &Case<'_>) -> Finding {
         return Finding {
             severity,
             date: if is_past { end } else { Some(event.at) },
-            certainty: event.certainty.min(Certainty::Announced),
+            certainty: event.certainty,
             ..ROTATING_INTERMEDIATE.finding(evidence, REMEDY)
         };
     }

@@ -1,7 +1,7 @@
 //! Names that are refused now.
 
 use crate::doctor::forecast::{Certainty, Finding, Severity};
-use crate::doctor::judge::case::{Case, store_text};
+use crate::doctor::judge::case::{Case, Chain, Refused, store_text};
 use crate::doctor::rules::Rule;
 
 pub(super) const LOCKED_OUT: Rule = Rule {
@@ -14,33 +14,47 @@ pub(super) const LOCKED_OUT: Rule = Rule {
 fn find(case: &Case<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for chain in &case.chains {
-        let leaf = chain.certificates().first();
-        let by = leaf.map_or("", |leaf| leaf.facts.issuer.as_str());
-        for store in chain.refused() {
-            let evidence = format!(
-                "{}: the chain is valid with {}, but no path has the pinned keys; the certificate is \
-                 issued by \"{by}\"",
-                chain.source,
-                store_text(store)
-            );
-            findings.push(LOCKED_OUT.finding(evidence, REMEDY));
-        }
+        let refused = chain.refused();
+        findings.extend(refused.map(|refused| of_chain(chain, &refused, case)));
     }
     if findings.is_empty() {
-        findings.extend(dead_groups(case));
+        let dead = dead_groups(case);
+        let is_refused = case.refuses(case.setting.at);
+        findings.extend(dead.map(|it| if is_refused { it } else { reported(it) }));
     }
-    if case.refuses(case.setting.at) {
-        return findings;
+    findings
+}
+
+fn of_chain(chain: &Chain<'_>, refused: &Refused, case: &Case<'_>) -> Finding {
+    let leaf = chain.certificates().first();
+    let by = leaf.map_or("", |leaf| leaf.facts.issuer.as_str());
+    let but = match refused.key {
+        Some(key) => format!("but each path has a refused key ({key})"),
+        None => "but no path has the pinned keys".to_owned(),
+    };
+    let evidence = format!(
+        "{}: the chain is valid with {}, {but}; the certificate is issued by \"{by}\"",
+        chain.source,
+        store_text(refused.store)
+    );
+    let finding = LOCKED_OUT.finding(evidence, REMEDY);
+    if case.is_refused_now(refused) {
+        finding
+    } else {
+        reported(finding)
     }
-    let reported = findings.into_iter().map(|finding| Finding {
+}
+
+/// Returns the finding for a policy that is not enforced.
+fn reported(finding: Finding) -> Finding {
+    Finding {
         severity: Severity::Warning,
         evidence: format!(
             "{}; it is not refused, since the policy is not enforced",
             finding.evidence
         ),
         ..finding
-    });
-    reported.collect()
+    }
 }
 
 /// Finds groups of which each pin has ended, whatever a server sends.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use rustls::pki_types::UnixTime;
 
-use crate::doctor::forecast::{Certainty, DataAge, Finding, Severity};
+use crate::doctor::forecast::{Certainty, DataAge, Finding, HostForecast, Severity};
 use crate::doctor::judge::case::{Case, Setting};
 use crate::doctor::judge::future::Future;
 use crate::doctor::pki::Statement;
@@ -40,12 +40,13 @@ pub(crate) struct Rule {
 }
 
 /// All rules, by their names.
-pub(crate) const RULES: [Rule; 28] = [
+pub(crate) const RULES: [Rule; 29] = [
     observed::ADDRESSES_DIFFER,
     backup::BACKUP_UNSEEN,
     fresh::BUNDLE_STALE,
     caa::FORBIDS_PINS,
     caa::PERMITS_OTHERS,
+    caa::UNKNOWN,
     wrong_hash::CERTIFICATE_PIN,
     chain::CHAIN_INVALID,
     usage::CLIENT_AUTHENTICATION,
@@ -102,6 +103,13 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
         (Reverse(finding.severity), date, finding.id)
     });
     findings
+}
+
+/// Returns whether a host was connected to, and none of its servers sent a chain.
+pub(super) fn is_unreached(host: &HostForecast) -> bool {
+    let severity = observed::NOT_OBSERVED.severity;
+    let mut findings = host.findings.iter();
+    findings.any(|it| it.id == observed::NOT_OBSERVED.id && it.severity == severity)
 }
 
 /// Returns the findings that concern no single name.

@@ -1,6 +1,6 @@
 //! Pinned roots that leave the lists of Mozilla or Chrome.
 
-use crate::doctor::forecast::{Finding, RootStore, Severity};
+use crate::doctor::forecast::{Certainty, Finding, RootStore, Severity};
 use crate::doctor::judge::case::Case;
 use crate::doctor::pki::{CaEvent, CaEventKind};
 use crate::doctor::rules::{Rule, cited, day, urgency};
@@ -46,7 +46,10 @@ fn find(case: &Case<'_>, rule: &Rule, is_event: impl Fn(&CaEvent) -> bool) -> Ve
         for pin in group {
             let events = pin.ca.map(|ca| case.setting.facts.events(ca));
             for event in events.into_iter().flatten().filter(|event| is_event(event)) {
-                let severity = urgency(pin, group, event.at, now).min(rule.severity);
+                let severity = match event.certainty {
+                    Certainty::Risk => Severity::Notice,
+                    _ => urgency(pin, group, event.at, now).min(rule.severity),
+                };
                 let (name, text) = (&pin.name, cited(&event.statement));
                 findings.push(Finding {
                     severity,

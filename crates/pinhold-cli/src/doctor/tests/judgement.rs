@@ -121,6 +121,55 @@ fn a_policy_that_is_only_reported_locks_no_client_out() {
 }
 
 #[test]
+fn a_refused_key_locks_out_whatever_the_pins_and_the_policy_are() {
+    for key in ["leaf", "Sub A", "Root A"] {
+        for report_only in [false, true] {
+            let forecast = forecast(&json!({ "refused_keys": [key], "report_only": report_only }));
+            let findings = locked_out(&forecast);
+            assert_eq!(findings[0].severity, Severity::LockedOut, "{key}");
+            assert!(findings[0].evidence.contains("refused key"), "{key}");
+            assert!(forecast.lock_out.is_some(), "{key}");
+        }
+    }
+    let other = forecast(&json!({ "refused_keys": ["Root B"] }));
+    assert!(locked_out(&other).is_empty());
+    let holds = |forecast: HostForecast| forecast.pins.into_iter().map(|pin| pin.holds);
+    assert!(holds(other).any(|it| it == Some(true)));
+    // A path without the refused key is accepted.
+    let forecast = forecast(&json!({
+        "chains": [["leaf N", "Root N by Root A"]], "anchors": ["Root A", "Root N by Root N"],
+        "groups": [["Root N"]], "refused_keys": ["Root A"],
+    }));
+    assert!(locked_out(&forecast).is_empty());
+}
+
+#[test]
+fn a_proxy_is_refused_where_pins_are_enforced_on_user_added_roots() {
+    let mut changes = json!({
+        "chains": [["leaf of a proxy"]], "user_added": ["Proxy"], "enforce_on_user_added": true,
+    });
+    assert_eq!(locked_out(&forecast(&changes)).len(), 1);
+    changes["enforce_on_user_added"] = json!(false);
+    assert!(locked_out(&forecast(&changes)).is_empty());
+    changes["refused_keys"] = json!(["Proxy"]);
+    assert_eq!(locked_out(&forecast(&changes)).len(), 1);
+}
+
+#[test]
+fn a_ca_whose_caa_names_are_not_known_is_not_forbidden() {
+    for (names, is_found) in [(json!([]), false), (json!(["alpha.example"]), true)] {
+        let operators = json!({ "Alpha": names, "Beta": [], "Gamma": ["gamma.example"] });
+        let forecast = forecast(&json!({ "operators": operators, "caa": ["gamma.example"] }));
+        let mut findings = forecast.findings.iter();
+        let forbids = findings.find(|it| it.id == "caa-forbids-pinned");
+        assert_eq!(
+            forbids.map(|it| it.severity),
+            is_found.then_some(Severity::Notice)
+        );
+    }
+}
+
+#[test]
 fn the_lock_out_is_the_end_of_the_last_pin_that_holds() {
     let announced = |date: &str| Some((date.to_owned(), Certainty::Announced));
     let leaves = json!([{ "key": "Root A", "kind": "leaves-mozilla", "at": "2027-04-15" }]);
@@ -201,6 +250,48 @@ fn announcements_after_the_time_of_the_judgement_do_not_count() {
     };
     assert_eq!(of("2026-06-01").unwrap().0, "2027-04-15");
     assert_eq!(of("2026-06-02").unwrap().0, "2035-01-01");
+}
+
+/// Such as that of a root for TLS and e-mail, which loses one of the two.
+#[test]
+fn an_event_that_is_only_a_risk_is_a_notice_and_ends_no_pin() {
+    for kind in [
+        "leaves-mozilla",
+        "cross-sign-ends",
+        "replaced",
+        "leaves-chrome",
+    ] {
+        for at in ["2026-05-15", "2026-07-01"] {
+            let key = if kind == "replaced" {
+                "Sub A"
+            } else {
+                "Root A"
+            };
+            let event = json!([{ "key": key, "kind": kind, "at": at, "certainty": "risk" }]);
+            let forecast = forecast(&json!({ "groups": [[key]], "events": event }));
+            let until = &forecast.lock_out.as_ref().unwrap().at;
+            assert!(
+                rfc3339::print(*until) >= "2030-01-01".to_owned(),
+                "{kind} {at}"
+            );
+            assert!(!forecast.chains[0].paths.is_empty(), "{kind} {at}");
+            let mut findings = forecast.findings.iter();
+            let severe = findings.find(|it| it.severity >= Severity::Error);
+            assert!(
+                severe.is_none(),
+                "{kind} {at}: {}",
+                severe.unwrap().evidence
+            );
+        }
+    }
+    // The announced date counts, though the other one is earlier.
+    let event = |at, certainty| json!({ "key": "Root A", "kind": "leaves-mozilla", "at": at, "certainty": certainty });
+    let events = [
+        event("2026-07-01", "risk"),
+        event("2027-04-15", "announced"),
+    ];
+    let date = lock_out(&json!({ "groups": [["Root A"]], "events": events }));
+    assert_eq!(date, Some(("2027-04-15".to_owned(), Certainty::Announced)));
 }
 
 #[test]

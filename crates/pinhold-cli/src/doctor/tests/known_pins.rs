@@ -1,7 +1,7 @@
 //! Forecasts with the compiled-in data for pins that CAs recommended.
 
 use pinhold::policy::{PinRole, Scope};
-use pinhold::{Host, SpkiFingerprint, TrustAnchors};
+use pinhold::{Host, SpkiFingerprint, TrustAnchors, UserAddedRoots};
 use rustls::pki_types::UnixTime;
 
 use crate::doctor::forecast::{Certainty, HostForecast, RootStore, Severity};
@@ -41,6 +41,8 @@ fn forecast(names: &[&str], at: &str) -> HostForecast {
         expiry: None,
         staleness: None,
         is_enforced: true,
+        refused_keys: Vec::new(),
+        user_added_roots: UserAddedRoots::SkipPins,
     };
     let data = PkiData::load(None).unwrap_or_else(|error| panic!("{error}"));
     let mozilla = webpki_root_certs::TLS_SERVER_ROOT_CERTS;

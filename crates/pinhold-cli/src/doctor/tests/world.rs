@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use pinhold::policy::{PinRole, Scope};
-use pinhold::{Host, SpkiFingerprint, TrustAnchors};
+use pinhold::{Host, SpkiFingerprint, TrustAnchors, UserAddedRoots};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PublicKeyData,
@@ -240,6 +240,16 @@ impl World {
                 then: "enforce",
             }),
             is_enforced: self.spec["report_only"] != true,
+            refused_keys: self
+                .list("refused_keys")
+                .iter()
+                .map(|it| self.pin(&text(it)))
+                .collect(),
+            user_added_roots: if self.spec["enforce_on_user_added"] == true {
+                UserAddedRoots::EnforcePins
+            } else {
+                UserAddedRoots::SkipPins
+            },
         }
     }
 
@@ -273,7 +283,9 @@ impl World {
         Observations {
             chains: chains.collect(),
             left_out: Vec::new(),
-            caa: if caa.is_array() {
+            caa: if let Some(reason) = caa.as_str() {
+                Caa::Failed(reason.to_owned())
+            } else if caa.is_array() {
                 Caa::Found {
                     domain: "example".to_owned(),
                     issue: issuers(caa),
