@@ -55,9 +55,16 @@ pub fn target(data: &[u8]) {
     }
 }
 
-/// Checks the text of a distinguished name, given by its DER contents.
+/// Checks the text of a distinguished name, given by its DER contents, and that of its organisation.
 fn check_text(name: &[u8]) {
-    let text = library::name_text(name);
+    check_printable(&library::name_text(name), name);
+    if let Some(organisation) = library::organisation(name) {
+        assert!(organisation.len() <= name.len());
+        check_printable(&library::value_text(organisation), organisation);
+    }
+}
+
+fn check_printable(text: &str, bytes: &[u8]) {
     let is_hidden = |char| matches!(char, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}');
     assert!(
         !text
@@ -65,7 +72,7 @@ fn check_text(name: &[u8]) {
             .any(|char| char.is_control() || is_hidden(char))
     );
     // An escaped character is at most 8 times as long as its bytes.
-    assert!(text.len() <= 16 * name.len(), "{text}");
+    assert!(text.len() <= 16 * bytes.len(), "{text}");
 }
 
 /// 9999-12-31, the last date of a certificate (RFC 5280 section 4.1.2.5).
