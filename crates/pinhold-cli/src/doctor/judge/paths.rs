@@ -37,6 +37,8 @@ pub(in crate::doctor) struct ValidPath {
 pub(in crate::doctor) enum Invalid {
     Expired,
     NotYetValid,
+    /// The chain is valid with the root of this name, which has left Mozilla's list.
+    RootLeft(String),
     Unreadable,
     UnknownIssuer,
     WrongName,
@@ -68,8 +70,7 @@ pub(super) fn valid_paths(
         is_valid.map_err(|_| Invalid::WrongName)?;
     }
     let others = without_copies(others);
-    let is_trusted = |root: &&Root| !question.facts.has_left(&root.key, list.store);
-    let roots = list.roots.iter().filter(is_trusted).collect::<Vec<_>>();
+    let roots = list.roots.iter().collect::<Vec<_>>();
     let anchors = roots.iter().map(|root| root.anchor.clone());
     let anchors = anchors.collect::<Vec<_>>();
     let found = RefCell::new(Vec::new());
@@ -90,9 +91,15 @@ pub(super) fn valid_paths(
         None,
         Some(&record),
     );
-    let found = found.into_inner();
-    match result {
-        Err(error) if found.is_empty() => Err(Invalid::of(&error)),
+    let has_left = |path: &ValidPath| {
+        path.keys
+            .last()
+            .is_some_and(|key| question.facts.has_left(key, list.store))
+    };
+    let (left, found): (Vec<_>, Vec<_>) = found.into_inner().into_iter().partition(has_left);
+    match (result, left.first().and_then(ValidPath::root_name)) {
+        (_, Some(name)) if found.is_empty() => Err(Invalid::RootLeft(name.to_owned())),
+        (Err(error), None) if found.is_empty() => Err(Invalid::of(&error)),
         _ => Ok(found),
     }
 }
@@ -202,6 +209,7 @@ impl Invalid {
         match self {
             Self::Expired => "a certificate has expired".to_owned(),
             Self::NotYetValid => "a certificate is not valid yet".to_owned(),
+            Self::RootLeft(name) => format!("its root {name} has left Mozilla's list of roots"),
             Self::Unreadable => "a certificate can't be read".to_owned(),
             Self::UnknownIssuer => "no path leads to a root".to_owned(),
             Self::WrongName => "the certificate is for another name".to_owned(),

@@ -30,13 +30,30 @@ fn invalid(case: &Case<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for chain in &case.chains {
         if let Some(invalid) = chain.invalid().filter(|_| !is_incomplete(chain)) {
-            let evidence = format!("{}: {}", chain.source, invalid.text());
-            findings.push(CHAIN_INVALID.finding(evidence, "repair the chain of the server"));
+            findings.push(of_chain(chain, invalid, case));
         } else if chain.paths().any(|path| !path.skips_pins) {
             findings.extend(partly_invalid(chain));
         }
     }
     findings
+}
+
+fn of_chain(chain: &Chain<'_>, invalid: &Invalid, case: &Case<'_>) -> Finding {
+    let evidence = format!("{}: {}", chain.source, invalid.text());
+    let finding = CHAIN_INVALID.finding(evidence, "repair the chain of the server");
+    if !matches!(invalid, Invalid::RootLeft(_)) {
+        return finding;
+    }
+    // This is the lock-out that was foreseen before the root left.
+    Finding {
+        severity: if case.refuses(case.setting.at) {
+            Severity::LockedOut
+        } else {
+            finding.severity
+        },
+        remedy: "move the server to a chain to a root that stays, with a pinned key",
+        ..finding
+    }
 }
 
 /// Finds a chain that is valid with one list of roots only.

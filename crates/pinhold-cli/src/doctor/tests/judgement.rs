@@ -299,11 +299,15 @@ fn a_root_that_has_left_is_no_anchor_any_more() {
     let leaves = json!([{ "key": "Root A", "kind": "leaves-mozilla", "at": "2026-05-15" }]);
     let forecast = forecast(&json!({ "groups": [["Root A", "backup"]], "events": leaves }));
     assert!(forecast.chains[0].paths.is_empty());
+    let finding = &forecast.findings[0];
+    assert_eq!(
+        (finding.id, finding.severity),
+        ("chain-invalid", Severity::LockedOut)
+    );
     assert!(
-        forecast
-            .findings
-            .iter()
-            .any(|finding| finding.id == "chain-invalid")
+        finding.evidence.contains("Root A has left"),
+        "{}",
+        finding.evidence
     );
 }
 
