@@ -82,6 +82,11 @@ impl NetworkOptions {
         &self.ca
     }
 
+    /// Returns the files whose certificates are user-added roots.
+    pub(crate) fn user_ca_files(&self) -> &[PathBuf] {
+        &self.user_ca
+    }
+
     /// Returns whether no option was given.
     pub(crate) fn is_empty(&self) -> bool {
         self.ca.is_empty()

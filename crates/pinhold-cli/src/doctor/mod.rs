@@ -71,9 +71,22 @@ pub(crate) struct Arguments {
     network: NetworkOptions,
 }
 
+impl Arguments {
+    /// Returns the files that are read.
+    fn inputs(&self) -> impl Iterator<Item = &PathBuf> {
+        let single = [&self.pins, &self.bundle, &self.pki_data];
+        let single = single.into_iter().flatten().chain(&self.chain);
+        let network = &self.network;
+        single
+            .chain(network.ca_files())
+            .chain(network.user_ca_files())
+    }
+}
+
 pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let at = arguments.at.unwrap_or_else(clock::now);
     let data = PkiData::load(arguments.pki_data.as_deref())?;
+    arguments.files.refuse_overwriting(arguments.inputs())?;
     let subjects = input::subjects(&arguments, at)?;
     let deadline = arguments.network.deadline();
     let queries =

@@ -257,6 +257,29 @@ fn pins_without_a_chain_are_judged_by_the_data() {
     run([&fixed[..], &["140d"], &pins].concat()).expect_code(3);
 }
 
+/// Such a date concerns CAs, and would be in the text of each run.
+#[test]
+fn dates_of_root_programmes_are_in_json_and_not_in_the_text() {
+    let backup = pin(1).to_string();
+    let options = [
+        "doctor",
+        "api.example",
+        "--offline",
+        "--at",
+        "2026-11-30",
+        "--pin",
+        &backup,
+    ];
+    let text = run(options).expect_code(0).text().to_owned();
+    assert!(!text.contains("programme-date"), "{text}");
+    let json = run([&options[..], &["--json"]].concat()).json();
+    let general = json["findings"].as_array().unwrap();
+    assert!(
+        general.iter().any(|it| it["id"] == "programme-date"),
+        "{json}"
+    );
+}
+
 #[test]
 fn nothing_to_judge_is_invalid_usage() {
     let site = Site::new();

@@ -97,9 +97,11 @@ fn a_file_that_was_read_is_not_replaced() {
         &root.pin().to_string(),
     );
     let before = inputs.folder.contents();
-    let pins = inputs.folder.path("pins.json");
     for option in ["--sarif", "--junit", "--html"] {
-        run(inputs.options(&[option, &pins])).expect_code(2);
+        for name in ["pins.json", "chain.pem", "root.pem"] {
+            let input = inputs.folder.path(name);
+            run(inputs.options(&[option, &input])).expect_code(2);
+        }
         let missing = inputs.folder.path("no/such/folder");
         run(inputs.options(&[option, &missing])).expect_code(1);
     }

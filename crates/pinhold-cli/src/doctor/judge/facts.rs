@@ -118,6 +118,11 @@ impl<'a> Facts<'a> {
 
     /// Returns when a known key can be on no valid path any more; `None` if that is not known.
     pub(super) fn key_end(self, key: &SpkiFingerprint) -> Option<LockOut> {
+        self.end_within(key, MAX_ISSUERS)
+    }
+
+    /// As [`key_end`](Self::key_end), by paths with at most this number of issuers.
+    fn end_within(self, key: &SpkiFingerprint, issuers: usize) -> Option<LockOut> {
         let store = self.store();
         let ca = self.key(key);
         let Some(ca) = ca else {
@@ -126,7 +131,7 @@ impl<'a> Facts<'a> {
         let cross_signed = ca.certificates.iter().filter_map(|certificate| {
             let issuer = certificate.issuer.filter(|issuer| issuer != key)?;
             (ca.kind == CaKind::Intermediate || self.roots.contains(&issuer))
-                .then(|| self.below(ca, certificate, &issuer))
+                .then(|| self.below(ca, certificate, &issuer, issuers))
         });
         let own = (ca.kind == CaKind::Root).then(|| self.anchor_end(key, store));
         let mut ends = cross_signed.chain(own.flatten()).collect::<Vec<_>>();
@@ -147,16 +152,26 @@ impl<'a> Facts<'a> {
         ca: &'a CaKey,
         certificate: &CaCertificate,
         issuer: &SpkiFingerprint,
+        issuers: usize,
     ) -> LockOut {
         let own = certificate_end(&ca.name, certificate.not_after);
         let cross = (ca.kind == CaKind::Root).then(|| self.cross_sign_end(ca));
-        let anchor = self.anchor_end(issuer, self.store());
-        earliest([Some(own.clone()), cross.flatten(), anchor]).unwrap_or(own)
+        // The issuer may be a root that is in no list, but is cross-signed itself.
+        let above = match issuers.checked_sub(1) {
+            Some(issuers) => self.end_within(issuer, issuers),
+            None => self.anchor_end(issuer, self.store()),
+        };
+        earliest([Some(own.clone()), cross.flatten(), above]).unwrap_or(own)
     }
 
-    /// Returns the announced end of cross-signs of a root.
+    /// Returns the announced end of cross-signs of a root, if it is ahead: one that is served
+    /// afterwards is another one, or is accepted by those who do not check revocation.
     pub(in crate::doctor) fn cross_sign_end(self, ca: &'a CaKey) -> Option<LockOut> {
-        let event = self.event(ca, CaEventKind::CrossSignEnds)?;
+        let events = self.events(ca).filter(|event| {
+            event.kind == CaEventKind::CrossSignEnds && event.certainty != Certainty::Risk
+        });
+        let events = events.filter(|event| event.at > self.at);
+        let event = events.min_by_key(|event| event.at)?;
         Some(LockOut {
             at: event.at,
             certainty: event.certainty,
@@ -197,6 +212,9 @@ impl<'a> Facts<'a> {
         }
     }
 }
+
+/// The number of issuers above a key that are followed. Cross-signs can form circles.
+const MAX_ISSUERS: usize = 4;
 
 pub(super) fn certificate_end(name: &str, at: UnixTime) -> LockOut {
     LockOut {

@@ -39,17 +39,17 @@ impl Files {
         [&self.sarif, &self.junit, &self.html].into_iter().flatten()
     }
 
-    /// Refuses to replace a file that was read, or to write two results to one file.
-    fn refuse_overwriting(&self, report: &Report) -> Result<(), Failure> {
-        let sources = report.hosts.iter().map(|host| &host.subject.source);
-        let mut known = sources.map(PathBuf::from).collect::<Vec<_>>();
-        known.dedup();
-        let known_files = known.iter().map(|path| resolved(path));
+    /// Refuses to replace one of these files, which are read, or to write two results to one file.
+    pub(super) fn refuse_overwriting<'p>(
+        &self,
+        inputs: impl IntoIterator<Item = &'p PathBuf>,
+    ) -> Result<(), Failure> {
+        let known_files = inputs.into_iter().map(|path| resolved(path));
         let mut known_files = known_files.collect::<Vec<_>>();
         for path in self.paths() {
             let file = resolved(path);
             if known_files.contains(&file) {
-                let reason = "is the pin file or another result, too; expected a path of its own";
+                let reason = "is an input or another result, too; expected a path of its own";
                 return Err(Failure::input(&path.display().to_string(), reason));
             }
             known_files.push(file);
@@ -65,7 +65,6 @@ pub(super) fn write(report: &Report, files: &Files, output: Output) -> Result<()
 }
 
 fn write_files(report: &Report, files: &Files) -> Result<(), Failure> {
-    files.refuse_overwriting(report)?;
     if let Some(path) = &files.sarif {
         replace(path, &sarif::log(report))?;
     }

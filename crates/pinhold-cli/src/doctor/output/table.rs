@@ -23,9 +23,12 @@ pub(super) fn report(report: &Report) -> String {
         .iter()
         .filter(|row| is_short || row.state != State::Holds);
     blocks.extend(detailed.map(|row| details(row, report.at)));
-    if !report.general.is_empty() {
+    let general = report.general.iter();
+    let general = general.filter(|it| it.id != PROGRAMME_DATE).map(finding);
+    let general = general.collect::<Vec<_>>();
+    if !general.is_empty() {
         let heading = paint(STRONG, "all hosts");
-        blocks.push(format!("{heading}:\n{}", findings(&report.general)));
+        blocks.push(format!("{heading}:\n{}", general.join("\n")));
     }
     blocks.push(conclusion(report));
     blocks.join("\n\n")
@@ -211,6 +214,8 @@ fn conclusion(report: &Report) -> String {
     format!("{}\n{facts}", paint(STRONG, sentence))
 }
 
+/// The rule of dates that concern CAs and need nothing to be done. The other outputs have them.
+const PROGRAMME_DATE: &str = "programme-date";
 /// The usual width of a terminal.
 const WIDTH: usize = 80;
 /// The width of the column of names.

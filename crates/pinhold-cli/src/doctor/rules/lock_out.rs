@@ -7,7 +7,7 @@ use crate::doctor::rules::Rule;
 pub(super) const LOCKED_OUT: Rule = Rule {
     id: "locked-out",
     severity: Severity::LockedOut,
-    what: "Chains are valid, but have no pinned key, so that their servers are refused now.",
+    what: "Chains are valid, but have no pinned key, or a refused one, so that their servers are refused now.",
     find,
 };
 

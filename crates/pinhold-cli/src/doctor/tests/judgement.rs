@@ -294,6 +294,19 @@ fn an_event_that_is_only_a_risk_is_a_notice_and_ends_no_pin() {
     assert_eq!(date, Some(("2027-04-15".to_owned(), Certainty::Announced)));
 }
 
+/// Let's Encrypt replaced its cross-signs of 2025 in 2026, and its default chain has the later ones.
+#[test]
+fn a_past_end_of_cross_signs_is_none_of_a_chain_that_is_valid_now() {
+    for (at, expected) in [("2026-05-13", "2026-12-01"), ("2026-07-01", "2026-07-01")] {
+        let ends = json!([{ "key": "Root N", "kind": "cross-sign-ends", "at": at }]);
+        let date = lock_out(&json!({
+            "chains": [["leaf N", "Root N by Root A"]], "groups": [["Root A", "backup"]],
+            "events": ends,
+        }));
+        assert_eq!(date.unwrap().0, expected);
+    }
+}
+
 #[test]
 fn a_root_that_has_left_is_no_anchor_any_more() {
     let leaves = json!([{ "key": "Root A", "kind": "leaves-mozilla", "at": "2026-05-15" }]);

@@ -26,10 +26,14 @@ fn root(name: &str) -> SpkiFingerprint {
 }
 
 fn forecast(names: &[&str], at: &str) -> HostForecast {
+    forecast_of(names.iter().map(|name| root(name)), at)
+}
+
+fn forecast_of(pins: impl Iterator<Item = SpkiFingerprint>, at: &str) -> HostForecast {
     let host = Host::parse("api.example").unwrap();
-    let pins = names.iter().map(|name| Pin {
+    let pins = pins.map(|fingerprint| Pin {
         role: PinRole::Any,
-        fingerprint: root(name),
+        fingerprint,
     });
     let subject = Subject {
         probe: Probe::Name(host.clone()),
@@ -116,6 +120,37 @@ fn the_roots_of_lets_encrypt_hold_until_2035_though_x1_leaves_in_2030() {
     let [x1, x2] = ["2030-06-04", "2035-09-04"].map(|at| (Some(date(at)), Severity::Notice));
     assert_eq!(leaves, [x1, x2]);
     assert_eq!(forecast.lock_out.unwrap().at, date("2035-09-04"));
+}
+
+/// Root YR and Root YE are in no list yet, and cross-signed by roots that are; the cross-signs of 2025 were
+/// replaced.
+#[test]
+fn the_new_roots_of_lets_encrypt_hold_by_their_cross_signs() {
+    for (pin, date) in [
+        ("fk6IOKit1ild5647BH06ujSIq5XbCgqlbYl6ANhhi88=", "2030-06-04"),
+        (
+            "sCkq5UWXjg+7mKu9lMhhYF5bGLsy7VI/UNW3tccdR7w=",
+            "2032-09-02T23:59:59Z",
+        ),
+        // YR1 and YE1.
+        (
+            "LoMHBotttiDko50Gi13uXW71eIy7LAttI+rYT8wXF4w=",
+            "2028-09-02T23:59:59Z",
+        ),
+        (
+            "brzvtCELCIZUo4sD/qPX0ccRtPsd3DY6RfmxpOU9oB4=",
+            "2028-09-02T23:59:59Z",
+        ),
+    ] {
+        let pin = format!("sha256/{pin}").parse().unwrap();
+        let forecast = forecast_of([pin].into_iter(), "2026-11-30");
+        let lock_out = forecast.lock_out.unwrap();
+        assert_eq!(
+            rfc3339::print(lock_out.at),
+            rfc3339::print(rfc3339::parse_date(date).unwrap())
+        );
+        assert!(forecast.findings.iter().all(|it| it.id != "locked-out"));
+    }
 }
 
 /// The announcement of 2026-04 is not known before it was made.

@@ -72,10 +72,10 @@ fn results_replace_those_of_earlier_runs() {
 }
 
 #[test]
-fn no_result_replaces_the_pin_file_or_another_result() {
+fn no_result_replaces_an_input_or_another_result() {
     let folder = Folder::new();
     let pins = folder.write("pins.json", "{}");
-    let report = with_source(&pins);
+    let inputs = [PathBuf::from(&pins)];
     let other_name = folder.path("./pins.json");
     let page = folder.path("page.html");
     for (sarif, html) in [
@@ -88,8 +88,8 @@ fn no_result_replaces_the_pin_file_or_another_result() {
             html,
             junit: None,
         };
-        let written = write_files(&report, &files);
-        assert!(written.is_err_and(|failure| failure.code() == 2));
+        let refused = files.refuse_overwriting(&inputs);
+        assert!(refused.is_err_and(|failure| failure.code() == 2));
     }
     assert_eq!(fs::read_to_string(&pins).unwrap(), "{}");
     assert_eq!(names(&folder.0), ["pins.json"]);
