@@ -96,6 +96,8 @@ mod bundles;
 mod chain;
 #[cfg(feature = "hyper")]
 pub mod connector;
+#[cfg(feature = "hsts")]
+pub mod hsts;
 #[cfg(all(feature = "hyper", feature = "reports"))]
 mod http_reporter;
 #[cfg(feature = "hyper")]

@@ -71,7 +71,12 @@ impl Change {
     }
 
     /// Returns the change that removes a record.
-    #[cfg(any(feature = "bundles", feature = "health"))]
+    #[cfg(any(
+        feature = "bundles",
+        feature = "first-use",
+        feature = "health",
+        feature = "hsts"
+    ))]
     pub(crate) fn remove(kind: &'static str, key: &str) -> Self {
         Self {
             update: Update::Removed {
@@ -82,6 +87,26 @@ impl Change {
             is_replacement: false,
             #[cfg(feature = "health")]
             base: None,
+        }
+    }
+
+    /// Returns the change that stores a record, unless another process has stored one of a later time
+    /// than `replaces`.
+    #[cfg(any(feature = "first-use", feature = "hsts"))]
+    pub(crate) fn put_over(record: Record, replaces: UnixTime) -> Self {
+        Self {
+            replaces,
+            ..Self::put(record)
+        }
+    }
+
+    /// Returns the change that removes a record, unless another process has stored one of a later time
+    /// than `replaces`.
+    #[cfg(any(feature = "first-use", feature = "hsts"))]
+    pub(crate) fn remove_until(kind: &'static str, key: &str, replaces: UnixTime) -> Self {
+        Self {
+            replaces,
+            ..Self::remove(kind, key)
         }
     }
 
@@ -106,8 +131,18 @@ impl Change {
             Some((Record::BUNDLE_STATE, "install")) if stored.is_some_and(is_install) => None,
             #[cfg(feature = "health")]
             Some((Record::HEALTH, key)) => Some(self.resolve_health(key, stored)),
+            #[cfg(feature = "hsts")]
+            Some((Record::HSTS, _)) => self.resolve_by_time(stored),
             _ => Some(self.update.clone()),
         }
+    }
+
+    /// Returns the update, unless another process has stored a record since that the change was not made
+    /// for.
+    #[cfg(any(feature = "first-use", feature = "hsts"))]
+    fn resolve_by_time(&self, stored: Option<&Record>) -> Option<Update> {
+        let is_kept = stored.is_some_and(|stored| stored.time() > self.replaces);
+        (!is_kept).then(|| self.update.clone())
     }
 
     /// Returns the update of what is kept about connections: no process loses the counts of another

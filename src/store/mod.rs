@@ -41,6 +41,12 @@ mod health_salt;
 mod health_text;
 #[cfg(feature = "health")]
 mod health_warning;
+#[cfg(any(feature = "first-use", feature = "hsts"))]
+mod host_table;
+#[cfg(any(feature = "first-use", feature = "hsts"))]
+mod host_tables;
+#[cfg(feature = "hsts")]
+mod hsts_entry;
 mod journal;
 mod line;
 mod noted;

@@ -17,16 +17,22 @@ use crate::store::health_book::{HealthBook, Observation, Request, Rules};
 use crate::store::health_history::History;
 #[cfg(feature = "health")]
 use crate::store::health_warning::HealthWarning;
+#[cfg(any(feature = "first-use", feature = "hsts"))]
+use crate::store::host_tables::HostTables;
 #[cfg(feature = "bundles")]
 use crate::store::other_records::OtherRecords;
 use crate::store::pin_store::PinStore;
 use crate::store::record::Record;
+#[cfg(any(feature = "first-use", feature = "hsts"))]
+use crate::store::writer::Urgency;
 
 impl PinStore {
     /// Adds the records of other kinds to a store that has no other handle yet.
     pub(crate) fn with_others(self, records: Vec<Record>) -> Self {
         #[cfg(feature = "health")]
         self.memory.health.load(&records);
+        #[cfg(any(feature = "first-use", feature = "hsts"))]
+        self.memory.tables.load(&records);
         self.with_bundles(records)
     }
 
@@ -86,6 +92,26 @@ impl PinStore {
             writer.request_commit(delay);
         }
         recorded.warnings
+    }
+
+    /// Returns the tables of what is kept by host beside noted pins.
+    #[cfg(any(feature = "first-use", feature = "hsts"))]
+    pub(crate) fn tables(&self) -> &HostTables {
+        &self.memory.tables
+    }
+
+    /// Returns whether changes are to be stored.
+    #[cfg(any(feature = "first-use", feature = "hsts"))]
+    pub(crate) fn is_stored(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Lets the writer thread store what a table has recorded.
+    #[cfg(any(feature = "first-use", feature = "hsts"))]
+    pub(crate) fn store_tables(&self, urgency: Urgency) {
+        if let Some(writer) = &self.writer {
+            writer.request_table(urgency);
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::store::error::StorageError;
 use crate::store::generation::Generation;
 #[cfg(feature = "health")]
 use crate::store::health_book::HealthBook;
+#[cfg(any(feature = "first-use", feature = "hsts"))]
+use crate::store::host_tables::HostTables;
 use crate::store::noted::{HostChange, MAX_TIME, MIN_TIME, NotedChange};
 use crate::store::observed_clock::{ObservedClock, is_in_future};
 #[cfg(feature = "bundles")]
@@ -222,6 +224,8 @@ impl PinStore {
             others: OtherRecords::default(),
             #[cfg(feature = "health")]
             health: HealthBook::default(),
+            #[cfg(any(feature = "first-use", feature = "hsts"))]
+            tables: HostTables::default(),
         };
         Self {
             memory: Arc::new(memory),

@@ -60,6 +60,10 @@ impl Record {
     #[cfg(feature = "health")]
     pub const HEALTH: &str = "health";
 
+    /// The kind of known HSTS hosts. The key is the host name, the time that of the last header.
+    #[cfg(feature = "hsts")]
+    pub const HSTS: &str = "hsts";
+
     /// The maximum length of a value: 64 KiB. A header has 8 KiB at most.
     pub const MAX_VALUE_LEN: usize = 64 * 1024;
 

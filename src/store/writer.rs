@@ -18,6 +18,8 @@ use crate::store::error::StorageError;
 use crate::store::generation::Generation;
 #[cfg(feature = "health")]
 use crate::store::health_book::{HealthBook, Source};
+#[cfg(any(feature = "first-use", feature = "hsts"))]
+use crate::store::host_tables::HostTables;
 use crate::store::noted::NotedChange;
 use crate::store::observed_clock::ObservedClock;
 #[cfg(feature = "bundles")]
@@ -50,6 +52,8 @@ pub(crate) struct Memory {
     pub(crate) others: OtherRecords,
     #[cfg(feature = "health")]
     pub(crate) health: HealthBook,
+    #[cfg(any(feature = "first-use", feature = "hsts"))]
+    pub(crate) tables: HostTables,
 }
 
 /// Whether a crash may lose a change.
@@ -93,6 +97,11 @@ impl Writer {
     pub(crate) fn record(&self, change: NotedChange, urgency: Urgency) {
         let mut state = self.queue.state.lock();
         state.pending.record(change);
+        self.request(&mut state, urgency);
+    }
+
+    /// Requests a commit.
+    fn request(&self, state: &mut State, urgency: Urgency) {
         state.latest += 1;
         let delay = match urgency {
             Urgency::Later => self.refresh_delay,
@@ -129,6 +138,13 @@ impl Writer {
             state.due = Some(state.due.map_or(due, |known| known.min(due)));
             self.queue.changed.notify_all();
         }
+    }
+
+    /// Requests a commit of what a table has recorded. Until an urgent change is durable, [`urgent`](Self::urgent)
+    /// returns a future.
+    #[cfg(any(feature = "first-use", feature = "hsts"))]
+    pub(crate) fn request_table(&self, urgency: Urgency) {
+        self.request(&mut self.queue.state.lock(), urgency);
     }
 
     /// Returns a future that resolves once every change so far that must be written without delay
@@ -300,6 +316,8 @@ impl<S: Storage> WriterThread<S> {
             }
             #[cfg(feature = "health")]
             self.memory.health.merge(&merged, Source::Commit);
+            #[cfg(any(feature = "first-use", feature = "hsts"))]
+            self.merge_tables(&merged, true);
             let mut noted = all.map(|all| all.noted).unwrap_or_default();
             noted.extend(batch.noted.iter().cloned());
             self.merge(&noted, merged);
@@ -312,8 +330,8 @@ impl<S: Storage> WriterThread<S> {
         Batch {
             #[cfg(feature = "bundles")]
             others: pending.others.clone(),
-            #[cfg(feature = "health")]
-            health: self.memory.health.changes(),
+            #[cfg(any(feature = "first-use", feature = "health", feature = "hsts"))]
+            recorded: self.recorded(),
             noted: pending.into_changes(),
         }
     }
@@ -322,8 +340,8 @@ impl<S: Storage> WriterThread<S> {
         let changes = batch.noted.iter().map(Change::from);
         #[cfg(feature = "bundles")]
         let changes = changes.chain(batch.others.as_slice().iter().cloned());
-        #[cfg(feature = "health")]
-        let changes = changes.chain(batch.health.iter().cloned());
+        #[cfg(any(feature = "first-use", feature = "health", feature = "hsts"))]
+        let changes = changes.chain(batch.recorded.iter().cloned());
         let changes = changes.collect::<Vec<_>>();
         let storage = &mut self.storage;
         contain(|| storage.commit(&changes)).unwrap_or(Err(StorageError::Panicked))
@@ -341,6 +359,28 @@ impl<S: Storage> WriterThread<S> {
         pending.others.add_stored(self.memory.others.to_changes());
         #[cfg(feature = "health")]
         self.memory.health.store_again();
+        #[cfg(any(feature = "first-use", feature = "hsts"))]
+        self.memory.tables.store_again();
+    }
+
+    /// Returns the changes that are made from what is in memory.
+    #[cfg(any(feature = "first-use", feature = "health", feature = "hsts"))]
+    fn recorded(&self) -> Vec<Change> {
+        let changes = Vec::new();
+        #[cfg(feature = "health")]
+        let changes = self.memory.health.changes();
+        #[cfg(any(feature = "first-use", feature = "hsts"))]
+        let changes = self.memory.tables.with_changes(changes);
+        changes
+    }
+
+    /// Applies to the tables what other processes have stored.
+    #[cfg(any(feature = "first-use", feature = "hsts"))]
+    fn merge_tables(&self, merged: &Merged, is_committed: bool) {
+        if self.memory.tables.merge(merged, is_committed) {
+            self.memory.generation.advance();
+            self.memory.generation.wake();
+        }
     }
 
     fn pull(&mut self) {
@@ -349,6 +389,8 @@ impl<S: Storage> WriterThread<S> {
             self.memory.others.merge(&[], &merged);
             #[cfg(feature = "health")]
             self.memory.health.merge(&merged, Source::Other);
+            #[cfg(any(feature = "first-use", feature = "hsts"))]
+            self.merge_tables(&merged, false);
             self.merge(&[], merged);
         }
     }
@@ -460,14 +502,14 @@ struct Batch {
     #[cfg(feature = "bundles")]
     others: OtherChanges,
     /// Dropped if the commit fails, since they are made again for the next one.
-    #[cfg(feature = "health")]
-    health: Vec<Change>,
+    #[cfg(any(feature = "first-use", feature = "health", feature = "hsts"))]
+    recorded: Vec<Change>,
 }
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        #[cfg(feature = "health")]
-        if !self.health.is_empty() {
+        #[cfg(any(feature = "first-use", feature = "health", feature = "hsts"))]
+        if !self.recorded.is_empty() {
             return false;
         }
         #[cfg(feature = "bundles")]
