@@ -85,6 +85,7 @@ main() {
         cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" --features health -- -D warnings
     step 'clippy, self-test' 120 \
         cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" --features self-test -- -D warnings
+    step 'clippy, other mechanisms' 300 clippy_mechanisms
     step 'clippy, no features' 120 cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" -- -D warnings
     step 'no provider' 300 no_provider
     step 'tests, default' 900 cargo test "${LIBRARY[@]}"
@@ -108,6 +109,14 @@ main() {
     step 'fuzz corpora' 240 cargo test "${FUZZ[@]}"
     step 'packages' 60 cargo package --locked --offline --workspace --no-verify
     if [[ -n ${PINHOLD_FULL:-} ]]; then full; fi
+}
+
+# Each of them builds without the others.
+clippy_mechanisms() {
+    local feature
+    for feature in ct direct-trust first-use hashed-hosts hsts; do
+        cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" --features "$feature" -- -D warnings
+    done
 }
 
 # What takes long, or repeats with other features what was tested before.
@@ -305,8 +314,8 @@ install_from_debian() {
 
 # `timeout` runs programs only, so a function is run by this script again.
 case ${1:-} in
-    --step=dependencies | --step=install_programs | --step=no_provider | --step=other_systems | \
-        --step=package_tests)
+    --step=clippy_mechanisms | --step=dependencies | --step=install_programs | --step=no_provider | \
+        --step=other_systems | --step=package_tests)
         "${1#--step=}"
         exit
         ;;
