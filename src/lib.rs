@@ -69,6 +69,7 @@
 //! | `pin-file` | | [pins as data](pin_file): a JSON file for all platforms |
 //! | `bundles` | | pins that are changed without a release: signed [pin bundles](bundle) |
 //! | `health` | | [warnings before a lock-out](guide::health), and counts that survive restarts ([`health`]) |
+//! | `hsts` | | [HSTS](hsts) (RFC 6797): `http` becomes `https` for hosts that announced it |
 //! | `self-test` | | [`Pinning::self_test`]: shows at start that a configuration refuses |
 //! | `tracing` | | events (target `pinhold`) for refusals, skipped pins and received headers |
 //!

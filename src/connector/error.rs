@@ -32,6 +32,13 @@ use crate::violation::{PinViolation, UnpinnedHost};
 pub enum ConnectError {
     /// The URI's host is neither a DNS name nor an IP address.
     Host(HostError),
+    /// An open plain connection was closed, since its host has become a known HSTS host (RFC 6797). The
+    /// next connection to it is made with TLS.
+    #[cfg(feature = "hsts")]
+    HstsHost {
+        /// The host.
+        host: Host,
+    },
     /// The URI is `http://`, and the connector is `https_only`.
     HttpsOnly {
         /// The URI's host.
@@ -75,6 +82,10 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host(_) => f.write_str("the URI has no valid host"),
+            #[cfg(feature = "hsts")]
+            Self::HstsHost { host } => {
+                write!(f, "http to the known HSTS host {host}, expected https")
+            }
             Self::HttpsOnly { host } => write!(f, "http to {host:?}, expected https"),
             Self::Io(_) => f.write_str("the connection failed during the TLS handshake"),
             Self::NotVerified => f.write_str(
@@ -113,6 +124,8 @@ impl Error for ConnectError {
             Self::Tls(error) => Some(error),
             Self::Transport(error) => Some(&**error),
             Self::Unpinned(host) => Some(host),
+            #[cfg(feature = "hsts")]
+            Self::HstsHost { .. } => None,
             Self::HttpsOnly { .. }
             | Self::NotVerified
             | Self::PlainHttp { .. }

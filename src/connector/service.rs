@@ -198,6 +198,8 @@ where
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let uri = self.schemes.apply(uri);
+        #[cfg(feature = "hsts")]
+        let uri = self.handshaker.pinning.upgraded(&uri).unwrap_or(uri);
         let admitted = match self.admit(&uri) {
             Ok(admitted) => admitted,
             Err(error) => return Box::pin(std::future::ready(Err(error))),

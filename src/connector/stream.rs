@@ -98,6 +98,8 @@ pub(crate) struct PlainTarget {
 /// Why a plain connection is refused.
 #[derive(Clone)]
 pub(crate) enum PlainRefusal {
+    #[cfg(feature = "hsts")]
+    Hsts(Host),
     Pinned(Host),
     Unpinned(UnpinnedHost),
 }
@@ -112,6 +114,11 @@ impl PlainTarget {
     ) -> Result<(Option<UnpinnedHost>, Validity), PlainRefusal> {
         let host = self.host.as_ref();
         let validity = pinning.validity(host, now);
+        // 6797-8.3-a: also a connection that is open when the host becomes known.
+        #[cfg(feature = "hsts")]
+        if let Some(host) = host.filter(|host| pinning.is_hsts_host(host, now)) {
+            return Err(PlainRefusal::Hsts(host.clone()));
+        }
         let policies = pinning.lookup_name(&self.name, host, now);
         if let Some(unpinned) = policies.refused_as_unpinned() {
             pinning.emit(Event::Unpinned(unpinned.clone()));
@@ -129,6 +136,8 @@ impl PlainTarget {
 impl From<PlainRefusal> for ConnectError {
     fn from(refusal: PlainRefusal) -> Self {
         match refusal {
+            #[cfg(feature = "hsts")]
+            PlainRefusal::Hsts(host) => Self::HstsHost { host },
             PlainRefusal::Pinned(host) => Self::PlainHttp { host },
             PlainRefusal::Unpinned(unpinned) => Self::Unpinned(unpinned),
         }

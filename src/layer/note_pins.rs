@@ -116,6 +116,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
+        #[cfg(feature = "hsts")]
+        if let Some(uri) = self.open_connections.pinning().upgraded(request.uri()) {
+            *request.uri_mut() = uri;
+        }
         ResponseFuture {
             context: RequestContext::new(&mut request, &self.open_connections),
             inner: self.inner.call(request),

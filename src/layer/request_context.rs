@@ -3,9 +3,13 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "hsts")]
+use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{Method, Request, Response};
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 
+#[cfg(feature = "hsts")]
+use crate::hsts::{HstsIgnored, HstsNoted, StsHeader};
 use crate::layer::cached_header::CachedHeader;
 use crate::layer::open_connections::OpenConnections;
 use crate::layer::pin_fields::PinFields;
@@ -90,10 +94,50 @@ impl RequestContext {
         self.open_connections.pinning()
     }
 
+    /// Processes the fields of a response, and returns what to wait for until the changes are durable.
+    #[cfg(feature = "hsts")]
+    pub(crate) fn process<B>(&mut self, response: &mut Response<B>) -> Option<DurableFuture> {
+        let of_hsts = self.process_hsts(response);
+        // The future of the pins covers the change that was made before.
+        self.process_pins(response).or(of_hsts)
+    }
+
+    /// Notes the first `Strict-Transport-Security` field, and adds the outcome to the extensions.
+    #[cfg(feature = "hsts")]
+    fn process_hsts<B>(&self, response: &mut Response<B>) -> Option<DurableFuture> {
+        let pinning = self.pinning();
+        // 6797-8.1-b
+        let value = response.headers().get(STRICT_TRANSPORT_SECURITY);
+        let value =
+            value.filter(|_| pinning.notes_hsts() && !response.status().is_informational())?;
+        let connection = response.extensions().get::<VerifiedConnection>();
+        let note = || {
+            let host = match self.source {
+                ResponseSource::Proxy => return Err(HstsIgnored::ConnectResponse),
+                ResponseSource::Unauthenticated => return Err(HstsIgnored::InsecureTransport),
+                ResponseSource::Host => self.connections.target().host(),
+            };
+            let host = host.ok_or(HstsIgnored::NoHost)?;
+            let connection = connection.ok_or(HstsIgnored::NoConnectionData)?;
+            let header = StsHeader::parse(value.as_bytes()).map_err(HstsIgnored::Header)?;
+            let now = pinning.clock().current_time().ok_or(HstsIgnored::NoTime)?;
+            Ok(pinning.note_hsts(&host, header, connection.chain(), now))
+        };
+        let noted = note().unwrap_or_else(HstsNoted::Ignored);
+        response.extensions_mut().insert(noted);
+        pinning.store().urgent()
+    }
+
+    #[cfg(not(feature = "hsts"))]
+    #[inline]
+    pub(crate) fn process<B>(&mut self, response: &mut Response<B>) -> Option<DurableFuture> {
+        self.process_pins(response)
+    }
+
     /// Processes the pin fields of a response. If it has a `Public-Key-Pins` field, adds the
     /// outcome to its extensions, and returns what to wait for until the change is durable.
     #[inline]
-    pub(crate) fn process<B>(&mut self, response: &mut Response<B>) -> Option<DurableFuture> {
+    fn process_pins<B>(&mut self, response: &mut Response<B>) -> Option<DurableFuture> {
         let connection = response.extensions().get::<VerifiedConnection>();
         if let Some(connection) = connection {
             self.record(connection);

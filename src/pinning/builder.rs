@@ -9,6 +9,8 @@ use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use rustls::time_provider::TimeProvider;
 
+#[cfg(feature = "hsts")]
+use crate::hsts::HstsOptions;
 #[cfg(feature = "pin-file")]
 use crate::pin_file::PinFile;
 use crate::pinning::build_error::BuildError;
@@ -54,6 +56,8 @@ impl Pinning {
             callbacks: Vec::new(),
             reporter: None,
             observe: None,
+            #[cfg(feature = "hsts")]
+            hsts: None,
             #[cfg(feature = "bundles")]
             bundles: None,
             #[cfg(feature = "health")]
@@ -98,6 +102,8 @@ pub struct PinningBuilder {
     observe: Option<Observe>,
     #[cfg(pinhold_debug_overrides)]
     overrides: Overrides,
+    #[cfg(feature = "hsts")]
+    hsts: Option<HstsOptions>,
     #[cfg(feature = "bundles")]
     bundles: Option<PinBundles>,
     #[cfg(feature = "health")]
@@ -173,6 +179,15 @@ impl PinningBuilder {
             self.fail(BuildError::AppVersion { app_version });
         }
         self.health = Some(options);
+        self
+    }
+
+    /// Enables HTTP Strict Transport Security (RFC 6797): `Strict-Transport-Security` fields are noted in
+    /// the [`store`](Self::store), and `http` becomes `https` for hosts that announced it or that are
+    /// preloaded. Default: off. [`note_only`](Self::note_only) limits these fields, too.
+    #[cfg(feature = "hsts")]
+    pub fn hsts(mut self, options: HstsOptions) -> Self {
+        self.hsts = Some(options);
         self
     }
 
@@ -408,6 +423,8 @@ impl PinningBuilder {
             clock: self.clock,
             #[cfg(feature = "health")]
             health: self.health,
+            #[cfg(feature = "hsts")]
+            hsts: self.hsts,
             #[cfg(feature = "bundles")]
             bundles,
             #[cfg(pinhold_debug_overrides)]

@@ -12,6 +12,8 @@ use rustls::time_provider::TimeProvider;
 use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::chain::ValidatedChain;
+#[cfg(feature = "hsts")]
+use crate::hsts::HstsOptions;
 #[cfg(feature = "bundles")]
 use crate::pinning::bundle_state::Bundles;
 use crate::pinning::covering::Covering;
@@ -92,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn TimeProvider>,
     #[cfg(feature = "health")]
     pub(crate) health: Option<HealthOptions>,
+    #[cfg(feature = "hsts")]
+    pub(crate) hsts: Option<HstsOptions>,
     #[cfg(feature = "bundles")]
     pub(crate) bundles: Option<Bundles>,
     #[cfg(pinhold_debug_overrides)]

@@ -43,6 +43,8 @@ mod health_export;
 mod health_rules;
 #[cfg(feature = "health")]
 mod health_snapshot;
+#[cfg(feature = "hsts")]
+mod hsts;
 mod lanes;
 mod not_applied;
 mod note;

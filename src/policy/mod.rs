@@ -18,7 +18,7 @@ pub(crate) mod fingerprint;
 mod fingerprint_error;
 mod fingerprint_text;
 pub(crate) mod header;
-mod header_tokens;
+pub(crate) mod header_tokens;
 mod host;
 mod judgement;
 mod known_host;

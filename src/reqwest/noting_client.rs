@@ -15,6 +15,8 @@ use tower_service::Service;
 
 use crate::layer::NotePins;
 use crate::pinning::Pinning;
+#[cfg(feature = "hsts")]
+use crate::policy::Host;
 use crate::policy::uri::without_brackets;
 use crate::reqwest::error::RequestError;
 use crate::reqwest::inner_clients::{CurrentClients, ensure_allowed, report_unpinned};
@@ -113,18 +115,35 @@ impl NotingClient {
     /// pinned host. [`PinViolation::find`](crate::PinViolation::find) returns the violation if the
     /// pins refused a connection.
     pub async fn execute(&self, mut request: Request) -> Result<Response, RequestError> {
+        self.upgrade(request.url_mut());
         let Redirects::Noted(referer) = self.redirects else {
             return self.execute_recovering(request).await;
         };
         let mut redirects = RedirectState::new(&request, referer);
         loop {
             let response = self.execute_recovering(request).await?;
-            match redirects.next(response.status(), response.headers())? {
+            match redirects.next(response.status(), response.headers(), |url| self.upgrade(url))? {
                 Some(next) => request = next,
                 None => return Ok(response),
             }
         }
     }
+
+    /// Replaces `http` by `https` for a known HSTS host.
+    #[cfg(feature = "hsts")]
+    fn upgrade(&self, url: &mut Url) {
+        let host = url.domain().filter(|_| url.scheme() == "http");
+        let host = host.and_then(|name| Host::parse(name).ok());
+        // 6797-8.3-b: `Url` has no port 80 of `http`, so that the port becomes 443.
+        if host.is_some_and(|host| self.pinning.is_hsts_now(&host)) {
+            // Fails only for a URL without a host.
+            let _ = url.set_scheme("https");
+        }
+    }
+
+    #[cfg(not(feature = "hsts"))]
+    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "see above")]
+    fn upgrade(&self, _: &mut Url) {}
 
     /// Sends one request. If the pins refuse its connection and a pin bundle that is fetched because
     /// of that accepts it, sends it again.

@@ -114,7 +114,7 @@ impl RedirectState {
         }
     }
 
-    /// Returns the request to send next; `None` if the response is final: it is not a redirect, has
+    /// Returns the request to send next, with the URL that `upgrade` leaves; `None` if the response is final: it is not a redirect, has
     /// no valid `Location`, or requires a body to be sent again that was a stream.
     ///
     /// # Errors
@@ -124,6 +124,7 @@ impl RedirectState {
         &mut self,
         status: StatusCode,
         headers: &HeaderMap,
+        upgrade: impl Fn(&mut Url),
     ) -> Result<Option<Request>, RedirectError> {
         let becomes_get = match status {
             StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => {
@@ -136,9 +137,10 @@ impl RedirectState {
         let from = self.sent.url();
         let location = headers.get(LOCATION);
         let location = location.and_then(|value| str::from_utf8(value.as_bytes()).ok());
-        let Some(to) = location.and_then(|location| from.join(location).ok()) else {
+        let Some(mut to) = location.and_then(|location| from.join(location).ok()) else {
             return Ok(None);
         };
+        upgrade(&mut to);
         if becomes_get {
             self.drop_body();
         }
@@ -255,7 +257,7 @@ mod tests {
     fn follow_once(request: &Request, status: u16, location: &str) -> Option<Request> {
         let mut redirects = RedirectState::new(request, Referer::Send);
         let status = StatusCode::from_u16(status).unwrap();
-        redirects.next(status, &to(location)).unwrap()
+        redirects.next(status, &to(location), |_| ()).unwrap()
     }
 
     #[test]
@@ -291,7 +293,7 @@ mod tests {
             assert!(follow_once(&request, status, "/b").is_none(), "{status}");
         }
         let mut redirects = RedirectState::new(&request, Referer::Send);
-        let next = redirects.next(StatusCode::FOUND, &HeaderMap::new());
+        let next = redirects.next(StatusCode::FOUND, &HeaderMap::new(), |_| ());
         assert!(next.unwrap().is_none(), "without a Location");
     }
 
@@ -328,7 +330,7 @@ mod tests {
         request.headers_mut().insert(AUTHORIZATION, secret);
         let mut redirects = RedirectState::new(&request, Referer::Send);
         for location in ["https://b.example/", "/c", "https://a.example/"] {
-            let next = redirects.next(StatusCode::FOUND, &to(location)).unwrap();
+            let next = redirects.next(StatusCode::FOUND, &to(location), |_| ()).unwrap();
             let next = next.unwrap();
             assert!(!next.headers().contains_key(AUTHORIZATION), "{location}");
         }
@@ -340,7 +342,7 @@ mod tests {
         let next = follow_once(&request, 302, "https://b.example/").unwrap();
         assert_eq!(next.headers()[REFERER], "https://a.example/x?y");
         let mut redirects = RedirectState::new(&request, Referer::Omit);
-        let next = redirects.next(StatusCode::FOUND, &to("/")).unwrap();
+        let next = redirects.next(StatusCode::FOUND, &to("/"), |_| ()).unwrap();
         assert!(!next.unwrap().headers().contains_key(REFERER));
     }
 
@@ -356,7 +358,7 @@ mod tests {
                 RedirectError::Scheme { url }
             };
             let error = redirects
-                .next(StatusCode::FOUND, &to(location))
+                .next(StatusCode::FOUND, &to(location), |_| ())
                 .unwrap_err();
             assert_eq!(error, expected);
         }
@@ -367,10 +369,10 @@ mod tests {
         let request = request(Method::GET, "https://a.example/");
         let mut redirects = RedirectState::new(&request, Referer::Send);
         for _ in 0..10 {
-            let next = redirects.next(StatusCode::FOUND, &to("/")).unwrap();
+            let next = redirects.next(StatusCode::FOUND, &to("/"), |_| ()).unwrap();
             assert!(next.is_some());
         }
-        let error = redirects.next(StatusCode::FOUND, &to("/")).unwrap_err();
+        let error = redirects.next(StatusCode::FOUND, &to("/"), |_| ()).unwrap_err();
         assert!(matches!(error, RedirectError::TooMany { .. }));
     }
 

@@ -20,9 +20,9 @@ pub(crate) struct Shares {
     /// All entries, except those that have expired and are replaced when room is needed.
     pub(crate) capacity: usize,
     /// Entries that are not confirmed: a quarter, at least one.
-    first_seen: usize,
+    pub(crate) first_seen: usize,
     /// Confirmed entries of one domain: a sixteenth, at least one.
-    of_domain: usize,
+    pub(crate) of_domain: usize,
     /// Confirmed entries of one domain of one more label: half of that, at least one.
     of_subdomain: usize,
 }
@@ -38,7 +38,7 @@ impl Shares {
     }
 
     /// Returns how many entries may be confirmed.
-    fn confirmed(self) -> usize {
+    pub(crate) fn confirmed(self) -> usize {
         self.capacity.saturating_sub(self.first_seen)
     }
 }

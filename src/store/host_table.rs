@@ -69,10 +69,6 @@ impl<E: HostEntry> HostTable<E> {
         table.entries.extend(read);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.read().entries.is_empty()
-    }
-
     /// Returns the entry of exactly this host.
     pub(crate) fn get(&self, host: &Host) -> Option<Arc<E>> {
         self.0.read().entries.get(host).cloned()

@@ -46,6 +46,8 @@ mod host_table;
 #[cfg(any(feature = "first-use", feature = "hsts"))]
 mod host_tables;
 #[cfg(feature = "hsts")]
+mod hsts;
+#[cfg(feature = "hsts")]
 mod hsts_entry;
 mod journal;
 mod line;

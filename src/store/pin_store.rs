@@ -186,6 +186,8 @@ impl PinStore {
     /// ```
     pub fn clear_since(&self, time: impl IntoUnixTime) {
         let time = time.into_unix_time();
+        #[cfg(feature = "hsts")]
+        self.clear_hsts_since(time);
         self.change(|entries| {
             entries.take_if(|known| known.noted_at >= time);
             // Recorded even if nothing was removed: another process may have stored such entries.

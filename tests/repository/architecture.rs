@@ -19,13 +19,13 @@ const MODULES: &str = "
     1 policy: bundle_version der enforcement header_tokens origin plain_http scope sha256 text timestamp \
         fingerprint_error host report_uri fingerprint pem uri fingerprint_text header pin_set pin_group \
         applied judgement outcome known_host pin_policy bundled_policy unpinned static_rules
-    2 hsts: known_host
+    2 hsts: header known_host noted preload options upgrade
     2 pin_file: schema words error json members pins read print file
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
     3 store: domains public_suffixes observed_clock worker generation record line bundle_floor \
         health_warning health_history health_text health_key health_salt noted change other_changes \
         format error file_lock pending queue storage health_book entries eviction records host_table hsts_entry host_tables other_records \
-        journal file compaction repair durable writer pin_store others builder update
+        journal file compaction repair durable writer pin_store others builder update hsts
     3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder
     4 bundles: format error verifier_key note staging root body pin_bundle verifier signers
     4 violation: cause evidence_text cause_text evidence pin_violation report_error report_pem unpinned_host \
@@ -34,7 +34,7 @@ const MODULES: &str = "
         build_error provider bundle_terms covering static_pins bundle_rules rare_rules observers recovery \
         bundle_records bundle_status bundle_state handle copy explain explain_text bundle_engine \
         apply_bundle replace bundle_recovery bundle_setup health_snapshot record_health builder note \
-        record
+        record hsts
     6 tls: canary resumption connection observed_config error cause verifier verifier_builder \
         self_test_material self_test_handshake self_test_report self_test
     7 connector: error schemes stream handshake service builder
@@ -52,7 +52,7 @@ const IMPORTERS: &str = "
     foldhash: chain layer pin_file pinning roots store tls
     futures_timer: connector/stream layer/note_pins updater
     hmac_sha256: policy/sha256
-    http: connector http_reporter layer reqwest tls updater
+    http: connector hsts/upgrade http_reporter layer pinning/hsts reqwest tls updater
     hyper: connector updater
     hyper_util: connector http_reporter layer reqwest tls updater
     idna: policy/host
@@ -67,7 +67,7 @@ const IMPORTERS: &str = "
         store tls violation
     security_framework: roots/provenance
     serde: pin_file
-    serde_json: pin_file violation/report_json
+    serde_json: hsts/preload pin_file violation/report_json
     smol_str: policy/host
     spki: chain/certificate policy/der policy/fingerprint policy/timestamp
     tokio: http_reporter tls updater
