@@ -122,7 +122,9 @@ impl NotingClient {
         let mut redirects = RedirectState::new(&request, referer);
         loop {
             let response = self.execute_recovering(request).await?;
-            match redirects.next(response.status(), response.headers(), |url| self.upgrade(url))? {
+            match redirects.next(response.status(), response.headers(), |url| {
+                self.upgrade(url)
+            })? {
                 Some(next) => request = next,
                 None => return Ok(response),
             }
@@ -142,7 +144,11 @@ impl NotingClient {
     }
 
     #[cfg(not(feature = "hsts"))]
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "see above")]
+    #[expect(
+        clippy::unused_self,
+        clippy::needless_pass_by_ref_mut,
+        reason = "see above"
+    )]
     fn upgrade(&self, _: &mut Url) {}
 
     /// Sends one request. If the pins refuse its connection and a pin bundle that is fetched because

@@ -330,7 +330,9 @@ mod tests {
         request.headers_mut().insert(AUTHORIZATION, secret);
         let mut redirects = RedirectState::new(&request, Referer::Send);
         for location in ["https://b.example/", "/c", "https://a.example/"] {
-            let next = redirects.next(StatusCode::FOUND, &to(location), |_| ()).unwrap();
+            let next = redirects
+                .next(StatusCode::FOUND, &to(location), |_| ())
+                .unwrap();
             let next = next.unwrap();
             assert!(!next.headers().contains_key(AUTHORIZATION), "{location}");
         }
@@ -372,7 +374,9 @@ mod tests {
             let next = redirects.next(StatusCode::FOUND, &to("/"), |_| ()).unwrap();
             assert!(next.is_some());
         }
-        let error = redirects.next(StatusCode::FOUND, &to("/"), |_| ()).unwrap_err();
+        let error = redirects
+            .next(StatusCode::FOUND, &to("/"), |_| ())
+            .unwrap_err();
         assert!(matches!(error, RedirectError::TooMany { .. }));
     }
 
