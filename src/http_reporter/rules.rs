@@ -116,6 +116,8 @@ impl EndpointRules {
         pinning: &Pinning,
     ) -> Result<Endpoint, EndpointError> {
         let endpoint = endpoint.upgraded(&*self.is_known_hsts_host);
+        #[cfg(feature = "hsts")]
+        let endpoint = endpoint.upgraded(|host| pinning.is_hsts_now(host));
         let violation = report.violation();
         let is_same_host = endpoint.is_at(violation.host());
         // 7469-2.1.4-g: the connection would fail by the same pins, unless they are report-only.

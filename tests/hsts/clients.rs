@@ -65,7 +65,7 @@ impl Fixture {
 
     /// Returns whether a server without TLS, as of an attacker, receives no request for this URI.
     async fn is_upgraded(&self, uri: &str) -> bool {
-        let attacker = Server::plain(|_| answer(&[])).await;
+        let attacker = Server::plain(answer(&[])).await;
         let visit = self.visit(uri, &attacker).await;
         assert_eq!(visit.is_ok(), attacker.requests() == 1, "{uri}");
         visit.is_err()
@@ -102,7 +102,7 @@ async fn a_plain_server_receives_no_request_for_a_known_host() {
 #[tokio::test]
 async fn a_field_without_tls_is_ignored() {
     let fixture = Fixture::new();
-    let server = Server::plain(|_| answer(&[(STS, "max-age=100")])).await;
+    let server = Server::plain(answer(&[(STS, "max-age=100")])).await;
     let response = fixture.visit("http://example.com/", &server).await.unwrap();
     let ignored = HstsNoted::Ignored(HstsIgnored::InsecureTransport);
     assert_eq!(response.extensions().get(), Some(&ignored));
