@@ -37,6 +37,8 @@ impl Pinning {
             syntax: self.shared.syntax,
             user_added_roots: self.shared.user_added_roots,
             clock: Arc::clone(clock),
+            #[cfg(feature = "hsts")]
+            hsts: self.shared.hsts.clone(),
             #[cfg(feature = "bundles")]
             bundles: None,
             #[cfg(feature = "health")]

@@ -10,3 +10,6 @@
 mod clients;
 #[path = "../common/mod.rs"]
 mod common;
+mod connections;
+#[cfg(feature = "reqwest")]
+mod noting_client;
