@@ -165,3 +165,81 @@ impl PinStore {
         all < shares.confirmed() && confirmed.len() < shares.of_domain
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::timestamp::at;
+
+    const DAY: u64 = 24 * 60 * 60;
+
+    fn note(store: &PinStore, host: &str, now: u64) -> HstsNoted {
+        store.note(|| {
+            store.insert_hsts(KnownHstsHost {
+                host: Host::parse(host).unwrap(),
+                includes_subdomains: false,
+                seen_since: at(now),
+                noted_at: at(now),
+                expires_at: at(now + 30 * DAY),
+            })
+        })
+    }
+
+    fn names(store: &PinStore) -> Vec<String> {
+        let name = |known: &Arc<KnownHstsHost>| {
+            let confirmed = if known.is_confirmed() { "!" } else { "" };
+            format!("{}{confirmed}", known.host)
+        };
+        store.hsts_hosts().iter().map(name).collect()
+    }
+
+    #[test]
+    fn first_seen_entries_evict_each_other_and_no_confirmed_one() {
+        let store = PinStore::builder().capacity(8).in_memory();
+        note(&store, "a.com", 0);
+        note(&store, "a.com", DAY);
+        for seconds in 0..6 {
+            note(&store, &format!("n{seconds}.evil.com"), DAY + seconds);
+        }
+        note(&store, "b.com", DAY + 6);
+        note(&store, "c.com", DAY + 7);
+        assert_eq!(names(&store), ["a.com!", "b.com", "c.com"]);
+        note(&store, "n9.evil.com", DAY + 8);
+        assert_eq!(names(&store), ["a.com!", "c.com", "n9.evil.com"]);
+    }
+
+    #[test]
+    fn an_entry_beyond_the_share_of_its_domain_stays_first_seen() {
+        let store = PinStore::builder().capacity(8).in_memory();
+        for host in ["a.evil.com", "b.evil.com"] {
+            note(&store, host, 0);
+            note(&store, host, DAY);
+        }
+        assert_eq!(names(&store), ["a.evil.com!", "b.evil.com"]);
+    }
+
+    #[test]
+    fn clearing_removes_what_was_noted_since_and_forgetting_one_host() {
+        let store = PinStore::in_memory();
+        for (host, now) in [("a.com", 1), ("b.com", 2), ("c.com", 3)] {
+            assert_eq!(note(&store, host, now), HstsNoted::Added);
+        }
+        store.clear_since(at(3));
+        assert_eq!(names(&store), ["a.com", "b.com"]);
+        store.forget(&Host::parse("a.com").unwrap());
+        assert_eq!(names(&store), ["a.com", "b.com"]);
+        assert!(store.forget_hsts(&Host::parse("a.com").unwrap()).is_some());
+        assert_eq!(names(&store), ["b.com"]);
+        store.clear();
+        assert!(names(&store).is_empty());
+    }
+
+    #[test]
+    fn with_a_capacity_of_zero_no_host_is_noted() {
+        let store = PinStore::builder().capacity(0).in_memory();
+        assert_eq!(
+            note(&store, "a.com", 0),
+            HstsNoted::Ignored(HstsIgnored::StoreFull)
+        );
+    }
+}
