@@ -11,12 +11,14 @@ pub mod certificate;
 pub mod fingerprint;
 pub mod header;
 pub mod host;
+pub mod hsts_preload;
 pub mod paths;
 pub mod pin_file;
 pub mod pin_formats;
 pub mod redirect;
 pub mod report_endpoint;
 pub mod store_file;
+pub mod sts_header;
 
 mod certificates;
 mod input;
@@ -61,6 +63,10 @@ pub const TARGETS: &[Target] = &[
         run: host::target,
     },
     Target {
+        name: "hsts_preload",
+        run: hsts_preload::target,
+    },
+    Target {
         name: "paths",
         run: paths::target,
     },
@@ -83,6 +89,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "store_file",
         run: store_file::target,
+    },
+    Target {
+        name: "sts_header",
+        run: sts_header::target,
     },
 ];
 

@@ -130,10 +130,15 @@ impl<E: HostEntry> HostTable<E> {
     /// Removes all entries whose time is this one or a later one.
     pub(crate) fn clear_since(&self, time: UnixTime, is_stored: bool) {
         let mut table = self.0.write();
-        let cleared = table.entries.values().filter(|entry| entry.time() >= time);
-        let cleared = cleared.map(|entry| entry.host().clone());
-        for host in cleared.collect::<Vec<_>>() {
-            table.entries.remove(&host);
+        let mut cleared = Vec::new();
+        table.entries.retain(|host, entry| {
+            let is_kept = entry.time() < time;
+            if !is_kept {
+                cleared.push(host.clone());
+            }
+            is_kept
+        });
+        for host in cleared {
             if is_stored {
                 table.change(host, MAX_TIME);
             }
