@@ -96,6 +96,8 @@ mod bundles;
 mod chain;
 #[cfg(feature = "hyper")]
 pub mod connector;
+#[cfg(feature = "first-use")]
+mod first_use;
 #[cfg(feature = "hsts")]
 pub mod hsts;
 #[cfg(all(feature = "hyper", feature = "reports"))]

@@ -131,6 +131,8 @@ impl Change {
             Some((Record::BUNDLE_STATE, "install")) if stored.is_some_and(is_install) => None,
             #[cfg(feature = "health")]
             Some((Record::HEALTH, key)) => Some(self.resolve_health(key, stored)),
+            #[cfg(feature = "first-use")]
+            Some((Record::FIRST_USE, _)) => self.resolve_by_time(stored),
             #[cfg(feature = "hsts")]
             Some((Record::HSTS, _)) => self.resolve_by_time(stored),
             _ => Some(self.update.clone()),

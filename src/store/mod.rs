@@ -23,6 +23,8 @@ mod error;
 mod eviction;
 mod file;
 mod file_lock;
+#[cfg(feature = "first-use")]
+mod first_use_entry;
 mod format;
 #[cfg_attr(
     not(feature = "hyper"),

@@ -19,12 +19,13 @@ const MODULES: &str = "
     1 policy: bundle_version der enforcement header_tokens origin plain_http scope sha256 text timestamp \
         fingerprint_error host report_uri fingerprint pem uri fingerprint_text header pin_set pin_group \
         applied judgement outcome known_host pin_policy bundled_policy unpinned static_rules
+    2 first_use: known_keys
     2 hsts: known_host
     2 pin_file: schema words error json members pins read print file
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
     3 store: domains public_suffixes observed_clock worker generation record line bundle_floor \
         health_warning health_history health_text health_key health_salt noted change other_changes \
-        format error file_lock pending queue storage health_book entries eviction records host_table hsts_entry host_tables other_records \
+        format error file_lock pending queue storage health_book entries eviction records host_table first_use_entry hsts_entry host_tables other_records \
         journal file compaction repair durable writer pin_store others builder update
     3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder
     4 bundles: format error verifier_key note staging root body pin_bundle verifier signers
