@@ -16,6 +16,8 @@ use crate::pinning::build_error::BuildError;
 use crate::pinning::bundle_setup::PinBundles;
 use crate::pinning::clock::SystemClock;
 use crate::pinning::event::Event;
+#[cfg(feature = "first-use")]
+use crate::pinning::first_use_rules::{FirstUse, FirstUseRules};
 use crate::pinning::handle::{Pinning, Shared};
 #[cfg(feature = "health")]
 use crate::pinning::health::HealthOptions;
@@ -56,6 +58,8 @@ impl Pinning {
             observe: None,
             #[cfg(feature = "bundles")]
             bundles: None,
+            #[cfg(feature = "first-use")]
+            first_use: None,
             #[cfg(feature = "health")]
             health: None,
             error: None,
@@ -100,6 +104,8 @@ pub struct PinningBuilder {
     overrides: Overrides,
     #[cfg(feature = "bundles")]
     bundles: Option<PinBundles>,
+    #[cfg(feature = "first-use")]
+    first_use: Option<FirstUseRules>,
     #[cfg(feature = "health")]
     health: Option<HealthOptions>,
     error: Option<BuildError>,
@@ -246,6 +252,13 @@ impl PinningBuilder {
                 Err(error) => self.fail(BuildError::Host(error.into())),
             }
         }
+        self
+    }
+
+    /// Remembers the keys of hosts from their first connection, see [`FirstUse`](crate::first_use::FirstUse).
+    #[cfg(feature = "first-use")]
+    pub fn first_use(mut self, first_use: FirstUse) -> Self {
+        self.first_use = Some(first_use.into_rules());
         self
     }
 
@@ -406,6 +419,8 @@ impl PinningBuilder {
             syntax: self.syntax,
             user_added_roots: self.user_added_roots,
             clock: self.clock,
+            #[cfg(feature = "first-use")]
+            first_use: self.first_use,
             #[cfg(feature = "health")]
             health: self.health,
             #[cfg(feature = "bundles")]

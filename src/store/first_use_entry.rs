@@ -2,7 +2,7 @@
 
 use rustls_pki_types::UnixTime;
 
-use crate::first_use::{KnownKey, KnownKeys, MAX_KEYS};
+use crate::known_keys::{KnownKey, KnownKeys, MAX_KEYS};
 use crate::policy::timestamp::{self, print_capped};
 use crate::policy::{Host, SpkiFingerprint};
 use crate::store::host_table::HostEntry;
@@ -18,7 +18,7 @@ impl HostEntry for KnownKeys {
         let mut keys = Vec::new();
         loop {
             value.literal(KEY)?;
-            let fingerprint = SpkiFingerprint::parse(value.until_quote()?).ok()?;
+            let fingerprint = SpkiFingerprint::try_from(value.until_quote()?).ok()?;
             value.literal(FIRST_SEEN)?;
             let first_seen = timestamp::parse(value.until_quote()?)?;
             value.literal(LAST_SEEN)?;

@@ -1,9 +1,9 @@
 //! [`HostTables`], the tables of all kinds of records that are kept by host beside noted pins.
 
-#[cfg(feature = "first-use")]
-use crate::first_use::KnownKeys;
 #[cfg(feature = "hsts")]
 use crate::hsts::KnownHstsHost;
+#[cfg(feature = "first-use")]
+use crate::known_keys::KnownKeys;
 use crate::store::change::Change;
 use crate::store::host_table::HostTable;
 use crate::store::record::Record;

@@ -91,6 +91,8 @@ pub(crate) use crate::store::health_key::scope_name;
 pub(crate) use crate::store::health_text::is_app_version;
 #[cfg(feature = "health")]
 pub use crate::store::health_warning::HealthWarning;
+#[cfg(feature = "first-use")]
+pub(crate) use crate::store::noted::{MAX_TIME as ANY_RECORD, MIN_TIME as FIRST_RECORD};
 pub(crate) use crate::store::observed_clock::EARLIEST_TIME;
 #[cfg(feature = "bundles")]
 pub(crate) use crate::store::other_records::RecordListener;
@@ -105,3 +107,5 @@ pub(crate) use crate::store::update::Inserted;
 #[cfg(feature = "hyper")]
 pub(crate) use crate::store::worker::MAX_WAIT;
 pub(crate) use crate::store::worker::{Worker, contain, deadline};
+#[cfg(feature = "first-use")]
+pub(crate) use crate::store::writer::Urgency;

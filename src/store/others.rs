@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls_pki_types::UnixTime;
 
 #[cfg(feature = "first-use")]
-use crate::first_use::KnownKeys;
+use crate::known_keys::KnownKeys;
 #[cfg(feature = "health")]
 use crate::policy::AppliedPolicy;
 #[cfg(feature = "first-use")]

@@ -19,8 +19,8 @@ const MODULES: &str = "
     1 policy: bundle_version der enforcement header_tokens origin plain_http scope sha256 text timestamp \
         fingerprint_error host report_uri fingerprint pem uri fingerprint_text header pin_set pin_group \
         applied judgement outcome known_host pin_policy bundled_policy unpinned static_rules
-    2 first_use: known_keys
     2 hsts: known_host
+    2 known_keys: keys
     2 pin_file: schema words error json members pins read print file
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
     3 store: domains public_suffixes observed_clock worker generation record line bundle_floor \
@@ -29,11 +29,11 @@ const MODULES: &str = "
         journal file compaction repair durable writer pin_store others builder update
     3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder
     4 bundles: format error verifier_key note staging root body pin_bundle verifier signers
-    4 violation: cause evidence_text cause_text evidence pin_violation report_error report_pem unpinned_host \
+    4 violation: cause evidence_text cause_text evidence pin_violation key_change report_error report_pem unpinned_host \
         unverifiable report report_json
     5 pinning: clock not_applied noting rollout evaluation event health health_rules health_export lanes \
-        build_error provider bundle_terms covering static_pins bundle_rules rare_rules observers recovery \
-        bundle_records bundle_status bundle_state handle copy explain explain_text bundle_engine \
+        build_error provider bundle_terms covering static_pins first_use_rules bundle_rules rare_rules observers recovery \
+        bundle_records bundle_status bundle_state handle first_use copy explain explain_text bundle_engine \
         apply_bundle replace bundle_recovery bundle_setup health_snapshot record_health builder note \
         record
     6 tls: canary resumption connection observed_config error cause verifier verifier_builder \

@@ -4,7 +4,7 @@
 //!
 //! Offers [`KnownKeys`] to the store and to the engine.
 
-mod known_keys;
+mod keys;
 
-pub(crate) use crate::first_use::known_keys::MAX_KEYS;
-pub use crate::first_use::known_keys::{KeyState, KnownKey, KnownKeys};
+pub(crate) use crate::known_keys::keys::MAX_KEYS;
+pub use crate::known_keys::keys::{KeyState, KnownKey, KnownKeys};

@@ -46,7 +46,9 @@ impl KnownKey {
     fn see(&mut self, now: UnixTime) {
         self.first_seen = self.first_seen.min(now);
         // A time in the future was shown by a clock that was ahead.
-        if self.last_seen < now || self.last_seen.as_secs() > now.as_secs() + CLOCK_TOLERANCE {
+        if self.last_seen < now
+            || self.last_seen.as_secs() > now.as_secs().saturating_add(CLOCK_TOLERANCE)
+        {
             self.last_seen = now;
         }
     }
