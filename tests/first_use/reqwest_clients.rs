@@ -22,8 +22,9 @@ async fn a_change_is_refused_and_found_in_the_error() {
         .setup
         .noting(&fixture.pinning, &fixture.anchors, &names);
     let noting = noting.build().unwrap();
-    let request = noting.get("https://example.com/");
-    let error = request.send().await.unwrap_err();
+    let uri = "https://example.com/".parse().unwrap();
+    let request = reqwest::Request::new(reqwest::Method::GET, uri);
+    let error = noting.execute(request).await.unwrap_err();
     assert!(KeyChange::find(&error).is_some(), "{error:?}");
     assert_eq!(server.requests(), 0);
 }
