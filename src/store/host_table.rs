@@ -69,6 +69,7 @@ impl<E: HostEntry> HostTable<E> {
         table.entries.extend(read);
     }
 
+    #[cfg(feature = "hsts")]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.read().entries.is_empty()
     }
@@ -80,6 +81,7 @@ impl<E: HostEntry> HostTable<E> {
 
     /// Returns the first of the entries of the host and of its superdomains, the nearest first, that
     /// `applies`.
+    #[cfg(feature = "hsts")]
     pub(crate) fn find(&self, host: &Host, applies: impl Fn(&E) -> bool) -> Option<Arc<E>> {
         let table = self.0.read();
         if table.entries.is_empty() {

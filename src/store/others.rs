@@ -24,7 +24,7 @@ use crate::store::health_book::{HealthBook, Observation, Request, Rules};
 use crate::store::health_history::History;
 #[cfg(feature = "health")]
 use crate::store::health_warning::HealthWarning;
-#[cfg(any(feature = "first-use", feature = "hsts"))]
+#[cfg(feature = "hsts")]
 use crate::store::host_tables::HostTables;
 #[cfg(feature = "first-use")]
 use crate::store::noted::MAX_TIME;
@@ -104,7 +104,7 @@ impl PinStore {
     }
 
     /// Returns the tables of what is kept by host beside noted pins.
-    #[cfg(any(feature = "first-use", feature = "hsts"))]
+    #[cfg(feature = "hsts")]
     pub(crate) fn tables(&self) -> &HostTables {
         &self.memory.tables
     }

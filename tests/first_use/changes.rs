@@ -60,3 +60,35 @@ async fn keys_hold_after_a_restart() {
     fixture.clock.set(NOW + 10 * DAY);
     change(fixture.visit(&leaf_of(&fixture.other)).await);
 }
+
+/// The second process has not read what the first one has stored.
+#[tokio::test]
+async fn of_two_processes_on_one_file_the_first_use_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || PinStore::open(FileStorage::new(folder.path().join("store"))).unwrap();
+    let (one, other) = (open(), open());
+    let first = Fixture::with_store(first_use(), one);
+    let second = Fixture::with_store(first_use(), other);
+    let leaf = leaf_of(&first.own);
+    first.visit(&leaf).await.unwrap();
+    first.store.flush().unwrap();
+    second.visit(&leaf_of(&second.other)).await.unwrap();
+    second.store.flush().unwrap();
+    drop((first, second));
+    let keys = open().remembered_keys(&host()).unwrap();
+    assert_eq!(keys.keys()[0].fingerprint, leaf.pin());
+}
+
+#[tokio::test]
+async fn of_parallel_first_connections_each_key_is_remembered_once() {
+    let fixture = Fixture::new(first_use());
+    let leaf = leaf_of(&fixture.own);
+    let visits = tokio::join!(
+        fixture.visit(&leaf),
+        fixture.visit(&leaf),
+        fixture.visit(&leaf)
+    );
+    assert!(visits.0.is_ok() && visits.1.is_ok() && visits.2.is_ok());
+    let keys = fixture.store.remembered_keys(&host()).unwrap();
+    assert_eq!(keys.keys().len(), 2);
+}
