@@ -399,7 +399,18 @@ impl Event {
         self.trace_health();
         #[cfg(all(feature = "bundles", feature = "tracing"))]
         self.trace_bundle();
+        #[cfg(all(feature = "first-use", feature = "tracing"))]
+        self.trace_first_use();
         self.trace_pins();
+    }
+
+    #[cfg(all(feature = "first-use", feature = "tracing"))]
+    fn trace_first_use(&self) {
+        match self {
+            Self::FirstUseChanged(change) => event!(WARN, host = %change.host(), "keys changed"),
+            Self::FirstUseNew { host } => event!(INFO, %host, "keys remembered"),
+            _ => {}
+        }
     }
 
     fn trace_pins(&self) {
@@ -451,10 +462,6 @@ impl Event {
                 let (host, noted_hostname, port) = report.names();
                 event!(WARN, %host, port, %noted_hostname, "pins would have failed");
             }
-            #[cfg(all(feature = "first-use", feature = "tracing"))]
-            Self::FirstUseChanged(change) => event!(WARN, host = %change.host(), "keys changed"),
-            #[cfg(all(feature = "first-use", feature = "tracing"))]
-            Self::FirstUseNew { host } => event!(INFO, %host, "keys remembered"),
             // The store has emitted its error already.
             _ => {}
         }

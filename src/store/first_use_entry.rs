@@ -41,7 +41,7 @@ impl HostEntry for KnownKeys {
     }
 
     fn host(&self) -> &Host {
-        KnownKeys::host(self)
+        Self::host(self)
     }
 
     fn time(&self) -> UnixTime {

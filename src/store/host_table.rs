@@ -138,7 +138,8 @@ impl<E: HostEntry> HostTable<E> {
         let mut table = self.0.write();
         let cleared = table.entries.values().filter(|entry| entry.time() >= time);
         let cleared = cleared.map(|entry| entry.host().clone());
-        for host in cleared.collect::<Vec<_>>() {
+        let cleared = cleared.collect::<Vec<_>>();
+        for host in cleared {
             table.entries.remove(&host);
             if is_stored {
                 table.change(host, MAX_TIME);

@@ -49,3 +49,20 @@ async fn a_refused_change_can_be_accepted_or_forgotten_later() {
     hosts.forget(&crate::host()).unwrap();
     fixture.visit(&own).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_connection_that_ends_before_the_answer_changes_nothing() {
+    let (asked, mut was_asked) = tokio::sync::mpsc::unbounded_channel();
+    let fixture = Fixture::new(first_use().ask(move |_| {
+        asked.send(()).unwrap();
+        std::future::pending()
+    }));
+    fixture.activate(&leaf_of(&fixture.own)).await;
+    let known = fixture.store.first_use_hosts();
+    let leaf = leaf_of(&fixture.other);
+    tokio::select! {
+        _ = fixture.visit(&leaf) => panic!("expected no answer"),
+        asked = was_asked.recv() => assert!(asked.is_some()),
+    }
+    assert_eq!(fixture.store.first_use_hosts(), known);
+}

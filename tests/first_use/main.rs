@@ -14,6 +14,7 @@ mod changes;
 mod common;
 #[cfg(feature = "reqwest")]
 mod reqwest_clients;
+mod resumption;
 
 use std::sync::Arc;
 
