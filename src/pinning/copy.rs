@@ -39,6 +39,8 @@ impl Pinning {
             clock: Arc::clone(clock),
             #[cfg(feature = "bundles")]
             bundles: None,
+            #[cfg(feature = "first-use")]
+            first_use: None,
             #[cfg(feature = "health")]
             health: None,
             #[cfg(pinhold_debug_overrides)]
