@@ -10,7 +10,7 @@ use rustls_pki_types::UnixTime;
 use crate::chain::ValidatedChain;
 use crate::known_keys::{KeyState, KnownKeys};
 use crate::pinning::event::Event;
-use crate::pinning::first_use_rules::{Answer, Ask, Choice, OnChange};
+use crate::pinning::first_use_rules::{Answer, Choice, Confirm, OnChange};
 use crate::pinning::handle::Pinning;
 use crate::policy::{AnchorOrigin, Host, UserAddedRoots};
 use crate::store::{FIRST_RECORD, Urgency};
@@ -87,7 +87,7 @@ impl Pinning {
         let answer = match &rules.choice {
             Choice::Fixed(OnChange::Report) => return Ok(()),
             Choice::Fixed(OnChange::Refuse) => Answer::Refuse,
-            Choice::Ask(ask) => answer(ask, change.clone()).await,
+            Choice::Confirm(confirm) => answer(confirm, change.clone()).await,
         };
         if answer == Answer::Refuse {
             return Err(change);
@@ -152,13 +152,13 @@ fn is_remembered(chain: &ValidatedChain, remember: Remember) -> bool {
     remember == Remember::AfterFullHandshake && chain.anchor_origin() == AnchorOrigin::BuiltIn
 }
 
-/// Asks the application. Its code may panic, which must not end a task of a client.
-async fn answer(ask: &Ask, change: KeyChange) -> Answer {
-    let Ok(mut asked) = catch_unwind(AssertUnwindSafe(|| ask(change))) else {
+/// Requests the answer of the application. Its code may panic, which must not end a task of a client.
+async fn answer(confirm: &Confirm, change: KeyChange) -> Answer {
+    let Ok(mut confirming) = catch_unwind(AssertUnwindSafe(|| confirm(change))) else {
         return Answer::Refuse;
     };
     poll_fn(|cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(cx)));
+        let polled = catch_unwind(AssertUnwindSafe(|| confirming.as_mut().poll(cx)));
         polled.unwrap_or(Poll::Ready(Answer::Refuse))
     })
     .await

@@ -24,7 +24,7 @@ use crate::violation::KeyChange;
 /// use pinhold::Pinning;
 /// use pinhold::first_use::{Answer, FirstUse};
 ///
-/// let first_use = FirstUse::new(["git.example.com"])?.ask(|change| async move {
+/// let first_use = FirstUse::new(["git.example.com"])?.confirm_by(|change| async move {
 ///     eprintln!("{change}");
 ///     Answer::Refuse
 /// });
@@ -71,12 +71,12 @@ pub enum Answer {
     Refuse,
 }
 
-pub(crate) type Asked = Pin<Box<dyn Future<Output = Answer> + Send>>;
-pub(crate) type Ask = Arc<dyn Fn(KeyChange) -> Asked + Send + Sync>;
+pub(crate) type Confirming = Pin<Box<dyn Future<Output = Answer> + Send>>;
+pub(crate) type Confirm = Arc<dyn Fn(KeyChange) -> Confirming + Send + Sync>;
 
 pub(crate) enum Choice {
     Fixed(OnChange),
-    Ask(Ask),
+    Confirm(Confirm),
 }
 
 impl FirstUse {
@@ -112,12 +112,12 @@ impl FirstUse {
     }
 
     /// Lets the application decide about each change, after the handshake and before a request is sent.
-    /// If `ask` or its future panics, the connection is refused.
-    pub fn ask<F>(mut self, ask: impl Fn(KeyChange) -> F + Send + Sync + 'static) -> Self
+    /// If `confirm` or its future panics, the connection is refused.
+    pub fn confirm_by<F>(mut self, confirm: impl Fn(KeyChange) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        self.choice = Choice::Ask(Arc::new(move |change| Box::pin(ask(change))));
+        self.choice = Choice::Confirm(Arc::new(move |change| Box::pin(confirm(change))));
         self
     }
 

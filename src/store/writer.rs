@@ -140,8 +140,7 @@ impl Writer {
         }
     }
 
-    /// Requests a commit of what a table has recorded. Until an urgent change is durable, [`urgent`](Self::urgent)
-    /// returns a future.
+    /// Requests a commit of what a table has recorded, see [`urgent`](Self::urgent).
     #[cfg(any(feature = "first-use", feature = "hsts"))]
     pub(crate) fn request_table(&self, urgency: Urgency) {
         self.request(&mut self.queue.state.lock(), urgency);

@@ -6,7 +6,7 @@ use crate::{Fixture, change, first_use, leaf_of};
 
 #[tokio::test]
 async fn accepted_keys_replace_those_that_were_remembered() {
-    let fixture = Fixture::new(first_use().ask(|_| async { Answer::Accept }));
+    let fixture = Fixture::new(first_use().confirm_by(|_| async { Answer::Accept }));
     let (own, other) = (leaf_of(&fixture.own), leaf_of(&fixture.other));
     fixture.activate(&own).await;
     fixture.visit(&other).await.unwrap();
@@ -28,8 +28,8 @@ async fn accepted_keys_replace_those_that_were_remembered() {
 #[tokio::test]
 async fn a_refused_change_and_a_panic_refuse_the_connection() {
     for first_use in [
-        first_use().ask(|_| async { Answer::Refuse }),
-        first_use().ask(|_| async { panic!("of the future") }),
+        first_use().confirm_by(|_| async { Answer::Refuse }),
+        first_use().confirm_by(|_| async { panic!("of the future") }),
     ] {
         let fixture = Fixture::new(first_use);
         fixture.activate(&leaf_of(&fixture.own)).await;
@@ -52,9 +52,9 @@ async fn a_refused_change_can_be_accepted_or_forgotten_later() {
 
 #[tokio::test]
 async fn a_connection_that_ends_before_the_answer_changes_nothing() {
-    let (asked, mut was_asked) = tokio::sync::mpsc::unbounded_channel();
-    let fixture = Fixture::new(first_use().ask(move |_| {
-        asked.send(()).unwrap();
+    let (confirming, mut was_called) = tokio::sync::mpsc::unbounded_channel();
+    let fixture = Fixture::new(first_use().confirm_by(move |_| {
+        confirming.send(()).unwrap();
         std::future::pending()
     }));
     fixture.activate(&leaf_of(&fixture.own)).await;
@@ -62,7 +62,7 @@ async fn a_connection_that_ends_before_the_answer_changes_nothing() {
     let leaf = leaf_of(&fixture.other);
     tokio::select! {
         _ = fixture.visit(&leaf) => panic!("expected no answer"),
-        asked = was_asked.recv() => assert!(asked.is_some()),
+        confirming = was_called.recv() => assert!(confirming.is_some()),
     }
     assert_eq!(fixture.store.first_use_hosts(), known);
 }

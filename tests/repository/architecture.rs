@@ -64,7 +64,7 @@ const IMPORTERS: &str = "
     reqwest: reqwest
     rustls: bundles chain connector http_reporter lib pinning policy reqwest roots store tls violation
     rustls_native_certs: roots/native
-    rustls_pki_types: bundles chain connector http_reporter layer pin_file pinning policy reqwest roots \
+    rustls_pki_types: bundles chain connector hsts http_reporter known_keys layer pin_file pinning policy reqwest roots \
         store tls violation
     security_framework: roots/provenance
     serde: pin_file
