@@ -89,7 +89,11 @@ mod tests {
     #[test]
     fn a_value_is_read_as_it_was_written() {
         let host = Host::parse("a.example").unwrap();
-        let pins = [1, 2].map(|number| SpkiFingerprint::from_digest([number; 32]));
+        let pins = [
+            "sha256/C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=",
+            "sha256/diGVwiVYbubAI3RW4hB9xU8e/CH2GnkuvVFZE8zmgzI=",
+        ]
+        .map(|text| SpkiFingerprint::try_from(text).unwrap());
         let keys = KnownKeys::first(host.clone(), &pins, at(1)).seen(&pins[..1], at(5));
         let value = keys.to_value();
         assert_eq!(KnownKeys::parse(host.clone(), &value, at(5)), Some(keys));
