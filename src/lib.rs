@@ -69,6 +69,7 @@
 //! | `pin-file` | | [pins as data](pin_file): a JSON file for all platforms |
 //! | `bundles` | | pins that are changed without a release: signed [pin bundles](bundle) |
 //! | `health` | | [warnings before a lock-out](guide::health), and counts that survive restarts ([`health`]) |
+//! | `first-use` | | keys that are remembered from the first connection to a host ([`first_use`]) |
 //! | `hsts` | | [HSTS](hsts) (RFC 6797): `http` becomes `https` for hosts that announced it |
 //! | `self-test` | | [`Pinning::self_test`]: shows at start that a configuration refuses |
 //! | `tracing` | | events (target `pinhold`) for refusals, skipped pins and received headers |
@@ -101,6 +102,8 @@ pub mod connector;
 pub mod hsts;
 #[cfg(all(feature = "hyper", feature = "reports"))]
 mod http_reporter;
+#[cfg(feature = "first-use")]
+mod known_keys;
 #[cfg(feature = "hyper")]
 pub mod layer;
 #[cfg(feature = "pin-file")]
@@ -145,6 +148,14 @@ pub mod bundle {
     pub use crate::updater::{
         FetchError, PinUpdater, PinUpdaterBuilder, UpdateError, UpdateFailure, UpdateOutcome,
     };
+}
+
+/// Trust on first use: the keys of the first connection to a host are remembered.
+#[cfg(feature = "first-use")]
+pub mod first_use {
+    pub use crate::known_keys::{KeyState, KnownKey, KnownKeys};
+    pub use crate::pinning::{Answer, FirstUse, FirstUseHosts, KeyChoice, OnChange};
+    pub use crate::violation::KeyChange;
 }
 
 /// Why a policy applies to a host, and what it means there ([`Pinning::explain`]).

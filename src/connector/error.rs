@@ -8,6 +8,8 @@ use http::Uri;
 
 use crate::policy::text::write_with_causes;
 use crate::policy::{Host, HostError};
+#[cfg(feature = "first-use")]
+use crate::violation::KeyChange;
 use crate::violation::{PinViolation, UnpinnedHost};
 
 /// The reason why [`PinningConnector`](crate::PinningConnector) made no connection.
@@ -46,6 +48,9 @@ pub enum ConnectError {
     },
     /// The TLS stream failed during the handshake.
     Io(io::Error),
+    /// The chain has none of the keys that are remembered of the host.
+    #[cfg(feature = "first-use")]
+    KeysChanged(KeyChange),
     /// The verifier of this crate did not check the connection, or checked it for another name than
     /// that of the URI.
     ///
@@ -88,6 +93,8 @@ impl fmt::Display for ConnectError {
             }
             Self::HttpsOnly { host } => write!(f, "http to {host:?}, expected https"),
             Self::Io(_) => f.write_str("the connection failed during the TLS handshake"),
+            #[cfg(feature = "first-use")]
+            Self::KeysChanged(change) => write!(f, "the keys of {} have changed", change.host()),
             Self::NotVerified => f.write_str(
                 "the pinning verifier did not check the connection, expected https and the TLS \
                  configuration of `Pinning::client_config`",
@@ -120,6 +127,8 @@ impl Error for ConnectError {
         match self {
             Self::Host(error) => Some(error),
             Self::Io(error) => Some(error),
+            #[cfg(feature = "first-use")]
+            Self::KeysChanged(change) => Some(change),
             Self::Pins(violation) => Some(violation),
             Self::Tls(error) => Some(error),
             Self::Transport(error) => Some(&**error),

@@ -13,6 +13,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::connector::error::ConnectError;
 use crate::connector::stream::PinnedStream;
+#[cfg(feature = "first-use")]
+use crate::pinning::Remember;
 use crate::pinning::{Decision, Evaluation, Event, Pinning};
 use crate::store::Validity;
 use crate::tls::VerifiedConnection;
@@ -101,6 +103,9 @@ impl Handshaker {
         if verified.is_none() && handshake == HandshakeKind::Resumed {
             let served = session.peer_certificates().unwrap_or_default();
             let evaluated = self.evaluate_resumed(target, served, now);
+            #[cfg(feature = "first-use")]
+            let evaluated = evaluated
+                .filter(|(evaluation, _)| !self.pinning.has_other_keys(evaluation.chain(), now));
             return match evaluated {
                 Some(evaluated) => self.conclude(stream, target, evaluated, handshake),
                 None => Ok(self.drop_stale_session(target)),
@@ -114,6 +119,13 @@ impl Handshaker {
             self.sessions.get_or_init(|| Arc::clone(sessions));
         }
         let evaluated = verified.after_handshake(&self.pinning, now);
+        #[cfg(feature = "first-use")]
+        if !evaluated.0.is_refused() {
+            let chain = evaluated.0.chain();
+            let remember = Remember::AfterFullHandshake;
+            let checked = self.pinning.check_first_use(chain, remember, now).await;
+            checked.map_err(ConnectError::KeysChanged)?;
+        }
         self.conclude(stream, target, evaluated, handshake)
     }
 

@@ -18,6 +18,8 @@ use crate::pinning::build_error::BuildError;
 use crate::pinning::bundle_setup::PinBundles;
 use crate::pinning::clock::SystemClock;
 use crate::pinning::event::Event;
+#[cfg(feature = "first-use")]
+use crate::pinning::first_use_rules::{FirstUse, FirstUseRules};
 use crate::pinning::handle::{Pinning, Shared};
 #[cfg(feature = "health")]
 use crate::pinning::health::HealthOptions;
@@ -60,6 +62,8 @@ impl Pinning {
             hsts: None,
             #[cfg(feature = "bundles")]
             bundles: None,
+            #[cfg(feature = "first-use")]
+            first_use: None,
             #[cfg(feature = "health")]
             health: None,
             error: None,
@@ -106,6 +110,8 @@ pub struct PinningBuilder {
     hsts: Option<HstsOptions>,
     #[cfg(feature = "bundles")]
     bundles: Option<PinBundles>,
+    #[cfg(feature = "first-use")]
+    first_use: Option<FirstUseRules>,
     #[cfg(feature = "health")]
     health: Option<HealthOptions>,
     error: Option<BuildError>,
@@ -264,6 +270,13 @@ impl PinningBuilder {
         self
     }
 
+    /// Remembers the keys of hosts from their first connection, see [`FirstUse`](crate::first_use::FirstUse).
+    #[cfg(feature = "first-use")]
+    pub fn first_use(mut self, first_use: FirstUse) -> Self {
+        self.first_use = Some(first_use.into_rules());
+        self
+    }
+
     /// Sets the store of noted pins. Default: a new store in memory.
     pub fn store(mut self, store: PinStore) -> Self {
         self.store = store;
@@ -385,9 +398,7 @@ impl PinningBuilder {
     /// [`BuildError::Exemption`], [`BuildError::HostInPinFile`], [`BuildError::RefusedKey`],
     /// [`BuildError::UnionOfGroups`], or an error of the reporter.
     pub fn build(self) -> Result<Pinning, BuildError> {
-        if let Some(error) = self.error {
-            return Err(error);
-        }
+        self.error.map_or(Ok(()), Err)?;
         #[cfg(pinhold_debug_overrides)]
         self.overrides.announce();
         let mut policies = self.statics;
@@ -401,13 +412,12 @@ impl PinningBuilder {
             statics.has_pin_file = true;
         }
         #[cfg(feature = "bundles")]
-        let bundles = match self.bundles {
-            Some(bundles) => Some(bundles.open(StaticRules {
-                policies: policies.clone(),
-                settings: settings.clone(),
-            })?),
-            None => None,
+        let rules = StaticRules {
+            policies: policies.clone(),
+            settings: settings.clone(),
         };
+        #[cfg(feature = "bundles")]
+        let bundles = self.bundles.map(|it| it.open(rules)).transpose()?;
         let merge = self.merge_settings;
         let merged = merge.map(|merge| merge(&self.settings, settings));
         statics.entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
@@ -421,6 +431,8 @@ impl PinningBuilder {
             syntax: self.syntax,
             user_added_roots: self.user_added_roots,
             clock: self.clock,
+            #[cfg(feature = "first-use")]
+            first_use: self.first_use,
             #[cfg(feature = "health")]
             health: self.health,
             #[cfg(feature = "hsts")]

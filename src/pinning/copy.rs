@@ -41,6 +41,8 @@ impl Pinning {
             hsts: self.shared.hsts.clone(),
             #[cfg(feature = "bundles")]
             bundles: None,
+            #[cfg(feature = "first-use")]
+            first_use: None,
             #[cfg(feature = "health")]
             health: None,
             #[cfg(pinhold_debug_overrides)]

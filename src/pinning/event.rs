@@ -13,6 +13,8 @@ use crate::policy::BundleVersion;
 use crate::policy::SpkiFingerprint;
 use crate::policy::{Host, PinSource, ReportUri};
 use crate::store::StorageError;
+#[cfg(feature = "first-use")]
+use crate::violation::KeyChange;
 use crate::violation::{DropReason, Report, UnpinnedHost, UnverifiablePath};
 
 /// An event that an application receives by
@@ -36,6 +38,8 @@ use crate::violation::{DropReason, Report, UnpinnedHost, UnverifiablePath};
 /// | `pin bundle staged` | `INFO` | `version`, `percent` |
 /// | `pin bundle is stale` | `WARN` | `version` |
 /// | `stored pin bundle is unreadable` | `WARN` | `version`, `in_effect` |
+/// | `keys remembered` | `INFO` | `host` |
+/// | `keys changed` | `WARN` | `host` |
 /// | `pin violation` | `WARN` | `host`, `port`, `noted_hostname` |
 /// | `pins would have failed` | `WARN` | `host`, `port`, `noted_hostname` |
 /// | `fixed pins without a backup` | `WARN` | `host` |
@@ -159,6 +163,17 @@ pub enum Event {
         /// The last second at which the policy is in effect as set.
         expires: UnixTime,
     },
+    /// The validated chain of a host has none of the keys that are remembered of it. Whether the
+    /// connection is refused is the choice of the application, see
+    /// [`FirstUse`](crate::first_use::FirstUse).
+    #[cfg(feature = "first-use")]
+    FirstUseChanged(KeyChange),
+    /// The keys of a host are remembered from now on, since none was remembered, or none held any more.
+    #[cfg(feature = "first-use")]
+    FirstUseNew {
+        /// The host.
+        host: Host,
+    },
     /// The validated chain of a host contains all pins of its [fixed](crate::PinPolicy::fixed)
     /// policy: none is a backup. Emitted once for each host in a process.
     #[cfg(feature = "bundles")]
@@ -274,6 +289,10 @@ pub(crate) enum Cause {
 impl Event {
     /// Returns whether the event is delivered before others and never displaced by them.
     pub(crate) fn is_violation(&self) -> bool {
+        #[cfg(feature = "first-use")]
+        if matches!(self, Self::FirstUseChanged(_)) {
+            return true;
+        }
         matches!(
             self,
             Self::StorageFailed(_)
@@ -309,6 +328,10 @@ impl Event {
             | Self::LastPin { host, .. }
             | Self::OnlyBackupMatches { host, .. }
             | Self::Stale { host, .. } => host,
+            #[cfg(feature = "first-use")]
+            Self::FirstUseChanged(change) => change.host(),
+            #[cfg(feature = "first-use")]
+            Self::FirstUseNew { host } => host,
             Self::ClockBehind { .. } | Self::Lost { .. } | Self::StorageFailed(_) => return None,
         };
         Some(Cow::Borrowed(host.as_str()))
@@ -376,7 +399,18 @@ impl Event {
         self.trace_health();
         #[cfg(all(feature = "bundles", feature = "tracing"))]
         self.trace_bundle();
+        #[cfg(all(feature = "first-use", feature = "tracing"))]
+        self.trace_first_use();
         self.trace_pins();
+    }
+
+    #[cfg(all(feature = "first-use", feature = "tracing"))]
+    fn trace_first_use(&self) {
+        match self {
+            Self::FirstUseChanged(change) => event!(WARN, host = %change.host(), "keys changed"),
+            Self::FirstUseNew { host } => event!(INFO, %host, "keys remembered"),
+            _ => {}
+        }
     }
 
     fn trace_pins(&self) {

@@ -20,6 +20,8 @@ use crate::pinning::covering::Covering;
 use crate::pinning::evaluation::{Decision, Evaluation, Policies};
 #[cfg(feature = "hyper")]
 use crate::pinning::event::Event;
+#[cfg(feature = "first-use")]
+use crate::pinning::first_use_rules::FirstUseRules;
 #[cfg(feature = "health")]
 use crate::pinning::health::HealthOptions;
 use crate::pinning::noting::{HeaderEffect, IgnoreReason};
@@ -92,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) syntax: HeaderSyntax,
     pub(crate) user_added_roots: UserAddedRoots,
     pub(crate) clock: Arc<dyn TimeProvider>,
+    #[cfg(feature = "first-use")]
+    pub(crate) first_use: Option<FirstUseRules>,
     #[cfg(feature = "health")]
     pub(crate) health: Option<HealthOptions>,
     #[cfg(feature = "hsts")]

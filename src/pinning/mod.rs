@@ -34,6 +34,10 @@ mod evaluation;
 mod event;
 mod explain;
 mod explain_text;
+#[cfg(feature = "first-use")]
+mod first_use;
+#[cfg(feature = "first-use")]
+mod first_use_rules;
 mod handle;
 #[cfg(feature = "health")]
 mod health;
@@ -73,6 +77,12 @@ pub use crate::pinning::evaluation::Decision;
 pub(crate) use crate::pinning::evaluation::{Evaluation, Policies};
 pub use crate::pinning::event::Event;
 pub use crate::pinning::explain::{AnchorOutcomes, Explanation, OtherPolicy, StaticOrigin};
+#[cfg(feature = "first-use")]
+pub use crate::pinning::first_use::FirstUseHosts;
+#[cfg(feature = "first-use")]
+pub(crate) use crate::pinning::first_use::Remember;
+#[cfg(feature = "first-use")]
+pub use crate::pinning::first_use_rules::{Answer, FirstUse, KeyChoice, OnChange};
 pub use crate::pinning::handle::Pinning;
 #[cfg(feature = "health")]
 pub use crate::pinning::health::{

@@ -25,6 +25,8 @@ use tower_service::Service;
 
 use crate::chain::ValidatedChain;
 use crate::connector::ConnectError;
+#[cfg(feature = "first-use")]
+use crate::pinning::Remember;
 use crate::pinning::{Decision, Evaluation, Event, Pinning};
 use crate::reqwest::known_chains::KnownChains;
 use crate::tls::VerifiedConnection;
@@ -198,6 +200,19 @@ impl ConnectionMap {
     }
 }
 
+/// Returns the chains of a connection, of which it is one if it resumed a session.
+#[cfg(feature = "first-use")]
+fn first_use_chains(last: Option<&HandshakeEvent>) -> (Vec<ValidatedChain>, Remember) {
+    match last {
+        Some(HandshakeEvent::Verified(verified)) => {
+            let chain = verified.evaluation.chain().clone();
+            (vec![chain], Remember::AfterFullHandshake)
+        }
+        Some(HandshakeEvent::SessionOffered(chains)) => (chains.clone(), Remember::Never),
+        None => (Vec::new(), Remember::Never),
+    }
+}
+
 /// Refuses a connection that reqwest says was made with another certificate than the chain's.
 ///
 /// Only a second check: reqwest has no such information for tunnels through proxies, and an equal
@@ -313,7 +328,7 @@ struct TrackingConnector<S> {
 impl<S, R> Service<R> for TrackingConnector<S>
 where
     S: Service<R, Error = BoxError, Future: Send + 'static>,
-    S::Response: Connection,
+    S::Response: Connection + Send,
 {
     type Response = S::Response;
     type Error = BoxError;
@@ -331,7 +346,15 @@ where
             let (outcome, last) = connection::observe_own(own, connecting).await;
             match outcome {
                 Ok(connection) => {
+                    #[cfg(feature = "first-use")]
+                    let (chains, remember) = first_use_chains(last.as_ref());
                     connections.associate(&connection.connected(), last)?;
+                    #[cfg(feature = "first-use")]
+                    for chain in chains {
+                        let now = connections.now()?;
+                        let pinning = &connections.pinning;
+                        pinning.check_first_use(&chain, remember, now).await?;
+                    }
                     Ok(connection)
                 }
                 Err(error) => Err(match PinViolation::find(&*error) {

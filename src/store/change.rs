@@ -110,6 +110,18 @@ impl Change {
         }
     }
 
+    /// Returns the change that removes the records of a kind whose time is this one or a later one.
+    #[cfg(any(feature = "first-use", feature = "hsts"))]
+    pub(crate) fn clear_since(kind: &'static str, time: UnixTime) -> Self {
+        Self {
+            update: Update::ClearedSince {
+                kind: Cow::Borrowed(kind),
+                time,
+            },
+            ..Self::remove(kind, "")
+        }
+    }
+
     /// Returns the update without its condition.
     #[must_use]
     pub fn update(&self) -> &Update {
@@ -131,6 +143,8 @@ impl Change {
             Some((Record::BUNDLE_STATE, "install")) if stored.is_some_and(is_install) => None,
             #[cfg(feature = "health")]
             Some((Record::HEALTH, key)) => Some(self.resolve_health(key, stored)),
+            #[cfg(feature = "first-use")]
+            Some((Record::FIRST_USE, _)) => self.resolve_by_time(stored),
             #[cfg(feature = "hsts")]
             Some((Record::HSTS, _)) => self.resolve_by_time(stored),
             _ => Some(self.update.clone()),

@@ -40,6 +40,9 @@ struct Table<E> {
     entries: HashMap<Host, Arc<E>, RandomState>,
     /// What is not stored yet. Empty without a storage.
     unstored: HashMap<Host, Unstored, RandomState>,
+    /// Since when the records of the storage are to be removed, and whether the commit that is running
+    /// has it.
+    cleared_since: Option<(UnixTime, bool)>,
 }
 
 /// A change that is not stored yet.
@@ -56,6 +59,7 @@ impl<E> Default for HostTable<E> {
         Self(RwLock::new(Table {
             entries: HashMap::default(),
             unstored: HashMap::default(),
+            cleared_since: None,
         }))
     }
 }
@@ -76,6 +80,7 @@ impl<E: HostEntry> HostTable<E> {
 
     /// Returns the first of the entries of the host and of its superdomains, the nearest first, that
     /// `applies`.
+    #[cfg(feature = "hsts")]
     pub(crate) fn find(&self, host: &Host, applies: impl Fn(&E) -> bool) -> Option<Arc<E>> {
         let table = self.0.read();
         if table.entries.is_empty() {
@@ -138,11 +143,18 @@ impl<E: HostEntry> HostTable<E> {
             }
             is_kept
         });
-        for host in cleared {
-            if is_stored {
-                table.change(host, MAX_TIME);
-            }
+        if !is_stored {
+            return;
         }
+        // What is stored of them may be older.
+        for host in cleared {
+            table.change(host, MAX_TIME);
+        }
+        // Recorded even if nothing was removed: another process may have stored such entries.
+        let earliest = table
+            .cleared_since
+            .map_or(time, |(known, _)| known.min(time));
+        table.cleared_since = Some((earliest, false));
     }
 }
 
@@ -151,11 +163,21 @@ impl<E: HostEntry> HostTable<E> {
 impl<E: HostEntry> HostTable<E> {
     /// Appends the changes that are not stored yet.
     pub(crate) fn append_changes(&self, changes: &mut Vec<Change>) {
-        if self.0.read().unstored.is_empty() {
+        let table = self.0.read();
+        if table.unstored.is_empty() && table.cleared_since.is_none() {
             return;
         }
+        drop(table);
         let mut table = self.0.write();
-        let Table { entries, unstored } = &mut *table;
+        let Table {
+            entries,
+            unstored,
+            cleared_since,
+        } = &mut *table;
+        if let Some((time, is_sent)) = cleared_since {
+            *is_sent = true;
+            changes.push(Change::clear_since(E::KIND, *time));
+        }
         for (host, change) in unstored.iter_mut() {
             change.is_sent = true;
             changes.push(match entries.get(host) {
@@ -171,6 +193,7 @@ impl<E: HostEntry> HostTable<E> {
         let mut table = self.0.write();
         if is_committed && !matches!(merged, Merged::Lost) {
             table.unstored.retain(|_, change| !change.is_sent);
+            table.cleared_since.take_if(|(_, is_sent)| *is_sent);
         }
         match merged {
             Merged::Nothing | Merged::Lost => false,
@@ -182,7 +205,9 @@ impl<E: HostEntry> HostTable<E> {
                 is_changed
             }
             Merged::All(records) => {
-                let Table { entries, unstored } = &mut *table;
+                let Table {
+                    entries, unstored, ..
+                } = &mut *table;
                 let len = entries.len();
                 let stored = records.iter().filter(|record| record.kind() == E::KIND);
                 let stored = stored.map(Record::key).collect::<HashSet<_>>();
@@ -232,7 +257,10 @@ impl<E: HostEntry> Table<E> {
                     return false;
                 };
                 let host = entry.host().clone();
-                if self.unstored.contains_key(&host) {
+                let is_cleared = self
+                    .cleared_since
+                    .is_some_and(|(time, _)| entry.time() >= time);
+                if is_cleared || self.unstored.contains_key(&host) {
                     return false;
                 }
                 let is_same = self

@@ -11,6 +11,7 @@
 //! Offers [`PinStore`] and the trait [`Storage`] to applications, and [`Worker`] and [`contain`] to
 //! the other background threads of the crate.
 
+mod batch;
 mod builder;
 #[cfg(feature = "bundles")]
 mod bundle_floor;
@@ -23,6 +24,8 @@ mod error;
 mod eviction;
 mod file;
 mod file_lock;
+#[cfg(feature = "first-use")]
+mod first_use_entry;
 mod format;
 #[cfg_attr(
     not(feature = "hyper"),
@@ -91,6 +94,8 @@ pub(crate) use crate::store::health_key::scope_name;
 pub(crate) use crate::store::health_text::is_app_version;
 #[cfg(feature = "health")]
 pub use crate::store::health_warning::HealthWarning;
+#[cfg(feature = "first-use")]
+pub(crate) use crate::store::noted::{MAX_TIME as ANY_RECORD, MIN_TIME as FIRST_RECORD};
 pub(crate) use crate::store::observed_clock::EARLIEST_TIME;
 #[cfg(feature = "bundles")]
 pub(crate) use crate::store::other_records::RecordListener;
@@ -105,3 +110,5 @@ pub(crate) use crate::store::update::Inserted;
 #[cfg(feature = "hyper")]
 pub(crate) use crate::store::worker::MAX_WAIT;
 pub(crate) use crate::store::worker::{Worker, contain, deadline};
+#[cfg(feature = "first-use")]
+pub(crate) use crate::store::writer::Urgency;

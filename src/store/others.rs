@@ -1,12 +1,19 @@
 //! The records of other kinds than noted pins in a [`PinStore`].
 
-#[cfg(feature = "bundles")]
+#[cfg(any(feature = "bundles", feature = "first-use"))]
 use std::sync::Arc;
 #[cfg(feature = "health")]
 use std::time::Duration;
 
+#[cfg(feature = "first-use")]
+use rustls_pki_types::UnixTime;
+
+#[cfg(feature = "first-use")]
+use crate::known_keys::KnownKeys;
 #[cfg(feature = "health")]
 use crate::policy::AppliedPolicy;
+#[cfg(feature = "first-use")]
+use crate::policy::Host;
 #[cfg(feature = "bundles")]
 use crate::store::change::Change;
 #[cfg(feature = "bundles")]
@@ -17,8 +24,10 @@ use crate::store::health_book::{HealthBook, Observation, Request, Rules};
 use crate::store::health_history::History;
 #[cfg(feature = "health")]
 use crate::store::health_warning::HealthWarning;
-#[cfg(any(feature = "first-use", feature = "hsts"))]
+#[cfg(feature = "hsts")]
 use crate::store::host_tables::HostTables;
+#[cfg(feature = "first-use")]
+use crate::store::noted::MAX_TIME;
 #[cfg(feature = "bundles")]
 use crate::store::other_records::OtherRecords;
 use crate::store::pin_store::PinStore;
@@ -95,7 +104,7 @@ impl PinStore {
     }
 
     /// Returns the tables of what is kept by host beside noted pins.
-    #[cfg(any(feature = "first-use", feature = "hsts"))]
+    #[cfg(feature = "hsts")]
     pub(crate) fn tables(&self) -> &HostTables {
         &self.memory.tables
     }
@@ -112,6 +121,55 @@ impl PinStore {
         if let Some(writer) = &self.writer {
             writer.request_table(urgency);
         }
+    }
+}
+
+/// Keys that are remembered from the first connection to a host.
+#[cfg(feature = "first-use")]
+impl PinStore {
+    /// Returns the hosts of which keys are remembered, sorted by name.
+    ///
+    /// ```
+    /// let store = pinhold::PinStore::in_memory();
+    /// for known in store.first_use_hosts() {
+    ///     println!("{known}");
+    /// }
+    /// ```
+    #[must_use]
+    pub fn first_use_hosts(&self) -> Vec<Arc<KnownKeys>> {
+        self.memory.tables.first_use.list()
+    }
+
+    /// Returns the keys that are remembered of exactly this host.
+    #[must_use]
+    pub fn remembered_keys(&self, host: &Host) -> Option<Arc<KnownKeys>> {
+        self.memory.tables.first_use.get(host)
+    }
+
+    /// Removes the keys that are remembered of exactly this host, and returns them. The next
+    /// connection is the first one again.
+    pub fn forget_remembered_keys(&self, host: &Host) -> Option<Arc<KnownKeys>> {
+        let table = &self.memory.tables.first_use;
+        let removed = table.remove(host, MAX_TIME, self.is_stored());
+        self.store_tables(Urgency::Now);
+        removed
+    }
+
+    pub(crate) fn put_remembered_keys(
+        &self,
+        keys: KnownKeys,
+        replaces: UnixTime,
+        urgency: Urgency,
+    ) {
+        let table = &self.memory.tables.first_use;
+        table.put(keys, replaces, self.is_stored());
+        self.store_tables(urgency);
+    }
+
+    pub(crate) fn forget_remembered_since(&self, time: UnixTime) {
+        let table = &self.memory.tables.first_use;
+        table.clear_since(time, self.is_stored());
+        self.store_tables(Urgency::Now);
     }
 }
 

@@ -194,6 +194,8 @@ impl PinStore {
             self.record(|| NotedChange::ClearedSince(time), Urgency::Now);
             EarlierVerdicts::MayChange
         });
+        #[cfg(feature = "first-use")]
+        self.forget_remembered_since(time);
     }
 
     /// Starts to write all changes made so far, without delay. The returned future resolves once

@@ -60,6 +60,11 @@ impl Record {
     #[cfg(feature = "health")]
     pub const HEALTH: &str = "health";
 
+    /// The kind of keys that are remembered from the first connection to a host. The key is the host
+    /// name, the time that of the latest connection.
+    #[cfg(feature = "first-use")]
+    pub const FIRST_USE: &str = "first-use";
+
     /// The kind of known HSTS hosts. The key is the host name, the time that of the last header.
     #[cfg(feature = "hsts")]
     pub const HSTS: &str = "hsts";

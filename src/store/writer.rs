@@ -11,6 +11,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock, RwLockUpgradableReadGuard};
 
+use crate::store::batch::Batch;
+#[cfg(any(
+    feature = "bundles",
+    feature = "first-use",
+    feature = "health",
+    feature = "hsts"
+))]
 use crate::store::change::Change;
 use crate::store::durable::{CLOSING_TIMEOUT, DurableFuture};
 use crate::store::entries::Entries;
@@ -22,8 +29,6 @@ use crate::store::health_book::{HealthBook, Source};
 use crate::store::host_tables::HostTables;
 use crate::store::noted::NotedChange;
 use crate::store::observed_clock::ObservedClock;
-#[cfg(feature = "bundles")]
-use crate::store::other_changes::OtherChanges;
 #[cfg(feature = "bundles")]
 use crate::store::other_records::OtherRecords;
 use crate::store::pending::Pending;
@@ -140,8 +145,7 @@ impl Writer {
         }
     }
 
-    /// Requests a commit of what a table has recorded. Until an urgent change is durable, [`urgent`](Self::urgent)
-    /// returns a future.
+    /// Requests a commit of what a table has recorded, see [`urgent`](Self::urgent).
     #[cfg(any(feature = "first-use", feature = "hsts"))]
     pub(crate) fn request_table(&self, urgency: Urgency) {
         self.request(&mut self.queue.state.lock(), urgency);
@@ -337,12 +341,7 @@ impl<S: Storage> WriterThread<S> {
     }
 
     fn commit_batch(&mut self, batch: &Batch) -> Result<Merged, StorageError> {
-        let changes = batch.noted.iter().map(Change::from);
-        #[cfg(feature = "bundles")]
-        let changes = changes.chain(batch.others.as_slice().iter().cloned());
-        #[cfg(any(feature = "first-use", feature = "health", feature = "hsts"))]
-        let changes = changes.chain(batch.recorded.iter().cloned());
-        let changes = changes.collect::<Vec<_>>();
+        let changes = batch.changes();
         let storage = &mut self.storage;
         contain(|| storage.commit(&changes)).unwrap_or(Err(StorageError::Panicked))
     }
@@ -493,41 +492,6 @@ impl<S: Storage> WriterThread<S> {
         let mut state = queue.state.lock();
         state.worker.stopped();
         queue.release(state);
-    }
-}
-
-/// The changes of one commit.
-#[derive(Clone)]
-struct Batch {
-    noted: Vec<NotedChange>,
-    #[cfg(feature = "bundles")]
-    others: OtherChanges,
-    /// Dropped if the commit fails, since they are made again for the next one.
-    #[cfg(any(feature = "first-use", feature = "health", feature = "hsts"))]
-    recorded: Vec<Change>,
-}
-
-impl Batch {
-    fn is_empty(&self) -> bool {
-        #[cfg(any(feature = "first-use", feature = "health", feature = "hsts"))]
-        if !self.recorded.is_empty() {
-            return false;
-        }
-        #[cfg(feature = "bundles")]
-        if !self.others.as_slice().is_empty() {
-            return false;
-        }
-        self.noted.is_empty()
-    }
-
-    /// Returns the changes in the form in which later ones are added to them.
-    fn into_pending(self) -> Pending {
-        let mut pending = Pending::default();
-        let noted = self.noted.into_iter();
-        noted.for_each(|change| pending.record(change));
-        #[cfg(feature = "bundles")]
-        pending.others.extend(self.others);
-        pending
     }
 }
 

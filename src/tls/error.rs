@@ -9,6 +9,8 @@ use rustls::{CertificateError, OtherError};
 
 #[cfg(feature = "hyper")]
 use crate::tls::connection::{EndedBy, VerifiedConnection};
+#[cfg(feature = "first-use")]
+use crate::violation::KeyChange;
 use crate::violation::{PinViolation, UnpinnedHost, UnverifiablePath};
 
 impl PinViolation {
@@ -85,6 +87,16 @@ impl UnverifiablePath {
 
     /// Finds an unverifiable path in an error of hyper, hyper-util, reqwest, tokio-rustls or
     /// rustls, at any depth of wrapping.
+    #[must_use]
+    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
+        find(error, &|error| error.downcast_ref().cloned())
+    }
+}
+
+#[cfg(feature = "first-use")]
+impl KeyChange {
+    /// Finds a change of keys in an error of hyper, hyper-util, reqwest or tokio-rustls, at any depth of
+    /// wrapping.
     #[must_use]
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         find(error, &|error| error.downcast_ref().cloned())

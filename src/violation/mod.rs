@@ -11,6 +11,8 @@ mod cause;
 mod cause_text;
 mod evidence;
 mod evidence_text;
+#[cfg(feature = "first-use")]
+mod key_change;
 mod pin_violation;
 mod report;
 mod report_error;
@@ -24,6 +26,8 @@ mod unverifiable;
 pub use crate::violation::cause::{
     BuiltInRoot, CaEvidence, Cause, ClockEvidence, PathEvidence, ValidityLimit,
 };
+#[cfg(feature = "first-use")]
+pub use crate::violation::key_change::KeyChange;
 pub use crate::violation::pin_violation::PinViolation;
 pub use crate::violation::report::{Report, Reporter};
 pub use crate::violation::report_error::{DeliveryError, DropReason, EndpointError};

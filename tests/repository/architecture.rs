@@ -24,17 +24,18 @@ const MODULES: &str = "
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
     3 store: domains public_suffixes observed_clock worker generation record line bundle_floor \
         health_warning health_history health_text health_key health_salt noted change other_changes \
-        format error file_lock pending queue storage health_book entries eviction records host_table hsts_entry host_tables other_records \
-        journal file compaction repair durable writer pin_store others builder update hsts
+        format error file_lock pending batch queue storage health_book entries eviction records host_table \
+        first_use_entry hsts_entry host_tables other_records journal file compaction repair durable \
+        writer pin_store others builder update hsts
     3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder
     4 bundles: format error verifier_key note staging root body pin_bundle verifier signers
-    4 violation: cause evidence_text cause_text evidence pin_violation report_error report_pem unpinned_host \
-        unverifiable report report_json
+    4 violation: cause evidence_text cause_text evidence pin_violation key_change report_error \
+        report_pem unpinned_host unverifiable report report_json
     5 pinning: clock not_applied noting rollout evaluation event health health_rules health_export lanes \
-        build_error provider bundle_terms covering static_pins bundle_rules rare_rules observers recovery \
-        bundle_records bundle_status bundle_state handle copy explain explain_text bundle_engine \
-        apply_bundle replace bundle_recovery bundle_setup health_snapshot record_health builder note \
-        record hsts
+        build_error provider bundle_terms covering static_pins first_use_rules bundle_rules rare_rules \
+        observers recovery bundle_records bundle_status bundle_state handle first_use copy explain \
+        explain_text bundle_engine apply_bundle replace bundle_recovery bundle_setup health_snapshot \
+        record_health builder note record hsts
     6 tls: canary resumption connection observed_config error cause verifier verifier_builder \
         self_test_material self_test_handshake self_test_report self_test
     7 connector: error schemes stream handshake service builder
@@ -44,6 +45,7 @@ const MODULES: &str = "
         noting_client noting_builder
     8 updater: schedule error fetch pin_updater builder
     8 http_reporter: endpoint rate_limit rules transport queue reporter builder
+    2 known_keys: keys
 ";
 
 /// Each dependency and all that import it: a module, or one file of it as `module/file`.
@@ -63,8 +65,8 @@ const IMPORTERS: &str = "
     reqwest: reqwest
     rustls: bundles chain connector http_reporter lib pinning policy reqwest roots store tls violation
     rustls_native_certs: roots/native
-    rustls_pki_types: bundles chain connector hsts http_reporter layer pin_file pinning policy reqwest roots \
-        store tls violation
+    rustls_pki_types: bundles chain connector hsts http_reporter known_keys layer pin_file pinning \
+        policy reqwest roots store tls violation
     security_framework: roots/provenance
     serde: pin_file
     serde_json: hsts/preload pin_file violation/report_json
