@@ -9,7 +9,7 @@ use crate::policy::{Host, HostMatch, IntoUnixTime};
 use crate::store::eviction::Shares;
 use crate::store::noted::{MAX_TIME, MIN_TIME};
 use crate::store::pin_store::PinStore;
-use crate::store::writer::Urgency;
+use crate::store::queue::Urgency;
 
 impl PinStore {
     /// Returns all known HSTS hosts, including expired ones, sorted by name.

@@ -102,6 +102,8 @@ pub(crate) use crate::store::other_records::RecordListener;
 pub use crate::store::pin_store::PinStore;
 pub use crate::store::public_suffixes::{PublicSuffixes, PublicSuffixesError};
 pub(crate) use crate::store::queue::StorageErrorListener;
+#[cfg(feature = "first-use")]
+pub(crate) use crate::store::queue::Urgency;
 pub use crate::store::record::{Record, RecordError, Update};
 #[cfg(feature = "bundles")]
 pub(crate) use crate::store::records::Records;
@@ -110,5 +112,3 @@ pub(crate) use crate::store::update::Inserted;
 #[cfg(feature = "hyper")]
 pub(crate) use crate::store::worker::MAX_WAIT;
 pub(crate) use crate::store::worker::{Worker, contain, deadline};
-#[cfg(feature = "first-use")]
-pub(crate) use crate::store::writer::Urgency;

@@ -31,9 +31,9 @@ use crate::store::noted::MAX_TIME;
 #[cfg(feature = "bundles")]
 use crate::store::other_records::OtherRecords;
 use crate::store::pin_store::PinStore;
-use crate::store::record::Record;
 #[cfg(any(feature = "first-use", feature = "hsts"))]
-use crate::store::writer::Urgency;
+use crate::store::queue::Urgency;
+use crate::store::record::Record;
 
 impl PinStore {
     /// Adds the records of other kinds to a store that has no other handle yet.

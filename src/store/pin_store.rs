@@ -23,9 +23,9 @@ use crate::store::noted::{HostChange, MAX_TIME, MIN_TIME, NotedChange};
 use crate::store::observed_clock::{ObservedClock, is_in_future};
 #[cfg(feature = "bundles")]
 use crate::store::other_records::OtherRecords;
-use crate::store::queue::{StorageErrorListener, WriterSettings};
+use crate::store::queue::{StorageErrorListener, Urgency, WriterSettings};
 use crate::store::storage::Storage;
-use crate::store::writer::{Memory, Urgency, Writer};
+use crate::store::writer::{Memory, Writer};
 
 /// The noted pins: the known pinned hosts, whose servers sent pins by header (RFC 7469 section
 /// 2.3). Cheap to clone; clones share entries and settings.

@@ -48,6 +48,17 @@ pub(crate) struct State {
     pub(crate) is_closing: bool,
 }
 
+/// Whether a crash may lose a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// The change may wait for the refresh delay; a crash before that may lose it.
+    Later,
+    /// The change is written within a second; a crash before that may lose it.
+    Soon,
+    /// The change is written without delay.
+    Now,
+}
+
 /// How the writer thread treats refreshes, and where it reports errors.
 #[derive(Clone)]
 pub(crate) struct WriterSettings {

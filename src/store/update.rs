@@ -11,7 +11,7 @@ use crate::store::eviction::Shares;
 use crate::store::noted::{HostChange, MIN_TIME, NotedChange};
 use crate::store::observed_clock::{EARLIEST_TIME, is_in_future};
 use crate::store::pin_store::{EarlierVerdicts, PinStore, removed};
-use crate::store::writer::Urgency;
+use crate::store::queue::Urgency;
 
 /// The effect of inserting an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,7 +32,7 @@ use crate::store::observed_clock::ObservedClock;
 #[cfg(feature = "bundles")]
 use crate::store::other_records::OtherRecords;
 use crate::store::pending::Pending;
-use crate::store::queue::{Queue, State, StorageErrorListener, WriterSettings};
+use crate::store::queue::{Queue, State, StorageErrorListener, Urgency, WriterSettings};
 use crate::store::storage::{Merged, Storage, StorageWaker};
 use crate::store::worker::{contain, deadline};
 
@@ -59,17 +59,6 @@ pub(crate) struct Memory {
     pub(crate) health: HealthBook,
     #[cfg(any(feature = "first-use", feature = "hsts"))]
     pub(crate) tables: HostTables,
-}
-
-/// Whether a crash may lose a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Urgency {
-    /// The change may wait for the refresh delay; a crash before that may lose it.
-    Later,
-    /// The change is written within a second; a crash before that may lose it.
-    Soon,
-    /// The change is written without delay.
-    Now,
 }
 
 impl Writer {
