@@ -366,6 +366,7 @@ impl<S: Storage> WriterThread<S> {
     /// Returns the changes that are made from what is in memory.
     #[cfg(any(feature = "first-use", feature = "health", feature = "hsts"))]
     fn recorded(&self) -> Vec<Change> {
+        #[cfg(not(feature = "health"))]
         let changes = Vec::new();
         #[cfg(feature = "health")]
         let changes = self.memory.health.changes();

@@ -11,6 +11,7 @@
 #[cfg(feature = "self-test")]
 mod canary;
 mod cause;
+mod client_config;
 pub(crate) mod connection;
 pub(crate) mod error;
 #[cfg(feature = "reqwest")]

@@ -35,7 +35,7 @@ const MODULES: &str = "
         bundle_records bundle_status bundle_state handle copy explain explain_text bundle_engine \
         apply_bundle replace bundle_recovery bundle_setup health_snapshot record_health builder note \
         record
-    6 tls: canary resumption connection observed_config error cause verifier verifier_builder \
+    6 tls: canary resumption connection observed_config error cause verifier client_config verifier_builder \
         self_test_material self_test_handshake self_test_report self_test
     7 connector: error schemes stream handshake service builder
     7 layer: cached_header pin_fields recovery retry target target_connections open_connections \
