@@ -9,6 +9,8 @@ use rustls::{CertificateError, OtherError};
 
 #[cfg(feature = "hyper")]
 use crate::tls::connection::{EndedBy, VerifiedConnection};
+#[cfg(feature = "direct-trust")]
+use crate::violation::UntrustedServer;
 use crate::violation::{PinViolation, UnpinnedHost, UnverifiablePath};
 
 impl PinViolation {
@@ -85,6 +87,21 @@ impl UnverifiablePath {
 
     /// Finds an unverifiable path in an error of hyper, hyper-util, reqwest, tokio-rustls or
     /// rustls, at any depth of wrapping.
+    #[must_use]
+    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
+        find(error, &|error| error.downcast_ref().cloned())
+    }
+}
+
+#[cfg(feature = "direct-trust")]
+impl UntrustedServer {
+    pub(crate) fn into_rustls(self) -> rustls::Error {
+        let text = format!("{} is not trusted", self.server_name().to_str());
+        Refusal::into_rustls(self, text)
+    }
+
+    /// Finds an untrusted server in an error of hyper, hyper-util, reqwest, tokio-rustls or rustls, at
+    /// any depth of wrapping.
     #[must_use]
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         find(error, &|error| error.downcast_ref().cloned())

@@ -67,7 +67,7 @@ pub struct PinningVerifier {
 /// The host of a handshake (`None` for an IP address), its policies, and how long they are valid
 /// (`None` if nothing observes the handshake).
 pub(crate) struct Lookup {
-    host: Option<Host>,
+    pub(crate) host: Option<Host>,
     policies: Policies,
     validity: Option<Validity>,
 }
@@ -181,7 +181,7 @@ impl PinningVerifier {
     }
 
     /// Records the chain of a handshake in which the server has proved its key.
-    fn on_signature(&self, unsigned: Option<Unsigned>, leaf: &CertificateDer<'_>) {
+    pub(crate) fn on_signature(&self, unsigned: Option<Unsigned>, leaf: &CertificateDer<'_>) {
         if let Some(sessions) = &self.sessions {
             sessions.on_signature(unsigned, leaf);
         }

@@ -26,16 +26,16 @@ const MODULES: &str = "
         health_warning health_history health_text health_key health_salt noted change other_changes \
         format error file_lock pending queue storage health_book entries eviction records host_table hsts_entry host_tables other_records \
         journal file compaction repair durable writer pin_store others builder update
-    3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder
+    3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder direct
     4 bundles: format error verifier_key note staging root body pin_bundle verifier signers
     4 violation: cause evidence_text cause_text evidence pin_violation report_error report_pem unpinned_host \
-        unverifiable report report_json
+        untrusted_server unverifiable report report_json
     5 pinning: clock not_applied noting rollout evaluation event health health_rules health_export lanes \
         build_error provider bundle_terms covering static_pins bundle_rules rare_rules observers recovery \
         bundle_records bundle_status bundle_state handle copy explain explain_text bundle_engine \
         apply_bundle replace bundle_recovery bundle_setup health_snapshot record_health builder note \
         record
-    6 tls: canary resumption connection observed_config error cause verifier client_config verifier_builder \
+    6 tls: canary resumption connection observed_config error cause verifier client_config direct_verifier direct_builder verifier_builder \
         self_test_material self_test_handshake self_test_report self_test
     7 connector: error schemes stream handshake service builder
     7 layer: cached_header pin_fields recovery retry target target_connections open_connections \
