@@ -4,6 +4,7 @@ use pinhold::header::{IgnoreReason, Noted};
 use pinhold::roots::AnchorOrigin;
 use pinhold::tls::{Cause, DirectTrustBuilder};
 use pinhold::{Decision, Enforcement, PinViolation, Pinning, VerifiedConnection};
+use rustls::ServerConfig;
 
 use super::world::{
     HOST, URL, builder, own_certificate, raw_key, raw_key_config, tls13_setups, untrusted, visit,
@@ -16,17 +17,17 @@ use crate::common::{header_value, policy_with, unrelated_pin};
 
 type Trust = Box<dyn Fn(&Pinning) -> DirectTrustBuilder>;
 
+async fn serve(config: ServerConfig, pins: Option<String>) -> Server {
+    let fields = pins.iter().map(|pins| ("public-key-pins", &**pins));
+    Server::with_config(config, answer(&fields.collect::<Vec<_>>())).await
+}
+
 /// Servers with this `Public-Key-Pins` field, trusted by certificate and by raw public key.
 async fn cases(pins: impl Fn(&Leaf) -> Option<String>) -> Vec<(Leaf, Server, Trust)> {
-    let handler = |own: &Leaf| {
-        let pins = pins(own);
-        let fields = pins.iter().map(|pins| ("public-key-pins", &**pins));
-        answer(&fields.collect::<Vec<_>>())
-    };
     let mut cases = Vec::new();
     for setup in tls_setups() {
         let own = own_certificate();
-        let server = Server::with_config(setup.config(&own), handler(&own)).await;
+        let server = serve(setup.config(&own), pins(&own)).await;
         let trusted = own.with_appended([]);
         let trust: Trust = Box::new(move |pinning| setup.own(pinning, &[&trusted]));
         cases.push((own, server, trust));
@@ -34,7 +35,7 @@ async fn cases(pins: impl Fn(&Leaf) -> Option<String>) -> Vec<(Leaf, Server, Tru
     for setup in tls13_setups() {
         let own = own_certificate();
         let config = raw_key_config(&setup, &[&raw_key(&own)], &own);
-        let server = Server::with_config(config, handler(&own)).await;
+        let server = serve(config, pins(&own)).await;
         let pin = own.pin();
         let trust: Trust = Box::new(move |pinning| setup.raw(pinning, &[(HOST, pin)]));
         cases.push((own, server, trust));

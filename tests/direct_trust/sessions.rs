@@ -111,7 +111,7 @@ fn no_session_is_resumed_if_that_is_disabled() {
 fn a_session_ends_with_the_dates_of_the_certificate() {
     for setup in tls_setups() {
         let mut params = leaf_params(&[HOST]);
-        params.not_after = rcgen::date_time_ymd(2023, 12, 1);
+        params.not_after = rcgen::date_time_ymd(2023, 11, 15);
         let own = self_signed(params);
         let server = Arc::new(setup.config(&own));
         let clock = Clock::new();
@@ -121,7 +121,7 @@ fn a_session_ends_with_the_dates_of_the_certificate() {
         let connect = || handshake(&client, &server, HOST);
         assert_eq!(connect(), Ok(HandshakeKind::Full));
         assert_eq!(connect(), Ok(HandshakeKind::Resumed));
-        let end = 1_701_388_800;
+        let end = 1_700_006_400;
         assert!(NOW < end);
         clock.set(end);
         assert_eq!(connect(), Ok(HandshakeKind::Resumed));
