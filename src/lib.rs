@@ -69,6 +69,7 @@
 //! | `pin-file` | | [pins as data](pin_file): a JSON file for all platforms |
 //! | `bundles` | | pins that are changed without a release: signed [pin bundles](bundle) |
 //! | `health` | | [warnings before a lock-out](guide::health), and counts that survive restarts ([`health`]) |
+//! | `direct-trust` | | no certification authorities: [the server's own certificate](PinningVerifier::without_certification_authorities) or its [raw public key](PinningVerifier::without_certificates) (RFC 7250) |
 //! | `self-test` | | [`Pinning::self_test`]: shows at start that a configuration refuses |
 //! | `tracing` | | events (target `pinhold`) for refusals, skipped pins and received headers |
 //!

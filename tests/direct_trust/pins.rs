@@ -45,6 +45,7 @@ async fn cases(pins: impl Fn(&Leaf) -> Option<String>) -> Vec<(Leaf, Server, Tru
 
 #[tokio::test]
 async fn pins_are_enforced_and_a_refusal_states_the_contradiction() {
+    // 7469-2.8-a
     for (own, server, trust) in cases(|_| None).await {
         let pinned = builder().static_pins(HOST, policy_with(own.pin()));
         let pinned = pinned.build().unwrap();
