@@ -71,6 +71,7 @@
 //! | `health` | | [warnings before a lock-out](guide::health), and counts that survive restarts ([`health`]) |
 //! | `first-use` | | keys that are remembered from the first connection to a host ([`first_use`]) |
 //! | `hsts` | | [HSTS](hsts) (RFC 6797): `http` becomes `https` for hosts that announced it |
+//! | `direct-trust` | | no certification authorities: [the server's own certificate](PinningVerifier::without_certification_authorities) or its [raw public key](PinningVerifier::without_certificates) (RFC 7250) |
 //! | `self-test` | | [`Pinning::self_test`]: shows at start that a configuration refuses |
 //! | `tracing` | | events (target `pinhold`) for refusals, skipped pins and received headers |
 //!

@@ -6,6 +6,8 @@
 //! to all modules above.
 
 mod certificate;
+#[cfg(feature = "direct-trust")]
+mod direct;
 mod fingerprint_cache;
 mod path_builder;
 mod relations;
@@ -14,6 +16,8 @@ mod signature_cache;
 mod validated;
 
 pub(crate) use crate::chain::certificate::{name_text, organisation, value_text};
+#[cfg(feature = "direct-trust")]
+pub(crate) use crate::chain::direct::{DirectTrust, OwnCertificate, OwnKey, Untrusted};
 pub(crate) use crate::chain::fingerprint_cache::FingerprintCache;
 pub(crate) use crate::chain::path_builder::{PathBuilder, Presented, ValidPath};
 pub(crate) use crate::chain::relations::Relation;

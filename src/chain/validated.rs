@@ -12,6 +12,9 @@ use crate::roots::{Anchor, TrustAnchors};
 
 /// The validated path from a server's certificate to a trust anchor, for one name. Cheap to clone.
 ///
+/// With the feature `direct-trust` it may be the server's own certificate alone, or its raw public
+/// key, which is then the only element of [`served`](Self::served), as a `SubjectPublicKeyInfo`.
+///
 /// Only a successful validation creates a value of this type. Certificates that the server sent but
 /// that are not on the path are kept for reports, and never match a pin.
 ///
@@ -88,7 +91,8 @@ impl ValidatedChain {
         self.facts.host.as_ref()
     }
 
-    /// Returns the fingerprints of leaf, intermediates and anchor, in this order: at least two.
+    /// Returns the fingerprints of leaf, intermediates and anchor, in this order: at least two; one
+    /// if the server's own certificate or raw public key is trusted (feature `direct-trust`).
     #[must_use]
     pub fn fingerprints(&self) -> &[SpkiFingerprint] {
         self.facts.fingerprints.get_or_init(|| {
@@ -200,9 +204,10 @@ impl ValidatedChain {
             .iter()
             .enumerate()
             .map(move |(position, fingerprint)| {
+                // The only key of a server that is trusted directly is that of the leaf.
                 let role = match position {
-                    position if position == last => KeyRole::Anchor,
                     0 => KeyRole::Leaf,
+                    position if position == last => KeyRole::Anchor,
                     _ => KeyRole::Intermediate,
                 };
                 let subject = match role {
@@ -281,7 +286,7 @@ impl fmt::Display for KeyRole {
 
 /// Returns the key of a certificate; never `None` for a certificate of a path, which webpki has
 /// parsed.
-fn key_of(certificate: &CertificateDer<'_>, hash: KeyHash) -> Option<SpkiFingerprint> {
+pub(crate) fn key_of(certificate: &CertificateDer<'_>, hash: KeyHash) -> Option<SpkiFingerprint> {
     let parsed = EndEntityCert::try_from(certificate).ok()?;
     let key = parsed.subject_public_key_info();
     Some(SpkiFingerprint::of_parsed_key(&key, hash))

@@ -83,11 +83,23 @@ pub enum BuildError {
     /// An updater of pin bundles has no URL.
     #[cfg(feature = "bundles")]
     NoUpdateUrl,
+    /// Neither a certificate nor a raw public key of a server is given, so every server would be
+    /// refused.
+    #[cfg(feature = "direct-trust")]
+    NoDirectTrust,
     /// There is no trust anchor, so every chain would be refused.
     NoTrustAnchors,
     /// A verifier was built with other pins than the client that uses it. Resumed sessions would be
     /// checked by the pins of the verifier only.
     OtherPins,
+    /// A server certificate that is to be trusted itself can't be parsed.
+    #[cfg(feature = "direct-trust")]
+    OwnCertificate {
+        /// The position of the certificate among those given, counted from 0.
+        index: usize,
+        /// Why it can't be parsed.
+        reason: rustls::Error,
+    },
     /// The root of trust for pins can't be used.
     #[cfg(feature = "bundles")]
     PinRoot(RootError),
@@ -181,6 +193,24 @@ impl BuildError {
     }
 }
 
+#[cfg(feature = "direct-trust")]
+impl BuildError {
+    /// Prints an error of what is to be trusted directly.
+    fn fmt_direct(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDirectTrust => f.write_str(
+                "nothing is trusted, expected at least one certificate or raw public key of a server",
+            ),
+            Self::OwnCertificate { index, reason } => write!(
+                f,
+                "certificate {index} can't be trusted as that of a server, expected DER X.509 of \
+                 version 3: {reason}"
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -212,6 +242,8 @@ impl fmt::Display for BuildError {
                 "no crypto provider, expected one given by `with_provider`, installed as the \
                  process default, or enabled by the feature `aws-lc-rs` or `ring`",
             ),
+            #[cfg(feature = "direct-trust")]
+            Self::NoDirectTrust | Self::OwnCertificate { .. } => self.fmt_direct(f),
             Self::NoTrustAnchors => f.write_str(
                 "no trust anchor, expected at least one (`TrustAnchors::webpki_roots`, or \
                  `with_built_in` for a CA of your own)",

@@ -17,6 +17,11 @@ pub enum AnchorOrigin {
     /// Shipped with the application: Mozilla's roots or the application's own CA. Pins are enforced
     /// and may be noted.
     BuiltIn,
+    /// The server's own certificate or raw public key, which the application trusts without a
+    /// certification authority. Pins are enforced; none are noted, and no report leaves. No root has
+    /// this origin.
+    #[cfg(feature = "direct-trust")]
+    Direct,
     /// From the platform's store or from a variable such as `SSL_CERT_FILE`, and in no list of
     /// known roots. Pins are enforced, since nothing shows that the user added it; none are noted.
     Unknown,
@@ -30,6 +35,15 @@ pub enum AnchorOrigin {
 }
 
 impl AnchorOrigin {
+    /// Returns the origin of a root that was declared to have this one.
+    pub(crate) fn of_root(self) -> Self {
+        #[cfg(feature = "direct-trust")]
+        if self == Self::Direct {
+            return Self::Unknown;
+        }
+        self
+    }
+
     /// Returns the origin of an anchor that was added with both origins: the known one instead of
     /// `Unknown`, else the better one.
     pub(crate) fn merge(self, other: Self) -> Self {
@@ -44,6 +58,8 @@ impl fmt::Display for AnchorOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BuiltIn => "built-in",
+            #[cfg(feature = "direct-trust")]
+            Self::Direct => "direct",
             #[cfg(pinhold_debug_overrides)]
             Self::DebugOverride => "debug-override",
             Self::Unknown => "unknown",

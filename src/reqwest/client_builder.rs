@@ -6,6 +6,8 @@ use rustls::ClientConfig;
 use crate::pinning::{BuildError, Pinning};
 use crate::reqwest::connection_map::{ConnectionMap, Unverified};
 use crate::roots::TrustAnchors;
+#[cfg(feature = "direct-trust")]
+use crate::tls::DirectTrustBuilder;
 use crate::tls::{ObservedConfig, PinningVerifier, PinningVerifierBuilder};
 
 impl Pinning {
@@ -129,6 +131,39 @@ impl Pinning {
         configure: impl FnOnce(&mut ClientConfig),
     ) -> Result<ClientBuilder, BuildError> {
         let ObservedConfig { config, sessions } = verifier.observed_config(self, configure)?;
+        let connections = ConnectionMap::new(self.clone(), Unverified::Refuse, sessions);
+        Ok(connections.install(Client::builder().https_only(true), config))
+    }
+
+    /// Returns a builder as [`reqwest_client_builder_with`](Self::reqwest_client_builder_with) does, of
+    /// clients that trust servers by their own certificate or raw public key.
+    ///
+    /// # Errors
+    ///
+    /// As [`DirectTrustBuilder::client_config`]; [`BuildError::OtherPins`] and
+    /// [`BuildError::EarlyData`] as there.
+    ///
+    /// ```
+    /// use pinhold::{Pinning, PinningVerifier, SpkiFingerprint};
+    /// use rustls::pki_types::ServerName;
+    ///
+    /// # #[cfg(all(feature = "aws-lc-rs", not(feature = "ring")))] {
+    /// let meter = ServerName::try_from("meter.example")?;
+    /// let key: SpkiFingerprint = "sha256/UvrJ7xWQqIai1LiDUqrxuenMtEA5O+GkGhR09c59iJk=".parse()?;
+    /// let pinning = Pinning::builder().build()?;
+    /// let trust = PinningVerifier::without_certificates(pinning.clone(), [(meter, key)]);
+    /// let client = pinning.reqwest_client_builder_with_direct_trust(trust, |_| ())?.build()?;
+    /// # drop(client);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "direct-trust")]
+    pub fn reqwest_client_builder_with_direct_trust(
+        &self,
+        trust: DirectTrustBuilder,
+        configure: impl FnOnce(&mut ClientConfig),
+    ) -> Result<ClientBuilder, BuildError> {
+        let ObservedConfig { config, sessions } = trust.observed_config(self, configure)?;
         let connections = ConnectionMap::new(self.clone(), Unverified::Refuse, sessions);
         Ok(connections.install(Client::builder().https_only(true), config))
     }

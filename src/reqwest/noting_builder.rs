@@ -15,6 +15,8 @@ use crate::reqwest::inner_clients::{Change, ClientFactory, CurrentClients};
 use crate::reqwest::noting_client::{NotingClient, ReadyResponse};
 use crate::reqwest::redirect::{Redirects, Referer};
 use crate::roots::TrustAnchors;
+#[cfg(feature = "direct-trust")]
+use crate::tls::DirectTrustBuilder;
 use crate::tls::{ObservedConfig, PinningVerifier, PinningVerifierBuilder};
 
 impl NotingClient {
@@ -87,6 +89,20 @@ impl NotingClientBuilder {
         configure: impl FnOnce(&mut ClientConfig),
     ) -> Self {
         let config = verifier.observed_config(&self.pinning, configure);
+        self.config = Some(config.map(Box::new));
+        self
+    }
+
+    /// Trusts servers by their own certificate or raw public key, as
+    /// [`with_verifier`](Self::with_verifier) uses a verifier. Nothing is noted from them; pins that
+    /// change end the connections to them.
+    #[cfg(feature = "direct-trust")]
+    pub fn with_direct_trust(
+        mut self,
+        trust: DirectTrustBuilder,
+        configure: impl FnOnce(&mut ClientConfig),
+    ) -> Self {
+        let config = trust.observed_config(&self.pinning, configure);
         self.config = Some(config.map(Box::new));
         self
     }

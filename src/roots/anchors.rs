@@ -56,6 +56,15 @@ pub(crate) struct Anchor {
 }
 
 impl Anchor {
+    pub(crate) fn new(origin: AnchorOrigin, (parsed, certificate): ParsedAnchor) -> Self {
+        Self {
+            origin,
+            certificate,
+            parsed,
+            fingerprint: OnceLock::new(),
+        }
+    }
+
     pub(crate) fn subject(&self) -> &[u8] {
         &self.parsed.subject
     }
@@ -170,7 +179,10 @@ impl TrustAnchors {
         origin: AnchorOrigin,
         anchors: impl IntoIterator<Item = TrustAnchor<'static>>,
     ) -> Self {
-        self.with_parsed(origin, anchors.into_iter().map(|anchor| (anchor, None)))
+        self.with_parsed(
+            origin.of_root(),
+            anchors.into_iter().map(|anchor| (anchor, None)),
+        )
     }
 
     /// Marks all anchors that are of unknown origin so far as user-added. Pins are then skipped on
@@ -232,13 +244,7 @@ impl TrustAnchors {
             // Inserted in order, since a sort afterwards adds eight kilobytes to a binary.
             let position = distinct.partition_point(|known| known.origin <= origin);
             is_in_order &= position == index;
-            let anchor = Anchor {
-                origin,
-                certificate,
-                parsed,
-                fingerprint: OnceLock::new(),
-            };
-            distinct.insert(position, anchor);
+            distinct.insert(position, Anchor::new(origin, (parsed, certificate)));
         }
         let all = distinct.into_iter().map(Arc::new).collect::<Vec<_>>();
         let by_subject = if is_in_order {

@@ -22,6 +22,8 @@ mod subject_index;
 
 pub use crate::policy::origin::AnchorOrigin;
 pub(crate) use crate::roots::anchors::Anchor;
+#[cfg(feature = "direct-trust")]
+pub(crate) use crate::roots::anchors::parse;
 pub use crate::roots::anchors::{AnchorError, TrustAnchors};
 #[cfg(feature = "native-certs")]
 pub use crate::roots::native_error::NativeRootError;

@@ -11,6 +11,8 @@ use rustls::{CertificateError, OtherError};
 use crate::tls::connection::{EndedBy, VerifiedConnection};
 #[cfg(feature = "first-use")]
 use crate::violation::KeyChange;
+#[cfg(feature = "direct-trust")]
+use crate::violation::UntrustedServer;
 use crate::violation::{PinViolation, UnpinnedHost, UnverifiablePath};
 
 impl PinViolation {
@@ -97,6 +99,21 @@ impl UnverifiablePath {
 impl KeyChange {
     /// Finds a change of keys in an error of hyper, hyper-util, reqwest or tokio-rustls, at any depth of
     /// wrapping.
+    #[must_use]
+    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
+        find(error, &|error| error.downcast_ref().cloned())
+    }
+}
+
+#[cfg(feature = "direct-trust")]
+impl UntrustedServer {
+    pub(crate) fn into_rustls(self) -> rustls::Error {
+        let text = format!("{} is not trusted", self.server_name().to_str());
+        Refusal::into_rustls(self, text)
+    }
+
+    /// Finds an untrusted server in an error of hyper, hyper-util, reqwest, tokio-rustls or rustls, at
+    /// any depth of wrapping.
     #[must_use]
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         find(error, &|error| error.downcast_ref().cloned())

@@ -11,7 +11,12 @@
 #[cfg(feature = "self-test")]
 mod canary;
 mod cause;
+mod client_config;
 pub(crate) mod connection;
+#[cfg(feature = "direct-trust")]
+mod direct_builder;
+#[cfg(feature = "direct-trust")]
+mod direct_verifier;
 pub(crate) mod error;
 #[cfg(feature = "reqwest")]
 mod observed_config;
@@ -31,12 +36,16 @@ pub use crate::chain::{ChainKey, KeyRole};
 pub use crate::tls::cause::cause;
 #[cfg(feature = "hyper")]
 pub use crate::tls::connection::VerifiedConnection;
+#[cfg(feature = "direct-trust")]
+pub use crate::tls::direct_builder::DirectTrustBuilder;
 #[cfg(feature = "reqwest")]
 pub(crate) use crate::tls::observed_config::ObservedConfig;
 #[cfg(feature = "self-test")]
 pub use crate::tls::self_test_report::{Attack, SelfTestError, SelfTestReport, TestedResumption};
 pub use crate::tls::verifier::PinningVerifier;
 pub use crate::tls::verifier_builder::PinningVerifierBuilder;
+#[cfg(feature = "direct-trust")]
+pub use crate::violation::UntrustedServer;
 pub use crate::violation::{
     BuiltInRoot, CaEvidence, Cause, ClockEvidence, PathEvidence, UnverifiablePath, ValidityLimit,
 };

@@ -50,6 +50,9 @@ impl Pinning {
     /// | pins disabled by the user | succeeds | `false` unless noted pins apply |
     /// | verifier, session store or clock replaced | fails | `true`: it does not know the client |
     ///
+    /// The anchor of the self-test also stands in for certificates and raw public keys that are trusted
+    /// directly (feature `direct-trust`): the canary shows that such a configuration calls its verifier.
+    ///
     /// The copy contains neither the [inner verifier](crate::tls::PinningVerifierBuilder::with_inner_verifier)
     /// nor the revocation lists of the configuration, which can only refuse more. A client of reqwest
     /// has no configuration to pass: its builder sets verifier and session store last, so that nothing
@@ -122,6 +125,16 @@ impl Pinning {
         let server = server.map_err(SelfTestError::NoHandshake)?;
         let error = refusal.clone().into_rustls();
         let (outcome, sighting) = canary::run(error, || connect(shared, &server));
+        #[cfg(feature = "direct-trust")]
+        let (outcome, sighting) = match &outcome {
+            Err(Failure::Server(known)) if *known == raw_keys_expected() => {
+                let server = side.server_with_raw_key(RIGHT);
+                let server = server.map_err(SelfTestError::NoHandshake)?;
+                let error = refusal.clone().into_rustls();
+                canary::run(error, || connect(shared, &server))
+            }
+            _ => (outcome, sighting),
+        };
         if let Err(Failure::Server(error)) = &outcome
             && is_version(error)
         {
@@ -171,6 +184,12 @@ fn is_version(error: &Error) -> bool {
                 | PeerIncompatible::Tls13RequiredForQuic
         )
     )
+}
+
+/// The error of a server with a certificate whose client takes raw public keys only.
+#[cfg(feature = "direct-trust")]
+fn raw_keys_expected() -> Error {
+    PeerIncompatible::IncorrectCertificateTypeExtension.into()
 }
 
 /// Returns whether a handshake failed before any certificate was sent, for want of algorithms.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
+use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{
@@ -13,6 +14,11 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, DnsName, PrivatePkcs8KeyDer, ServerName};
 
 use crate::tls::self_test_material::{HOST, Material};
+#[cfg(feature = "direct-trust")]
+use {
+    crate::policy::der::public_key, rustls::CertificateError,
+    rustls::server::AlwaysResolvesServerRawPublicKeys,
+};
 
 /// The provider, clock and version of both sides.
 #[derive(Clone)]
@@ -45,17 +51,41 @@ impl Side {
         certificates: &[Material],
         key: Material,
     ) -> Result<Arc<ServerConfig>, Error> {
-        let key = PrivatePkcs8KeyDer::from(key.key);
-        let key = self.provider.key_provider.load_private_key(key.into())?;
         let certificates = certificates
             .iter()
             .map(|it| CertificateDer::from(it.certificate));
-        let certified = CertifiedKey::new(certificates.collect(), key);
+        let certified = self.certified(certificates.collect(), key)?;
+        self.server_with(Arc::new(SingleCertAndKey::from(certified)))
+    }
+
+    /// Returns a server that sends its public key in place of a certificate.
+    #[cfg(feature = "direct-trust")]
+    pub(crate) fn server_with_raw_key(&self, own: Material) -> Result<Arc<ServerConfig>, Error> {
+        let key = public_key(own.certificate).ok_or(CertificateError::BadEncoding)?;
+        let certified = self.certified(vec![CertificateDer::from(key)], own)?;
+        let resolver = AlwaysResolvesServerRawPublicKeys::new(Arc::new(certified));
+        self.server_with(Arc::new(resolver))
+    }
+
+    fn certified(
+        &self,
+        sent: Vec<CertificateDer<'static>>,
+        key: Material,
+    ) -> Result<CertifiedKey, Error> {
+        let key = PrivatePkcs8KeyDer::from(key.key);
+        let key = self.provider.key_provider.load_private_key(key.into())?;
+        Ok(CertifiedKey::new(sent, key))
+    }
+
+    fn server_with(
+        &self,
+        resolver: Arc<dyn ResolvesServerCert>,
+    ) -> Result<Arc<ServerConfig>, Error> {
         let (provider, clock) = (Arc::clone(&self.provider), Arc::clone(&self.clock));
         let config = ServerConfig::builder_with_details(provider, clock)
             .with_protocol_versions(self.versions)?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+            .with_cert_resolver(resolver);
         Ok(Arc::new(config))
     }
 }

@@ -15,7 +15,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::chain::{PathBuilder, Presented, ValidPath};
+use crate::chain::{PathBuilder, Presented, ValidPath, ValidatedChain};
 use crate::pinning::{Decision, Event, Pinning, Policies};
 use crate::policy::{Host, PolicyState};
 use crate::store::Validity;
@@ -66,13 +66,30 @@ pub struct PinningVerifier {
 
 /// The host of a handshake (`None` for an IP address), its policies, and how long they are valid
 /// (`None` if nothing observes the handshake).
-struct Lookup {
-    host: Option<Host>,
+pub(crate) struct Lookup {
+    pub(crate) host: Option<Host>,
     policies: Policies,
     validity: Option<Validity>,
 }
 
 impl PinningVerifier {
+    /// Looks up the policies of a name, and refuses it if it is not pinned and has to be.
+    pub(crate) fn begin(&self, name: &ServerName<'_>, now: UnixTime) -> Result<Lookup, Error> {
+        #[cfg(feature = "self-test")]
+        if let Some(refusal) = canary::refuse(self.identity.as_ref(), &self.pinning) {
+            return Err(refusal);
+        }
+        let lookup = self.lookup(name, now);
+        if let Some(unpinned) = lookup.policies.refused_as_unpinned() {
+            // A connector that observes the handshake emits the event.
+            if lookup.validity.is_none() {
+                self.pinning.emit(Event::Unpinned(unpinned.clone()));
+            }
+            return Err(unpinned.clone().into_rustls());
+        }
+        Ok(lookup)
+    }
+
     /// Looks up the policies of a name, once for each handshake.
     fn lookup(&self, name: &ServerName<'_>, now: UnixTime) -> Lookup {
         let host = match name {
@@ -99,23 +116,35 @@ impl PinningVerifier {
         presented: Presented<'_>,
         now: UnixTime,
     ) -> Result<(), Error> {
+        let policies = &lookup.policies;
+        let is_free = policies.applied.is_empty() && policies.unpinned.is_none();
+        if self.sessions.is_none() && lookup.validity.is_none() && is_free {
+            return Ok(());
+        }
+        let chain = path.into_chain(&self.paths, presented, lookup.host.clone(), now);
+        self.conclude_chain(chain, lookup, presented.name, now)
+    }
+
+    /// Refuses a chain that is valid but fails the pins; records any other.
+    pub(crate) fn conclude_chain(
+        &self,
+        chain: ValidatedChain,
+        lookup: Lookup,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
         let Lookup {
             host,
             policies,
             validity,
         } = lookup;
-        let is_free = policies.applied.is_empty() && policies.unpinned.is_none();
-        if self.sessions.is_none() && validity.is_none() && is_free {
-            return Ok(());
-        }
-        let chain = path.into_chain(&self.paths, presented, host.clone(), now);
         let evaluation = policies.evaluate(host, chain, now);
         if let Some(sessions) = &self.sessions
             && !evaluation.is_refused()
         {
             sessions.await_signature(Found::Chain(evaluation.chain().clone()));
         }
-        let decision = self.with_accepted(evaluation.decision(), presented.name);
+        let decision = self.with_accepted(evaluation.decision(), name);
         let Some(validity) = validity else {
             self.pinning.record_connection(&evaluation, &decision, None);
             if let Decision::Refuse(violation) = decision {
@@ -152,7 +181,7 @@ impl PinningVerifier {
     }
 
     /// Records the chain of a handshake in which the server has proved its key.
-    fn on_signature(&self, unsigned: Option<Unsigned>, leaf: &CertificateDer<'_>) {
+    pub(crate) fn on_signature(&self, unsigned: Option<Unsigned>, leaf: &CertificateDer<'_>) {
         if let Some(sessions) = &self.sessions {
             sessions.on_signature(unsigned, leaf);
         }
@@ -235,18 +264,7 @@ impl ServerCertVerifier for PinningVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        #[cfg(feature = "self-test")]
-        if let Some(refusal) = canary::refuse(self.identity.as_ref(), &self.pinning) {
-            return Err(refusal);
-        }
-        let lookup = self.lookup(server_name, now);
-        if let Some(unpinned) = lookup.policies.refused_as_unpinned() {
-            // A connector that observes the handshake emits the event.
-            if lookup.validity.is_none() {
-                self.pinning.emit(Event::Unpinned(unpinned.clone()));
-            }
-            return Err(unpinned.clone().into_rustls());
-        }
+        let lookup = self.begin(server_name, now)?;
         if let Some(inner) = &self.inner {
             inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
         }

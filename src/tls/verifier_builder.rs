@@ -3,14 +3,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientSessionStore, Resumption, VerifierBuilderError};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::{
-    CertificateError, ClientConfig, DEFAULT_VERSIONS, DigitallySignedStruct, Error, RootCertStore,
-    SignatureScheme, SupportedProtocolVersion,
-};
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{ClientSessionStore, VerifierBuilderError};
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, SupportedProtocolVersion};
+use rustls_pki_types::CertificateRevocationListDer;
 
 use crate::chain::{
     CachingAlgorithms, FingerprintCache, PathBuilder, Revocation, RevocationChoice,
@@ -18,17 +15,11 @@ use crate::chain::{
 use crate::pinning::{BuildError, Pinning, provider};
 use crate::policy::KeyHash;
 use crate::roots::TrustAnchors;
+use crate::tls::client_config::{SessionResumption, TlsSettings};
 #[cfg(feature = "reqwest")]
 use crate::tls::observed_config::{ObservedConfig, ObservedSessions};
 use crate::tls::resumption::ResumptionCheck;
 use crate::tls::verifier::PinningVerifier;
-#[cfg(feature = "self-test")]
-use {
-    crate::tls::canary::{Identity, SessionUse},
-    crate::tls::resumption::NoSessions,
-    rustls::client::Tls12Resumption,
-    std::sync::Weak,
-};
 
 impl Pinning {
     /// Returns a TLS configuration that validates chains to `anchors` and enforces the pins, for
@@ -92,12 +83,6 @@ pub struct PinningVerifierBuilder {
     parse_crls: Option<ParseLists>,
     choices: Vec<RevocationChoice>,
     resumption: SessionResumption,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SessionResumption {
-    Checked,
-    Disabled,
 }
 
 /// Parses revocation lists. Only `with_crls` names the function, so a client without lists does not
@@ -301,40 +286,26 @@ impl PinningVerifierBuilder {
 
     /// As [`client_config`](Self::client_config), with the changes of `configure`, and with the
     /// session store that `store` makes of the resumption check.
-    ///
-    /// The verifier, the resumption check and the clock are set after `configure`, so that it can't
-    /// replace them: without any of them a connection could bypass the pins. Nor can it copy them:
-    /// a clone that it keeps trusts no server. Early data is refused, since it is sent before pins
-    /// are checked.
     fn client_config_with(
         mut self,
         configure: impl FnOnce(&mut ClientConfig),
         store: impl FnOnce(Arc<ResumptionCheck>) -> Arc<dyn ClientSessionStore>,
     ) -> Result<(ClientConfig, Arc<ResumptionCheck>), BuildError> {
         let provider = provider::choose(self.provider.take())?;
-        let (clock, versions) = (Arc::clone(self.pinning.clock()), self.versions);
-        let algorithms = provider.signature_verification_algorithms;
-        let sessions = Arc::new(ResumptionCheck::new(self.pinning.clone()));
         let enforces = self.choices.contains(&RevocationChoice::EnforceExpiration);
-        let lists_expire = enforces && !self.crls.is_empty();
-        let resumes = !lists_expire && self.resumption == SessionResumption::Checked;
-        let mut verifier = self.build(&provider)?;
-        verifier.sessions = Some(Arc::clone(&sessions));
-        let mut config = ClientConfig::builder_with_details(provider, Arc::clone(&clock))
-            .with_protocol_versions(versions)
-            .map_err(BuildError::Tls)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(RefuseAll(algorithms)))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        configure(&mut config);
-        if config.enable_early_data {
-            return Err(BuildError::EarlyData);
-        }
-        config.time_provider = clock;
-        let store = resumes.then(|| store(Arc::clone(&sessions)));
-        set_verifier(&mut config, verifier, store);
-        Ok((config, sessions))
+        let resumption = if enforces && !self.crls.is_empty() {
+            SessionResumption::Disabled
+        } else {
+            self.resumption
+        };
+        let versions = self.versions;
+        let verifier = self.build(&provider)?;
+        let settings = TlsSettings {
+            provider,
+            versions,
+            resumption,
+        };
+        settings.client_config(verifier, configure, store)
     }
 
     /// Returns the verifier alone, for a configuration made elsewhere. Resumed sessions then bypass
@@ -381,90 +352,5 @@ impl PinningVerifierBuilder {
             #[cfg(feature = "self-test")]
             identity: None,
         })
-    }
-}
-
-/// Sets the verifier and the session store of a configuration; without a store, nothing is resumed.
-#[cfg(not(feature = "self-test"))]
-fn set_verifier(
-    config: &mut ClientConfig,
-    verifier: PinningVerifier,
-    store: Option<Arc<dyn ClientSessionStore>>,
-) {
-    let verifier = Arc::new(verifier);
-    config.dangerous().set_certificate_verifier(verifier);
-    config.resumption = match store {
-        Some(store) => Resumption::store(store),
-        None => Resumption::disabled(),
-    };
-}
-
-/// As without the self-test, with what a self-test recognises both by.
-#[cfg(feature = "self-test")]
-fn set_verifier(
-    config: &mut ClientConfig,
-    mut verifier: PinningVerifier,
-    store: Option<Arc<dyn ClientSessionStore>>,
-) {
-    let (store, sessions, of_tls12) = match store {
-        Some(store) => (
-            store,
-            SessionUse::Checked,
-            Tls12Resumption::SessionIdOrTickets,
-        ),
-        None => {
-            let store: Arc<dyn ClientSessionStore> = Arc::new(NoSessions);
-            (store, SessionUse::Disabled, Tls12Resumption::Disabled)
-        }
-    };
-    let of_store = Arc::downgrade(&store);
-    let verifier = Arc::new_cyclic(|own: &Weak<PinningVerifier>| {
-        verifier.identity = Some(Identity {
-            verifier: own.clone(),
-            store: of_store,
-            sessions,
-        });
-        verifier
-    });
-    config.dangerous().set_certificate_verifier(verifier);
-    config.resumption = Resumption::store(store).tls12_resumption(of_tls12);
-}
-
-/// The verifier of a configuration whose own verifier is not set yet.
-#[derive(Debug)]
-struct RefuseAll(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for RefuseAll {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Err(CertificateError::ApplicationVerificationFailure.into())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(CertificateError::ApplicationVerificationFailure.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(CertificateError::ApplicationVerificationFailure.into())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
     }
 }

@@ -54,6 +54,13 @@ pub enum Cause {
         /// What the times show.
         evidence: ClockEvidence,
     },
+    /// The server has exactly the certificate or raw public key that the application trusts, but the
+    /// pins lack its key.
+    #[cfg(feature = "direct-trust")]
+    DirectKeyNotPinned {
+        /// The key.
+        key: SpkiFingerprint,
+    },
     /// The policy has expired, and refuses every chain after its expiry.
     ExpiredPolicy {
         /// The last second at which the pins were enforced.
@@ -309,6 +316,8 @@ impl Cause {
             Self::AppendedCertificate { .. } => "appended-certificate",
             Self::ChangedPins { .. } => "changed-pins",
             Self::Clock { .. } => "clock",
+            #[cfg(feature = "direct-trust")]
+            Self::DirectKeyNotPinned { .. } => "direct-key-not-pinned",
             Self::ExpiredPolicy { .. } => "expired-policy",
             Self::NotTls => "not-tls",
             Self::OtherCa { .. } => "other-ca",

@@ -30,6 +30,10 @@ impl Cause {
                      server's operator to renew the certificate"
                 }
             },
+            #[cfg(feature = "direct-trust")]
+            Self::DirectKeyNotPinned { .. } => {
+                "correct the application, whose pins contradict its own certificate or key"
+            }
             Self::ExpiredPolicy { .. } => "update the application",
             Self::NotTls | Self::OtherName { .. } => {
                 "connect over another network, or log in to this one"
@@ -67,6 +71,10 @@ impl fmt::Display for Cause {
                 limit,
                 evidence,
             } => write_clock(*now, *limit, *evidence, f),
+            #[cfg(feature = "direct-trust")]
+            Self::DirectKeyNotPinned { key } => {
+                write!(f, "contradicting configuration: {key} {TRUSTED_DIRECTLY}")
+            }
             Self::ExpiredPolicy {
                 expired_at,
                 now,
@@ -161,6 +169,9 @@ const NOT_TLS: &str = "no TLS: the answer is not TLS, as from a captive portal o
                        protocol";
 const OTHER_KEYS: &str = "other keys: the server changed its keys or CA, or its certificate was \
                           issued to another party; nothing shows which";
+#[cfg(feature = "direct-trust")]
+const TRUSTED_DIRECTLY: &str = "is the key that the application trusts directly, and its pins lack \
+                                that key";
 const UNKNOWN_ISSUER: &str = "unknown issuer: no path leads to a trusted root, as with an \
                               interception, a captive portal, or a server that does not send its \
                               intermediate certificates";
@@ -350,6 +361,12 @@ mod tests {
                 Cause::UnknownRoot { key: one },
                 "unknown-root",
                 &["unknown origin", "AQEB"],
+            ),
+            #[cfg(feature = "direct-trust")]
+            (
+                Cause::DirectKeyNotPinned { key: one },
+                "direct-key-not-pinned",
+                &["contradicting", "AQEB"],
             ),
             (
                 Cause::UserAddedRoot { key: one },

@@ -97,6 +97,8 @@ impl<'a> Evidence<'a> {
         let key = self.chain.anchor().fingerprint();
         match self.chain.anchor_origin() {
             AnchorOrigin::BuiltIn => None,
+            #[cfg(feature = "direct-trust")]
+            AnchorOrigin::Direct => Some(Cause::DirectKeyNotPinned { key }),
             #[cfg(pinhold_debug_overrides)]
             AnchorOrigin::DebugOverride => Some(Cause::OtherKeys),
             AnchorOrigin::Unknown => Some(Cause::UnknownRoot { key }),

@@ -21,6 +21,8 @@ mod report_json;
 #[cfg(feature = "reports")]
 mod report_pem;
 mod unpinned_host;
+#[cfg(feature = "direct-trust")]
+mod untrusted_server;
 mod unverifiable;
 
 pub use crate::violation::cause::{
@@ -34,4 +36,8 @@ pub use crate::violation::report_error::{DeliveryError, DropReason, EndpointErro
 #[cfg(feature = "reports")]
 pub use crate::violation::report_json::{ReportDetail, ReportForm, ReservedField};
 pub use crate::violation::unpinned_host::UnpinnedHost;
+#[cfg(feature = "direct-trust")]
+pub(crate) use crate::violation::untrusted_server::Trusted;
+#[cfg(feature = "direct-trust")]
+pub use crate::violation::untrusted_server::UntrustedServer;
 pub use crate::violation::unverifiable::UnverifiablePath;

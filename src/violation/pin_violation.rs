@@ -130,7 +130,8 @@ impl PinViolation {
     /// 2. The policy has [expired](Cause::ExpiredPolicy).
     /// 3. A pin is the [hash of a certificate](Cause::WrongHash) of the path.
     /// 4. The root is [of unknown origin](Cause::UnknownRoot) or
-    ///    [user-added](Cause::UserAddedRoot).
+    ///    [user-added](Cause::UserAddedRoot); with the feature `direct-trust`, the key is trusted
+    ///    directly, and the pins lack it.
     /// 5. The same client accepted the same keys before: [the pins changed](Cause::ChangedPins).
     /// 6. Some of several groups of pins match: [the CA's](Cause::SameCa) or
     ///    [another one](Cause::OtherPath).
@@ -211,6 +212,8 @@ impl Facts {
     fn write_seen_keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origin = match self.chain.anchor_origin() {
             AnchorOrigin::BuiltIn => "a built-in root",
+            #[cfg(feature = "direct-trust")]
+            AnchorOrigin::Direct => return self.write_direct_key(f),
             #[cfg(pinhold_debug_overrides)]
             AnchorOrigin::DebugOverride => "a root of the debug overrides",
             AnchorOrigin::Unknown => "a root of unknown origin",
@@ -220,6 +223,16 @@ impl Facts {
         for key in self.chain.keys() {
             let (fingerprint, role, subject) = (key.fingerprint, key.role, key.subject);
             writeln!(f, "    {fingerprint} {role:<12} {subject}")?;
+        }
+        Ok(())
+    }
+
+    /// Writes the only key of a chain that no certification authority is part of.
+    #[cfg(feature = "direct-trust")]
+    fn write_direct_key(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  seen, trusted by the application itself:")?;
+        for key in self.chain.keys() {
+            writeln!(f, "    {} {}", key.fingerprint, key.subject)?;
         }
         Ok(())
     }

@@ -24,20 +24,22 @@ const MODULES: &str = "
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
     3 store: domains public_suffixes observed_clock worker generation record line bundle_floor \
         health_warning health_history health_text health_key health_salt noted change other_changes \
-        format error file_lock pending batch queue storage health_book entries eviction records host_table \
-        first_use_entry hsts_entry host_tables other_records journal file compaction repair durable \
-        writer pin_store others builder update hsts
-    3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder
+        format error file_lock pending batch queue storage health_book entries eviction records \
+        host_table first_use_entry hsts_entry host_tables other_records journal file compaction repair \
+        durable writer pin_store others builder update hsts
+    3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder \
+        direct
     4 bundles: format error verifier_key note staging root body pin_bundle verifier signers
     4 violation: cause evidence_text cause_text evidence pin_violation key_change report_error \
-        report_pem unpinned_host unverifiable report report_json
+        report_pem unpinned_host untrusted_server unverifiable report report_json
     5 pinning: clock not_applied noting rollout evaluation event health health_rules health_export lanes \
         build_error provider bundle_terms covering static_pins first_use_rules bundle_rules rare_rules \
         observers recovery bundle_records bundle_status bundle_state handle first_use copy explain \
         explain_text bundle_engine apply_bundle replace bundle_recovery bundle_setup health_snapshot \
         record_health builder note record hsts
-    6 tls: canary resumption connection observed_config error cause verifier verifier_builder \
-        self_test_material self_test_handshake self_test_report self_test
+    6 tls: canary resumption connection observed_config error cause verifier client_config \
+        direct_verifier direct_builder verifier_builder self_test_material self_test_handshake \
+        self_test_report self_test
     7 connector: error schemes stream handshake service builder
     7 layer: cached_header pin_fields recovery retry target target_connections open_connections \
         request_context note_pins
