@@ -237,7 +237,7 @@ mod tests {
         }
     }
 
-    /// 6797-6.1-e, 6797-6.1-f
+    /// 6797-6.1-e, 6797-6.1-f, 6797-6.1.2-a
     #[test]
     fn unknown_directives_are_ignored_and_invalid_values_are_not() {
         for value in [

@@ -52,6 +52,8 @@ struct Unstored {
     replaces: UnixTime,
     /// Whether the commit that is running has it.
     is_sent: bool,
+    /// What to replace once the commit that is running has stored an earlier change.
+    after_commit: Option<UnixTime>,
 }
 
 impl<E> Default for HostTable<E> {
@@ -192,7 +194,15 @@ impl<E: HostEntry> HostTable<E> {
     pub(crate) fn merge(&self, merged: &Merged, is_committed: bool) -> bool {
         let mut table = self.0.write();
         if is_committed && !matches!(merged, Merged::Lost) {
-            table.unstored.retain(|_, change| !change.is_sent);
+            table.unstored.retain(|host, change| {
+                let after_commit = change.after_commit.take();
+                change.replaces = after_commit.unwrap_or(change.replaces);
+                // Otherwise it would replace an entry that it was not made for.
+                let is_founded = after_commit.is_none_or(|time| {
+                    stored_time::<E>(merged, host).is_none_or(|stored| stored == time)
+                });
+                !change.is_sent && is_founded
+            });
             table.cleared_since.take_if(|(_, is_sent)| *is_sent);
         }
         match merged {
@@ -244,6 +254,13 @@ impl<E: HostEntry> Table<E> {
         let change = Unstored {
             replaces: earlier.map_or(replaces, |earlier| earlier.replaces),
             is_sent: false,
+            after_commit: earlier.and_then(|earlier| {
+                if earlier.is_sent {
+                    Some(replaces)
+                } else {
+                    earlier.after_commit
+                }
+            }),
         };
         self.unstored.insert(host, change);
     }
@@ -294,11 +311,27 @@ fn read<E: HostEntry>(record: &Record) -> Option<E> {
     E::parse(host, of_kind.value(), of_kind.time())
 }
 
-fn record<E: HostEntry>(entry: &E) -> Record {
+pub(super) fn record<E: HostEntry>(entry: &E) -> Record {
     Record::of_parts(
         E::KIND,
         entry.host().as_str(),
         &entry.to_value(),
         entry.time(),
     )
+}
+
+/// Returns the time of a host's record, if the outcome of a commit has it.
+fn stored_time<E: HostEntry>(merged: &Merged, host: &Host) -> Option<UnixTime> {
+    let id = (E::KIND, host.as_str());
+    match merged {
+        Merged::Nothing | Merged::Lost => None,
+        Merged::Updates(updates) => match updates.iter().rfind(|it| it.id() == Some(id))? {
+            Update::Put(record) => Some(record.time()),
+            Update::Removed { .. } | Update::ClearedSince { .. } => None,
+        },
+        Merged::All(records) => {
+            let stored = records.iter().find(|it| (it.kind(), it.key()) == id);
+            stored.map(Record::time)
+        }
+    }
 }

@@ -110,6 +110,11 @@ impl Peer {
 
     /// Starts nginx with this `Public-Key-Pins` value in each response.
     pub fn nginx(leaf: &Leaf, tls: Tls, pins: &str) -> Option<Self> {
+        Self::nginx_with_field(leaf, tls, "Public-Key-Pins", pins)
+    }
+
+    /// Starts nginx with this field in each response.
+    pub fn nginx_with_field(leaf: &Leaf, tls: Tls, name: &str, value: &str) -> Option<Self> {
         let program = program("nginx")?;
         let tls = match tls {
             Tls::V1_2 => "TLSv1.2",
@@ -134,7 +139,7 @@ impl Peer {
                     ssl_protocols {tls};
                     ssl_certificate "{chain}";
                     ssl_certificate_key "{key}";
-                    add_header Public-Key-Pins '{pins}';
+                    add_header {name} '{value}';
                     location / {{ return 200 ok; }}
                 }}
              }}"#

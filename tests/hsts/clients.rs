@@ -8,9 +8,9 @@ use pinhold::{FileStorage, Host, PinStore, Pinning, TrustAnchors};
 
 use crate::common::noted::temp_dir;
 use crate::common::pki::{Ca, Leaf};
-use crate::common::server::{Names, Server, answer, client, get};
+use crate::common::server::{Names, Request, Server, answer, client, full, get, server_config};
 use crate::common::validated::built_in_anchors;
-use crate::common::{Clock, NOW};
+use crate::common::{Clock, NOW, provider};
 
 const STS: &str = "strict-transport-security";
 const HOSTS: [&str; 6] = [
@@ -22,33 +22,35 @@ const HOSTS: [&str; 6] = [
     "127.0.0.1",
 ];
 
-struct Fixture {
-    leaf: Leaf,
-    anchors: TrustAnchors,
-    clock: Arc<Clock>,
-    pinning: Pinning,
+pub(crate) struct Fixture {
+    pub(crate) root: Ca,
+    pub(crate) leaf: Leaf,
+    pub(crate) anchors: TrustAnchors,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) pinning: Pinning,
 }
 
-type Visit = Result<http::Response<Bytes>, hyper_util::client::legacy::Error>;
+pub(crate) type Visit = Result<http::Response<Bytes>, hyper_util::client::legacy::Error>;
 
 impl Fixture {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(HstsOptions::new(), PinStore::in_memory())
     }
 
-    fn with(options: HstsOptions, store: PinStore) -> Self {
+    pub(crate) fn with(options: HstsOptions, store: PinStore) -> Self {
         let root = Ca::root("Root");
         let clock = Clock::new();
         let pinning = Pinning::builder().hsts(options).store(store);
         Self {
             leaf: root.leaf(&["example.com", "www.example.com", "127.0.0.1"]),
             anchors: built_in_anchors(&[&root]),
+            root,
             pinning: pinning.time_provider(clock.clone()).build().unwrap(),
             clock,
         }
     }
 
-    async fn visit(&self, uri: &str, server: &Server) -> Visit {
+    pub(crate) async fn visit(&self, uri: &str, server: &Server) -> Visit {
         let names = Names::new(HOSTS.map(|host| (host, server)));
         get(
             &mut client(&self.pinning, self.anchors.clone(), &names),
@@ -57,28 +59,28 @@ impl Fixture {
         .await
     }
 
-    async fn receive(&self, uri: &str, value: &str) -> Option<HstsNoted> {
+    pub(crate) async fn receive(&self, uri: &str, value: &str) -> Option<HstsNoted> {
         let server = Server::start(&self.leaf, &[(STS, value)]).await;
         let response = self.visit(uri, &server).await.unwrap();
         response.extensions().get().cloned()
     }
 
     /// Returns whether a server without TLS, as of an attacker, receives no request for this URI.
-    async fn is_upgraded(&self, uri: &str) -> bool {
+    pub(crate) async fn is_upgraded(&self, uri: &str) -> bool {
         let attacker = Server::plain(answer(&[])).await;
         let visit = self.visit(uri, &attacker).await;
         assert_eq!(visit.is_ok(), attacker.requests() == 1, "{uri}");
         visit.is_err()
     }
 
-    fn is_known(&self, name: &str) -> bool {
+    pub(crate) fn is_known(&self, name: &str) -> bool {
         let now = rustls::time_provider::TimeProvider::current_time(&*self.clock);
         self.pinning
             .is_hsts_host(&Host::parse(name).unwrap(), now.unwrap())
     }
 }
 
-/// 6797-8.1-a, 6797-8.3-a
+/// 6797-8.1-a, 6797-8.2-b, 6797-8.3-a, 6797-11.4.1-a
 #[tokio::test]
 async fn a_plain_server_receives_no_request_for_a_known_host() {
     let fixture = Fixture::new();
@@ -122,6 +124,59 @@ async fn only_the_first_field_is_processed() {
     assert!(!fixture.is_known("example.com"));
 }
 
+/// 6797-6.1.1-c
+#[tokio::test]
+async fn max_age_zero_removes_an_entry_also_with_include_sub_domains() {
+    let fixture = Fixture::new();
+    for value in ["max-age=0", "max-age=0; includeSubDomains"] {
+        fixture
+            .receive("https://example.com/", "max-age=9; includeSubDomains")
+            .await;
+        assert!(fixture.is_known("www.example.com"));
+        let removed = fixture.receive("https://example.com/", value).await;
+        assert_eq!(removed, Some(HstsNoted::Removed), "{value}");
+        for name in ["example.com", "www.example.com"] {
+            assert!(!fixture.is_known(name), "{value}: {name}");
+        }
+    }
+}
+
+/// 6797-8.1-e
+#[tokio::test]
+async fn each_field_replaces_the_entry_of_its_host() {
+    let fixture = Fixture::new();
+    let first = "max-age=1000; includeSubDomains";
+    fixture.receive("https://example.com/", first).await;
+    let refreshed = fixture.receive("https://example.com/", "max-age=10").await;
+    assert_eq!(refreshed, Some(HstsNoted::Refreshed));
+    assert!(!fixture.is_known("www.example.com"));
+    fixture.clock.set(NOW + 10);
+    assert!(fixture.is_known("example.com"));
+    fixture.clock.set(NOW + 11);
+    assert!(!fixture.is_known("example.com"));
+}
+
+/// 6797-8.5-a, 6797-8.6-a
+#[tokio::test]
+async fn a_body_notes_nothing_and_a_missing_field_removes_nothing() {
+    let fixture = Fixture::new();
+    let meta = "<meta http-equiv=\"Strict-Transport-Security\" content=\"max-age=100\">";
+    let config = server_config(&fixture.leaf, provider(), rustls::ALL_VERSIONS);
+    let server = Server::with_config(config, move |_: &Request| {
+        let response = http::Response::builder().header("content-type", "text/html");
+        response.body(full(meta)).unwrap()
+    });
+    let server = server.await;
+    let uri = "https://example.com/";
+    let response = fixture.visit(uri, &server).await.unwrap();
+    assert!(response.extensions().get::<HstsNoted>().is_none());
+    assert!(!fixture.is_known("example.com"));
+    fixture.receive(uri, "max-age=100").await;
+    fixture.visit(uri, &server).await.unwrap();
+    assert!(fixture.is_known("example.com"));
+}
+
+/// 6797-8.1.1-a, 6797-8.2-d
 #[tokio::test]
 async fn an_ip_address_is_neither_noted_nor_upgraded() {
     let fixture = Fixture::new();
@@ -130,6 +185,7 @@ async fn an_ip_address_is_neither_noted_nor_upgraded() {
     assert!(!fixture.is_upgraded("http://127.0.0.1/").await);
 }
 
+/// 6797-8.2-c
 #[tokio::test]
 async fn cve_2022_30115_a_trailing_dot_does_not_matter_in_either_direction() {
     for (noted, requested) in [
@@ -145,6 +201,7 @@ async fn cve_2022_30115_a_trailing_dot_does_not_matter_in_either_direction() {
     }
 }
 
+/// 6797-6.1.1-b, 6797-6.1.2-a, 6797-8.1-d, 6797-8.1.1-b, 6797-8.1.1-c, 6797-8.2-a
 #[tokio::test]
 async fn cve_2024_9681_an_entry_of_a_subdomain_does_not_change_its_parent() {
     let fixture = Fixture::new();

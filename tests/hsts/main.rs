@@ -13,3 +13,6 @@ mod common;
 mod connections;
 #[cfg(feature = "reqwest")]
 mod noting_client;
+mod real_servers;
+mod roots;
+mod several_processes;

@@ -5,6 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+/// What IDs begin with.
+const PREFIXES: [&str; 3] = ["7469-", "6797-", "D-"];
+
 /// One line of the table.
 struct Row {
     status: String,
@@ -21,7 +24,7 @@ fn table(text: &str) -> impl Iterator<Item = Vec<&str>> {
     let lines = text.lines().filter_map(|line| line.strip_prefix('|'));
     lines
         .map(|line| line.split('|').map(str::trim).collect::<Vec<_>>())
-        .filter(|cells| cells[0].starts_with("7469-") || cells[0].starts_with("D-"))
+        .filter(|cells| PREFIXES.iter().any(|prefix| cells[0].starts_with(prefix)))
 }
 
 fn rows() -> BTreeMap<String, Row> {
@@ -45,21 +48,23 @@ fn rows() -> BTreeMap<String, Row> {
     rows
 }
 
-/// The IDs in a text: a section and a letter after `7469-`, or two digits after `D-`.
+/// The IDs in a text: a section and a letter after `7469-` or `6797-`, or two digits after `D-`.
 fn ids(text: &str) -> BTreeSet<String> {
     let starts_word = |at: usize| {
         let before = text[..at].chars().next_back();
         before.is_none_or(|char| !char.is_ascii_alphanumeric() && char != '-')
     };
     let mut ids = BTreeSet::new();
-    for prefix in ["7469-", "D-"] {
+    for prefix in PREFIXES {
         let starts = text.match_indices(prefix).map(|(at, _)| at);
         for at in starts.filter(|at| starts_word(*at)) {
             let rest = &text[at + prefix.len()..];
             let end = rest.find(|char: char| !char.is_ascii_alphanumeric() && !".-".contains(char));
             let id = rest[..end.unwrap_or(rest.len())].trim_end_matches(['.', '-']);
             let is_id = match (prefix, id.split_once('-')) {
-                ("7469-", Some((section, letter))) => !section.is_empty() && !letter.is_empty(),
+                ("7469-" | "6797-", Some((section, letter))) => {
+                    !section.is_empty() && !letter.is_empty()
+                }
                 ("D-", None) => id.len() == 2 && id.bytes().all(|byte| byte.is_ascii_digit()),
                 _ => false,
             };
@@ -199,8 +204,25 @@ fn the_table_has_the_rules_of_the_conformance_list() {
     let listed = table(&list)
         .map(|cells| cells[0].to_owned())
         .collect::<BTreeSet<_>>();
-    let found = rows.into_keys().collect::<BTreeSet<_>>();
-    assert_eq!(listed, found);
+    // `CONFORMANCE.md` itself has the requirements of RFC 6797.
+    let found = rows.into_keys().filter(|id| !id.starts_with("6797-"));
+    assert_eq!(listed, found.collect::<BTreeSet<_>>());
+}
+
+#[test]
+fn each_rule_of_rfc_6797_has_its_requirement() {
+    let text = fs::read_to_string(repository().join("CONFORMANCE.md")).unwrap();
+    let items = text.lines().filter_map(|line| line.strip_prefix("- 6797-"));
+    let items = items.map(|item| item.split_once(": ").unwrap());
+    let described = items.map(|(id, words)| {
+        assert!(words.ends_with('.'), "6797-{id}: {words}");
+        format!("6797-{id}")
+    });
+    let rules = rows().into_keys().filter(|id| id.starts_with("6797-"));
+    assert_eq!(
+        described.collect::<BTreeSet<_>>(),
+        rules.collect::<BTreeSet<_>>()
+    );
 }
 
 #[test]
@@ -209,6 +231,8 @@ fn only_ids_in_comments_are_found() {
     let section = "7469-2.1-a";
     assert_eq!(found(&format!("// {section}(2), {section}.")), [section]);
     assert_eq!(found(&format!("let x = \"{section}\";")), [""; 0]);
+    let of_hsts = "6797-8.3-a";
+    assert_eq!(found(&format!("/// {of_hsts}")), [of_hsts]);
     for other in [
         "RFC 7469-bis",
         "rfc7469#section-2.1",
