@@ -25,7 +25,7 @@ const MODULES: &str = "
     3 store: domains public_suffixes observed_clock worker generation record line bundle_floor \
         health_warning health_history health_text health_key health_salt noted change other_changes \
         format error file_lock pending batch queue storage health_book entries eviction records \
-        host_table first_use_entry hsts_entry host_tables host_table_tests other_records journal file \
+        host_table first_use_entry hsts_entry host_tables other_records journal file \
         compaction repair durable writer pin_store others builder update hsts
     3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder \
         direct
