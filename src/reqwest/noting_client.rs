@@ -144,11 +144,6 @@ impl NotingClient {
     }
 
     #[cfg(not(feature = "hsts"))]
-    #[expect(
-        clippy::unused_self,
-        clippy::needless_pass_by_ref_mut,
-        reason = "see above"
-    )]
     fn upgrade(&self, _: &mut Url) {}
 
     /// Sends one request. If the pins refuse its connection and a pin bundle that is fetched because
