@@ -3,12 +3,14 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use rustls::time_provider::TimeProvider;
 
+#[cfg(feature = "ct")]
+use crate::ct::CtOptions;
 #[cfg(feature = "hsts")]
 use crate::hsts::HstsOptions;
 #[cfg(feature = "pin-file")]
@@ -23,10 +25,13 @@ use crate::pinning::first_use_rules::{FirstUse, FirstUseRules};
 use crate::pinning::handle::{Pinning, Shared};
 #[cfg(feature = "health")]
 use crate::pinning::health::HealthOptions;
-use crate::pinning::observers::{Callback, EventQueue, Observers, SharedQueue};
+use crate::pinning::observers::{Callback, Observers};
 use crate::pinning::rare_rules::merge_settings;
 use crate::pinning::replace::with_pin_file;
+use crate::pinning::start::{MakeReporter, begin, observe};
 use crate::pinning::static_pins::{MergeSettings, StaticEntries, StaticPins};
+#[cfg(feature = "ct")]
+use crate::pinning::transparency::Transparency;
 use crate::policy::{
     HeaderSyntax, Host, HostError, Overlap, ParseFingerprintError, PinPolicy, PinSet, Settings,
     SpkiFingerprint, StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots,
@@ -64,6 +69,8 @@ impl Pinning {
             bundles: None,
             #[cfg(feature = "first-use")]
             first_use: None,
+            #[cfg(feature = "ct")]
+            ct: None,
             #[cfg(feature = "health")]
             health: None,
             error: None,
@@ -112,6 +119,8 @@ pub struct PinningBuilder {
     bundles: Option<PinBundles>,
     #[cfg(feature = "first-use")]
     first_use: Option<FirstUseRules>,
+    #[cfg(feature = "ct")]
+    ct: Option<CtOptions>,
     #[cfg(feature = "health")]
     health: Option<HealthOptions>,
     error: Option<BuildError>,
@@ -120,8 +129,6 @@ pub struct PinningBuilder {
 /// The function that starts the event queue. Only `observer` and `reporter` name it, so a client
 /// that uses neither does not contain the queue and its thread.
 type Observe = fn(Arc<Shared>, Vec<Callback>, Option<MakeReporter>) -> Result<Pinning, BuildError>;
-
-type MakeReporter = Box<dyn FnOnce(Pinning) -> Result<Arc<dyn Reporter>, BuildError> + Send>;
 
 impl PinningBuilder {
     /// Adds a static policy of `host`. Each host has at most one of each
@@ -277,6 +284,15 @@ impl PinningBuilder {
         self
     }
 
+    /// Expects that the certificates of hosts are in the logs of [Certificate
+    /// Transparency](crate::ct), beside the usual validation and the pins. Only full handshakes on
+    /// chains to built-in roots are checked.
+    #[cfg(feature = "ct")]
+    pub fn certificate_transparency(mut self, options: CtOptions) -> Self {
+        self.ct = Some(options);
+        self
+    }
+
     /// Sets the store of noted pins. Default: a new store in memory.
     pub fn store(mut self, store: PinStore) -> Self {
         self.store = store;
@@ -418,8 +434,7 @@ impl PinningBuilder {
         };
         #[cfg(feature = "bundles")]
         let bundles = self.bundles.map(|it| it.open(rules)).transpose()?;
-        let merge = self.merge_settings;
-        let merged = merge.map(|merge| merge(&self.settings, settings));
+        let merged = (self.merge_settings).map(|merge| merge(&self.settings, settings));
         statics.entries = StaticEntries::new(policies, merged.unwrap_or_default())?;
         let shared = Arc::new(Shared {
             settings: self.settings,
@@ -433,6 +448,8 @@ impl PinningBuilder {
             clock: self.clock,
             #[cfg(feature = "first-use")]
             first_use: self.first_use,
+            #[cfg(feature = "ct")]
+            ct: self.ct.map(Transparency::new).transpose()?,
             #[cfg(feature = "health")]
             health: self.health,
             #[cfg(feature = "hsts")]
@@ -453,35 +470,6 @@ impl PinningBuilder {
     fn fail(&mut self, error: BuildError) {
         self.error.get_or_insert(error);
     }
-}
-
-/// Begins what lasts as long as the handle.
-fn begin(pinning: Pinning) -> Result<Pinning, BuildError> {
-    #[cfg(feature = "health")]
-    let pinning = pinning.begin_health();
-    pinning.emit_clock_behind();
-    #[cfg(feature = "bundles")]
-    let pinning = pinning.begin_bundles()?;
-    Ok(pinning)
-}
-
-/// Builds a handle whose events go to these observers and to the reporter.
-fn observe(
-    shared: Arc<Shared>,
-    callbacks: Vec<Callback>,
-    reporter: Option<MakeReporter>,
-) -> Result<Pinning, BuildError> {
-    let queue = Arc::new(EventQueue::new(callbacks));
-    if let Some(make) = reporter {
-        let reports_only = Observers::ReportsOnly(queue.shared().clone());
-        let for_reporter = Pinning::new(Arc::clone(&shared), reports_only);
-        let store = shared.store.clone();
-        // The same as when the last handle of a store is dropped.
-        queue.set_reporter(make(for_reporter)?, move || store.flush_at_close());
-    }
-    let watch: Weak<SharedQueue> = Arc::downgrade(queue.shared());
-    shared.store.watch(watch);
-    Ok(Pinning::new(shared, Observers::All(queue)))
 }
 
 impl fmt::Debug for PinningBuilder {

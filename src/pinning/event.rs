@@ -6,6 +6,8 @@ use rustls_pki_types::UnixTime;
 
 #[cfg(feature = "bundles")]
 use crate::bundles::BundleError;
+#[cfg(feature = "ct")]
+use crate::ct::CtViolation;
 use crate::pinning::noting::{IgnoreReason, RemovalReason};
 #[cfg(feature = "bundles")]
 use crate::policy::BundleVersion;
@@ -40,6 +42,9 @@ use crate::violation::{DropReason, Report, UnpinnedHost, UnverifiablePath};
 /// | `stored pin bundle is unreadable` | `WARN` | `version`, `in_effect` |
 /// | `keys remembered` | `INFO` | `host` |
 /// | `keys changed` | `WARN` | `host` |
+/// | `log list is stale` | `WARN` | `timestamp` |
+/// | `certificate is not logged as expected` | `WARN` | `host`, `refused` |
+/// | `host requests a CT report` | `WARN` | `host` |
 /// | `pin violation` | `WARN` | `host`, `port`, `noted_hostname` |
 /// | `pins would have failed` | `WARN` | `host`, `port`, `noted_hostname` |
 /// | `fixed pins without a backup` | `WARN` | `host` |
@@ -154,6 +159,26 @@ pub enum Event {
         entries: usize,
         /// The time that the clock shows.
         now: UnixTime,
+    },
+    /// The log list is too old to be enforced, or from the future of the clock: certificates that are not
+    /// logged are only reported. Emitted once in a process for each list.
+    #[cfg(feature = "ct")]
+    CtListStale {
+        /// The time of the list.
+        timestamp: UnixTime,
+    },
+    /// The certificate of a host is not logged as expected. The connection was refused, or is used, see
+    /// [`CtViolation::is_refused`].
+    #[cfg(feature = "ct")]
+    CtViolation(CtViolation),
+    /// A host requests by the obsolete header `Expect-CT` a report of connections that don't comply, and
+    /// the one of this response doesn't. Nothing is sent.
+    #[cfg(feature = "ct")]
+    ExpectCt {
+        /// The host.
+        host: Host,
+        /// Where the host wants the report.
+        report_uri: Option<ReportUri>,
     },
     /// The policy of a host expires within 30 days.
     #[cfg(feature = "health")]
@@ -293,6 +318,10 @@ impl Event {
         if matches!(self, Self::FirstUseChanged(_)) {
             return true;
         }
+        #[cfg(feature = "ct")]
+        if matches!(self, Self::CtViolation(_)) {
+            return true;
+        }
         matches!(
             self,
             Self::StorageFailed(_)
@@ -332,6 +361,12 @@ impl Event {
             Self::FirstUseChanged(change) => change.host(),
             #[cfg(feature = "first-use")]
             Self::FirstUseNew { host } => host,
+            #[cfg(feature = "ct")]
+            Self::CtListStale { .. } => return None,
+            #[cfg(feature = "ct")]
+            Self::CtViolation(violation) => return Some(violation.server_name().to_str()),
+            #[cfg(feature = "ct")]
+            Self::ExpectCt { host, .. } => host,
             Self::ClockBehind { .. } | Self::Lost { .. } | Self::StorageFailed(_) => return None,
         };
         Some(Cow::Borrowed(host.as_str()))
@@ -345,6 +380,8 @@ impl Event {
             | Self::Noted { .. }
             | Self::Removed { .. }
             | Self::Unpinned(_) => Cause::Header,
+            #[cfg(feature = "ct")]
+            Self::ExpectCt { .. } => Cause::Header,
             Self::ReportDropped { report, .. } | Self::WouldBeViolation(report)
                 if is_of_noted(report) =>
             {
@@ -352,118 +389,6 @@ impl Event {
             }
             Self::Violation(report) if is_of_noted(report) => Cause::NotedPins,
             _ => Cause::Other,
-        }
-    }
-
-    #[cfg(all(feature = "bundles", feature = "tracing"))]
-    fn trace_bundle(&self) {
-        match self {
-            Self::BundleApplied { version } => event!(INFO, %version, "pin bundle applied"),
-            Self::BundleKilled { version, .. } => {
-                event!(WARN, %version, "kill switch of a pin bundle");
-            }
-            Self::BundleRecovered { host, version } => {
-                event!(WARN, %host, %version, "pins recovered by a pin bundle");
-            }
-            Self::BundleRefused(error) => event!(WARN, %error, "pin bundle refused"),
-            Self::FixedWithoutBackup { host } => event!(WARN, %host, "fixed pins without a backup"),
-            Self::BundleStaged { version, percent } => {
-                event!(INFO, %version, percent, "pin bundle staged");
-            }
-            Self::BundleStale { version, .. } => event!(WARN, %version, "pin bundle is stale"),
-            Self::BundleUnreadable { version, in_effect } => {
-                event!(WARN, %version, %in_effect, "stored pin bundle is unreadable");
-            }
-            _ => {}
-        }
-    }
-
-    #[cfg(all(feature = "health", feature = "tracing"))]
-    fn trace_health(&self) {
-        match self {
-            Self::BackupNeverSeen { host } => event!(INFO, %host, "backup pin was never seen"),
-            Self::BypassActive { host } => event!(WARN, %host, "pins are bypassed"),
-            Self::ExpiresSoon { host, .. } => event!(WARN, %host, "pins expire soon"),
-            Self::LastPin { host, pin } => event!(WARN, %host, %pin, "last pin"),
-            Self::OnlyBackupMatches { host, pin } => {
-                event!(WARN, %host, %pin, "only the backup pin matches");
-            }
-            Self::Stale { host, .. } => event!(WARN, %host, "pins are stale"),
-            _ => {}
-        }
-    }
-
-    /// Emits the event as a `tracing` event.
-    pub(crate) fn trace(&self) {
-        #[cfg(all(feature = "health", feature = "tracing"))]
-        self.trace_health();
-        #[cfg(all(feature = "bundles", feature = "tracing"))]
-        self.trace_bundle();
-        #[cfg(all(feature = "first-use", feature = "tracing"))]
-        self.trace_first_use();
-        self.trace_pins();
-    }
-
-    #[cfg(all(feature = "first-use", feature = "tracing"))]
-    fn trace_first_use(&self) {
-        match self {
-            Self::FirstUseChanged(change) => event!(WARN, host = %change.host(), "keys changed"),
-            Self::FirstUseNew { host } => event!(INFO, %host, "keys remembered"),
-            _ => {}
-        }
-    }
-
-    fn trace_pins(&self) {
-        match self {
-            #[cfg(feature = "tracing")]
-            Self::ClockBehind { entries, .. } => {
-                event!(
-                    WARN,
-                    hosts = entries,
-                    "pins were noted in the clock's future"
-                );
-            }
-            #[cfg(feature = "tracing")]
-            Self::HeaderIgnored { host, reason, .. } => {
-                let host = host.as_ref().map(tracing::field::display);
-                event!(DEBUG, host, %reason, "pin header ignored");
-            }
-            #[cfg(feature = "tracing")]
-            Self::Lost { events, violations } => {
-                event!(WARN, events, violations, "events lost");
-            }
-            #[cfg(feature = "tracing")]
-            Self::Noted { host } => event!(INFO, %host, "pins noted"),
-            #[cfg(feature = "tracing")]
-            Self::Removed { host, reason } => event!(INFO, %host, %reason, "pins removed"),
-            #[cfg(feature = "tracing")]
-            Self::ReportDropped { report, reason, .. } => {
-                event!(WARN, host = %report.violation().host(), %reason, "report dropped");
-            }
-            #[cfg(feature = "tracing")]
-            Self::Skipped { host } => event!(WARN, %host, "pins skipped"),
-            #[cfg(feature = "tracing")]
-            Self::Unpinned(unpinned) => {
-                let host = unpinned.server_name().to_str();
-                event!(WARN, %host, refused = unpinned.is_refused(), "host is not pinned");
-            }
-            #[cfg(feature = "tracing")]
-            Self::Unverifiable(unverifiable) => {
-                let host = unverifiable.server_name().to_str();
-                event!(WARN, %host, reason = %unverifiable.reason(), "no valid path found");
-            }
-            #[cfg(feature = "tracing")]
-            Self::Violation(report) => {
-                let (host, noted_hostname, port) = report.names();
-                event!(WARN, %host, port, %noted_hostname, "pin violation");
-            }
-            #[cfg(feature = "tracing")]
-            Self::WouldBeViolation(report) => {
-                let (host, noted_hostname, port) = report.names();
-                event!(WARN, %host, port, %noted_hostname, "pins would have failed");
-            }
-            // The store has emitted its error already.
-            _ => {}
         }
     }
 }

@@ -25,35 +25,37 @@ const MODULES: &str = "
     3 store: domains public_suffixes observed_clock worker generation record line bundle_floor \
         health_warning health_history health_text health_key health_salt noted change other_changes \
         format error file_lock pending batch queue storage health_book entries eviction records \
-        host_table first_use_entry hsts_entry host_tables other_records journal file \
-        compaction repair durable writer pin_store others builder update hsts
+        host_table first_use_entry hsts_entry host_tables other_records journal file compaction repair \
+        durable writer pin_store others builder update hsts
     3 chain: certificate fingerprint_cache revocation signature_cache validated relations path_builder \
         direct
     4 bundles: format error verifier_key note staging root body pin_bundle verifier signers
     4 violation: cause evidence_text cause_text evidence pin_violation key_change report_error \
         report_pem unpinned_host untrusted_server unverifiable report report_json
-    5 pinning: clock not_applied noting rollout evaluation event health health_rules health_export lanes \
-        build_error provider bundle_terms covering static_pins first_use_rules bundle_rules rare_rules \
-        observers recovery bundle_records bundle_status bundle_state handle first_use copy explain \
-        explain_text bundle_engine apply_bundle replace bundle_recovery bundle_setup health_snapshot \
-        record_health builder note record hsts
+    5 pinning: clock not_applied noting rollout evaluation event event_trace health health_rules \
+        health_export lanes build_error provider transparency bundle_terms covering static_pins \
+        first_use_rules bundle_rules rare_rules observers recovery bundle_records bundle_status \
+        bundle_state handle first_use copy explain explain_text bundle_engine apply_bundle replace \
+        bundle_recovery bundle_setup health_snapshot record_health start builder note record hsts \
+        transparency_check
     6 tls: canary resumption connection observed_config error cause verifier client_config \
         direct_verifier direct_builder verifier_builder self_test_material self_test_handshake \
         self_test_report self_test
     7 connector: error schemes stream handshake service builder
-    7 layer: cached_header pin_fields recovery retry target target_connections open_connections \
-        request_context note_pins
+    7 layer: cached_header expect_ct pin_fields recovery retry target target_connections \
+        open_connections request_context note_pins
     8 reqwest: known_chains connection_map redirect client_builder error settings inner_clients \
         noting_client noting_builder
     8 updater: schedule error fetch pin_updater builder
     8 http_reporter: endpoint rate_limit rules transport queue reporter builder
     2 known_keys: keys
+    2 ct: sct list_error log log_list ct_policy options outcome precert check violation expect_ct
 ";
 
 /// Each dependency and all that import it: a module, or one file of it as `module/file`.
 const IMPORTERS: &str = "
     base64: policy/fingerprint violation/report_pem
-    foldhash: chain layer pin_file pinning roots store tls
+    foldhash: chain ct layer pin_file pinning roots store tls
     futures_timer: connector/stream layer/note_pins updater
     hmac_sha256: policy/sha256
     http: connector hsts/upgrade http_reporter layer pinning/hsts reqwest tls updater
@@ -67,18 +69,18 @@ const IMPORTERS: &str = "
     reqwest: reqwest
     rustls: bundles chain connector http_reporter lib pinning policy reqwest roots store tls violation
     rustls_native_certs: roots/native
-    rustls_pki_types: bundles chain connector hsts http_reporter known_keys layer pin_file pinning \
+    rustls_pki_types: bundles chain connector ct hsts http_reporter known_keys layer pin_file pinning \
         policy reqwest roots store tls violation
     security_framework: roots/provenance
     serde: pin_file
-    serde_json: hsts/preload pin_file violation/report_json
+    serde_json: ct hsts/preload pin_file violation/report_json
     smol_str: policy/host
-    spki: chain/certificate policy/der policy/fingerprint policy/timestamp
+    spki: chain/certificate ct/sct policy/der policy/fingerprint policy/timestamp
     tokio: http_reporter tls updater
     tokio_rustls: connector
     tower_layer: layer reqwest
     tower_service: connector http_reporter layer reqwest updater
-    tracing: lib pinning/event
+    tracing: lib pinning/event_trace
     webpki: chain
     webpki_roots: roots
     windows_registry: roots/provenance
