@@ -46,7 +46,8 @@ mod health_text;
 mod health_warning;
 #[cfg(any(feature = "first-use", feature = "hsts"))]
 mod host_table;
-#[cfg(all(test, feature = "hsts"))]
+#[cfg(feature = "hsts")]
+#[cfg(test)]
 mod host_table_tests;
 #[cfg(any(feature = "first-use", feature = "hsts"))]
 mod host_tables;

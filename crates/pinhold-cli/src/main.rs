@@ -34,6 +34,7 @@ mod self_test;
 mod server_keys;
 mod storage_error;
 mod store;
+mod store_hsts;
 mod style;
 mod suffixes;
 mod syntax;

@@ -1,4 +1,5 @@
-//! The command `pinhold store`: inspects, changes and recovers a store file of noted pins.
+//! The command `pinhold store`: inspects, changes and recovers a store file of noted pins and known
+//! HSTS hosts.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,11 +17,12 @@ use crate::failure::Failure;
 use crate::output::{Output, counted};
 use crate::rfc3339;
 use crate::storage_error::is_other_file;
+use crate::store_hsts;
 use crate::style::{BAD, paint};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Store file of noted pins (required)
+    /// Store file of noted pins and HSTS hosts (required)
     // `run` requires it: clap has no global options that are required.
     #[arg(long, global = true, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -39,7 +41,7 @@ enum Action {
         #[arg(long, value_name = "RFC3339", value_parser = rfc3339::parse)]
         since: Option<UnixTime>,
     },
-    /// Remove the entry of a host
+    /// Remove the entries of a host: noted pins and HSTS
     Forget {
         /// Host name; entries of its superdomains remain
         #[arg(value_parser = Host::parse)]
@@ -47,7 +49,7 @@ enum Action {
     },
     /// List all entries, including expired ones
     List,
-    /// Show which entry applies to a host name now
+    /// Show which entries apply to a host name now
     Query {
         /// Host name to which a client connects
         host: String,
@@ -111,13 +113,16 @@ pub(crate) fn open(file: &Path) -> Result<PinStore, Failure> {
 }
 
 fn check(file: &Path, output: Output) -> Result<(), Failure> {
-    let hosts = open(file)?.list();
+    let store = open(file)?;
+    let (hosts, hsts) = (store.list(), store.hsts_hosts());
     let now = clock::now();
-    let expired = hosts.iter().filter(|known| known.is_expired(now)).count();
-    let live = hosts.len() - expired;
+    let expired = hosts.iter().filter(|known| known.is_expired(now)).count()
+        + hsts.iter().filter(|known| known.is_expired(now)).count();
+    let live = hosts.len() + hsts.len() - expired;
     let json = json!({
         "file": file.display().to_string(),
         "hosts": hosts.len(),
+        "hsts": hsts.len(),
         "live": live,
         "expired": expired,
     });
@@ -134,10 +139,11 @@ fn clear(file: &Path, since: Option<UnixTime>, output: Output) -> Result<(), Fai
     let since = since.unwrap_or(UnixTime::since_unix_epoch(Duration::ZERO));
     // Entries that other processes note in the meantime are removed, too, but not counted.
     let cleared = store.list().into_iter();
-    let cleared = cleared.filter(|known| known.noted_at >= since).count();
+    let cleared = cleared.filter(|known| known.noted_at >= since).count()
+        + store_hsts::noted_since(&store.hsts_hosts(), since);
     store.clear_since(since);
     store.flush().map_err(Failure::StorageWrite)?;
-    let kept = store.list().len();
+    let kept = store.list().len() + store.hsts_hosts().len();
     let json = json!({ "cleared": cleared, "kept": kept });
     let cleared = counted(cleared, "entry", "entries");
     output.print(&json, &format_args!("{cleared} removed, {kept} kept"))
@@ -146,61 +152,108 @@ fn clear(file: &Path, since: Option<UnixTime>, output: Output) -> Result<(), Fai
 fn forget(file: &Path, host: &Host, output: Output) -> Result<(), Failure> {
     let store = open(file)?;
     let forgotten = store.forget(host).is_some();
+    let (hsts, hsts_text) = store_hsts::forget(&store, host, clock::now());
     store.flush().map_err(Failure::StorageWrite)?;
     // The entry of a superdomain may still apply, which the user would not expect.
     let applied = store.query(host, clock::now());
     let policy = applied.as_ref().map(|(_, known)| known.host.as_str());
-    let json = json!({ "host": host.as_str(), "forgotten": forgotten, "policy": policy });
+    let json = json!({
+        "host": host.as_str(),
+        "forgotten": forgotten,
+        "policy": policy,
+        "hsts": hsts,
+    });
     let mut text = if forgotten {
         format!("the entry of {host} was removed")
     } else {
-        format!("{host} has no entry")
+        format!("{host} has no noted pins")
     };
     if let Some(policy) = policy {
         text += &format!("; the noted pins of {policy} still apply to it");
+    }
+    if let Some(hsts) = hsts_text {
+        text += &format!("; {hsts}");
     }
     output.print(&json, &text)
 }
 
 fn list(file: &Path, output: Output) -> Result<(), Failure> {
-    let hosts = open(file)?.list();
+    let store = open(file)?;
+    let (hosts, hsts) = (store.list(), store.hsts_hosts());
     let now = clock::now();
     let entries = hosts.iter().map(|known| entry(known, now));
     let json = json!({
         "file": file.display().to_string(),
         "hosts": entries.collect::<Vec<_>>(),
+        "hsts": hsts.iter().map(|known| store_hsts::entry(known, now)).collect::<Vec<_>>(),
     });
-    let width = hosts.iter().map(|known| known.host.as_str().len()).max();
-    let lines = hosts.iter().map(|known| {
+    let names = hosts.iter().map(|known| &known.host);
+    let names = names.chain(hsts.iter().map(|known| &known.host));
+    let width = names.map(|host| host.as_str().len()).max().unwrap_or(0);
+    let pinned = hosts.iter().map(|known| Row {
+        host: &known.host,
+        includes_subdomains: known.includes_subdomains,
+        is_confirmed: known.is_confirmed(),
+        seen_since: known.seen_since,
+        noted_at: known.noted_at,
+        expires_at: known.expires_at,
+        content: counted(known.pins.len(), "pin", "pins"),
+    });
+    let secure = hsts.iter().map(|known| Row {
+        host: &known.host,
+        includes_subdomains: known.includes_subdomains,
+        is_confirmed: known.is_confirmed(),
+        seen_since: known.seen_since,
+        noted_at: known.noted_at,
+        expires_at: known.expires_at,
+        content: "HSTS".to_owned(),
+    });
+    let lines = pinned.chain(secure).map(|row| row.line(width, now));
+    let lines = lines.collect::<Vec<_>>();
+    if lines.is_empty() {
+        output.print(&json, &"no entries")
+    } else {
+        output.print(&json, &lines.join("\n"))
+    }
+}
+
+/// What a line of `list` shows.
+struct Row<'a> {
+    host: &'a Host,
+    includes_subdomains: bool,
+    is_confirmed: bool,
+    seen_since: UnixTime,
+    noted_at: UnixTime,
+    expires_at: UnixTime,
+    /// What is noted of the host.
+    content: String,
+}
+
+impl Row<'_> {
+    fn line(&self, width: usize, now: UnixTime) -> String {
         format!(
             "{:<width$}  {}  {}  seen since {}  noted {}  {} {}  {}",
-            known.host.as_str(),
-            if known.includes_subdomains {
+            self.host.as_str(),
+            if self.includes_subdomains {
                 "subdomains"
             } else {
                 "-         "
             },
-            if known.is_confirmed() {
+            if self.is_confirmed {
                 "confirmed"
             } else {
                 "-        "
             },
-            rfc3339::print(known.seen_since),
-            rfc3339::print(known.noted_at),
-            if known.is_expired(now) {
+            rfc3339::print(self.seen_since),
+            rfc3339::print(self.noted_at),
+            if now > self.expires_at {
                 paint(BAD, "EXPIRED")
             } else {
                 "expires".to_owned()
             },
-            rfc3339::print(known.expires_at),
-            counted(known.pins.len(), "pin", "pins"),
-            width = width.unwrap_or_default(),
+            rfc3339::print(self.expires_at),
+            self.content,
         )
-    });
-    if hosts.is_empty() {
-        output.print(&json, &"no entries")
-    } else {
-        output.print(&json, &lines.collect::<Vec<_>>().join("\n"))
     }
 }
 
@@ -229,6 +282,8 @@ fn query(file: &Path, name: &str, output: Output) -> Result<(), Failure> {
     });
     let known = applied.as_ref().map(|(_, known)| &**known);
     let report_uri = known.and_then(|known| known.report_uri.as_ref());
+    let hsts = host.map(|host| store_hsts::query(&store, host, clock::now()));
+    let (hsts, hsts_text) = hsts.unwrap_or_default();
     let json = json!({
         "host": host.map(Host::as_str),
         "policy": known.map(|known| known.host.as_str()),
@@ -238,8 +293,9 @@ fn query(file: &Path, name: &str, output: Output) -> Result<(), Failure> {
         "report_uri": report_uri.map(ReportUri::as_str),
         "noted_at": known.map(|known| rfc3339::print(known.noted_at)),
         "expires_at": known.map(|known| rfc3339::print(known.expires_at)),
+        "hsts": hsts,
     });
-    let text = match (&parsed, known, why) {
+    let mut text = match (&parsed, known, why) {
         (Err(error), ..) => format!("can't be pinned: {error}"),
         (Ok(host), Some(known), Some(why)) => {
             let (policy, details) = (&known.host, details(known));
@@ -247,6 +303,9 @@ fn query(file: &Path, name: &str, output: Output) -> Result<(), Failure> {
         }
         (Ok(host), ..) => format!("no noted pins apply to {host}"),
     };
+    if let Some(hsts) = hsts_text {
+        text += &format!("\n{hsts}");
+    }
     output.print(&json, &text)
 }
 
@@ -280,7 +339,7 @@ fn recover(file: &Path, output: Output) -> Result<(), Failure> {
     // Recovery succeeded only if the file can be opened without it.
     let kept = FileStorage::new(file).load();
     let kept = kept.map_err(Failure::StorageRead)?.into_iter();
-    let kept = kept.filter(|record| record.kind() == Record::NOTED_PINS);
+    let kept = kept.filter(|record| [Record::NOTED_PINS, Record::HSTS].contains(&record.kind()));
     let kept = kept.count();
     let (corruption, moved_to) = match &error {
         Some(StorageError::Corrupt {

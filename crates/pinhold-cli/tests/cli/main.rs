@@ -49,6 +49,7 @@ mod self_test;
 mod server;
 mod store;
 mod store_files;
+mod store_hsts;
 #[cfg(unix)]
 mod terminal;
 mod usage;

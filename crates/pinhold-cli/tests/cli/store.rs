@@ -44,7 +44,10 @@ fn lists_all_entries_sorted_by_host() {
         "expires_at": "9999-12-31T23:59:59Z",
         "expired": false,
     });
-    assert_eq!(json, json!({"file": file, "hosts": [one, other]}));
+    assert_eq!(
+        json,
+        json!({"file": file, "hosts": [one, other], "hsts": []})
+    );
     let run = run(["store", "list", "--file", &file]).expect_code(0);
     let lines = run.text().lines().collect::<Vec<_>>();
     assert_eq!(lines.len(), 2, "{lines:?}");
@@ -116,10 +119,12 @@ fn forget_removes_the_entry_of_exactly_this_host() {
     let folder = Folder::new();
     let file = three_entries(&folder);
     let forget = |name: &str| store(&["forget", name], &file).expect_code(0).json();
-    let expected = json!({"host": "x.b.example", "forgotten": false, "policy": "b.example"});
+    let hsts = json!({"forgotten": false, "policy": null});
+    let expected =
+        json!({"host": "x.b.example", "forgotten": false, "policy": "b.example", "hsts": hsts});
     assert_eq!(forget("x.b.example"), expected);
     assert_eq!(hosts(&file), ["a.example", "b.example", "c.example"]);
-    let expected = json!({"host": "b.example", "forgotten": true, "policy": null});
+    let expected = json!({"host": "b.example", "forgotten": true, "policy": null, "hsts": hsts});
     assert_eq!(forget("B.example"), expected);
     assert_eq!(hosts(&file), ["a.example", "c.example"]);
     assert_eq!(forget("b.example")["forgotten"], false);
@@ -154,7 +159,7 @@ fn inspection_changes_and_creates_no_files() {
     let corrupt = folder.write("corrupt", &V2[1..]);
     let before = folder.contents();
     let json = store(&["check"], &file).expect_code(0).json();
-    let expected = json!({"file": file, "hosts": 2, "live": 1, "expired": 1});
+    let expected = json!({"file": file, "hosts": 2, "hsts": 0, "live": 1, "expired": 1});
     assert_eq!(json, expected);
     for action in [&["check"][..], &["list"], &["query", "api.example.com"]] {
         store(action, &file).expect_code(0);
