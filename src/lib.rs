@@ -48,7 +48,9 @@
 //! # What is not done
 //!
 //! - Pins of IP addresses: RFC 7469 pins host names only.
-//! - Certificate Transparency, OCSP, and fetching of missing intermediate certificates.
+//! - OCSP, and fetching of missing intermediate certificates.
+//! - Certificate Transparency without the feature `ct`, and proofs that a log contains a certificate: an
+//!   SCT is the promise of a log.
 //! - Inspection of an application's own traffic, except in a build with the flag `--cfg
 //!   pinhold_debug_overrides` ([guide](guide::user_added_roots)).
 //!
@@ -72,6 +74,7 @@
 //! | `first-use` | | keys that are remembered from the first connection to a host ([`first_use`]) |
 //! | `hsts` | | [HSTS](hsts) (RFC 6797): `http` becomes `https` for hosts that announced it |
 //! | `direct-trust` | | no certification authorities: [the server's own certificate](PinningVerifier::without_certification_authorities) or its [raw public key](PinningVerifier::without_certificates) (RFC 7250) |
+//! | `ct` | | [Certificate Transparency](ct): certificates of public CAs have to be logged |
 //! | `self-test` | | [`Pinning::self_test`]: shows at start that a configuration refuses |
 //! | `tracing` | | events (target `pinhold`) for refusals, skipped pins and received headers |
 //!
@@ -99,6 +102,8 @@ mod bundles;
 mod chain;
 #[cfg(feature = "hyper")]
 pub mod connector;
+#[cfg(feature = "ct")]
+pub mod ct;
 #[cfg(feature = "hsts")]
 pub mod hsts;
 #[cfg(all(feature = "hyper", feature = "reports"))]

@@ -2,6 +2,8 @@
 
 use rustls_pki_types::UnixTime;
 
+#[cfg(feature = "ct")]
+use crate::ct::{LogList, LogListError};
 use crate::pin_file::{
     COMMENT, Fault, Kind, MEMBER_NAMES, Names, Node, PinFileError, Words, file, hosts, pins, read,
     time,
@@ -97,6 +99,8 @@ pub(crate) struct Body {
     pub(crate) staging: Option<(u64, String)>,
     pub(crate) suspend_noted: Vec<Host>,
     pub(crate) intermediates: Vec<String>,
+    #[cfg(feature = "ct")]
+    pub(crate) log_list: Option<Result<LogList, LogListError>>,
     pub(crate) critical: Vec<String>,
 }
 
@@ -126,6 +130,8 @@ fn body(node: Node<'_>) -> Result<Body, Box<Fault>> {
         staging: None,
         suspend_noted: Vec::new(),
         intermediates: Vec::new(),
+        #[cfg(feature = "ct")]
+        log_list: None,
         critical: Vec::new(),
     };
     while let Some((name, node)) = members.next()? {
@@ -140,6 +146,8 @@ fn body(node: Node<'_>) -> Result<Body, Box<Fault>> {
             "staging" => body.staging = Some(staging(node)?),
             "suspend_noted" => body.suspend_noted = hosts(node)?,
             "intermediates" => body.intermediates = node.owned_texts()?,
+            #[cfg(feature = "ct")]
+            "log_list" => body.log_list = node.text().ok().map(LogList::parse),
             "critical" => body.critical = node.owned_texts()?,
             // Read before, as a `Head`.
             _ => {}
@@ -187,6 +195,8 @@ const BODY: Kind = Kind {
         "intermediates",
         "issued",
         "kill_switch",
+        #[cfg(feature = "ct")]
+        "log_list",
         "pins",
         "refused_keys",
         "root_version",

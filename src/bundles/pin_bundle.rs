@@ -9,6 +9,8 @@ use crate::bundles::error::BundleError;
 use crate::bundles::note::SignedNote;
 use crate::bundles::root;
 use crate::bundles::staging::Staging;
+#[cfg(feature = "ct")]
+use crate::ct::{LogList, LogListError};
 use crate::pin_file::PinFile;
 use crate::policy::fingerprint::decode_base64;
 use crate::policy::timestamp::at;
@@ -33,6 +35,8 @@ pub struct PinBundle {
     staging: Option<Staging>,
     suspend_noted: Vec<Host>,
     intermediates: Vec<CertificateDer<'static>>,
+    #[cfg(feature = "ct")]
+    log_list: Option<Result<LogList, LogListError>>,
     roots: Vec<String>,
     digest: [u8; 32],
 }
@@ -84,6 +88,8 @@ impl PinBundle {
             expires: body.expires,
             when_stale: body.when_stale,
             intermediates: intermediates.collect::<Result<_, _>>()?,
+            #[cfg(feature = "ct")]
+            log_list: body.log_list,
             pins: PinFile { rules: body.pins },
             refused_keys: PinSet::of(&body.refused_keys).ok(),
             kill_switch: body.kill_switch,
@@ -154,6 +160,14 @@ impl PinBundle {
     #[must_use]
     pub fn intermediates(&self) -> &[CertificateDer<'static>] {
         &self.intermediates
+    }
+
+    /// Returns the log list of the bundle; `None` if it has none. A list that can't be read is ignored:
+    /// the pins of the bundle take effect without it.
+    #[cfg(feature = "ct")]
+    #[must_use]
+    pub fn log_list(&self) -> Option<&Result<LogList, LogListError>> {
+        self.log_list.as_ref()
     }
 
     /// Returns the notes of the chain of roots.

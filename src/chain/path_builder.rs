@@ -188,6 +188,8 @@ pub(crate) struct Presented<'a> {
     pub(crate) leaf: &'a CertificateDer<'a>,
     pub(crate) intermediates: &'a [CertificateDer<'a>],
     pub(crate) name: &'a ServerName<'a>,
+    #[cfg(feature = "ct")]
+    pub(crate) ocsp_response: &'a [u8],
 }
 
 /// A path that webpki validated, with the evaluation of the policies on it.
@@ -203,7 +205,7 @@ pub(crate) struct ValidPath {
 
 impl ValidPath {
     /// Returns whether the policies refuse the path.
-    #[cfg(feature = "bundles")]
+    #[cfg(any(feature = "bundles", feature = "ct"))]
     pub(crate) fn is_refused(&self) -> bool {
         self.verdicts.refuses()
     }

@@ -7,6 +7,8 @@ use rustls_pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorith
 use webpki::EndEntityCert;
 
 use crate::chain::certificate::{name_text, validity};
+#[cfg(feature = "ct")]
+use crate::ct::CtOutcome;
 use crate::policy::{AnchorOrigin, Host, KeyHash, SpkiFingerprint};
 use crate::roots::{Anchor, TrustAnchors};
 
@@ -33,6 +35,8 @@ pub struct ValidatedChain {
     facts: Arc<Facts>,
     /// Whether the handshake proved that the server has the leaf's key.
     handshake_verified: bool,
+    #[cfg(feature = "ct")]
+    ct: Option<CtOutcome>,
 }
 
 /// The contents of a [`ValidatedChain`], shared by its clones.
@@ -62,6 +66,8 @@ impl ValidatedChain {
         Self {
             facts: Arc::new(facts),
             handshake_verified: false,
+            #[cfg(feature = "ct")]
+            ct: None,
         }
     }
 
@@ -76,6 +82,28 @@ impl ValidatedChain {
     pub(crate) fn after_handshake(mut self) -> Self {
         self.handshake_verified = true;
         self
+    }
+
+    /// Adds what the SCTs of the handshake have shown.
+    #[cfg(feature = "ct")]
+    pub(crate) fn with_ct(mut self, outcome: Option<CtOutcome>) -> Self {
+        self.ct = outcome;
+        self
+    }
+
+    /// Returns what the SCTs of the handshake have shown, or those of the one whose session was
+    /// resumed; `None` if they were not looked for.
+    #[cfg(feature = "ct")]
+    #[must_use]
+    pub fn ct_outcome(&self) -> Option<&CtOutcome> {
+        self.ct.as_ref()
+    }
+
+    /// Returns the lifetime of the leaf in seconds; `None` if it can't be read.
+    #[cfg(feature = "ct")]
+    pub(crate) fn lifetime(&self) -> Option<u64> {
+        let (from, until) = validity(self.facts.served.first()?)?;
+        Some(until.saturating_sub(from))
     }
 
     /// Returns whether the handshake proved that the server has the leaf's private key. It did not

@@ -6,6 +6,8 @@ use std::io;
 
 use http::Uri;
 
+#[cfg(feature = "ct")]
+use crate::ct::CtViolation;
 use crate::policy::text::write_with_causes;
 use crate::policy::{Host, HostError};
 #[cfg(feature = "first-use")]
@@ -32,6 +34,9 @@ use crate::violation::{PinViolation, UnpinnedHost};
 /// ```
 #[non_exhaustive]
 pub enum ConnectError {
+    /// The certificate is not logged as expected.
+    #[cfg(feature = "ct")]
+    Ct(CtViolation),
     /// The URI's host is neither a DNS name nor an IP address.
     Host(HostError),
     /// An open plain connection was closed, since its host has become a known HSTS host (RFC 6797). The
@@ -86,6 +91,11 @@ pub enum ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            #[cfg(feature = "ct")]
+            Self::Ct(violation) => {
+                let name = violation.server_name().to_str();
+                write!(f, "the certificate of {name} is not logged as expected")
+            }
             Self::Host(_) => f.write_str("the URI has no valid host"),
             #[cfg(feature = "hsts")]
             Self::HstsHost { host } => {
@@ -125,6 +135,8 @@ impl fmt::Debug for ConnectError {
 impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
+            #[cfg(feature = "ct")]
+            Self::Ct(violation) => Some(violation),
             Self::Host(error) => Some(error),
             Self::Io(error) => Some(error),
             #[cfg(feature = "first-use")]

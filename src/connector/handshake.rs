@@ -13,6 +13,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::connector::error::ConnectError;
 use crate::connector::stream::PinnedStream;
+#[cfg(feature = "ct")]
+use crate::ct::CtViolation;
 #[cfg(feature = "first-use")]
 use crate::pinning::Remember;
 use crate::pinning::{Decision, Evaluation, Event, Pinning};
@@ -194,6 +196,11 @@ impl Handshaker {
         if let Some(unpinned) = UnpinnedHost::find(&error) {
             self.pinning.emit(Event::Unpinned(unpinned.clone()));
             return ConnectError::Unpinned(unpinned);
+        }
+        #[cfg(feature = "ct")]
+        if let Some(violation) = CtViolation::find(&error) {
+            self.pinning.emit(Event::CtViolation(violation.clone()));
+            return ConnectError::Ct(violation);
         }
         match error.downcast::<rustls::Error>() {
             Ok(tls) => ConnectError::Tls(tls),

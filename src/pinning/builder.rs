@@ -9,6 +9,8 @@ use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use rustls::time_provider::TimeProvider;
 
+#[cfg(feature = "ct")]
+use crate::ct::CtOptions;
 #[cfg(feature = "hsts")]
 use crate::hsts::HstsOptions;
 #[cfg(feature = "pin-file")]
@@ -27,6 +29,8 @@ use crate::pinning::observers::{Callback, EventQueue, Observers, SharedQueue};
 use crate::pinning::rare_rules::merge_settings;
 use crate::pinning::replace::with_pin_file;
 use crate::pinning::static_pins::{MergeSettings, StaticEntries, StaticPins};
+#[cfg(feature = "ct")]
+use crate::pinning::transparency::Transparency;
 use crate::policy::{
     HeaderSyntax, Host, HostError, Overlap, ParseFingerprintError, PinPolicy, PinSet, Settings,
     SpkiFingerprint, StaticRules, UnpinnedHosts, UnpinnedName, UserAddedRoots,
@@ -64,6 +68,8 @@ impl Pinning {
             bundles: None,
             #[cfg(feature = "first-use")]
             first_use: None,
+            #[cfg(feature = "ct")]
+            ct: None,
             #[cfg(feature = "health")]
             health: None,
             error: None,
@@ -112,6 +118,8 @@ pub struct PinningBuilder {
     bundles: Option<PinBundles>,
     #[cfg(feature = "first-use")]
     first_use: Option<FirstUseRules>,
+    #[cfg(feature = "ct")]
+    ct: Option<CtOptions>,
     #[cfg(feature = "health")]
     health: Option<HealthOptions>,
     error: Option<BuildError>,
@@ -277,6 +285,15 @@ impl PinningBuilder {
         self
     }
 
+    /// Expects that the certificates of hosts are in the logs of [Certificate
+    /// Transparency](crate::ct), beside the usual validation and the pins. Only full handshakes on
+    /// chains to built-in roots are checked.
+    #[cfg(feature = "ct")]
+    pub fn certificate_transparency(mut self, options: CtOptions) -> Self {
+        self.ct = Some(options);
+        self
+    }
+
     /// Sets the store of noted pins. Default: a new store in memory.
     pub fn store(mut self, store: PinStore) -> Self {
         self.store = store;
@@ -433,6 +450,8 @@ impl PinningBuilder {
             clock: self.clock,
             #[cfg(feature = "first-use")]
             first_use: self.first_use,
+            #[cfg(feature = "ct")]
+            ct: self.ct.map(Transparency::new).transpose()?,
             #[cfg(feature = "health")]
             health: self.health,
             #[cfg(feature = "hsts")]

@@ -177,6 +177,8 @@ impl Bundles {
             fallback,
             staged: staged.transpose()?,
             suspend_noted: hosts.collect::<HashSet<Host, RandomState>>(),
+            #[cfg(feature = "ct")]
+            log_list: in_effect.log_list().and_then(|list| list.clone().ok()),
             intermediates: (!intermediates.is_empty()).then(|| intermediates.into()),
         };
         Ok((entries, rules))

@@ -43,6 +43,8 @@ impl Pinning {
             bundles: None,
             #[cfg(feature = "first-use")]
             first_use: None,
+            #[cfg(feature = "ct")]
+            ct: None,
             #[cfg(feature = "health")]
             health: None,
             #[cfg(pinhold_debug_overrides)]

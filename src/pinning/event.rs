@@ -6,6 +6,8 @@ use rustls_pki_types::UnixTime;
 
 #[cfg(feature = "bundles")]
 use crate::bundles::BundleError;
+#[cfg(feature = "ct")]
+use crate::ct::CtViolation;
 use crate::pinning::noting::{IgnoreReason, RemovalReason};
 #[cfg(feature = "bundles")]
 use crate::policy::BundleVersion;
@@ -40,6 +42,9 @@ use crate::violation::{DropReason, Report, UnpinnedHost, UnverifiablePath};
 /// | `stored pin bundle is unreadable` | `WARN` | `version`, `in_effect` |
 /// | `keys remembered` | `INFO` | `host` |
 /// | `keys changed` | `WARN` | `host` |
+/// | `log list is stale` | `WARN` | `timestamp` |
+/// | `certificate is not logged as expected` | `WARN` | `host`, `refused` |
+/// | `host asks for a CT report` | `WARN` | `host` |
 /// | `pin violation` | `WARN` | `host`, `port`, `noted_hostname` |
 /// | `pins would have failed` | `WARN` | `host`, `port`, `noted_hostname` |
 /// | `fixed pins without a backup` | `WARN` | `host` |
@@ -154,6 +159,26 @@ pub enum Event {
         entries: usize,
         /// The time that the clock shows.
         now: UnixTime,
+    },
+    /// The log list is too old to be enforced, or from the future of the clock: certificates that are not
+    /// logged are only reported. Emitted once in a process for each list.
+    #[cfg(feature = "ct")]
+    CtListStale {
+        /// The time of the list.
+        timestamp: UnixTime,
+    },
+    /// The certificate of a host is not logged as expected. The connection was refused, or is used, see
+    /// [`CtViolation::is_refused`].
+    #[cfg(feature = "ct")]
+    CtViolation(CtViolation),
+    /// A host asks by the obsolete header `Expect-CT` for a report of connections that don't comply, and
+    /// the one of this response doesn't. Nothing is sent.
+    #[cfg(feature = "ct")]
+    ExpectCt {
+        /// The host.
+        host: Host,
+        /// Where the host wants the report.
+        report_uri: Option<ReportUri>,
     },
     /// The policy of a host expires within 30 days.
     #[cfg(feature = "health")]
@@ -293,6 +318,10 @@ impl Event {
         if matches!(self, Self::FirstUseChanged(_)) {
             return true;
         }
+        #[cfg(feature = "ct")]
+        if matches!(self, Self::CtViolation(_)) {
+            return true;
+        }
         matches!(
             self,
             Self::StorageFailed(_)
@@ -332,6 +361,12 @@ impl Event {
             Self::FirstUseChanged(change) => change.host(),
             #[cfg(feature = "first-use")]
             Self::FirstUseNew { host } => host,
+            #[cfg(feature = "ct")]
+            Self::CtListStale { .. } => return None,
+            #[cfg(feature = "ct")]
+            Self::CtViolation(violation) => return Some(violation.server_name().to_str()),
+            #[cfg(feature = "ct")]
+            Self::ExpectCt { host, .. } => host,
             Self::ClockBehind { .. } | Self::Lost { .. } | Self::StorageFailed(_) => return None,
         };
         Some(Cow::Borrowed(host.as_str()))
@@ -345,6 +380,8 @@ impl Event {
             | Self::Noted { .. }
             | Self::Removed { .. }
             | Self::Unpinned(_) => Cause::Header,
+            #[cfg(feature = "ct")]
+            Self::ExpectCt { .. } => Cause::Header,
             Self::ReportDropped { report, .. } | Self::WouldBeViolation(report)
                 if is_of_noted(report) =>
             {
@@ -401,6 +438,8 @@ impl Event {
         self.trace_bundle();
         #[cfg(all(feature = "first-use", feature = "tracing"))]
         self.trace_first_use();
+        #[cfg(all(feature = "ct", feature = "tracing"))]
+        self.trace_ct();
         self.trace_pins();
     }
 
@@ -409,6 +448,22 @@ impl Event {
         match self {
             Self::FirstUseChanged(change) => event!(WARN, host = %change.host(), "keys changed"),
             Self::FirstUseNew { host } => event!(INFO, %host, "keys remembered"),
+            _ => {}
+        }
+    }
+
+    #[cfg(all(feature = "ct", feature = "tracing"))]
+    fn trace_ct(&self) {
+        match self {
+            Self::CtListStale { timestamp } => {
+                event!(WARN, timestamp = timestamp.as_secs(), "log list is stale");
+            }
+            Self::CtViolation(violation) => {
+                let host = violation.server_name().to_str();
+                let refused = violation.is_refused();
+                event!(WARN, %host, refused, "certificate is not logged as expected");
+            }
+            Self::ExpectCt { host, .. } => event!(WARN, %host, "host asks for a CT report"),
             _ => {}
         }
     }

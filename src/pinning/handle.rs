@@ -28,6 +28,8 @@ use crate::pinning::noting::{HeaderEffect, IgnoreReason};
 use crate::pinning::observers::Observers;
 use crate::pinning::rollout::Rollout;
 use crate::pinning::static_pins::{MergeSettings, RareRules, StaticEntries, StaticPins};
+#[cfg(feature = "ct")]
+use crate::pinning::transparency::Transparency;
 #[cfg(any(feature = "reqwest", all(feature = "hyper", feature = "reports")))]
 use crate::policy::PlainHttp;
 use crate::policy::{
@@ -96,6 +98,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn TimeProvider>,
     #[cfg(feature = "first-use")]
     pub(crate) first_use: Option<FirstUseRules>,
+    #[cfg(feature = "ct")]
+    pub(crate) ct: Option<Transparency>,
     #[cfg(feature = "health")]
     pub(crate) health: Option<HealthOptions>,
     #[cfg(feature = "hsts")]

@@ -64,6 +64,10 @@ mod recovery;
 mod replace;
 mod rollout;
 mod static_pins;
+#[cfg(feature = "ct")]
+mod transparency;
+#[cfg(feature = "ct")]
+mod transparency_check;
 
 pub use crate::pinning::build_error::BuildError;
 pub use crate::pinning::builder::PinningBuilder;

@@ -42,6 +42,8 @@ impl Pinning {
                 return;
             }
         }
+        #[cfg(feature = "ct")]
+        self.report_missing_scts(evaluation);
         match decision {
             Decision::NotPinned => return,
             Decision::Refuse(violation) => return self.emit_violation(violation, port),

@@ -12,6 +12,8 @@ use rustls_pki_types::{ServerName, UnixTime};
 
 #[cfg(feature = "bundles")]
 use crate::bundles::WhenStale;
+#[cfg(all(feature = "bundles", feature = "ct"))]
+use crate::ct::LogList;
 use crate::pinning::build_error::BuildError;
 #[cfg(feature = "bundles")]
 use crate::pinning::bundle_terms::Terms;
@@ -439,6 +441,8 @@ pub(crate) struct BundleRules {
     pub(crate) staged: Option<StaticEntries>,
     pub(crate) suspend_noted: HashSet<Host, RandomState>,
     pub(crate) intermediates: Option<Arc<[CertificateDer<'static>]>>,
+    #[cfg(feature = "ct")]
+    pub(crate) log_list: Option<LogList>,
 }
 
 #[cfg(feature = "bundles")]

@@ -14,10 +14,15 @@ pub(crate) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
 /// Returns the fields in their order: serial number, algorithm, issuer, validity, subject, public
 /// key and so on. Skips the version, which comes first and may be absent.
 pub(crate) fn fields(certificate: &[u8]) -> Option<impl Iterator<Item = Value<'_>>> {
+    let fields = tbs_fields(certificate)?;
+    Some(fields.skip_while(|field| field.any.tag().is_context_specific()))
+}
+
+/// Returns all fields in their order, with the version if there is one.
+pub(crate) fn tbs_fields(certificate: &[u8]) -> Option<impl Iterator<Item = Value<'_>>> {
     let certificate = values(certificate).next()?;
     let to_be_signed = values(certificate.contents()).next()?;
-    let fields = values(to_be_signed.contents());
-    Some(fields.skip_while(|field| field.any.tag().is_context_specific()))
+    Some(values(to_be_signed.contents()))
 }
 
 /// One DER value.

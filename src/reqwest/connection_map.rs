@@ -25,6 +25,8 @@ use tower_service::Service;
 
 use crate::chain::ValidatedChain;
 use crate::connector::ConnectError;
+#[cfg(feature = "ct")]
+use crate::ct::CtViolation;
 #[cfg(feature = "first-use")]
 use crate::pinning::Remember;
 use crate::pinning::{Decision, Evaluation, Event, Pinning};
@@ -184,6 +186,11 @@ impl ConnectionMap {
         if let Some(unpinned) = UnpinnedHost::find(&*error) {
             self.pinning.emit(Event::Unpinned(unpinned.clone()));
             return unpinned.into();
+        }
+        #[cfg(feature = "ct")]
+        if let Some(violation) = CtViolation::find(&*error) {
+            self.pinning.emit(Event::CtViolation(violation.clone()));
+            return violation.into();
         }
         UnverifiablePath::find(&*error).map_or(error, Into::into)
     }

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+#[cfg(all(feature = "ct", feature = "hyper"))]
+use crate::ct::CtOutcome;
 use crate::pinning::{Evaluation, Pinning};
 use crate::store::Validity;
 use crate::tls::resumption::ResumptionCheck;
@@ -222,6 +224,14 @@ impl VerifiedConnection {
     #[must_use]
     pub fn at(&self) -> UnixTime {
         self.0.at
+    }
+
+    /// Returns what the SCTs of the handshake have shown, or those of the one whose session it resumed;
+    /// `None` if they were not looked for.
+    #[cfg(feature = "ct")]
+    #[must_use]
+    pub fn ct_outcome(&self) -> Option<&CtOutcome> {
+        self.0.chain.ct_outcome()
     }
 
     /// Returns whether the handshake resumed an earlier session, whose chain was checked again.

@@ -58,6 +58,8 @@ impl ServerCertVerifier for DirectVerifier {
             leaf: end_entity,
             intermediates,
             name: server_name,
+            #[cfg(feature = "ct")]
+            ocsp_response: &[],
         };
         let paths = &self.pins.paths;
         let (hash, algorithms) = (paths.fingerprints.hash, paths.algorithms.provided);

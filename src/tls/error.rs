@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use rustls::{CertificateError, OtherError};
 
+#[cfg(feature = "ct")]
+use crate::ct::CtViolation;
 #[cfg(feature = "hyper")]
 use crate::tls::connection::{EndedBy, VerifiedConnection};
 #[cfg(feature = "first-use")]
@@ -114,6 +116,22 @@ impl UntrustedServer {
 
     /// Finds an untrusted server in an error of hyper, hyper-util, reqwest, tokio-rustls or rustls, at
     /// any depth of wrapping.
+    #[must_use]
+    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
+        find(error, &|error| error.downcast_ref().cloned())
+    }
+}
+
+#[cfg(feature = "ct")]
+impl CtViolation {
+    pub(crate) fn into_rustls(self) -> rustls::Error {
+        let name = self.server_name().to_str();
+        let text = format!("the certificate of {name} is not logged as expected");
+        Refusal::into_rustls(self, text)
+    }
+
+    /// Finds the violation in an error of hyper, hyper-util, reqwest, tokio-rustls or rustls, at any
+    /// depth of wrapping.
     #[must_use]
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         find(error, &|error| error.downcast_ref().cloned())

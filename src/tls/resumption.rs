@@ -59,6 +59,19 @@ struct Chains {
     all_pass: Cell<Option<Validity>>,
 }
 
+#[cfg(feature = "ct")]
+impl Chains {
+    /// Keeps the newest outcome of a chain: an OCSP response may bring SCTs that were missing before, and
+    /// they are about the same certificate.
+    fn update_scts(&mut self, chain: &ValidatedChain) {
+        let mut known = self.each.iter_mut();
+        if let Some(known) = known.find(|known| known.is_same(chain)) {
+            known.clone_from(chain);
+            self.all_pass.set(None);
+        }
+    }
+}
+
 impl Records {
     fn get<'a>(&'a self, name: &'a ServerName<'_>) -> Option<&'a Chains> {
         match self.of_names.get(name)? {
@@ -86,6 +99,8 @@ impl Records {
                 self.of_names.insert(name.clone(), record);
             }
             Some(Record::All(chains)) => {
+                #[cfg(feature = "ct")]
+                chains.update_scts(chain);
                 let mut known = chains.each.iter();
                 if known.clone().any(|known| known.is_same(chain)) {
                     return;
@@ -311,6 +326,10 @@ impl ResumptionCheck {
     ) -> Option<(Evaluation, Validity)> {
         let (from, until) = chain.dates()?;
         if !(from..=until).contains(&now.as_secs()) {
+            return None;
+        }
+        #[cfg(feature = "ct")]
+        if !self.pinning.may_resume_without_scts(chain, now) {
             return None;
         }
         let (evaluation, validity) = self.pinning.evaluate_connection(chain, now);

@@ -118,10 +118,20 @@ impl PinningVerifier {
     ) -> Result<(), Error> {
         let policies = &lookup.policies;
         let is_free = policies.applied.is_empty() && policies.unpinned.is_none();
+        #[cfg(feature = "ct")]
+        let is_free = is_free && !self.pinning.looks_for_scts(lookup.host.as_ref());
         if self.sessions.is_none() && lookup.validity.is_none() && is_free {
             return Ok(());
         }
+        #[cfg(feature = "ct")]
+        let is_refused = path.is_refused();
         let chain = path.into_chain(&self.paths, presented, lookup.host.clone(), now);
+        #[cfg(feature = "ct")]
+        let chain = if is_refused {
+            chain
+        } else {
+            self.check_scts(chain, presented, lookup.validity.is_some(), now)?
+        };
         self.conclude_chain(chain, lookup, presented.name, now)
     }
 
@@ -168,6 +178,25 @@ impl PinningVerifier {
             sessions: self.sessions.clone(),
         });
         Ok(())
+    }
+
+    /// Refuses a chain that is not logged as the application expects.
+    #[cfg(feature = "ct")]
+    fn check_scts(
+        &self,
+        chain: ValidatedChain,
+        presented: Presented<'_>,
+        is_observed: bool,
+        now: UnixTime,
+    ) -> Result<ValidatedChain, Error> {
+        let checked = self.pinning.check_scts(chain, presented.ocsp_response, now);
+        checked.map_err(|violation| {
+            // A connector that observes the handshake emits the event.
+            if !is_observed {
+                self.pinning.emit(Event::CtViolation(violation.clone()));
+            }
+            violation.into_rustls()
+        })
     }
 
     /// Adds to a refusal the chains of the name that were accepted before, which may show its cause.
@@ -272,6 +301,8 @@ impl ServerCertVerifier for PinningVerifier {
             leaf: end_entity,
             intermediates,
             name: server_name,
+            #[cfg(feature = "ct")]
+            ocsp_response,
         };
         let policies = &lookup.policies.applied;
         let path = self.paths.validate(presented, policies, now);
