@@ -9,6 +9,8 @@
 //! [`PinRetryLayer`], which repeats requests whose connection was closed for this reason.
 
 mod cached_header;
+#[cfg(feature = "ct")]
+mod expect_ct;
 mod note_pins;
 mod open_connections;
 mod pin_fields;

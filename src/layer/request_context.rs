@@ -11,6 +11,8 @@ use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection}
 #[cfg(feature = "hsts")]
 use crate::hsts::{HstsIgnored, HstsNoted, StsHeader};
 use crate::layer::cached_header::CachedHeader;
+#[cfg(feature = "ct")]
+use crate::layer::expect_ct;
 use crate::layer::open_connections::OpenConnections;
 use crate::layer::pin_fields::PinFields;
 use crate::layer::target_connections::TargetConnections;
@@ -141,6 +143,11 @@ impl RequestContext {
         let connection = response.extensions().get::<VerifiedConnection>();
         if let Some(connection) = connection {
             self.record(connection);
+        }
+        #[cfg(feature = "ct")]
+        if let Some(connection) = connection {
+            let host = self.target_host().ok();
+            expect_ct::observe(self.pinning(), host, response.headers(), connection);
         }
         let fields = PinFields::of(response.headers());
         // D-15: fields of 1xx responses are ignored, and one of these responses, 101, arrives here.

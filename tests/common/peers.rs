@@ -275,6 +275,16 @@ impl Peer {
 
     /// Starts `openssl s_server`, which responds to each request with a page about the connection.
     pub fn s_server(leaf: &Leaf, tls: Tls) -> Option<Self> {
+        Self::s_server_with(leaf, tls, &[])
+    }
+
+    /// As [`s_server`](Self::s_server), with the OCSP response in this file stapled.
+    pub fn s_server_stapling(leaf: &Leaf, tls: Tls, response: &Path) -> Option<Self> {
+        let response = response.to_str().unwrap();
+        Self::s_server_with(leaf, tls, &["-status_file", response])
+    }
+
+    fn s_server_with(leaf: &Leaf, tls: Tls, more: &[&str]) -> Option<Self> {
         let program = program("openssl")?;
         let folder = Folder::new();
         let (chain, key) = folder.write_leaf(leaf);
@@ -285,6 +295,7 @@ impl Peer {
         };
         let mut command = Command::new(program);
         command.args(["s_server", "-www", "-accept", "127.0.0.1:0", tls]);
+        command.args(more);
         command.args(["-cert", &chain, "-key", &key]);
         if leaf.chain.len() > 1 {
             command.args(["-cert_chain", &intermediates]);

@@ -216,7 +216,7 @@ pub fn lookalike(root: &TrustAnchor<'_>) -> CertificateDer<'static> {
 }
 
 /// Encodes one DER value.
-fn der(tag: u8, contents: &[u8]) -> Vec<u8> {
+pub fn der(tag: u8, contents: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(contents.len()).unwrap().to_be_bytes();
     let mut value = match (high, low) {
         (0, 0..0x80) => vec![tag, low],
@@ -228,7 +228,7 @@ fn der(tag: u8, contents: &[u8]) -> Vec<u8> {
 }
 
 /// Splits DER contents into the values that they consist of.
-fn values(mut contents: &[u8]) -> Vec<&[u8]> {
+pub fn values(mut contents: &[u8]) -> Vec<&[u8]> {
     let mut all = Vec::new();
     while !contents.is_empty() {
         let (header, length) = match contents[1] {
@@ -247,7 +247,7 @@ fn values(mut contents: &[u8]) -> Vec<&[u8]> {
 }
 
 /// The contents of one DER value.
-fn contents(value: &[u8]) -> &[u8] {
+pub fn contents(value: &[u8]) -> &[u8] {
     let header = match value[1] {
         0x81 => 3,
         0x82 => 4,
