@@ -9,6 +9,8 @@
 //! [RFC 6962]: https://www.rfc-editor.org/rfc/rfc6962
 
 mod check;
+#[cfg(test)]
+mod check_tests;
 mod ct_policy;
 mod expect_ct;
 mod list_error;

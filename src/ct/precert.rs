@@ -51,11 +51,12 @@ pub(crate) fn without_scts(certificate: &[u8]) -> Option<Vec<u8>> {
             continue;
         }
         let extensions = values(field.contents()).next()?;
+        let tag = *extensions.der.first()?;
         let extensions = values(extensions.contents());
         let kept = extensions.filter(|extension| !is_of_kind(extension, EMBEDDED));
         let kept = kept.flat_map(|extension| extension.der).copied();
         let kept = kept.collect::<Vec<_>>();
-        fields.extend(encode(0xa3, &encode(0x30, &kept)?)?);
+        fields.extend(encode(0xa3, &encode(tag, &kept)?)?);
     }
     encode(0x30, &fields)
 }

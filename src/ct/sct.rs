@@ -157,7 +157,7 @@ fn sct_list<'a>(wrapper: &Value<'a>, kind: &[u8]) -> Option<&'a [u8]> {
 /// Returns whether an extension has this identifier.
 pub(crate) fn is_of_kind(extension: &Value<'_>, kind: &[u8]) -> bool {
     let mut parts = values(extension.contents());
-    parts.next().is_some_and(|known| known.contents() == kind)
+    extension.any.tag() == Tag::Sequence && parts.next().is_some_and(|known| known.der == kind)
 }
 
 /// Returns whether a field of a certificate is that of the extensions, `[3]`.
@@ -193,10 +193,10 @@ impl<'a> Input<'a> {
     }
 }
 
-/// The object identifier of embedded SCTs, 1.3.6.1.4.1.11129.2.4.2.
-pub(crate) const EMBEDDED: &[u8] = b"\x2b\x06\x01\x04\x01\xd6\x79\x02\x04\x02";
-/// The object identifier of SCTs in an OCSP response, 1.3.6.1.4.1.11129.2.4.5.
-const IN_OCSP: &[u8] = b"\x2b\x06\x01\x04\x01\xd6\x79\x02\x04\x05";
+/// The DER of the object identifier of embedded SCTs, 1.3.6.1.4.1.11129.2.4.2.
+pub(crate) const EMBEDDED: &[u8] = b"\x06\x0a\x2b\x06\x01\x04\x01\xd6\x79\x02\x04\x02";
+/// The DER of the object identifier of SCTs in an OCSP response, 1.3.6.1.4.1.11129.2.4.5.
+const IN_OCSP: &[u8] = b"\x06\x0a\x2b\x06\x01\x04\x01\xd6\x79\x02\x04\x05";
 /// The number of certificates in an OCSP response that are searched. A stapled one has one.
 const MAX_RESPONSES: usize = 16;
 /// `v1` (RFC 6962 section 3.2).
