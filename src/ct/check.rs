@@ -27,7 +27,7 @@ pub(crate) struct Evidence<'a> {
 impl Evidence<'_> {
     /// Returns what the SCTs show. At most [`MAX_VERIFIED`] signatures are verified.
     pub(crate) fn check(&self, list: &LogList, policy: &CtPolicy, now: UnixTime) -> CtOutcome {
-        let mut seen = Seen {
+        let mut seen = SctCheck {
             list,
             now: now.as_secs().saturating_mul(1000).saturating_add(999),
             verified: 0,
@@ -61,7 +61,7 @@ impl Evidence<'_> {
 }
 
 /// The SCTs seen so far.
-struct Seen<'l> {
+struct SctCheck<'l> {
     list: &'l LogList,
     /// In milliseconds, at the end of the current second.
     now: u64,
@@ -69,7 +69,7 @@ struct Seen<'l> {
     scts: Vec<SeenSct>,
 }
 
-impl Seen<'_> {
+impl SctCheck<'_> {
     /// Adds the SCTs of logs that the list has.
     fn add(
         &mut self,

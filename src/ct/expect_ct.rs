@@ -8,7 +8,7 @@ use crate::policy::{ReportUri, ReportUriError};
 /// The value of an `Expect-CT` header field ([RFC 9163]).
 ///
 /// Obsolete: browsers enforce Certificate Transparency for all hosts since 2018, and have removed the
-/// header. It is read to show that a host wants to know of connections that don't comply. Nothing is
+/// header. It is read to show that a host requests reports of connections that don't comply. Nothing is
 /// stored, and nothing is enforced by it.
 ///
 /// ```
@@ -26,7 +26,7 @@ use crate::policy::{ReportUri, ReportUriError};
 pub struct ExpectCt {
     /// For how many seconds the host would be known.
     pub max_age: u64,
-    /// Whether the header asks for enforcement, which this crate ignores.
+    /// Whether the header requests enforcement, which this crate ignores.
     pub enforce: bool,
     /// Where the host wants reports.
     pub report_uri: Option<ReportUri>,

@@ -1,4 +1,4 @@
-//! The obsolete `Expect-CT` field of a response, which asks for reports.
+//! The obsolete `Expect-CT` field of a response, which requests reports.
 
 use http::{HeaderMap, HeaderValue};
 
@@ -7,7 +7,7 @@ use crate::pinning::{Event, Pinning};
 use crate::policy::Host;
 use crate::tls::VerifiedConnection;
 
-/// Emits that the host asks for a report, if the connection of its response does not comply. A
+/// Emits that the host requests a report, if the connection of its response does not comply. A
 /// malformed field is ignored, and only the first one counts.
 pub(crate) fn observe(
     pinning: &Pinning,

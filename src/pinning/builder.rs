@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
@@ -25,9 +25,10 @@ use crate::pinning::first_use_rules::{FirstUse, FirstUseRules};
 use crate::pinning::handle::{Pinning, Shared};
 #[cfg(feature = "health")]
 use crate::pinning::health::HealthOptions;
-use crate::pinning::observers::{Callback, EventQueue, Observers, SharedQueue};
+use crate::pinning::observers::{Callback, Observers};
 use crate::pinning::rare_rules::merge_settings;
 use crate::pinning::replace::with_pin_file;
+use crate::pinning::start::{MakeReporter, begin, observe};
 use crate::pinning::static_pins::{MergeSettings, StaticEntries, StaticPins};
 #[cfg(feature = "ct")]
 use crate::pinning::transparency::Transparency;
@@ -128,8 +129,6 @@ pub struct PinningBuilder {
 /// The function that starts the event queue. Only `observer` and `reporter` name it, so a client
 /// that uses neither does not contain the queue and its thread.
 type Observe = fn(Arc<Shared>, Vec<Callback>, Option<MakeReporter>) -> Result<Pinning, BuildError>;
-
-type MakeReporter = Box<dyn FnOnce(Pinning) -> Result<Arc<dyn Reporter>, BuildError> + Send>;
 
 impl PinningBuilder {
     /// Adds a static policy of `host`. Each host has at most one of each
@@ -472,35 +471,6 @@ impl PinningBuilder {
     fn fail(&mut self, error: BuildError) {
         self.error.get_or_insert(error);
     }
-}
-
-/// Begins what lasts as long as the handle.
-fn begin(pinning: Pinning) -> Result<Pinning, BuildError> {
-    #[cfg(feature = "health")]
-    let pinning = pinning.begin_health();
-    pinning.emit_clock_behind();
-    #[cfg(feature = "bundles")]
-    let pinning = pinning.begin_bundles()?;
-    Ok(pinning)
-}
-
-/// Builds a handle whose events go to these observers and to the reporter.
-fn observe(
-    shared: Arc<Shared>,
-    callbacks: Vec<Callback>,
-    reporter: Option<MakeReporter>,
-) -> Result<Pinning, BuildError> {
-    let queue = Arc::new(EventQueue::new(callbacks));
-    if let Some(make) = reporter {
-        let reports_only = Observers::ReportsOnly(queue.shared().clone());
-        let for_reporter = Pinning::new(Arc::clone(&shared), reports_only);
-        let store = shared.store.clone();
-        // The same as when the last handle of a store is dropped.
-        queue.set_reporter(make(for_reporter)?, move || store.flush_at_close());
-    }
-    let watch: Weak<SharedQueue> = Arc::downgrade(queue.shared());
-    shared.store.watch(watch);
-    Ok(Pinning::new(shared, Observers::All(queue)))
 }
 
 impl fmt::Debug for PinningBuilder {

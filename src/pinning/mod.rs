@@ -32,6 +32,7 @@ mod copy;
 mod covering;
 mod evaluation;
 mod event;
+mod event_trace;
 mod explain;
 mod explain_text;
 #[cfg(feature = "first-use")]
@@ -63,6 +64,7 @@ mod record_health;
 mod recovery;
 mod replace;
 mod rollout;
+mod start;
 mod static_pins;
 #[cfg(feature = "ct")]
 mod transparency;

@@ -70,12 +70,12 @@ fn scts_of_a_precertificate_of_another_issuer_do_not_count() {
     let world = World::new();
     let app = world.app();
     // The same name as that of the genuine CA, and another key.
-    let foreign = Ca::root("Foreign").intermediate("Intermediate");
+    let other_ca = Ca::root("Other").intermediate("Intermediate");
     let params = short_lived();
     let leaf = Precertificate::new(&world.ca, params);
     let (Entry::Precertificate(own, contents), Entry::Precertificate(other, _)) = (
         leaf.entry(),
-        Precertificate::new(&foreign, short_lived()).entry(),
+        Precertificate::new(&other_ca, short_lived()).entry(),
     ) else {
         panic!("expected precertificates");
     };

@@ -54,9 +54,9 @@ fn malformed_fields_are_refused() {
     assert!(matches!(error, ExpectCtError::ReportUri(_)), "{error:?}");
 }
 
-/// The header asks for a report, and has no other effect.
+/// The header requests a report, and has no other effect.
 #[tokio::test]
-async fn a_host_that_asks_for_reports_is_observed_if_its_certificate_does_not_comply() {
+async fn a_host_that_requests_reports_is_observed_if_its_certificate_does_not_comply() {
     let world = World::new();
     let field = (
         "expect-ct",
@@ -78,7 +78,7 @@ async fn a_host_that_asks_for_reports_is_observed_if_its_certificate_does_not_co
         let mut client = client(&app.pinning, built_in_anchors(&[&world.root]), &names);
         get(&mut client, "https://example.com/").await.unwrap();
         let events = app.events().into_iter();
-        let asked = events.filter(|event| matches!(event, Event::ExpectCt { .. }));
-        assert_eq!(asked.count(), expected);
+        let requested = events.filter(|event| matches!(event, Event::ExpectCt { .. }));
+        assert_eq!(requested.count(), expected);
     }
 }

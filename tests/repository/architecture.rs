@@ -19,6 +19,7 @@ const MODULES: &str = "
     1 policy: bundle_version der enforcement header_tokens origin plain_http scope sha256 text timestamp \
         fingerprint_error host report_uri fingerprint pem uri fingerprint_text header pin_set pin_group \
         applied judgement outcome known_host pin_policy bundled_policy unpinned static_rules
+    2 ct: sct list_error log log_list ct_policy options outcome precert check violation expect_ct
     2 hsts: header known_host noted preload options upgrade
     2 pin_file: schema words error json members pins read print file
     2 roots: subject_index anchors sections provenance native_error root_files native overrides
@@ -32,16 +33,16 @@ const MODULES: &str = "
     4 bundles: format error verifier_key note staging root body pin_bundle verifier signers
     4 violation: cause evidence_text cause_text evidence pin_violation key_change report_error \
         report_pem unpinned_host untrusted_server unverifiable report report_json
-    5 pinning: clock not_applied noting rollout evaluation event health health_rules health_export lanes \
-        build_error provider bundle_terms covering static_pins first_use_rules bundle_rules rare_rules \
+    5 pinning: clock not_applied noting rollout evaluation event event_trace health health_rules \
+        health_export lanes build_error provider transparency bundle_terms covering static_pins first_use_rules bundle_rules rare_rules \
         observers recovery bundle_records bundle_status bundle_state handle first_use copy explain \
         explain_text bundle_engine apply_bundle replace bundle_recovery bundle_setup health_snapshot \
-        record_health builder note record hsts
+        record_health start builder note record hsts transparency_check
     6 tls: canary resumption connection observed_config error cause verifier client_config \
         direct_verifier direct_builder verifier_builder self_test_material self_test_handshake \
         self_test_report self_test
     7 connector: error schemes stream handshake service builder
-    7 layer: cached_header pin_fields recovery retry target target_connections open_connections \
+    7 layer: cached_header expect_ct pin_fields recovery retry target target_connections open_connections \
         request_context note_pins
     8 reqwest: known_chains connection_map redirect client_builder error settings inner_clients \
         noting_client noting_builder
@@ -53,7 +54,7 @@ const MODULES: &str = "
 /// Each dependency and all that import it: a module, or one file of it as `module/file`.
 const IMPORTERS: &str = "
     base64: policy/fingerprint violation/report_pem
-    foldhash: chain layer pin_file pinning roots store tls
+    foldhash: chain ct layer pin_file pinning roots store tls
     futures_timer: connector/stream layer/note_pins updater
     hmac_sha256: policy/sha256
     http: connector hsts/upgrade http_reporter layer pinning/hsts reqwest tls updater
@@ -67,18 +68,18 @@ const IMPORTERS: &str = "
     reqwest: reqwest
     rustls: bundles chain connector http_reporter lib pinning policy reqwest roots store tls violation
     rustls_native_certs: roots/native
-    rustls_pki_types: bundles chain connector hsts http_reporter known_keys layer pin_file pinning \
+    rustls_pki_types: bundles chain connector ct hsts http_reporter known_keys layer pin_file pinning \
         policy reqwest roots store tls violation
     security_framework: roots/provenance
     serde: pin_file
-    serde_json: hsts/preload pin_file violation/report_json
+    serde_json: ct hsts/preload pin_file violation/report_json
     smol_str: policy/host
-    spki: chain/certificate policy/der policy/fingerprint policy/timestamp
+    spki: chain/certificate ct/sct policy/der policy/fingerprint policy/timestamp
     tokio: http_reporter tls updater
     tokio_rustls: connector
     tower_layer: layer reqwest
     tower_service: connector http_reporter layer reqwest updater
-    tracing: lib pinning/event
+    tracing: lib pinning/event_trace
     webpki: chain
     webpki_roots: roots
     windows_registry: roots/provenance
