@@ -16,7 +16,9 @@ pub fn target(data: &[u8]) {
     let Ok(list) = HstsPreload::parse(text) else {
         return;
     };
-    let json = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let json = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
     let json = json.collect::<Vec<_>>().join("\n");
     let json = serde_json::from_str::<serde_json::Value>(&json).expect("the list was accepted");
     for entry in json["entries"].as_array().into_iter().flatten() {

@@ -8,15 +8,18 @@
 pub mod bundle_body;
 pub mod bundle_note;
 pub mod certificate;
+pub mod expect_ct;
 pub mod fingerprint;
 pub mod header;
 pub mod host;
 pub mod hsts_preload;
+pub mod log_list;
 pub mod paths;
 pub mod pin_file;
 pub mod pin_formats;
 pub mod redirect;
 pub mod report_endpoint;
+pub mod sct_list;
 pub mod store_file;
 pub mod sts_header;
 
@@ -51,6 +54,10 @@ pub const TARGETS: &[Target] = &[
         run: certificate::target,
     },
     Target {
+        name: "expect_ct",
+        run: expect_ct::target,
+    },
+    Target {
         name: "fingerprint",
         run: fingerprint::target,
     },
@@ -65,6 +72,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "hsts_preload",
         run: hsts_preload::target,
+    },
+    Target {
+        name: "log_list",
+        run: log_list::target,
     },
     Target {
         name: "paths",
@@ -85,6 +96,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "report_endpoint",
         run: report_endpoint::target,
+    },
+    Target {
+        name: "sct_list",
+        run: sct_list::target,
     },
     Target {
         name: "store_file",

@@ -11,7 +11,11 @@ pub fn target(data: &[u8]) {
     match StsHeader::parse(data) {
         Ok(header) => {
             let printed = header.to_string();
-            assert_eq!(StsHeader::parse(printed.as_bytes()), Ok(header), "{printed}");
+            assert_eq!(
+                StsHeader::parse(printed.as_bytes()),
+                Ok(header),
+                "{printed}"
+            );
             let with_empty_directive = [data, b" ; ;"].concat();
             assert_eq!(StsHeader::parse(&with_empty_directive), Ok(header));
         }
