@@ -10,6 +10,16 @@ use crate::policy::timestamp::{at, print_capped};
 use crate::policy::{Host, SpkiFingerprint};
 
 /// A key that was in a validated chain of a host.
+///
+/// ```
+/// use pinhold::first_use::KnownKey;
+/// use rustls::pki_types::UnixTime;
+///
+/// fn is_held(key: &KnownKey, now: UnixTime) -> bool {
+///     assert!(key.last_seen <= key.active_until());
+///     key.is_active(now)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KnownKey {
@@ -55,6 +65,16 @@ impl KnownKey {
 }
 
 /// What the remembered keys of a host say about a chain, in SSH's words.
+///
+/// ```
+/// use pinhold::SpkiFingerprint;
+/// use pinhold::first_use::{KeyState, KnownKeys};
+/// use rustls::pki_types::UnixTime;
+///
+/// fn is_refused(known: &KnownKeys, leaf: SpkiFingerprint, now: UnixTime) -> bool {
+///     known.check(&[leaf], now) == KeyState::Changed
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyState {

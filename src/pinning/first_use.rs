@@ -25,7 +25,19 @@ pub(crate) enum Remember {
     Never,
 }
 
-/// The hosts of [`FirstUse`] at run time, from [`Pinning::first_use`].
+/// The hosts of [`FirstUse`](crate::first_use::FirstUse) at run time, from [`Pinning::first_use`].
+///
+/// ```
+/// use pinhold::first_use::FirstUse;
+/// use pinhold::{Host, Pinning};
+///
+/// let first_use = FirstUse::new(["git.example.com"])?;
+/// let pinning = Pinning::builder().first_use(first_use).build()?;
+/// let hosts = pinning.first_use().ok_or("trust on first use is off")?;
+/// hosts.remember(Host::parse("other.example.com")?);
+/// assert!(hosts.list().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct FirstUseHosts(Pinning);
 

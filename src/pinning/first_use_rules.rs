@@ -20,6 +20,9 @@ use crate::violation::KeyChange;
 /// A change is refused by default: an interception that is used in silence is the one that the keys are
 /// remembered for. Nothing is locked out for longer than 30 days, since the keys lapse.
 ///
+/// Only [`PinningConnector`](crate::PinningConnector) and the clients of the feature `reqwest` check and
+/// remember keys. In other stacks, [`PinningVerifier`](crate::PinningVerifier) does neither.
+///
 /// ```
 /// use pinhold::Pinning;
 /// use pinhold::first_use::{Answer, FirstUse};
@@ -39,6 +42,13 @@ pub struct FirstUse {
 }
 
 /// Which keys of a validated chain are remembered.
+///
+/// ```
+/// use pinhold::first_use::{FirstUse, KeyChoice};
+///
+/// let first_use = FirstUse::new(["git.example.com"])?.keys(KeyChoice::Leaf);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyChoice {
@@ -51,17 +61,32 @@ pub enum KeyChoice {
 }
 
 /// What follows from a change of keys.
+///
+/// ```
+/// use pinhold::first_use::{FirstUse, OnChange};
+///
+/// let first_use = FirstUse::new(["git.example.com"])?.on_change(OnChange::Report);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnChange {
     /// The connection is refused.
     #[default]
     Refuse,
-    /// [`Event::FirstUseChanged`] is emitted, and the connection is used.
+    /// [`Event::FirstUseChanged`](crate::Event::FirstUseChanged) is emitted, and the connection is used.
     Report,
 }
 
 /// The answer of the application to a change of keys.
+///
+/// ```
+/// use pinhold::first_use::{Answer, FirstUse};
+///
+/// let first_use = FirstUse::new(["git.example.com"])?
+///     .confirm_by(|_| async { Answer::Refuse });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
