@@ -114,7 +114,7 @@ main() {
 # Each of them builds without the others.
 clippy_mechanisms() {
     local feature
-    for feature in ct direct-trust first-use hashed-hosts hsts; do
+    for feature in ct direct-trust first-use hsts; do
         cargo clippy "${LIBRARY[@]}" "${NO_FEATURES[@]}" --features "$feature" -- -D warnings
     done
 }

@@ -114,8 +114,9 @@ impl RedirectState {
         }
     }
 
-    /// Returns the request to send next, with the URL that `upgrade` leaves; `None` if the response is final: it is not a redirect, has
-    /// no valid `Location`, or requires a body to be sent again that was a stream.
+    /// Returns the request to send next, with the URL that `upgrade` leaves. Returns `None` if the
+    /// response is final: it is not a redirect, has no valid `Location`, or requires a body to be sent
+    /// again that was a stream.
     ///
     /// # Errors
     ///

@@ -90,10 +90,6 @@ fn the_members_of_a_list_are_read() {
 fn texts_that_are_no_list_are_refused() {
     let world = World::new();
     let text = json(NOW, &[(&world.elm, USABLE), (&world.ash, USABLE)]);
-    let id = |log: &crate::log::TestLog| {
-        use base64::Engine;
-        base64::engine::general_purpose::STANDARD.encode(log.id())
-    };
     let member = |error: &LogListError| matches!(error, LogListError::Member { .. });
     for (name, broken) in [
         ("no JSON", text.replacen('{', "[", 1)),
@@ -121,6 +117,16 @@ fn texts_that_are_no_list_are_refused() {
         assert!(member(&error), "{broken}: {error}");
         assert!(!error.to_string().is_empty());
     }
+}
+
+#[test]
+fn lists_with_a_wrong_log_or_without_one_are_refused() {
+    let world = World::new();
+    let text = json(NOW, &[(&world.elm, USABLE), (&world.ash, USABLE)]);
+    let id = |log: &crate::log::TestLog| {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD.encode(log.id())
+    };
     let swapped = text.replace(&id(&world.elm), &id(&world.ash));
     let log = "Elm".to_owned();
     assert_eq!(
