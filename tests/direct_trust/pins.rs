@@ -110,6 +110,33 @@ async fn nothing_is_noted_from_its_responses() {
     }
 }
 
+#[cfg(feature = "first-use")]
+#[tokio::test]
+async fn its_key_is_not_remembered_as_that_of_the_first_connection() {
+    use pinhold::first_use::FirstUse;
+    for (_, server, trust) in cases(|_| None).await {
+        let pinning = builder().first_use(FirstUse::new([HOST]).unwrap());
+        let pinning = pinning.build().unwrap();
+        visit(trust(&pinning), &pinning, &server).await.unwrap();
+        assert!(pinning.first_use().unwrap().list().is_empty());
+    }
+}
+
+#[cfg(feature = "hsts")]
+#[tokio::test]
+async fn no_hsts_host_is_noted_from_its_responses() {
+    use pinhold::hsts::HstsOptions;
+    for setup in tls_setups() {
+        let own = own_certificate();
+        let fields = [("strict-transport-security", "max-age=1000")];
+        let server = setup.serve(&own, &fields).await;
+        let pinning = builder().hsts(HstsOptions::new()).build().unwrap();
+        let trust = setup.own(&pinning, &[&own]);
+        visit(trust, &pinning, &server).await.unwrap();
+        assert!(pinning.store().hsts_hosts().is_empty());
+    }
+}
+
 /// A pin for the key of a certificate that is appended, or of the CA that issued the trusted one,
 /// is not satisfied by a certificate that is trusted itself.
 #[tokio::test]
