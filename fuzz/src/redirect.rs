@@ -61,7 +61,7 @@ pub fn target(data: &[u8]) {
             headers.insert(LOCATION, value);
         }
         let expected = model.follow(status, &headers);
-        match (state.next(status, &headers), expected) {
+        match (state.next(status, &headers, |_| ()), expected) {
             (Ok(Some(next)), Ok(true)) => model.check(&next, referer),
             (Ok(None), Ok(false)) => return,
             (Err(error), Err(expected)) => {
