@@ -134,8 +134,8 @@ impl<E: HostEntry> HostTable<E> {
         table.entries.remove(host)
     }
 
-    /// Removes all entries whose time is this one or a later one.
-    pub(crate) fn clear_since(&self, time: UnixTime, is_stored: bool) {
+    /// Removes all entries whose time is this one or a later one. Returns whether there were any.
+    pub(crate) fn clear_since(&self, time: UnixTime, is_stored: bool) -> bool {
         let mut table = self.0.write();
         let mut cleared = Vec::new();
         table.entries.retain(|host, entry| {
@@ -145,8 +145,9 @@ impl<E: HostEntry> HostTable<E> {
             }
             is_kept
         });
+        let is_changed = !cleared.is_empty();
         if !is_stored {
-            return;
+            return is_changed;
         }
         // What is stored of them may be older.
         for host in cleared {
@@ -157,6 +158,7 @@ impl<E: HostEntry> HostTable<E> {
             .cleared_since
             .map_or(time, |(known, _)| known.min(time));
         table.cleared_since = Some((earliest, false));
+        is_changed
     }
 }
 

@@ -49,8 +49,11 @@ impl PinStore {
 
     /// Removes the HSTS entries that were noted at `time` or later.
     pub(crate) fn clear_hsts_since(&self, time: UnixTime) {
-        self.tables().hsts.clear_since(time, self.is_stored());
-        self.hsts_changed();
+        if self.tables().hsts.clear_since(time, self.is_stored()) {
+            self.hsts_changed();
+        } else {
+            self.store_tables(Urgency::Now);
+        }
     }
 
     /// Adds an entry, or replaces the one of the same host. Call it in [`note`](Self::note).
