@@ -41,7 +41,9 @@ impl Storage for ControlledStorage {
 
     fn commit(&mut self, changes: &[Change]) -> Result<Merged, StorageError> {
         // The test may have ended.
-        let _ = self.commits.send(changes.to_vec());
+        // Clearing a store also clears the records of other kinds.
+        let of_pins = changes.iter().filter(|change| is_of_pins(change));
+        let _ = self.commits.send(of_pins.cloned().collect());
         match self.outcomes.recv_timeout(TIMEOUT) {
             Ok(Outcome::Store) | Err(_) => Ok(Merged::Nothing),
             Ok(Outcome::StoreAs(stored)) => Ok(Merged::All(stored)),
@@ -130,6 +132,14 @@ impl Fixture {
 }
 
 /// Returns `HOST BACKUP` for an entry, `-HOST` for a removal, and `!TIME` for a clearing.
+fn is_of_pins(change: &Change) -> bool {
+    let kind = match change.update() {
+        Update::ClearedSince { kind, .. } | Update::Removed { kind, .. } => kind,
+        Update::Put(record) => record.kind(),
+    };
+    kind == Record::NOTED_PINS
+}
+
 fn name(change: &Change) -> String {
     match change.update() {
         Update::ClearedSince { time, .. } => format!("!{}", time.as_secs()),
