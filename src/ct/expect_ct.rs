@@ -97,6 +97,12 @@ fn unquote(value: &str) -> Result<&str, ExpectCtError> {
 }
 
 /// The reason why a value is not one of `Expect-CT`.
+///
+/// ```
+/// use pinhold::ct::{ExpectCt, ExpectCtError};
+///
+/// assert_eq!(ExpectCt::parse(b"enforce"), Err(ExpectCtError::MaxAge));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExpectCtError {

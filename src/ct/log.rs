@@ -7,6 +7,16 @@ use crate::policy::der::values;
 use crate::policy::sha256;
 
 /// A log of a [`LogList`](crate::ct::LogList).
+///
+/// ```
+/// use pinhold::ct::{LogList, LogState};
+///
+/// fn usable(list: &LogList) -> impl Iterator<Item = &str> {
+///     let usable = list.logs().filter(|log| log.state() == LogState::Usable);
+///     usable.map(|log| log.description())
+/// }
+/// # let _ = usable;
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     pub(crate) id: [u8; 32],
@@ -52,6 +62,12 @@ impl Log {
 }
 
 /// The state of a log ([log states]).
+///
+/// ```
+/// use pinhold::ct::LogState;
+///
+/// assert_ne!(LogState::Usable, LogState::ReadOnly);
+/// ```
 ///
 /// [log states]: https://googlechrome.github.io/CertificateTransparency/log_states.html
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

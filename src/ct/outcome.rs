@@ -64,6 +64,13 @@ impl CtOutcome {
 }
 
 /// Whether SCTs comply with a [`CtPolicy`](crate::ct::CtPolicy).
+///
+/// ```
+/// use pinhold::ct::CtVerdict;
+///
+/// let text = CtVerdict::NoCurrentLog.to_string();
+/// assert!(text.contains("retired"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CtVerdict {
@@ -106,6 +113,17 @@ impl fmt::Display for CtVerdict {
 }
 
 /// An SCT that was seen in a handshake.
+///
+/// ```
+/// use pinhold::ct::{CtOutcome, SctVerdict};
+///
+/// fn print_others(outcome: &CtOutcome) {
+///     for sct in outcome.scts().iter().filter(|sct| sct.verdict != SctVerdict::Counts) {
+///         println!("{:?}: {}", sct.log, sct.verdict);
+///     }
+/// }
+/// # let _ = print_others;
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SeenSct {
@@ -122,6 +140,12 @@ pub struct SeenSct {
 }
 
 /// How an SCT was delivered.
+///
+/// ```
+/// use pinhold::ct::SctDelivery;
+///
+/// assert_ne!(SctDelivery::Embedded, SctDelivery::Ocsp);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SctDelivery {
@@ -132,6 +156,12 @@ pub enum SctDelivery {
 }
 
 /// Whether an SCT counts.
+///
+/// ```
+/// use pinhold::ct::SctVerdict;
+///
+/// assert_eq!(SctVerdict::Future.to_string(), "from the future");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SctVerdict {
